@@ -16,6 +16,7 @@ _WHERE = {
     "simulate": "atoms",
     "neighbor_list": "atoms",
     "SchNet": "nn",
+    "EquivariantTransformer": "nn",
     "Prediction": "nn",
     "fit": "training",
     "evaluate": "training",

@@ -2,6 +2,7 @@
 
 Energy:    E = Σ_i (E_ref[z_i] + s · MLP(x_i))       E_ref: energy of each element, s: scale; both from the training set
 Property:  y = μ + s · pool_i MLP(x_i)               pool = sum (extensive properties) or mean (intensive ones)
+Noise:     ε̂_i/σ = gated equivariant blocks of (x_i, v_i)     turns with the structure
 Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij     equivariant, but the gradient of nothing: kept for comparison
 
 Total energies are around -10⁴ eV and interesting differences around 10⁻² eV, more than float32's seven digits hold.
@@ -74,6 +75,41 @@ class PropertyHead(_Head):
         if self.pool == "mean":
             y = y / batch.ptr.diff()  # atoms of each structure
         return self.mean + self.std * y
+
+
+def norm(v: Tensor) -> Tensor:
+    """Length of vector features, [N, 3, d] -> [N, d], smooth at zero: sqrt(|v|² + ε²) - ε. It does not turn."""
+    eps = 1e-4
+    return (v.square().sum(1) + eps**2).sqrt() - eps
+
+
+class GatedEquivariantBlock(nn.Module):
+    """Scalars and vectors exchange what symmetry allows (PaiNN, Schütt et al. 2021, section 3.3; TorchMD-Net):
+
+    x', g = MLP([x, |W₁ v|]),   v' = g ∘ W₂ v.   Lengths go into the scalars, scalars scale the vectors.
+    """
+
+    def __init__(self, d_in: int, d_out: int):
+        super().__init__()
+        self.length, self.vector = nn.Linear(d_in, d_in, bias=False), nn.Linear(d_in, d_out, bias=False)
+        self.mlp = nn.Sequential(nn.Linear(2 * d_in, d_in), nn.SiLU(), nn.Linear(d_in, 2 * d_out))
+
+    def forward(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        x, gate = self.mlp(torch.cat([x, norm(self.length(v))], dim=-1)).chunk(2, dim=-1)  # (N, d_out) each
+        return x, gate.unsqueeze(1) * self.vector(v)  # (N, d_out), (N, 3, d_out)
+
+
+class NoiseHead(nn.Module):
+    """Atom features x [N, d], v [N, 3, d] -> noise [N, 3] in units of σ: it turns with the structure."""
+
+    def __init__(self, d: int):
+        super().__init__()
+        half = max(d // 2, 1)
+        self.block1, self.block2 = GatedEquivariantBlock(d, half), GatedEquivariantBlock(half, 1)
+
+    def forward(self, x: Tensor, v: Tensor) -> Tensor:
+        x, v = self.block1(x, v)  # (N, d), (N, 3, d) -> (N, d/2), (N, 3, d/2)
+        return self.block2(nn.functional.silu(x), v)[1].squeeze(-1)  # (N, 3)
 
 
 class DirectForceHead(_Head):

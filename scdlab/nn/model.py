@@ -32,9 +32,11 @@ class Prediction:
 
 @dataclass
 class Features:
-    """What `represent` returns: x [N, d], and forces [N, 3] from backbones that predict them directly."""
+    """What `represent` returns: invariant x [N, d]; v [N, 3, d], vectors that turn with the structure, from backbones
+    that have them; forces [N, 3] from backbones that predict them directly."""
 
     x: Tensor
+    v: Tensor | None = None
     forces: Tensor | None = None
 
 
@@ -47,13 +49,15 @@ class AtomisticModel(nn.Module):
             raise ValueError(f"The cutoff must be a positive distance in Å, not {cutoff}.")
         self.d, self.cutoff, self.config = d, float(cutoff), config
         self.energy_head = EnergyHead(d)
+        self.noise_head = None  # of backbones with vector features; the others denoise by the gradient of the energy
         self.property_heads = nn.ModuleDict()
         # Elements met in training. An embedding nobody trained would answer all the same, and wrongly.
         self.register_buffer("seen", torch.zeros(MAX_Z + 1, dtype=torch.bool))
 
-    def represent(self, batch, pairs: Pairs, condition: Tensor | None) -> Features:
-        """Features of the atoms; `batch.pos` [N, 3] may carry a gradient. Each backbone has its own."""
-        raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition).")
+    def represent(self, batch, pairs: Pairs, condition: Tensor | None, vectors: bool) -> Features:
+        """Features of the atoms; `batch.pos` [N, 3] may carry a gradient; vectors: whether `v` is asked for. Each
+        backbone has its own."""
+        raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition, vectors).")
 
     def add_property(self, name: str, pool: str = "mean") -> PropertyHead:
         """Give the model a head for the property `name` (pool: "sum" or "mean"), or return the one it has."""
@@ -63,36 +67,53 @@ class AtomisticModel(nn.Module):
             self.config = {**self.config, "properties": {**self.config.get("properties", {}), name: pool}}
         return self.property_heads[name]
 
-    def forward(self, batch, condition: Tensor | None = None, forces: bool = False, pairs: Pairs | None = None):
+    def forward(
+        self,
+        batch,
+        condition: Tensor | None = None,
+        forces: bool = False,
+        noise: bool | None = None,
+        pairs: Pairs | None = None,
+    ):
         """Predict for a batch.
 
-        condition: [B, d], for backbones that take one; forces: also give forces; pairs: neighbors within the cutoff,
-        when they are already known. Raises ValueError for a condition the backbone does not take, and, outside
-        training, for elements that were not in the training set.
+        condition: [B, d], for backbones that take one; forces: also give forces; noise: also give the noise in the
+        positions, in units of σ (None: when the model has a head for it; a model without one answers with the gradient
+        of its energy, -forces / scale); pairs: neighbors within the cutoff, when they are already known. Raises
+        ValueError for what the backbone does not take or cannot give, and, outside training, for elements that were
+        not in the training set.
         """
         if condition is not None and not self.config.get("conditional"):
             raise ValueError(f"This {type(self).__name__} takes no condition; build it with conditional=True.")
+        noise = self.noise_head is not None if noise is None else noise
+        by_gradient = noise and self.noise_head is None
+        if by_gradient and self.config.get("direct_forces"):
+            raise ValueError(f"This {type(self).__name__} has no noise head, and its forces are no gradient that could "
+                             "stand in for one; build it with direct_forces=False.")  # fmt: skip
         if not self.training:
             self.check_elements(batch.z)
         pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
         dtype = self.energy_head.mlp[0].weight.dtype
-        differentiate = forces and not self.config.get("direct_forces")
+        differentiate = by_gradient or (forces and not self.config.get("direct_forces"))
         keep_graph = torch.is_grad_enabled()
         with torch.set_grad_enabled(keep_graph or differentiate):
             inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
             inputs.pos = pos = _leaf(batch.pos, dtype) if differentiate else batch.pos.to(dtype)
-            features = self.represent(inputs, pairs, condition)
+            features = self.represent(inputs, pairs, condition, vectors=noise and not by_gradient)
             energy = self.energy_head(features.x, batch)
             out_forces = features.forces if forces else None
+            out_noise = self.noise_head(features.x, features.v) if noise and not by_gradient else None
             if differentiate:
                 second = keep_graph and (self.training or batch.pos.requires_grad)  # will forces be differentiated?
                 (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=second, retain_graph=keep_graph)
-                out_forces = -gradient
+                out_forces = -gradient if forces else None
+                out_noise = gradient / self.energy_head.scale.to(dtype) if by_gradient else out_noise
         with torch.set_grad_enabled(keep_graph):
             x = features.x if keep_graph else features.x.detach()
             return Prediction(
                 energy=energy if keep_graph else energy.detach(),
                 forces=out_forces,
+                noise=out_noise if out_noise is None or keep_graph else out_noise.detach(),
                 embedding=sum_over_atoms(x, batch),
                 atoms=x,
                 properties={name: head(x, batch) for name, head in self.property_heads.items()},

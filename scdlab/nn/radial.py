@@ -40,6 +40,28 @@ class GaussianBasis(nn.Module):
         return arg.clamp(min=_SMALLEST_EXPONENT).exp()
 
 
+class ExpNormalBasis(nn.Module):
+    """`n` bumps evenly spaced in exp(-r) rather than in r, so that they crowd where atoms are close: [P] -> [P, n].
+
+        e_k(r) = c(r) exp(-β (exp(-5 r / r_c) - μ_k)²),   μ_k = e^-r_c … 1 evenly spaced,   β = (2/n (1 - e^-r_c))⁻²
+
+    with the cosine cutoff c (PhysNet, Unke and Meuwly 2019, eq. 7; TorchMD-Net, Thölke and De Fabritiis 2022).
+    """
+
+    def __init__(self, n: int = 50, cutoff: float = 5.0):
+        super().__init__()
+        if n < 2 or not cutoff > 0:
+            raise ValueError(f"An exp-normal basis needs n ≥ 2 and a cutoff above 0, not n={n}, cutoff={cutoff}.")
+        self.n, self.cutoff = n, float(cutoff)
+        start = math.exp(-cutoff)
+        self.beta = (2 / n * (1 - start)) ** -2
+        self.register_buffer("centers", torch.linspace(start, 1.0, n))
+
+    def forward(self, r: Tensor) -> Tensor:
+        arg = -self.beta * (torch.exp(-5.0 / self.cutoff * r).unsqueeze(-1) - self.centers).square()  # (P) -> (P, n)
+        return cosine_cutoff(r, self.cutoff).unsqueeze(-1) * arg.clamp(min=_SMALLEST_EXPONENT).exp()
+
+
 class RawDistance(nn.Module):
     """No basis at all: the distance itself, in Å, as the only input: [P] -> [P, 1]. Kept to show what it costs."""
 

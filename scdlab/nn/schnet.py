@@ -85,16 +85,17 @@ class SchNet(AtomisticModel):
         )
         self.force_head = DirectForceHead(hidden, self.basis.n) if direct_forces else None
 
-    def represent(self, batch, pairs, condition=None) -> Features:
-        vectors = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
-        r = vectors.norm(dim=-1)  # (P)
+    def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
+        r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
+        r = r_ij.norm(dim=-1)  # (P)
         basis, envelope = self.basis(r), cosine_cutoff(r, self.cutoff)  # (P, n), (P)
         x = self.embedding(batch.z)  # (N, d)
         for block in self.blocks:
             x = x + block(x, basis, envelope, pairs)
         if self.force_head is None:
             return Features(x)
-        return Features(x, self.force_head(x, basis, envelope, vectors / r.unsqueeze(-1), pairs))
+        direct = self.force_head(x, basis, envelope, r_ij / r.unsqueeze(-1), pairs)
+        return Features(x, forces=direct)
 
     @torch.no_grad()
     def filter_curves(self, distances: Tensor) -> Tensor:

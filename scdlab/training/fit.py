@@ -408,6 +408,8 @@ class _Run:
         for k, p in enumerate(self.parameters):
             prefix = f"{k}."
             state = {n.removeprefix(prefix): v for n, v in parts["optimizer"].items() if n.startswith(prefix)}
+            if not state:  # the objective does not reach this parameter (an unused head): it was never stepped
+                continue
             self.optimizer.state[p] = {
                 **state,
                 "step": state["step"].cpu() if self.device.type == "cpu" else state["step"],

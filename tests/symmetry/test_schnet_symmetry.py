@@ -80,7 +80,7 @@ def test_a_missing_envelope_is_caught(monkeypatch):
 
 def test_a_model_that_reads_coordinates_is_caught():
     class Leaning(scdlab.SchNet):
-        def represent(self, batch, pairs, condition=None):
+        def represent(self, batch, pairs, condition=None, vectors=False):
             features = super().represent(batch, pairs, condition)
             features.x = features.x + 0.01 * batch.pos[:, :1]
             return features
