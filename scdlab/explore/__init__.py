@@ -13,11 +13,13 @@ from scdlab.explore.plots import (
     parity_plot,
     path_plot,
 )
+from scdlab.explore.view import MoleculeView, view_molecule
 from scdlab.explore.widgets import Explorer, FilterExplorer, NeighborExplorer
 
 __all__ = [
     "Explorer",
     "FilterExplorer",
+    "MoleculeView",
     "NeighborExplorer",
     "compare_bars",
     "compare_curves",
@@ -30,4 +32,5 @@ __all__ = [
     "neighbor_figure",
     "parity_plot",
     "path_plot",
+    "view_molecule",
 ]

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import torch
 from ase.data import covalent_radii
 from plotly.subplots import make_subplots
+from scipy.spatial import cKDTree
 
 from scdlab.explore import style
 from scdlab.explore.style import label
@@ -31,9 +32,11 @@ def array(values) -> np.ndarray:
 def bonds_of(atoms: ase.Atoms) -> np.ndarray:
     """Index pairs [n, 2], i < j, of atoms drawn as bonded. A drawing aid: no model in the kit is told about bonds."""
     pos, radius = atoms.get_positions(), covalent_radii[atoms.numbers]
-    i, j = np.triu_indices(len(atoms), k=1)
+    reach = 2 * BOND_TOLERANCE * radius.max(initial=0.0)
+    i, j = np.sort(cKDTree(pos).query_pairs(reach, output_type="ndarray"), axis=1).T
     near = np.linalg.norm(pos[i] - pos[j], axis=1) < BOND_TOLERANCE * (radius[i] + radius[j])
-    return np.stack([i[near], j[near]], axis=1)
+    i, j = i[near], j[near]
+    return np.stack([i, j], axis=1)[np.lexsort((j, i))]
 
 
 def _segments(start: np.ndarray, end: np.ndarray) -> dict:
