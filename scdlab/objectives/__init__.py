@@ -1,5 +1,7 @@
 """What one training step minimizes: an objective maps (model, batch, generator) to a loss and its named parts."""
 
+from scdlab.objectives.coordinate import CoordinateDenoising, draw_noise, noise_floor
+from scdlab.objectives.pairwise import PairwiseDenoising
 from scdlab.objectives.supervised import EnergyForces, PropertyRegression
 
-__all__ = ["EnergyForces", "PropertyRegression"]
+__all__ = ["CoordinateDenoising", "EnergyForces", "PairwiseDenoising", "PropertyRegression", "draw_noise", "noise_floor"]

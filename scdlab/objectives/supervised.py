@@ -5,8 +5,11 @@
 
 An objective is called with (model, batch, generator) and returns the loss and its named parts, 0-dimensional tensors
 for the log. `prepare` is called once before training: it fits what is not learned by gradient, such as reference
-energies.
+energies. Objectives that can share a forward pass with another say what they ask the model for (`asks`), and `compare`
+its Prediction with the labels.
 """
+
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -39,6 +42,7 @@ class EnergyForces:
 
     def __init__(self, rho: float = 0.01, forces: bool = True):
         self.rho, self.forces = rho, forces
+        self.asks = {"forces": forces}
 
     def __repr__(self):
         return f"EnergyForces(rho={self.rho}, forces={self.forces})"
@@ -68,7 +72,10 @@ class EnergyForces:
         _mark_seen(model, train)
 
     def __call__(self, model, batch, generator=None):
-        out = model(batch, forces=self.forces, noise=False)
+        return self.compare(model, model(batch, noise=False, **self.asks), batch)
+
+    def compare(self, model, out, batch):
+        """Loss and parts of a Prediction, which must have been `asks`-ed for what is compared."""
         error = out.energy - batch.energy  # (B) eV, float64
         parts = {"energy_mae": error.detach().abs().mean()}
         loss = error.square().mean()
@@ -86,6 +93,7 @@ class PropertyRegression:
     """One named property of the structures. pool: "sum" or "mean" over atoms; by default what suits QM9's property."""
 
     atomwise = frozenset()
+    asks = MappingProxyType({})
 
     def __init__(self, name: str, pool: str | None = None):
         self.name = name
@@ -106,6 +114,10 @@ class PropertyRegression:
         _mark_seen(model, train)
 
     def __call__(self, model, batch, generator=None):
-        error = model(batch, noise=False).properties[self.name] - batch[self.name]  # (B), in the unit of the labels
+        return self.compare(model, model(batch, noise=False), batch)
+
+    def compare(self, model, out, batch):
+        """Loss and parts of a Prediction."""
+        error = out.properties[self.name] - batch[self.name]  # (B), in the unit of the labels
         loss = (error / model.property_heads[self.name].std).square().mean()
         return loss, {f"{self.name}_mae": error.detach().abs().mean()}

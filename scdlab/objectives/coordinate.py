@@ -1,0 +1,141 @@
+"""Coordinate denoising (Zaidi et al., ICLR 2023, arXiv:2206.00133): shake the atoms, ask where they were.
+
+    x̃ = x + ε,   ε ~ N(0, σ² I)            corrupt
+    ε̂ = model(x̃)                           predict
+    L = ‖ε̂ - ε/σ‖² per component           compare
+
+No label is needed. Near a minimum of the energy the best answer is proportional to the force that pulls the atoms back
+(Vincent 2011: denoising is score matching), so a network that denoises well has learned something of a force field.
+
+What cannot be seen cannot be answered. The prediction of a translation-invariant network depends on ε only through
+ε - ε̄, with ε̄ = 1/N Σ_i ε_i the mean over a structure's N atoms. For Gaussian noise ε̄ is independent of ε - ε̄, so the
+best answer is ε - ε̄, and Var ε̄ = σ²/N per component is left over: a floor of 1/N in units of σ², whatever the
+network. Centering the noise, ε ← ε - ε̄, removes the question. Where some atoms stay put, they show the mean, and
+nothing needs centering. The same holds for rotations: in a molecule of unknown orientation, the part of ε that turns it
+as a whole (3 of its 3N directions) is invisible too, centered or not (`noise_floor`).
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from scdlab.nn.heads import sum_over_atoms
+from scdlab.objectives.supervised import _mark_seen
+
+KINDS = ("gaussian",)
+
+
+def draw_noise(batch, sigma: float, generator=None, kind: str = "gaussian", centered: bool = True, ratio: float = 1.0):
+    """Displacements eps [N, 3] in Å for the atoms of a batch, and which atoms they corrupt: mask [N].
+
+    sigma: standard deviation per component in Å; ratio: share of the atoms that are corrupted, drawn atom by atom.
+    Centered noise does not move the mean of a structure; its variance is σ²(1 - 1/N). Structures of which some atoms
+    stay put are not centered: those atoms show the mean. The generator must live on the batch's device.
+    """
+    _check(sigma, ratio, kind)
+    pos = batch.pos.detach()
+    eps = sigma * torch.randn(pos.shape, generator=generator, device=pos.device, dtype=pos.dtype)
+    mask = torch.ones(len(pos), dtype=torch.bool, device=pos.device)
+    if ratio < 1:
+        mask = torch.rand(len(pos), generator=generator, device=pos.device) < ratio
+    size, corrupted = batch.ptr.diff(), sum_over_atoms(mask.long(), batch)  # (B) atoms of each structure
+    if centered:
+        whole = corrupted == size
+        mean = sum_over_atoms(eps, batch) / size.unsqueeze(-1)  # (N, 3) -> (B, 3)
+        eps = eps - (mean * whole.unsqueeze(-1)).index_select(0, batch.batch)
+        mask = mask & ~(whole & (size == 1)).index_select(0, batch.batch)  # a lone atom has nowhere to go
+    return eps * mask.unsqueeze(-1), mask
+
+
+def noise_floor(n_atoms, centered: bool = False, rotations: bool = False):
+    """The least mean squared error per component, in units of σ², that denoising N atoms can reach: 1/N.
+
+    Of the 3N directions of the noise, the 3 translations are invisible unless the noise is centered, and to a network
+    without a fixed frame the 3 rotations of a bent molecule are as well (rotations=True, to first order in σ):
+    (3 [+ 3]) / 3N. A lower bound: not knowing the clean structure leaves more. Averaged over the atoms of several
+    structures, 1/N becomes 1 / (mean N).
+    """
+    return (1.0 * (not centered) + 1.0 * rotations) / n_atoms
+
+
+class CoordinateDenoising:
+    """Gaussian noise on the positions, to be predicted from the noisy structure.
+
+    sigma: standard deviation in Å per component (0.04 disturbs bond orders, 0.005 merely regularizes); centered: no
+    noise in the mean of a structure; normalized: the target is ε/σ, otherwise ε in Å; ratio: share of atoms corrupted,
+    the loss is over these alone; main: another objective, computed from the same pass over the noisy structure, with
+    loss = main + weight · denoising.
+
+    Parts: "noise_mse", mean squared error per component in units of σ²; "noise_unexplained", the same divided by what
+    the blind guess ε̂ = 0 gets: 1 has learned nothing, 0 is perfect.
+    """
+
+    def __init__(
+        self,
+        sigma: float = 0.04,
+        centered: bool = True,
+        normalized: bool = True,
+        ratio: float = 1.0,
+        kind: str = "gaussian",
+        main=None,
+        weight: float = 1.0,
+    ):
+        _check(sigma, ratio, kind)
+        if main is not None and not hasattr(main, "compare"):
+            raise ValueError(f"main must be an objective that can share a forward pass, such as PropertyRegression or "
+                             f"EnergyForces, not {main!r}.")  # fmt: skip
+        if not math.isfinite(weight) or weight < 0:
+            raise ValueError(f"The weight of denoising must be a number from 0 up, not {weight}.")
+        self.sigma, self.centered, self.normalized, self.ratio = float(sigma), centered, normalized, float(ratio)
+        self.kind, self.main, self.weight = kind, main, float(weight)
+        self.atomwise = frozenset({"noise_mse", "noise_unexplained"}) | (main.atomwise if main else {"loss"})
+
+    def __repr__(self):
+        main = f", main={self.main!r}, weight={self.weight}" if self.main else ""
+        return (f"CoordinateDenoising(sigma={self.sigma}, centered={self.centered}, normalized={self.normalized}, "
+                f"ratio={self.ratio}, kind={self.kind!r}{main})")  # fmt: skip
+
+    def prepare(self, model, train) -> None:
+        """Prepare for the main objective, if there is one, and check that the model can denoise at all.
+
+        Raises ValueError when it cannot. The scale of the energy stays: noise by gradient is free of it.
+        """
+        if self.main:
+            self.main.prepare(model, train)
+        _mark_seen(model, train)
+        with torch.no_grad():
+            model(train.take([0]).to(next(model.parameters()).device), noise=True)
+
+    def __call__(self, model, batch, generator=None):
+        eps, mask = draw_noise(batch, self.sigma, generator, self.kind, self.centered, self.ratio)  # (N, 3) Å, (N)
+        noisy = copy.copy(batch)  # shallow: the caller's batch keeps its positions
+        noisy.pos = batch.pos + eps  # x̃ = x + ε
+        out = model(noisy, noise=True, **(self.main.asks if self.main else {}))  # ε̂ (N, 3)
+        unit = self.sigma if self.normalized else 1.0  # Å
+        target = (eps / unit).to(out.noise.dtype)
+        loss = _mean(out.noise - target, mask)
+        blind = _mean(target, mask)
+        parts = {"noise_mse": loss.detach() * (unit / self.sigma) ** 2,
+                 "noise_unexplained": loss.detach() / blind.clamp(min=torch.finfo(blind.dtype).tiny)}  # fmt: skip
+        if self.main is None:
+            return loss, parts
+        main, main_parts = self.main.compare(model, out, batch)
+        return main + self.weight * loss, {**main_parts, **parts}
+
+
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean square per component over the corrupted atoms, [N, 3] -> []; 0 where there are none."""
+    return (x.square().sum(-1) * mask).sum() / (3 * mask.sum()).clamp(min=1)
+
+
+def _check(sigma, ratio, kind) -> None:
+    if not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(
+            f"sigma is the size of the noise and must be a positive length in Å, such as 0.04, not {sigma}."
+        )
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio is the share of atoms to corrupt and must be above 0 and at most 1, not {ratio}.")
+    if kind not in KINDS:
+        raise ValueError(f"The kind of noise must be one of {', '.join(KINDS)}, not {kind!r}.")
