@@ -250,6 +250,7 @@ def run_claim(
     device: Annotated[Device, typer.Option()] = Device.auto,
     out: Annotated[Path, typer.Option(help="Where each seed's result is kept.")] = Path("runs/claims"),
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Run, and record nothing.")] = False,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder for the models that the claim hands on.")] = None,
 ):
     """Measure a claim and, for the profiles cpu and full, record what was found."""
     from rich.console import Console
@@ -257,7 +258,8 @@ def run_claim(
     from scdlab import claims
 
     try:
-        claims.run(claim, profile, seeds=seeds, device=device.value, out=out, allow_dirty=allow_dirty)
+        claims.run(claim, profile, seeds=seeds, device=device.value, out=out, allow_dirty=allow_dirty,
+                   checkpoints=checkpoints)  # fmt: skip
     except RuntimeError as error:  # the working tree cannot be named in a record
         raise ValueError(str(error)) from error
     Console().print(claims.compare(claim))

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -80,3 +81,15 @@ def digest(path) -> str:
     """sha256 of a file, as hexadecimal text."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def content_digest(content: dict) -> str:
+    """sha256 of `content` as canonical json (sorted keys, no spaces), its own entry "digest" left out."""
+    content = {k: v for k, v in content.items() if k != "digest"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def names_a_machine(content) -> bool:
+    """Whether `content`, as json, holds a path of some machine: what is published must make sense elsewhere."""
+    return bool(re.search(r'"(/|[A-Za-z]:\\\\|~)|/(home|root|tmp|Users|work)/', json.dumps(content)))

@@ -5,7 +5,7 @@
 """
 
 from . import schnet
-from .ledger import PROFILES, VERDICTS, Claim, Record, claims, get, load_record, register, run
+from .ledger import PROFILES, VERDICTS, Claim, Record, claims, get, keep, load_record, register, run
 from .show import Table, compare, table
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "claims",
     "compare",
     "get",
+    "keep",
     "load_record",
     "register",
     "run",

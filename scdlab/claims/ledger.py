@@ -7,13 +7,17 @@ versions, hardware, date. Records are json files written only by `run` (`scdlab 
 sha256 digest of their own content, so that an edit by hand is found.
 
 Profiles: "quick" tries the mechanics (at most a minute, never a verdict), "cpu" is sized for two cores, "full" for one
-GPU. Each seed's result is kept in `out`, so that an interrupted run continues with the seed it was at.
+GPU. Each seed's result is kept in `out`, so that an interrupted run continues with the seed it was at, and so are the
+models that several recipes start from (`keep`). A claim's `checkpoints` are such models of seed 0, handed on with their
+provenance for `scdlab.load_pretrained`: `scdlab claims run ID --profile P --checkpoints data/checkpoints`.
 
 Verdicts: *reproduced* (the paper's statement holds as the paper puts it), *same direction* (the effect has the paper's
 sign under a weaker contrast or at a smaller scale), *tie* (the difference is within the seeds' spread), *not seen at
 this scale* (the opposite, far from the paper's conditions), *contradicted* (the opposite, under its conditions).
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import datetime
 import difflib
@@ -61,6 +65,7 @@ class Claim:
         judge: the same in code: (values: name -> float64 [seeds], settings) -> one of VERDICTS.
         recipe: (settings, seed, device) -> name -> float, for one seed.
         profiles: profile -> settings of the recipe; "seeds" (how many) is read by the ledger.
+        checkpoints: name of a model that the recipe keeps -> which structures it has seen, and which it has not.
     """
 
     id: str
@@ -74,6 +79,7 @@ class Claim:
     recipe: Callable
     profiles: dict[str, dict]
     paper_values: dict[str, str] = dataclasses.field(default_factory=dict)
+    checkpoints: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if set(self.profiles) != set(PROFILES):
@@ -176,7 +182,14 @@ def direction(better, worse) -> str:
 
 
 def run(
-    claim_id, profile="quick", seeds=None, device="auto", out="runs/claims", allow_dirty=False, echo=print
+    claim_id,
+    profile="quick",
+    seeds=None,
+    device="auto",
+    out="runs/claims",
+    allow_dirty=False,
+    checkpoints=None,
+    echo=print,
 ) -> Record:
     """Run a claim's recipe over its seeds and, for "cpu" and "full", write the record.
 
@@ -186,11 +199,12 @@ def run(
         device: "auto", "cpu" or "cuda", as in `scdlab.fit`.
         out: folder where each seed's result is kept. A result is reused while settings, source and torch are the same.
         allow_dirty: run although the working tree has uncommitted changes; the record is then returned, not written.
+        checkpoints: folder for the claim's `checkpoints`, the models of seed 0 that its recipe keeps; None = nowhere.
         echo: called with each line of progress.
 
     Raises:
-        ValueError: unknown claim or profile, seeds the profile does not have, or a recipe that gives other numbers than
-            the claim's quantities, or one that is not finite.
+        ValueError: unknown claim or profile, seeds the profile does not have, checkpoints of a claim or profile that
+            has none, or a recipe that gives other numbers than the claim's quantities, or one that is not finite.
         RuntimeError: the tree has uncommitted changes (or is no git checkout) and the profile would be recorded.
     """
     claim = get(claim_id)
@@ -199,6 +213,12 @@ def run(
     seeds = everything if seeds is None else sorted(set(seeds))
     if not seeds or set(seeds) - set(everything):
         raise ValueError(f"The {profile} profile of {claim_id!r} has the seeds {everything}, not {seeds}.")
+    if checkpoints is not None and (not claim.checkpoints or profile == "quick" or 0 not in seeds or allow_dirty):
+        makers = ", ".join(c.id for c in claims() if c.checkpoints) or "none"
+        raise ValueError(
+            "Checkpoints are models of seed 0, profile cpu or full, from a clean tree, of a claim that has any: "
+            f"{makers}."
+        )
     commit, dirty = (None, None) if profile == "quick" else _commit()
     if dirty and not allow_dirty:
         raise RuntimeError(
@@ -230,34 +250,101 @@ def run(
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=round(sum(r["seconds"] for r in results), 1),
     )
-    record = dataclasses.replace(record, digest=record_digest(dataclasses.asdict(record)))
+    record = dataclasses.replace(record, digest=files.content_digest(dataclasses.asdict(record)))
     echo(_conclusion(record, written := complete and not dirty))
     if written:
         files.write_json(record_path(claim.id, profile), dataclasses.asdict(record))
+    if checkpoints is not None:
+        _hand_on(claim, record, results[0]["models"], Path(out), Path(checkpoints), echo)
     return record
 
 
+def _hand_on(claim, record, kept, out, folder, echo) -> None:
+    """Write the claim's checkpoints, models of seed 0, with their provenance."""
+    for name, seen in claim.checkpoints.items():
+        origin = {part: getattr(record, part) for part in ("claim", "profile", "settings", "commit", "source")}
+        origin |= {"versions": record.versions, "hardware": record.hardware, "date": record.date, "seed": 0}
+        origin |= {"command": f"{record.command} --checkpoints data/checkpoints", "seen": seen}
+        scdlab.save(scdlab.load(_models(out) / kept[name] / "model"), folder / name, provenance=origin)
+        echo(f"{claim.id}: {name} of seed 0 is in {folder}.")
+
+
 def _seed(claim, profile, key, seed, device, out, echo) -> dict:
-    """One seed's values and seconds: from `out` when the same run stands there, else measured and put there."""
+    """One seed's values, seconds and kept models: from `out` when the same run stands there, else measured and put
+    there."""
     path = out / f"{claim.id}.{profile}.seed{seed}.json"
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["key"] == key:
+        models = kept.get("models", {}).values()
+        if kept["key"] == key and all((_models(out) / name / "kept.json").is_file() for name in models):
             echo(f"{claim.id}, seed {seed}: kept from an earlier run")
             return kept
     start = time.perf_counter()
-    values = {name: float(value) for name, value in claim.recipe(key["settings"], seed, device).items()}
+    with _lend(_Bench(out, key)) as bench:
+        values = {name: float(value) for name, value in claim.recipe(key["settings"], seed, device).items()}
+    seconds = round(time.perf_counter() - start + bench.seconds, 1)
     if set(values) != set(claim.quantities):
         raise ValueError(
             f"The recipe of {claim.id!r} gave {sorted(values)}; the claim names {sorted(claim.quantities)}."
         )
     if bad := [name for name, value in values.items() if not math.isfinite(value)]:
         raise ValueError(f"The recipe of {claim.id!r} gave values that are not finite: {', '.join(bad)}.")
-    result = {"key": key, "values": values, "seconds": round(time.perf_counter() - start, 1)}
+    result = {"key": key, "values": values, "seconds": seconds, "models": bench.models}
     files.write_json(path, result)
     shown = ", ".join(f"{name} = {number(values[name])}" for name in claim.arms)
-    echo(f"{claim.id}, seed {seed}: {shown} ({result['seconds']:.0f} s)")
+    echo(f"{claim.id}, seed {seed}: {shown} ({seconds:.0f} s)")
     return result
+
+
+# --- models that recipes share --------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Bench:
+    """What `run` lends to the recipe it measures: where models are kept, those it used, seconds they took before."""
+
+    out: Path
+    key: dict
+    models: dict[str, str] = dataclasses.field(default_factory=dict)  # name -> folder in out/models
+    seconds: float = 0.0
+
+
+_BENCH: contextvars.ContextVar[_Bench | None] = contextvars.ContextVar("bench", default=None)
+
+
+@contextlib.contextmanager
+def _lend(bench):
+    token = _BENCH.set(bench)
+    try:
+        yield bench
+    finally:
+        _BENCH.reset(token)
+
+
+def _models(out: Path) -> Path:
+    return out / "models"
+
+
+def keep(name: str, settings: dict, seed: int, train: Callable):
+    """The model `name` of a seed, trained by `train(folder)`, or as an earlier recipe left it in the same `out`.
+
+    settings: all that decides what the model becomes. `train` returns scdlab.fit's result; its folder is for
+    `fit(out=folder, resume=True)`, so that an interrupted training goes on. The time of a model found ready counts in
+    the seconds of every seed that uses it. Outside of `run` the model is trained, the folder is None, nothing is kept.
+    """
+    bench = _BENCH.get()
+    if bench is None:
+        return train(None).model
+    about = {"name": name, "settings": settings, "seed": seed}
+    about |= {part: bench.key[part] for part in ("source", "torch", "device")}
+    bench.models[name] = folder = f"{name}.seed{seed}.{files.content_digest(about)[:12]}"
+    path = _models(bench.out) / folder
+    if (path / "kept.json").is_file():
+        bench.seconds += json.loads((path / "kept.json").read_text(encoding="utf-8"))["seconds"]
+        return scdlab.load(path / "model")
+    result = train(path)
+    files.write_json(path / "kept.json", about | {"seconds": round(result.seconds, 1)})
+    return result.model
 
 
 def _conclusion(record: Record, written: bool) -> str:
@@ -306,13 +393,6 @@ def record_path(claim_id: str, profile: str) -> Path:
     return RECORDS / f"{claim_id}.{profile}.json"
 
 
-def record_digest(content: dict) -> str:
-    """sha256 of a record's content in canonical json (sorted keys, no spaces), its own digest left out."""
-    content = {k: v for k, v in content.items() if k != "digest"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def load_record(claim_id: str, profile: str | None = None) -> Record | None:
     """The record of a claim under `profile`, or, when None, the largest profile recorded; None when there is none.
 
@@ -341,7 +421,7 @@ def problems(content: dict) -> list[str]:
         return [
             f"its fields are not those of a record (missing or unknown: {', '.join(sorted(fields ^ set(content)))})"
         ]
-    if content["digest"] != record_digest(content):
+    if content["digest"] != files.content_digest(content):
         return ["its digest does not match its content: it was edited by hand"]
     if content["claim"] not in _CLAIMS:
         return [f"there is no claim {content['claim']!r}"]
@@ -353,7 +433,7 @@ def problems(content: dict) -> list[str]:
     for part in ("command", "source", "versions", "hardware", "date", "seconds"):
         if content[part] in (None, "", {}):
             wrong.append(f"its {part} is empty")
-    if re.search(r'"(/|[A-Za-z]:\\\\|~)|/(home|root|tmp|Users|work)/', json.dumps(content)):
+    if files.names_a_machine(content):
         wrong.append("it holds a path of the machine it was made on")
     if content["settings"] != claim.settings(content["profile"]):
         wrong.append("the recipe's settings have changed since it was measured")
@@ -375,7 +455,7 @@ def problems(content: dict) -> list[str]:
 
 
 def _commit() -> tuple[str, bool]:
-    """The checkout's commit, and whether it has uncommitted changes (the records themselves do not count)."""
+    """The checkout's commit, and whether it has uncommitted changes (records and checkpoints do not count)."""
     root, git = Path(scdlab.__file__).resolve().parent.parent, shutil.which("git")
     if git is None or not (root / ".git").exists():
         raise RuntimeError(
@@ -385,7 +465,8 @@ def _commit() -> tuple[str, bool]:
     def ask(*words):
         return subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
 
-    status = ask("status", "--porcelain", "--", ".", ":(exclude)scdlab/claims/records")
+    products = [":(exclude)scdlab/claims/records", ":(exclude)data/checkpoints"]
+    status = ask("status", "--porcelain", "--", ".", *products)
     return ask("rev-parse", "HEAD"), bool(status)
 
 

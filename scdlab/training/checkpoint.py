@@ -2,9 +2,13 @@
 
 Nothing is unpickled. Both files are written beside their final names first and moved there when complete; the json
 carries the digest of the weights, so a pair that does not belong together is found when it is opened.
+
+The models in `data/checkpoints` are products of the claims' recipes. Their json also holds `provenance` (which recipe,
+settings and commit, and which molecules they have seen) and a digest of itself, so that an edit by hand is found.
 """
 
 import json
+import re
 from pathlib import Path
 
 import safetensors.torch
@@ -12,10 +16,12 @@ import torch
 
 import scdlab
 from scdlab import nn
-from scdlab.files import atomic_file, digest, write_json
+from scdlab.files import atomic_file, content_digest, digest, home, names_a_machine, write_json
 
 FORMAT = "scdlab-model"
 FORMAT_VERSION = 1
+PROVENANCE = ("claim", "profile", "seed", "settings", "command", "commit", "source", "versions", "hardware", "date",
+              "seen")  # fmt: skip
 
 
 def _paths(path) -> tuple[Path, Path]:
@@ -24,16 +30,22 @@ def _paths(path) -> tuple[Path, Path]:
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
 
 
-def save(model, path) -> Path:
-    """Write a model to `path`.safetensors and `path`.json; returns the first. Missing folders are made."""
+def save(model, path, provenance: dict | None = None) -> Path:
+    """Write a model to `path`.safetensors and `path`.json; returns the first. Missing folders are made.
+
+    provenance: where the model comes from, for one that is to be handed on (`PROVENANCE` names its entries)."""
     weights, description = _paths(path)
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     with atomic_file(weights) as new:
         safetensors.torch.save_file(tensors, new)
-    write_json(description, {
+    about = {
         "format": FORMAT, "format_version": FORMAT_VERSION, "scdlab": scdlab.__version__,
         "model": type(model).__name__, "config": model.config, "weights_sha256": digest(weights),
-    })  # fmt: skip
+    }  # fmt: skip
+    if provenance is not None:
+        about |= {"provenance": provenance}
+        about |= {"digest": content_digest(about)}
+    write_json(description, about)
     return weights
 
 
@@ -56,7 +68,7 @@ def build(name: str, config: dict):
 
 
 def load(path, device="cpu"):
-    """Read a model written by `save`, ready for evaluation.
+    """Read a model written by `save`, ready for evaluation. Its `provenance` is what `save` was given, else None.
 
     Raises FileNotFoundError when a file is missing, ValueError when the files are of another format or version, are
     damaged or do not belong together, or hold another model.
@@ -83,7 +95,44 @@ def load(path, device="cpu"):
                          "copy both files again.")  # fmt: skip
     model = build(about["model"], about["config"])
     load_tensors(model, safetensors.torch.load_file(weights), weights)
+    model.provenance = about.get("provenance")
     return model.to(device).eval()
+
+
+def load_pretrained(name: str, device="cpu"):
+    """The trained model `name` that comes with the kit. `model.provenance` says how it was made and what it has seen.
+
+    Raises ValueError for a name that does not ship, and for a model whose origin cannot be trusted.
+    """
+    folder = home("data") / "checkpoints"
+    if name not in pretrained_names():
+        there = ", ".join(pretrained_names()) or "none"
+        raise ValueError(f"No trained model called {name!r} comes with the kit; there are: {there}.")
+    about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    if wrong := provenance_problems(about):
+        raise ValueError(f"The trained model {name!r} cannot be trusted: {wrong[0]}; install the kit again, or remake "
+                         "the model with the command in its json.")  # fmt: skip
+    return load(folder / name, device)
+
+
+def pretrained_names() -> list[str]:
+    """Names of the trained models that come with the kit, for `load_pretrained`."""
+    return sorted(path.stem for path in (home("data") / "checkpoints").glob("*.json"))
+
+
+def provenance_problems(about: dict) -> list[str]:
+    """What is wrong with the origin that a checkpoint's json states, most basic first; empty when it can be trusted."""
+    origin, wrong = about.get("provenance"), []
+    if not isinstance(origin, dict):
+        return ["its json has no provenance"]
+    if about.get("digest") != content_digest(about):
+        return ["the digest does not match the content of its json: it was edited by hand"]
+    wrong += [f"its {part} is empty" for part in PROVENANCE if origin.get(part) in (None, "", {})]
+    if not re.fullmatch(r"[0-9a-f]{40}", str(origin.get("commit"))):
+        wrong.append("it names no commit")
+    if names_a_machine(about):
+        wrong.append("it holds a path of the machine it was made on")
+    return wrong
 
 
 def load_tensors(model, tensors: dict, source) -> None:

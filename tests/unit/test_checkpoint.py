@@ -8,6 +8,8 @@ import torch
 from ase.build import molecule
 
 import scdlab
+from scdlab import claims, files
+from scdlab.training import checkpoint
 
 
 @pytest.fixture
@@ -86,3 +88,71 @@ def test_nothing_half_written_remains_when_saving_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         scdlab.save(scdlab.SchNet(hidden=8, layers=1), tmp_path / "net")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- models that come with the kit ------------------------------------------------------------------------------
+
+ORIGIN = dict.fromkeys(checkpoint.PROVENANCE, "x") | {"commit": "a" * 40}
+
+
+@pytest.fixture
+def shipped(saved, tmp_path, monkeypatch):
+    """A kit in which one trained model ships."""
+    monkeypatch.setattr(checkpoint, "home", lambda name: tmp_path / name)
+    path = tmp_path / "data" / "checkpoints" / "net"
+    scdlab.save(saved[0], path, provenance=ORIGIN)
+    return path
+
+
+def test_a_shipped_model_says_where_it_comes_from(shipped, saved):
+    model = scdlab.load_pretrained("net")
+    assert model.provenance == ORIGIN and scdlab.load(saved[1]).provenance is None
+    batch = scdlab.AtomStore.from_ase([molecule("CH4")]).take([0])
+    assert torch.equal(model(batch).energy, saved[0](batch).energy)
+    with pytest.raises(ValueError, match="called 'nett' comes with the kit; there are: net"):
+        scdlab.load_pretrained("nett")
+
+
+@pytest.mark.parametrize(
+    ("changes", "resign", "complaint"),
+    [
+        ({"provenance": None}, False, "no provenance"),
+        ({"provenance": ORIGIN | {"seen": "nothing"}}, False, "edited by hand"),
+        ({"weights_sha256": "0" * 64}, False, "edited by hand"),
+        ({"weights_sha256": "0" * 64}, True, "digest differs"),
+        ({"provenance": ORIGIN | {"commit": None}}, True, "commit is empty"),
+        ({"provenance": ORIGIN | {"commit": "b"}}, True, "names no commit"),
+        ({"provenance": ORIGIN | {"hardware": {}}}, True, "hardware is empty"),
+        ({"provenance": ORIGIN | {"command": "scdlab --out /home/me/x"}}, True, "path of the machine"),
+    ],
+)
+def test_a_shipped_model_without_a_trusted_origin_is_refused(shipped, changes, resign, complaint):
+    rewrite(shipped, **changes)
+    if resign:
+        about = json.loads(shipped.with_suffix(".json").read_text())
+        rewrite(shipped, digest=files.content_digest(about))
+    with pytest.raises(ValueError, match=complaint):
+        scdlab.load_pretrained("net")
+
+
+def test_shipped_weights_that_changed_are_refused(shipped, saved):
+    torch.nn.init.zeros_(saved[0].embedding.weight)
+    scdlab.save(saved[0], shipped.with_name("other"))
+    shipped.with_name("other.safetensors").replace(shipped.with_suffix(".safetensors"))
+    with pytest.raises(ValueError, match="digest differs"):
+        scdlab.load_pretrained("net")
+
+
+@pytest.mark.parametrize("name", checkpoint.pretrained_names())
+def test_the_kits_models_can_be_trusted(name):
+    origin = scdlab.load_pretrained(name).provenance
+    assert f"`{name}" in (files.home("data") / "README.md").read_text(encoding="utf-8"), "a row in the data sheet"
+    claim = claims.get(origin["claim"])
+    assert origin["settings"] == claim.settings(origin["profile"]), "remake it: the recipe's settings have changed"
+    assert origin["seen"] == claim.checkpoints[name]
+
+
+def test_there_is_no_other_file_among_them():
+    folder = files.home("data") / "checkpoints"
+    there = {path.name for path in folder.glob("*")}
+    assert there == {f"{name}.{end}" for name in checkpoint.pretrained_names() for end in ("json", "safetensors")}

@@ -8,8 +8,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from scdlab import claims
+import scdlab
+from scdlab import claims, files
 from scdlab.claims import ledger, schnet, show
+from scdlab.training import checkpoint
 
 COMMIT = "a" * 40
 
@@ -58,7 +60,7 @@ def edit(resign, **changes):
     path = ledger.record_path(FAKE.id, "cpu")
     content = json.loads(path.read_text()) | changes
     if resign:
-        content["digest"] = ledger.record_digest(content)
+        content["digest"] = files.content_digest(content)
     path.write_text(json.dumps(content))
 
 
@@ -106,6 +108,82 @@ def test_a_kept_piece_of_other_source_is_measured_again(fake, tmp_path, monkeypa
     monkeypatch.setattr(ledger, "source_digest", lambda: "b" * 64)
     run(tmp_path, seeds=[0])
     assert _recipe.calls == [0, 0]
+
+
+# --- models that recipes share, and checkpoints -----------------------------------------------------------------
+
+
+def _shared(settings, seed, device):
+    """A recipe that starts from a kept model; `trained` counts trainings."""
+
+    def train(folder):
+        _shared.trained.append((seed, folder))
+        store, model = scdlab.load_ethanol()[:8], scdlab.SchNet(hidden=4, layers=1, n_basis=4)
+        options = dict(steps=2, batch_size=2, device=device, progress=False, out=folder, resume=folder is not None)
+        return scdlab.fit(model, scdlab.objectives.EnergyForces(), store, **options)
+
+    model = claims.keep("tiny", {"steps": 2}, seed, train)
+    e = model(scdlab.load_ethanol().take([0])).energy.item()
+    return {"few_mae_meV": e, "many_mae_meV": e + 1}
+
+
+@pytest.fixture
+def shared(fake, monkeypatch):
+    """Two claims that start from the same model; the first hands it on."""
+    _shared.trained = []
+    first = dataclasses.replace(FAKE, id="fake-one", recipe=_shared, checkpoints={"tiny": "8 frames of ethanol."})
+    return claims.register(first), claims.register(dataclasses.replace(first, id="fake-two", checkpoints={}))
+
+
+def measure(claim, tmp_path, **options):
+    return claims.run(claim.id, "cpu", device="cpu", out=tmp_path / "out", echo=lambda line: None, **options)
+
+
+def test_recipes_share_a_pretrained_model_and_its_time(shared, tmp_path):
+    one, two = (measure(claim, tmp_path) for claim in shared)
+    assert [seed for seed, _ in _shared.trained] == [0, 1, 2], "the second claim trains nothing"
+    assert one.values == two.values and len({v["few_mae_meV"] for v in one.values}) == 3
+    kept = [json.loads(path.read_text())["seconds"] for path in (tmp_path / "out").glob("models/*/kept.json")]
+    assert sum(two.seed_seconds) >= round(sum(kept), 1) - 0.2, "a shared training is no free one"
+
+
+def test_a_model_of_other_source_is_trained_again(shared, tmp_path, monkeypatch):
+    measure(shared[0], tmp_path, seeds=[0])
+    monkeypatch.setattr(ledger, "source_digest", lambda: "b" * 64)
+    measure(shared[1], tmp_path, seeds=[0])
+    assert [seed for seed, _ in _shared.trained] == [0, 0]
+
+
+def test_outside_of_run_nothing_is_kept(shared):
+    _shared({}, 5, "cpu")
+    assert _shared.trained == [(5, None)]
+
+
+def test_checkpoints_are_handed_on_with_their_provenance(shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "home", lambda name: tmp_path)
+    record = measure(shared[0], tmp_path, checkpoints=tmp_path / "checkpoints")
+    model = scdlab.load_pretrained("tiny")
+    energy = float(model(scdlab.load_ethanol().take([0])).energy)
+    assert energy == pytest.approx(record.values[0]["few_mae_meV"]), "the model of seed 0"
+    origin = model.provenance
+    assert set(origin) == set(checkpoint.PROVENANCE) and origin["seen"] == "8 frames of ethanol."
+    assert (origin["commit"], origin["settings"]) == (COMMIT, record.settings)
+    assert origin["command"] == "scdlab claims run fake-one --profile cpu --checkpoints data/checkpoints"
+    shutil.rmtree(tmp_path / "out" / "models")
+    measure(shared[0], tmp_path, checkpoints=tmp_path / "checkpoints")
+    assert len(_shared.trained) == 6, "kept values without their models are measured again"
+
+
+def test_checkpoints_need_a_recorded_run(shared, tmp_path):
+    for claim, profile, options in [
+        (shared[1], "cpu", {}),
+        (shared[0], "quick", {}),
+        (shared[0], "cpu", {"seeds": [1]}),
+        (shared[0], "cpu", {"allow_dirty": True}),
+    ]:
+        with pytest.raises(ValueError, match="models of seed 0"):
+            claims.run(claim.id, profile, out=tmp_path / "out", checkpoints=tmp_path / "there", **options)
+    assert _shared.trained == [] and not (tmp_path / "there").exists()
 
 
 @pytest.mark.parametrize(
@@ -269,6 +347,8 @@ def test_a_tree_is_clean_but_for_its_records(monkeypatch, tmp_path):
     monkeypatch.setattr(ledger.scdlab, "__file__", str(code))
     assert ledger._commit() == (git("rev-parse", "HEAD"), False)
     (records / "a.cpu.json").write_text("{}")
+    (tmp_path / "data" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "data" / "checkpoints" / "a.json").write_text("{}")
     assert ledger._commit()[1] is False, "a record just written does not stand in the next one's way"
     code.write_text("one = 2\n")
     assert ledger._commit()[1] is True
