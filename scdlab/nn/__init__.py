@@ -1,7 +1,8 @@
 """What is learned: backbones that map a batch to a `Prediction`, and the parts they are made of."""
 
+from scdlab.nn.dimenet import DimeNet
 from scdlab.nn.et import EquivariantTransformer
 from scdlab.nn.model import AtomisticModel, Features, Prediction
 from scdlab.nn.schnet import SchNet
 
-__all__ = ["AtomisticModel", "EquivariantTransformer", "Features", "Prediction", "SchNet"]
+__all__ = ["AtomisticModel", "DimeNet", "EquivariantTransformer", "Features", "Prediction", "SchNet"]

@@ -98,6 +98,8 @@ class EquivariantTransformer(AtomisticModel):
     in Å; noise_head: whether there is one (without it, noise is the gradient of the energy).
     """
 
+    has_vectors = True
+
     def __init__(
         self,
         hidden: int = 128,

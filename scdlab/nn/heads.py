@@ -2,6 +2,7 @@
 
 Energy:    E = Σ_i (E_ref[z_i] + s · MLP(x_i))       E_ref: energy of each element, s: scale; both from the training set
 Property:  y = μ + s · pool_i MLP(x_i)               pool = sum (extensive properties) or mean (intensive ones)
+Vector:    y = s · Σ_i gated equivariant blocks of (x_i, v_i)        turns with the structure, as a dipole moment does
 Noise:     ε̂_i/σ = gated equivariant blocks of (x_i, v_i)     turns with the structure
 Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij     equivariant, but the gradient of nothing: kept for comparison
 
@@ -59,18 +60,27 @@ class EnergyHead(_Head):
 
 
 class PropertyHead(_Head):
-    """Atom features [N, d] -> one property [B] in the unit of its labels, float64. pool: "sum" or "mean"."""
+    """Atom features -> one property in the unit of its labels.
+
+    pool: "sum" or "mean" over atoms, a number [B], float64; "vector", the sum of one vector an atom, [B, 3], which
+    turns with the structure; "atoms", three numbers [N, 3] for every atom, not pooled, which do not turn.
+    """
 
     def __init__(self, d: int, pool: str = "mean"):
         super().__init__()
-        if pool not in ("sum", "mean"):
-            raise ValueError(f"A property is pooled over atoms by 'sum' or 'mean', not {pool!r}.")
+        if pool not in ("sum", "mean", "vector", "atoms"):
+            raise ValueError("A property is pooled over atoms by 'sum' or 'mean', or is a 'vector' of the structure or "
+                             f"of its 'atoms', not {pool!r}.")  # fmt: skip
         self.pool = pool
-        self.mlp = mlp(d, max(d // 2, 1), 1)
+        self.mlp = NoiseHead(d) if pool == "vector" else mlp(d, max(d // 2, 1), 3 if pool == "atoms" else 1)
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
 
-    def forward(self, x: Tensor, batch) -> Tensor:
+    def forward(self, x: Tensor, batch, v: Tensor | None = None) -> Tensor:
+        if self.pool == "atoms":
+            return self.mlp(x) * self.std.to(x.dtype)  # (N, d) -> (N, 3)
+        if self.pool == "vector":  # no mean: a direction fixed in space would not turn
+            return self.std * sum_over_atoms(self.mlp(x, v), batch).double()  # (N, d), (N, 3, d) -> (B, 3)
         y = sum_over_atoms(self.mlp(x).squeeze(-1), batch).double()  # (N, d) -> (B)
         if self.pool == "mean":
             y = y / batch.ptr.diff()  # atoms of each structure

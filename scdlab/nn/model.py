@@ -27,7 +27,7 @@ class Prediction:
     noise: Tensor | None = None  # [N, 3] in units of σ
     embedding: Tensor | None = None  # [B, d] one vector a structure
     atoms: Tensor | None = None  # [N, d] one vector an atom
-    properties: dict[str, Tensor] = field(default_factory=dict)  # name -> [B], in the unit of the labels
+    properties: dict[str, Tensor] = field(default_factory=dict)  # name -> [B] or [B, 3], in the unit of the labels
 
 
 @dataclass
@@ -42,6 +42,8 @@ class Features:
 
 class AtomisticModel(nn.Module):
     """Base of all backbones. `config` holds the arguments that rebuild the model; `d` is the width of its features."""
+
+    has_vectors = False  # whether `represent` can give v
 
     def __init__(self, d: int, cutoff: float, config: dict):
         super().__init__()
@@ -60,8 +62,12 @@ class AtomisticModel(nn.Module):
         raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition, vectors).")
 
     def add_property(self, name: str, pool: str = "mean") -> PropertyHead:
-        """Give the model a head for the property `name` (pool: "sum" or "mean"), or return the one it has."""
+        """Give the model a head for the property `name`, or return the one it has. pool: "sum" or "mean" over atoms;
+        "vector" for one that turns with the structure, [B, 3]; "atoms" for three numbers an atom, [N, 3]."""
         if name not in self.property_heads:
+            if pool == "vector" and not self.has_vectors:
+                raise ValueError(f"{type(self).__name__} has no vector features, so it has no vector properties; use "
+                                 "a backbone that has them, such as EquivariantTransformer or DimeNet.")  # fmt: skip
             weight = next(self.parameters())
             self.property_heads[name] = PropertyHead(self.d, pool).to(weight.device, weight.dtype)
             self.config = {**self.config, "properties": {**self.config.get("properties", {}), name: pool}}
@@ -99,7 +105,8 @@ class AtomisticModel(nn.Module):
         with torch.set_grad_enabled(keep_graph or differentiate):
             inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
             inputs.pos = pos = _leaf(batch.pos, dtype) if differentiate else batch.pos.to(dtype)
-            features = self.represent(inputs, pairs, condition, vectors=noise and not by_gradient)
+            vectors = (noise and not by_gradient) or any(h.pool == "vector" for h in self.property_heads.values())
+            features = self.represent(inputs, pairs, condition, vectors=vectors)
             energy = self.energy_head(features.x, batch)
             out_forces = features.forces if forces else None
             out_noise = self.noise_head(features.x, features.v) if noise and not by_gradient else None
@@ -109,14 +116,16 @@ class AtomisticModel(nn.Module):
                 out_forces = -gradient if forces else None
                 out_noise = gradient / self.energy_head.scale.to(dtype) if by_gradient else out_noise
         with torch.set_grad_enabled(keep_graph):
-            x = features.x if keep_graph else features.x.detach()
+            x, v = features.x, features.v
+            if not keep_graph:
+                x, v = x.detach(), None if v is None else v.detach()
             return Prediction(
                 energy=energy if keep_graph else energy.detach(),
                 forces=out_forces,
                 noise=out_noise if out_noise is None or keep_graph else out_noise.detach(),
                 embedding=sum_over_atoms(x, batch),
                 atoms=x,
-                properties={name: head(x, batch) for name, head in self.property_heads.items()},
+                properties={name: head(x, batch, v) for name, head in self.property_heads.items()},
             )
 
     def check_elements(self, z: Tensor) -> None:

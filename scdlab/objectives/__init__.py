@@ -4,4 +4,11 @@ from scdlab.objectives.coordinate import CoordinateDenoising, draw_noise, noise_
 from scdlab.objectives.pairwise import PairwiseDenoising
 from scdlab.objectives.supervised import EnergyForces, PropertyRegression
 
-__all__ = ["CoordinateDenoising", "EnergyForces", "PairwiseDenoising", "PropertyRegression", "draw_noise", "noise_floor"]
+__all__ = [
+    "CoordinateDenoising",
+    "EnergyForces",
+    "PairwiseDenoising",
+    "PropertyRegression",
+    "draw_noise",
+    "noise_floor",
+]
