@@ -26,6 +26,7 @@ _WHERE = {
     "load_pretrained": "training",
     "symmetry_report": "symmetry",
     "Calculator": "calculator",
+    "NoiseExplorer": "explore",
 }
 _MODULES = ("atoms", "nn", "objectives", "training", "symmetry", "calculator", "explore", "claims", "lessons", "units")
 

@@ -1,5 +1,6 @@
 """Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in traits."""
 
+from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
     compare_bars,
     compare_curves,
@@ -21,6 +22,7 @@ __all__ = [
     "FilterExplorer",
     "MoleculeView",
     "NeighborExplorer",
+    "NoiseExplorer",
     "compare_bars",
     "compare_curves",
     "drift_plot",

@@ -1,0 +1,828 @@
+"""Noise one can hold: a molecule displaced by noise, and what its bonds, its forces and a network make of that.
+
+    x̃ = x + ε,   ε ~ N(0, σ²)      x: clean positions, ε: the noise, σ in Å
+
+Four things can be read off the displaced molecule, and each is a function here before it is a picture:
+
+    bonds      a bond's length says whether it is single, double or triple; noise blurs that   `blurred_bonds`
+    energy     E(x + ε) − E(x): how far up the wall the noise has pushed                       `energy_against_sigma`
+    forces     near a minimum F(x̃) ≈ −H ε, H the Hessian: forces point back                   `cosine(-eps, F)`
+    a network  ε̂ = σ · model(x̃).noise: does the answer point where the noise did?             `cosine(answer, eps)`
+
+Signs. Every cosine is written so that +1 is what one hopes for: cos(−ε, F), since a force that undoes the noise points
+along −ε; cos(ε̂, ε), since the answer should be the noise; and cos(−ε̂, F), since −ε̂ is the network's way back. The
+arrows of the explorer are these ways back, −ε, −ε̂ and F, all drawn from the displaced atoms: where denoising is force
+learning, they agree. They never agree fully, not even for an exact network: H is stiff along bonds and soft elsewhere,
+so F leans towards the stiff directions and cos(−ε, F) stays below 1.
+
+A cosine is taken over all 3n components at once: cos(a, b) = Σ a·b / (|a| |b|).
+
+Coordinate denoising: S. Zaidi et al., ICLR 2023, arXiv:2206.00133. Regimes of σ: 0.005 Å regularizes and leaves bond
+orders readable, 0.04 Å blurs them without breaking bonds.
+"""
+
+import html
+import itertools
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+import ase
+import ipywidgets as widgets
+import numpy as np
+import plotly.graph_objects as go
+import torch
+import traitlets
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
+from plotly.subplots import make_subplots
+
+from scdlab import files
+from scdlab.atoms import AtomStore
+from scdlab.calculator import Calculator
+from scdlab.explore import style, svg
+from scdlab.explore.plots import bonds_of
+from scdlab.explore.view import MoleculeView
+from scdlab.explore.widgets import Explorer
+from scdlab.objectives.coordinate import KINDS, draw_noise
+
+REGIMES = {0.005: "regularizing", 0.04: "corrupting"}  # σ in Å -> what noise of about that size does
+SIGMAS = np.geomspace(0.003, 0.5, 10)  # Å; where the curves over σ are computed
+MOST_ATOMS = 200  # that the explorer takes
+MOST_FOR_GFN2 = 40  # that GFN2-xTB is asked about here, which keeps a slider's move below a second
+ROOM = 8.617333e-5 * 300  # eV; k_B T at 300 K
+
+# Radii in Å of an atom in a single, double and triple bond: P. Pyykkö and M. Atsumi, Chem. Eur. J. 15, 186 (2009) and
+# 15, 12770 (2009); P. Pyykkö, S. Riedel, M. Patzschke, Chem. Eur. J. 11, 3511 (2005). It is a table of what organic
+# molecules have: single bonds alone for hydrogen and the halogens, no triple bond of O, Si and S.
+RADII = {
+    "H": (0.32,), "B": (0.85, 0.78, 0.73), "C": (0.75, 0.67, 0.60), "N": (0.71, 0.60, 0.54), "O": (0.63, 0.57),
+    "F": (0.64,), "Si": (1.16, 1.07), "P": (1.11, 1.02, 0.94), "S": (1.03, 0.94), "Cl": (0.99,), "Br": (1.14,),
+    "I": (1.33,),
+}  # fmt: skip
+ORDERS = ("single", "double", "triple")
+LONE_WIDTH = 0.08  # Å; half-width of the band of a pair that has one order only
+
+
+# ----------------------------------------------------------------------------------------------- bonds and their bands
+
+
+class Band(NamedTuple):
+    """The lengths that speak for one order of bond between two elements: low … high around the typical length, in Å."""
+
+    pair: str
+    order: int
+    length: float
+    low: float
+    high: float
+
+
+def bands_of(a: str, b: str) -> list[Band]:
+    """The bands of two elements, single bond first; [] for elements without radii in `RADII`.
+
+    The typical length of an order is the sum of the two radii of that order. Neighboring bands meet halfway, so that a
+    length belongs to the order whose typical length is nearest; the first and the last band reach as far outwards as
+    inwards.
+    """
+    a, b = sorted((a, b), key=_carbon_first)
+    lengths = [x + y for x, y in zip(RADII.get(a, ()), RADII.get(b, ()), strict=False)]  # falling: triple is shortest
+    middles = [(x + y) / 2 for x, y in itertools.pairwise(lengths)]
+    bands = []
+    for k, length in enumerate(lengths):
+        low = middles[k] if k < len(middles) else length - (middles[-1] - length if middles else LONE_WIDTH)
+        high = middles[k - 1] if k else length + (length - middles[0] if middles else LONE_WIDTH)
+        bands.append(Band(f"{a}–{b}", k + 1, round(length, 4), round(low, 4), round(high, 4)))
+    return bands
+
+
+def bond_table(symbols=("C", "N", "O", "F", "H")) -> list[Band]:
+    """All bands between these elements (symbols, or ase.Atoms for the elements that are in it)."""
+    if isinstance(symbols, ase.Atoms):
+        symbols = symbols.get_chemical_symbols()
+    symbols = sorted(set(symbols), key=_carbon_first)
+    return [band for k, a in enumerate(symbols) for b in symbols[k:] for band in bands_of(a, b)]
+
+
+def _carbon_first(symbol: str) -> tuple:
+    """The order in which elements are named: C, then the others by the alphabet, H last."""
+    return (symbol == "H", symbol != "C", symbol)
+
+
+def bond_lengths(pos, pairs) -> np.ndarray:
+    """Lengths [..., b] in Å of the bonds `pairs` [b, 2] at positions [..., n, 3]."""
+    pos = np.asarray(pos, float)
+    return np.linalg.norm(pos[..., pairs[:, 1], :] - pos[..., pairs[:, 0], :], axis=-1)
+
+
+def bond_orders(atoms: ase.Atoms, pos=None, pairs=None) -> np.ndarray:
+    """The order 1, 2 or 3 that each bond's length speaks for: [..., b]; 0 where `RADII` lacks an element.
+
+    pairs [b, 2]: by default the bonds of `atoms` at its own positions (`plots.bonds_of`). pos [..., n, 3]: where to
+    read the lengths; by default there too. A reading of lengths, not chemistry: benzene's 1.39 Å speaks for "double".
+    """
+    pairs = bonds_of(atoms) if pairs is None else pairs
+    lengths = bond_lengths(atoms.positions if pos is None else pos, pairs)
+    symbols = atoms.get_chemical_symbols()
+    orders = np.zeros(lengths.shape, int)
+    for k, (i, j) in enumerate(pairs):
+        typical = np.array([band.length for band in bands_of(symbols[i], symbols[j])])
+        if len(typical):
+            orders[..., k] = 1 + np.abs(lengths[..., k, None] - typical).argmin(-1)
+    return orders
+
+
+def blurred_bonds(atoms: ase.Atoms, pos) -> np.ndarray:
+    """How many bonds of `atoms` lie in another band at positions `pos` [..., n, 3]: integers [...].
+
+    The blurring number: at σ = 0.005 Å next to none, at 0.04 Å many. Bonds of hydrogen have one order, and never count.
+    """
+    pairs = bonds_of(atoms)
+    return (bond_orders(atoms, pos, pairs) != bond_orders(atoms, pairs=pairs)).sum(-1)
+
+
+def length_density(lengths, grid, width: float) -> np.ndarray:
+    """A smooth histogram of `lengths` (any shape, Å) on an even `grid` [m] in Å: density in 1/Å, integral ≤ 1.
+
+    Counted in the grid's cells and smeared by a Gaussian of standard deviation `width` in Å.
+    """
+    step = grid[1] - grid[0]
+    edges = np.append(grid - step / 2, grid[-1] + step / 2)
+    lengths = np.asarray(lengths).ravel()
+    counts = np.histogram(lengths, edges)[0] / (len(lengths) * step)
+    reach = min(int(np.ceil(4 * width / step)), (len(grid) - 1) // 2)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / width) ** 2)
+    return np.convolve(counts, kernel / kernel.sum(), mode="same")
+
+
+# ------------------------------------------------------------------------------------------ noise, answers, references
+
+
+def displacements(atoms: ase.Atoms, sigma: float, seed: int = 0, kind: str = "gaussian", draws: int | None = None):
+    """The noise ε [n, 3] in Å that `CoordinateDenoising` would draw with this seed; draws: so many, [draws, n, 3].
+
+    Of gaussian noise, equal seeds give the same directions at every σ, so that a slider moves along a ray.
+    """
+    if not (np.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"sigma must be a positive length in Å, not {sigma}; 0.005 and 0.04 are the usual ones.")
+    batch = AtomStore.from_ase([_bare(atoms)]).take([0] * (draws or 1))
+    eps, _ = draw_noise(batch, sigma, torch.Generator().manual_seed(int(seed)), kind=kind)
+    eps = eps.double().numpy().reshape(-1, len(atoms), 3)
+    return eps[0] if draws is None else eps
+
+
+def denoise(model, atoms: ase.Atoms, pos) -> np.ndarray:
+    """The network's answer ε̂/σ at positions [..., n, 3], in units of σ: `model(batch, noise=True).noise`, same shape.
+
+    Raises ValueError for a model that cannot denoise, and for elements that it was not trained on.
+    """
+    pos = np.asarray(pos, float)
+    batch = AtomStore.from_ase([_bare(atoms)]).take([0] * max(1, int(np.prod(pos.shape[:-2]))))
+    batch = batch.to(next(model.parameters()).device)
+    batch.pos = torch.as_tensor(pos.reshape(-1, 3), dtype=torch.float32, device=batch.pos.device)
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            noise = model(batch, noise=True).noise
+    finally:
+        model.train(training)
+    return noise.double().cpu().numpy().reshape(pos.shape)
+
+
+def cosine(a, b) -> float:
+    """cos(a, b) = Σ a·b / (|a| |b|) over the last two axes [..., n, 3]; NaN where one of them is zero."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    length = np.sqrt((a**2).sum((-2, -1)) * (b**2).sum((-2, -1)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(length > 0, (a * b).sum((-2, -1)) / length, np.nan)[()]
+
+
+class Reference:
+    """What is asked for energies and forces: "gfn2" (GFN2-xTB), a trained model, or an ase calculator.
+
+    `reference(atoms, pos)` with positions [..., n, 3] in Å gives energies [...] in eV and forces [..., n, 3] in eV/Å,
+    NaN where the calculator finds no solution. Raises ValueError for elements it does not know, and for "gfn2" where
+    tblite is missing.
+    """
+
+    def __init__(self, reference="gfn2"):
+        if isinstance(reference, str) and reference == "gfn2":
+            try:
+                from tblite.ase import TBLite
+            except ImportError as error:
+                raise ValueError(
+                    "The reference 'gfn2' needs tblite, which is not installed (Windows and ARM Linux have no wheels): "
+                    "install it, from conda-forge where need be, or give a trained model as the reference."
+                ) from error
+            self.calculator, self.name, self.most = TBLite(method="GFN2-xTB", verbosity=0), "GFN2-xTB", MOST_FOR_GFN2
+        elif isinstance(reference, torch.nn.Module):
+            self.calculator, self.name, self.most = Calculator(reference), type(reference).__name__, MOST_ATOMS
+        elif hasattr(reference, "get_potential_energy"):
+            self.calculator, self.name, self.most = reference, type(reference).__name__, MOST_ATOMS
+        else:
+            raise ValueError(f"The reference must be 'gfn2', a trained model or an ase calculator, not {reference!r}.")
+
+    def __call__(self, atoms: ase.Atoms, pos=None):
+        pos = atoms.positions if pos is None else np.asarray(pos, float)
+        if len(atoms) > self.most:
+            raise ValueError(f"{self.name} is asked about molecules of up to {self.most} atoms here, not {len(atoms)}.")
+        probe = _bare(atoms)
+        probe.calc = self.calculator
+        flat = pos.reshape(-1, len(atoms), 3)
+        energy, forces = np.full(len(flat), np.nan), np.full(flat.shape, np.nan)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # reaches the OpenMP runtime that tblite shares: threads slow down such small systems
+        try:
+            for k, each in enumerate(flat):
+                probe.calc.reset()
+                probe.positions = each
+                try:
+                    forces[k], energy[k] = probe.get_forces(), probe.get_potential_energy()
+                except CalculationFailed:
+                    continue
+        except CalculatorSetupError as error:
+            raise ValueError(f"{self.name} cannot treat {atoms.get_chemical_formula()}: {error}") from error
+        finally:
+            torch.set_num_threads(threads)
+        return energy.reshape(pos.shape[:-2])[()], forces.reshape(pos.shape)
+
+    def relax(self, atoms: ase.Atoms, fmax: float = 0.01, steps: int = 200) -> ase.Atoms:
+        """A copy of `atoms` in this reference's nearest minimum: largest force below fmax in eV/Å, or `steps` done.
+
+        Only from there do forces say what the noise has done, and nothing else."""
+        from ase.optimize import BFGS
+
+        self(atoms)  # the checks of size and elements
+        relaxed = _bare(atoms)
+        relaxed.calc = self.calculator
+        try:
+            BFGS(relaxed, logfile=None).run(fmax=fmax, steps=steps)
+        except CalculationFailed as error:
+            raise ValueError(f"{self.name} could not relax {atoms.get_chemical_formula()}: {error}") from error
+        relaxed.calc = None
+        return relaxed
+
+
+def as_reference(reference) -> Reference:
+    """`reference` itself if it is a Reference, else one made of it."""
+    return reference if isinstance(reference, Reference) else Reference(reference)
+
+
+def reference_forces(atoms: ase.Atoms, reference="gfn2", pos=None) -> np.ndarray:
+    """Forces [..., n, 3] in eV/Å of a `Reference` at positions [..., n, 3], by default those of `atoms`."""
+    return as_reference(reference)(atoms, pos)[1]
+
+
+def energy_against_sigma(
+    atoms: ase.Atoms, sigmas=SIGMAS, reference="gfn2", seed: int = 0, kind: str = "gaussian", draws: int | None = None
+) -> np.ndarray:
+    """E(x + ε) − E(x) in eV at each σ [s] (Å): [s], or [draws, s]. At a minimum and for small σ it is ½ εᵀHε ∝ σ²."""
+    reference = as_reference(reference)
+    eps = np.stack([displacements(atoms, sigma, seed, kind, draws) for sigma in sigmas], axis=-3)  # ([draws,] s, n, 3)
+    return reference(atoms, atoms.positions + eps)[0] - reference(atoms)[0]
+
+
+def read_structure(text: str) -> ase.Atoms:
+    """The molecule that `text` names: a structure file that ase can read (its first structure), or a SMILES string.
+
+    Raises ValueError when it is neither, or when it has more than 200 atoms.
+    """
+    import ase.io
+
+    from scdlab.atoms import from_smiles  # rdkit is slow to import
+
+    text = str(text).strip()
+    try:
+        is_file = bool(text) and Path(text).expanduser().is_file()
+    except OSError:  # a name too long for a file
+        is_file = False
+    if is_file:
+        try:
+            atoms = ase.io.read(Path(text).expanduser(), index=0)
+        except Exception as error:  # each of ase's readers fails in its own way
+            raise ValueError(f"ase cannot read a structure from {text}: {error or type(error).__name__}") from error
+    else:
+        try:
+            atoms = from_smiles(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no file here, and not a SMILES either: {error}") from error
+    return _checked(atoms, text)
+
+
+def _checked(atoms: ase.Atoms, name: str) -> ase.Atoms:
+    if not 0 < len(atoms) <= MOST_ATOMS:
+        raise ValueError(f"{name} has {len(atoms):,} atoms; the explorer takes 1 to {MOST_ATOMS}: "
+                         "scdlab.explore.view_molecule draws larger structures.")  # fmt: skip
+    return _bare(atoms)
+
+
+def _bare(atoms: ase.Atoms) -> ase.Atoms:
+    """Elements, positions and cell alone: no labels, no constraints."""
+    return ase.Atoms(atoms.numbers, atoms.get_positions(), cell=atoms.cell, pbc=atoms.pbc)
+
+
+# -------------------------------------------------------------------------------------------------------- the pictures
+
+DRAWS = 300  # noise draws behind the smooth histogram
+LANES = 6  # element pairs in it
+_BAND_COLORS = {1: style.SKY, 2: style.ORANGE, 3: style.PURPLE}
+_COSINES = {  # key -> (legend, color, dash)
+    "cos_back_force": ("cos(−ε, F)", style.VERMILION, "solid"),
+    "cos_answer_noise": ("cos(ε̂, ε)", style.BLUE, "dash"),
+    "cos_answer_force": ("cos(−ε̂, F)", style.GREEN, "dot"),
+}
+_ARROWS = {  # trait -> (legend, color)
+    "show_noise": ("way back −ε", style.BLUE),
+    "show_answer": ("network's way back −ε̂", style.ORANGE),
+    "show_force": ("force F", style.VERMILION),
+}
+
+
+def _lanes(atoms: ase.Atoms) -> dict:
+    """Pair of elements -> its bonds: of pairs that can have several orders, else (methane) of all that have bands."""
+    symbols, lanes = atoms.get_chemical_symbols(), {}
+    pairs = bonds_of(atoms)
+    for k, (i, j) in enumerate(pairs):
+        if bands := bands_of(symbols[i], symbols[j]):
+            lanes.setdefault(bands[0].pair, []).append(k)
+    several = {pair: bonds for pair, bonds in lanes.items() if len(bands_of(*pair.split("–"))) > 1}
+    chosen = sorted((several or lanes).items(), key=lambda item: -len(item[1]))[:LANES]
+    return dict(chosen)
+
+
+def lengths_picture(atoms: ase.Atoms, pos, many, sigma: float) -> dict:
+    """What the histogram shows, one lane for each pair of elements, from the top: names, x range, and the traces' data.
+
+    pos [n, 3]: this displacement; many [draws, n, 3]: those that the smooth curves are made of.
+    """
+    pairs, lanes = bonds_of(atoms), _lanes(atoms)
+    table = {pair: bands_of(*pair.split("–")) for pair in lanes}
+    edges = [edge for bands in table.values() for band in bands for edge in (band.low, band.high)] or [1.0, 1.6]
+    low, high = min(edges) - 0.04, max(edges) + 0.04
+    grid = np.arange(low, high, 0.002)
+    width = float(np.clip(0.4 * sigma, 0.003, 0.05))
+    clean, now, some = (bond_lengths(p, pairs) for p in (atoms.positions, pos, many))
+    height = len(lanes) - 1 - np.arange(len(lanes))  # of each lane's floor
+    density = [length_density(some[:, bonds], grid, width) for bonds in lanes.values()]
+    tallest = max((d.max() for d in density), default=1.0) or 1.0
+    boxes = {order: ([], []) for order in (3, 2, 1)}
+    curve, marks, dots = ([], []), ([], []), ([], [])
+    for at, (pair, bonds), values in zip(height, lanes.items(), density, strict=True):
+        for band in table[pair]:
+            x, y = boxes[band.order]
+            x += [band.low, band.high, band.high, band.low, band.low, None]
+            y += [at, at, at + 0.9, at + 0.9, at, None]
+        curve[0].extend([*grid[::2].round(3), None])
+        curve[1].extend([*(at + 0.85 * values[::2] / tallest).round(3), None])
+        for r in clean[bonds]:
+            marks[0].extend([r, r, None])
+            marks[1].extend([at - 0.1, at + 0.12, None])
+        dots[0].extend(now[bonds])
+        dots[1].extend([at - 0.05] * len(bonds))
+    traces = [dict(zip("xy", boxes[order], strict=True)) for order in (3, 2, 1)]
+    traces += [dict(zip("xy", each, strict=True)) for each in (curve, marks, dots)]
+    return {"names": list(lanes), "heights": height + 0.4, "range": [low, high], "traces": traces}
+
+
+def noise_figure(numbers: dict) -> go.Figure:
+    """Bond lengths against their bands, the energy against σ, and the cosines against σ: `NoiseExplorer.numbers()`."""
+    fig = make_subplots(rows=3, cols=1, row_heights=[0.4, 0.27, 0.33], vertical_spacing=0.12)
+    fill = dict(mode="lines", fill="toself", line_width=0, opacity=0.45, hoverinfo="skip", legend="legend")
+    for order in (3, 2, 1):
+        color = _BAND_COLORS[order]
+        fig.add_scatter(**fill, fillcolor=color, line_color=color, name=ORDERS[order - 1], row=1, col=1)
+    line = dict(color=style.INK, width=2)
+    fig.add_scatter(mode="lines", line=line, name="many draws", hoverinfo="skip", legend="legend", row=1, col=1)
+    line = dict(color=style.INK, width=3)
+    fig.add_scatter(mode="lines", line=line, name="clean", legend="legend", row=1, col=1, hovertemplate="%{x:.3f} Å")
+    marker = dict(color=style.VERMILION, size=7, symbol="circle", line=dict(color="white", width=1))
+    fig.add_scatter(mode="markers", marker=marker, name="this draw", legend="legend", row=1, col=1,
+                    hovertemplate="%{x:.3f} Å")  # fmt: skip
+    dashed = dict(color=style.GRAY, dash="dash", width=1.5)
+    fig.add_scatter(mode="lines", line=dashed, name="∝ σ²", legend="legend2", hoverinfo="skip", row=2, col=1)
+    dots = dict(mode="lines+markers", marker_size=5, hovertemplate="%{y:.3g} at σ = %{x:.3g} Å<extra></extra>")
+    fig.add_scatter(**dots, line=dict(color=style.INK), name="E(x + ε) − E(x)", legend="legend2", row=2, col=1)
+    for name, color, dash in _COSINES.values():
+        fig.add_scatter(**dots, line=dict(color=color, dash=dash), name=name, legend="legend3", row=3, col=1)
+    here = dict(color=[style.INK], size=11, symbol="diamond", line=dict(color="white", width=1))
+    for row in (2, 3):
+        fig.add_scatter(mode="markers", marker=here, showlegend=False, row=row, col=1, hovertemplate="%{y:.3g}")
+    for trace, data in zip(fig.data, numbers["traces"], strict=True):
+        trace.update(data)
+    sigma_axis = style.LOG | dict(range=np.log10([0.0026, 0.58]).tolist())
+    fig.update_xaxes(**sigma_axis, row=2, col=1)
+    fig.update_xaxes(**sigma_axis, title_text=style.label("σ", "Å"), row=3, col=1)
+    fig.update_xaxes(title_text=style.label("bond length", "Å"), title_standoff=2, row=1, col=1)
+    fig.update_yaxes(title_text=style.label("energy rise", "eV"), type="log", dtick=2, tickformat="~g", row=2, col=1)
+    fig.update_yaxes(title_text="cosine", dtick=0.5, row=3, col=1)
+    small = dict(orientation="h", x=0.0, xanchor="left", yanchor="bottom", font_size=12, bgcolor="rgba(0,0,0,0)")
+    tops = [fig.layout[axis].domain[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
+    fig.update_layout(
+        template="scdlab", height=620, margin=dict(l=70, r=15, t=45, b=50), font_size=13, uirevision="noise",
+        legend=small | dict(y=tops[0]), legend2=small | dict(y=tops[1]), legend3=small | dict(y=tops[2]),
+    )  # fmt: skip
+    for sigma in REGIMES:
+        for row in (2, 3):
+            fig.add_vline(x=sigma, line=dict(color=style.GRAY, width=1, dash="dot"), row=row, col=1)
+    for axis, values in _axes(numbers).items():
+        fig.layout[axis].update(values)
+    return fig
+
+
+def _axes(numbers: dict) -> dict:
+    """What the axes owe to the state: the lanes' names, the range of lengths, the range of the cosines."""
+    lengths = numbers["lengths"]
+    lanes = max(1, len(lengths["names"]))
+    drawn = [y for trace in numbers["traces"][8:11] for y in trace["y"] if y is not None]
+    return {
+        "xaxis": dict(range=lengths["range"]),
+        "yaxis": dict(tickvals=lengths["heights"], ticktext=lengths["names"], range=[-0.2, lanes], showgrid=False),
+        "yaxis3": dict(range=[min([-0.05, *(y - 0.1 for y in drawn)]), 1.08]),
+    }
+
+
+# -------------------------------------------------------------------------------------------------------- the explorer
+
+
+class NoiseExplorer(Explorer):
+    """A molecule under noise that one can turn up: what it does to bonds, energy, forces and a network's answer.
+
+    store: an AtomStore, by default the kit's sample of QM9; its first 1,000 molecules can be chosen. model: any model
+    that can denoise; None leaves the answer out. reference: "gfn2", a trained model, an ase calculator, or None.
+
+    State, in traits: molecule (index in the store), source ("store", a SMILES, or the path of a structure file), sigma
+    in Å (0.003 to 0.5), seed, kind ("gaussian", "torsional"), relaxed (start from the reference's own minimum, where
+    its forces vanish; else from the structure as it is), and show_noise, show_answer, show_force: which arrows are
+    drawn. `state()` adds every number displayed; `load(text)` raises what the text box only tells. What cannot be shown
+    stands, with the reason, in `message` and in `state()["notes"]`; the rest is shown.
+    """
+
+    names = ("molecule", "source", "sigma", "seed", "kind", "relaxed", "show_noise", "show_answer", "show_force")
+    molecule, seed = traitlets.Int(), traitlets.Int()
+    source = traitlets.Unicode("store")
+    sigma = traitlets.Float(0.04)
+    kind = traitlets.Enum(KINDS, "gaussian")
+    relaxed = traitlets.Bool(True)
+    show_noise, show_answer, show_force = (traitlets.Bool(True) for _ in range(3))
+
+    def __init__(
+        self,
+        store=None,
+        model=None,
+        reference="gfn2",
+        molecule: int = 0,
+        sigma: float = 0.04,
+        seed: int = 0,
+        kind: str = "gaussian",
+        source: str = "store",
+        relaxed: bool = True,
+    ):
+        self.store = AtomStore.open(files.home("data") / "qm9-sample") if store is None else store
+        self.model, self.reference, self._missing = model, None, []
+        if reference is not None:
+            try:
+                self.reference = as_reference(reference)
+            except ValueError as error:
+                if reference != "gfn2":
+                    raise
+                self._missing.append(str(error))
+        self._cache, self._drawn, self._last_read = OrderedDict(), None, ("", None)
+        self.molecule, self.sigma, self.seed, self.kind, self.relaxed = molecule, sigma, seed, kind, relaxed
+        self.source = source
+        first = self.numbers()
+        self.view = MoleculeView(first["atoms"], self.arrows(), title=self._title(), size=(430, 430))
+        self.words = widgets.HTML()
+        row = dict(style={"description_width": "70px"})
+        wide, small = widgets.Layout(width="330px"), widgets.Layout(width="220px")
+        box = widgets.Layout(width="auto", margin="2px 14px 2px 0")
+        sigma_slider = widgets.FloatLogSlider(
+            value=sigma, min=np.log10(SIGMAS[0]) - 1e-6, max=np.log10(SIGMAS[-1]) + 1e-6, step=0.01,
+            description="σ (Å)", readout_format=".3f", layout=wide, **row,
+        )  # fmt: skip
+        ticks = {"relaxed": "start at the reference's minimum"} | {
+            name: legend for name, (legend, _) in _ARROWS.items()
+        }
+        super().__init__(
+            molecule=widgets.IntSlider(
+                molecule, 0, min(len(self.store), 1000) - 1, description="molecule", layout=wide, **row
+            ),
+            sigma=sigma_slider,
+            seed=widgets.IntSlider(seed, 0, 99, description="seed", layout=wide, **row),
+            kind=widgets.Dropdown(options=KINDS, value=kind, description="noise", layout=small, **row),
+            **{
+                name: widgets.Checkbox(getattr(self, name), description=what, indent=False, layout=box)
+                for name, what in ticks.items()
+            },
+        )
+        self.text = widgets.Text(
+            "" if source == "store" else source, placeholder="SMILES or file, e.g. CC(=O)O; empty: the store",
+            description="or", continuous_update=False, layout=wide, **row,
+        )  # fmt: skip
+        self.text.observe(self._typed, names=["value"])
+        self._lay_out()
+        self._tell()
+        self._say_notes()
+        self._drawn = self._key()
+
+    def _lay_out(self) -> None:
+        """Controls above, the molecule left, the plots right, the numbers in words below."""
+        at = self.controls
+        wrap = widgets.Layout(flex_flow="row wrap", align_items="center")
+        rows = [
+            widgets.HBox([at["molecule"], self.text, at["seed"]], layout=wrap),
+            widgets.HBox([at["sigma"], at["kind"], at["relaxed"]], layout=wrap),
+            widgets.HBox([widgets.HTML("arrows:"), *(at[name] for name in _ARROWS)], layout=wrap),
+        ]
+        left = widgets.VBox([self.view, self.words], layout=widgets.Layout(flex="0 1 auto"))
+        right = widgets.VBox([self.figure], layout=widgets.Layout(flex="1 1 420px", min_width="380px"))
+        both = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap"))
+        self.children = [*rows, self.message, both]
+
+    # ------------------------------------------------------------------------------------------------------- the state
+
+    @traitlets.validate("sigma")
+    def _check_sigma(self, proposal):
+        sigma = proposal["value"]
+        low, high = SIGMAS[[0, -1]]
+        if not (np.isfinite(sigma) and 0.999 * low <= sigma <= 1.001 * high):
+            raise ValueError(f"The explorer shows sigma from {low:g} to {high:g} Å, not {sigma:g}.")
+        return sigma
+
+    @traitlets.validate("source")
+    def _check_source(self, proposal):
+        text = proposal["value"].strip() or "store"
+        if text != "store":
+            self._read(text)
+        return text
+
+    def load(self, text: str) -> None:
+        """Show the molecule of a SMILES or a structure file. Raises ValueError, and shows what it did, for neither."""
+        self.source = text
+
+    def refresh(self) -> None:
+        """Compute all numbers anew: after training the model further."""
+        self._cache.clear()
+        self._drawn, self._last_read = None, ("", None)
+        self._changed({"name": "model"})
+
+    @property
+    def atoms(self) -> ase.Atoms:
+        """The clean molecule: as it is, or in the reference's minimum."""
+        return self._clean()["atoms"]
+
+    def numbers(self) -> dict:
+        """Everything that the present state shows: arrays, traces and numbers. Cached: do not change it."""
+        return self._remember("numbers", "source molecule relaxed seed kind sigma", self._compute)
+
+    def state(self) -> dict:
+        """The traits, and every number displayed: plain numbers, None for what cannot be said."""
+        return super().state() | self.numbers()["told"]
+
+    def arrows(self) -> dict:
+        """The arrows that are drawn, as `view_molecule` takes them: all start at the displaced atoms."""
+        n = self.numbers()
+        vectors = {
+            "show_noise": (-n["eps"], "Å"),
+            "show_answer": (None if n["answer"] is None else -n["answer"], "Å"),
+            "show_force": (n["forces"], "eV/Å"),
+        }
+        return {
+            name: {"vectors": vectors[trait][0], "unit": vectors[trait][1], "color": color}
+            for trait, (name, color) in _ARROWS.items()
+            if getattr(self, trait) and vectors[trait][0] is not None
+        }
+
+    def _read(self, text: str) -> ase.Atoms:
+        """`read_structure`, kept until another text is read."""
+        if self._last_read[0] != text:
+            self._last_read = (text, read_structure(text))
+        return self._last_read[1]
+
+    def _key(self) -> tuple:
+        return tuple(getattr(self, name) for name in self.names)
+
+    def _remember(self, what: str, names: str, make):
+        """make(), kept under the values of the traits `names`; the last 200 are."""
+        key = (what, *(getattr(self, name) for name in names.split()))
+        if key not in self._cache:
+            self._cache[key] = make()
+            if len(self._cache) > 200:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+    # ----------------------------------------------------------------------------------------------------- the numbers
+
+    def _clean(self) -> dict:
+        """The clean molecule, its energy (None: the reference cannot be asked), and what must be said about it."""
+        return self._remember("clean", "source molecule relaxed", self._find_clean)
+
+    def _find_clean(self) -> dict:
+        if self.source == "store":
+            atoms = _checked(self.store.to_ase(self.molecule), f"Molecule {self.molecule}")
+        else:
+            atoms = self._read(self.source)
+        notes, energy = list(self._missing), None
+        if self.reference is not None:
+            try:
+                atoms = self.reference.relax(atoms) if self.relaxed else atoms
+                energy = self.reference(atoms)[0]
+            except ValueError as error:
+                notes.append(f"No reference: {error}")
+        if len(atoms) == 1:
+            notes.append("A single atom has no bonds, and centered noise does not move it: choose a molecule.")
+        return {"atoms": atoms, "energy": energy, "notes": notes}
+
+    def _measure(self, sigmas) -> dict:
+        """At each σ [s]: noise eps and answer ε̂ [s, n, 3] in Å, forces [s, n, 3] in eV/Å, rise [s] in eV, cosines [s].
+
+        What cannot be had is None (arrays of vectors) or NaN, and `notes` says why.
+        """
+        clean = self._clean()
+        atoms, notes = clean["atoms"], []
+        eps = np.stack([displacements(atoms, sigma, self.seed, self.kind) for sigma in sigmas])
+        forces = answer = None
+        rise = np.full(len(eps), np.nan)
+        if clean["energy"] is not None:
+            energy, forces = self.reference(atoms, atoms.positions + eps)
+            rise = energy - clean["energy"]
+        if self.model is not None:
+            try:
+                answer = denoise(self.model, atoms, atoms.positions + eps) * np.reshape(sigmas, (-1, 1, 1))
+            except ValueError as error:
+                notes.append(f"No answer of the network: {error}")
+        back = None if answer is None else -answer
+        pairs = {
+            "cos_back_force": (-eps, forces),
+            "cos_answer_noise": (answer, eps),
+            "cos_answer_force": (back, forces),
+        }
+        cosines = {
+            name: np.full(len(eps), np.nan) if a is None or b is None else cosine(a, b)
+            for name, (a, b) in pairs.items()
+        }
+        return {"eps": eps, "rise": rise, "forces": forces, "answer": answer, "notes": notes} | cosines
+
+    def _compute(self) -> dict:
+        """The numbers of the present state; see `numbers`."""
+        clean, sigma = self._clean(), self.sigma
+        atoms = clean["atoms"]
+        curves = self._remember("curves", "source molecule relaxed seed kind", lambda: self._measure(SIGMAS))
+        here = self._measure([sigma])
+        eps, forces, answer = (None if here[k] is None else here[k][0] for k in ("eps", "forces", "answer"))
+        pos = atoms.positions + eps
+        many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS)
+        lengths = lengths_picture(atoms, pos, many, sigma)
+        blurred, pairs = blurred_bonds(atoms, many), bonds_of(atoms)
+        several = [len(bands_of(*(atoms.symbols[k] for k in pair))) > 1 for pair in pairs]
+        told = {
+            "formula": atoms.get_chemical_formula(),
+            "n_atoms": len(atoms),
+            "regime": regime(sigma),
+            "noise_length": float(np.linalg.norm(eps, axis=1).mean()),  # Å
+            "bonds": int(np.sum(several)),  # that can have several orders
+            "bonds_blurred": int(blurred_bonds(atoms, pos)),
+            "bonds_blurred_mean": float(blurred.mean()),
+            "energy_rise": _number(here["rise"][0]),  # eV
+            "force_length": None if forces is None else _number(np.linalg.norm(forces, axis=1).mean()),  # eV/Å
+            **{name: _number(here[name][0]) for name in _COSINES},
+            "unexplained": None if answer is None else _number(_unexplained(answer, eps)),
+            "notes": [*clean["notes"], *here["notes"]],
+        }
+        displaced = atoms.copy()
+        displaced.positions = pos
+        return {
+            "atoms": displaced, "clean": atoms, "eps": eps, "forces": forces, "answer": answer, "lengths": lengths,
+            "curves": curves, "told": told, "traces": lengths["traces"] + _sigma_traces(curves, told, sigma),
+        }  # fmt: skip
+
+    # ----------------------------------------------------------------------------------------------------- the drawing
+
+    def picture(self) -> go.Figure:
+        return noise_figure(self.numbers())
+
+    def still(self) -> str:
+        """The displaced molecule with its arrows, and the numbers below it."""
+        return _with_lines(self.view.still(), [f"{name}: {text}" for name, text in self._lines()])
+
+    def _title(self) -> str:
+        told = self.numbers()["told"]
+        return f"{told['formula']} displaced, σ = {self.sigma:.3f} Å"
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """The numbers in words: (what, text)."""
+        return in_words(self.numbers()["told"], self.sigma, self.reference.name if self.reference else "")
+
+    def _tell(self) -> None:
+        rows = "".join(
+            f"<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top'>{html.escape(name)}</td>"
+            f"<td style='padding-bottom: 2px'>{html.escape(text)}</td></tr>"
+            for name, text in self._lines()
+        )
+        self.words.value = f"<table style='line-height: 1.35; max-width: 430px'>{rows}</table>"
+
+    def _say_notes(self) -> None:
+        self.message.value = "<br>".join(map(html.escape, self.numbers()["told"]["notes"]))
+
+    def _typed(self, change) -> None:
+        """The text box: what is no molecule yet is told, and the last good molecule stays."""
+        text = change["new"].strip() or "store"
+        if text == self.source:
+            return
+        try:
+            if text != "store":
+                self._read(text)
+        except ValueError as error:
+            self.message.value = html.escape(f"{error} The molecule shown is still the one before.")
+            return
+        self.source = text
+
+    def _adjust(self, change) -> None:
+        if change["name"] == "molecule":
+            self.source = "store"  # whoever moves the slider wants the store's molecule
+        typed = "" if self.source == "store" else self.source
+        if (self.text.value.strip() or "store") != self.source:
+            self.text.value = typed
+
+    def _changed(self, change) -> None:
+        if self._key() != self._drawn:  # several traits set together are drawn once
+            super()._changed(change)
+            self._say_notes()
+
+    def _redraw(self) -> None:
+        key, n = self._key(), self.numbers()
+        if key == self._drawn:  # drawn while this change was being adjusted
+            return
+        with self.figure.batch_update():  # one message to the browser
+            for trace, data in zip(self.figure.data, n["traces"], strict=True):
+                trace.update(data)
+            for axis, values in _axes(n).items():
+                self.figure.layout[axis].update(values)
+        self.view.show(n["atoms"], self.arrows(), title=self._title())  # one message
+        self._tell()
+        self._drawn = key
+
+
+def regime(sigma: float) -> str:
+    """What noise of this σ (Å) does, in words; the borders lie at the geometric middle, and as far beyond."""
+    small, large = REGIMES
+    middle = (small * large) ** 0.5
+    if sigma < middle:
+        return "the regularizing regime (around 0.005 Å)"
+    return "the corrupting regime (around 0.04 Å)" if sigma < large**2 / middle else "beyond both regimes"
+
+
+def in_words(told: dict, sigma: float, reference: str = "") -> list[tuple[str, str]]:
+    """The numbers of `NoiseExplorer.state()` as lines (what, text)."""
+    lines = [
+        ("noise", f"σ = {sigma:.3f} Å, {told['regime']}; an atom moves by {told['noise_length']:.3f} Å on average")
+    ]
+    if told["bonds"]:
+        lines.append(("bonds", f"{told['bonds_blurred']} of {told['bonds']} now read as another order "
+                               f"({told['bonds_blurred_mean']:.2g} on average over {DRAWS} draws)"))  # fmt: skip
+    else:
+        lines.append(("bonds", "single by necessity: there is no order to blur"))
+    if told["energy_rise"] is not None:
+        rise = told["energy_rise"]
+        lines.append(("energy", f"{rise:+.3g} eV ({reference}), {rise / ROOM:.2g} k_B T at 300 K"))
+    if told["cos_back_force"] is not None:
+        lines.append(("force", f"cos(−ε, F) = {told['cos_back_force']:.2f}; an atom's force is "
+                               f"{told['force_length']:.3g} eV/Å on average"))  # fmt: skip
+    if told["cos_answer_noise"] is not None:
+        text = f"cos(ε̂, ε) = {told['cos_answer_noise']:.2f}"
+        if told["cos_answer_force"] is not None:
+            text += f", cos(−ε̂, F) = {told['cos_answer_force']:.2f}"
+        lines.append(("network", f"{text}; it leaves {100 * told['unexplained']:.0f} % of the noise unexplained"))
+    return lines
+
+
+def _sigma_traces(curves: dict, told: dict, sigma: float) -> list[dict]:
+    """Data of the lower panels: ∝ σ² through the first point, energy, three cosines, and the present σ in both."""
+    x = SIGMAS.tolist()
+    rise = [value if np.isfinite(value) and value > 0 else None for value in curves["rise"].tolist()]
+    start = next(((s, e) for s, e in zip(x, rise, strict=True) if e), None)
+    guide = [None if start is None else start[1] * (s / start[0]) ** 2 for s in x]
+    cosines = [[_number(value) for value in curves[name]] for name in _COSINES]
+    now = told["energy_rise"] if (told["energy_rise"] or 0) > 0 else None
+    traces = [dict(x=x, y=y) for y in (guide, rise, *cosines)]
+    colors = [color for _, color, _ in _COSINES.values()]
+    at = [told[name] for name in _COSINES]
+    return [*traces, dict(x=[sigma], y=[now]), dict(x=[sigma] * 3, y=at, marker_color=colors)]
+
+
+def _unexplained(answer, eps) -> float:
+    """|ε̂ − ε|² / |ε|²: what the blind guess ε̂ = 0 gets is 1."""
+    blind = (eps**2).sum()
+    return ((answer - eps) ** 2).sum() / blind if blind else np.nan
+
+
+def _number(value) -> float | None:
+    """A plain number, None for NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _with_lines(picture: str, lines: list[str]) -> str:
+    """An svg picture with lines of text below it."""
+    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', picture).groups())
+    texts = [svg._text(8, height + 16 + 16 * k, line, anchor="start") for k, line in enumerate(lines)]
+    return svg._document(max(width, 560), height + 16 * len(lines) + 12, [picture, *texts])
