@@ -62,7 +62,8 @@ def molecule(
         path = "".join(f"M{' '.join(f'{a:.1f},{b:.1f}' for a, b in outline)}Z" for outline in outlines)
         body.append(f'<path d="{path}" fill="{kind["color"]}" stroke="white" stroke-width="0.6"/>')
     for row, kind in enumerate(arrows):
-        glyph = " ".join(f"{a:.1f},{b:.1f}" for a, b in _arrow(kind["profile"], (10, 0), (44, 0), 0.85, 40))
+        unit = 1.8 / kind["profile"][-1][1]  # pixels per Å in the legend
+        glyph = " ".join(f"{a:.1f},{b:.1f}" for a, b in _arrow(kind["profile"], (10, 0), (44, 0), 34 / unit, unit))
         body.append(f'<g transform="translate(0 {size + 12 + 18 * row})">')
         body += [f'<polygon points="{glyph}" fill="{kind["color"]}"/>', _text(52, 4, kind["legend"], "start"), "</g>"]
     height = size + 18 * len(arrows) + (8 if arrows else 0)

@@ -38,7 +38,7 @@ from scdlab.files import atomic_file
 LARGE = 1_000  # atoms; from here on: bonds as lines, no labels, and only the longest arrows
 MANY_ARROWS = 300  # so many of each kind in a large view
 MOST = 20_000  # atoms that a view accepts
-LONGEST = 1.6  # Å drawn for the longest arrow, unless the caller fixes the scale
+LONGEST = 1.8  # Å drawn for the longest arrow, unless the caller fixes the scale; twice that in a large view
 SHORTEST = 0.02  # Å; arrows drawn shorter than this would be dots
 
 SHAFT = 0.045  # Å, radius of an arrow
@@ -173,7 +173,7 @@ def view_molecule(atoms, arrows=None, *, title="", size=(520, 400), labels=False
     or a dict name -> array or name -> dict(vectors=[n, 3], unit="eV/Å", color="#0072B2", scale=…, start=[n, 3]); all
     but the vectors may be left out, and arrows start at the atoms unless `start` (Å) says otherwise. arrow_scale: Å
     drawn per unit, one number or a dict name -> number; by default kinds of one unit share a round scale on which the
-    longest arrow is at most 1.6 Å. The legend states the scale. labels: write element and index on each atom. size:
+    longest arrow is at most 1.8 Å. The legend states the scale. labels: write element and index on each atom. size:
     width and height in pixels.
 
     Raises:
@@ -266,13 +266,18 @@ def _per_atom(values, what: str, n: int) -> np.ndarray:
 
 
 def _round_scale(vectors: list) -> float:
-    """Å per unit, so that 1 Å drawn is 1, 2 or 5 × 10^k units and the longest of all vectors at most `LONGEST`."""
+    """Å per unit, so that 1 Å drawn is a round number of units and the longest of all vectors at most `LONGEST`."""
     longest = max(np.linalg.norm(v, axis=1).max() for v in vectors)
     if not longest > 0:
         return 1.0
-    least = longest / LONGEST  # units per Å
+    least = longest / (LONGEST * _size(len(vectors[0]) > LARGE))  # units per Å
     power = 10.0 ** np.floor(np.log10(least))
-    return 1 / next(m * power for m in (1, 2, 5, 10) if m * power >= least * (1 - 1e-9))
+    return 1 / next(m * power for m in (1, 1.5, 2, 3, 4, 5, 7, 10) if m * power >= least * (1 - 1e-9))
+
+
+def _size(large: bool) -> float:
+    """Arrows of a large view are drawn larger, or nobody would see them."""
+    return 2.0 if large else 1.0
 
 
 def _kind(name: str, given: dict, k: int, large: bool) -> dict:
@@ -283,14 +288,14 @@ def _kind(name: str, given: dict, k: int, large: bool) -> dict:
     hidden = max(0, len(drawn) - MANY_ARROWS) if large else 0
     if hidden:
         drawn = np.sort(drawn[np.argsort(-length[drawn], kind="stable")[:MANY_ARROWS]])
-    unit = f" {given['unit']}" if given["unit"] else ""
+    unit, size = f" {given['unit']}" if given["unit"] else "", _size(large)
     legend = f"{name} (1 Å drawn = {1 / given['scale']:.3g}{unit})"
     return {
         "name": name,
         "unit": given["unit"],
         "color": given["color"],
         "legend": legend if len(drawn) else f"{legend}, too short to draw" if length.any() else f"{name}: all zero",
-        "profile": [[float(back), float(radius)] for back, radius in (*HEADS[k], (HEADS[k][-1][0], SHAFT))],
+        "profile": [[size * back, size * radius] for back, radius in (*HEADS[k], (HEADS[k][-1][0], SHAFT))],
         "atoms": drawn.tolist(),
         "start": _flat(given["start"][drawn]),
         "step": _flat(step[drawn]),

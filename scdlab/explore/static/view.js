@@ -81,12 +81,16 @@ function points(flat) {
   return list;
 }
 
+function vector(component) {
+  return { x: component("x"), y: component("y"), z: component("z") };
+}
+
 // ----------------------------------------------------------------------------------------------------------- the scene
 
 function drawAtoms(viewer, { frame, large }) {
   const looks = {};
   for (const [z, { color, radius }] of Object.entries(frame.elements)) {
-    looks[z] = { sphere: { color, radius: large ? 2 * radius : radius } };
+    looks[z] = { sphere: { color, radius } };
     if (large) looks[z].line = { color: BOND };
     else looks[z].stick = { color: BOND, radius: 0.09 };
   }
@@ -113,7 +117,7 @@ function drawShapes(viewer, { frame, arrows, labels, large }) {
   }
   if (frame.cell.length) {
     const [a, b, c] = points(frame.cell);
-    const corner = (i, j, k) => Object.fromEntries(["x", "y", "z"].map((n) => [n, i * a[n] + j * b[n] + k * c[n]]));
+    const corner = (i, j, k) => vector((n) => i * a[n] + j * b[n] + k * c[n]);
     const box = viewer.addShape({ color: "#595959" });
     for (const [i, j] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
       for (const ends of [[corner(0, i, j), corner(1, i, j)], [corner(i, 0, j), corner(i, 1, j)],
@@ -122,28 +126,32 @@ function drawShapes(viewer, { frame, arrows, labels, large }) {
   }
   viewer.removeAllLabels();
   if (labels) {
-    const look = { fontSize: 12, fontColor: "#262626", backgroundOpacity: 0, alignment: "center", inFront: true };
+    const look = { fontSize: 13, fontColor: "black", backgroundColor: "white", backgroundOpacity: 0.65, padding: 1,
+      alignment: "center", inFront: true };
     points(frame.pos).forEach((position, k) =>
       viewer.addLabel(`${frame.elements[frame.z[k]].symbol}${k}`, { ...look, position }, undefined, true));
   }
 }
 
-// Zoom so that atoms, arrows and cell are all in the picture.
-function fit(viewer, { frame, arrows }) {
-  viewer.zoomTo();
-  const atoms = points(frame.pos);
-  const middle = ["x", "y", "z"].map((n) => (Math.min(...atoms.map((p) => p[n])) + Math.max(...atoms.map((p) => p[n]))) / 2);
-  const reach = (list) => list.reduce((r, p) => Math.max(r, Math.hypot(p.x - middle[0], p.y - middle[1], p.z - middle[2])), 0);
+// The view, in 3Dmol's terms, that has atoms, arrows and cell in the picture however the molecule is turned.
+function fitted({ frame, arrows, size }, turn) {
+  const [a, b, c] = points(frame.cell);
+  const corner = (m) => vector((n) => (m & 1) * a[n] + ((m >> 1) & 1) * b[n] + (m >> 2) * c[n]);
+  const solid = [...points(frame.pos), ...(a ? [0, 1, 2, 3, 4, 5, 6, 7].map(corner) : [])];
+  const middle = vector((n) => {
+    const along = solid.map((p) => p[n]);
+    return (Math.min(...along) + Math.max(...along)) / 2;
+  });
   const tips = arrows.flatMap((kind) => points(kind.start.map((s, k) => s + kind.step[k])));
-  const inner = Math.max(2.2, reach(atoms) + 0.6);
-  const corners = frame.cell.length ? [0, 1, 2, 3, 4, 5, 6, 7].map((m) => {
-    const cell = frame.cell, on = [m & 1, (m >> 1) & 1, m >> 2];
-    return Object.fromEntries(["x", "y", "z"].map((n, k) => [n, on[0] * cell[k] + on[1] * cell[3 + k] + on[2] * cell[6 + k]]));
-  }) : [];
-  viewer.zoom(Math.min(1, inner / (Math.max(reach(tips), reach(corners)) + 0.4)));
+  const from = (p) => Math.hypot(p.x - middle.x, p.y - middle.y, p.z - middle.z);
+  const far = (list) => list.reduce((r, p) => Math.max(r, from(p)), 0);
+  const reach = Math.max(1.6, far(solid) + 0.5, far(tips) + 0.1);
+  const distance = reach / Math.sin(Math.PI / 18) / Math.min(1, size[0] / size[1]);
+  // 3Dmol's camera stands at z = 150 and sees 20° in height.
+  return { view: [-middle.x, -middle.y, -middle.z, 150 - distance, ...turn], reach };
 }
 
-// ------------------------------------------------------------------------------------------------- the view on the page
+// ------------------------------------------------------------------------------------------------ the view on the page
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -153,8 +161,9 @@ function make(tag, properties = {}, ...children) {
 
 function glyph(kind) { // the outline of this kind of arrow, lying
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const [scale, right, y] = [40, 38, 8];
-  const outline = [...kind.profile, [0.85, kind.profile.at(-1)[1]]];
+  const shaft = kind.profile.at(-1)[1];
+  const [scale, right, y] = [1.8 / shaft, 38, 8];
+  const outline = [...kind.profile, [34 / scale, shaft]];
   const side = (sign) => outline.map(([back, radius]) => `${right - scale * back},${y + sign * scale * radius}`);
   const polygon = document.createElementNS(svg.namespaceURI, "polygon");
   polygon.setAttribute("points", [...side(-1), ...side(1).reverse()].join(" "));
@@ -167,8 +176,8 @@ function glyph(kind) { // the outline of this kind of arrow, lying
 function legend({ arrows, frame }) {
   const rows = arrows.map((kind) => make("li", {}, glyph(kind), kind.legend));
   for (const { symbol, color } of Object.values(frame.elements)) {
-    const dot = make("span");
-    dot.style.cssText = `width: 12px; height: 12px; border-radius: 50%; border: 1px solid #262626; background: ${color}`;
+    const dot = make("span", { className: "dot" });
+    dot.style.background = color;
     rows.push(make("li", {}, dot, symbol));
   }
   return rows;
@@ -222,9 +231,10 @@ export async function draw(model, el, get3Dmol) {
       drawShapes(viewer, scene);
       if (same) viewer.setView(view);
       else {
-        viewer.setView([0, 0, 0, 0, ...(shown ? view.slice(4) : SIDE)]);
-        fit(viewer, scene);
-        home = viewer.getView();
+        const { view: all, reach } = fitted(scene, shown ? view.slice(4, 8) : SIDE);
+        viewer.setSlab(-Math.max(50, 4 * reach), Math.max(50, 4 * reach)); // beyond these planes nothing is drawn
+        viewer.setView(all);
+        home = [...all.slice(0, 4), ...SIDE, 0, 0];
       }
       viewer.render();
       shown = scene;
@@ -246,10 +256,9 @@ export async function draw(model, el, get3Dmol) {
       model.set("webgl", false);
       model.save_changes();
     }
-    parts.note.textContent = `This browser cannot draw in 3-D (it has no WebGL), so this is a still picture. ${shown ?? ""}`;
-    parts.hint.hidden = true;
-    stage.innerHTML = model.get("picture") || "";
-    parts.legend.hidden = Boolean(model.get("picture"));
+    parts.note.textContent = "This browser cannot draw in 3-D (it has no WebGL): this is a still picture.";
+    stage.innerHTML = model.get("picture");
+    for (const part of ["title", "legend", "hint"]) parts[part].hidden = true; // the picture has its own
   }
 
   const later = () => { // several changes within one frame are drawn once
