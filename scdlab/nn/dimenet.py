@@ -81,14 +81,13 @@ class _Geometry:
         n, d, r = edges.n, edges.width, r_ij.norm(dim=-1)  # (P)
         self.edges = edges
         self.rbf = model.rbf(r)  # (P, n_radial)
-        radial = edges.spread(model.sbf(r), edges.pair)  # (N·D, l, n_radial)
-        self.radial = radial.transpose(0, 1).contiguous()  # (l, N·D, n_radial)
+        self.radial = [edges.spread(a, edges.pair) for a in model.sbf(r).unbind(1)]  # l times (N·D, n_radial)
         unit = r_ij / r.unsqueeze(-1)
         unit = edges.spread(torch.cat([unit, -unit]), edges.edge)  # (N·D, 3): from the slot's atom to its neighbor
         self.unit = unit.view(n, d, 3)
         cos = self.unit @ self.unit.transpose(1, 2)  # (N, D, D)
         other = 1 - torch.eye(d, dtype=cos.dtype, device=cos.device)  # not the reversed edge
-        self.angular = [y * other for y in zonal_harmonics(cos, self.radial.shape[0])]  # l times (N, D, D)
+        self.angular = [y * other for y in zonal_harmonics(cos, len(self.radial))]  # l times (N, D, D)
 
     def both(self, x: Tensor) -> Tensor:
         """One row a pair -> one row an edge."""
@@ -138,14 +137,12 @@ class InteractionBlock(nn.Module):
     def listen(self, m: Tensor, geometry: _Geometry) -> Tensor:
         """Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji): [E, int_emb] -> [E, int_emb]."""
         edges = geometry.edges
-        n_spherical, _, n_radial = geometry.radial.shape
-        w = (self.sbf2.weight @ self.sbf1.weight).view(-1, n_spherical, n_radial)  # (int_emb, l, n_radial)
-        filters = torch.bmm(geometry.radial, w.permute(1, 2, 0))  # (l, N·D, int_emb); zero in empty slots
+        w = (self.sbf2.weight @ self.sbf1.weight).view(-1, len(geometry.angular), self.rbf1.in_features)
         m = edges.spread(m, edges.edge)  # (N·D, int_emb)
-        said = (filters * m).view(n_spherical, edges.n, edges.width, -1).unbind()
-        out = torch.bmm(geometry.angular[0], said[0])  # (N, D, D) @ (N, D, int_emb)
-        for angular, part in zip(geometry.angular[1:], said[1:], strict=True):
-            out = torch.baddbmm(out, angular, part)
+        out = m.new_zeros(())
+        for y, radial, w_l in zip(geometry.angular, geometry.radial, w.unbind(1), strict=True):  # each l by itself
+            said = (m * (radial @ w_l.T)).view(edges.n, edges.width, -1)  # the filter is zero in empty slots
+            out = torch.baddbmm(out, y, said)  # (N, D, D) @ (N, D, int_emb)
         return out.flatten(0, 1).index_select(0, edges.leaving)
 
     def forward(self, m: Tensor, geometry: _Geometry) -> Tensor:
@@ -174,11 +171,12 @@ class OutputBlock(nn.Module):
 
 
 class VectorBlock(nn.Module):
-    """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d]."""
+    """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d]. W starts at zero: no noise is the first guess."""
 
     def __init__(self, n_radial: int, d: int):
         super().__init__()
-        self.rbf, self.lin = _linear(n_radial, d, bias=False), _linear(d, d)
+        self.rbf, self.lin = _linear(n_radial, d, bias=False), nn.Linear(d, d, bias=False)
+        nn.init.zeros_(self.lin.weight)
 
     def forward(self, m: Tensor, geometry: _Geometry) -> Tensor:
         edges = geometry.edges
