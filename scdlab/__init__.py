@@ -13,6 +13,7 @@ _WHERE = {
     "load_md17": "atoms",
     "load_isomers": "atoms",
     "load_ethanol": "atoms",
+    "from_smiles": "atoms",
     "simulate": "atoms",
     "neighbor_list": "atoms",
     "SchNet": "nn",
@@ -25,6 +26,7 @@ _WHERE = {
     "load": "training",
     "load_pretrained": "training",
     "symmetry_report": "symmetry",
+    "reduce_embedding": "explore",
     "Calculator": "calculator",
     "NoiseExplorer": "explore",
 }

@@ -2,6 +2,7 @@
 
 from scdlab.atoms.isomers import isomer_split, load_ethanol, load_isomers
 from scdlab.atoms.md17 import load_md17
+from scdlab.atoms.molecules import from_smiles, rotatable_bonds
 from scdlab.atoms.neighbors import Pairs, neighbor_list
 from scdlab.atoms.qm9 import load_qm9
 from scdlab.atoms.simulate import simulate
@@ -10,11 +11,13 @@ from scdlab.atoms.store import AtomStore
 __all__ = [
     "AtomStore",
     "Pairs",
+    "from_smiles",
     "isomer_split",
     "load_ethanol",
     "load_isomers",
     "load_md17",
     "load_qm9",
     "neighbor_list",
+    "rotatable_bonds",
     "simulate",
 ]

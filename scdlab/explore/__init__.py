@@ -1,5 +1,6 @@
 """Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in traits."""
 
+from scdlab.explore.maps import compare_maps, embed, embedding_map, extensivity, reduce_embedding, smoothness
 from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
     compare_bars,
@@ -25,7 +26,11 @@ __all__ = [
     "NoiseExplorer",
     "compare_bars",
     "compare_curves",
+    "compare_maps",
     "drift_plot",
+    "embed",
+    "embedding_map",
+    "extensivity",
     "filter_curves",
     "filter_cuts",
     "filter_figure",
@@ -34,5 +39,7 @@ __all__ = [
     "neighbor_figure",
     "parity_plot",
     "path_plot",
+    "reduce_embedding",
+    "smoothness",
     "view_molecule",
 ]

@@ -10,12 +10,10 @@ import plotly.graph_objects as go
 import torch
 from ase.data import covalent_radii
 from plotly.subplots import make_subplots
-from scipy.spatial import cKDTree
 
+from scdlab.atoms.molecules import bonds
 from scdlab.explore import style
 from scdlab.explore.style import label
-
-BOND_TOLERANCE = 1.2  # atoms closer than 1.2 × the sum of their covalent radii are drawn as bonded
 
 _HIDDEN = dict(visible=False, showspikes=False)
 _CAMERA = dict(eye=dict(x=0.75, y=0.75, z=0.55), projection_type="orthographic")
@@ -31,12 +29,7 @@ def array(values) -> np.ndarray:
 
 def bonds_of(atoms: ase.Atoms) -> np.ndarray:
     """Index pairs [n, 2], i < j, of atoms drawn as bonded. A drawing aid: no model in the kit is told about bonds."""
-    pos, radius = atoms.get_positions(), covalent_radii[atoms.numbers]
-    reach = 2 * BOND_TOLERANCE * radius.max(initial=0.0)
-    i, j = np.sort(cKDTree(pos).query_pairs(reach, output_type="ndarray"), axis=1).T
-    near = np.linalg.norm(pos[i] - pos[j], axis=1) < BOND_TOLERANCE * (radius[i] + radius[j])
-    i, j = i[near], j[near]
-    return np.stack([i, j], axis=1)[np.lexsort((j, i))]
+    return bonds(atoms.numbers, atoms.get_positions())
 
 
 def _segments(start: np.ndarray, end: np.ndarray) -> dict:
