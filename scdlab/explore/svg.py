@@ -55,10 +55,11 @@ def molecule(
     if small:
         body += _dots(atoms.numbers, np.stack([x, y], axis=1), scale)
     else:
-        body += _balls(atoms, x, y, flat[:, 2], highlight, center)
+        body += _balls(atoms, x, y, flat[:, 2], highlight, center, aside=bool(arrows))
     for kind, start, tip in zip(arrows, starts, tips, strict=True):
         long = np.linalg.norm(np.reshape(kind["step"], (-1, 3)), axis=1)
-        outlines = [_arrow(kind["profile"], *ends, scale) for ends in zip(place(start), place(tip), long, strict=True)]
+        profile = np.array(kind["profile"]) * min(1.0, 40 / scale)  # arrows of a tiny molecule are not thicker
+        outlines = [_arrow(profile, *ends, scale) for ends in zip(place(start), place(tip), long, strict=True)]
         path = "".join(f"M{' '.join(f'{a:.1f},{b:.1f}' for a, b in outline)}Z" for outline in outlines)
         body.append(f'<path d="{path}" fill="{kind["color"]}" stroke="white" stroke-width="0.6"/>')
     for row, kind in enumerate(arrows):
@@ -74,7 +75,7 @@ def molecule(
     return _document(size, height, body, about)
 
 
-def _balls(atoms: ase.Atoms, x, y, depth, highlight, center) -> list[str]:
+def _balls(atoms: ase.Atoms, x, y, depth, highlight, center, aside: bool) -> list[str]:
     shown = np.ones(len(atoms), bool) if highlight is None else np.isin(np.arange(len(atoms)), highlight)
     body = []
     for i, j in bonds_of(atoms):
@@ -85,7 +86,8 @@ def _balls(atoms: ase.Atoms, x, y, depth, highlight, center) -> list[str]:
         look = f'fill="{style.element_color(z)}" stroke="{style.INK}" stroke-width="{4 if ring else 1}"'
         faded = 1.0 if shown[k] or ring else 0.3
         disc = f'<circle cx="{x[k]:.1f}" cy="{y[k]:.1f}" r="{0.6 * marker_size(z):.1f}" {look} opacity="{faded}"/>'
-        body += [disc, _text(x[k], y[k] + 4, f"{style.symbol(z)}{k}")]
+        name = (x[k] - 14, y[k] - 6) if aside else (x[k], y[k] + 4)  # beside the atom, where an arrow starts in it
+        body += [disc, _text(*name, f"{style.symbol(z)}{k}")]
     return body
 
 

@@ -3,7 +3,7 @@
 
 const SIDE = [0.1917, 0.4629, 0.7996, -0.3312]; // quaternion: the side from which the still pictures are seen
 const BOND = "#8C8C8C";
-const HELP = "Drag to turn, click and use the wheel to zoom. Keyboard: arrow keys turn, + and − zoom, Home resets.";
+const HELP = "Turn: drag, or arrow keys. Zoom: click, then wheel, or + and −. Reset: Home.";
 const TURN = { ArrowLeft: ["y", -10], ArrowRight: ["y", 10], ArrowUp: ["x", -10], ArrowDown: ["x", 10] };
 const ZOOM = { "+": 1.15, "=": 1.15, "-": 1 / 1.15, _: 1 / 1.15 };
 
@@ -209,7 +209,7 @@ export async function draw(model, el, get3Dmol) {
     const [width, height] = scene.size;
     stage.style.width = `${width}px`;
     stage.style.height = viewer ? `${height}px` : "auto";
-    parts.title.parentNode.style.width = `${width}px`;
+    parts.title.parentNode.style.width = `${width + 6}px`;
     parts.title.textContent = scene.title;
     parts.title.hidden = !scene.title;
     parts.note.textContent = scene.note;
