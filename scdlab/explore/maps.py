@@ -56,9 +56,10 @@ def embed(model, store, n: int | None = 1000, pool: str = "sum", seed: int = 0, 
 def reduce_embedding(x, method: str = "umap", seed: int = 0, max_points: int = 2000) -> np.ndarray:
     """Embeddings [n, d] drawn in two dimensions: [n, 2] float64. method: "umap" or "pca".
 
-    Channels are centered, not scaled. The map is laid out by at most max_points rows, drawn at random; the others are
-    placed on it. UMAP runs on one thread, so that the same seed gives the same map, and its maps are kept in the cache
-    (`files.cache_dir`). Raises ValueError for what cannot be drawn.
+    Channels are centered, not scaled. The map is laid out by at most max_points rows, drawn at random; UMAP puts the
+    others between their nearest five (its own way to do so takes longer to compile than to lay out a map). It runs on
+    one thread, so that the same seed gives the same map, and its maps are kept in the cache (`files.cache_dir`).
+    Raises ValueError for what cannot be drawn.
     """
     x = np.ascontiguousarray(array(x))
     if method not in METHODS:
@@ -99,17 +100,20 @@ def _umap(x, few, seed) -> np.ndarray:
         warnings.filterwarnings("ignore", message="Graph is not fully connected|.*Spectral initialisation failed")
         import umap
 
-        reducer = umap.UMAP(n_neighbors=_NEIGHBORS, random_state=seed, n_jobs=1)
-        xy = np.empty((len(x), 2))
-        xy[few] = reducer.fit_transform(x[few])
-        rest = np.setdiff1d(np.arange(len(x)), few)
-        if len(rest):
-            xy[rest] = reducer.transform(x[rest])
+        laid = umap.UMAP(n_neighbors=_NEIGHBORS, random_state=seed, n_jobs=1).fit_transform(x[few])
+    xy = _between(x, x[few], np.asarray(laid, dtype=float))
     if time.perf_counter() - start > 5:
         print(f"UMAP took {time.perf_counter() - start:.0f} s.", flush=True)
     with files.atomic_file(path) as new, open(new, "wb") as f:
         np.save(f, xy, allow_pickle=False)
     return xy
+
+
+def _between(x, few, laid, k: int = 5) -> np.ndarray:
+    """Places for all x [n, d] on the map `laid` [m, 2] of `few` [m, d]: the mean of the k nearest, by 1/distance²."""
+    d, near = cKDTree(few).query(x, k)
+    w = 1 / np.maximum(d, 1e-12 * (1 + np.abs(few).max())) ** 2  # of `few` itself: practically its own place
+    return (laid[near] * (w / w.sum(axis=1, keepdims=True))[..., None]).sum(axis=1)
 
 
 def extensivity(embedding, n_atoms, seed: int = 0) -> float:

@@ -1,6 +1,6 @@
 """Coordinate denoising (Zaidi et al., ICLR 2023, arXiv:2206.00133): shake the atoms, ask where they were.
 
-    x̃ = x + ε,   ε ~ N(0, σ² I)            corrupt
+    x̃ = x + ε,   ε ~ N(0, σ² I)            noise
     ε̂ = model(x̃)                           predict
     L = ‖ε̂ - ε/σ‖² per component           compare
 
@@ -16,37 +16,92 @@ as a whole (3 of its 3N directions) is invisible too, centered or not (`noise_fl
 """
 
 import copy
+import functools
+import itertools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from scdlab.atoms.molecules import axis_distance, rotatable_bonds
 from scdlab.nn.heads import sum_over_atoms
 from scdlab.objectives.supervised import _mark_seen
 
-KINDS = ("gaussian",)
+KINDS = ("gaussian", "torsional")
 
 
 def draw_noise(batch, sigma: float, generator=None, kind: str = "gaussian", centered: bool = True, ratio: float = 1.0):
     """Displacements eps [N, 3] in Å for the atoms of a batch, and which atoms they corrupt: mask [N].
 
-    sigma: standard deviation per component in Å; ratio: share of the atoms that are corrupted, drawn atom by atom.
-    Centered noise does not move the mean of a structure; its variance is σ²(1 - 1/N). Structures of which some atoms
-    stay put are not centered: those atoms show the mean. The generator must live on the batch's device.
+    kind "gaussian": sigma is the standard deviation per component in Å; ratio: share of the atoms that are corrupted,
+    drawn atom by atom. kind "torsional": every bond that can turn (`atoms.rotatable_bonds`) is turned by a normal angle
+    that takes the smaller side's atoms about as far, √3 sigma root mean square, and keeps bond lengths and angles;
+    ratio: share of the bonds that are turned. A structure without such bonds is not corrupted.
+
+    Centered noise does not move the mean of a structure; Gaussian noise then has variance σ²(1 - 1/N). Structures in
+    which Gaussian noise leaves some atoms in place are not centered: those atoms show the mean. Torsional noise always
+    is, since which of two sides has turned is a convention. The generator must live on the batch's device.
     """
     _check(sigma, ratio, kind)
-    pos = batch.pos.detach()
-    eps = sigma * torch.randn(pos.shape, generator=generator, device=pos.device, dtype=pos.dtype)
-    mask = torch.ones(len(pos), dtype=torch.bool, device=pos.device)
-    if ratio < 1:
-        mask = torch.rand(len(pos), generator=generator, device=pos.device) < ratio
-    size, corrupted = batch.ptr.diff(), sum_over_atoms(mask.long(), batch)  # (B) atoms of each structure
+    eps, mask = (_gaussian if kind == "gaussian" else _torsional)(batch, sigma, generator, ratio)
     if centered:
-        whole = corrupted == size
+        size, corrupted = batch.ptr.diff(), sum_over_atoms(mask.long(), batch)  # (B) atoms of each structure
+        center = corrupted == size if kind == "gaussian" else corrupted > 0
         mean = sum_over_atoms(eps, batch) / size.unsqueeze(-1)  # (N, 3) -> (B, 3)
-        eps = eps - (mean * whole.unsqueeze(-1)).index_select(0, batch.batch)
-        mask = mask & ~(whole & (size == 1)).index_select(0, batch.batch)  # a lone atom has nowhere to go
+        eps = eps - (mean * center.unsqueeze(-1)).index_select(0, batch.batch)
+        mask = (mask | center.index_select(0, batch.batch)) & (size > 1).index_select(0, batch.batch)
+        eps = eps * mask.unsqueeze(-1)  # a lone atom has nowhere to go
+    return eps, mask
+
+
+def _gaussian(batch, sigma, generator, ratio):
+    like = dict(device=batch.pos.device, generator=generator)
+    eps = sigma * torch.randn(batch.pos.shape, dtype=batch.pos.dtype, **like)
+    mask = torch.ones(len(eps), dtype=torch.bool, device=eps.device)
+    if ratio < 1:
+        mask = torch.rand(len(eps), **like) < ratio
     return eps * mask.unsqueeze(-1), mask
+
+
+def _torsional(batch, sigma, generator, ratio):
+    if batch.get("pbc") is not None and bool(batch.pbc.any()):
+        raise ValueError("Torsional noise turns parts of molecules about bonds, and this batch is periodic; use "
+                         "kind='gaussian'.")  # fmt: skip
+    like = dict(device=batch.pos.device, generator=generator)
+    pos, z, ptr = batch.pos.detach().double().cpu().numpy(), batch.z.cpu().numpy(), batch.ptr.tolist()
+    pieces = [slice(first, last) for first, last in itertools.pairwise(ptr)]
+    bonds = [_rotatable_bonds(z[piece].tobytes(), z.dtype.str, pos[piece].tobytes()) for piece in pieces]
+    count = sum(map(len, bonds))
+    angles = torch.randn(count, dtype=torch.float64, **like)  # times √3 σ / radius
+    if ratio < 1:
+        angles = angles * (torch.rand(count, **like) < ratio)
+    angles = iter(angles.tolist())
+    new, mask = pos.copy(), np.zeros(len(pos), dtype=bool)
+    for piece, turns in zip(pieces, bonds, strict=True):
+        for i, j, moved, radius in turns:
+            angle = next(angles) * math.sqrt(3) * sigma / radius
+            if angle:
+                new[piece][moved] = _turn(new[piece], i, j, moved, angle)
+                mask[piece][moved] = True
+    eps, mask = torch.from_numpy(new - pos), torch.from_numpy(mask)
+    return eps.to(batch.pos.device, batch.pos.dtype), mask.to(batch.pos.device)
+
+
+@functools.lru_cache(maxsize=50_000)  # some 50 MB when full; finding the bonds costs ten times turning them
+def _rotatable_bonds(z: bytes, dtype: str, pos: bytes) -> tuple:
+    """(i, j, moved, root mean square distance of `moved` from the axis in Å) of each bond that can turn."""
+    z, pos = np.frombuffer(z, dtype), np.frombuffer(pos).reshape(-1, 3)
+    found = rotatable_bonds(z, pos)
+    return tuple((i, j, moved, np.sqrt(np.square(axis_distance(pos, i, j, moved)).mean())) for i, j, moved in found)
+
+
+def _turn(pos, i, j, moved, angle):
+    """The atoms `moved`, turned about the axis a from atom i to j: R = cos φ 1 + sin φ [a]ₓ + (1 - cos φ) a aᵀ."""
+    x, y, z = axis = (pos[j] - pos[i]) / np.linalg.norm(pos[j] - pos[i])
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    rotation = math.cos(angle) * np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * np.outer(axis, axis)
+    return pos[j] + (pos[moved] - pos[j]) @ rotation.T  # (m, 3)
 
 
 def noise_floor(n_atoms, centered: bool = False, rotations: bool = False):
@@ -61,12 +116,13 @@ def noise_floor(n_atoms, centered: bool = False, rotations: bool = False):
 
 
 class CoordinateDenoising:
-    """Gaussian noise on the positions, to be predicted from the noisy structure.
+    """Noise on the positions, to be predicted from the noisy structure.
 
-    sigma: standard deviation in Å per component (0.04 disturbs bond orders, 0.005 merely regularizes); centered: no
-    noise in the mean of a structure; normalized: the target is ε/σ, otherwise ε in Å; ratio: share of atoms corrupted,
-    the loss is over these alone; main: another objective, computed from the same pass over the noisy structure, with
-    loss = main + weight · denoising.
+    sigma: size of the noise in Å (0.04 disturbs bond orders, 0.005 merely regularizes); centered: no noise in the mean
+    of a structure; normalized: the target is ε/σ, otherwise ε in Å; ratio: share of atoms corrupted, the loss is over
+    these alone; kind: "gaussian" or "torsional", where structures without a bond that turns are left out of the loss
+    (all of it as in `draw_noise`); main: another objective, computed from the same pass over the noisy structure, with
+    loss = main + weight · denoising. Its labels are those of the clean structure, so σ should then be small.
 
     Parts: "noise_mse", mean squared error per component in units of σ²; "noise_unexplained", the same divided by what
     the blind guess ε̂ = 0 gets: 1 has learned nothing, 0 is perfect.
