@@ -4,7 +4,7 @@
 "paper / recorded / yours". See `ledger` for what a claim, a record and a verdict are.
 """
 
-from . import schnet
+from . import denoising, schnet
 from .ledger import PROFILES, VERDICTS, Claim, Record, claims, get, keep, load_record, register, run
 from .show import Table, compare, table
 
@@ -16,6 +16,7 @@ __all__ = [
     "Table",
     "claims",
     "compare",
+    "denoising",
     "get",
     "keep",
     "load_record",

@@ -100,7 +100,7 @@ def compare(claim_id: str, yours: dict | float | None = None) -> Table:
 
 def unit(name: str) -> str:
     """The unit that ends a quantity's name: "force_mae_meV_per_A" -> "meV/Å"; "" for a plain number."""
-    found = re.search(r"_(meV|eV|ps|K)((?:_per_[A-Za-z]+)*)$", name)
+    found = re.search(r"_(meV|eV|ps|K|D)((?:_per_[A-Za-z]+)*)$", name)
     return found[1] + re.sub(r"_per_A$", "/Å", found[2]).replace("_per_", "/") if found else ""
 
 

@@ -302,6 +302,7 @@ def test_compare_draws_paper_recorded_and_yours(fake, tmp_path):
         ("f_meV_per_A", "meV/Å"),
         ("drift_meV_per_atom_per_ps", "meV/atom/ps"),
         ("t_ps", "ps"),
+        ("mu_mae_D", "D"),
         ("steps", ""),
     ],
 )
