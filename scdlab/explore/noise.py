@@ -670,6 +670,10 @@ class NoiseExplorer(Explorer):
         curves = self._remember("curves", "source molecule relaxed seed kind", lambda: self._measure(SIGMAS))
         here = self._measure([sigma])
         eps, forces, answer = (None if here[k] is None else here[k][0] for k in ("eps", "forces", "answer"))
+        if forces is not None and not np.isfinite(forces).all():
+            forces, gap = None, [f"{self.reference.name} found no solution for this displacement."]
+        else:
+            gap = []
         pos = atoms.positions + eps
         many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS)
         lengths = lengths_picture(atoms, pos, many, sigma)
@@ -687,7 +691,7 @@ class NoiseExplorer(Explorer):
             "force_length": None if forces is None else _number(np.linalg.norm(forces, axis=1).mean()),  # eV/Å
             **{name: _number(here[name][0]) for name in _COSINES},
             "unexplained": None if answer is None else _number(_unexplained(answer, eps)),
-            "notes": [*clean["notes"], *here["notes"]],
+            "notes": [*clean["notes"], *here["notes"], *gap],
         }
         displaced = atoms.copy()
         displaced.positions = pos

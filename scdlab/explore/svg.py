@@ -58,7 +58,7 @@ def molecule(
         body += _balls(atoms, x, y, flat[:, 2], highlight, center, aside=bool(arrows))
     for kind, start, tip in zip(arrows, starts, tips, strict=True):
         long = np.linalg.norm(np.reshape(kind["step"], (-1, 3)), axis=1)
-        profile = np.array(kind["profile"]) * min(1.0, 40 / scale)  # arrows of a tiny molecule are not thicker
+        profile = np.array(kind["profile"]) * min(1.0, 55 / scale)  # arrows of a tiny molecule are not thicker
         outlines = [_arrow(profile, *ends, scale) for ends in zip(place(start), place(tip), long, strict=True)]
         path = "".join(f"M{' '.join(f'{a:.1f},{b:.1f}' for a, b in outline)}Z" for outline in outlines)
         body.append(f'<path d="{path}" fill="{kind["color"]}" stroke="white" stroke-width="0.6"/>')

@@ -54,7 +54,8 @@ def image(png: bytes) -> np.ndarray:
 
 
 def pixels(stage) -> np.ndarray:
-    return image(stage.screenshot())
+    """What stands in the view, without its edge, where the focus is shown."""
+    return image(stage.screenshot())[5:-5, 5:-5]
 
 
 def amount(picture: np.ndarray, color: str) -> int:
@@ -148,8 +149,11 @@ def test_a_view_in_jupyterlab(offline, lab, screens):
     assert page.evaluate(ASK, "print(repr(view.problem), repr(water.problem), view.webgl)") == "'' '' True"
     told = page.evaluate(ASK, "view.show(atoms, np.ones((3, 3)))")
     assert "shape (3, 3)" in told  # refused, and the picture stays
-    told = settle(page, "view.scene = view.scene | {'frame': None}")  # what Python would never send
+    page.evaluate(ASK, "good = view.scene; view.scene = good | {'frame': None}")  # what Python would never send
+    page.get_by_text("This picture failed").wait_for()
     assert page.evaluate(ASK, "print(len(view.problem) > 0)") == "True"
+    settle(page, "view.scene = good")
+    assert page.evaluate(ASK, "print(repr(view.problem))") == "''"
     assert [address for address in page.asked if not is_local(address)] == []
     assert page.shouted == []
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")

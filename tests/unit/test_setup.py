@@ -132,6 +132,7 @@ def test_the_wheel_carries_data_and_lessons(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"scdlab/_notebooks/00_start_here.ipynb", "scdlab/_data/README.md", "scdlab/cli.py"} <= names
+    assert {f"scdlab/explore/static/{name}" for name in ("3Dmol-min.js", "3Dmol-LICENSE.txt", "view.js")} <= names
     packed = [name for name in names if name.startswith("scdlab/_data/") and name.endswith("store.json")]
     stores = list((ROOT / "data").rglob("store.json"))
     assert stores
