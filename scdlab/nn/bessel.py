@@ -69,9 +69,14 @@ class BesselBasis(nn.Module):
         self.n, self.cutoff = n, cutoff
         self.frequencies = nn.Parameter(math.pi * torch.arange(1, n + 1, dtype=torch.get_default_dtype()))
 
+    def waves(self, x: Tensor) -> Tensor:
+        """The functions without their envelope, orthonormal before training: x [P] in [0, 1] -> [P, n]."""
+        x = x.unsqueeze(-1)
+        return math.sqrt(2) * torch.sin(self.frequencies * x) / x
+
     def forward(self, r: Tensor) -> Tensor:
-        x = (r / self.cutoff).unsqueeze(-1)  # (P, 1)
-        return math.sqrt(2) * torch.sin(self.frequencies * x) * (polynomial_envelope(x) / x)
+        x = r / self.cutoff
+        return self.waves(x) * polynomial_envelope(x).unsqueeze(-1)
 
 
 class SphericalBesselBasis(nn.Module):

@@ -171,12 +171,12 @@ class OutputBlock(nn.Module):
 
 
 class VectorBlock(nn.Module):
-    """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d]. W starts at zero: no noise is the first guess."""
+    """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d]. W starts small: no noise is the first guess."""
 
     def __init__(self, n_radial: int, d: int):
         super().__init__()
         self.rbf, self.lin = _linear(n_radial, d, bias=False), nn.Linear(d, d, bias=False)
-        nn.init.zeros_(self.lin.weight)
+        nn.init.normal_(self.lin.weight, std=0.01 / d**0.5)  # not zero, where the length of a vector has no slope
 
     def forward(self, m: Tensor, geometry: _Geometry) -> Tensor:
         edges = geometry.edges

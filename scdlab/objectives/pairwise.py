@@ -5,17 +5,17 @@
 
 Distances do not change when a structure turns, so no frame has to be agreed on. The division makes L ≈ 1 for the blind
 answer, giving x̃ back as it came: a distance then errs by r̂·(ε_i - ε_j), whose variance is 2σ². After a blog post that
-pretrains DimeNet this way on QM9 and fine-tunes it on the dipole moment.
+pretrains DimeNet this way on QM9 and fine-tunes it on the dipole moment (DimeNet: arXiv:2003.03123).
 
 Two ways to make x̂:
     "noise"        x̂ = x̃ - σ ε̂, ε̂ the model's noise output. It turns with the structure, so x̂ starts from the blind
                    answer and can only be improved.
     "coordinates"  x̂_i = three numbers read off the invariant features of atom i, as the blog's network gives them. Its
-                   frame is its own, which the loss allows. But invariant features see what the atom's neighborhood
-                   looks like and not where it is: atoms that a symmetry maps onto each other have the same features,
-                   so they all land on one point (the hydrogens of methane, the carbons of benzene) and their distance
-                   comes out 0. Noise lifts the tie, so little that a smooth network can hardly use it, and a mirror
-                   pair of atoms in a chiral frame is as hopeless. Far from the blind answer, then.
+                   frame is its own, which the loss allows. But invariant features say what an atom's surroundings look
+                   like, not where the atom is: atoms that a symmetry maps onto each other have the same features, so
+                   they land on one point (the hydrogens of methane, the carbons of benzene) and their distance comes
+                   out 0. Noise lifts the tie by so little that a smooth network can hardly use it. Such an answer
+                   stays far worse than the blind one; what it learns on the way may still be of use.
 
 Leakage. The objective needs no label, so nothing stops one from pretraining on the structures one will be tested on;
 the published run did. Without leakage is `fit(model, objective, train)` on the training part of `store.split(...)`,
@@ -26,7 +26,7 @@ import copy
 
 import torch
 
-HEAD = "coordinates"  # name of the head that `output="coordinates"` adds
+HEAD = "coordinates"  # the head that output="coordinates" adds
 
 
 def pairs_within(batch):

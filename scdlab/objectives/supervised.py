@@ -90,7 +90,11 @@ EXTENSIVE = frozenset({"alpha", "r2", "zpve", "U0", "U", "H", "G", "Cv"})  # of 
 
 
 class PropertyRegression:
-    """One named property of the structures. pool: "sum" or "mean" over atoms; by default what suits QM9's property."""
+    """One named property of the structures. pool: "sum" or "mean" over atoms; by default what suits QM9's property.
+
+    "vector" is for the length of something that has a direction, as μ is of the dipole moment: the head gives the
+    vector, and its length is compared with the label.
+    """
 
     atomwise = frozenset()
     asks = MappingProxyType({})
@@ -98,6 +102,8 @@ class PropertyRegression:
     def __init__(self, name: str, pool: str | None = None):
         self.name = name
         self.pool = pool or ("sum" if name in EXTENSIVE else "mean")
+        if self.pool not in ("sum", "mean", "vector"):
+            raise ValueError(f"A property is learned as a 'sum', a 'mean' or the length of a 'vector', not {pool!r}.")
 
     def __repr__(self):
         return f"PropertyRegression({self.name!r}, pool={self.pool!r})"
@@ -118,6 +124,7 @@ class PropertyRegression:
 
     def compare(self, model, out, batch):
         """Loss and parts of a Prediction."""
-        error = out.properties[self.name] - batch[self.name]  # (B), in the unit of the labels
+        y = out.properties[self.name]  # (B), or (B, 3), in the unit of the labels
+        error = (y if y.ndim == 1 else y.norm(dim=-1)) - batch[self.name]  # (B)
         loss = (error / model.property_heads[self.name].std).square().mean()
         return loss, {f"{self.name}_mae": error.detach().abs().mean()}
