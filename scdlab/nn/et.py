@@ -16,8 +16,9 @@ centers of the basis are not trained.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import linear, silu
 
+from scdlab.nn.forms import BothWays, attend, carry, logits, point
 from scdlab.nn.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
 from scdlab.nn.pairwise import pair_sum
@@ -45,50 +46,69 @@ class NeighborEmbedding(nn.Module):
         return self.combine(torch.cat([x, pair_sum(w, self.embedding(z), pairs.i, pairs.j)], dim=-1))
 
 
-class Attention(nn.Module):
-    """One layer: (x [N, d], v [N, 3, d]) -> changes of both."""
+def _part(layer: nn.Linear, k: int, x: Tensor, d: int) -> Tensor:
+    """The k-th block of d outputs of a linear layer: a layer computes only the blocks that somebody asks for."""
+    rows = slice(k * d, (k + 1) * d)
+    return linear(x, layer.weight[rows], None if layer.bias is None else layer.bias[rows])
 
-    def __init__(self, n_basis: int, d: int, heads: int):
+
+class Attention(nn.Module):
+    """One layer: (x [N, d], v [N, 3, d] or None for zero) -> changes of both.
+
+    The rows of `value` and `dv` stand as (y, s¹, s²), of `u` as (U₁, U₂, U₃), of `o` as (o¹, o², o³), d rows each. The
+    first layer meets v = 0 and has no U.
+    """
+
+    def __init__(self, n_basis: int, d: int, heads: int, first: bool = False):
         super().__init__()
         self.d, self.heads = d, heads
         self.norm = nn.LayerNorm(d)
-        self.q, self.k, self.val = _linear(d, d), _linear(d, d), _linear(d, 3 * d)
+        self.q, self.k, self.value = _linear(d, d), _linear(d, d), _linear(d, 3 * d)
         self.dk, self.dv = _linear(n_basis, d), _linear(n_basis, 3 * d)
-        self.u, self.o = _linear(d, 3 * d, bias=False), _linear(d, 3 * d)
+        self.u = None if first else _linear(d, 3 * d, bias=False)
+        self.o = _linear(d, 3 * d)
 
-    def forward(self, x: Tensor, v: Tensor, edges, vectors: bool = True) -> tuple[Tensor, Tensor | None]:
-        n, head = len(x), self.d // self.heads
+    def forward(self, x: Tensor, v: Tensor | None, edges, vectors: bool = True) -> tuple[Tensor, Tensor | None]:
+        d = self.d
         x = self.norm(x)
-        q, k, val = self.q(x), self.k(x), self.val(x)
-        dk, dv = silu(self.dk(edges.basis)), silu(self.dv(edges.basis))  # (P + 1, d), (P + 1, 3d): last row r = 0
-        dk, dv = dk.index_select(0, edges.row), dv.index_select(0, edges.row)  # one row an edge: (E, d), (E, 3d)
-        a = (q.index_select(0, edges.to) * k.index_select(0, edges.of) * dk).view(-1, self.heads, head).sum(-1)
-        says = (val.index_select(0, edges.of) * dv * edges.envelope.unsqueeze(-1)).view(-1, self.heads, 3 * head)
-        y, s1, s2 = (part.reshape(-1, self.d) for part in says.split(head, dim=-1))
-        y = (y.view(-1, self.heads, head) * silu(a).unsqueeze(-1)).view(-1, self.d)
-        o1, o2, o3 = self.o(x.new_zeros(n, self.d).index_add(0, edges.to, y)).split(self.d, dim=-1)
-        u1, u2, u3 = self.u(v).split(self.d, dim=-1)  # (N, 3, d) each
-        dx = (u1 * u2).sum(1) * o2 + o3
+
+        def val(k):
+            return _part(self.value, k, x, d)  # (N, d)
+
+        def dv(k, basis=edges.basis):
+            return silu(_part(self.dv, k, basis, d))  # (P, n) -> (P, d)
+
+        y = self.attend(x, val(0), dv(0), dv(0, edges.at_zero), edges)  # (N, d)
+        o1, o2, o3 = (lambda k=k: _part(self.o, k, y, d) for k in range(3))
+        if v is None:
+            return o3(), point(edges.r, dv(2), val(2), edges.both) if vectors else None
+        u1, u2, u3 = (lambda k=k: _part(self.u, k, v, d) for k in range(3))  # (N, 3, d) each
+        dx = (u1() * u2()).sum(1) * o2() + o3()
         if not vectors:
             return dx, None
-        w = v.index_select(0, edges.of) * s1.unsqueeze(1) + s2.unsqueeze(1) * edges.unit.unsqueeze(-1)
-        return dx, u3 * o1.unsqueeze(1) + torch.zeros_like(v).index_add(0, edges.to, w)
+        told = v * val(1).unsqueeze(1)  # (N, 3, d): v_j ∘ val¹_j, formed per atom rather than per edge
+        w = carry(dv(1) * edges.envelope.unsqueeze(-1), told, edges.both) + point(edges.r, dv(2), val(2), edges.both)
+        return dx, u3() * o1().unsqueeze(1) + w + told * dv(1, edges.at_zero)
+
+    def attend(self, x, val, dv, dv_self, edges) -> Tensor:
+        """Σ_j a_ij y_ij over neighbors, and the atom itself: (N, d)."""
+        q, k = self.q(x), self.k(x)  # (N, d) each
+        dk, dk_self = silu(self.dk(edges.basis)), silu(self.dk(edges.at_zero))  # (P, d), (1, d)
+        a = silu(logits(q, k, dk, edges.both)) * edges.envelope.unsqueeze(-1)  # (2, P, heads)
+        a_self = silu((q * k * dk_self).view(len(x), self.heads, -1).sum(-1, keepdim=True))  # (N, heads, 1)
+        own = a_self * (val * dv_self).view(len(x), self.heads, -1)  # (N, heads, d/heads)
+        return attend(a, dv, val, edges.both) + own.view_as(val)
 
 
 class _Edges:
-    """Directed edges from a half list, both ways and every atom to itself: to, of [E]; row [E] of the basis."""
+    """What the layers read about the pairs: basis [P, n], its row for r = 0 [1, n], c(r) [P], c(r) r̂_ij [P, 3]."""
 
-    def __init__(self, basis_of, cutoff, r_ij, pairs, n):
+    def __init__(self, basis_of, cutoff, r_ij, pairs, n, heads):
         r = r_ij.norm(dim=-1)  # (P)
-        atom, pair = torch.arange(n, device=r.device), torch.arange(len(r), device=r.device)
-        self.pairs, self.pair_envelope = pairs, cosine_cutoff(r, cutoff)
-        self.basis = basis_of(torch.cat([r, r.new_zeros(1)]))  # (P + 1, n_basis)
-        self.to = torch.cat([pairs.i, pairs.j, atom])
-        self.of = torch.cat([pairs.j, pairs.i, atom])
-        self.row = torch.cat([pair, pair, torch.full_like(atom, len(r))])
-        self.envelope = torch.cat([self.pair_envelope, self.pair_envelope, r.new_ones(n)])  # (E)
-        unit = r_ij / r.unsqueeze(-1)
-        self.unit = torch.cat([unit, -unit, r.new_zeros(n, 3)])  # (E, 3), from `to` towards `of`
+        self.both = BothWays(pairs.i, pairs.j, n, heads)
+        self.basis, self.at_zero = basis_of(r), basis_of(r.new_zeros(1))
+        self.envelope = cosine_cutoff(r, cutoff)
+        self.r = r_ij * (self.envelope / r).unsqueeze(-1)
 
 
 class EquivariantTransformer(AtomisticModel):
@@ -117,17 +137,19 @@ class EquivariantTransformer(AtomisticModel):
         self.basis = ExpNormalBasis(n_basis, cutoff)
         self.embedding = nn.Embedding(MAX_Z + 1, hidden)
         self.neighbor_embedding = NeighborEmbedding(n_basis, hidden)
-        self.blocks = nn.ModuleList(Attention(n_basis, hidden, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Attention(n_basis, hidden, heads, first=k == 0) for k in range(layers))
         self.out_norm = nn.LayerNorm(hidden)
         self.noise_head = NoiseHead(hidden) if noise_head else None
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
-        edges = _Edges(self.basis, self.cutoff, pairs.vectors(batch.pos, batch), pairs, len(batch.z))
+        edges = _Edges(
+            self.basis, self.cutoff, pairs.vectors(batch.pos, batch), pairs, len(batch.z), self.config["heads"]
+        )
         x = self.embedding(batch.z)  # (N, d)
-        x = self.neighbor_embedding(x, batch.z, edges.basis[:-1], edges.pair_envelope, pairs)
-        v = x.new_zeros(len(x), 3, self.d)  # (N, 3, d)
+        x = self.neighbor_embedding(x, batch.z, edges.basis, edges.envelope, pairs)
+        v = None  # (N, 3, d), zero before the first layer
         for block in self.blocks:
             last = block is self.blocks[-1]
             dx, dv = block(x, v, edges, vectors=vectors or not last)  # nobody asks for the last vectors: not computed
-            x, v = x + dx, v if dv is None else v + dv
+            x, v = x + dx, dv if v is None or dv is None else v + dv
         return Features(self.out_norm(x), v if vectors else None)
