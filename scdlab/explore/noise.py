@@ -346,8 +346,8 @@ def _lanes(atoms: ase.Atoms) -> dict:
         if bands := bands_of(symbols[i], symbols[j]):
             lanes.setdefault(bands[0].pair, []).append(k)
     several = {pair: bonds for pair, bonds in lanes.items() if len(bands_of(*pair.split("–"))) > 1}
-    chosen = sorted((several or lanes).items(), key=lambda item: -len(item[1]))[:LANES]
-    return dict(chosen)
+    most = sorted((several or lanes).items(), key=lambda lane: (-len(lane[1]), lane[0]))  # with the most bonds first
+    return dict(most[:LANES])
 
 
 def lengths_picture(atoms: ase.Atoms, pos, many, sigma: float) -> dict:
