@@ -379,7 +379,7 @@ def check_noise_floor(answer) -> str:
 
 @check
 def check_noise_force(answer) -> str:
-    """A function (eps [N, 3], forces [N, 3], batch [N]) -> the cosine of the two for each molecule [B]."""
+    """A function (eps [N, 3], forces [N, 3], batch [N]) -> cos(-eps, forces) of each molecule [B]."""
     generator, batch = _two_molecules(5)
     eps = torch.randn(7, 3, generator=generator)
     forces = -eps * torch.tensor([3.0, 3.0, 3.0, 3.0, 0.1, 0.1, 20.0])[:, None]  # a spring to each atom's place
@@ -387,7 +387,7 @@ def check_noise_force(answer) -> str:
     def cosine(a, b):
         return (a * b).sum() / (a.norm() * b.norm())
 
-    right = torch.stack([cosine(eps[batch == k], forces[batch == k]) for k in (0, 1)])
+    right = torch.stack([cosine(-eps[batch == k], forces[batch == k]) for k in (0, 1)])
     result = _call(answer, eps, forces, batch)
     if isinstance(result, torch.Tensor) and tuple(result.shape) == (7,):
         raise Wrong("One number for each atom: add up over a molecule's atoms, so that large forces count more.")
@@ -395,13 +395,13 @@ def check_noise_force(answer) -> str:
         raise Wrong("One number for the whole batch; molecules differ, so each needs its own: shape [2].")
     found = _tensor(lambda *_: result, shape=(2,))
     if torch.allclose(found, right, atol=1e-4):
-        return "−1 where all springs are alike, above it where they differ: noise pushes away, the force pulls back."
+        return "1 where all springs are equally stiff, less where they differ: the force leans towards the stiff ones."
     if torch.allclose(found, -right, atol=1e-4):
-        raise Wrong("The sign: here every force points back along its displacement, so the cosine is negative.")
+        raise Wrong("The sign: noise pushes away, the force pulls back. Compare the force with −eps, the way back.")
     dots = torch.stack([(eps * forces)[batch == k].sum() for k in (0, 1)])
-    if torch.allclose(found, dots, atol=1e-4):
+    if torch.allclose(found.abs(), dots.abs(), atol=1e-4):
         raise Wrong("This is the dot product; divide by the lengths of both, or it measures how large the forces are.")
-    per_atom = torch.nn.functional.cosine_similarity(eps, forces, dim=1)
+    per_atom = torch.nn.functional.cosine_similarity(-eps, forces, dim=1)
     if torch.allclose(found, torch.stack([per_atom[batch == k].mean() for k in (0, 1)]), atol=1e-4):
         raise Wrong("You average the cosines of single atoms; take one dot product over all 3N numbers of a molecule.")
     if found.abs().max() > 1.001:

@@ -34,7 +34,7 @@ def molecule_mean(values, batch, total=False):
     return sums if total else sums / counts
 
 
-def cosine(eps, forces, batch, sign=1):
+def cosine(eps, forces, batch, sign=-1):
     dot, a, b = (molecule_mean((u * v).sum(1, keepdim=True), batch, True)[:, 0] for u, v in
                  ((eps, forces), (eps, eps), (forces, forces)))  # fmt: skip
     return sign * dot / (a * b).sqrt()
@@ -185,10 +185,10 @@ WRONG = {
         (lambda n: 0.0, "which variance"),
     ],
     "check_noise_force": [
-        (lambda eps, f, batch: cosine(eps, f, batch, sign=-1), "The sign"),
+        (lambda eps, f, batch: cosine(eps, f, batch, sign=1), "The sign"),
         (lambda eps, f, batch: cosine(eps, f, batch.new_zeros(7))[0], "whole batch"),
         (lambda eps, f, batch: torch.cosine_similarity(eps, f, dim=1), "each atom"),
-        (lambda eps, f, batch: molecule_mean(torch.cosine_similarity(eps, f, dim=1)[:, None], batch)[:, 0], "average"),
+        (lambda eps, f, batch: molecule_mean(torch.cosine_similarity(-eps, f, dim=1)[:, None], batch)[:, 0], "average"),
         (lambda eps, f, batch: molecule_mean((eps * f).sum(1, keepdim=True), batch, True)[:, 0], "dot product"),
         (lambda eps, f, batch: 5 * cosine(eps, f, batch), "between"),
         (lambda eps, f, batch: 0.5 * cosine(eps, f, batch), "For molecule 1"),
