@@ -48,6 +48,7 @@ from scdlab.objectives.coordinate import KINDS, draw_noise
 
 REGIMES = {0.005: "regularizing", 0.04: "corrupting"}  # σ in Å -> what noise of about that size does
 SIGMAS = np.geomspace(0.003, 0.5, 10)  # Å; where the curves over σ are computed
+STEP = 1 / 93  # of the slider, in log₁₀ σ: 1, 2, 4, 5 and 8 times a power of ten fall on its grid to 0.01 %
 MOST_ATOMS = 200  # that the explorer takes
 MOST_FOR_GFN2 = 40  # that GFN2-xTB is asked about here, which keeps a slider's move below a second
 ROOM = 8.617333e-5 * 300  # eV; k_B T at 300 K
@@ -305,7 +306,7 @@ def read_structure(text: str) -> ase.Atoms:
         try:
             atoms = from_smiles(text)
         except ValueError as error:
-            raise ValueError(f"{text!r} is no file here, and not a SMILES either: {error}") from error
+            raise ValueError(f"There is no file of this name, and {error}") from error
     return _checked(atoms, text)
 
 
@@ -328,12 +329,12 @@ LANES = 6  # element pairs in it
 _BAND_COLORS = {1: style.SKY, 2: style.ORANGE, 3: style.PURPLE}
 _COSINES = {  # key -> (legend, color, dash)
     "cos_back_force": ("cos(−ε, F)", style.VERMILION, "solid"),
-    "cos_answer_noise": ("cos(ε̂, ε)", style.BLUE, "dash"),
-    "cos_answer_force": ("cos(−ε̂, F)", style.GREEN, "dot"),
+    "cos_answer_noise": ("cos(ε̂, ε)", style.GREEN, "dash"),
+    "cos_answer_force": ("cos(−ε̂, F)", style.PURPLE, "dot"),
 }
 _ARROWS = {  # trait -> (legend, color)
     "show_noise": ("way back −ε", style.BLUE),
-    "show_answer": ("network's way back −ε̂", style.ORANGE),
+    "show_answer": ("network's way back −ε̂", style.GREEN),
     "show_force": ("force F", style.VERMILION),
 }
 
@@ -386,7 +387,7 @@ def lengths_picture(atoms: ase.Atoms, pos, many, sigma: float) -> dict:
 
 def noise_figure(numbers: dict) -> go.Figure:
     """Bond lengths against their bands, the energy against σ, and the cosines against σ: `NoiseExplorer.numbers()`."""
-    fig = make_subplots(rows=3, cols=1, row_heights=[0.4, 0.27, 0.33], vertical_spacing=0.12)
+    fig = make_subplots(rows=3, cols=1, row_heights=[0.4, 0.27, 0.33], vertical_spacing=0.13)
     fill = dict(mode="lines", fill="toself", line_width=0, opacity=0.45, hoverinfo="skip", legend="legend")
     for order in (3, 2, 1):
         color = _BAND_COLORS[order]
@@ -418,12 +419,16 @@ def noise_figure(numbers: dict) -> go.Figure:
     small = dict(orientation="h", x=0.0, xanchor="left", yanchor="bottom", font_size=12, bgcolor="rgba(0,0,0,0)")
     tops = [fig.layout[axis].domain[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
     fig.update_layout(
-        template="scdlab", height=620, margin=dict(l=70, r=15, t=45, b=50), font_size=13, uirevision="noise",
+        template="scdlab", width=650, height=650, margin=dict(l=70, r=15, t=45, b=50), font_size=13, uirevision="noise",
         legend=small | dict(y=tops[0]), legend2=small | dict(y=tops[1]), legend3=small | dict(y=tops[2]),
     )  # fmt: skip
-    for sigma in REGIMES:
+    for sigma, what in REGIMES.items():
         for row in (2, 3):
             fig.add_vline(x=sigma, line=dict(color=style.GRAY, width=1, dash="dot"), row=row, col=1)
+        fig.add_annotation(
+            x=np.log10(sigma), y=1, xref="x2", yref="y2 domain", text=what, font=dict(size=12, color=style.GRAY),
+            xanchor="left", yanchor="top", showarrow=False,
+        )  # fmt: skip
     for axis, values in _axes(numbers).items():
         fig.layout[axis].update(values)
     return fig
@@ -490,13 +495,13 @@ class NoiseExplorer(Explorer):
         self.molecule, self.sigma, self.seed, self.kind, self.relaxed = molecule, sigma, seed, kind, relaxed
         self.source = source
         first = self.numbers()
-        self.view = MoleculeView(first["atoms"], self.arrows(), title=self._title(), size=(430, 430))
+        self.view = MoleculeView(first["atoms"], self.arrows(), title=self._title(), size=(430, 380))
         self.words = widgets.HTML()
         row = dict(style={"description_width": "70px"})
-        wide, small = widgets.Layout(width="330px"), widgets.Layout(width="220px")
+        wide, small = widgets.Layout(width="330px"), widgets.Layout(width="220px", margin="2px 24px 2px 2px")
         box = widgets.Layout(width="auto", margin="2px 14px 2px 0")
         sigma_slider = widgets.FloatLogSlider(
-            value=sigma, min=np.log10(SIGMAS[0]) - 1e-6, max=np.log10(SIGMAS[-1]) + 1e-6, step=0.01,
+            value=sigma, min=-235 * STEP, max=-27 * STEP, step=STEP,
             description="σ (Å)", readout_format=".3f", layout=wide, **row,
         )  # fmt: skip
         ticks = {"relaxed": "start at the reference's minimum"} | {
@@ -531,7 +536,13 @@ class NoiseExplorer(Explorer):
         rows = [
             widgets.HBox([at["molecule"], self.text, at["seed"]], layout=wrap),
             widgets.HBox([at["sigma"], at["kind"], at["relaxed"]], layout=wrap),
-            widgets.HBox([widgets.HTML("arrows:"), *(at[name] for name in _ARROWS)], layout=wrap),
+            widgets.HBox(
+                [
+                    widgets.HTML("arrows", layout=widgets.Layout(margin="2px 14px 2px 26px")),
+                    *(at[name] for name in _ARROWS),
+                ],
+                layout=wrap,
+            ),
         ]
         left = widgets.VBox([self.view, self.words], layout=widgets.Layout(flex="0 1 auto"))
         right = widgets.VBox([self.figure], layout=widgets.Layout(flex="1 1 420px", min_width="380px"))
@@ -544,7 +555,7 @@ class NoiseExplorer(Explorer):
     def _check_sigma(self, proposal):
         sigma = proposal["value"]
         low, high = SIGMAS[[0, -1]]
-        if not (np.isfinite(sigma) and 0.999 * low <= sigma <= 1.001 * high):
+        if not (np.isfinite(sigma) and 0.97 * low <= sigma <= 1.03 * high):  # the slider's ends lie within
             raise ValueError(f"The explorer shows sigma from {low:g} to {high:g} Å, not {sigma:g}.")
         return sigma
 
@@ -670,10 +681,12 @@ class NoiseExplorer(Explorer):
         curves = self._remember("curves", "source molecule relaxed seed kind", lambda: self._measure(SIGMAS))
         here = self._measure([sigma])
         eps, forces, answer = (None if here[k] is None else here[k][0] for k in ("eps", "forces", "answer"))
+        notes = [*clean["notes"], *here["notes"]]
         if forces is not None and not np.isfinite(forces).all():
-            forces, gap = None, [f"{self.reference.name} found no solution for this displacement."]
-        else:
-            gap = []
+            forces = None
+            notes.append(f"{self.reference.name} found no solution for this displacement.")
+        if self.kind == "torsional" and not eps.any():
+            notes.append("No bond of this molecule can turn, so torsional noise leaves it as it is.")
         pos = atoms.positions + eps
         many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS)
         lengths = lengths_picture(atoms, pos, many, sigma)
@@ -691,7 +704,7 @@ class NoiseExplorer(Explorer):
             "force_length": None if forces is None else _number(np.linalg.norm(forces, axis=1).mean()),  # eV/Å
             **{name: _number(here[name][0]) for name in _COSINES},
             "unexplained": None if answer is None else _number(_unexplained(answer, eps)),
-            "notes": [*clean["notes"], *here["notes"], *gap],
+            "notes": notes,
         }
         displaced = atoms.copy()
         displaced.positions = pos
@@ -741,6 +754,18 @@ class NoiseExplorer(Explorer):
             return
         self.source = text
 
+    def _link(self, name: str, control: widgets.Widget) -> None:
+        if name != "sigma":
+            return super()._link(name, control)
+
+        def slid(change):
+            """A browser moves a slider that was set from Python onto its grid, and says so: that is no move."""
+            if abs(np.log10(change["new"] / self.sigma)) > 0.5 * STEP + 1e-6:
+                self.sigma = change["new"]
+
+        control.observe(slid, names=["value"])
+        self.observe(lambda change: control.set_trait("value", change["new"]), names=["sigma"])
+
     def _adjust(self, change) -> None:
         if change["name"] == "molecule":
             self.source = "store"  # whoever moves the slider wants the store's molecule
@@ -788,7 +813,7 @@ def in_words(told: dict, sigma: float, reference: str = "") -> list[tuple[str, s
         lines.append(("bonds", "single by necessity: there is no order to blur"))
     if told["energy_rise"] is not None:
         rise = told["energy_rise"]
-        lines.append(("energy", f"{rise:+.3g} eV ({reference}), {rise / ROOM:.2g} k_B T at 300 K"))
+        lines.append(("energy", f"{rise:+.3g} eV ({reference}), {rise / ROOM:.2g} kT at 300 K"))
     if told["cos_back_force"] is not None:
         lines.append(("force", f"cos(−ε, F) = {told['cos_back_force']:.2f}; an atom's force is "
                                f"{told['force_length']:.3g} eV/Å on average"))  # fmt: skip

@@ -39,7 +39,7 @@ class Explorer(widgets.VBox):
         row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
         super().__init__([row, self.message, self.figure])
         for name, control in controls.items():
-            traitlets.link((self, name), (control, "value"))
+            self._link(name, control)
         self.observe(self._changed, names=list(self.names))
 
     def picture(self) -> go.Figure:
@@ -53,6 +53,10 @@ class Explorer(widgets.VBox):
     def state(self) -> dict:
         """The state, as plain numbers."""
         return {name: getattr(self, name) for name in self.names}
+
+    def _link(self, name: str, control: widgets.Widget) -> None:
+        """Tie a control to its trait, both ways."""
+        traitlets.link((self, name), (control, "value"))
 
     def _adjust(self, change) -> None:
         """Called before drawing: where one trait sets the bounds of another."""

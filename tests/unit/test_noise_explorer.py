@@ -399,7 +399,7 @@ def test_a_half_typed_smiles_keeps_the_last_good_molecule():
         widget.text.value = text  # told, not raised: one is still typing
         assert "still the one before" in widget.message.value
         assert widget.source == "store" and widget.view.scene is scene
-        with pytest.raises(ValueError, match="not a SMILES"):
+        with pytest.raises(ValueError, match="not a SMILES string"):
             widget.load(text)
         assert widget.source == "store" and widget.view.scene is scene
     widget.text.value = "C"
@@ -420,7 +420,7 @@ def test_sigma_outside_the_slider_is_refused_and_nothing_changes():
     assert widget.sigma == 0.04
     for end in (0.003, 0.5):
         widget.sigma = end
-        assert widget.controls["sigma"].value == end
+        assert widget.sigma == widget.controls["sigma"].value == end
 
 
 def test_elements_the_network_has_not_seen():
@@ -533,13 +533,28 @@ def test_the_widget_carries_a_still_picture(model):
 
 
 def test_torsional_noise_keeps_every_bond(model):
-    kinds = list(noise.KINDS)
-    if "torsional" not in kinds:
-        pytest.skip("there is no torsional noise")
     widget = explorer(model, kind="torsional", sigma=0.1)
     atoms = STORE.to_ase(0)
     lengths = [noise.bond_lengths(p, noise.bonds_of(atoms)) for p in (atoms.positions, widget.view.atoms.positions)]
     assert np.allclose(*lengths, atol=1e-4) and widget.state()["noise_length"] > 0
-    for kind, sigma in itertools.product(kinds, (0.01, 0.2)):
+    for kind, sigma in itertools.product(noise.KINDS, (0.01, 0.2)):
         widget.kind, widget.sigma = kind, sigma
         assert widget.state()["kind"] == kind and widget.message.value == ""
+    widget.kind, widget.molecule = "torsional", 1  # ethene's double bond does not turn
+    assert widget.state()["noise_length"] == 0 and "No bond of this molecule can turn" in widget.message.value
+
+
+def test_a_browser_that_rounds_the_slider_does_not_change_sigma():
+    widget = explorer()
+    for sigma in (0.1, 0.04, 0.0123):
+        widget.sigma = sigma
+        slider = widget.controls["sigma"]
+        on_grid = 10 ** (slider.min + slider.step * round((np.log10(sigma) - slider.min) / slider.step))
+        slider.value = on_grid  # as the page does on its own
+        assert widget.sigma == widget.state()["sigma"] == sigma
+        slider.value = on_grid * 10**slider.step  # as a reader does
+        assert widget.sigma == slider.value > sigma
+    assert on_grid == pytest.approx(0.0123, rel=0.013)
+    for usual in noise.REGIMES:  # lie on the grid
+        at = (np.log10(usual) - slider.min) / slider.step
+        assert at == pytest.approx(round(at), abs=0.01)
