@@ -52,7 +52,7 @@ class Contestant:
     def __init__(self, script, *arguments):
         self.process = subprocess.Popen([sys.executable, str(script), *map(str, arguments)], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
-        if self.process.stdout.readline().strip() != "ready":
+        if not any(line.strip() == "ready" for line in self.process.stdout):  # some libraries greet before it
             raise SystemExit(f"A contestant did not start: {' '.join(map(str, arguments))}")
 
     def time(self, repeats: int) -> float:
@@ -99,9 +99,33 @@ def write(path: Path, results: dict) -> None:
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def table(report: dict) -> str:
+def picture(results: list[dict], path: Path, peer: str, title: str) -> None:
+    """Bars of both sides' times, one panel for each set of terms, as an image."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for ax, terms in zip(axes, TERMS, strict=True):
+        rows = [r for r in results if r["terms"] == terms]
+        for k, (side, color) in enumerate((("ours", "#0072B2"), ("theirs", "#E69F00"))):
+            bars = ax.barh([i + 0.4 * k for i in range(len(rows))], [r[f"{side}_ms"] for r in rows], 0.38, color=color,
+                           label={"ours": "scdlab", "theirs": peer}[side])  # fmt: skip
+            ax.bar_label(bars, fmt="%.0f", padding=3)
+        names = [f"{r['batch']} molecules,\nenergies{' + forces' if r['forces'] else ''}" for r in rows]
+        ax.set_yticks([i + 0.2 for i in range(len(rows))], names)
+        ax.invert_yaxis()
+        ax.margins(x=0.15)
+        ax.set(title=f"terms: {terms}", xlabel="training step / ms")
+    axes[0].legend(frameon=False)
+    fig.suptitle(f"{title}: shorter is better")
+    fig.savefig(path, dpi=130)
+
+
+def table(report: dict, peer: str = "PyG") -> str:
     """A report as a markdown table, with the machine it was measured on: what the README shows."""
-    rows = ["| training step on | scdlab | PyG | ratio, equal terms | scdlab | PyG | ratio, as it comes |",
+    rows = [f"| training step on | scdlab | {peer} | ratio, equal terms | scdlab | {peer} | ratio, as it comes |",
             "|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
     cases = {}
     for row in report["results"]:

@@ -10,7 +10,7 @@ are given our pairs likewise. Before anything is timed, the two losses are compa
 import argparse
 from pathlib import Path
 
-from harness import TERMS, duel, machine, put_into, serve, table, tune, write
+from harness import TERMS, duel, machine, picture, put_into, serve, table, tune, write
 
 HERE = Path(__file__).resolve()
 CASES = [(n, forces) for n in (128, 32) for forces in (False, True)]
@@ -87,29 +87,6 @@ def check(n: int, forces: bool) -> float:
     return difference
 
 
-def picture(results: list[dict], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for ax, terms in zip(axes, TERMS, strict=True):
-        rows = [r for r in results if r["terms"] == terms]
-        for k, (side, color) in enumerate((("ours", "#0072B2"), ("theirs", "#E69F00"))):
-            bars = ax.barh([i + 0.4 * k for i in range(len(rows))], [r[f"{side}_ms"] for r in rows], 0.38, color=color,
-                           label={"ours": "scdlab", "theirs": "PyG"}[side])  # fmt: skip
-            ax.bar_label(bars, fmt="%.0f", padding=3)
-        names = [f"{r['batch']} molecules,\nenergies{' + forces' if r['forces'] else ''}" for r in rows]
-        ax.set_yticks([i + 0.2 for i in range(len(rows))], names)
-        ax.invert_yaxis()
-        ax.margins(x=0.15)
-        ax.set(title=f"terms: {terms}", xlabel="training step / ms")
-    axes[0].legend(frameon=False)
-    fig.suptitle("Training step of SchNet 128 × 6 on QM9: shorter is better")
-    fig.savefig(path, dpi=130)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
@@ -141,7 +118,7 @@ def main():
     command = f"python benchmarks/schnet.py --rounds {options.rounds} --repeats {options.repeats}"
     report = {"command": command, "machine": machine(), "results": results}
     write(HERE.parent / "results" / "schnet.json", report)
-    picture(results, HERE.parent / "results" / "schnet.png")
+    picture(results, HERE.parent / "results" / "schnet.png", "PyG", "Training step of SchNet 128 × 6 on QM9")
     put_into(HERE.parents[1] / "README.md", "schnet", table(report))
 
 

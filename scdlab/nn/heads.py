@@ -88,9 +88,10 @@ class PropertyHead(_Head):
 
 
 def norm(v: Tensor) -> Tensor:
-    """Length of vector features, [N, 3, d] -> [N, d], smooth at zero: sqrt(|v|² + ε²) - ε. It does not turn."""
+    """Length of vector features, [N, 3, d] -> [N, d], smooth at zero: sqrt(|v|² + ε²), above |v| by ε²/2|v| at most. It
+    does not turn."""
     eps = 1e-4
-    return (v.square().sum(1) + eps**2).sqrt() - eps
+    return (v.square().sum(1) + eps**2).sqrt()
 
 
 class GatedEquivariantBlock(nn.Module):

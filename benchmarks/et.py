@@ -1,0 +1,168 @@
+"""The equivariant transformer's training step against torchmd-net's: 128 features, 6 layers, 5 Å, batches of QM9.
+
+Both sides get the same weights and batches and take the same step: neighbor list, forward (and forces), squared error,
+backward, AdamW. Options that make both the same function: vector_cutoff=True (everything a neighbor says fades out),
+trainable_rbf=False, max_num_neighbors large enough for every atom, and shifted softplus in the energy head. Before
+anything is timed, the two losses are compared.
+
+    python benchmarks/et.py         about twenty minutes; writes results/et.json, a picture, and the README's table
+
+Needs the extra `bench`: pip install "scdlab[bench]".
+"""
+
+import argparse
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness import TERMS, duel, machine, picture, put_into, serve, table, tune, write
+
+HERE = Path(__file__).resolve()
+CASES = [(n, forces) for n in (128, 32) for forces in (False, True)]
+PEER = "torchmd-net"
+OPTIONS = dict(num_rbf=50, rbf_type="expnorm", trainable_rbf=False, activation="silu", attn_activation="silu",
+               neighbor_embedding=True, distance_influence="both", cutoff_lower=0.0, cutoff_upper=5.0,
+               max_num_neighbors=64, vector_cutoff=True)  # fmt: skip
+
+
+def peer(hidden: int, layers: int, heads: int):
+    """torchmd-net's transformer with an energy head and a noise head."""
+    from torch import nn
+    from torchmdnet.models.output_modules import EquivariantVectorOutput, Scalar
+    from torchmdnet.models.torchmd_et import TorchMD_ET
+
+    body = TorchMD_ET(hidden_channels=hidden, num_layers=layers, num_heads=heads, **OPTIONS)
+    return nn.ModuleDict(
+        {"body": body, "energy": Scalar(hidden, activation="ssp"), "noise": EquivariantVectorOutput(hidden)}
+    )
+
+
+def same_weights(ours, weights: dict) -> None:
+    """torchmd-net's weights (the state of `peer`, a dict of tensors) into ours; names and the order of rows differ.
+
+    Its rows of v_proj and dv_proj stand head by head, (heads, 3, d/heads); ours part by part, (3, heads, d/heads). Its
+    first layer mixes vectors that are zero, so ours leaves those weights out.
+    """
+    import torch
+
+    def copy(own, name, parts=False):
+        for kind, p in own.named_parameters():
+            w = weights[f"{name}.{kind}"]
+            if parts:
+                heads, d = ours.config["heads"], ours.d
+                w = w.view(heads, 3, d // heads, -1).transpose(0, 1).reshape(w.shape)
+            p[: len(w)] = w  # torchmd-net knows the elements up to 99
+
+    with torch.no_grad():
+        copy(ours.embedding, "body.embedding")
+        copy(ours.neighbor_embedding.embedding, "body.neighbor_embedding.embedding")
+        copy(ours.neighbor_embedding.filter, "body.neighbor_embedding.distance_proj")
+        copy(ours.neighbor_embedding.combine, "body.neighbor_embedding.combine")
+        for k, block in enumerate(ours.blocks):
+            at = f"body.attention_layers.{k}"
+            copy(block.norm, f"{at}.layernorm")
+            copy(block.q, f"{at}.q_proj")
+            copy(block.k, f"{at}.k_proj")
+            copy(block.value, f"{at}.v_proj", parts=True)
+            copy(block.dk, f"{at}.dk_proj")
+            copy(block.dv, f"{at}.dv_proj", parts=True)
+            copy(block.o, f"{at}.o_proj")
+            if block.u is not None:
+                copy(block.u, f"{at}.vec_proj")
+        copy(ours.out_norm, "body.out_norm")
+        copy(ours.energy_head.mlp, "energy.output_network.layers")
+        if ours.noise_head is not None:
+            for k, block in enumerate((ours.noise_head.block1, ours.noise_head.block2)):
+                copy(block.length, f"noise.output_network.{k}.vec1_proj")
+                copy(block.vector, f"noise.output_network.{k}.vec2_proj")
+                copy(block.mlp, f"noise.output_network.{k}.update_net.layers")
+
+
+def sides(n: int, forces: bool):
+    """The two training steps on the same batch; each returns its loss."""
+    import torch
+
+    import scdlab
+
+    torch.manual_seed(0)
+    store = scdlab.load_qm9(limit=60_000)
+    batch = store.take(torch.randperm(len(store))[:n].numpy())
+    theirs = peer(hidden=128, layers=6, heads=8)
+    ours = scdlab.EquivariantTransformer(hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0, noise_head=False)
+    same_weights(ours, theirs.state_dict())
+    del theirs["noise"]
+    target, target_forces = torch.randn(n), torch.randn(batch.num_nodes, 3)
+    optimizers = {m: torch.optim.AdamW(m.parameters(), lr=1e-6, fused=True) for m in (ours, theirs)}
+
+    def step(model, predict):
+        optimizers[model].zero_grad()
+        energy, predicted = predict()
+        loss = (energy - target).square().mean()
+        if forces:
+            loss = loss + (predicted - target_forces).square().sum(-1).mean()
+        loss.backward()
+        optimizers[model].step()
+        return loss
+
+    def predict_ours():
+        out = ours(batch, forces=forces)
+        return out.energy.float(), out.forces
+
+    def predict_theirs():
+        pos = batch.pos.detach().requires_grad_(forces)
+        x, v, z, pos, owner = theirs["body"](batch.z, pos, batch.batch)
+        energy = theirs["energy"].reduce(theirs["energy"].pre_reduce(x, v, z, pos, owner), owner).squeeze(-1)
+        return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0] if forces else None
+
+    return {"ours": lambda: step(ours, predict_ours), PEER: lambda: step(theirs, predict_theirs)}
+
+
+def check(n: int, forces: bool) -> float:
+    """Relative difference of the two losses before training: both sides must compute the same thing."""
+    losses = {name: float(step().detach()) for name, step in sides(n, forces).items()}
+    difference = abs(losses["ours"] - losses[PEER]) / abs(losses[PEER])
+    if difference > 1e-5:
+        raise SystemExit(f"The two sides do not compute the same loss ({losses}); nothing was timed.")
+    return difference
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report and picture")
+    parser.add_argument(
+        "--worker", nargs=4, metavar=("SIDE", "TERMS", "BATCH", "FORCES"), help="used by the script itself"
+    )
+    options = parser.parse_args()
+    if find_spec("torchmdnet") is None:
+        print(
+            'benchmarks/et.py compares with torchmd-net, which is not installed: pip install "scdlab[bench]". Skipped.'
+        )
+        return
+    if options.worker:
+        side, terms, n, forces = options.worker
+        if terms == "equal":
+            tune()
+        serve(sides(int(n), forces == "True")[side])
+        return
+    results = []
+    for n, forces in CASES:
+        difference = check(n, forces)
+        for terms in TERMS:
+            contestants = (("--worker", side, terms, n, forces) for side in ("ours", PEER))
+            row = duel(HERE, *contestants, options.rounds, options.repeats)
+            results.append({"batch": n, "forces": forces, "terms": terms, "loss_difference": difference, **row})
+            times = f"scdlab {row['ours_ms']:7.1f} ms   {PEER} {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
+            spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
+            print(f"{n:4d} molecules  {'E + F' if forces else 'E':5s}  {terms:12s} {times} {spread}", flush=True)
+    command = f"python benchmarks/et.py --rounds {options.rounds} --repeats {options.repeats}"
+    report = {"command": command, "machine": {**machine(), PEER: version(PEER)}, "results": results}
+    write(options.out / "et.json", report)
+    picture(results, options.out / "et.png", PEER, "Training step of the equivariant transformer 128 × 6 on QM9")
+    if options.out == HERE.parent / "results":
+        put_into(HERE.parents[1] / "README.md", "et", table(report, PEER))
+
+
+if __name__ == "__main__":
+    main()
