@@ -26,6 +26,13 @@ ARGUMENTS = (
 @pytest.fixture(scope="session")
 def browser():
     """A Chromium from the system, else the one that playwright has installed."""
+    with launched() as chromium:
+        yield chromium
+
+
+@contextlib.contextmanager
+def launched():
+    """The Chromium of the tests; where there is none, the test is skipped with the reason."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     with sync_api.sync_playwright() as playwright:
@@ -42,6 +49,13 @@ def lab(browser, tmp_path_factory):
     """The address of a JupyterLab on a copy of the lessons, started as `scdlab lab` starts it."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(home("notebooks"), folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    with running_lab(folder) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def running_lab(folder: Path):
+    """A JupyterLab on `folder`/notebooks, its settings and its log in `folder`; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import harness
 import schnet
+import view
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,3 +21,11 @@ def test_the_readme_shows_the_report():
 
 def test_both_sides_take_the_same_step():
     assert schnet.check(4, True) < 1e-5
+
+
+def test_the_readme_shows_how_fast_the_view_follows_a_slider():
+    report = json.loads((ROOT / "benchmarks" / "results" / "view.json").read_text(encoding="utf-8"))
+    assert view.table(report) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [row["atoms"] for row in report["results"]] == list(view.CASES)
+    for row in report["results"]:
+        assert row["python_ms"] < row["trait_ms"] < row["slider_ms"] <= row["slider_ms_90"]

@@ -106,7 +106,7 @@ function drawAtoms(viewer, { frame, large }) {
   viewer.addModel().addAtoms(atoms);
 }
 
-function drawShapes(viewer, { frame, arrows, labels, large }) {
+function drawShapes(viewer, { frame, arrows, labels, large }, labeled) {
   viewer.removeAllShapes();
   for (const kind of arrows) {
     const mesh = arrowMesh(kind.start, kind.step, kind.profile, large ? 6 : 12);
@@ -124,7 +124,7 @@ function drawShapes(viewer, { frame, arrows, labels, large }) {
         [corner(i, j, 0), corner(i, j, 1)]]) box.addCylinder({ start: ends[0], end: ends[1], radius: 0.025 });
     }
   }
-  viewer.removeAllLabels();
+  if (labeled) viewer.removeAllLabels(); // draws, so not without need
   if (labels) {
     const look = { fontSize: 13, fontColor: "black", backgroundColor: "white", backgroundOpacity: 0.65, padding: 1,
       alignment: "center", inFront: true };
@@ -226,12 +226,10 @@ export async function draw(model, el, get3Dmol) {
       if (!viewer) return still();
       const same = shown && shown.frame.z.length === scene.frame.z.length
         && shown.frame.z.every((z, k) => z === scene.frame.z[k]);
-      const view = viewer.getView();
       drawAtoms(viewer, scene);
-      drawShapes(viewer, scene);
-      if (same) viewer.setView(view);
-      else {
-        const { view: all, reach } = fitted(scene, shown ? view.slice(4, 8) : SIDE);
+      drawShapes(viewer, scene, shown?.labels);
+      if (!same) {
+        const { view: all, reach } = fitted(scene, shown ? viewer.getView().slice(4, 8) : SIDE);
         viewer.setSlab(-Math.max(50, 4 * reach), Math.max(50, 4 * reach)); // beyond these planes nothing is drawn
         viewer.setView(all);
         home = [...all.slice(0, 4), ...SIDE, 0, 0];
@@ -283,8 +281,10 @@ export async function draw(model, el, get3Dmol) {
 
   try {
     const library = await get3Dmol();
-    if (!gone && hasWebGL()) {
-      viewer = library.createViewer(stage, { backgroundColor: "white", disableFog: true, antialias: true });
+    const card = graphicsCard();
+    if (!gone && card) {
+      const antialias = !/swiftshader|llvmpipe|software/i.test(card); // costs much where no graphics card draws
+      viewer = library.createViewer(stage, { backgroundColor: "white", disableFog: true, antialias });
       viewer?.setViewChangeCallback(moved);
     }
   } catch (error) {
@@ -302,9 +302,15 @@ export async function draw(model, el, get3Dmol) {
   };
 }
 
-function hasWebGL() {
+// The name of what draws in 3-D; empty where nothing does.
+function graphicsCard() {
   const canvas = document.createElement("canvas");
-  return Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
+  const gl = canvas.getContext("webgl2") ?? canvas.getContext("webgl");
+  if (!gl) return "";
+  const about = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = gl.getParameter(about ? about.UNMASKED_RENDERER_WEBGL : gl.RENDERER) || "unknown";
+  gl.getExtension("WEBGL_lose_context")?.loseContext(); // a page may hold only a few contexts
+  return name;
 }
 
 export default { render: ({ model, el }) => draw(model, el, () => load3Dmol(model)) };
