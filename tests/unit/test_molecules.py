@@ -110,6 +110,7 @@ def test_seeds_that_rdkit_reads_as_chance_are_refused(seed):
         ("C#N", set()),
         ("CC#N", set()),  # all on one axis: nothing would change
         ("CC#CC", {(0, 1), (2, 3)}),  # a methyl at either end
+        ("CC#CC#C", set()),  # the larger side lies on the axis
         ("c1ccccc1", set()),
         ("C1CCCCC1", set()),
         ("CC(=O)N", {(0, 1)}),  # the amide does not turn
