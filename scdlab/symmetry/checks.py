@@ -1,6 +1,6 @@
 """The symmetry report: does a model obey the laws it should, and by how much does it break them?
 
-    rotation            E(Rx) = E(x) and F(Rx) = R F(x), for random rotations R
+    rotation            E(Rx) = E(x) and F(Rx) = R F(x), for random rotations R; and so the noise, if there is a head
     reflection          the same for mirror images
     translation         E(x + t) = E(x), F(x + t) = F(x)
     permutation         atoms renumbered: same energy, forces renumbered alike
@@ -8,8 +8,8 @@
     smoothness          no jump of the energy while a neighbor crosses the cutoff
 
 All is computed in float64, so that a law that holds shows as ~1e-12 and a law that is broken stands out. Energies are
-compared in eV after the references are taken off, forces in eV/Å; each error is divided by the size of what is
-compared.
+compared in eV after the references are taken off, forces in eV/Å, noise in units of σ; each error is divided by the
+size of what is compared.
 
 A jump cannot be told from a steep slope at one step size. So the path is walked twice, with steps h and h/10: the
 largest step of a smooth function shrinks tenfold, s(h) ≈ J + L h, and J = (10 s(h/10) - s(h)) / 9 is the jump that
@@ -26,7 +26,7 @@ from ase.data import chemical_symbols
 from scdlab.atoms import AtomStore
 
 _MEANING = {
-    "rotation": "largest relative error of energy and forces under rotation",
+    "rotation": "largest relative error of energy, forces and noise under rotation",
     "reflection": "the same under mirror reflection",
     "translation": "the same under translation",
     "permutation": "the same when the atoms are renumbered",
@@ -78,23 +78,25 @@ class _Subject:
         self.offset = float(self.model.energy_head.reference[self.batch.z].sum())
 
     @torch.no_grad()
-    def __call__(self, pos, cell=None, z=None, forces=True):
-        """Energy without its reference (eV) and forces [N, 3] (eV/Å) at other positions, cell or numbering."""
+    def __call__(self, pos, cell=None, z=None, vectors=True):
+        """Energy without its reference (eV) at other positions, cell or numbering; and, if asked for, what turns with
+        the structure: forces (eV/Å), and noise (units of σ) when the model has a head for it, [N, 3] each."""
         batch = copy.copy(self.batch)
         batch.pos = pos
         if cell is not None:
             batch.cell = cell
         if z is not None:
             batch.z = z
-        out = self.model(batch, forces=forces)
-        return float(out.energy) - self.offset, out.forces
+        out = self.model(batch, forces=vectors, noise=vectors and self.model.noise_head is not None)
+        return float(out.energy) - self.offset, [v for v in (out.forces, out.noise) if v is not None]
 
     def compare(self, change, back, cell=None, z=None) -> float:
-        """Largest relative error of the energy and of the forces brought back, for a change of the positions."""
-        e0, f0 = self(self.batch.pos)
-        e1, f1 = self(change(self.batch.pos), cell, z)
-        force = float((back(f1) - f0).abs().max() / f0.abs().max().clamp(min=1e-3))
-        return max(abs(e1 - e0) / max(abs(e0), 1e-3), force)
+        """Largest relative error of the energy, and of forces and noise brought back, for a change of the positions."""
+        e0, before = self(self.batch.pos)
+        e1, after = self(change(self.batch.pos), cell, z)
+        pairs = zip(before, after, strict=True)
+        errors = [float((back(v1) - v0).abs().max() / v0.abs().max().clamp(min=1e-3)) for v0, v1 in pairs]
+        return max(abs(e1 - e0) / max(abs(e0), 1e-3), *errors)
 
 
 def _rotations(n: int, rng) -> torch.Tensor:
@@ -106,7 +108,7 @@ def _rotations(n: int, rng) -> torch.Tensor:
 
 def _linear(subject, q) -> float:
     cell = subject.batch.cell @ q.T if "cell" in subject.batch else None
-    return subject.compare(lambda x: x @ q.T, lambda f: f @ q, cell)
+    return subject.compare(lambda x: x @ q.T, lambda v: v @ q, cell)
 
 
 def _permutation(subject, rng) -> float:
@@ -119,13 +121,13 @@ def _permutation(subject, rng) -> float:
 
 def _force_consistency(subject, h: float = 1e-4) -> float:
     pos = subject.batch.pos
-    _, forces = subject(pos)
+    forces = subject(pos)[1][0]
     numeric = torch.empty_like(forces)
     for k in range(pos.numel()):
         step = torch.zeros(pos.numel(), dtype=pos.dtype)
         step[k] = h
         step = step.view_as(pos)
-        numeric.view(-1)[k] = (subject(pos - step, forces=False)[0] - subject(pos + step, forces=False)[0]) / (2 * h)
+        numeric.view(-1)[k] = (subject(pos - step, vectors=False)[0] - subject(pos + step, vectors=False)[0]) / (2 * h)
     return float((forces - numeric).abs().max() / forces.abs().max().clamp(min=1e-3))
 
 
@@ -138,7 +140,7 @@ def _largest_step(model, z: int, distances) -> float:
         np.arange(len(distances))
     )
     batch.pos = torch.from_numpy(pos.reshape(-1, 3))  # float64, finer than the store keeps
-    energy = model(batch).energy.detach()
+    energy = model(batch, noise=False).energy.detach()
     return float(energy.diff().abs().max())
 
 
