@@ -159,6 +159,28 @@ def test_a_view_in_jupyterlab(offline, lab, screens):
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+def test_jupyterlab_without_webgl_shows_the_still_picture(offline, lab, screens):
+    page = offline
+    page.add_init_script(NO_WEBGL)
+    page.goto(put_notebook(lab, "view.ipynb", CELL))
+    page.wait_for_function(READY, timeout=120_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    picture = page.locator(".scdlab-view .stage svg")
+    picture.nth(1).wait_for(timeout=120_000)  # the kernel draws it once it knows
+    assert "no WebGL" in page.locator(".scdlab-view .note").first.inner_text()
+    before = picture.first.inner_html()
+    page.evaluate(ASK, "view.show(arrows={'force': {'vectors': -forces, 'unit': 'eV/Å'}})")
+    page.wait_for_function(
+        "old => document.querySelector('.scdlab-view .stage svg').innerHTML != old", arg=before, timeout=20_000
+    )
+    page.screenshot(path=screens / "view_in_lab_still.png")
+    assert page.evaluate(ASK, "print(view.webgl, repr(view.problem))") == "False ''"
+    page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
+
 def opened(page, view: MoleculeView, path):
     view.to_html(path)
     page.goto(path.as_uri())
