@@ -174,7 +174,7 @@ register(
         recipe=few_labels_homo,
         profiles={
             "quick": QUICK | {"n_labels": 200, "n_test": 16, "steps": 5, "batch_size": 8, "lr": 1e-3, "longer": 2},
-            "cpu": CPU | {"n_labels": 1000, "n_test": 2000, "steps": 1000, "batch_size": 16, "lr": 1e-3, "longer": 2},
+            "cpu": CPU | {"n_labels": 500, "n_test": 2000, "steps": 1000, "batch_size": 16, "lr": 1e-3, "longer": 2},
             "full": FULL
             | {"n_labels": 1000, "n_test": 4000, "steps": 10_000, "batch_size": 32, "lr": 5e-4, "longer": 3},
         },
@@ -264,7 +264,7 @@ register(
         recipe=floor_of_noise,
         profiles={
             "quick": QUICK | {"n_test": 16, "steps": 10, "batch_size": 8, "lr": 3e-3},
-            "cpu": CPU | {"hidden": 32, "layers": 2, "n_test": 1000, "steps": 1500, "batch_size": 16, "lr": 3e-3},
+            "cpu": CPU | {"hidden": 32, "layers": 2, "n_test": 1000, "steps": 1200, "batch_size": 16, "lr": 3e-3},
             "full": FULL | {"n_test": 1000, "steps": 20_000, "batch_size": 64, "lr": 1e-3},
         },
     )
@@ -339,7 +339,7 @@ register(
         recipe=answer_and_force,
         profiles={
             "quick": QUICK | {"n_molecules": 2, "draws": 2, "temperature_K": 500, "md_steps": 10, "far": 4},
-            "cpu": CPU | {"n_molecules": 40, "draws": 4, "temperature_K": 500, "md_steps": 500, "far": 4},
+            "cpu": CPU | {"n_molecules": 30, "draws": 4, "temperature_K": 500, "md_steps": 500, "far": 4},
             "full": FULL | {"n_molecules": 100, "draws": 8, "temperature_K": 500, "md_steps": 2000, "far": 4},
         },
     )

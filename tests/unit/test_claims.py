@@ -415,6 +415,8 @@ def test_the_plateau_is_counted_in_steps():
 
 @pytest.mark.parametrize("claim", claims.claims(), ids=lambda c: c.id)
 def test_quick_recipes_run(claim, tmp_path):
+    if claim.id == "coord-noise-force":
+        pytest.importorskip("tblite", reason="tblite is not installed: no GFN2-xTB forces")
     record = claims.run(claim.id, "quick", device="cpu", out=tmp_path, echo=lambda line: None)
     assert record.verdict is None and set(record.summary) == set(claim.quantities)
     again = claim.recipe(claim.settings("quick"), 0, "cpu")
