@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import et
 import harness
+import pytest
 import schnet
 import view
 
@@ -21,6 +23,27 @@ def test_the_readme_shows_the_report():
 
 def test_both_sides_take_the_same_step():
     assert schnet.check(4, True) < 1e-5
+
+
+def test_the_transformers_report_when_there_is_one():
+    path, readme = ROOT / "benchmarks" / "results" / "et.json", (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count("<!-- bench: et -->\n") == 1
+    if path.exists():
+        report = json.loads(path.read_text(encoding="utf-8"))
+        assert et.shown(report) in readme
+        assert len(report["results"]) == 8 and all(row["loss_difference"] < 1e-5 for row in report["results"])
+
+
+def test_both_transformers_take_the_same_step():
+    pytest.importorskip("torchmdnet", reason='the peer is not installed: pip install "scdlab[bench]"')
+    assert et.check(4, True) < 1e-5
+
+
+def test_a_missing_peer_is_told_and_the_other_benchmarks_go_on(monkeypatch, capsys):
+    monkeypatch.setattr(et, "find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["et.py"])
+    et.main()  # returns: `scdlab bench` takes an exit status of zero and continues
+    assert "torchmd-net, which is not installed" in capsys.readouterr().out
 
 
 def test_the_readme_shows_how_fast_the_view_follows_a_slider():
