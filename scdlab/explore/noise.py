@@ -48,7 +48,7 @@ from scdlab.objectives.coordinate import KINDS, draw_noise
 
 REGIMES = {0.005: "regularizing", 0.04: "corrupting"}  # σ in Å -> what noise of about that size does
 SIGMAS = np.geomspace(0.003, 0.5, 10)  # Å; where the curves over σ are computed
-STEP = 1 / 93  # of the slider, in log₁₀ σ: 1, 2, 4, 5 and 8 times a power of ten fall on its grid to 0.01 %
+STEP = 1 / 153  # of the slider, in log₁₀ σ: its grid holds 1, 2, 3, 4, 5, 6, 8 and 9 times 0.01 and so on, to 0.2 %
 MOST_ATOMS = 200  # that the explorer takes
 MOST_FOR_GFN2 = 40  # that GFN2-xTB is asked about here, which keeps a slider's move below a second
 ROOM = 8.617333e-5 * 300  # eV; k_B T at 300 K
@@ -324,7 +324,7 @@ def _bare(atoms: ase.Atoms) -> ase.Atoms:
 
 # -------------------------------------------------------------------------------------------------------- the pictures
 
-DRAWS = 300  # noise draws behind the smooth histogram
+DRAWS = {"gaussian": 300, "torsional": 30}  # noise draws behind the smooth histogram; turning changes no length
 LANES = 6  # element pairs in it
 _BAND_COLORS = {1: style.SKY, 2: style.ORANGE, 3: style.PURPLE}
 _COSINES = {  # key -> (legend, color, dash)
@@ -351,7 +351,7 @@ def _lanes(atoms: ase.Atoms) -> dict:
     return dict(most[:LANES])
 
 
-def lengths_picture(atoms: ase.Atoms, pos, many, sigma: float) -> dict:
+def lengths_picture(atoms: ase.Atoms, pos, many) -> dict:
     """What the histogram shows, one lane for each pair of elements, from the top: names, x range, and the traces' data.
 
     pos [n, 3]: this displacement; many [draws, n, 3]: those that the smooth curves are made of.
@@ -360,11 +360,12 @@ def lengths_picture(atoms: ase.Atoms, pos, many, sigma: float) -> dict:
     table = {pair: bands_of(*pair.split("–")) for pair in lanes}
     edges = [edge for bands in table.values() for band in bands for edge in (band.low, band.high)] or [1.0, 1.6]
     low, high = min(edges) - 0.04, max(edges) + 0.04
-    grid = np.arange(low, high, 0.002)
-    width = float(np.clip(0.4 * sigma, 0.003, 0.05))
+    grid = np.arange(low - 0.2, high + 0.2, 0.002)  # beyond what is drawn, as far as smearing reaches
+    shown = slice(100, -100, 2)
     clean, now, some = (bond_lengths(p, pairs) for p in (atoms.positions, pos, many))
+    width = float(np.clip(0.25 * (some - clean).std(), 0.003, 0.05)) if len(pairs) else 0.003  # adds 3 % to the spread
     height = len(lanes) - 1 - np.arange(len(lanes))  # of each lane's floor
-    density = [length_density(some[:, bonds], grid, width) for bonds in lanes.values()]
+    density = [length_density(some[:, bonds], grid, width)[shown] for bonds in lanes.values()]
     tallest = max((d.max() for d in density), default=1.0) or 1.0
     boxes = {order: ([], []) for order in (3, 2, 1)}
     curve, marks, dots = ([], []), ([], []), ([], [])
@@ -373,8 +374,8 @@ def lengths_picture(atoms: ase.Atoms, pos, many, sigma: float) -> dict:
             x, y = boxes[band.order]
             x += [band.low, band.high, band.high, band.low, band.low, None]
             y += [at, at, at + 0.9, at + 0.9, at, None]
-        curve[0].extend([*grid[::2].round(3), None])
-        curve[1].extend([*(at + 0.85 * values[::2] / tallest).round(3), None])
+        curve[0].extend([*grid[shown].round(3), None])
+        curve[1].extend([*(at + 0.85 * values / tallest).round(3), None])
         for r in clean[bonds]:
             marks[0].extend([r, r, None])
             marks[1].extend([at - 0.1, at + 0.12, None])
@@ -420,14 +421,16 @@ def noise_figure(numbers: dict) -> go.Figure:
     tops = [fig.layout[axis].domain[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
     fig.update_layout(
         template="scdlab", width=650, height=650, margin=dict(l=70, r=15, t=45, b=50), font_size=13, uirevision="noise",
-        legend=small | dict(y=tops[0]), legend2=small | dict(y=tops[1]), legend3=small | dict(y=tops[2]),
+        legend=small | dict(y=tops[0]),
+        legend2=small | dict(y=tops[1], entrywidth=130),
+        legend3=small | dict(y=tops[2], entrywidth=100),
     )  # fmt: skip
     for sigma, what in REGIMES.items():
         for row in (2, 3):
             fig.add_vline(x=sigma, line=dict(color=style.GRAY, width=1, dash="dot"), row=row, col=1)
         fig.add_annotation(
             x=np.log10(sigma), y=1, xref="x2", yref="y2 domain", text=what, font=dict(size=12, color=style.GRAY),
-            xanchor="left", yanchor="top", showarrow=False,
+            xanchor="left", yanchor="top", xshift=4, showarrow=False,
         )  # fmt: skip
     for axis, values in _axes(numbers).items():
         fig.layout[axis].update(values)
@@ -501,7 +504,7 @@ class NoiseExplorer(Explorer):
         wide, small = widgets.Layout(width="330px"), widgets.Layout(width="220px", margin="2px 24px 2px 2px")
         box = widgets.Layout(width="auto", margin="2px 14px 2px 0")
         sigma_slider = widgets.FloatLogSlider(
-            value=sigma, min=-235 * STEP, max=-27 * STEP, step=STEP,
+            value=sigma, min=-386 * STEP, max=-46 * STEP, step=STEP,
             description="σ (Å)", readout_format=".3f", layout=wide, **row,
         )  # fmt: skip
         ticks = {"relaxed": "start at the reference's minimum"} | {
@@ -555,7 +558,7 @@ class NoiseExplorer(Explorer):
     def _check_sigma(self, proposal):
         sigma = proposal["value"]
         low, high = SIGMAS[[0, -1]]
-        if not (np.isfinite(sigma) and 0.97 * low <= sigma <= 1.03 * high):  # the slider's ends lie within
+        if not (np.isfinite(sigma) and 0.998 * low <= sigma <= 1.002 * high):  # the slider's ends lie within
             raise ValueError(f"The explorer shows sigma from {low:g} to {high:g} Å, not {sigma:g}.")
         return sigma
 
@@ -688,8 +691,8 @@ class NoiseExplorer(Explorer):
         if self.kind == "torsional" and not eps.any():
             notes.append("No bond of this molecule can turn, so torsional noise leaves it as it is.")
         pos = atoms.positions + eps
-        many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS)
-        lengths = lengths_picture(atoms, pos, many, sigma)
+        many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS[self.kind])
+        lengths = lengths_picture(atoms, pos, many)
         blurred, pairs = blurred_bonds(atoms, many), bonds_of(atoms)
         several = [len(bands_of(*(atoms.symbols[k] for k in pair))) > 1 for pair in pairs]
         told = {
@@ -700,6 +703,7 @@ class NoiseExplorer(Explorer):
             "bonds": int(np.sum(several)),  # that can have several orders
             "bonds_blurred": int(blurred_bonds(atoms, pos)),
             "bonds_blurred_mean": float(blurred.mean()),
+            "draws": len(many),
             "energy_rise": _number(here["rise"][0]),  # eV
             "force_length": None if forces is None else _number(np.linalg.norm(forces, axis=1).mean()),  # eV/Å
             **{name: _number(here[name][0]) for name in _COSINES},
@@ -807,13 +811,14 @@ def in_words(told: dict, sigma: float, reference: str = "") -> list[tuple[str, s
         ("noise", f"σ = {sigma:.3f} Å, {told['regime']}; an atom moves by {told['noise_length']:.3f} Å on average")
     ]
     if told["bonds"]:
-        lines.append(("bonds", f"{told['bonds_blurred']} of {told['bonds']} now read as another order "
-                               f"({told['bonds_blurred_mean']:.2g} on average over {DRAWS} draws)"))  # fmt: skip
+        mean = f"{told['bonds_blurred_mean']:.2g} on average over {told['draws']} draws"
+        lines.append(("bonds", f"{told['bonds_blurred']} of {told['bonds']} now read as another order ({mean})"))
     else:
         lines.append(("bonds", "single by necessity: there is no order to blur"))
     if told["energy_rise"] is not None:
         rise = told["energy_rise"]
-        lines.append(("energy", f"{rise:+.3g} eV ({reference}), {rise / ROOM:.2g} kT at 300 K"))
+        heat = f"{rise / ROOM:,.0f}" if abs(rise) > 10 * ROOM else f"{rise / ROOM:.2g}"
+        lines.append(("energy", f"{rise:+.3g} eV ({reference}), {heat} kT at 300 K"))
     if told["cos_back_force"] is not None:
         lines.append(("force", f"cos(−ε, F) = {told['cos_back_force']:.2f}; an atom's force is "
                                f"{told['force_length']:.3g} eV/Å on average"))  # fmt: skip
@@ -854,4 +859,5 @@ def _with_lines(picture: str, lines: list[str]) -> str:
     """An svg picture with lines of text below it."""
     width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', picture).groups())
     texts = [svg._text(8, height + 16 + 16 * k, line, anchor="start") for k, line in enumerate(lines)]
+    picture = picture.replace("<svg ", f'<svg height="{height:g}" ', 1)  # a nested picture needs both sides
     return svg._document(max(width, 560), height + 16 * len(lines) + 12, [picture, *texts])

@@ -43,7 +43,7 @@ _MOVE_INPUTS = """\
 def _move_inputs():
     from ipywidgets.widgets import widget as registry
     from ipywidgets import Checkbox
-    from ipywidgets.widgets.widget_float import _BoundedFloat
+    from ipywidgets.widgets.widget_float import _BoundedFloat, _BoundedLogFloat
     from ipywidgets.widgets.widget_int import _BoundedInt
     from ipywidgets.widgets.widget_selection import _Selection
     for each in list(getattr(registry, "_instances", {}).values()):
@@ -52,6 +52,8 @@ def _move_inputs():
         before = getattr(each, "value", None)
         if isinstance(each, (_BoundedInt, _BoundedFloat)):
             other = each.max if before != each.max else each.min
+        elif isinstance(each, _BoundedLogFloat):
+            other = each.base ** (each.max if before != each.base**each.max else each.min)
         elif isinstance(each, _Selection) and each.options:
             other = each._options_values[-1 if each.index == 0 else 0]
         elif isinstance(each, Checkbox):

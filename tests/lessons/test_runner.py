@@ -50,6 +50,13 @@ FAILURES = {
     "a change made from Python": (SLIDER + FAIL + "slider.observe(react, 'value')\nslider.value = 3", "KeyError", 3),
     "a change made in the browser": (SLIDER + FAIL + FROM_THE_BROWSER, "KeyError: 'broken callback'", 3),
     "a change that no cell makes": (SLIDER + FAIL + "slider.observe(react, 'value')\nslider", "input was moved", None),
+    "a slider of powers": (
+        SLIDER.replace("IntSlider(max=9", "FloatLogSlider(0.04, min=-3, max=0")
+        + FAIL
+        + "slider.observe(react, 'value')\nslider",
+        "input was moved",
+        None,
+    ),
     "a button": (
         "import ipywidgets as w\nb = w.Button()\nb.on_click(lambda b: 1 / 0)\nb.click()",
         "ZeroDivisionError",
