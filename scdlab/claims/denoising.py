@@ -10,7 +10,7 @@ says "leaky". Labels, tests and relaxed geometries all come from that sample, so
 differ in one thing: same network and first weights, batch size, learning rate and number of steps. Each seed draws its
 own molecules, weights and noise. The first two quantities of a claim are its arms, as expected: better, worse.
 
-The pretrained transformer is one per seed, and the four claims that start from it share it (`keep`).
+The pretrained transformer is one per seed, and the three claims that start from it share it (`keep`).
 """
 
 import numpy as np

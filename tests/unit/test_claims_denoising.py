@@ -105,7 +105,7 @@ def test_the_leak_is_the_test_molecules_and_nothing_else(monkeypatch):
     assert leaky - clean == set(test.index) and len(clean - leaky) == len(test) and len(leaky) == len(clean)
 
 
-def test_four_claims_start_from_one_pretraining():
+def test_three_claims_start_from_one_pretraining():
     settings = [claims.get(c).settings(p) for p in ("cpu", "full") for c in
                 ("coord-few-labels-homo", "coord-noise-force", "coord-extensivity")]  # fmt: skip
     parts = [{name: s[name] for name in denoising.COORD} for s in settings]
