@@ -78,17 +78,21 @@ class Attention(nn.Module):
         def dv(k, basis=edges.basis):
             return silu(_part(self.dv, k, basis, d))  # (P, n) -> (P, d)
 
+        def o(k):
+            return _part(self.o, k, y, d)  # (N, d)
+
+        def u(k):
+            return _part(self.u, k, v, d)  # (N, 3, d)
+
         y = self.attend(x, val(0), dv(0), dv(0, edges.at_zero), edges)  # (N, d)
-        o1, o2, o3 = (lambda k=k: _part(self.o, k, y, d) for k in range(3))
         if v is None:
-            return o3(), point(edges.r, dv(2), val(2), edges.both) if vectors else None
-        u1, u2, u3 = (lambda k=k: _part(self.u, k, v, d) for k in range(3))  # (N, 3, d) each
-        dx = (u1() * u2()).sum(1) * o2() + o3()
+            return o(2), point(edges.r, dv(2), val(2), edges.both) if vectors else None
+        dx = (u(0) * u(1)).sum(1) * o(1) + o(2)
         if not vectors:
             return dx, None
         told = v * val(1).unsqueeze(1)  # (N, 3, d): v_j ∘ val¹_j, formed per atom rather than per edge
         w = carry(dv(1) * edges.envelope.unsqueeze(-1), told, edges.both) + point(edges.r, dv(2), val(2), edges.both)
-        return dx, u3() * o1().unsqueeze(1) + w + told * dv(1, edges.at_zero)
+        return dx, u(2) * o(0).unsqueeze(1) + w + told * dv(1, edges.at_zero)
 
     def attend(self, x, val, dv, dv_self, edges) -> Tensor:
         """Σ_j a_ij y_ij over neighbors, and the atom itself: (N, d)."""
