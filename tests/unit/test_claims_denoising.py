@@ -1,5 +1,6 @@
 """Claims of lesson 02: what pretraining has seen, verdicts from the rules, and what the recipes measure."""
 
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -8,9 +9,9 @@ import torch
 
 import scdlab
 from scdlab import claims, files
-from scdlab.claims import denoising
+from scdlab.claims import denoising, ledger
 from scdlab.objectives import CoordinateDenoising
-from scdlab.training import FitResult
+from scdlab.training import FitResult, checkpoint
 
 SETTINGS = denoising.QUICK
 LOW, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (1.0, 3.0, 0.5)
@@ -151,3 +152,23 @@ def test_centered_noise_leaves_nothing_and_a_bias_is_seen():
     losses, _ = floor_parts(centered=True, knows_mean=False, bias=0.5)
     assert losses == pytest.approx(0.25, rel=1e-3), "a constant answer is an error in the mean"
     assert floor_parts(centered=False, knows_mean=True)[0].max() < 1e-5, "the clean positions give the mean away"
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["coord-et", "dimenet-pairwise"])
+def test_the_recipe_hands_its_model_on(name, monkeypatch, tmp_path):
+    (claim,) = (claim for claim in claims.claims() if name in claim.checkpoints)
+    small = claim.settings("quick") | {"pretrain_steps": 2, "steps": 1}
+    monkeypatch.setattr(ledger, "_CLAIMS", dict(ledger._CLAIMS))
+    monkeypatch.setitem(ledger._CLAIMS, claim.id, dataclasses.replace(claim, profiles=claim.profiles | {"cpu": small}))
+    monkeypatch.setattr(ledger, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(ledger, "_commit", lambda: ("a" * 40, False))
+    monkeypatch.setattr(checkpoint, "home", lambda folder: tmp_path)
+    claims.run(claim.id, "cpu", device="cpu", out=tmp_path, checkpoints=tmp_path / "checkpoints", echo=lambda line: 0)
+    model = scdlab.load_pretrained(name)
+    assert not model.property_heads, "the model as pretraining left it, before any label"
+    assert model.provenance["claim"] == claim.id and model.provenance["settings"] == small
+    unseen = denoising.molecules(small, 0)[1][:4]
+    assert model(unseen.take(range(4)), noise=True).noise.isfinite().all()
