@@ -1,11 +1,19 @@
 """Lessons in a real browser: Run All, move a slider, see the picture change; nothing asks for another machine."""
 
+import json
 from urllib.parse import urlparse
 
 import pytest
 
-# lesson, the variable that holds its widget, the slider to move, and the state that it must change
-LESSONS = [("00_start_here", "explorer", "cutoff (Å)", "cutoff"), ("01_schnet", "filters", "channel", "channel")]
+# lesson, the variable that holds its widget, the slider to move, the state that it must change, and the title of its
+# picture: in the kernel, and on the page
+FIGURE = ("figure.layout.title.text", ".widget-vbox .js-plotly-plot .gtitle")
+LESSONS = [
+    ("00_start_here", "explorer", "cutoff (Å)", "cutoff", *FIGURE),
+    ("01_schnet", "filters", "channel", "channel", *FIGURE),
+    ("02_denoising", "explorer", "σ (Å)", "sigma", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
+]
+ARROWS = {"02_denoising": "print([arrow['step'] for arrow in explorer.view.scene['arrows']])"}
 
 RAN = """() => {
     const panel = jupyterapp.shell.currentWidget;
@@ -36,8 +44,8 @@ def is_local(address: str) -> bool:
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.parametrize(("lesson", "widget", "slider", "trait"), LESSONS)
-def test_run_all_then_move_a_slider(page, lab, screens, lesson, widget, slider, trait):
+@pytest.mark.parametrize(("lesson", "widget", "slider", "trait", "title", "shown"), LESSONS)
+def test_run_all_then_move_a_slider(page, lab, screens, lesson, widget, slider, trait, title, shown):
     page.goto(lab.format(f"{lesson}.ipynb"))
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=120_000)
     page.wait_for_function(
@@ -60,9 +68,10 @@ def test_run_all_then_move_a_slider(page, lab, screens, lesson, widget, slider, 
     line = page.locator(".widget-slider", has=page.get_by_text(slider, exact=True))
     _scroll_to(page, widget)
     line.wait_for(timeout=30_000)
-    view = page.locator(".widget-vbox .js-plotly-plot .gtitle").first
+    view = page.locator(shown).first
     view.wait_for(timeout=30_000)
     before, told = page.evaluate(ASK, f"print({widget}.{trait})"), view.text_content()
+    arrows, pixels = _arrows(page, lesson)
     page.screenshot(path=screens / f"{lesson}_widget_before.png")
     handle = line.locator(".noUi-handle")
     handle.focus()
@@ -70,17 +79,30 @@ def test_run_all_then_move_a_slider(page, lab, screens, lesson, widget, slider, 
         handle.press("ArrowRight")
     for _ in range(120):  # until the kernel has caught up with the slider, and the page with the kernel
         page.wait_for_timeout(500)
-        drawn, seen = page.evaluate(ASK, f"print({widget}.figure.layout.title.text)"), view.text_content()
+        drawn, seen = page.evaluate(ASK, f"print({widget}.{title})"), view.text_content()
         if drawn == seen != told:
             break
     assert drawn == seen != told
     after = page.evaluate(ASK, f"print({widget}.{trait})")
     assert float(after) > float(before)
     assert page.evaluate(ASK, f"print({widget}.message.value)") == ""
+    if lesson in ARROWS:
+        page.wait_for_timeout(1000)
+        new_arrows, new_pixels = _arrows(page, lesson)
+        assert len(new_arrows) == len(arrows) > 10 and new_arrows != arrows
+        assert new_pixels != pixels
     page.screenshot(path=screens / f"{lesson}_widget_after.png")
     _photograph(page, screens, lesson)
     assert [address for address in page.asked if not is_local(address)] == []
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
+
+def _arrows(page, lesson: str):
+    """The arrows that the kernel has sent to the 3-D view, and the view's pixels."""
+    if lesson not in ARROWS:
+        return None, None
+    steps = json.loads(page.evaluate(ASK, ARROWS[lesson]))
+    return [number for kind in steps for number in kind], page.locator(".scdlab-view .stage").last.screenshot()
 
 
 def _scroll_to(page, widget: str) -> None:
