@@ -15,7 +15,7 @@ from scdlab.explore.plots import (
     parity_plot,
     path_plot,
 )
-from scdlab.explore.view import MoleculeView, view_molecule
+from scdlab.explore.view import MoleculeView, static_view, view_molecule
 from scdlab.explore.widgets import Explorer, FilterExplorer, NeighborExplorer
 
 __all__ = [
@@ -41,5 +41,6 @@ __all__ = [
     "path_plot",
     "reduce_embedding",
     "smoothness",
+    "static_view",
     "view_molecule",
 ]

@@ -15,8 +15,10 @@ The drawing itself is `static/view.js` around 3Dmol.js (Rego and Koes, Bioinform
 ships with the kit and reaches a page once, however many views it has. Nothing is fetched from anywhere.
 """
 
+import base64
 import gzip
 import html
+import io
 import json
 import warnings
 from functools import cache
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import anywidget
 import ase
+import ase.io
 import ipywidgets as widgets
 import numpy as np
 import traitlets
@@ -181,6 +184,20 @@ def view_molecule(atoms, arrows=None, *, title="", size=(520, 400), labels=False
             scale that is not positive, or more than 20,000 atoms.
     """
     return MoleculeView(atoms, arrows, title=title, size=size, labels=labels, arrow_scale=arrow_scale)
+
+
+def static_view(atoms, size=(520, 400)):
+    """The molecule as a `py3Dmol.view`, for those who know its methods (setStyle, addSurface, …): nothing of it changes
+    later, so it needs no kernel. It reads the kit's copy of 3Dmol.js where py3Dmol alone would ask the network."""
+    import py3Dmol
+
+    atoms = as_atoms(atoms)
+    xyz = io.StringIO()
+    ase.io.write(xyz, atoms, format="xyz")
+    script = "data:text/javascript;base64," + base64.b64encode(_static("3Dmol-min.js").encode()).decode()
+    view = py3Dmol.view(width=size[0], height=size[1], js=script, data=xyz.getvalue(), format="xyz")
+    view.setStyle({"stick": {"radius": 0.12}, "sphere": {"scale": 0.25}})
+    return view
 
 
 def as_atoms(atoms) -> ase.Atoms:

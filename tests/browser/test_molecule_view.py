@@ -12,13 +12,13 @@ import pytest
 from ase.build import bulk, molecule
 from test_lab import ASK, is_local
 
-from scdlab.explore import view_molecule
+from scdlab.explore import static_view, view_molecule
 from scdlab.explore.view import MoleculeView
 
 CELL = """import ipywidgets as widgets
 import numpy as np
 from ase.build import molecule
-from scdlab.explore import view_molecule
+from scdlab.explore import static_view, view_molecule
 atoms = molecule("CH3CH2OH")
 forces = np.random.default_rng(0).normal(size=(9, 3))
 view = view_molecule(atoms, {"force": {"vectors": forces, "unit": "eV/Å"}}, title="Ethanol")
@@ -280,3 +280,16 @@ def test_arrow_meshes_point_where_the_numbers_say(offline, tmp_path):
     outward = np.einsum("ij,ij->i", np.cross(b - a, c - a), normals[faces].sum(1))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     assert (outward[area > 1e-9] > 0).all()  # all triangles are turned the same way
+
+
+@pytest.mark.browser
+def test_a_static_view_by_py3dmol(offline, tmp_path, screens):
+    view, path = static_view(molecule("CH3CH2OH")), tmp_path / "static.html"
+    path.write_text(f"<!doctype html><html><head><script></script></head><body>{view._make_html()}</body></html>")
+    offline.goto(path.as_uri())
+    offline.locator("canvas").first.wait_for(timeout=30_000)
+    offline.wait_for_timeout(500)
+    seen = image(offline.locator("canvas").first.screenshot())
+    assert changed(seen, np.ones_like(seen)) > 5_000
+    offline.screenshot(path=screens / "view_py3dmol.png")
+    assert only_itself(offline, path) and offline.shouted == []
