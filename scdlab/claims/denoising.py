@@ -424,7 +424,7 @@ register(
             "quick": QUICK | DIMENET | {"n_labels": 200, "n_test": 16, "steps": 5, "batch_size": 8, "lr": 1e-3},
             "cpu": CPU
             | DIMENET
-            | {"hidden": 48, "layers": 2, "n_pretrain": 10_000, "pretrain_steps": 1000, "pretrain_lr": 1e-3}
+            | {"hidden": 48, "layers": 2, "n_pretrain": 10_000, "pretrain_steps": 1500, "pretrain_lr": 1e-3}
             | {"n_labels": 1000, "n_test": 1000, "steps": 1000, "batch_size": 16, "lr": 1e-3},
             "full": FULL
             | DIMENET
