@@ -1,8 +1,11 @@
 """Lessons in a real browser: Run All, move a slider, see the picture change; nothing asks for another machine."""
 
+import io
 import json
 from urllib.parse import urlparse
 
+import matplotlib.image
+import numpy as np
 import pytest
 
 # lesson, the variable that holds its widget, the slider to move, the state that it must change, and the title of its
@@ -89,8 +92,8 @@ def test_run_all_then_move_a_slider(page, lab, screens, lesson, widget, slider, 
     if lesson in ARROWS:
         page.wait_for_timeout(1000)
         new_arrows, new_pixels = _arrows(page, lesson)
-        assert len(new_arrows) == len(arrows) > 10 and new_arrows != arrows
-        assert new_pixels != pixels
+        assert len(new_arrows) > 10 and new_arrows != arrows
+        assert (np.abs(new_pixels - pixels).max(-1) > 0.1).sum() > 300
     page.screenshot(path=screens / f"{lesson}_widget_after.png")
     _photograph(page, screens, lesson)
     assert [address for address in page.asked if not is_local(address)] == []
@@ -102,7 +105,8 @@ def _arrows(page, lesson: str):
     if lesson not in ARROWS:
         return None, None
     steps = json.loads(page.evaluate(ASK, ARROWS[lesson]))
-    return [number for kind in steps for number in kind], page.locator(".scdlab-view .stage").last.screenshot()
+    picture = page.locator(".widget-vbox .scdlab-view .stage").first.screenshot()
+    return [number for kind in steps for number in kind], matplotlib.image.imread(io.BytesIO(picture), format="png")
 
 
 def _scroll_to(page, widget: str) -> None:
