@@ -93,8 +93,8 @@ explore.view_molecule(
 # %% [markdown]
 # ## Predict: how much is too much?
 #
-# A C–C bond is 1.50 Å long, a C=C bond 1.34 Å. When both ends are shaken, a bond's length changes by about
-# $\sqrt{2}\,\sigma$. **At which $\sigma$ can one no longer tell a single bond from a double bond? At which would bonds
+# A C–C bond is 1.50 Å long, a C=C bond 1.34 Å. A bond's length changes by about $\sqrt{2}\,\sigma$ when both of its ends
+# are shaken. **At which $\sigma$ can one no longer tell a single bond from a double bond? At which would bonds
 # break?** Write down two numbers, then move $\sigma$.
 
 # %%
