@@ -122,7 +122,7 @@ for sigma in (0.005, 0.04, 0.14):
 explorer.sigma = 0.04
 
 # %% [markdown]
-# Two regimes have names. Noise of **0.005 Å regularizes**: every bond keeps its order, and the molecule has only been
+# Two regimes have names. Noise of **0.005 Å regularizes**: bonds keep their order, all but those that sit on a border, and the molecule has only been
 # blurred a little. Noise of **0.04 Å corrupts**: it begins to mix up bond orders without breaking bonds, so undoing it
 # takes some chemistry. That is the size used for pretraining. Much larger noise leaves nothing to recognize.
 #
@@ -425,10 +425,10 @@ for name, value in homo_mae.items():
 claims.compare("coord-few-labels-homo", yours)
 
 # %% [markdown]
-# Seconds of pretraining are seconds of pretraining: if yours ends up where the random start does, that is no
-# contradiction. The record had more steps and three seeds. Note what the paper's numbers are: 110,000 labels, and 3.4
-# million molecules to pretrain on. One more caution. Another paper reports 15.5 meV for the same method, so numbers
-# of one table compare best with each other.
+# You see a few steps on few labels, where a good start shows most. Does the head start last when both are trained to the
+# end? That is another question. The record answers it, with more labels, many more steps and three seeds; do not
+# expect the two to agree. And note the paper's conditions: 110,000 labels, and 3.4 million molecules to pretrain on. One
+# more caution: an earlier paper reports 15.5 meV for the same method, so compare numbers within one table.
 #
 # ## Another view: distances
 #
