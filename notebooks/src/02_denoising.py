@@ -122,9 +122,10 @@ for sigma in (0.005, 0.04, 0.14):
 explorer.sigma = 0.04
 
 # %% [markdown]
-# Two regimes have names. Noise of **0.005 Å regularizes**: bonds keep their order, all but those that sit on a border, and the molecule has only been
-# blurred a little. Noise of **0.04 Å corrupts**: it begins to mix up bond orders without breaking bonds, so undoing it
-# takes some chemistry. That is the size used for pretraining. Much larger noise leaves nothing to recognize.
+# Two regimes have names. Noise of **0.005 Å regularizes**: bonds keep their order, all but those that sit on a border,
+# and the molecule has only been blurred a little. Noise of **0.04 Å corrupts**: it begins to mix up bond orders without
+# breaking bonds, so undoing it takes some chemistry. That is the size used for pretraining. Much larger noise leaves
+# nothing to recognize.
 #
 # ## The code, in ten lines
 #
