@@ -51,6 +51,7 @@ SIGMAS = np.geomspace(0.003, 0.5, 10)  # Å; where the curves over σ are comput
 STEP = 1 / 153  # of the slider, in log₁₀ σ: its grid holds 1, 2, 3, 4, 5, 6, 8 and 9 times 0.01 and so on, to 0.2 %
 MOST_ATOMS = 200  # that the explorer takes
 MOST_FOR_GFN2 = 40  # that GFN2-xTB is asked about here, which keeps a slider's move below a second
+STIFFNESS = 100  # eV/Å²; about what pulls a displaced atom back: sets the scale of the forces beside that of the noise
 ROOM = 8.617333e-5 * 300  # eV; k_B T at 300 K
 
 # Radii in Å of an atom in a single, double and triple bond: P. Pyykkö and M. Atsumi, Chem. Eur. J. 15, 186 (2009) and
@@ -135,7 +136,8 @@ def bond_orders(atoms: ase.Atoms, pos=None, pairs=None) -> np.ndarray:
 def blurred_bonds(atoms: ase.Atoms, pos) -> np.ndarray:
     """How many bonds of `atoms` lie in another band at positions `pos` [..., n, 3]: integers [...].
 
-    The blurring number: at σ = 0.005 Å next to none, at 0.04 Å many. Bonds of hydrogen have one order, and never count.
+    The blurring number: next to none at σ = 0.005 Å, a good part of the double and aromatic bonds at 0.04 Å. Bonds of
+    hydrogen have one order, and never count.
     """
     pairs = bonds_of(atoms)
     return (bond_orders(atoms, pos, pairs) != bond_orders(atoms, pairs=pairs)).sum(-1)
@@ -421,6 +423,7 @@ def noise_figure(numbers: dict) -> go.Figure:
     tops = [fig.layout[axis].domain[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
     fig.update_layout(
         template="scdlab", width=650, height=650, margin=dict(l=70, r=15, t=45, b=50), font_size=13, uirevision="noise",
+        meta={"with_still": True},  # on a page without a kernel the molecule's picture stands above it
         legend=small | dict(y=tops[0]),
         legend2=small | dict(y=tops[1], entrywidth=130),
         legend3=small | dict(y=tops[2], entrywidth=100),
@@ -593,15 +596,19 @@ class NoiseExplorer(Explorer):
         return super().state() | self.numbers()["told"]
 
     def arrows(self) -> dict:
-        """The arrows that are drawn, as `view_molecule` takes them: all start at the displaced atoms."""
-        n = self.numbers()
+        """The arrows that are drawn, as `view_molecule` takes them: all start at the displaced atoms.
+
+        Their scale is one of three, by the decade of σ, so that within a decade longer arrows are more noise.
+        """
+        n, drawn = self.numbers(), magnification(self.sigma)
+        scale = {"Å": drawn, "eV/Å": drawn / STIFFNESS}
         vectors = {
             "show_noise": (-n["eps"], "Å"),
             "show_answer": (None if n["answer"] is None else -n["answer"], "Å"),
             "show_force": (n["forces"], "eV/Å"),
         }
         return {
-            name: {"vectors": vectors[trait][0], "unit": vectors[trait][1], "color": color}
+            name: dict(vectors=vectors[trait][0], unit=vectors[trait][1], color=color, scale=scale[vectors[trait][1]])
             for trait, (name, color) in _ARROWS.items()
             if getattr(self, trait) and vectors[trait][0] is not None
         }
@@ -794,6 +801,12 @@ class NoiseExplorer(Explorer):
         self.view.show(n["atoms"], self.arrows(), title=self._title())  # one message
         self._tell()
         self._drawn = key
+
+
+def magnification(sigma: float) -> int:
+    """Å drawn per Å of noise: 100 below σ = 0.01 Å, 10 below 0.1 Å, and 1 from there, where tips reach the clean
+    positions."""
+    return 100 if sigma < 0.01 else 10 if sigma < 0.1 else 1
 
 
 def regime(sigma: float) -> str:

@@ -104,6 +104,8 @@ def _still(data: dict, name: str) -> dict:
         figure = {key: data[PLOTLY][key] for key in ("data", "layout") if key in data[PLOTLY]}
         figure = json.loads(json.dumps(figure))
         drawn = pio.to_html(figure, full_html=False, include_plotlyjs=False, div_id=name, validate=False)
+        if (figure["layout"].get("meta") or {}).get("with_still"):  # a widget that shows more than its figure
+            drawn = data.get("image/svg+xml", "") + drawn
         return {"text/html": drawn}
     data = {mime: value for mime, value in data.items() if mime not in (WIDGET, "application/javascript")}
     if "image/svg+xml" in data:  # a picture says more than the text/html beside it
