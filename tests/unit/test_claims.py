@@ -423,9 +423,10 @@ def test_quick_recipes_run(claim, tmp_path):
     assert again == pytest.approx(record.values[0], rel=1e-3), "the same seed gives the same numbers"
 
 
-def test_every_claim_of_lesson_01_is_recorded():
-    of_lesson = [claim for claim in claims.claims() if claim.lesson == 1]
-    assert len(of_lesson) == 4
+@pytest.mark.parametrize(("lesson", "count"), [(1, 4), (2, 5)])
+def test_every_claim_of_a_lesson_is_recorded(lesson, count):
+    of_lesson = [claim for claim in claims.claims() if claim.lesson == lesson]
+    assert len(of_lesson) == count
     for claim in of_lesson:
         record = claims.load_record(claim.id, "cpu")
         assert record and len(record.seeds) == 3, claim.id
