@@ -15,7 +15,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness import TERMS, duel, machine, picture, put_into, serve, table, tune, write
+from harness import TERMS, duel, machine, picture, put_into, serve, table, training_step, tune, write
 
 HERE = Path(__file__).resolve()
 CASES = [(n, forces) for n in (128, 32) for forces in (False, True)]
@@ -91,18 +91,6 @@ def sides(n: int, forces: bool):
     ours = scdlab.EquivariantTransformer(hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0, noise_head=False)
     same_weights(ours, theirs.state_dict())
     del theirs["noise"]
-    target, target_forces = torch.randn(n), torch.randn(batch.num_nodes, 3)
-    optimizers = {m: torch.optim.AdamW(m.parameters(), lr=1e-6, fused=True) for m in (ours, theirs)}
-
-    def step(model, predict):
-        optimizers[model].zero_grad()
-        energy, predicted = predict()
-        loss = (energy - target).square().mean()
-        if forces:
-            loss = loss + (predicted - target_forces).square().sum(-1).mean()
-        loss.backward()
-        optimizers[model].step()
-        return loss
 
     def predict_ours():
         out = ours(batch, forces=forces)
@@ -114,7 +102,11 @@ def sides(n: int, forces: bool):
         energy = theirs["energy"].reduce(theirs["energy"].pre_reduce(x, v, z, pos, owner), owner).squeeze(-1)
         return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0] if forces else None
 
-    return {"ours": lambda: step(ours, predict_ours), PEER: lambda: step(theirs, predict_theirs)}
+    size = n, batch.num_nodes, forces
+    return {
+        "ours": training_step(ours, predict_ours, *size),
+        PEER: training_step(theirs, predict_theirs, *size),
+    }
 
 
 def check(n: int, forces: bool) -> float:

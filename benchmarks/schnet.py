@@ -10,7 +10,7 @@ are given our pairs likewise. Before anything is timed, the two losses are compa
 import argparse
 from pathlib import Path
 
-from harness import TERMS, duel, machine, picture, put_into, serve, table, tune, write
+from harness import TERMS, duel, machine, picture, put_into, serve, table, training_step, tune, write
 
 HERE = Path(__file__).resolve()
 CASES = [(n, forces) for n in (128, 32) for forces in (False, True)]
@@ -34,18 +34,6 @@ def sides(n: int, forces: bool):
     )
     ours = scdlab.SchNet(hidden=128, layers=6, n_basis=50, cutoff=5.0)
     same_weights(ours, theirs)
-    target, target_forces = torch.randn(n), torch.randn(batch.num_nodes, 3)
-    optimizers = {m: torch.optim.AdamW(m.parameters(), lr=1e-6, fused=True) for m in (ours, theirs)}
-
-    def step(model, predict):
-        optimizers[model].zero_grad()
-        energy, predicted = predict()
-        loss = (energy - target).square().mean()
-        if forces:
-            loss = loss + (predicted - target_forces).square().sum(-1).mean()
-        loss.backward()
-        optimizers[model].step()
-        return loss
 
     def predict_ours():
         out = ours(batch, forces=forces, pairs=pairs)
@@ -56,7 +44,11 @@ def sides(n: int, forces: bool):
         energy = theirs(batch.z, pos, batch.batch).squeeze(-1)
         return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0] if forces else None
 
-    return {"ours": lambda: step(ours, predict_ours), "pyg": lambda: step(theirs, predict_theirs)}
+    size = n, batch.num_nodes, forces
+    return {
+        "ours": training_step(ours, predict_ours, *size),
+        "pyg": training_step(theirs, predict_theirs, *size),
+    }
 
 
 def same_weights(ours, theirs) -> None:

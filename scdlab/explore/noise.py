@@ -42,7 +42,7 @@ from scdlab.atoms import AtomStore
 from scdlab.calculator import Calculator
 from scdlab.explore import style, svg
 from scdlab.explore.plots import bonds_of
-from scdlab.explore.view import MoleculeView
+from scdlab.explore.view import MoleculeView, as_atoms
 from scdlab.explore.widgets import Explorer
 from scdlab.objectives.coordinate import KINDS, draw_noise
 
@@ -219,6 +219,10 @@ class Reference:
                 ) from error
             self.calculator, self.name, self.most = TBLite(method="GFN2-xTB", verbosity=0), "GFN2-xTB", MOST_FOR_GFN2
         elif isinstance(reference, torch.nn.Module):
+            if not bool(reference.energy_head.reference.any()):
+                raise ValueError(f"This {type(reference).__name__} was never trained on energies, so it is no "
+                                 "reference for energies and forces; train it with EnergyForces, or use "
+                                 "'gfn2'.")  # fmt: skip
             self.calculator, self.name, self.most = Calculator(reference), type(reference).__name__, MOST_ATOMS
         elif hasattr(reference, "get_potential_energy"):
             self.calculator, self.name, self.most = reference, type(reference).__name__, MOST_ATOMS
@@ -243,7 +247,7 @@ class Reference:
                     forces[k], energy[k] = probe.get_forces(), probe.get_potential_energy()
                 except CalculationFailed:
                     continue
-        except CalculatorSetupError as error:
+        except (CalculatorSetupError, NotImplementedError) as error:  # ase's own calculators raise the latter
             raise ValueError(f"{self.name} cannot treat {atoms.get_chemical_formula()}: {error}") from error
         finally:
             torch.set_num_threads(threads)
@@ -316,12 +320,15 @@ def _checked(atoms: ase.Atoms, name: str) -> ase.Atoms:
     if not 0 < len(atoms) <= MOST_ATOMS:
         raise ValueError(f"{name} has {len(atoms):,} atoms; the explorer takes 1 to {MOST_ATOMS}: "
                          "scdlab.explore.view_molecule draws larger structures.")  # fmt: skip
-    return _bare(atoms)
+    atoms = _bare(atoms)
+    AtomStore.from_ase([atoms])  # elements and positions that no store takes, and no view draws, are refused here
+    return as_atoms(atoms)
 
 
 def _bare(atoms: ase.Atoms) -> ase.Atoms:
-    """Elements, positions and cell alone: no labels, no constraints."""
-    return ase.Atoms(atoms.numbers, atoms.get_positions(), cell=atoms.cell, pbc=atoms.pbc)
+    """Elements, positions, charges and cell alone: no labels, no constraints."""
+    charges = atoms.get_initial_charges()
+    return ase.Atoms(atoms.numbers, atoms.get_positions(), cell=atoms.cell, pbc=atoms.pbc, charges=charges)
 
 
 # -------------------------------------------------------------------------------------------------------- the pictures
@@ -488,6 +495,10 @@ class NoiseExplorer(Explorer):
         source: str = "store",
         relaxed: bool = True,
     ):
+        if model is not None and not isinstance(model, torch.nn.Module):
+            raise ValueError(
+                f"model must be a model, not {model!r}; scdlab.load_pretrained(name) loads one that ships."
+            )
         self.store = AtomStore.open(files.home("data") / "qm9-sample") if store is None else store
         self.model, self.reference, self._missing = model, None, []
         if reference is not None:
@@ -564,6 +575,14 @@ class NoiseExplorer(Explorer):
         if not (np.isfinite(sigma) and 0.998 * low <= sigma <= 1.002 * high):  # the slider's ends lie within
             raise ValueError(f"The explorer shows sigma from {low:g} to {high:g} Å, not {sigma:g}.")
         return sigma
+
+    @traitlets.validate("molecule", "seed")
+    def _check_range(self, proposal):
+        name, value = proposal["trait"].name, proposal["value"]
+        last = min(len(self.store), 1000) - 1 if name == "molecule" else 99
+        if not 0 <= value <= last:
+            raise ValueError(f"The explorer's {name} goes from 0 to {last}, not {value}.")
+        return value
 
     @traitlets.validate("source")
     def _check_source(self, proposal):
@@ -661,7 +680,11 @@ class NoiseExplorer(Explorer):
         """
         clean = self._clean()
         atoms, notes = clean["atoms"], []
-        eps = np.stack([displacements(atoms, sigma, self.seed, self.kind) for sigma in sigmas])
+        try:
+            eps = np.stack([displacements(atoms, sigma, self.seed, self.kind) for sigma in sigmas])
+        except ValueError as error:  # of torsional noise, for a crystal
+            eps = np.zeros((len(sigmas), len(atoms), 3))
+            notes.append(f"No noise: {error}")
         forces = answer = None
         rise = np.full(len(eps), np.nan)
         if clean["energy"] is not None:
@@ -695,10 +718,13 @@ class NoiseExplorer(Explorer):
         if forces is not None and not np.isfinite(forces).all():
             forces = None
             notes.append(f"{self.reference.name} found no solution for this displacement.")
-        if self.kind == "torsional" and not eps.any():
+        crystal = any(note.startswith("No noise") for note in notes)
+        if self.kind == "torsional" and not eps.any() and not crystal:
             notes.append("No bond of this molecule can turn, so torsional noise leaves it as it is.")
         pos = atoms.positions + eps
-        many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS[self.kind])
+        many = atoms.positions[None]
+        if not crystal:
+            many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS[self.kind])
         lengths = lengths_picture(atoms, pos, many)
         blurred, pairs = blurred_bonds(atoms, many), bonds_of(atoms)
         several = [len(bands_of(*(atoms.symbols[k] for k in pair))) > 1 for pair in pairs]

@@ -209,11 +209,15 @@ def as_atoms(atoms) -> ase.Atoms:
             raise ValueError(f"The view draws one structure, not a store of {len(atoms):,}: pass store.to_ase(i).")
         atoms = atoms.to_ase(0)
     else:
+        if getattr(atoms, "num_graphs", 1) != 1:
+            raise ValueError(f"The view draws one structure, not a batch of {atoms.num_graphs}: pass store.to_ase(i).")
         z, pos = (atoms.z, atoms.pos) if hasattr(atoms, "pos") else _pair(atoms)
         z, pos = array(z), array(pos)
         if z.ndim != 1 or pos.shape != (len(z), 3):
             raise ValueError(f"The view needs z [n] and pos [n, 3], but their shapes are {z.shape} and {pos.shape}.")
-        atoms = ase.Atoms(numbers=z.astype(int), positions=pos)
+        cell = array(atoms.cell).reshape(3, 3) if getattr(atoms, "cell", None) is not None else None
+        pbc = array(atoms.pbc).reshape(3).astype(bool) if getattr(atoms, "pbc", None) is not None else cell is not None
+        atoms = ase.Atoms(numbers=z.astype(int), positions=pos, cell=cell, pbc=pbc)
     if len(atoms) == 0:
         raise ValueError("There are no atoms to draw: pass a structure with at least one.")
     if len(atoms) > MOST:

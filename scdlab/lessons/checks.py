@@ -374,7 +374,7 @@ def check_noise_floor(answer) -> str:
         if math.isclose(found, 2 / n, rel_tol=1e-6):
             raise Wrong(told + "With rotations you are right. Asked here is what translation alone hides.")
         raise Wrong(told + "The mean of N independent numbers of variance 1 has which variance?")
-    return "1/N: three hidden numbers among 3N. Rotations hide three more, hence 2/N in the plot."
+    return "1/N: three hidden numbers among 3N. Rotations hide three more: water's loss in the plot is near 2/N."
 
 
 @check

@@ -61,9 +61,17 @@ class AtomisticModel(nn.Module):
         backbone has its own."""
         raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition, vectors).")
 
-    def add_property(self, name: str, pool: str = "mean") -> PropertyHead:
-        """Give the model a head for the property `name`, or return the one it has. pool: "sum" or "mean" over atoms;
-        "vector" for one that turns with the structure, [B, 3]; "atoms" for three numbers an atom, [N, 3]."""
+    def add_property(self, name: str, pool: str | None = None) -> PropertyHead:
+        """Give the model a head for the property `name`, or return the one it has. pool: "sum" or "mean" (the default)
+        over atoms; "vector" for one that turns with the structure, [B, 3]; "atoms" for three numbers an atom, [N, 3].
+
+        Raises ValueError for a head that is there with another pool, and for vectors that the backbone does not have.
+        """
+        if name in self.property_heads and pool not in (None, self.property_heads[name].pool):
+            raise ValueError(f"This {type(self).__name__} has a head for {name!r} with "
+                             f"pool={self.property_heads[name].pool!r}, not {pool!r}; use that, or a fresh "
+                             "model.")  # fmt: skip
+        pool = pool or "mean"
         if name not in self.property_heads:
             if pool == "vector" and not self.has_vectors:
                 raise ValueError(f"{type(self).__name__} has no vector features, so it has no vector properties; use "
@@ -111,7 +119,8 @@ class AtomisticModel(nn.Module):
             out_forces = features.forces if forces else None
             out_noise = self.noise_head(features.x, features.v) if noise and not by_gradient else None
             if differentiate:
-                second = keep_graph and (self.training or batch.pos.requires_grad)  # will forces be differentiated?
+                # will forces, or noise that is a gradient, be differentiated?
+                second = keep_graph and (self.training or by_gradient or batch.pos.requires_grad)
                 (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=second, retain_graph=keep_graph)
                 out_forces = -gradient if forces else None
                 out_noise = gradient / self.energy_head.scale.to(dtype) if by_gradient else out_noise

@@ -125,7 +125,8 @@ class CoordinateDenoising:
     loss = main + weight · denoising. Its labels are those of the clean structure, so σ should then be small.
 
     Parts: "noise_mse", mean squared error per component in units of σ²; "noise_unexplained", the same divided by what
-    the blind guess ε̂ = 0 gets: 1 has learned nothing, 0 is perfect.
+    the blind guess ε̂ = 0 gets: 1 has learned nothing, 0 is perfect. Both are means over the corrupted atoms, and
+    `counted` says after each call how many those were.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class CoordinateDenoising:
             raise ValueError(f"The weight of denoising must be a number from 0 up, not {weight}.")
         self.sigma, self.centered, self.normalized, self.ratio = float(sigma), centered, normalized, float(ratio)
         self.kind, self.main, self.weight = kind, main, float(weight)
-        self.atomwise = frozenset({"noise_mse", "noise_unexplained"}) | (main.atomwise if main else {"loss"})
+        self.atomwise, self.counted = main.atomwise if main else frozenset(), {}
 
     def __repr__(self):
         main = f", main={self.main!r}, weight={self.weight}" if self.main else ""
@@ -156,13 +157,19 @@ class CoordinateDenoising:
     def prepare(self, model, train) -> None:
         """Prepare for the main objective, if there is one, and check that the model can denoise at all.
 
-        Raises ValueError when it cannot. The scale of the energy stays: noise by gradient is free of it.
+        Raises ValueError when it cannot, and when no structure has a bond for torsional noise to turn. The scale of the
+        energy stays: noise by gradient is free of it.
         """
         if self.main:
             self.main.prepare(model, train)
         _mark_seen(model, train)
         with torch.no_grad():
             model(train.take([0]).to(next(model.parameters()).device), noise=True)
+        if self.kind == "torsional":
+            chunks = (train.take(np.arange(k, min(k + 64, len(train)))) for k in range(0, len(train), 64))
+            if not any(bool(draw_noise(chunk, self.sigma, kind=self.kind)[1].any()) for chunk in chunks):
+                raise ValueError("No structure of the training set has a bond that can turn, so torsional noise leaves "
+                                 "all of them as they are; use kind='gaussian'.")  # fmt: skip
 
     def __call__(self, model, batch, generator=None):
         eps, mask = draw_noise(batch, self.sigma, generator, self.kind, self.centered, self.ratio)  # (N, 3) Å, (N)
@@ -173,6 +180,7 @@ class CoordinateDenoising:
         target = (eps / unit).to(out.noise.dtype)
         loss = _mean(out.noise - target, mask)
         blind = _mean(target, mask)
+        self.counted = dict.fromkeys(("noise_mse", "noise_unexplained", *(() if self.main else ("loss",))), mask.sum())
         parts = {"noise_mse": loss.detach() * (unit / self.sigma) ** 2,
                  "noise_unexplained": loss.detach() / blind.clamp(min=torch.finfo(blind.dtype).tiny)}  # fmt: skip
         if self.main is None:

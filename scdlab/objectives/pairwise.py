@@ -46,7 +46,8 @@ class PairwiseDenoising:
     between *all* atoms of the batch, most of them atoms of different molecules, which share nothing but the origin of
     their files.
 
-    Parts: distance_mae, the error of the corrected distances in Å, and blind_mae, that of the disturbed ones.
+    Parts: distance_mae, the error of the corrected distances in Å, and blind_mae, that of the disturbed ones: means
+    over pairs, and `counted` says after each call how many those were.
     """
 
     atomwise = frozenset()
@@ -68,6 +69,9 @@ class PairwiseDenoising:
         if train.periodic:
             raise ValueError("PairwiseDenoising compares distances within molecules, and the training set is periodic; "
                              "use CoordinateDenoising.")  # fmt: skip
+        if not (train.n_atoms > 1).any():
+            raise ValueError("PairwiseDenoising compares distances, and the training set has single atoms only; give "
+                             "molecules.")  # fmt: skip
         if self.output == "coordinates":
             model.add_property(HEAD, pool="atoms").std.fill_(1.0)
         model.seen[torch.tensor(train.elements, device=model.seen.device)] = True
@@ -96,5 +100,7 @@ class PairwiseDenoising:
         pairs = None if self.scope == "batch" else pairs_within(batch)
         true, blind = self.distances(batch.pos, pairs), self.distances(noisy.pos, pairs)  # (P) Å
         error = self.distances(self.correct(model, noisy), pairs) - true  # (P) Å
-        parts = {"distance_mae": error.detach().abs().mean(), "blind_mae": (blind - true).abs().mean()}
-        return error.square().mean() / (2 * self.sigma**2), parts
+        n = max(len(true), 1)  # a batch of single atoms has no pair
+        parts = {"distance_mae": error.detach().abs().sum() / n, "blind_mae": (blind - true).abs().sum() / n}
+        self.counted = dict.fromkeys(("loss", *parts), len(true))
+        return error.square().sum() / n / (2 * self.sigma**2), parts

@@ -461,7 +461,8 @@ def _set(parameters, values) -> None:
 
 
 def _errors(model, store, objective, batch_size: int) -> dict[str, float]:
-    """The objective's loss and parts over a whole store, each averaged over what it is a mean of."""
+    """The objective's loss and parts over a whole store, each averaged over what it is a mean of: over structures, over
+    atoms (`atomwise`), or over as many things as the objective says after each call (`counted`)."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -474,10 +475,14 @@ def _errors(model, store, objective, batch_size: int) -> dict[str, float]:
                 loss, parts = objective(model, batch, torch.Generator(device).manual_seed(first))
                 for name, value in {"loss": loss, **parts}.items():
                     weight = batch.num_nodes if name in objective.atomwise else batch.num_graphs
+                    weight = float(getattr(objective, "counted", {}).get(name, weight))
                     sums[name] = sums.get(name, 0.0) + float(value) * weight
                     weights[name] = weights.get(name, 0) + weight
     finally:
         model.train(was_training)
+    if empty := [name for name, weight in weights.items() if not weight]:
+        raise ValueError(f"No structure of the {len(store):,} to evaluate on has anything that {objective!r} could "
+                         f"measure ({empty[0]}); give others.")  # fmt: skip
     return {name: sums[name] / weights[name] for name in sums}
 
 

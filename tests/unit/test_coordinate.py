@@ -367,7 +367,7 @@ def test_an_auxiliary_loss_beside_energies_and_forces():
     both.prepare(model, store)
     loss, parts = both(model, store.take(np.arange(8)), seeded())
     assert set(parts) == {"energy_mae", "force_mae", "noise_mse", "noise_unexplained"}
-    assert both.atomwise == {"force_mae", "noise_mse", "noise_unexplained"}
+    assert both.atomwise == {"force_mae"} and set(both.counted) == {"noise_mse", "noise_unexplained"}
     loss.backward()
     assert torch.isfinite(loss)
 
@@ -442,3 +442,27 @@ def test_its_name_gives_all_settings():
     for piece in ("sigma=0.1", "centered=True", "normalized=True", "ratio=0.5", "kind='gaussian'", "weight=0.2"):
         assert piece in text
     assert "PropertyRegression('homo'" in text and eval(repr(CoordinateDenoising(0.1))).sigma == 0.1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_validation_is_a_mean_over_corrupted_atoms_whatever_the_batches(batch_size):
+    store = store_of("CO", *["C"] * 7)  # methanol has a bond that turns, methane none
+    model, objective = et(), CoordinateDenoising(kind="torsional")
+    objective.prepare(model, store)
+    found = scdlab.evaluate(model, store, objective, batch_size=batch_size)
+    assert found["noise_unexplained"] == pytest.approx(1.0, abs=0.05)  # an untrained network explains nothing
+
+
+def test_nothing_to_measure_is_told():
+    methane, objective = store_of("C", "O"), CoordinateDenoising(kind="torsional")
+    with pytest.raises(ValueError, match="has a bond that can turn"):
+        scdlab.fit(et(), objective, methane, steps=1, progress=False)
+    with pytest.raises(ValueError, match="No structure of the 2 to evaluate on"):
+        scdlab.evaluate(et(), methane, objective)
+
+
+def test_noise_by_gradient_can_be_trained_in_evaluation_mode_too(qm9):
+    model = scdlab.EquivariantTransformer(16, 1, 2, n_basis=8, noise_head=False).eval()
+    loss, _ = CoordinateDenoising()(model, qm9.take([0, 1]), seeded())
+    loss.backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.parameters())

@@ -181,12 +181,13 @@ def test_energy_of_a_spring_rises_with_the_square():
     assert noise.cosine(-eps, forces) == pytest.approx(1.0)
 
 
-def test_a_trained_model_is_a_reference(model):
-    atoms = STORE.to_ase(1)
+def test_a_trained_model_is_a_reference():
+    atoms, model = STORE.to_ase(1), network()
+    model.energy_head.reference.fill_(-2.5)  # as training leaves it
     batch = STORE.take([1])
     batch.pos = batch.pos.double()
-    out = network().double().eval()(batch, forces=True)
     energy, forces = noise.Reference(model)(atoms)
+    out = model.double().eval()(batch, forces=True)
     assert energy == pytest.approx(out.energy.item(), abs=1e-8)
     assert np.allclose(forces, out.forces.detach().numpy(), atol=1e-8)
 
@@ -562,3 +563,60 @@ def test_a_browser_that_rounds_the_slider_does_not_change_sigma():
     for usual in (0.003, 0.005, 0.01, 0.02, 0.04, 0.05, 0.1, 0.3, 0.5):  # the page shows them as they are
         at = 10 ** (slider.min + slider.step * round((np.log10(usual) - slider.min) / slider.step))
         assert f"{at:.3f}" == f"{usual:.3f}"
+
+
+def test_an_ion_keeps_its_charge():
+    pytest.importorskip("tblite")
+    from tblite.ase import TBLite
+
+    ion = scdlab.from_smiles("C[NH3+]")
+    bare = ion.copy()
+    bare.calc = TBLite(method="GFN2-xTB", verbosity=0)
+    assert noise.Reference("gfn2")(ion)[0] == pytest.approx(bare.get_potential_energy(), abs=1e-4)
+    shown = noise.NoiseExplorer(STORE, reference="gfn2", source="C[NH3+]")
+    assert shown.atoms.get_distance(0, 1) == pytest.approx(1.48, abs=0.05)
+
+
+@pytest.mark.parametrize(("name", "value"), [("molecule", 4), ("molecule", -1), ("seed", 100), ("seed", -3)])
+def test_what_no_slider_reaches_is_refused(name, value):
+    widget = explorer()
+    before = widget.state()
+    with pytest.raises(ValueError, match=f"The explorer's {name} goes from 0 to"):
+        setattr(widget, name, value)
+    assert widget.state() == before
+
+
+def test_what_cannot_be_shown_leaves_the_explorer_as_it_was(tmp_path):
+    widget = explorer()
+    before = widget.state()
+    strange = Atoms("CX", positions=[[0, 0, 0], [0, 0, 1.5]])
+    ase.io.write(tmp_path / "x.xyz", strange)
+    for text in (str(tmp_path / "x.xyz"), "[Og]"):
+        with pytest.raises(ValueError):
+            widget.load(text)
+        assert widget.state() == before
+
+
+def test_torsional_noise_of_a_crystal_is_told():
+    from ase.build import bulk
+
+    store = scdlab.AtomStore.from_ase([bulk("NaCl", "rocksalt", a=5.64, cubic=True)])
+    widget = explorer(store=store)
+    widget.kind = "torsional"
+    assert any("periodic" in note for note in widget.state()["notes"])
+    widget.kind = "gaussian"
+    assert widget.state()["noise_length"] > 0
+
+
+def test_untrained_heads_and_names_are_no_reference_and_no_model():
+    with pytest.raises(ValueError, match="never trained on energies"):
+        noise.Reference(network())
+    with pytest.raises(ValueError, match="load_pretrained"):
+        noise.NoiseExplorer(STORE, model="coord-et", reference=None)
+
+
+def test_an_element_that_the_calculator_lacks_is_told():
+    from ase.calculators.emt import EMT
+
+    widget = noise.NoiseExplorer(STORE, reference=EMT(), source="CF")
+    assert any("EMT" in note for note in widget.state()["notes"])

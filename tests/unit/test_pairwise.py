@@ -136,3 +136,21 @@ def test_bad_settings_are_named(arguments, named):
 def test_crystals_are_refused():
     with pytest.raises(ValueError, match="periodic"):
         PairwiseDenoising().prepare(dimenet(), scdlab.AtomStore.from_ase([bulk("MgO", "rocksalt", a=4.2)]))
+
+
+def test_single_atoms_have_no_distance_and_do_not_count():
+    model, objective = dimenet(), PairwiseDenoising()
+    mixed = store("CH4", "O")
+    found = scdlab.evaluate(model, mixed, objective, batch_size=1)
+    alone = scdlab.evaluate(model, mixed[:1], objective, batch_size=1)
+    assert found == alone and math.isfinite(found["loss"])
+    with pytest.raises(ValueError, match="single atoms only"):
+        scdlab.fit(model, objective, store("O", "O"), steps=1, progress=False)
+
+
+def test_a_head_keeps_its_pool():
+    model = dimenet()
+    model.add_property("mu", "mean")
+    assert model.add_property("mu").pool == "mean"
+    with pytest.raises(ValueError, match="has a head for 'mu' with pool='mean', not 'vector'"):
+        model.add_property("mu", "vector")

@@ -252,3 +252,10 @@ def test_3dmol_is_the_published_file_with_its_license():
     assert "BSD-3-Clause" in view._static("3Dmol-LICENSE.txt")
     digest = hashlib.sha256(view._static("3Dmol-min.js").encode()).hexdigest()
     assert digest == "f7cc78921ae72e7623e89cdd111434f58c2efddd2ffda1cd212644b406fb8016"
+
+
+def test_a_batch_is_one_structure_and_keeps_its_cell():
+    crystal = AtomStore.from_ase([bulk("Cu", cubic=True)])
+    assert len(view_molecule(crystal.take([0])).scene["frame"]["cell"]) == 9
+    with pytest.raises(ValueError, match="not a batch of 2"):
+        view_molecule(crystal.take([0, 0]))
