@@ -9,6 +9,7 @@ so two numbers stand beside it:
 """
 
 import hashlib
+import sys
 import time
 import warnings
 from importlib import metadata
@@ -87,13 +88,11 @@ def _umap(x, few, seed) -> np.ndarray:
     about = f"umap {metadata.version('umap-learn')} {x.shape} {len(few)} {seed}"
     key = hashlib.sha256(about.encode() + x.tobytes()).hexdigest()[:32]
     path = files.cache_dir() / "maps" / f"{key}.npy"
-    try:
-        found = np.load(path, allow_pickle=False)
-        if found.shape == (len(x), 2) and np.isfinite(found).all():
-            return found
-    except (OSError, ValueError, EOFError):  # not there, or damaged: made anew
-        pass
-    print(f"UMAP of {len(x):,} points: the first map compiles for some 10 s, and is kept for next time.", flush=True)
+    found = _kept(path, len(x))
+    if found is not None:
+        return found
+    first = "" if "umap" in sys.modules else " (its first use compiles: up to half a minute)"
+    print(f"UMAP of {len(x):,} points{first}; the map is kept for next time.", flush=True)
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value|.*force_all_finite|.*ensure_all_finite")
@@ -107,6 +106,17 @@ def _umap(x, few, seed) -> np.ndarray:
     with files.atomic_file(path) as new, open(new, "wb") as f:
         np.save(f, xy, allow_pickle=False)
     return xy
+
+
+def _kept(path, n: int) -> np.ndarray | None:
+    """The map of n points that an earlier call left, or None: not there, or damaged, so that it is made anew."""
+    if not path.is_file():
+        return None
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == (n, 2) and np.isfinite(found).all() else None
 
 
 def _between(x, few, laid, k: int = 5) -> np.ndarray:
