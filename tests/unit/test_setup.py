@@ -137,7 +137,9 @@ def test_the_wheel_carries_data_and_lessons(tmp_path):
     stores = list((ROOT / "data").rglob("store.json"))
     assert stores
     assert len(packed) == len(stores)
-    assert not [name for name in names if "__pycache__" in name or "/runs/" in name or "checkpoints/" in name]
+    shipped = list((ROOT / "data" / "checkpoints").glob("*.safetensors"))
+    assert shipped and {f"scdlab/_data/checkpoints/{path.name}" for path in shipped} <= names
+    assert not [name for name in names if "__pycache__" in name or "/runs/" in name or ".ipynb_checkpoints" in name]
 
 
 def test_no_address_of_a_package_registry_is_in_the_files_that_install():
