@@ -10,15 +10,13 @@ anything is timed, the two losses are compared.
 Needs the extra `bench`: pip install "scdlab[bench]".
 """
 
-import argparse
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness import TERMS, duel, machine, picture, put_into, serve, table, training_step, tune, write
+from harness import compare_steps, loss_difference, table, training_step
 
 HERE = Path(__file__).resolve()
-CASES = [(n, forces) for n in (128, 32) for forces in (False, True)]
 PEER = "torchmd-net"
 OPTIONS = dict(num_rbf=50, rbf_type="expnorm", trainable_rbf=False, activation="silu", attn_activation="silu",
                neighbor_embedding=True, distance_influence="both", cutoff_lower=0.0, cutoff_upper=5.0,
@@ -110,12 +108,8 @@ def sides(n: int, forces: bool):
 
 
 def check(n: int, forces: bool) -> float:
-    """Relative difference of the two losses before training: both sides must compute the same thing."""
-    losses = {name: float(step().detach()) for name, step in sides(n, forces).items()}
-    difference = abs(losses["ours"] - losses[PEER]) / abs(losses[PEER])
-    if difference > 1e-5:
-        raise SystemExit(f"The two sides do not compute the same loss ({losses}); nothing was timed.")
-    return difference
+    """Relative difference of the two losses before training."""
+    return loss_difference(sides(n, forces))
 
 
 def shown(report: dict) -> str:
@@ -124,41 +118,13 @@ def shown(report: dict) -> str:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report and picture")
-    parser.add_argument(
-        "--worker", nargs=4, metavar=("SIDE", "TERMS", "BATCH", "FORCES"), help="used by the script itself"
-    )
-    options = parser.parse_args()
     if find_spec("torchmdnet") is None:
         print(
             'benchmarks/et.py compares with torchmd-net, which is not installed: pip install "scdlab[bench]". Skipped.'
         )
         return
-    if options.worker:
-        side, terms, n, forces = options.worker
-        if terms == "equal":
-            tune()
-        serve(sides(int(n), forces == "True")[side])
-        return
-    results = []
-    for n, forces in CASES:
-        difference = check(n, forces)
-        for terms in TERMS:
-            contestants = (("--worker", side, terms, n, forces) for side in ("ours", PEER))
-            row = duel(HERE, *contestants, options.rounds, options.repeats)
-            results.append({"batch": n, "forces": forces, "terms": terms, "loss_difference": difference, **row})
-            times = f"scdlab {row['ours_ms']:7.1f} ms   {PEER} {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
-            spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
-            print(f"{n:4d} molecules  {'E + F' if forces else 'E':5s}  {terms:12s} {times} {spread}", flush=True)
-    command = f"python benchmarks/et.py --rounds {options.rounds} --repeats {options.repeats}"
-    report = {"command": command, "machine": {**machine(), PEER: version(PEER)}, "results": results}
-    write(options.out / "et.json", report)
-    picture(results, options.out / "et.png", PEER, "Training step of the equivariant transformer 128 × 6 on QM9")
-    if options.out == HERE.parent / "results":
-        put_into(HERE.parents[1] / "README.md", "et", shown(report))
+    title = "Training step of the equivariant transformer 128 × 6 on QM9"
+    compare_steps(HERE, sides, PEER, title, shown, {PEER: version(PEER)})
 
 
 if __name__ == "__main__":

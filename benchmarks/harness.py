@@ -8,6 +8,7 @@ Two sets of terms. "equal": subnormal numbers flushed to zero and freed memory p
 comes": an untouched process, as a user runs it.
 """
 
+import argparse
 import ctypes
 import json
 import platform
@@ -19,6 +20,7 @@ from datetime import date
 from pathlib import Path
 
 TERMS = ("equal", "as it comes")
+CASES = [(n, forces) for n in (128, 32) for forces in (False, True)]  # molecules in a batch; with forces or without
 
 
 def tune() -> None:
@@ -171,3 +173,51 @@ def put_into(readme: Path, name: str, text: str) -> None:
     before, rest = readme.read_text(encoding="utf-8").split(start)
     _, after = rest.split("<!-- end -->", 1)
     readme.write_text(f"{before}{start}{text}\n<!-- end -->{after}", encoding="utf-8")
+
+
+def loss_difference(steps: dict) -> float:
+    """Relative difference of the two contestants' losses before training: both must compute the same thing."""
+    ours, theirs = losses = [float(step()) for step in steps.values()]
+    difference = abs(ours - theirs) / abs(theirs)
+    if difference > 1e-5:
+        raise SystemExit(f"The two sides do not compute the same loss ({losses}); nothing was timed.")
+    return difference
+
+
+def compare_steps(script: Path, sides, peer: str, title: str, shown=table, versions=None) -> None:
+    """The command line of a benchmark of training steps: time all CASES under both TERMS, write report and picture, and
+    put `shown(report)` into the README.
+
+    sides(n, forces) -> {"ours": step, other: step}; versions: those of the peer, for the report.
+    """
+    parser = argparse.ArgumentParser(description=f"{title}, against {peer}.")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=script.parent / "results", help="folder of the report and picture")
+    parser.add_argument(
+        "--worker", nargs=4, metavar=("SIDE", "TERMS", "BATCH", "FORCES"), help="used by the script itself"
+    )
+    options = parser.parse_args()
+    if options.worker:
+        side, terms, n, forces = options.worker
+        if terms == "equal":
+            tune()
+        serve(sides(int(n), forces == "True")[side])
+        return
+    results = []
+    for n, forces in CASES:
+        steps = sides(n, forces)
+        difference = loss_difference(steps)
+        for terms in TERMS:
+            contestants = (("--worker", side, terms, n, forces) for side in steps)
+            row = duel(script, *contestants, options.rounds, options.repeats)
+            results.append({"batch": n, "forces": forces, "terms": terms, "loss_difference": difference, **row})
+            times = f"scdlab {row['ours_ms']:7.1f} ms   {peer} {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
+            spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
+            print(f"{n:4d} molecules  {'E + F' if forces else 'E':5s}  {terms:12s} {times} {spread}", flush=True)
+    command = f"python benchmarks/{script.name} --rounds {options.rounds} --repeats {options.repeats}"
+    report = {"command": command, "machine": machine() | (versions or {}), "results": results}
+    write(options.out / f"{script.stem}.json", report)
+    picture(results, options.out / f"{script.stem}.png", peer, title)
+    if options.out == script.parent / "results":
+        put_into(script.parents[1] / "README.md", script.stem, shown(report))

@@ -7,13 +7,11 @@ are given our pairs likewise. Before anything is timed, the two losses are compa
     python benchmarks/schnet.py     about ten minutes; writes results/schnet.json, a picture, and the README's table
 """
 
-import argparse
 from pathlib import Path
 
-from harness import TERMS, duel, machine, picture, put_into, serve, table, training_step, tune, write
+from harness import compare_steps, loss_difference, training_step
 
 HERE = Path(__file__).resolve()
-CASES = [(n, forces) for n in (128, 32) for forces in (False, True)]
 
 
 def sides(n: int, forces: bool):
@@ -71,47 +69,12 @@ def same_weights(ours, theirs) -> None:
 
 
 def check(n: int, forces: bool) -> float:
-    """Relative difference of the two losses before training: both sides must compute the same thing."""
-    losses = {name: float(step()) for name, step in sides(n, forces).items()}
-    difference = abs(losses["ours"] - losses["pyg"]) / abs(losses["pyg"])
-    if difference > 1e-5:
-        raise SystemExit(f"The two sides do not compute the same loss ({losses}); nothing was timed.")
-    return difference
+    """Relative difference of the two losses before training."""
+    return loss_difference(sides(n, forces))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--worker", nargs=4, metavar=("SIDE", "TERMS", "BATCH", "FORCES"), help="used by the script itself"
-    )
-    options = parser.parse_args()
-    if options.worker:
-        side, terms, n, forces = options.worker
-        if terms == "equal":
-            tune()
-        serve(sides(int(n), forces == "True")[side])
-        return
-    results = []
-    for n, forces in CASES:
-        difference = check(n, forces)
-        for terms in TERMS:
-            row = duel(
-                HERE,
-                *(("--worker", side, terms, n, forces) for side in ("ours", "pyg")),
-                options.rounds,
-                options.repeats,
-            )
-            results.append({"batch": n, "forces": forces, "terms": terms, "loss_difference": difference, **row})
-            times = f"scdlab {row['ours_ms']:7.1f} ms   PyG {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
-            spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
-            print(f"{n:4d} molecules  {'E + F' if forces else 'E':5s}  {terms:12s} {times} {spread}", flush=True)
-    command = f"python benchmarks/schnet.py --rounds {options.rounds} --repeats {options.repeats}"
-    report = {"command": command, "machine": machine(), "results": results}
-    write(HERE.parent / "results" / "schnet.json", report)
-    picture(results, HERE.parent / "results" / "schnet.png", "PyG", "Training step of SchNet 128 × 6 on QM9")
-    put_into(HERE.parents[1] / "README.md", "schnet", table(report))
+    compare_steps(HERE, sides, "PyG", "Training step of SchNet 128 × 6 on QM9")
 
 
 if __name__ == "__main__":

@@ -676,14 +676,14 @@ class NoiseExplorer(Explorer):
     def _measure(self, sigmas) -> dict:
         """At each σ [s]: noise eps and answer ε̂ [s, n, 3] in Å, forces [s, n, 3] in eV/Å, rise [s] in eV, cosines [s].
 
-        What cannot be had is None (arrays of vectors) or NaN, and `notes` says why.
+        What cannot be had is None (arrays of vectors) or NaN, and `notes` says why; `drawn`: there is noise to show.
         """
         clean = self._clean()
-        atoms, notes = clean["atoms"], []
+        atoms, notes, drawn = clean["atoms"], [], True
         try:
             eps = np.stack([displacements(atoms, sigma, self.seed, self.kind) for sigma in sigmas])
         except ValueError as error:  # of torsional noise, for a crystal
-            eps = np.zeros((len(sigmas), len(atoms), 3))
+            eps, drawn = np.zeros((len(sigmas), len(atoms), 3)), False
             notes.append(f"No noise: {error}")
         forces = answer = None
         rise = np.full(len(eps), np.nan)
@@ -705,7 +705,7 @@ class NoiseExplorer(Explorer):
             name: np.full(len(eps), np.nan) if a is None or b is None else cosine(a, b)
             for name, (a, b) in pairs.items()
         }
-        return {"eps": eps, "rise": rise, "forces": forces, "answer": answer, "notes": notes} | cosines
+        return {"eps": eps, "rise": rise, "forces": forces, "answer": answer, "notes": notes, "drawn": drawn} | cosines
 
     def _compute(self) -> dict:
         """The numbers of the present state; see `numbers`."""
@@ -718,12 +718,11 @@ class NoiseExplorer(Explorer):
         if forces is not None and not np.isfinite(forces).all():
             forces = None
             notes.append(f"{self.reference.name} found no solution for this displacement.")
-        crystal = any(note.startswith("No noise") for note in notes)
-        if self.kind == "torsional" and not eps.any() and not crystal:
+        if self.kind == "torsional" and here["drawn"] and not eps.any():
             notes.append("No bond of this molecule can turn, so torsional noise leaves it as it is.")
         pos = atoms.positions + eps
         many = atoms.positions[None]
-        if not crystal:
+        if here["drawn"]:
             many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS[self.kind])
         lengths = lengths_picture(atoms, pos, many)
         blurred, pairs = blurred_bonds(atoms, many), bonds_of(atoms)

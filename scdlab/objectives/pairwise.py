@@ -26,6 +26,8 @@ import copy
 
 import torch
 
+from scdlab.objectives.supervised import _mark_seen
+
 HEAD = "coordinates"  # the head that output="coordinates" adds
 
 
@@ -74,7 +76,7 @@ class PairwiseDenoising:
                              "molecules.")  # fmt: skip
         if self.output == "coordinates":
             model.add_property(HEAD, pool="atoms").std.fill_(1.0)
-        model.seen[torch.tensor(train.elements, device=model.seen.device)] = True
+        _mark_seen(model, train)
 
     def disturb(self, batch, generator=None):
         """The batch with noise added to its positions."""
