@@ -471,7 +471,7 @@ claims.compare("coord-few-labels-homo", yours)
 
 # %%
 pair_batch = held_out.take(range(16))
-within = len(scdlab.objectives.pairwise.pairs_within(pair_batch)[0])
+within = len(scdlab.atoms.pairs_within(pair_batch.ptr, pair_batch.batch)[0])
 total = len(pair_batch.z) * (len(pair_batch.z) - 1) // 2
 print(f"of {total:,} pairs in a batch of 16, {100 * (1 - within / total):.0f} % join two molecules")
 

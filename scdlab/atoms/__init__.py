@@ -3,7 +3,7 @@
 from scdlab.atoms.isomers import isomer_split, load_ethanol, load_isomers
 from scdlab.atoms.md17 import load_md17
 from scdlab.atoms.molecules import from_smiles, rotatable_bonds
-from scdlab.atoms.neighbors import Pairs, neighbor_list
+from scdlab.atoms.neighbors import Pairs, neighbor_list, pairs_within
 from scdlab.atoms.qm9 import load_qm9
 from scdlab.atoms.simulate import simulate
 from scdlab.atoms.store import AtomStore
@@ -18,6 +18,7 @@ __all__ = [
     "load_md17",
     "load_qm9",
     "neighbor_list",
+    "pairs_within",
     "rotatable_bonds",
     "simulate",
 ]

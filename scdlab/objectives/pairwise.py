@@ -26,18 +26,10 @@ import copy
 
 import torch
 
+from scdlab.atoms.neighbors import pairs_within
 from scdlab.objectives.supervised import _mark_seen
 
 HEAD = "coordinates"  # the head that output="coordinates" adds
-
-
-def pairs_within(batch):
-    """All pairs i < j of atoms of the same structure: i [P], j [P]."""
-    atom = torch.arange(len(batch.pos), device=batch.pos.device)
-    count = batch.ptr.index_select(0, batch.batch + 1) - 1 - atom  # atom a pairs with a+1, …, the last of its structure
-    i = torch.repeat_interleave(atom, count)
-    first = (count.cumsum(0) - count).index_select(0, i)
-    return i, torch.arange(len(i), device=i.device) - first + i + 1
 
 
 class PairwiseDenoising:
@@ -99,7 +91,7 @@ class PairwiseDenoising:
 
     def __call__(self, model, batch, generator=None):
         noisy = self.disturb(batch, generator)
-        pairs = None if self.scope == "batch" else pairs_within(batch)
+        pairs = None if self.scope == "batch" else pairs_within(batch.ptr, batch.batch)
         true, blind = self.distances(batch.pos, pairs), self.distances(noisy.pos, pairs)  # (P) Å
         error = self.distances(self.correct(model, noisy), pairs) - true  # (P) Å
         n = max(len(true), 1)  # a batch of single atoms has no pair

@@ -10,7 +10,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.neighborlist import neighbor_list as ase_neighbor_list
 
-from scdlab.atoms import AtomStore, neighbor_list
+from scdlab.atoms import AtomStore, neighbor_list, pairs_within
+from scdlab.atoms.neighbors import _order
 
 REAL = Path(os.environ.get("SCDLAB_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
@@ -79,6 +80,94 @@ def test_mixed_batch_equals_its_parts():
         first += len(atoms)
     assert found == sorted(expected)
     assert (batch.batch[pairs.i] == batch.batch[pairs.j]).all()
+
+
+def lists(batch, cutoff, monkeypatch, all_pairs_up_to):
+    monkeypatch.setattr("scdlab.atoms.neighbors.ALL_PAIRS_UP_TO", all_pairs_up_to)
+    return ours(batch, cutoff)
+
+
+def test_a_batch_of_small_cells_agrees_with_ase_and_with_the_cell_list(monkeypatch):
+    rng = np.random.default_rng(5)
+    frames = []
+    for k in range(40):
+        n = int(rng.integers(1, 9))
+        cell = rng.uniform(2.0, 7.0, (3, 1)) * (np.eye(3) + 0.35 * rng.normal(size=(3, 3)))
+        pbc = [(1, 1, 1), (1, 1, 0), (0, 0, 1), (0, 0, 0)][k % 4]
+        # atoms lie up to three cells away from the one at the origin
+        frames.append(Atoms(f"H{n}", scaled_positions=rng.uniform(-3, 3, (n, 3)), cell=cell, pbc=pbc))
+    batch = AtomStore.from_ase(frames, validate=False).take(range(40))
+    found, pairs = lists(batch, 4.0, monkeypatch, 200)
+    expected, first = [], 0
+    for atoms in frames:
+        atoms = Atoms(atoms.numbers, atoms.positions.astype(np.float32), cell=atoms.cell.array.astype(np.float32),
+                      pbc=atoms.pbc)  # fmt: skip
+        expected += [(i + first, j + first, *s) for i, j, *s in half_of_ase(atoms, 4.0)]
+        first += len(atoms)
+    assert found == sorted(expected) and len(found) > 1000
+    assert (pairs.i == pairs.j).sum() > 100
+    by_cells, _ = lists(batch, 4.0, monkeypatch, 0)
+    assert by_cells == found
+
+
+@pytest.mark.parametrize("shear", [0.0, 3.7, -12.2])
+def test_a_sheared_cell_has_the_same_neighbors(shear):
+    copper = bulk("Cu", cubic=True)
+    copper.rattle(0.1, seed=2)
+    cell = copper.cell.array.copy()
+    cell[2] += round(shear) * cell[0] + cell[1]  # another cell of the same crystal, flat and long
+    sheared = Atoms(copper.numbers, copper.positions, cell=cell, pbc=True)
+    batch = AtomStore.from_ase([copper, sheared]).take([0, 1])
+    _, pairs = ours(batch, 5.0)
+    d, second = pairs.vectors(batch.pos, batch).norm(dim=1), batch.batch[pairs.i] == 1
+    torch.testing.assert_close(d[second].sort().values, d[~second].sort().values, rtol=1e-5, atol=1e-5)
+    assert ours(AtomStore.from_ase(sheared).take([0]), 5.0)[0] == half_of_ase(sheared, 5.0)
+
+
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0)])
+def test_a_large_cell_by_cell_list_as_by_all_images(monkeypatch, pbc):
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat((3, 3, 4))
+    salt.rattle(0.1, seed=3)
+    salt.pbc = pbc
+    batch = AtomStore.from_ase([salt, random_cell(0, True)]).take([0, 1])
+    by_cells, _ = lists(batch, 5.0, monkeypatch, 200)
+    by_images, _ = lists(batch, 5.0, monkeypatch, 300)
+    assert by_cells == by_images and len(by_cells) > 2000
+
+
+def test_two_searches_at_the_same_time_do_not_meet():
+    from concurrent.futures import ThreadPoolExecutor
+
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    batches = [AtomStore.from_ase(salt.repeat((3, 3, k))).take([0]) for k in (3, 4, 5, 6)]
+    alone = [neighbor_list(batch, 4.5) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda batch: neighbor_list(batch, 4.5), batches * 5))
+    for a, b in zip(alone * 5, together, strict=True):
+        assert torch.equal(a.i, b.i) and torch.equal(a.j, b.j) and torch.equal(a.shift, b.shift)
+
+
+def test_the_order_of_large_keys_is_that_of_small_ones():
+    key = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).numpy()
+    order = _order(key)
+    assert (key[order] == np.arange(1000)).all()
+    assert (_order(key + 2**62) == order).all()  # no room to sort key and place as one number
+    assert len(_order(key[:0])) == 0
+
+
+def test_pairs_within_leaves_structures_out_and_can_pair_an_atom_with_itself():
+    ptr, structure = torch.tensor([0, 2, 5]), torch.tensor([0, 0, 1, 1, 1])
+    i, j = pairs_within(ptr, structure, without=[0], loops=True)
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == [(2, 2), (2, 3), (2, 4), (3, 3), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("row", [(4.0, 0, 0), (1.7, 2.9, 0), (0, 0, 0), (float("nan"), 0, 0)])
+@pytest.mark.parametrize("repeat", [1, 4])
+def test_a_cell_without_volume_is_named(row, repeat):
+    batch = AtomStore.from_ase([molecule("H2O"), bulk("Cu", cubic=True).repeat(repeat)]).take([0, 1])
+    batch.cell[1, 2] = torch.tensor(row)
+    with pytest.raises(ValueError, match="Structure 1 of the batch has periodic cell vectors that lie in one plane"):
+        neighbor_list(batch, 3.0)
 
 
 def test_molecules_alone_have_no_shift():

@@ -8,8 +8,8 @@ import torch
 from ase.build import bulk, molecule
 
 import scdlab
+from scdlab.atoms.neighbors import pairs_within
 from scdlab.objectives import PairwiseDenoising, PropertyRegression
-from scdlab.objectives.pairwise import pairs_within
 
 SMALL = dict(hidden=16, layers=1, int_emb=8, basis_emb=4, out_emb=16, n_spherical=3, n_radial=3)
 
@@ -25,7 +25,7 @@ def dimenet(**kwargs):
 
 def test_pairs_stay_within_their_molecule():
     batch = store("CH4", "O", "H2O").take(range(3))
-    i, j = pairs_within(batch)
+    i, j = pairs_within(batch.ptr, batch.batch)
     expected = [(a, b) for a in range(9) for b in range(a + 1, 9) if batch.batch[a] == batch.batch[b]]
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected
 
@@ -34,7 +34,7 @@ def test_the_loss_by_hand():
     model, train = dimenet(), store("CH4", "H2O")
     torch.nn.init.normal_(model.vectors.lin.weight, std=0.3)
     batch = train.take([0, 1])
-    for scope, pairs in (("molecule", list(zip(*pairs_within(batch), strict=True))),
+    for scope, pairs in (("molecule", list(zip(*pairs_within(batch.ptr, batch.batch), strict=True))),
                          ("batch", [(a, b) for a in range(8) for b in range(a)])):  # fmt: skip
         objective = PairwiseDenoising(sigma=0.2, scope=scope)
         loss, parts = objective(model, batch, torch.Generator().manual_seed(3))
