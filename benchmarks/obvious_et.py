@@ -1,0 +1,118 @@
+"""The equivariant transformer written the obvious way: the baseline that shows what our way of writing it is worth.
+
+The same equations as scdlab/nn/et.py, in plain torch, as torchmd-net and the released code of self-conditioned
+denoising write them: every pair stored in both directions, self-loops among them; projections of the basis evaluated on
+every edge; messages built edge by edge and summed with index_add; neighbors searched by the model in every pass. The
+search itself is ours (the released code has a compiled one), and so are the heads, which work atom by atom.
+"""
+
+import copy
+import math
+
+import torch
+from torch import nn
+from torch.nn.functional import silu
+
+from scdlab.atoms import neighbor_list
+from scdlab.nn.model import Prediction
+
+
+def sum_edges(messages, to, n):
+    """Sum the messages [E, …] that each of n atoms receives: -> [n, …]."""
+    return messages.new_zeros(n, *messages.shape[1:]).index_add(0, to, messages)
+
+
+class Layer(nn.Module):
+    """Attention over the edges to ← of: x [N, d], v [N, 3, d] -> changes of both."""
+
+    def __init__(self, n_basis: int, d: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(d)
+        self.q, self.k, self.value = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, 3 * d)
+        self.dk, self.dv = nn.Linear(n_basis, d), nn.Linear(n_basis, 3 * d)
+        self.u, self.o = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, 3 * d)
+
+    def forward(self, x, v, basis, envelope, unit, to, of):
+        n, d = x.shape
+        x = self.norm(x)
+        q, k, value = self.q(x), self.k(x), self.value(x)  # (N, d), (N, d), (N, 3d)
+        u1, u2, u3 = self.u(v).chunk(3, dim=-1)  # (N, 3, d) each
+        dk, dv = silu(self.dk(basis)), silu(self.dv(basis))  # (E, d), (E, 3d)
+        a = q.index_select(0, to) * k.index_select(0, of) * dk
+        a = silu(a.view(-1, self.heads, d // self.heads).sum(-1))  # (E, heads)
+        y, s1, s2 = (value.index_select(0, of) * dv * envelope.unsqueeze(-1)).chunk(3, dim=-1)  # (E, d) each
+        y = (y.view(-1, self.heads, d // self.heads) * a.unsqueeze(-1)).view(-1, d)
+        w = v.index_select(0, of) * s1.unsqueeze(1) + s2.unsqueeze(1) * unit.unsqueeze(-1)  # (E, 3, d)
+        o1, o2, o3 = self.o(sum_edges(y, to, n)).chunk(3, dim=-1)  # (N, d) each
+        return (u1 * u2).sum(1) * o2 + o3, u3 * o1.unsqueeze(1) + sum_edges(w, to, n)
+
+
+class NeighborEmbedding(nn.Module):
+    """x_i ← linear([x_i, Σ_j W(r_ij) ∘ emb(z_j)]), over the edges that are no self-loops."""
+
+    def __init__(self, n_basis: int, d: int, elements: int):
+        super().__init__()
+        self.embedding = nn.Embedding(elements, d)
+        self.filter, self.combine = nn.Linear(n_basis, d), nn.Linear(2 * d, d)
+
+    def forward(self, x, z, basis, envelope, to, of):
+        w = self.filter(basis) * envelope.unsqueeze(-1)  # (E, d)
+        heard = sum_edges(w * self.embedding(z).index_select(0, of), to, len(x))
+        return self.combine(torch.cat([x, heard], dim=-1))
+
+
+class ObviousTransformer(nn.Module):
+    """The function of `ours`, a scdlab.EquivariantTransformer, with a copy of its weights."""
+
+    def __init__(self, ours):
+        super().__init__()
+        hidden, layers, heads, n_basis = (ours.config[key] for key in ("hidden", "layers", "heads", "n_basis"))
+        self.cutoff, elements = ours.cutoff, len(ours.embedding.weight)
+        start = math.exp(-self.cutoff)
+        self.beta = (2 / n_basis * (1 - start)) ** -2
+        self.register_buffer("centers", torch.linspace(start, 1.0, n_basis))
+        self.embedding = nn.Embedding(elements, hidden)
+        self.neighbor_embedding = NeighborEmbedding(n_basis, hidden, elements)
+        self.blocks = nn.ModuleList(Layer(n_basis, hidden, heads) for _ in range(layers))
+        self.out_norm = nn.LayerNorm(hidden)
+        self.to(ours.embedding.weight.dtype)
+        self.energy_head, self.noise_head = copy.deepcopy(ours.energy_head), copy.deepcopy(ours.noise_head)
+        # our first layer has no U: it would mix vectors that are zero
+        weights = dict(ours.named_parameters())
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name != "blocks.0.u.weight":
+                    parameter.copy_(weights[name])
+
+    def forward(self, batch, forces: bool = False, noise: bool = True) -> Prediction:
+        """Energies [B], forces [N, 3], noise [N, 3] and embeddings [B, d], as the models of scdlab give them."""
+        pairs = neighbor_list(batch, self.cutoff)
+        pos = batch.pos.to(self.embedding.weight.dtype)
+        pos = pos.detach().requires_grad_() if forces else pos
+        atoms = torch.arange(len(pos), device=pos.device)
+        to, of = torch.cat([pairs.i, pairs.j, atoms]), torch.cat([pairs.j, pairs.i, atoms])
+        r_ij = pos.index_select(0, of) - pos.index_select(0, to)  # (E, 3); no periodic images here
+        real = (to != of).nonzero().squeeze(-1)
+        r = r_ij.new_zeros(len(to)).index_add(0, real, r_ij.index_select(0, real).norm(dim=-1))  # smooth at self-loops
+        unit = r_ij / r.masked_fill(r == 0, 1.0).unsqueeze(-1)
+        envelope = 0.5 * (torch.cos(r * (math.pi / self.cutoff)) + 1.0) * (r < self.cutoff)
+        bumps = torch.exp(-self.beta * (torch.exp(-5.0 / self.cutoff * r).unsqueeze(-1) - self.centers).square())
+        basis = envelope.unsqueeze(-1) * bumps  # (E, n)
+        x = self.embedding(batch.z)  # (N, d)
+        part = basis.index_select(0, real), envelope.index_select(0, real), to[real], of[real]
+        x = self.neighbor_embedding(x, batch.z, *part)
+        v = x.new_zeros(len(x), 3, x.shape[1])
+        for block in self.blocks:
+            dx, dv = block(x, v, basis, envelope, unit, to, of)
+            x, v = x + dx, v + dv
+        x = self.out_norm(x)
+        energy = self.energy_head(x, batch)
+        gradient = torch.autograd.grad(energy.sum(), pos, create_graph=True)[0] if forces else None
+        return Prediction(
+            energy=energy,
+            forces=-gradient if forces else None,
+            noise=self.noise_head(x, v) if noise else None,
+            embedding=x.new_zeros(len(energy), x.shape[1]).index_add(0, batch.batch, x),
+            atoms=x,
+        )

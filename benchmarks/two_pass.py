@@ -1,0 +1,199 @@
+"""The training step of self-conditioned denoising: two passes of one network, against the obvious way to write it.
+
+The equivariant transformer, 128 features × 6 layers, 8 heads, 50 radial functions, 5 Å, batches of QM9. A step:
+
+    h = mean over atoms of what the network says about x + 0.005 Å · ε₁         pass 1: the embedding
+    loss = mean |ε̂(x + 0.04 Å · ε₂) - ε₂|² + 10⁻³ mean h²                       pass 2: the noise
+    backward through both passes, AdamW
+
+The term in h stands in for a conditional network, which reads h in the second pass: the gradient runs through both
+passes here as it will there. Both sides have the same weights and draw the same noise, new in every step.
+
+Ours finds neighbors once for both passes: pairs of the clean positions within 5 Å and a margin that the noise cannot
+cross, twice its longest vector. Every pair that counts in either pass is among them, and a pair beyond the cutoff
+counts for nothing, because the cutoff function is zero there: both sides compute the same function. The two losses are
+compared before anything is timed. The obvious way (obvious_et.py) searches in each pass.
+
+A third contestant takes an ordinary step of ours, one pass that learns energies: what the second pass costs.
+
+    python benchmarks/two_pass.py     about five minutes; writes results/two_pass.json, a picture, and the README's table
+"""
+
+import argparse
+import copy
+import statistics
+from pathlib import Path
+
+from harness import TERMS, Contestant, loss_difference, machine, put_into, serve, training_step, tune, write
+
+HERE = Path(__file__).resolve()
+PEER, SINGLE = "obvious", "one pass"
+BATCHES = (128, 32)  # molecules
+SIGMAS = 0.005, 0.04  # Å: of the pass that gives the embedding, and of the one that predicts its noise
+NETWORK = dict(hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0)
+
+
+def moved(batch, by):
+    """The batch with its atoms moved by [N, 3] Å."""
+    batch = copy.copy(batch)  # shallow: the caller's batch keeps its positions
+    batch.pos = batch.pos + by
+    return batch
+
+
+def shared_pairs(batch, shifts, cutoff: float):
+    """One half list for all passes: every pair that is within the cutoff when the atoms move by any of the `shifts`, a
+    list of [N, 3] Å. Two atoms come closer by at most twice the longest shift."""
+    from scdlab.atoms import neighbor_list
+
+    return neighbor_list(batch, cutoff + 2 * max(float(by.norm(dim=-1).max()) for by in shifts))
+
+
+def loss_of(model, batch, draws, share: bool):
+    """The loss of two passes. draws: ε₁, ε₂ [N, 3]; share: one search for both passes, or one in each by the model."""
+    shifts = [sigma * draw for sigma, draw in zip(SIGMAS, draws, strict=True)]
+    known = {"pairs": shared_pairs(batch, shifts, model.cutoff)} if share else {}
+    h = model(moved(batch, shifts[0]), noise=False, **known).embedding / batch.natoms.unsqueeze(-1)  # [B, d], a mean
+    error = model(moved(batch, shifts[1]), noise=True, **known).noise - draws[1]  # [N, 3] in units of σ
+    return error.square().sum(-1).mean() + 1e-3 * h.square().mean()
+
+
+def two_passes(model, batch, share: bool):
+    """A function that takes one step, with new noise each time, and returns its loss."""
+    import torch
+
+    noise = torch.Generator().manual_seed(1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+
+    def step():
+        optimizer.zero_grad()
+        loss = loss_of(model, batch, [torch.randn(batch.pos.shape, generator=noise) for _ in SIGMAS], share)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def sides(n: int) -> dict:
+    """The steps on the same batch of n molecules; each returns its loss."""
+    import torch
+    from obvious_et import ObviousTransformer
+
+    import scdlab
+
+    torch.manual_seed(0)
+    store = scdlab.load_qm9(limit=60_000)
+    batch = store.take(torch.randperm(len(store))[:n].numpy())
+    ours = scdlab.EquivariantTransformer(**NETWORK)
+    theirs = ObviousTransformer(ours)
+    single = copy.deepcopy(ours)
+
+    def energies():
+        return single(batch, noise=False).energy.float(), None
+
+    return {
+        "ours": two_passes(ours, batch, share=True),
+        PEER: two_passes(theirs, batch, share=False),
+        SINGLE: training_step(single, energies, n, batch.num_nodes, False),
+    }
+
+
+def check(n: int) -> float:
+    """Relative difference of the two losses before training."""
+    steps = sides(n)
+    return loss_difference({side: steps[side] for side in ("ours", PEER)})
+
+
+def race(n: int, terms: str, rounds: int, repeats: int) -> dict:
+    """Interleaved timings of all sides: medians in ms; of the ratios within a round the median, and for obvious / ours
+    the spread."""
+    contestants = {side: Contestant(HERE, "--worker", side, terms, n) for side in ("ours", PEER, SINGLE)}
+    try:
+        times = [{side: one.time(repeats) for side, one in contestants.items()} for _ in range(rounds)]
+    finally:
+        for one in contestants.values():
+            one.close()
+    ours, theirs, single = (statistics.median(t[side] for t in times) for side in contestants)
+    ratios = [t[PEER] / t["ours"] for t in times]
+    return {"ours_ms": ours, "theirs_ms": theirs, "one_pass_ms": single, "ratio": statistics.median(ratios),
+            "ratio_min": min(ratios), "ratio_max": max(ratios),
+            "passes": statistics.median(t["ours"] / t[SINGLE] for t in times)}  # fmt: skip
+
+
+def table(report: dict) -> str:
+    """The report as a markdown table, with the machine it was measured on."""
+    rows = ["| two passes on | terms | scdlab | the obvious way | ratio | one pass, scdlab | two passes cost |",
+            "|---|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for r in report["results"]:
+        rows.append(
+            f"| {r['batch']} molecules | {r['terms']} | {r['ours_ms']:.0f} ms | {r['theirs_ms']:.0f} ms "
+            f"| **{r['ratio']:.1f}×** | {r['one_pass_ms']:.0f} ms | {r['passes']:.1f} of one |"
+        )
+    m = report["machine"]
+    about = (
+        f"Medians on {m['cores']} cores of {m['processor']}, torch {m['torch']}, {m['date']}: `{report['command']}`."
+    )
+    return "\n".join([*rows, "", about])
+
+
+def shown(report: dict) -> str:
+    """What the README shows: the table and the picture."""
+    return (
+        f"{table(report)}\n\n![Two passes of the transformer against the obvious way](benchmarks/results/two_pass.png)"
+    )
+
+
+def picture(results: list[dict], path: Path) -> None:
+    """Bars of both sides' times, batches and terms one above the other, as an image."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for k, (side, label, color) in enumerate((("ours", "scdlab", "#0072B2"), ("theirs", "the obvious way", "#E69F00"))):
+        bars = ax.barh([i + 0.4 * k for i in range(len(results))], [r[f"{side}_ms"] for r in results], 0.38,
+                       color=color, label=label)  # fmt: skip
+        ax.bar_label(bars, fmt="%.0f", padding=3)
+    names = [f"{r['batch']} molecules,\n{r['terms']}" for r in results]
+    ax.set_yticks([i + 0.2 for i in range(len(results))], names)
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+    ax.set(xlabel="training step of two passes / ms")
+    ax.legend(frameon=False)
+    fig.savefig(path, dpi=130)
+    plt.close(fig)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report and picture")
+    parser.add_argument("--worker", nargs=3, metavar=("SIDE", "TERMS", "BATCH"), help="used by the script itself")
+    options = parser.parse_args()
+    if options.worker:
+        side, terms, n = options.worker
+        if terms == "equal":
+            tune()
+        serve(sides(int(n))[side])
+        return
+    results = []
+    for n in BATCHES:
+        difference = check(n)
+        for terms in TERMS:
+            row = race(n, terms, options.rounds, options.repeats)
+            results.append({"batch": n, "terms": terms, "loss_difference": difference, **row})
+            times = f"scdlab {row['ours_ms']:7.1f} ms   {PEER} {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
+            spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
+            print(f"{n:4d} molecules  {terms:12s} {times} {spread}   {row['passes']:.2f} of one pass", flush=True)
+    command = f"python benchmarks/two_pass.py --rounds {options.rounds} --repeats {options.repeats}"
+    report = {"command": command, "machine": machine(), "results": results}
+    write(options.out / "two_pass.json", report)
+    picture(results, options.out / "two_pass.png")
+    if options.out == HERE.parent / "results":
+        put_into(HERE.parents[1] / "README.md", "two_pass", shown(report))
+
+
+if __name__ == "__main__":
+    main()
