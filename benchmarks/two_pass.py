@@ -16,7 +16,7 @@ compared before anything is timed. The obvious way (obvious_et.py) searches in e
 
 A third contestant takes an ordinary step of ours, one pass that learns energies: what the second pass costs.
 
-    python benchmarks/two_pass.py     about five minutes; writes results/two_pass.json, a picture, and the README's table
+    python benchmarks/two_pass.py     about five minutes; writes results/two_pass.json, a picture, the README's table
 """
 
 import argparse
