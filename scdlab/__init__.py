@@ -29,6 +29,7 @@ _WHERE = {
     "reduce_embedding": "explore",
     "Calculator": "calculator",
     "NoiseExplorer": "explore",
+    "keep_pages": "memory",
 }
 _MODULES = ("atoms", "nn", "objectives", "training", "symmetry", "calculator", "explore", "claims", "lessons", "units")
 
