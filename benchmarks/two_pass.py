@@ -11,8 +11,8 @@ passes here as it will there. Both sides have the same weights and draw the same
 
 Ours finds neighbors once for both passes: pairs of the clean positions within 5 Å and a margin that the noise cannot
 cross, twice its longest vector. Every pair that counts in either pass is among them, and a pair beyond the cutoff
-counts for nothing, because the cutoff function is zero there: both sides compute the same function. The two losses are
-compared before anything is timed. The obvious way (obvious_et.py) searches in each pass.
+counts for nothing, because the cutoff function is zero there: both sides compute the same function. The two losses and
+their gradients are compared before anything is timed. The obvious way (obvious_et.py) searches in each pass.
 
 A third contestant takes an ordinary step of ours, one pass that learns energies: what the second pass costs.
 
@@ -24,7 +24,7 @@ import copy
 import statistics
 from pathlib import Path
 
-from harness import TERMS, Contestant, loss_difference, machine, put_into, serve, training_step, tune, write
+from harness import TERMS, Contestant, machine, put_into, serve, training_step, tune, write
 
 HERE = Path(__file__).resolve()
 PEER, SINGLE = "obvious", "one pass"
@@ -74,8 +74,8 @@ def two_passes(model, batch, share: bool):
     return step
 
 
-def sides(n: int) -> dict:
-    """The steps on the same batch of n molecules; each returns its loss."""
+def contestants(n: int):
+    """A batch of n molecules, our network, and the obvious one with the same weights."""
     import torch
     from obvious_et import ObviousTransformer
 
@@ -85,7 +85,12 @@ def sides(n: int) -> dict:
     store = scdlab.load_qm9(limit=60_000)
     batch = store.take(torch.randperm(len(store))[:n].numpy())
     ours = scdlab.EquivariantTransformer(**NETWORK)
-    theirs = ObviousTransformer(ours)
+    return batch, ours, ObviousTransformer(ours)
+
+
+def sides(n: int) -> dict:
+    """The steps on the same batch of n molecules; each returns its loss."""
+    batch, ours, theirs = contestants(n)
     single = copy.deepcopy(ours)
 
     def energies():
@@ -98,22 +103,38 @@ def sides(n: int) -> dict:
     }
 
 
-def check(n: int) -> float:
-    """Relative difference of the two losses before training."""
-    steps = sides(n)
-    return loss_difference({side: steps[side] for side in ("ours", PEER)})
+def check(n: int) -> tuple[float, float]:
+    """Relative differences of the two losses and of the two gradients, as vectors of all weights, before training.
+
+    Raises SystemExit when the sides do not compute the same.
+    """
+    import torch
+
+    batch, ours, theirs = contestants(n)
+    draws = [torch.randn(batch.pos.shape, generator=torch.Generator().manual_seed(k)) for k in range(len(SIGMAS))]
+    loss, other = (loss_of(model, batch, draws, share) for model, share in ((ours, True), (theirs, False)))
+    names = [name for name, _ in ours.named_parameters() if not name.startswith("energy_head")]  # nobody asks for it
+    own, obvious = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(value, [dict(model.named_parameters())[k] for k in names])])
+        for value, model in ((loss, ours), (other, theirs))
+    )
+    by_loss, by_gradient = (loss - other).abs() / other.abs(), (own - obvious).norm() / obvious.norm()
+    differences = by_loss.item(), by_gradient.item()
+    if differences[0] > 1e-5 or differences[1] > 1e-4:
+        raise SystemExit(f"The two sides do not compute the same loss and gradient ({differences}); nothing was timed.")
+    return differences
 
 
 def race(n: int, terms: str, rounds: int, repeats: int) -> dict:
     """Interleaved timings of all sides: medians in ms; of the ratios within a round the median, and for obvious / ours
     the spread."""
-    contestants = {side: Contestant(HERE, "--worker", side, terms, n) for side in ("ours", PEER, SINGLE)}
+    racers = {side: Contestant(HERE, "--worker", side, terms, n) for side in ("ours", PEER, SINGLE)}
     try:
-        times = [{side: one.time(repeats) for side, one in contestants.items()} for _ in range(rounds)]
+        times = [{side: one.time(repeats) for side, one in racers.items()} for _ in range(rounds)]
     finally:
-        for one in contestants.values():
+        for one in racers.values():
             one.close()
-    ours, theirs, single = (statistics.median(t[side] for t in times) for side in contestants)
+    ours, theirs, single = (statistics.median(t[side] for t in times) for side in racers)
     ratios = [t[PEER] / t["ours"] for t in times]
     return {"ours_ms": ours, "theirs_ms": theirs, "one_pass_ms": single, "ratio": statistics.median(ratios),
             "ratio_min": min(ratios), "ratio_max": max(ratios),
@@ -180,10 +201,11 @@ def main():
         return
     results = []
     for n in BATCHES:
-        difference = check(n)
+        loss_difference, gradient_difference = check(n)
         for terms in TERMS:
             row = race(n, terms, options.rounds, options.repeats)
-            results.append({"batch": n, "terms": terms, "loss_difference": difference, **row})
+            about = {"loss_difference": loss_difference, "gradient_difference": gradient_difference}
+            results.append({"batch": n, "terms": terms, **about, **row})
             times = f"scdlab {row['ours_ms']:7.1f} ms   {PEER} {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
             spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
             print(f"{n:4d} molecules  {terms:12s} {times} {spread}   {row['passes']:.2f} of one pass", flush=True)

@@ -97,7 +97,14 @@ def test_the_shared_pairs_are_all_that_count_in_either_pass(batch):
 
 
 def test_both_sides_of_the_two_pass_benchmark_take_the_same_step():
-    assert two_pass.check(24) < 1e-5  # enough pairs for filters read from tables, some of them beyond the cutoff
+    loss, gradient = two_pass.check(24)  # enough pairs for filters read from tables, some of them beyond the cutoff
+    assert loss < 1e-5 and gradient < 1e-4
+
+
+def test_sides_that_differ_are_not_timed(monkeypatch):
+    monkeypatch.setattr(two_pass, "shared_pairs", lambda batch, shifts, cutoff: neighbor_list(batch, 0.9 * cutoff))
+    with pytest.raises(SystemExit, match="nothing was timed"):
+        two_pass.check(2)
 
 
 # ------------------------------------------------------------------------------------------------------------ growth
