@@ -26,7 +26,7 @@ def keep_pages() -> None:
         return
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         raise RuntimeError(
-            f"keep_pages() sets glibc's malloc, and this Python ({sys.platform}) does not use glibc: leave the call out."
+            f"keep_pages() sets glibc's malloc, which this Python on {sys.platform} does not use: leave the call out."
         )
     libc = ctypes.CDLL("libc.so.6")
     if not (libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_UP_TO) and libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_UP_TO)):

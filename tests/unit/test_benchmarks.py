@@ -1,12 +1,15 @@
 """The README shows the benchmark that stands in the repository, and nothing else."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import et
 import harness
 import pytest
 import schnet
+import torch
 import view
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +40,124 @@ def test_the_transformers_report_when_there_is_one():
 def test_both_transformers_take_the_same_step():
     pytest.importorskip("torchmdnet", reason='the peer is not installed: pip install "scdlab[bench]"')
     assert et.check(4, True) < 1e-5
+
+
+TOY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import torch
+import harness
+
+harness.CASES = [(4, True)]
+harness.machine = lambda: {{"cores": 2, "processor": "a toy", "torch": "2", "date": "today"}}
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = torch.nn.ModuleList([torch.nn.Linear(3, 5), torch.nn.Linear(5, 5)])
+
+    def forward(self, pos):
+        for block in self.blocks:
+            pos = block(pos).square()
+        return pos.sum(1).view(4, -1).sum(1)
+
+def sides(n, forces):
+    def step(waste):
+        model, pos = Model(), torch.linspace(0, 1, 36).view(12, 3)
+
+        def predict():
+            torch.ones(waste)
+            x = pos.clone().requires_grad_()
+            energy = model(x)
+            return energy, -torch.autograd.grad(energy.sum(), x, create_graph=True)[0]
+
+        return harness.training_step(model, predict, n, 12, forces)
+
+    return {{"ours": step(1), "PyG": step(1), "wasteful": step(25_000_000)}}
+
+if __name__ == "__main__":
+    harness.compare_steps(Path(__file__), sides, "PyG", "A toy", versions={{"toy": "1"}})
+"""
+
+
+def test_a_comparison_with_two_peers_from_end_to_end(tmp_path):
+    script = tmp_path / "toy.py"
+    script.write_text(TOY.format(folder=str(ROOT / "benchmarks")), encoding="utf-8")
+    command = [sys.executable, str(script), "--rounds", "3", "--repeats", "1", "--out", str(tmp_path / "out")]
+    printed = subprocess.run(command, text=True, capture_output=True, check=True).stdout
+    report = json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
+    assert (tmp_path / "out" / "toy.png").stat().st_size > 1000
+    rows = report["results"]
+    assert [(r["peer"], r["terms"]) for r in rows] == [(p, t) for t in harness.TERMS for p in ("PyG", "wasteful")]
+    assert rows[0]["ours_ms"] == rows[1]["ours_ms"]  # timed once, against both
+    assert all(r["loss_difference"] == 0 for r in rows)
+    if sys.platform == "linux":
+        assert all(r["theirs_MB"] > 95 for r in rows if r["peer"] == "wasteful")  # 25 million floats are 100 MB
+        assert all(r["ours_MB"] < 50 for r in rows)
+    machine = report["machine"]
+    assert machine["toy"] == "1" and machine["matmul_GFLOPs"] > 0 and machine["copy_GBs"] > 0
+    # 12 atoms × 5 features × 2 blocks, written and read in 4 passes; 3·5 + 5 + 5·5 + 5 parameters
+    assert rows[0]["bytes"] == 4 * (9 * 50 + 2 * 4 * 120) and rows[0]["flops"] > 4 * 2 * 12 * (15 + 25)
+    expected = max(rows[0]["flops"] / machine["matmul_GFLOPs"], rows[0]["bytes"] / machine["copy_GBs"]) / 1e6
+    assert rows[0]["floor_ms"] == pytest.approx(expected)
+    busy = any(r["busy"] for r in (report["before"], *rows))
+    assert report["busy"] == busy == (" The machine was busy" in harness.table(report))
+    assert ("BUSY" in printed or "Other processes use" in printed) == busy
+    assert "wasteful" not in harness.table(report) and "| wasteful |" in harness.table(report, "wasteful")
+
+
+def test_a_busy_machine_is_told(monkeypatch, capsys):
+    import psutil
+
+    cores = psutil.cpu_count()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    used = iter([0.0, 0.5])  # seconds of all processors
+    monkeypatch.setattr(harness, "_busy_seconds", lambda: next(used))
+    monkeypatch.setattr(harness, "_own_seconds", lambda: 0.0)
+    load = harness.tell_if_busy(0.2)
+    assert load["busy"] and load["others"] > 0.15
+    assert f"Other processes use {load['others']} cores" in capsys.readouterr().out
+    report = {"results": [{"busy": False, "others": 0.0}], "before": load}
+    assert harness.load_of(report) == f" The machine was busy: other processes used up to {load['others']} cores."
+    assert harness.load_of({"results": report["results"]}) == ""
+
+
+def test_others_are_not_our_own_children():
+    watch = harness.Others()
+    spin = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\nprint(1, flush=True)"
+    child = subprocess.Popen([sys.executable, "-c", f"{spin}\ninput()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    running = harness._own_seconds() - watch.own
+    child.communicate(b"\n")
+    ended = harness._own_seconds() - watch.own
+    assert running >= 0.4 and ended >= 0.4
+
+
+@pytest.mark.parametrize("side", ["ours", "PyG"])
+def test_gradients_asked_for_the_parameters_only_are_the_same(side, monkeypatch):
+    step, backward, found = schnet.sides(4, True)[side], torch.Tensor.backward, []
+
+    def both(loss, inputs):
+        for arguments in ({"inputs": inputs}, {}):
+            step.model.zero_grad()
+            backward(loss, retain_graph=True, **arguments)
+            found.append([p.grad.clone() for p in step.model.parameters() if p.grad is not None])
+
+    monkeypatch.setattr(torch.Tensor, "backward", both)
+    step()
+    asked, plain = found
+    assert len(asked) == len(plain) > 10
+    for a, b in zip(asked, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_sides_that_differ_are_not_timed():
+    with pytest.raises(SystemExit, match="scdlab and other do not compute the same loss"):
+        harness.loss_differences({"ours": lambda: 1.0, "other": lambda: 1.1})
+    with pytest.raises(SystemExit, match="nothing timed"):
+        harness.loss_differences({"ours": lambda: float("nan"), "other": lambda: 1.0})
 
 
 def test_a_missing_peer_is_told_and_the_other_benchmarks_go_on(monkeypatch, capsys):
