@@ -113,7 +113,7 @@ r = pairs.vectors(batch.pos, batch).norm(dim=-1)  # (p) distances, Å
 W = model.filter_curves(r)[0]  # (p, d) the first block's filters at just these distances
 x = model.embedding(batch.z)  # (n, d)
 ours = cfconv(model.blocks[0].lin_in(x), W, pairs.i, pairs.j)
-theirs = scdlab.nn.pairwise.pair_sum(W, model.blocks[0].lin_in(x), pairs.i, pairs.j)
+theirs = scdlab.nn.forms.pair_sum(W, model.blocks[0].lin_in(x), pairs.i, pairs.j)
 print(f"{len(batch.z)} atoms, {len(pairs.i)} pairs")
 print(f"largest difference: {(ours - theirs).abs().max().item():.1e}")
 

@@ -21,8 +21,7 @@ from torch.nn.functional import linear, silu
 from scdlab.nn.forms import BothWays, attend, carry, logits, point
 from scdlab.nn.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
-from scdlab.nn.pairwise import pair_sum
-from scdlab.nn.radial import ExpNormalBasis, cosine_cutoff
+from scdlab.nn.radial import ExpNormalBasis
 
 
 def _linear(d_in: int, d_out: int, bias: bool = True) -> nn.Linear:
@@ -41,9 +40,10 @@ class NeighborEmbedding(nn.Module):
         self.embedding = nn.Embedding(MAX_Z + 1, d)
         self.filter, self.combine = _linear(n_basis, d), _linear(2 * d, d)
 
-    def forward(self, x: Tensor, z: Tensor, basis: Tensor, envelope: Tensor, pairs) -> Tensor:
-        w = self.filter(basis) * envelope.unsqueeze(-1)  # (P, n) -> (P, d)
-        return self.combine(torch.cat([x, pair_sum(w, self.embedding(z), pairs.i, pairs.j)], dim=-1))
+    def forward(self, x: Tensor, z: Tensor, edges) -> Tensor:
+        w = edges.filters.rows(self.filter(edges.filters.basis))  # (P, n) -> (P, d), or as many rows as the table has
+        heard = carry(w, self.embedding(z), edges.both, edges.filters.cut)  # (N, d)
+        return self.combine(torch.cat([x, heard], dim=-1))
 
 
 def _part(layer: nn.Linear, k: int, x: Tensor, d: int) -> Tensor:
@@ -69,14 +69,17 @@ class Attention(nn.Module):
         self.o = _linear(d, 3 * d)
 
     def forward(self, x: Tensor, v: Tensor | None, edges, vectors: bool = True) -> tuple[Tensor, Tensor | None]:
-        d = self.d
+        d, filters = self.d, edges.filters
         x = self.norm(x)
 
         def val(k):
             return _part(self.value, k, x, d)  # (N, d)
 
-        def dv(k, basis=edges.basis):
-            return silu(_part(self.dv, k, basis, d))  # (P, n) -> (P, d)
+        def dv(k):
+            return filters.rows(silu(_part(self.dv, k, filters.basis, d)))  # (P, n) -> (P, d), or rows of a table
+
+        def dv_self(k):
+            return silu(_part(self.dv, k, edges.at_zero, d))  # (1, d)
 
         def o(k):
             return _part(self.o, k, y, d)  # (N, d)
@@ -84,35 +87,34 @@ class Attention(nn.Module):
         def u(k):
             return _part(self.u, k, v, d)  # (N, 3, d)
 
-        y = self.attend(x, val(0), dv(0), dv(0, edges.at_zero), edges)  # (N, d)
+        y = self.attend(x, val(0), dv(0), dv_self(0), edges)  # (N, d)
         if v is None:
-            return o(2), point(edges.r, dv(2), val(2), edges.both) if vectors else None
+            return o(2), point(edges.r, dv(2), val(2), edges.both, filters.plain) if vectors else None
         dx = (u(0) * u(1)).sum(1) * o(1) + o(2)
         if not vectors:
             return dx, None
         told = v * val(1).unsqueeze(1)  # (N, 3, d): v_j ∘ val¹_j, formed per atom rather than per edge
-        w = carry(dv(1) * edges.envelope.unsqueeze(-1), told, edges.both) + point(edges.r, dv(2), val(2), edges.both)
-        return dx, u(2) * o(0).unsqueeze(1) + w + told * dv(1, edges.at_zero)
+        w = carry(dv(1), told, edges.both, filters.cut) + point(edges.r, dv(2), val(2), edges.both, filters.plain)
+        return dx, u(2) * o(0).unsqueeze(1) + w + told * dv_self(1)
 
     def attend(self, x, val, dv, dv_self, edges) -> Tensor:
         """Σ_j a_ij y_ij over neighbors, and the atom itself: (N, d)."""
+        filters = edges.filters
         q, k = self.q(x), self.k(x)  # (N, d) each
-        dk, dk_self = silu(self.dk(edges.basis)), silu(self.dk(edges.at_zero))  # (P, d), (1, d)
-        a = silu(logits(q, k, dk, edges.both)) * edges.envelope.unsqueeze(-1)  # (2, P, heads)
+        dk, dk_self = filters.rows(silu(self.dk(filters.basis))), silu(self.dk(edges.at_zero))  # (P, d), (1, d)
+        a = silu(logits(q, k, dk, edges.both, filters.plain)) * filters.envelope.unsqueeze(-1)  # (2, P, heads)
         a_self = silu((q * k * dk_self).view(len(x), self.heads, -1).sum(-1, keepdim=True))  # (N, heads, 1)
         own = a_self * (val * dv_self).view(len(x), self.heads, -1)  # (N, heads, d/heads)
-        return attend(a, dv, val, edges.both) + own.view_as(val)
+        return attend(a, dv, val, edges.both, filters.plain) + own.view_as(val)
 
 
 class _Edges:
-    """What the layers read about the pairs: basis [P, n], its row for r = 0 [1, n], c(r) [P], c(r) r̂_ij [P, 3]."""
+    """What the layers read about the pairs: filters, the basis at r = 0 [1, n], c(r) r̂_ij [P, 3]."""
 
-    def __init__(self, basis_of, cutoff, r_ij, pairs, n, heads):
-        r = r_ij.norm(dim=-1)  # (P)
-        self.both = BothWays(pairs.i, pairs.j, n, heads)
-        self.basis, self.at_zero = basis_of(r), basis_of(r.new_zeros(1))
-        self.envelope = cosine_cutoff(r, cutoff)
-        self.r = r_ij * (self.envelope / r).unsqueeze(-1)
+    def __init__(self, basis, filters, r_ij, r, pairs, n, heads):
+        self.both, self.filters = BothWays(pairs.i, pairs.j, n, heads), filters
+        self.at_zero = basis(r.new_zeros(1))
+        self.r = r_ij * (filters.envelope / r).unsqueeze(-1)
 
 
 class EquivariantTransformer(AtomisticModel):
@@ -146,11 +148,10 @@ class EquivariantTransformer(AtomisticModel):
         self.noise_head = NoiseHead(hidden) if noise_head else None
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
-        edges = _Edges(
-            self.basis, self.cutoff, pairs.vectors(batch.pos, batch), pairs, len(batch.z), self.config["heads"]
-        )
-        x = self.embedding(batch.z)  # (N, d)
-        x = self.neighbor_embedding(x, batch.z, edges.basis, edges.envelope, pairs)
+        r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
+        r = r_ij.norm(dim=-1)  # (P)
+        edges = _Edges(self.basis, self.filters(r), r_ij, r, pairs, len(batch.z), self.config["heads"])
+        x = self.neighbor_embedding(self.embedding(batch.z), batch.z, edges)  # (N, d)
         v = None  # (N, 3, d), zero before the first layer
         for block in self.blocks:
             last = block is self.blocks[-1]

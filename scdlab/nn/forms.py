@@ -1,65 +1,122 @@
-"""Attention over neighbors as multilinear forms: everything it computes, and all its derivatives, from three sums.
+"""Sums over neighbors as multilinear forms: everything they compute, and all their derivatives, from a few loops.
 
 A pair {i, j} is stored once and heard both ways: i hears j, j hears i. Write such a directed edge as a ← b; what
-depends on the distance alone (f, m) belongs to the pair and serves both its edges, and r_ab = -r_ba. Then
+depends on the distance alone (f) belongs to the pair and serves both its edges, and r_ab = -r_ba. Then
 
-    attention   F(A, q, k, f) = Σ_{a←b} Σ_heads A_ab (q_a · k_b ∘ f)      A [2, P, heads]; q, k [N, d]; f [P, d]
-    carry       F(g, m, u)    = Σ_{a←b} m · (g_a · u_b)                   g, u [N, 3, d]; m [P, d]
-    point       F(g, r, f, s) = Σ_{a←b} Σ_xyz r_ab · g_a ∘ f ∘ s_b        g [N, 3, d]; r [P, 3]; f [P, d]; s [N, d]
+    carry       F(f, g, u)    = Σ_{a←b} f ∘ (g_a · u_b)                   f [P, d]; g, u [N, d] or [N, 3, d]
+    attention   F(f, A, q, k) = Σ_{a←b} Σ_heads A_ab (q_a · k_b ∘ f)      A [2, P, heads]; q, k [N, d]
+    point       F(f, r, g, s) = Σ_{a←b} Σ_xyz r_ab · g_a ∘ f ∘ s_b        r [P, 3]; g [N, 3, d]; s [N, d]
 
 Each is linear in each argument, so its derivative by one argument is a sum that no longer holds it, and those are the
 operations of a layer:
 
+    ∂F/∂g: Σ_b f ∘ u_b, a convolution; vectors carried over
     ∂F/∂A: logits Σ_head q_a k_b ∘ f           ∂F/∂q: Σ_b A_ab f ∘ k_b, what attention sums over neighbors
-    ∂F/∂g: Σ_b m ∘ u_b, vectors carried over   ∂F/∂g: Σ_b r_ab f ∘ s_b, new vectors along the edges
+    ∂F/∂g: Σ_b r_ab f ∘ s_b, new vectors along the edges
 
-The derivative of ∂F/∂x in direction h by another argument y is ∂F/∂y with h put in x's place: forms stay forms, to any
-order. Forces need the first derivative, training on forces the second.
+The derivative of ∂F/∂x in direction h by another argument y is ∂F/∂y with h put in x's place: forms stay forms, to
+any order. Forces need the first derivative, training on forces the second.
 
-Pairs are taken a thousand at a time, so that [edges, 3, d] never leaves the cache, and nothing of that size is kept for
-the backward pass: it gathers again.
+Filters come from a `Place` (table.py): f may be the rows of a spline, f_p = c_p Σ_t B_t(r_p) T_{node_p + t}, with a
+factor c [P]. A form is linear in c and in T as well; its derivative by r_p replaces B by dB/dr, and c_p is what it is
+multiplied by. So forms over splines too stay forms, with one more number, the order of the derivative.
+
+Two implementations: fused loops for float32 on a processor (kernels.py), which keep nothing of the size [edges, d],
+and plain torch everywhere else. Plain torch takes a thousand pairs at a time, so that [edges, 3, d] never leaves the
+cache.
 """
+
+import contextlib
+import functools
 
 import torch
 from torch import Tensor
 
+from scdlab.nn.table import Place
+
 _AT_A_TIME = 1024  # pairs; on a GPU, all of them
+_fused = True
+
+
+@contextlib.contextmanager
+def plain_torch():
+    """Within this context no fused kernel runs: the reference that they are tested and timed against."""
+    global _fused
+    before, _fused = _fused, False
+    try:
+        yield
+    finally:
+        _fused = before
 
 
 class BothWays:
-    """Pairs i, j [P] of n atoms, walked in both directions. Each chunk holds a slice of the pairs, and for its edges
-    first i ← j, then j ← i: `to` and `of` [2C], who hears and who is heard."""
+    """Pairs i, j [P] of n atoms, walked in both directions: edge p is i ← j, edge P + p is j ← i.
 
-    def __init__(self, i: Tensor, j: Tensor, n: int, heads: int):
-        self.n, self.p, self.heads = n, len(i), heads
-        size = _AT_A_TIME if i.device.type == "cpu" else max(self.p, 1)
-        self.chunks = []
-        for start in range(0, self.p, size):
-            at = slice(start, start + size)
-            self.chunks.append((at, torch.cat([i[at], j[at]]), torch.cat([j[at], i[at]])))
+    `chunks`, for plain torch: a slice of the pairs, and for its edges first i ← j, then j ← i: `to` and `of` [2C], who
+    hears and who is heard. `walk`, for the kernels: start [N + 1], other [2P], edge [2P], whom each atom hears.
+    """
+
+    def __init__(self, i: Tensor, j: Tensor, n: int, heads: int = 1):
+        self.i, self.j, self.n, self.p, self.heads = i, j, n, len(i), heads
+
+    @functools.cached_property
+    def chunks(self):
+        size = _AT_A_TIME if self.i.device.type == "cpu" else max(self.p, 1)
+        slices = (slice(start, start + size) for start in range(0, self.p, size))
+        return [(at, torch.cat([self.i[at], self.j[at]]), torch.cat([self.j[at], self.i[at]])) for at in slices]
+
+    @functools.cached_property
+    def walk(self):
+        from scdlab.nn.kernels import sort_pairs
+
+        start, edge = sort_pairs(torch.cat([self.i, self.j]), self.n)
+        return start, torch.cat([self.j, self.i]).index_select(0, edge), edge
+
+    @functools.cached_property
+    def own_rows(self) -> Place:
+        return Place(self.p)
 
 
 class _Partials(torch.autograd.Function):
-    """The derivatives of a form by its arguments number `wanted`, at the other arguments."""
+    """The derivatives of a form by its arguments number `wanted`, at the other arguments: (c, f, and the form's own).
+
+    r [P]: distances that the place depends on, or None; order: how many times its spline has been differentiated.
+    """
 
     @staticmethod
-    def forward(ctx, form, wanted, edges, *args):
-        ctx.form, ctx.wanted, ctx.edges = form, wanted, edges
+    def forward(ctx, form, wanted, edges, place, order, r, *args):
+        ctx.form, ctx.wanted, ctx.edges, ctx.place, ctx.order = form, wanted, edges, place, order
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*args)
-        return form(wanted, edges, *args)
+        ctx.save_for_backward(r, *args)
+        if place is None:
+            return form.plain(tuple(k - 1 for k in wanted), edges, *args[1:])
+        from scdlab.nn import kernels
+
+        return getattr(kernels, form.fused)(wanted, edges, place, order, *args)
 
     @staticmethod
     def backward(ctx, *directions):
-        args, grads = ctx.saved_tensors, [None] * len(ctx.saved_tensors)
+        r, *args = ctx.saved_tensors
+        need_r, *need = ctx.needs_input_grad[5:]
+        grads, grad_r = [None] * len(args), None
+
+        def partials(wanted, order, c, *rest):
+            return _Partials.apply(ctx.form, wanted, ctx.edges, ctx.place, order, r, c, *rest)
+
         for k, direction in zip(ctx.wanted, directions, strict=True):  # the product rule
-            others = tuple(m for m, need in enumerate(ctx.needs_input_grad[3:]) if need and m != k)
-            if direction is None or not others:
+            if direction is None:
                 continue
             there = [direction if m == k else x for m, x in enumerate(args)]
-            for m, g in zip(others, _Partials.apply(ctx.form, others, ctx.edges, *there), strict=True):
-                grads[m] = g if grads[m] is None else grads[m] + g
-        return None, None, None, *grads
+            others = tuple(m for m, needed in enumerate(need) if needed and m != k)
+            if others:
+                for m, g in zip(others, partials(others, ctx.order, *there), strict=True):
+                    grads[m] = g if grads[m] is None else grads[m] + g
+            if need_r:
+                c, *rest = there
+                (slope,) = partials((0,), ctx.order + 1, None, *rest)
+                slope = slope if c is None else c * slope
+                grad_r = slope if grad_r is None else grad_r + slope
+        return None, None, None, None, None, grad_r, *grads
 
 
 def _gather(x: Tensor | None, index: Tensor, *shape: int) -> Tensor | None:
@@ -72,90 +129,123 @@ def _add(out: Tensor, index: Tensor, edges: Tensor) -> None:
     out.view(len(out), -1).index_add_(0, index, edges.reshape(len(index), -1))
 
 
-def _attention(wanted, edges, A, q, k, f):
+def _attention(wanted, edges, f, A, q, k):
     """F = Σ_{a←b} Σ_heads A_ab (q_a · k_b ∘ f)"""
     like = k if q is None else q
     d, heads = like.shape[1], edges.heads
-    shapes = (2, edges.p, heads), (edges.n, d), (edges.n, d), (edges.p, d)
+    shapes = (edges.p, d), (2, edges.p, heads), (edges.n, d), (edges.n, d)
     out = {m: like.new_zeros(shapes[m]) for m in wanted}
     for at, to, of in edges.chunks:
         qa, kb = _gather(q, to, heads, d // heads), _gather(k, of, heads, d // heads)  # (2, C, heads, d/heads) each
         fp = None if f is None else f[at].view(-1, heads, d // heads)  # (C, heads, d/heads)
         w = None if A is None else A[:, at].unsqueeze(-1)  # (2, C, heads, 1)
-        if 0 in out or 3 in out:
+        if 0 in out or 1 in out:
             qk = qa * kb
-        if 3 in out:
-            there, back = qk * w
-            torch.add(there, back, out=out[3][at].view_as(there))
         if 0 in out:
-            out[0][:, at] = (qk * fp).sum(-1)
+            there, back = qk * w
+            torch.add(there, back, out=out[0][at].view_as(there))
         if 1 in out:
-            _add(out[1], to, kb.mul_(fp).mul_(w))
+            out[1][:, at] = (qk * fp).sum(-1)
         if 2 in out:
-            _add(out[2], of, qa.mul_(fp).mul_(w))
+            _add(out[2], to, kb.mul_(fp).mul_(w))
+        if 3 in out:
+            _add(out[3], of, qa.mul_(fp).mul_(w))
     return tuple(out[m] for m in wanted)
 
 
-def _carry(wanted, edges, g, m, u):
-    """F = Σ_{a←b} m · (g_a · u_b)"""
+def _carry(wanted, edges, f, g, u):
+    """F = Σ_{a←b} f ∘ (g_a · u_b)"""
     like = u if g is None else g
-    d = like.shape[2]
-    shapes = (edges.n, 3, d), (edges.p, d), (edges.n, 3, d)
+    d, x = like.shape[-1], like[:1].numel() // like.shape[-1]  # components: 1 of scalars, 3 of vectors
+    shapes = (edges.p, d), like.shape, like.shape
     out = {k: like.new_zeros(shapes[k]) for k in wanted}
     for at, to, of in edges.chunks:
-        ga, ub = _gather(g, to, 3, d), _gather(u, of, 3, d)  # (2, C, 3, d) each
-        if 1 in out:
-            for x, y in zip(ga.unbind(2), ub.unbind(2), strict=True):  # (2, C, d) each
-                out[1][at].addcmul_(x[0], y[0]).addcmul_(x[1], y[1])
+        ga, ub = _gather(g, to, x, d), _gather(u, of, x, d)  # (2, C, x, d) each
         if 0 in out:
-            _add(out[0], to, ub.mul_(m[at].unsqueeze(1)))
+            for one, other in zip(ga.unbind(2), ub.unbind(2), strict=True):  # (2, C, d) each
+                out[0][at].addcmul_(one[0], other[0]).addcmul_(one[1], other[1])
+        if 1 in out:
+            _add(out[1], to, ub.mul_(f[at].unsqueeze(1)))
         if 2 in out:
-            _add(out[2], of, ga.mul_(m[at].unsqueeze(1)))
+            _add(out[2], of, ga.mul_(f[at].unsqueeze(1)))
     return tuple(out[k] for k in wanted)
 
 
-def _point(wanted, edges, g, r, f, s):
+def _point(wanted, edges, f, r, g, s):
     """F = Σ_{a←b} Σ_xyz r_ab · g_a ∘ f ∘ s_b"""
     like = f if s is None else s
     d = like.shape[1]
-    shapes = (edges.n, 3, d), (edges.p, 3), (edges.p, d), (edges.n, d)
+    shapes = (edges.p, d), (edges.p, 3), (edges.n, 3, d), (edges.n, d)
     out = {m: like.new_zeros(shapes[m]) for m in wanted}
     for at, to, of in edges.chunks:
         ga, sb = _gather(g, to, 3, d), _gather(s, of, d)  # (2, C, 3, d), (2, C, d)
         fp = None if f is None else f[at]  # (C, d)
         rab = None if r is None else torch.stack([r[at], -r[at]]).unsqueeze(-1)  # (2, C, 3, 1)
-        if 0 in out or 1 in out:
+        if 1 in out or 2 in out:
             fs = sb * fp  # (2, C, d)
-        if 0 in out:
-            _add(out[0], to, rab * fs.unsqueeze(2))
+        if 2 in out:
+            _add(out[2], to, rab * fs.unsqueeze(2))
         if 1 in out:
             there, back = torch.matmul(ga, fs.unsqueeze(-1)).squeeze(-1)  # (C, 3) each
             out[1][at] = there - back
-        if 2 in out or 3 in out:
+        if 0 in out or 3 in out:
             along = ga[:, :, 0] * rab[:, :, 0]
             along.addcmul_(ga[:, :, 1], rab[:, :, 1]).addcmul_(ga[:, :, 2], rab[:, :, 2])  # (2, C, d): r_ab · g_a
-        if 2 in out:
-            out[2][at].addcmul_(along[0], sb[0]).addcmul_(along[1], sb[1])
+        if 0 in out:
+            out[0][at].addcmul_(along[0], sb[0]).addcmul_(along[1], sb[1])
         if 3 in out:
             _add(out[3], of, along.mul_(fp))
     return tuple(out[m] for m in wanted)
 
 
-def logits(q: Tensor, k: Tensor, f: Tensor, edges: BothWays) -> Tensor:
-    """Σ_head q_a k_b ∘ f for every edge: q, k [N, d], f [P, d] -> [2, P, heads]."""
-    return _Partials.apply(_attention, (0,), edges, None, q, k, f)[0]
+class _Form:
+    """A form's two implementations: plain torch, and the name of the fused one in kernels.py, loaded when used."""
+
+    def __init__(self, plain):
+        self.plain, self.fused = plain, plain.__name__.removeprefix("_")
+
+    def partial(self, wanted: int, edges, place, f, *args) -> Tensor:
+        """The derivative by the form's own argument number `wanted`, or by f (0)."""
+        place = edges.own_rows if place is None else place
+        if fused_for(*(x for x in (f, *args) if x is not None)):
+            return _Partials.apply(self, (wanted + 1,), edges, place, 0, place.r, place.factor, f, *args)[0]
+        f = None if f is None else place.filters(f)
+        return _Partials.apply(self, (wanted + 1,), edges, None, 0, None, None, f, *args)[0]
 
 
-def attend(A: Tensor, f: Tensor, k: Tensor, edges: BothWays) -> Tensor:
-    """Σ_b A_ab f ∘ k_b for every atom: A [2, P, heads], f [P, d], k [N, d] -> [N, d]."""
-    return _Partials.apply(_attention, (1,), edges, A, None, k, f)[0]
+def fused_for(*tensors: Tensor) -> bool:
+    """Whether the fused kernels take these tensors: float32 on a processor, unless `plain_torch` forbids it."""
+    return _fused and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors)
 
 
-def carry(m: Tensor, u: Tensor, edges: BothWays) -> Tensor:
-    """Σ_b m ∘ u_b for every atom: m [P, d], u [N, 3, d] -> [N, 3, d]."""
-    return _Partials.apply(_carry, (0,), edges, None, m, u)[0]
+_ATTENTION, _CARRY, _POINT = _Form(_attention), _Form(_carry), _Form(_point)
 
 
-def point(r: Tensor, f: Tensor, s: Tensor, edges: BothWays) -> Tensor:
-    """Σ_b r_ab f ∘ s_b for every atom: r [P, 3] from i towards j, f [P, d], s [N, d] -> [N, 3, d]."""
-    return _Partials.apply(_point, (0,), edges, None, r, f, s)[0]
+def logits(q: Tensor, k: Tensor, f: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
+    """Σ_head q_a k_b ∘ f for every edge: q, k [N, d], f [P, d] or rows of the place's table -> [2, P, heads]."""
+    return _ATTENTION.partial(1, edges, place, f, None, q, k)
+
+
+def attend(A: Tensor, f: Tensor, k: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
+    """Σ_b A_ab f ∘ k_b for every atom: A [2, P, heads], f [P, d] or rows, k [N, d] -> [N, d]."""
+    return _ATTENTION.partial(2, edges, place, f, A, None, k)
+
+
+def carry(f: Tensor, u: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
+    """Σ_b f ∘ u_b for every atom: f [P, d] or rows, u [N, d] or [N, 3, d] -> like u."""
+    return _CARRY.partial(1, edges, place, f, None, u)
+
+
+def point(r: Tensor, f: Tensor, s: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
+    """Σ_b r_ab f ∘ s_b for every atom: r [P, 3] from i towards j, f [P, d] or rows, s [N, d] -> [N, 3, d]."""
+    return _POINT.partial(2, edges, place, f, r, None, s)
+
+
+def pair_sum(f: Tensor, x: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """For every atom the sum over its pairs of filter ∘ partner: f [P, d], x [N, d] -> [N, d]."""
+    return carry(f, x, BothWays(i, j, len(x)))
+
+
+def pair_product(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """The symmetric product x_i ∘ y_j + x_j ∘ y_i of the two atoms of each pair: x, y [N, d] -> [P, d]."""
+    return _CARRY.partial(0, BothWays(i, j, len(x)), None, None, x, y)

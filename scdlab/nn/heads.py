@@ -13,7 +13,7 @@ So the network predicts only what the reference leaves over, and the sum with th
 import torch
 from torch import Tensor, nn
 
-from scdlab.nn.pairwise import pair_product
+from scdlab.nn.forms import pair_product
 from scdlab.nn.radial import shifted_softplus
 
 MAX_Z = 118  # the heaviest element that has a name

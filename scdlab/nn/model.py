@@ -14,7 +14,9 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from scdlab.atoms.neighbors import Pairs, neighbor_list
+from scdlab.nn.forms import fused_for
 from scdlab.nn.heads import MAX_Z, EnergyHead, PropertyHead, sum_over_atoms
+from scdlab.nn.table import Filters
 
 
 @dataclass
@@ -53,6 +55,7 @@ class AtomisticModel(nn.Module):
         self.energy_head = EnergyHead(d)
         self.noise_head = None  # of backbones with vector features; the others denoise by the gradient of the energy
         self.property_heads = nn.ModuleDict()
+        self.table = 1024
         # Elements met in training. An embedding nobody trained would answer all the same, and wrongly.
         self.register_buffer("seen", torch.zeros(MAX_Z + 1, dtype=torch.bool))
 
@@ -60,6 +63,13 @@ class AtomisticModel(nn.Module):
         """Features of the atoms; `batch.pos` [N, 3] may carry a gradient; vectors: whether `v` is asked for. Each
         backbone has its own."""
         raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition, vectors).")
+
+    def filters(self, r: Tensor) -> Filters:
+        """What the layers ask about the distances r [P] of this pass: exact, or through a table (see `table`)."""
+        cells = self.table
+        if cells is None or not self.training or not fused_for(r) or len(r) < 2 * cells:
+            cells = None
+        return Filters(self.basis, r, self.cutoff, cells)
 
     def add_property(self, name: str, pool: str | None = None) -> PropertyHead:
         """Give the model a head for the property `name`, or return the one it has. pool: "sum" or "mean" (the default)

@@ -16,23 +16,22 @@ form; `filter_activation="twice"` gives the first activation, still with the cut
 import torch
 from torch import Tensor, nn
 
+from scdlab.nn.forms import BothWays, carry
 from scdlab.nn.heads import MAX_Z, DirectForceHead
 from scdlab.nn.model import AtomisticModel, Features
-from scdlab.nn.pairwise import pair_sum
 from scdlab.nn.radial import GaussianBasis, RawDistance, cosine_cutoff, shifted_softplus
 
 
 class FilterNetwork(nn.Module):
-    """W(r): radial basis [P, n] and cutoff values [P] -> filters [P, d]."""
+    """The MLP of W(r): radial basis [P, n] -> filters [P, d], not yet times the cutoff."""
 
     def __init__(self, n_basis: int, d: int, twice: bool):
         super().__init__()
         self.lin1, self.lin2, self.twice = nn.Linear(n_basis, d), nn.Linear(d, d), twice
 
-    def forward(self, basis: Tensor, envelope: Tensor) -> Tensor:
+    def forward(self, basis: Tensor) -> Tensor:
         w = self.lin2(shifted_softplus(self.lin1(basis)))  # (P, n) -> (P, d)
-        w = shifted_softplus(w) if self.twice else w
-        return w * envelope.unsqueeze(-1)
+        return shifted_softplus(w) if self.twice else w
 
 
 class Interaction(nn.Module):
@@ -44,9 +43,9 @@ class Interaction(nn.Module):
         self.lin_in = nn.Linear(d, d, bias=False)
         self.lin_out1, self.lin_out2 = nn.Linear(d, d), nn.Linear(d, d)
 
-    def forward(self, x: Tensor, basis: Tensor, envelope: Tensor, pairs) -> Tensor:
-        w = self.filter(basis, envelope)  # (P, n) -> (P, d)
-        y = pair_sum(w, self.lin_in(x), pairs.i, pairs.j)  # cfconv: (N, d) -> (N, d)
+    def forward(self, x: Tensor, filters, edges) -> Tensor:
+        w = filters.rows(self.filter(filters.basis))  # (P, n) -> (P, d), or as many rows as the table has
+        y = carry(w, self.lin_in(x), edges, filters.cut)  # cfconv: (N, d) -> (N, d)
         return self.lin_out2(shifted_softplus(self.lin_out1(y)))
 
 
@@ -88,13 +87,13 @@ class SchNet(AtomisticModel):
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
         r = r_ij.norm(dim=-1)  # (P)
-        basis, envelope = self.basis(r), cosine_cutoff(r, self.cutoff)  # (P, n), (P)
+        filters, edges = self.filters(r), BothWays(pairs.i, pairs.j, len(batch.z))
         x = self.embedding(batch.z)  # (N, d)
         for block in self.blocks:
-            x = x + block(x, basis, envelope, pairs)
+            x = x + block(x, filters, edges)
         if self.force_head is None:
             return Features(x)
-        direct = self.force_head(x, basis, envelope, r_ij / r.unsqueeze(-1), pairs)
+        direct = self.force_head(x, self.basis(r), filters.envelope, r_ij / r.unsqueeze(-1), pairs)
         return Features(x, forces=direct)
 
     @torch.no_grad()
@@ -102,4 +101,4 @@ class SchNet(AtomisticModel):
         """The learned filters W(r) at distances [R] in Å -> [layers, R, d]: functions of one scalar, so curves."""
         distances = torch.as_tensor(distances).to(self.embedding.weight)
         basis, envelope = self.basis(distances), cosine_cutoff(distances, self.cutoff)
-        return torch.stack([block.filter(basis, envelope) for block in self.blocks])
+        return torch.stack([block.filter(basis) * envelope.unsqueeze(-1) for block in self.blocks])

@@ -73,7 +73,7 @@ def test_a_direct_force_model_is_caught():
 
 
 def test_a_missing_envelope_is_caught(monkeypatch):
-    monkeypatch.setattr("scdlab.nn.schnet.cosine_cutoff", lambda r, cutoff: torch.ones_like(r))
+    monkeypatch.setattr("scdlab.nn.table.cosine_cutoff", lambda r, cutoff: torch.ones_like(r))
     assert scdlab.symmetry_report(NETS["random"], molecule("CH4")).smoothness > 1e-4
     assert radial.cosine_cutoff is not None
 

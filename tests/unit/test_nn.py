@@ -8,8 +8,8 @@ from ase.build import molecule
 from torch_geometric.data import Batch, Data
 
 import scdlab
+from scdlab.nn.forms import pair_product, pair_sum
 from scdlab.nn.heads import PropertyHead
-from scdlab.nn.pairwise import pair_product, pair_sum
 from scdlab.nn.radial import GaussianBasis, cosine_cutoff, shifted_softplus
 
 
@@ -170,7 +170,7 @@ def test_filter_curves_are_what_the_blocks_use():
     curves = model.filter_curves([1.0, 2.0, 5.0])
     assert curves.shape == (2, 3, 8)
     r = torch.tensor([2.0])
-    torch.testing.assert_close(curves[1, 1:2], model.blocks[1].filter(model.basis(r), cosine_cutoff(r, 5.0)))
+    torch.testing.assert_close(curves[1, 1:2], model.blocks[1].filter(model.basis(r)) * cosine_cutoff(r, 5.0))
     assert curves[:, 2].abs().max() < 1e-6  # nothing is left at the cutoff
 
 

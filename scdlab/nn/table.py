@@ -1,0 +1,118 @@
+"""Filter tables: a filter is a function of one scalar, so it is computed at a thousand distances, not at every pair.
+
+A network W(r) that turns a distance into a filter [d] is evaluated on a grid, r_k = kh, once a step. Between the
+nodes a cubic B-spline runs,
+
+    w(r) = Σ_{t=0}^{3} B_t(u) T_{q+t},      q = ⌊r/h⌋, u = r/h - q,      T_k = (8 W(r_k) - W(r_k-1) - W(r_k+1)) / 6
+
+(a quasi-interpolant: it reproduces cubics, errs by O(h⁴), and needs no system of equations; de Boor, A Practical
+Guide to Splines, chapter XII). It is twice continuously differentiable, so forces are smooth, and they are the exact
+gradient of the interpolated energy. T is linear in W: training goes through the table, and the backward pass of the
+filter network too runs on the grid. With N nodes and P pairs the filter networks cost N/P of what they did.
+
+`Place` says how a pair reads its filter: from a table of its own row (exact), or from four rows of a spline.
+"""
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from scdlab.nn.radial import cosine_cutoff
+
+# Pieces of the cubic B-spline: column t holds B_t(u) as coefficients of 1, u, u², u³.
+_PIECES = torch.tensor([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]], dtype=torch.float64) / 6
+
+
+class Place:
+    """Where the pairs of one pass find their filters: in rows f [P, d] of their own, times factor [P] if given."""
+
+    r = None  # distances that the place itself depends on; here the rows carry that dependence
+
+    def __init__(self, n_pairs: int, factor: Tensor | None = None):
+        self.n_pairs, self.factor = n_pairs, factor
+
+    def filters(self, f: Tensor) -> Tensor:
+        """The filter of every pair, [P, d], in plain torch."""
+        return f if self.factor is None else f * self.factor.unsqueeze(-1)
+
+    # What the fused kernels read: w_p = Σ_t B_pt T_{node_p + t}
+
+    @functools.cached_property
+    def node(self) -> Tensor:
+        """First row of each pair, [P]."""
+        return torch.arange(self.n_pairs)
+
+    def weights(self, order: int = 0) -> Tensor:
+        """B [P, taps], differentiated `order` times by the distance."""
+        return torch.ones(self.n_pairs, 1)
+
+    @functools.cached_property
+    def kept(self) -> dict:
+        """What the kernels have made of this place, by name: weights by order, and lists of pairs by row."""
+        return {}
+
+
+class Spline(Place):
+    """Rows of a table [cells + 3, d] over [0, cutoff], for pairs at r [P]; with `cut`, times the cosine cutoff.
+
+    The cutoff is applied to the pair and not to the table: so the filter is exactly zero at r_c, with zero slope.
+    """
+
+    factor = None
+
+    def __init__(self, r: Tensor, cutoff: float, cells: int, cut: bool):
+        self.r, self.cutoff, self.cells, self.cut, self.n_pairs = r, cutoff, cells, cut, len(r)
+        self.step = cutoff / cells
+
+    @functools.cached_property
+    def node(self) -> Tensor:
+        return (self.r.detach() / self.step).long().clamp_(0, self.cells - 1)
+
+    def weights(self, order: int = 0) -> Tensor:
+        spline = [self._splines(m) for m in range(order + 1)]
+        if not self.cut:
+            return spline[order]
+        k, inside = math.pi / self.cutoff, (self.r < self.cutoff).to(self.r.dtype)
+        total = cosine_cutoff(self.r, self.cutoff).unsqueeze(-1) * spline[order]
+        for m in range(1, order + 1):  # Leibniz' rule
+            slope = 0.5 * k**m * torch.cos(k * self.r + m * math.pi / 2) * inside
+            total = total + math.comb(order, m) * slope.unsqueeze(-1) * spline[order - m]
+        return total
+
+    def _splines(self, order: int) -> Tensor:
+        u = self.r / self.step - self.node
+        powers = [torch.zeros_like(u)] * order
+        for k in range(order, 4):
+            powers.append(math.perm(k, order) / self.step**order * u ** (k - order))
+        return torch.stack(powers[:4], dim=-1) @ _PIECES.to(u)  # (P, 4)
+
+    def filters(self, f: Tensor) -> Tensor:
+        weights = self.weights()
+        return sum(weights[:, t : t + 1] * f.index_select(0, self.node + t) for t in range(4))
+
+
+class Filters:
+    """What the layers of one pass ask about the distances r [P]: `basis`, what filter networks read (at the pairs, or
+    at the nodes of a grid), `rows`, which makes of their answers what pairs read, and the places `plain` and `cut`
+    (times the cosine cutoff), by which they do.
+
+    cells: of a table; None for the exact filters.
+    """
+
+    def __init__(self, basis, r: Tensor, cutoff: float, cells: int | None = None):
+        self.cells, self.envelope = cells, cosine_cutoff(r, cutoff)
+        if cells is None:
+            self.basis = basis(r)  # (P, n)
+            self.plain, self.cut = Place(len(r)), Place(len(r), self.envelope)
+        else:
+            nodes = torch.arange(-2, cells + 3, device=r.device, dtype=r.dtype)
+            self.basis = basis(nodes * (cutoff / cells))  # (cells + 5, n)
+            self.plain, self.cut = Spline(r, cutoff, cells, cut=False), Spline(r, cutoff, cells, cut=True)
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Values of a filter network at `basis` -> rows for the places: the same, or the spline's coefficients."""
+        if self.cells is None:
+            return values
+        return (8.0 * values[1:-1] - values[:-2] - values[2:]) / 6.0  # (cells + 5, d) -> (cells + 3, d)
