@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import machine, put_into, training_step, tune, write
+from harness import about, machine, put_into, tell_if_busy, training_step, tune, write
 
 HERE = Path(__file__).resolve()
 MODELS = ("SchNet", "EquivariantTransformer")
@@ -129,12 +129,7 @@ def table(report: dict) -> str:
         for row in (found[model] for model in MODELS):
             cells += [f"{row['ms'][0]:.0f} to {row['ms'][-1]:.0f} ms", f"**{row['exponent']:.2f}**"]
         rows.append(f"| {' | '.join(cells)} |")
-    m = report["machine"]
-    about = (
-        f"Medians on {m['cores']} cores of {m['processor']}, torch {m['torch']}, {m['date']}; exponents fitted to the "
-        f"larger half of each sweep: `{report['command']}`."
-    )
-    return "\n".join([*rows, "", about])
+    return "\n".join([*rows, "", f"{about(report)} Exponents are those of the larger half of each sweep."])
 
 
 def shown(report: dict) -> str:
@@ -149,6 +144,7 @@ def main():
     parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report and pictures")
     options = parser.parse_args()
     tune()
+    before = tell_if_busy()
     results = []
     for sweep, (what, settings) in SWEEPS.items():
         for model in MODELS:
@@ -157,7 +153,7 @@ def main():
             ends = f"{row['ms'][0]:.0f} … {row['ms'][-1]:.0f} ms"
             print(f"{what:24s} {model:23s} {ends:16s} time ∝ size^{row['exponent']:.2f}", flush=True)
     command = f"python benchmarks/growth.py --rounds {options.rounds}"
-    report = {"command": command, "machine": machine(), "results": results}
+    report = {"command": command, "machine": machine(), "before": before, "results": results}
     write(options.out / "growth.json", report)
     for sweep in SWEEPS:
         picture(results, sweep, options.out / f"growth_{sweep}.png")

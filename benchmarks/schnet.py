@@ -9,11 +9,12 @@ installed; how, and why it is not by default, says `schnetpack_with`.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from harness import compare_steps, loss_difference, training_step
+from harness import compare_steps, loss_difference, table, training_step
 
 HERE = Path(__file__).resolve()
 SECOND = "schnetpack"  # the second peer
@@ -125,10 +126,16 @@ def check(n: int, forces: bool) -> float:
     return loss_difference(sides(n, forces))
 
 
+def shown(report: dict) -> str:
+    """What the README shows: a table for each peer."""
+    return "\n\n".join(table(report, peer) for peer in dict.fromkeys(row["peer"] for row in report["results"]))
+
+
 def main():
     if find_spec(SECOND) is None:
         print(f"not installed: {SECOND} (pip install -c requirements.lock {SECOND}==2.0.3); PyG is the only peer.")
-    compare_steps(HERE, sides, "PyG", "Training step of SchNet 128 × 6 on QM9")
+    versions = {SECOND: version(SECOND)} if find_spec(SECOND) else {}
+    compare_steps(HERE, sides, "PyG", "Training step of SchNet 128 × 6 on QM9", shown, versions)
 
 
 if __name__ == "__main__":

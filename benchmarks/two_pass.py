@@ -21,14 +21,27 @@ A third contestant takes an ordinary step of ours, one pass that learns energies
 
 import argparse
 import copy
-import statistics
 from pathlib import Path
 
-from harness import TERMS, Contestant, machine, put_into, serve, training_step, tune, write
+from harness import (
+    TERMS,
+    about,
+    ceilings,
+    duel,
+    floor,
+    machine,
+    put_into,
+    serve,
+    tell_if_busy,
+    training_step,
+    tune,
+    write,
+)
 
 HERE = Path(__file__).resolve()
 PEER, SINGLE = "obvious", "one pass"
 BATCHES = (128, 32)  # molecules
+TOLD = {"equal": "equal terms", "as it comes": "as it comes"}
 SIGMAS = 0.005, 0.04  # Å: of the pass that gives the embedding, and of the one that predicts its noise
 NETWORK = dict(hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0)
 
@@ -71,6 +84,7 @@ def two_passes(model, batch, share: bool):
         optimizer.step()
         return loss.detach()
 
+    step.model, step.forces = model, False
     return step
 
 
@@ -125,36 +139,16 @@ def check(n: int) -> tuple[float, float]:
     return differences
 
 
-def race(n: int, terms: str, rounds: int, repeats: int) -> dict:
-    """Interleaved timings of all sides: medians in ms; of the ratios within a round the median, and for obvious / ours
-    the spread."""
-    racers = {side: Contestant(HERE, "--worker", side, terms, n) for side in ("ours", PEER, SINGLE)}
-    try:
-        times = [{side: one.time(repeats) for side, one in racers.items()} for _ in range(rounds)]
-    finally:
-        for one in racers.values():
-            one.close()
-    ours, theirs, single = (statistics.median(t[side] for t in times) for side in racers)
-    ratios = [t[PEER] / t["ours"] for t in times]
-    return {"ours_ms": ours, "theirs_ms": theirs, "one_pass_ms": single, "ratio": statistics.median(ratios),
-            "ratio_min": min(ratios), "ratio_max": max(ratios),
-            "passes": statistics.median(t["ours"] / t[SINGLE] for t in times)}  # fmt: skip
-
-
 def table(report: dict) -> str:
     """The report as a markdown table, with the machine it was measured on."""
-    rows = ["| two passes on | terms | scdlab | the obvious way | ratio | one pass, scdlab | two passes cost |",
-            "|---|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    rows = ["| two passes on | scdlab | the obvious way | ratio | one pass, scdlab | two cost | floor |",
+            "|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
     for r in report["results"]:
         rows.append(
-            f"| {r['batch']} molecules | {r['terms']} | {r['ours_ms']:.0f} ms | {r['theirs_ms']:.0f} ms "
-            f"| **{r['ratio']:.1f}×** | {r['one_pass_ms']:.0f} ms | {r['passes']:.1f} of one |"
+            f"| {r['batch']} molecules, {TOLD[r['terms']]} | {r['ours_ms']:.0f} ms | {r['theirs_ms']:.0f} ms "
+            f"| **{r['ratio']:.1f}×** | {r['one_pass_ms']:.0f} ms | {r['passes']:.1f} of one | {r['floor_ms']:.0f} ms |"
         )
-    m = report["machine"]
-    about = (
-        f"Medians on {m['cores']} cores of {m['processor']}, torch {m['torch']}, {m['date']}: `{report['command']}`."
-    )
-    return "\n".join([*rows, "", about])
+    return "\n".join([*rows, "", about(report)])
 
 
 def shown(report: dict) -> str:
@@ -176,7 +170,7 @@ def picture(results: list[dict], path: Path) -> None:
         bars = ax.barh([i + 0.4 * k for i in range(len(results))], [r[f"{side}_ms"] for r in results], 0.38,
                        color=color, label=label)  # fmt: skip
         ax.bar_label(bars, fmt="%.0f", padding=3)
-    names = [f"{r['batch']} molecules,\n{r['terms']}" for r in results]
+    names = [f"{r['batch']} molecules,\n{TOLD[r['terms']]}" for r in results]
     ax.set_yticks([i + 0.2 for i in range(len(results))], names)
     ax.invert_yaxis()
     ax.margins(x=0.15)
@@ -199,18 +193,24 @@ def main():
             tune()
         serve(sides(int(n))[side])
         return
+    before, ceiling = tell_if_busy(), ceilings()
     results = []
     for n in BATCHES:
-        loss_difference, gradient_difference = check(n)
+        loss, gradient = check(n)
+        under = floor(sides(n)["ours"], ceiling)
         for terms in TERMS:
-            row = race(n, terms, options.rounds, options.repeats)
-            about = {"loss_difference": loss_difference, "gradient_difference": gradient_difference}
-            results.append({"batch": n, "terms": terms, **about, **row})
+            workers = {side: ("--worker", side, terms, n) for side in ("ours", PEER, SINGLE)}
+            rows = duel(HERE, workers, options.rounds, options.repeats)
+            row, single = rows[PEER], rows[SINGLE]
+            row |= {"one_pass_ms": single["theirs_ms"], "passes": 1 / single["ratio"]}
+            about_it = {"batch": n, "terms": terms, "loss_difference": loss, "gradient_difference": gradient}
+            results.append(about_it | under | row)
             times = f"scdlab {row['ours_ms']:7.1f} ms   {PEER} {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
             spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
-            print(f"{n:4d} molecules  {terms:12s} {times} {spread}   {row['passes']:.2f} of one pass", flush=True)
+            busy = f"   BUSY: others used {row['others']} cores" if row["busy"] else ""
+            print(f"{n:4d} molecules  {terms:12s} {times} {spread}   {row['passes']:.2f} of one pass{busy}", flush=True)
     command = f"python benchmarks/two_pass.py --rounds {options.rounds} --repeats {options.repeats}"
-    report = {"command": command, "machine": machine(), "results": results}
+    report = {"command": command, "machine": machine() | ceiling, "before": before, "results": results}
     write(options.out / "two_pass.json", report)
     picture(results, options.out / "two_pass.png")
     if options.out == HERE.parent / "results":
