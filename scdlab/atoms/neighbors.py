@@ -4,9 +4,9 @@ A pair's distance, and so its filter, is the same seen from either end: it is co
 periodic structure a pair is (i, j, image), with r_ij = pos[j] - pos[i] + shift @ cell; a cell smaller than the cutoff
 gives several images of one pair, and an atom pairs with its own images (i = j), each ±image once.
 
-Up to 200 atoms: all pairs by index arithmetic, those of a periodic structure with the few images that can be near, then
-a filter; the whole batch at once (a cell list has nothing to skip at 20 atoms). Larger structures: the cell list of
-`vesin`, one by one.
+Up to 200 atoms: all pairs by index arithmetic, then a filter, the whole batch at once (a cell list has nothing to skip
+at 20 atoms). Periodic structures of up to 80 atoms likewise, each pair with the few images that can be near. Larger
+structures: the cell list of `vesin`, one by one.
 """
 
 import threading
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 ALL_PAIRS_UP_TO = 200  # atoms; above, n²/2 candidate pairs cost more than a cell list
+ALL_IMAGES_UP_TO = 80  # atoms of a periodic structure
 _COINCIDENT = 1e-6  # Å
 _kept = threading.local()
 
@@ -57,20 +58,24 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
     size = ptr.diff()
     owner = _structure_of_atoms(batch)
     periodic = _periodic(batch, len(size))
-    large = (size > ALL_PAIRS_UP_TO).nonzero().flatten().tolist()  # these are left to the cell list
+    large = size > ALL_PAIRS_UP_TO
+    if periodic is not None:
+        large |= periodic.any(1) & (size > ALL_IMAGES_UP_TO)
+    large = large.nonzero().flatten().tolist()  # these are left to the cell list
 
     if large or periodic is not None:
         finite = torch.isfinite(pos).all(1)
         if not finite.all():
             raise ValueError(_not_finite(int(owner[int(finite.long().argmin())])))
 
-    cell, dual = (None, None) if periodic is None else _cells(batch, periodic)
     parts = []
     if len(large) < len(size):
-        parts.append(_all_pairs(pos, ptr, owner, large, cutoff) if cell is None
-                     else _all_images(pos, ptr, owner, large, cell, dual, cutoff))  # fmt: skip
+        parts.append(_all_pairs(pos, ptr, owner, large, cutoff) if periodic is None
+                     else _all_images(pos, ptr, owner, large, *_cells(batch, periodic), cutoff))  # fmt: skip
     for k in large:
-        box, pbc = (torch.zeros(3, 3), torch.zeros(3)) if cell is None else (cell[k], periodic[k])
+        box, pbc = np.zeros((3, 3)), np.zeros(3, bool)
+        if periodic is not None:
+            box, pbc = batch.cell.detach().reshape(-1, 3, 3)[k].double().cpu().numpy(), periodic[k].cpu().numpy()
         parts.append(_cell_list(pos, int(ptr[k]), int(ptr[k + 1]), k, box, pbc, cutoff))
     i, j, shift = parts[0] if len(parts) == 1 else _merged(parts)
     return Pairs(i, j, None if periodic is None else shift.to(pos), float(cutoff))
@@ -120,8 +125,7 @@ def _cells(batch, periodic):
     size = (inverse * gram).diagonal(dim1=1, dim2=2)  # |a_k|² |b_k|²
     flat = (failed > 0) | ~((size > 0) & (size < 1e12)).all(1)  # True for NaN as well
     if flat.any():
-        raise ValueError(f"Structure {int(flat.nonzero()[0])} of the batch has periodic cell vectors that lie in one "
-                         "plane or are not finite: correct its cell or pbc.")  # fmt: skip
+        raise ValueError(_flat(int(flat.nonzero()[0])))
     return cell, inverse @ cell
 
 
@@ -164,8 +168,12 @@ def _cell_list(pos, start, end, k, box, pbc, cutoff):
     """The half list of structure k, the atoms start:end, by vesin: i ≤ j, sorted, self-images once."""
     from ase.geometry import complete_cell
 
-    points, box, pbc = pos[start:end].double().cpu().numpy(), box.double().cpu().numpy(), pbc.bool().cpu().numpy()
-    box = box if pbc.all() else complete_cell(box)  # vectors along open directions only need to be independent
+    points = pos[start:end].double().cpu().numpy()
+    length = np.linalg.norm(box, axis=1)
+    if not pbc.all():  # vectors along open directions only need to be independent
+        box = complete_cell(np.where(pbc[:, None], box, 0.0))
+    if not (abs(np.linalg.det(box)) > 1e-6 * np.prod(length[pbc]) > 0):  # NaN as well
+        raise ValueError(_flat(k))
     pairs, shift, d = _search(cutoff).compute(points, box, pbc, "PSd", copy=False)  # views, good until the next search
     if len(d) and d.min() < _COINCIDENT:
         raise ValueError(_coincident(k, *pairs[d.argmin()].tolist()))
@@ -223,6 +231,13 @@ def _coincident(k, a, b):
 
 def _not_finite(k):
     return f"Structure {k} of the batch has a position that is NaN or infinite: correct or remove it."
+
+
+def _flat(k):
+    return (
+        f"Structure {k} of the batch has periodic cell vectors that lie in one plane or are not finite: correct its "
+        "cell or pbc."
+    )
 
 
 def _structure_of_atoms(batch):

@@ -14,6 +14,8 @@ its arrays are memory-mapped, so a large set costs nothing until it is read and 
 A view (a slice, a subset, a side of a split) shares the arrays and holds `index`: which structures are its own.
 """
 
+import copy
+import functools
 import json
 from pathlib import Path
 
@@ -457,9 +459,8 @@ def _batch(fields, ptr, atomwise):
     from torch_geometric.data import Batch, Data
 
     n = len(ptr) - 1
-    batch = Batch(_base_cls=Data)
-    for name, value in fields.items():
-        batch[name] = value
+    batch = copy.copy(_empty(Batch, Data))
+    batch._store._mapping.update(fields)
     batch.batch = torch.from_numpy(np.repeat(np.arange(n), fields["natoms"].numpy()))  # torch's starts a thread team
     batch.ptr = ptr
     batch._num_graphs = n
@@ -467,6 +468,12 @@ def _batch(fields, ptr, atomwise):
     batch._slice_dict = {name: ptr if name in atomwise else one_each for name in fields}
     batch._inc_dict = dict.fromkeys(fields, torch.zeros(n, dtype=torch.long))
     return batch
+
+
+@functools.cache
+def _empty(batch, data):
+    """An empty Batch of Data to copy: PyG inspects signatures and makes a metaclass each time it makes one."""
+    return batch(_base_cls=data)
 
 
 def _reopen(path, index, meta):

@@ -82,8 +82,10 @@ def test_mixed_batch_equals_its_parts():
     assert (batch.batch[pairs.i] == batch.batch[pairs.j]).all()
 
 
-def lists(batch, cutoff, monkeypatch, all_pairs_up_to):
-    monkeypatch.setattr("scdlab.atoms.neighbors.ALL_PAIRS_UP_TO", all_pairs_up_to)
+def lists(batch, cutoff, monkeypatch, limit):
+    """`ours`, with the cell list for structures of more than `limit` atoms."""
+    for name in ("ALL_PAIRS_UP_TO", "ALL_IMAGES_UP_TO"):
+        monkeypatch.setattr(f"scdlab.atoms.neighbors.{name}", limit)
     return ours(batch, cutoff)
 
 
