@@ -11,7 +11,7 @@ An exponent p, time ∝ size^p, is the slope of a straight line through the loga
 below it, what a step costs at all hides how it grows. All sizes take turns in one process, on equal terms (subnormal
 numbers flushed, memory pages kept), and the median over rounds counts.
 
-    python benchmarks/growth.py     about four minutes; writes results/growth.json, pictures, and the README's table
+    python benchmarks/growth.py     about two minutes; writes results/growth.json, pictures, and the README's table
 """
 
 import argparse
