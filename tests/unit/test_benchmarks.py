@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import et
@@ -11,6 +12,11 @@ import pytest
 import schnet
 import torch
 import view
+from ase.build import bulk
+
+import data
+import scdlab
+from scdlab.atoms import neighbor_list
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,6 +157,34 @@ def test_gradients_asked_for_the_parameters_only_are_the_same(side, monkeypatch)
     assert len(asked) == len(plain) > 10
     for a, b in zip(asked, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_batches_and_neighbor_lists_are_those_of_the_peers():
+    tasks = data.tasks(n_molecules=6, repeat=2, cells=2)  # raises where they differ
+    assert [set(sides) for sides in tasks.values()] == [{"ours", "PyG", "PyG, fewer fields"}] + 4 * [
+        {"ours", "vesin", "ase"}
+    ]
+    rows = data.race({"ours": lambda: time.sleep(0.001), "slower": lambda: time.sleep(0.01)}, 3, 1)
+    assert len(rows) == 1 and rows[0]["ratio"] == pytest.approx(rows[0]["theirs_ms"] / rows[0]["ours_ms"], rel=0.5)
+
+
+def test_neighbor_lists_that_differ_are_not_timed(monkeypatch):
+    def one_less(batch, cutoff):
+        pairs = neighbor_list(batch, cutoff)
+        return type(pairs)(pairs.i[1:], pairs.j[1:], pairs.shift[1:], cutoff)
+
+    monkeypatch.setattr(scdlab, "neighbor_list", one_less, raising=False)
+    with pytest.raises(SystemExit, match="vesin and scdlab do not find the same pairs; nothing was timed"):
+        data.same_neighbors([bulk("Cu", cubic=True)])
+
+
+def test_the_report_of_batches_and_neighbor_lists_when_there_is_one():
+    path, readme = ROOT / "benchmarks" / "results" / "data.json", (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count("<!-- bench: data -->\n") == 1
+    if path.exists():
+        report = json.loads(path.read_text(encoding="utf-8"))
+        assert data.table(report) in readme
+        assert len(report["results"]) == 10 and all(r["ratio_min"] <= r["ratio"] for r in report["results"])
 
 
 def test_sides_that_differ_are_not_timed():
