@@ -207,15 +207,18 @@ class _Form:
     def partial(self, wanted: int, edges, place, f, *args) -> Tensor:
         """The derivative by the form's own argument number `wanted`, or by f (0)."""
         place = edges.own_rows if place is None else place
-        if fused_for(*(x for x in (f, *args) if x is not None)):
+        d = (args[-1] if f is None else f).shape[-1]
+        if fused_for(d, edges.heads, *(x for x in (f, *args) if x is not None)):
             return _Partials.apply(self, (wanted + 1,), edges, place, 0, place.r, place.factor, f, *args)[0]
         f = None if f is None else place.filters(f)
         return _Partials.apply(self, (wanted + 1,), edges, None, 0, None, None, f, *args)[0]
 
 
-def fused_for(*tensors: Tensor) -> bool:
-    """Whether the fused kernels take these tensors: float32 on a processor, unless `plain_torch` forbids it."""
-    return _fused and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors)
+def fused_for(d: int, heads: int, *tensors: Tensor) -> bool:
+    """Whether the fused kernels take d features in so many heads: float32 on a processor, eights of features in a head,
+    unless `plain_torch` forbids it."""
+    fit = d % (8 * heads) == 0 and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors)
+    return _fused and fit
 
 
 _ATTENTION, _CARRY, _POINT = _Form(_attention), _Form(_carry), _Form(_point)

@@ -2,7 +2,7 @@
 
 A layer on [edges, d] tensors is bound by memory: each operation reads and writes one, and a multiplication is over
 before its numbers have arrived. Here one loop goes over the edges of an atom, forms what each neighbor says in
-registers, and adds it up. Nothing of the size [edges, d] is ever written.
+registers, eight features at a time, and adds it up. Nothing of the size [edges, d] is ever written.
 
 A pair's filter w_p [d] is a weighted sum of `taps` consecutive rows of a table T [K, d],
 
@@ -13,10 +13,10 @@ so that edge p < P is i ← j (i hears j) and edge P + p is j ← i. `start`, `o
 hears, and by which edge. `begin`, `order` list the pairs that start at each row of T.
 
 Every kernel is a function of one address: a block of integers that holds a counter, the number of items, and then
-sizes and addresses of arrays in the kernel's order. Threads draw runs of items from the counter until none are left,
-so each result is written by one thread, in one order: answers do not depend on the number of threads. Float32, int64.
-They are compiled when first called, a second each, and kept on disk; importing this file compiles nothing. `forms.py`
-has the same sums in plain torch.
+sizes and addresses of arrays, in the order that its docstring names. Threads draw runs of items from the counter until
+none are left, so each result is written by one thread, in one order: answers do not depend on the number of threads.
+Float32 and int64; d, and the width of a head, are multiples of eight. Kernels are compiled when first called, a second
+each, and kept on disk; importing this file compiles nothing. `forms.py` has the same sums in plain torch.
 """
 
 import ctypes
@@ -25,50 +25,12 @@ import threading
 
 import numpy as np
 import torch
-from llvmlite import ir
 from numba import carray, cfunc, njit, types
-from numba.extending import intrinsic
+
+from scdlab.nn.simd import draw, fill, floats, ints, load, store, total
 
 _FLAGS = dict(nopython=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
-
-
-@intrinsic
-def _draw(typing, data, size):
-    """Take `size` items from the counter that `data` points at: the first of them. Atomic."""
-
-    def code(context, builder, signature, args):
-        counter = builder.bitcast(args[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", counter, args[1], "monotonic")
-
-    return types.int64(types.voidptr, types.int64), code
-
-
-@intrinsic
-def _pointer(typing, address):
-    def code(context, builder, signature, args):
-        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-
-    return types.voidptr(types.int64), code
-
-
-@njit(inline="always")
-def _block(data):
-    return carray(data, (32,), np.int64)
-
-
-@njit(inline="always")
-def _ints(address, n):
-    return carray(_pointer(address), (n,), np.int64)
-
-
-@njit(inline="always")
-def _floats(address, n, d):
-    return carray(_pointer(address), (n, d), np.float32)
-
-
-@njit(inline="always")
-def _vectors(address, n, x, d):
-    return carray(_pointer(address), (n, x, d), np.float32)
+_ATOMS, _PAIRS, _ROWS = 16, 64, 32  # items that a thread draws at once
 
 
 class Kernel:
@@ -120,433 +82,370 @@ _TEAM = _team()
 
 
 @njit(inline="always")
-def _filter(w, T, B, k, p):
-    """w ← Σ_t B_pt T_{k+t}, one or four taps."""
+def _block(data):
+    return carray(data, (32,), np.int64)
+
+
+@njit(inline="always")
+def _weights(B, p):
+    """The weights of pair p, each eight times; of one tap, three are not used."""
     if B.shape[1] == 1:
-        b = B[p, 0]
-        for c in range(len(w)):
-            w[c] = b * T[k, c]
-    else:
-        b0, b1, b2, b3 = B[p, 0], B[p, 1], B[p, 2], B[p, 3]
-        t0, t1, t2, t3 = T[k], T[k + 1], T[k + 2], T[k + 3]
-        for c in range(len(w)):
-            w[c] = b0 * t0[c] + b1 * t1[c] + b2 * t2[c] + b3 * t3[c]
+        b = fill(B[p, 0])
+        return b, b, b, b
+    return fill(B[p, 0]), fill(B[p, 1]), fill(B[p, 2]), fill(B[p, 3])
 
 
 @njit(inline="always")
-def _dot(x, y):
-    s = np.float32(0.0)
-    for c in range(len(x)):
-        s += x[c] * y[c]
-    return s
+def _filter(at, row, taps, b):
+    """Eight features of w = Σ_t b_t T_t, whose rows follow each other from address `at`, `row` bytes apart."""
+    w = b[0] * load(at)
+    if taps == 4:
+        w = w + b[1] * load(at + row) + b[2] * load(at + 2 * row) + b[3] * load(at + 3 * row)
+    return w
 
 
 @njit(inline="always")
-def _over_heads(wide, weight, width):
-    """wide [d] ← weight [heads], each repeated `width` times. Compilers unroll the constant eight, not short loops."""
-    if width % 8 == 0:
-        for b in range(len(wide) // 8):
-            x = weight[8 * b // width]
-            for t in range(8):
-                wide[8 * b + t] = x
-    else:
-        for c in range(len(wide)):
-            wide[c] = weight[c // width]
+def _zero(at, size):
+    zero = fill(np.float32(0.0))
+    for c in range(0, size, 32):
+        store(at + c, zero)
 
 
 @njit(inline="always")
-def _head_sums(out, row, width):
-    """out [heads] ← sums of row [d] over the `width` features of each head."""
-    for head in range(len(out)):
-        s = np.float32(0.0)
-        if width % 8 == 0:
-            for b in range(width // 8):
-                first = head * width + 8 * b
-                for t in range(8):
-                    s += row[first + t]
-        else:
-            for c in range(head * width, (head + 1) * width):
-                s += row[c]
-        out[head] = s
+def _spread(to, row, taps, low, high, b, m):
+    """Add b_t m to eight features of the rows t = low … high - 1 from address `to`, those that this thread owns."""
+    if low == 0:
+        store(to, load(to) + b[0] * m)
+    if taps == 4:
+        if low <= 1 < high:
+            store(to + row, load(to + row) + b[1] * m)
+        if low <= 2 < high:
+            store(to + 2 * row, load(to + 2 * row) + b[2] * m)
+        if high == 4:
+            store(to + 3 * row, load(to + 3 * row) + b[3] * m)
 
 
-@njit(inline="always")
-def _spread(out, row, B, p, q, first, last):
-    """out_{q+t} += B_pt row, for those rows of the table that this thread owns."""
-    for t in range(B.shape[1]):
-        if first <= q + t < last:
-            b, to = B[p, t], out[q + t]
-            for c in range(len(row)):
-                to[c] += b * row[c]
-
-
-# -------------------------------------------------------------------------------------------- carry: Σ w · (g_a · u_b)
+# --------------------------------------------------------------------------------------------- carry: Σ w · (g_a · u_b)
 
 
 @Kernel
 def _carry_sum(data):
-    """atoms; P, K, taps, X, d; start, other, edge, node, B, T, u [N, X, d], out [N, X, d]: out_a = Σ_b w ∘ u_b"""
+    """atoms; P, taps, X, d; start, other, edge, node, B, T, u [N, X, d], out [N, X, d]: out_a = Σ_b w ∘ u_b"""
     h = _block(data)
-    n, P, K, taps, X, d = h[1], h[2], h[3], h[4], h[5], h[6]
-    start, other, edge, node = _ints(h[7], n + 1), _ints(h[8], 2 * P), _ints(h[9], 2 * P), _ints(h[10], P)
-    B, T, u, out = _floats(h[11], P, taps), _floats(h[12], K, d), _vectors(h[13], n, X, d), _vectors(h[14], n, X, d)
-    w = np.empty(d, np.float32)
+    n, P, taps, X, row = h[1], h[2], h[3], h[4], 4 * h[5]
+    start, other, edge, node = ints(h[6], n + 1), ints(h[7], 2 * P), ints(h[8], 2 * P), ints(h[9], P)
+    B, T, u, out = floats(h[10], P, taps), h[11], h[12], h[13]
     while True:
-        first = _draw(data, 16)
+        first = draw(data, _ATOMS)
         if first >= n:
             break
-        for a in range(first, min(first + 16, n)):
-            out[a] = 0
+        for a in range(first, min(first + _ATOMS, n)):
+            to = out + a * X * row
+            _zero(to, X * row)
             for e in range(start[a], start[a + 1]):
                 p = edge[e] if edge[e] < P else edge[e] - P
-                _filter(w, T, B, node[p], p)
-                for x in range(X):
-                    to, of = out[a, x], u[other[e], x]
-                    for c in range(d):
-                        to[c] += w[c] * of[c]
+                b, at, of = _weights(B, p), T + node[p] * row, u + other[e] * X * row
+                for c in range(0, row, 32):
+                    w = _filter(at + c, row, taps, b)
+                    store(to + c, load(to + c) + w * load(of + c))
+                    if X == 3:
+                        y, z = c + row, c + 2 * row
+                        store(to + y, load(to + y) + w * load(of + y))
+                        store(to + z, load(to + z) + w * load(of + z))
+
+
+@njit(inline="always")
+def _product(gi, gj, ui, uj, row, X):
+    """Eight features of Σ_x (g_i ∘ u_j + g_j ∘ u_i), over X = 1 or 3 components, `row` bytes apart."""
+    m = load(gi) * load(uj) + load(gj) * load(ui)
+    if X == 3:
+        m = m + load(gi + row) * load(uj + row) + load(gj + row) * load(ui + row)
+        m = m + load(gi + 2 * row) * load(uj + 2 * row) + load(gj + 2 * row) * load(ui + 2 * row)
+    return m
 
 
 @Kernel
 def _carry_dot(data):
-    """pairs; N, K, taps, X, d; i, j, node, B, T, g, u [N, X, d], out [P]: out_p = w · Σ_x (g_i ∘ u_j + g_j ∘ u_i)"""
+    """pairs; taps, X, d; i, j, node, B, T, g, u [N, X, d], out [P]: out_p = w · Σ_x (g_i ∘ u_j + g_j ∘ u_i)"""
     h = _block(data)
-    P, n, K, taps, X, d = h[1], h[2], h[3], h[4], h[5], h[6]
-    i, j, node = _ints(h[7], P), _ints(h[8], P), _ints(h[9], P)
-    B, T, g, u, out = (
-        _floats(h[10], P, taps),
-        _floats(h[11], K, d),
-        _vectors(h[12], n, X, d),
-        _vectors(h[13], n, X, d),
-        _floats(h[14], P, 1),
-    )
-    w = np.empty(d, np.float32)
+    P, taps, X, row = h[1], h[2], h[3], 4 * h[4]
+    i, j, node, B, T, g, u = ints(h[5], P), ints(h[6], P), ints(h[7], P), floats(h[8], P, taps), h[9], h[10], h[11]
+    out = floats(h[12], P, 1)
     while True:
-        first = _draw(data, 64)
+        first = draw(data, _PAIRS)
         if first >= P:
             break
-        for p in range(first, min(first + 64, P)):
-            _filter(w, T, B, node[p], p)
-            s = np.float32(0.0)
-            for x in range(X):
-                gi, gj, ui, uj = g[i[p], x], g[j[p], x], u[i[p], x], u[j[p], x]
-                for c in range(d):
-                    s += w[c] * (gi[c] * uj[c] + gj[c] * ui[c])
-            out[p, 0] = s
+        for p in range(first, min(first + _PAIRS, P)):
+            b, at, ai, aj = _weights(B, p), T + node[p] * row, i[p] * X * row, j[p] * X * row
+            s = fill(np.float32(0.0))
+            for c in range(0, row, 32):
+                m = _product(g + ai + c, g + aj + c, u + ai + c, u + aj + c, row, X)
+                s = s + m * _filter(at + c, row, taps, b)
+            out[p, 0] = total(s)
 
 
 @Kernel
 def _carry_table(data):
-    """rows; N, P, taps, X, d; i, j, begin, order, B, g, u [N, X, d], out [K, d]: the derivative by T"""
+    """rows; P, taps, X, d; i, j, begin, order, B, g, u [N, X, d], out [K, d]: the derivative by T"""
     h = _block(data)
-    K, n, P, taps, X, d = h[1], h[2], h[3], h[4], h[5], h[6]
-    i, j, begin, order = _ints(h[7], P), _ints(h[8], P), _ints(h[9], K + 1), _ints(h[10], P)
-    B, g, u, out = _floats(h[11], P, taps), _vectors(h[12], n, X, d), _vectors(h[13], n, X, d), _floats(h[14], K, d)
-    row = np.empty(d, np.float32)
+    K, P, taps, X, row = h[1], h[2], h[3], h[4], 4 * h[5]
+    i, j, begin, order, B = ints(h[6], P), ints(h[7], P), ints(h[8], K + 1), ints(h[9], P), floats(h[10], P, taps)
+    g, u, out = h[11], h[12], h[13]
     while True:
-        first = _draw(data, 32)
+        first = draw(data, _ROWS)
         if first >= K:
             break
-        last = min(first + 32, K)
-        out[first:last] = 0
+        last = min(first + _ROWS, K)
+        _zero(out + first * row, (last - first) * row)
         for q in range(max(first - taps + 1, 0), last):
-            for at in range(begin[q], begin[q + 1]):
-                p = order[at]
-                for x in range(X):
-                    gi, gj, ui, uj = g[i[p], x], g[j[p], x], u[i[p], x], u[j[p], x]
-                    if x == 0:
-                        for c in range(d):
-                            row[c] = gi[c] * uj[c] + gj[c] * ui[c]
-                    else:
-                        for c in range(d):
-                            row[c] += gi[c] * uj[c] + gj[c] * ui[c]
-                _spread(out, row, B, p, q, first, last)
+            to, low, high = out + q * row, max(first - q, 0), min(last - q, taps)
+            for k in range(begin[q], begin[q + 1]):
+                p = order[k]
+                b, ai, aj = _weights(B, p), i[p] * X * row, j[p] * X * row
+                for c in range(0, row, 32):
+                    m = _product(g + ai + c, g + aj + c, u + ai + c, u + aj + c, row, X)
+                    _spread(to + c, row, taps, low, high, b, m)
 
 
-# --------------------------------------------------------------------------- attention: Σ Σ_heads A_ab (q_a · k_b ∘ w)
+# ------------------------------------------------------------------------- attention: Σ Σ_heads A_ab (q_a · k_b ∘ w)
 
 
 @Kernel
 def _logits(data):
-    """pairs; N, K, taps, heads, d; i, j, node, B, T, q, k [N, d], out [2P, heads]: out_ab = Σ_head q_a ∘ k_b ∘ w"""
+    """pairs; taps, heads, d; i, j, node, B, T, q, k [N, d], out [2P, heads]: out_ab = Σ_head q_a ∘ k_b ∘ w"""
     h = _block(data)
-    P, n, K, taps, heads, d = h[1], h[2], h[3], h[4], h[5], h[6]
-    i, j, node = _ints(h[7], P), _ints(h[8], P), _ints(h[9], P)
-    B, T, q, k, out = (
-        _floats(h[10], P, taps),
-        _floats(h[11], K, d),
-        _floats(h[12], n, d),
-        _floats(h[13], n, d),
-        _floats(h[14], 2 * P, heads),
-    )
-    w, there, back, width = np.empty(d, np.float32), np.empty(d, np.float32), np.empty(d, np.float32), d // heads
+    P, taps, heads, row = h[1], h[2], h[3], 4 * h[4]
+    i, j, node, B, T, q, k = ints(h[5], P), ints(h[6], P), ints(h[7], P), floats(h[8], P, taps), h[9], h[10], h[11]
+    out, width = floats(h[12], 2 * P, heads), row // heads
     while True:
-        first = _draw(data, 64)
+        first = draw(data, _PAIRS)
         if first >= P:
             break
-        for p in range(first, min(first + 64, P)):
-            _filter(w, T, B, node[p], p)
-            qi, qj, ki, kj = q[i[p]], q[j[p]], k[i[p]], k[j[p]]
-            for c in range(d):
-                there[c] = w[c] * (qi[c] * kj[c])
-                back[c] = w[c] * (qj[c] * ki[c])
-            _head_sums(out[p], there, width)
-            _head_sums(out[P + p], back, width)
+        for p in range(first, min(first + _PAIRS, P)):
+            b, at, ai, aj = _weights(B, p), T + node[p] * row, i[p] * row, j[p] * row
+            for head in range(heads):
+                there, back = fill(np.float32(0.0)), fill(np.float32(0.0))
+                for c in range(head * width, (head + 1) * width, 32):
+                    w = _filter(at + c, row, taps, b)
+                    there = there + w * (load(q + ai + c) * load(k + aj + c))
+                    back = back + w * (load(q + aj + c) * load(k + ai + c))
+                out[p, head], out[P + p, head] = total(there), total(back)
 
 
 @Kernel
 def _attention_sum(data):
-    """atoms; P, K, taps, heads, d, flip; start, other, edge, node, B, T, A [2P, heads], k [N, d], out [N, d]:
+    """atoms; P, taps, heads, d, flip; start, other, edge, node, B, T, A [2P, heads], k [N, d], out [N, d]:
     out_a = Σ_b A_ab w ∘ k_b, with flip = 1 out_b = Σ_a A_ab w ∘ k_a"""
     h = _block(data)
-    n, P, K, taps, heads, d, flip = h[1], h[2], h[3], h[4], h[5], h[6], h[7]
-    start, other, edge, node = _ints(h[8], n + 1), _ints(h[9], 2 * P), _ints(h[10], 2 * P), _ints(h[11], P)
-    B, T, A, k, out = (
-        _floats(h[12], P, taps),
-        _floats(h[13], K, d),
-        _floats(h[14], 2 * P, heads),
-        _floats(h[15], n, d),
-        _floats(h[16], n, d),
-    )
-    w, there, width = np.empty(d, np.float32), np.empty(d, np.float32), d // heads
+    n, P, taps, heads, row, flip = h[1], h[2], h[3], h[4], 4 * h[5], h[6]
+    start, other, edge, node = ints(h[7], n + 1), ints(h[8], 2 * P), ints(h[9], 2 * P), ints(h[10], P)
+    B, T, A, k, out, width = floats(h[11], P, taps), h[12], floats(h[13], 2 * P, heads), h[14], h[15], row // heads
     while True:
-        first = _draw(data, 16)
+        first = draw(data, _ATOMS)
         if first >= n:
             break
-        for a in range(first, min(first + 16, n)):
-            to = out[a]
-            to[:] = 0
+        for a in range(first, min(first + _ATOMS, n)):
+            to = out + a * row
+            _zero(to, row)
             for e in range(start[a], start[a + 1]):
-                p = edge[e] if edge[e] < P else edge[e] - P
-                weight = A[edge[e]] if flip == 0 else A[p if edge[e] >= P else p + P]
-                of = k[other[e]]
-                _filter(w, T, B, node[p], p)
-                _over_heads(there, weight, width)
-                for c in range(d):
-                    to[c] += there[c] * (w[c] * of[c])
+                way = 0 if edge[e] < P else P
+                p = edge[e] - way
+                by = edge[e] if flip == 0 else p + P - way
+                b, at, of = _weights(B, p), T + node[p] * row, k + other[e] * row
+                for head in range(heads):
+                    weight = fill(A[by, head])
+                    for c in range(head * width, (head + 1) * width, 32):
+                        store(to + c, load(to + c) + weight * (_filter(at + c, row, taps, b) * load(of + c)))
 
 
 @Kernel
 def _attention_dot(data):
-    """pairs; N, K, taps, heads, d; i, j, node, B, T, A [2P, heads], q, k [N, d], out [P]:
+    """pairs; taps, heads, d; i, j, node, B, T, A [2P, heads], q, k [N, d], out [P]:
     out_p = Σ over both ways of A_ab q_a · k_b ∘ w"""
     h = _block(data)
-    P, n, K, taps, heads, d = h[1], h[2], h[3], h[4], h[5], h[6]
-    i, j, node = _ints(h[7], P), _ints(h[8], P), _ints(h[9], P)
-    B, T, A, q, k, out = (
-        _floats(h[10], P, taps),
-        _floats(h[11], K, d),
-        _floats(h[12], 2 * P, heads),
-        _floats(h[13], n, d),
-        _floats(h[14], n, d),
-        _floats(h[15], P, 1),
-    )
-    w, there, back, width = np.empty(d, np.float32), np.empty(d, np.float32), np.empty(d, np.float32), d // heads
+    P, taps, heads, row = h[1], h[2], h[3], 4 * h[4]
+    i, j, node, B, T = ints(h[5], P), ints(h[6], P), ints(h[7], P), floats(h[8], P, taps), h[9]
+    A, q, k, out, width = floats(h[10], 2 * P, heads), h[11], h[12], floats(h[13], P, 1), row // heads
     while True:
-        first = _draw(data, 64)
+        first = draw(data, _PAIRS)
         if first >= P:
             break
-        for p in range(first, min(first + 64, P)):
-            _filter(w, T, B, node[p], p)
-            qi, qj, ki, kj = q[i[p]], q[j[p]], k[i[p]], k[j[p]]
-            _over_heads(there, A[p], width)
-            _over_heads(back, A[P + p], width)
-            s = np.float32(0.0)
-            for c in range(d):
-                s += w[c] * (there[c] * (qi[c] * kj[c]) + back[c] * (qj[c] * ki[c]))
-            out[p, 0] = s
+        for p in range(first, min(first + _PAIRS, P)):
+            b, at, ai, aj = _weights(B, p), T + node[p] * row, i[p] * row, j[p] * row
+            s = fill(np.float32(0.0))
+            for head in range(heads):
+                there, back = fill(A[p, head]), fill(A[P + p, head])
+                for c in range(head * width, (head + 1) * width, 32):
+                    m = there * (load(q + ai + c) * load(k + aj + c)) + back * (load(q + aj + c) * load(k + ai + c))
+                    s = s + m * _filter(at + c, row, taps, b)
+            out[p, 0] = total(s)
 
 
 @Kernel
 def _attention_table(data):
-    """rows; N, P, taps, heads, d; i, j, begin, order, B, A [2P, heads], q, k [N, d], out [K, d]: the derivative by T"""
+    """rows; P, taps, heads, d; i, j, begin, order, B, A [2P, heads], q, k [N, d], out [K, d]: the derivative by T"""
     h = _block(data)
-    K, n, P, taps, heads, d = h[1], h[2], h[3], h[4], h[5], h[6]
-    i, j, begin, order = _ints(h[7], P), _ints(h[8], P), _ints(h[9], K + 1), _ints(h[10], P)
-    B, A, q, k, out = (
-        _floats(h[11], P, taps),
-        _floats(h[12], 2 * P, heads),
-        _floats(h[13], n, d),
-        _floats(h[14], n, d),
-        _floats(h[15], K, d),
-    )
-    row, there, back, width = np.empty(d, np.float32), np.empty(d, np.float32), np.empty(d, np.float32), d // heads
+    K, P, taps, heads, row = h[1], h[2], h[3], h[4], 4 * h[5]
+    i, j, begin, order, B = ints(h[6], P), ints(h[7], P), ints(h[8], K + 1), ints(h[9], P), floats(h[10], P, taps)
+    A, q, k, out, width = floats(h[11], 2 * P, heads), h[12], h[13], h[14], row // heads
     while True:
-        first = _draw(data, 32)
+        first = draw(data, _ROWS)
         if first >= K:
             break
-        last = min(first + 32, K)
-        out[first:last] = 0
-        for at_row in range(max(first - taps + 1, 0), last):
-            for at in range(begin[at_row], begin[at_row + 1]):
-                p = order[at]
-                qi, qj, ki, kj = q[i[p]], q[j[p]], k[i[p]], k[j[p]]
-                _over_heads(there, A[p], width)
-                _over_heads(back, A[P + p], width)
-                for c in range(d):
-                    row[c] = there[c] * (qi[c] * kj[c]) + back[c] * (qj[c] * ki[c])
-                _spread(out, row, B, p, at_row, first, last)
+        last = min(first + _ROWS, K)
+        _zero(out + first * row, (last - first) * row)
+        for at in range(max(first - taps + 1, 0), last):
+            to, low, high = out + at * row, max(first - at, 0), min(last - at, taps)
+            for e in range(begin[at], begin[at + 1]):
+                p = order[e]
+                b, ai, aj = _weights(B, p), i[p] * row, j[p] * row
+                for head in range(heads):
+                    there, back = fill(A[p, head]), fill(A[P + p, head])
+                    for c in range(head * width, (head + 1) * width, 32):
+                        m = there * (load(q + ai + c) * load(k + aj + c))
+                        m = m + back * (load(q + aj + c) * load(k + ai + c))
+                        _spread(to + c, row, taps, low, high, b, m)
 
 
-# --------------------------------------------------------------------------------- point: Σ Σ_xyz r_ab · g_a ∘ w ∘ s_b
+# ----------------------------------------------------------------------------- point: Σ Σ_xyz r_ab · g_a ∘ w ∘ s_b
 
 
 @Kernel
 def _point_vectors(data):
-    """atoms; P, K, taps, d; start, other, edge, node, B, T, r [P, 3], s [N, d], out [N, 3, d]:
-    out_a = Σ_b r_ab w ∘ s_b"""
+    """atoms; P, taps, d; start, other, edge, node, B, T, r [P, 3], s [N, d], out [N, 3, d]: out_a = Σ_b r_ab w ∘ s_b"""
     h = _block(data)
-    n, P, K, taps, d = h[1], h[2], h[3], h[4], h[5]
-    start, other, edge, node = _ints(h[6], n + 1), _ints(h[7], 2 * P), _ints(h[8], 2 * P), _ints(h[9], P)
-    B, T, r, s, out = (
-        _floats(h[10], P, taps),
-        _floats(h[11], K, d),
-        _floats(h[12], P, 3),
-        _floats(h[13], n, d),
-        _vectors(h[14], n, 3, d),
-    )
-    w = np.empty(d, np.float32)
+    n, P, taps, row = h[1], h[2], h[3], 4 * h[4]
+    start, other, edge, node = ints(h[5], n + 1), ints(h[6], 2 * P), ints(h[7], 2 * P), ints(h[8], P)
+    B, T, r, s, out = floats(h[9], P, taps), h[10], floats(h[11], P, 3), h[12], h[13]
     while True:
-        first = _draw(data, 16)
+        first = draw(data, _ATOMS)
         if first >= n:
             break
-        for a in range(first, min(first + 16, n)):
-            out[a] = 0
-            x, y, z = out[a, 0], out[a, 1], out[a, 2]
+        for a in range(first, min(first + _ATOMS, n)):
+            x = out + 3 * a * row
+            y, z = x + row, x + 2 * row
+            _zero(x, 3 * row)
             for e in range(start[a], start[a + 1]):
                 p = edge[e] if edge[e] < P else edge[e] - P
                 sign = np.float32(1.0) if edge[e] < P else np.float32(-1.0)
-                _filter(w, T, B, node[p], p)
-                of, rx, ry, rz = s[other[e]], sign * r[p, 0], sign * r[p, 1], sign * r[p, 2]
-                for c in range(d):
-                    m = w[c] * of[c]
-                    x[c] += rx * m
-                    y[c] += ry * m
-                    z[c] += rz * m
+                rx, ry, rz = fill(sign * r[p, 0]), fill(sign * r[p, 1]), fill(sign * r[p, 2])
+                b, at, of = _weights(B, p), T + node[p] * row, s + other[e] * row
+                for c in range(0, row, 32):
+                    m = _filter(at + c, row, taps, b) * load(of + c)
+                    store(x + c, load(x + c) + rx * m)
+                    store(y + c, load(y + c) + ry * m)
+                    store(z + c, load(z + c) + rz * m)
 
 
 @Kernel
 def _point_scalars(data):
-    """atoms; P, K, taps, d; start, other, edge, node, B, T, r [P, 3], g [N, 3, d], out [N, d]:
+    """atoms; P, taps, d; start, other, edge, node, B, T, r [P, 3], g [N, 3, d], out [N, d]:
     out_b = Σ_a w ∘ (r_ab · g_a)"""
     h = _block(data)
-    n, P, K, taps, d = h[1], h[2], h[3], h[4], h[5]
-    start, other, edge, node = _ints(h[6], n + 1), _ints(h[7], 2 * P), _ints(h[8], 2 * P), _ints(h[9], P)
-    B, T, r, g, out = (
-        _floats(h[10], P, taps),
-        _floats(h[11], K, d),
-        _floats(h[12], P, 3),
-        _vectors(h[13], n, 3, d),
-        _floats(h[14], n, d),
-    )
-    w = np.empty(d, np.float32)
+    n, P, taps, row = h[1], h[2], h[3], 4 * h[4]
+    start, other, edge, node = ints(h[5], n + 1), ints(h[6], 2 * P), ints(h[7], 2 * P), ints(h[8], P)
+    B, T, r, g, out = floats(h[9], P, taps), h[10], floats(h[11], P, 3), h[12], h[13]
     while True:
-        first = _draw(data, 16)
+        first = draw(data, _ATOMS)
         if first >= n:
             break
-        for b in range(first, min(first + 16, n)):
-            to = out[b]
-            to[:] = 0
-            for e in range(start[b], start[b + 1]):
+        for a in range(first, min(first + _ATOMS, n)):
+            to = out + a * row
+            _zero(to, row)
+            for e in range(start[a], start[a + 1]):
                 p = edge[e] if edge[e] < P else edge[e] - P
-                sign = np.float32(-1.0) if edge[e] < P else np.float32(1.0)  # r_ab, while this is the edge b ← a
-                _filter(w, T, B, node[p], p)
-                x, y, z = g[other[e], 0], g[other[e], 1], g[other[e], 2]
-                rx, ry, rz = sign * r[p, 0], sign * r[p, 1], sign * r[p, 2]
-                for c in range(d):
-                    to[c] += w[c] * (rx * x[c] + ry * y[c] + rz * z[c])
+                sign = np.float32(-1.0) if edge[e] < P else np.float32(1.0)  # r_ab: this is the edge b ← a, seen from b
+                rx, ry, rz = fill(sign * r[p, 0]), fill(sign * r[p, 1]), fill(sign * r[p, 2])
+                b, at, x = _weights(B, p), T + node[p] * row, g + 3 * other[e] * row
+                for c in range(0, row, 32):
+                    m = rx * load(x + c) + ry * load(x + row + c) + rz * load(x + 2 * row + c)
+                    store(to + c, load(to + c) + m * _filter(at + c, row, taps, b))
 
 
 @Kernel
 def _point_pairs(data):
-    """pairs; N, K, taps, d; i, j, node, B, T, g [N, 3, d], s [N, d], out [P, 3]:
-    out_p = Σ_c w ∘ (g_i ∘ s_j − g_j ∘ s_i)"""
+    """pairs; taps, d; i, j, node, B, T, g [N, 3, d], s [N, d], out [P, 3]: out_p = Σ_c w ∘ (g_i ∘ s_j − g_j ∘ s_i)"""
     h = _block(data)
-    P, n, K, taps, d = h[1], h[2], h[3], h[4], h[5]
-    i, j, node = _ints(h[6], P), _ints(h[7], P), _ints(h[8], P)
-    B, T, g, s, out = (
-        _floats(h[9], P, taps),
-        _floats(h[10], K, d),
-        _vectors(h[11], n, 3, d),
-        _floats(h[12], n, d),
-        _floats(h[13], P, 3),
-    )
-    w = np.empty(d, np.float32)
+    P, taps, row = h[1], h[2], 4 * h[3]
+    i, j, node, B, T, g, s = ints(h[4], P), ints(h[5], P), ints(h[6], P), floats(h[7], P, taps), h[8], h[9], h[10]
+    out = floats(h[11], P, 3)
+    zero = fill(np.float32(0.0))
     while True:
-        first = _draw(data, 64)
+        first = draw(data, _PAIRS)
         if first >= P:
             break
-        for p in range(first, min(first + 64, P)):
-            _filter(w, T, B, node[p], p)
-            si, sj = s[i[p]], s[j[p]]
-            for x in range(3):
-                gi, gj, total = g[i[p], x], g[j[p], x], np.float32(0.0)
-                for c in range(d):
-                    total += w[c] * (gi[c] * sj[c] - gj[c] * si[c])
-                out[p, x] = total
+        for p in range(first, min(first + _PAIRS, P)):
+            b, at, si, sj = _weights(B, p), T + node[p] * row, s + i[p] * row, s + j[p] * row
+            gi, gj = g + 3 * i[p] * row, g + 3 * j[p] * row
+            x, y, z = zero, zero, zero
+            for c in range(0, row, 32):
+                w = _filter(at + c, row, taps, b)
+                wi, wj = w * load(si + c), w * load(sj + c)
+                x = x + load(gi + c) * wj - load(gj + c) * wi
+                y = y + load(gi + row + c) * wj - load(gj + row + c) * wi
+                z = z + load(gi + 2 * row + c) * wj - load(gj + 2 * row + c) * wi
+            out[p, 0], out[p, 1], out[p, 2] = total(x), total(y), total(z)
 
 
 @njit(inline="always")
-def _along(row, r, g, s, i, j):
-    """row ← (r · g_i) ∘ s_j − (r · g_j) ∘ s_i"""
-    rx, ry, rz, si, sj = r[0], r[1], r[2], s[i], s[j]
-    ix, iy, iz, jx, jy, jz = g[i, 0], g[i, 1], g[i, 2], g[j, 0], g[j, 1], g[j, 2]
-    for c in range(len(row)):
-        row[c] = (rx * ix[c] + ry * iy[c] + rz * iz[c]) * sj[c] - (rx * jx[c] + ry * jy[c] + rz * jz[c]) * si[c]
+def _along(rx, ry, rz, gi, gj, si, sj, row):
+    """Eight features of (r · g_i) ∘ s_j − (r · g_j) ∘ s_i."""
+    i = rx * load(gi) + ry * load(gi + row) + rz * load(gi + 2 * row)
+    j = rx * load(gj) + ry * load(gj + row) + rz * load(gj + 2 * row)
+    return i * load(sj) - j * load(si)
 
 
 @Kernel
 def _point_dot(data):
-    """pairs; N, K, taps, d; i, j, node, B, T, r, g, s, out [P]: out_p = w · ((r · g_i) ∘ s_j − (r · g_j) ∘ s_i)"""
+    """pairs; taps, d; i, j, node, B, T, r, g, s, out [P]: out_p = w · ((r · g_i) ∘ s_j − (r · g_j) ∘ s_i)"""
     h = _block(data)
-    P, n, K, taps, d = h[1], h[2], h[3], h[4], h[5]
-    i, j, node = _ints(h[6], P), _ints(h[7], P), _ints(h[8], P)
-    B, T, r, g, s, out = (
-        _floats(h[9], P, taps),
-        _floats(h[10], K, d),
-        _floats(h[11], P, 3),
-        _vectors(h[12], n, 3, d),
-        _floats(h[13], n, d),
-        _floats(h[14], P, 1),
-    )
-    w, row = np.empty(d, np.float32), np.empty(d, np.float32)
+    P, taps, row = h[1], h[2], 4 * h[3]
+    i, j, node, B, T, r = ints(h[4], P), ints(h[5], P), ints(h[6], P), floats(h[7], P, taps), h[8], floats(h[9], P, 3)
+    g, s, out = h[10], h[11], floats(h[12], P, 1)
     while True:
-        first = _draw(data, 64)
+        first = draw(data, _PAIRS)
         if first >= P:
             break
-        for p in range(first, min(first + 64, P)):
-            _filter(w, T, B, node[p], p)
-            _along(row, r[p], g, s, i[p], j[p])
-            out[p, 0] = _dot(w, row)
+        for p in range(first, min(first + _PAIRS, P)):
+            b, at, si, sj = _weights(B, p), T + node[p] * row, s + i[p] * row, s + j[p] * row
+            gi, gj, rx, ry, rz = g + 3 * i[p] * row, g + 3 * j[p] * row, fill(r[p, 0]), fill(r[p, 1]), fill(r[p, 2])
+            m = fill(np.float32(0.0))
+            for c in range(0, row, 32):
+                m = m + _filter(at + c, row, taps, b) * _along(rx, ry, rz, gi + c, gj + c, si + c, sj + c, row)
+            out[p, 0] = total(m)
 
 
 @Kernel
 def _point_table(data):
-    """rows; N, P, taps, d; i, j, begin, order, B, r, g, s, out [K, d]: the derivative by T"""
+    """rows; P, taps, d; i, j, begin, order, B, r, g, s, out [K, d]: the derivative by T"""
     h = _block(data)
-    K, n, P, taps, d = h[1], h[2], h[3], h[4], h[5]
-    i, j, begin, order = _ints(h[6], P), _ints(h[7], P), _ints(h[8], K + 1), _ints(h[9], P)
-    B, r, g, s, out = (
-        _floats(h[10], P, taps),
-        _floats(h[11], P, 3),
-        _vectors(h[12], n, 3, d),
-        _floats(h[13], n, d),
-        _floats(h[14], K, d),
-    )
-    row = np.empty(d, np.float32)
+    K, P, taps, row = h[1], h[2], h[3], 4 * h[4]
+    i, j, begin, order, B = ints(h[5], P), ints(h[6], P), ints(h[7], K + 1), ints(h[8], P), floats(h[9], P, taps)
+    r, g, s, out = floats(h[10], P, 3), h[11], h[12], h[13]
     while True:
-        first = _draw(data, 32)
+        first = draw(data, _ROWS)
         if first >= K:
             break
-        last = min(first + 32, K)
-        out[first:last] = 0
+        last = min(first + _ROWS, K)
+        _zero(out + first * row, (last - first) * row)
         for q in range(max(first - taps + 1, 0), last):
-            for at in range(begin[q], begin[q + 1]):
-                p = order[at]
-                _along(row, r[p], g, s, i[p], j[p])
-                _spread(out, row, B, p, q, first, last)
+            to, low, high = out + q * row, max(first - q, 0), min(last - q, taps)
+            for k in range(begin[q], begin[q + 1]):
+                p = order[k]
+                b, si, sj, gi, gj = (
+                    _weights(B, p),
+                    s + i[p] * row,
+                    s + j[p] * row,
+                    g + 3 * i[p] * row,
+                    g + 3 * j[p] * row,
+                )
+                rx, ry, rz = fill(r[p, 0]), fill(r[p, 1]), fill(r[p, 2])
+                for c in range(0, row, 32):
+                    m = _along(rx, ry, rz, gi + c, gj + c, si + c, sj + c, row)
+                    _spread(to + c, row, taps, low, high, b, m)
 
 
-# ------------------------------------------------------------------------------------------------------ lists of edges
+# ------------------------------------------------------------------------------------------------------- lists of edges
 
 
 @Kernel
@@ -554,8 +453,8 @@ def _sort(data):
     """1; P, K; key [P], begin [K + 1], order [P]: the stable order that sorts keys 0 … K - 1, and where each begins"""
     h = _block(data)
     P, K = h[2], h[3]
-    key, begin, order = _ints(h[4], P), _ints(h[5], K + 1), _ints(h[6], P)
-    if _draw(data, 1) == 0:
+    key, begin, order = ints(h[4], P), ints(h[5], K + 1), ints(h[6], P)
+    if draw(data, 1) == 0:
         begin[:] = 0
         for p in range(P):
             begin[key[p] + 1] += 1
@@ -569,7 +468,7 @@ def _sort(data):
         begin[0] = 0
 
 
-# ----------------------------------------------------------------------- what forms.py calls: derivatives of the forms
+# ---------------------------------------------------------------------- what forms.py calls: derivatives of the forms
 
 
 def sort_pairs(key: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -628,13 +527,13 @@ def carry(wanted, edges, place, order, c, f, g, u):
     for k in wanted:
         if k == 0:
             out.append(like.new_empty(P))
-            _carry_dot(P, N, K, taps, X, d, *read.by_c, g, u, out[-1])
+            _carry_dot(P, taps, X, d, *read.by_c, g, u, out[-1])
         elif k == 1:
             out.append(like.new_empty(K, d))
-            _carry_table(K, N, P, taps, X, d, *read.by_row, g, u, out[-1])
+            _carry_table(K, P, taps, X, d, *read.by_row, g, u, out[-1])
         else:
             out.append(torch.empty_like(like))
-            _carry_sum(N, P, K, taps, X, d, *read.by_atom, u if k == 2 else g, out[-1])
+            _carry_sum(N, P, taps, X, d, *read.by_atom, u if k == 2 else g, out[-1])
     return tuple(out)
 
 
@@ -647,17 +546,17 @@ def attention(wanted, edges, place, order, c, f, A, q, k):
     for m in wanted:
         if m == 0:
             out.append(like.new_empty(P))
-            _attention_dot(P, N, K, taps, heads, d, *read.by_c, A, q, k, out[-1])
+            _attention_dot(P, taps, heads, d, *read.by_c, A, q, k, out[-1])
         elif m == 1:
             out.append(like.new_empty(K, d))
-            _attention_table(K, N, P, taps, heads, d, *read.by_row, A, q, k, out[-1])
+            _attention_table(K, P, taps, heads, d, *read.by_row, A, q, k, out[-1])
         elif m == 2:
             out.append(like.new_empty(2, P, heads))
-            _logits(P, N, K, taps, heads, d, *read.by_pair, q, k, out[-1])
+            _logits(P, taps, heads, d, *read.by_pair, q, k, out[-1])
         else:
             out.append(torch.empty_like(like))
             of, flip = (k, 0) if m == 3 else (q, 1)
-            _attention_sum(N, P, K, taps, heads, d, flip, *read.by_atom, A, of, out[-1])
+            _attention_sum(N, P, taps, heads, d, flip, *read.by_atom, A, of, out[-1])
     return tuple(out)
 
 
@@ -670,17 +569,17 @@ def point(wanted, edges, place, order, c, f, r, g, s):
     for m in wanted:
         if m == 0:
             out.append(new(P))
-            _point_dot(P, N, K, taps, d, *read.by_c, r, g, s, out[-1])
+            _point_dot(P, taps, d, *read.by_c, r, g, s, out[-1])
         elif m == 1:
             out.append(new(K, d))
-            _point_table(K, N, P, taps, d, *read.by_row, r, g, s, out[-1])
+            _point_table(K, P, taps, d, *read.by_row, r, g, s, out[-1])
         elif m == 2:
             out.append(new(P, 3))
-            _point_pairs(P, N, K, taps, d, *read.by_pair, g, s, out[-1])
+            _point_pairs(P, taps, d, *read.by_pair, g, s, out[-1])
         elif m == 3:
             out.append(new(N, 3, d))
-            _point_vectors(N, P, K, taps, d, *read.by_atom, r, s, out[-1])
+            _point_vectors(N, P, taps, d, *read.by_atom, r, s, out[-1])
         else:
             out.append(new(N, d))
-            _point_scalars(N, P, K, taps, d, *read.by_atom, r, g, out[-1])
+            _point_scalars(N, P, taps, d, *read.by_atom, r, g, out[-1])
     return tuple(out)

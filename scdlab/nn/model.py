@@ -67,7 +67,7 @@ class AtomisticModel(nn.Module):
     def filters(self, r: Tensor) -> Filters:
         """What the layers ask about the distances r [P] of this pass: exact, or through a table (see `table`)."""
         cells = self.table
-        if cells is None or not self.training or not fused_for(r) or len(r) < 2 * cells:
+        if cells is None or not self.training or not fused_for(self.d, 1, r) or len(r) < 2 * cells:
             cells = None
         return Filters(self.basis, r, self.cutoff, cells)
 
