@@ -261,7 +261,7 @@ def matrix_products(step) -> int:
 
 
 def floor(step, ceiling: dict) -> dict:
-    """The time below which no program can take this step on this machine, whatever it does.
+    """The time below which this step cannot be taken on this machine, however it is programmed.
 
     flops: the matrix products that the step does now, counted by `matrix_products`. It does not see elementwise
     arithmetic, gathers, sums over neighbors, nor compiled kernels of ours.
