@@ -157,4 +157,4 @@ class EquivariantTransformer(AtomisticModel):
             last = block is self.blocks[-1]
             dx, dv = block(x, v, edges, vectors=vectors or not last)  # nobody asks for the last vectors: not computed
             x, v = x + dx, dv if v is None or dv is None else v + dv
-        return Features(self.out_norm(x), v if vectors else None)
+        return Features(self.out_norm(x), v if vectors else None, edges=edges.both)

@@ -54,10 +54,14 @@ class BothWays:
 
     `chunks`, for plain torch: a slice of the pairs, and for its edges first i ← j, then j ← i: `to` and `of` [2C], who
     hears and who is heard. `walk`, for the kernels: start [N + 1], other [2P], edge [2P], whom each atom hears.
+
+    `asked`: what a backward pass is for. A custom function cannot see that from within. None: everything; "positions":
+    forces, so tables, which do not depend on positions, need no gradient; "parameters": positions need none.
     """
 
     def __init__(self, i: Tensor, j: Tensor, n: int, heads: int = 1):
         self.i, self.j, self.n, self.p, self.heads = i, j, n, len(i), heads
+        self.asked: str | None = None
 
     @functools.cached_property
     def chunks(self):
@@ -98,6 +102,11 @@ class _Partials(torch.autograd.Function):
     def backward(ctx, *directions):
         r, *args = ctx.saved_tensors
         need_r, *need = ctx.needs_input_grad[5:]
+        if ctx.edges.asked == "positions" and r is not None:
+            need[1] = False  # rows of a table
+        elif ctx.edges.asked == "parameters":
+            need_r = need[0] = False
+            need[2] = need[2] and ctx.form is not _POINT  # the vectors along the pairs
         grads, grad_r = [None] * len(args), None
 
         def partials(wanted, order, c, *rest):

@@ -6,6 +6,7 @@ into energies, properties and embeddings, and energies into forces
     F_i = -∂E/∂r_i        (so a force field is curl-free by construction: energy is conserved in dynamics)
 """
 
+import contextlib
 import copy
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from scdlab.atoms.neighbors import Pairs, neighbor_list
-from scdlab.nn.forms import fused_for
+from scdlab.nn.forms import BothWays, fused_for
 from scdlab.nn.heads import MAX_Z, EnergyHead, PropertyHead, sum_over_atoms
 from scdlab.nn.table import Filters
 
@@ -35,11 +36,13 @@ class Prediction:
 @dataclass
 class Features:
     """What `represent` returns: invariant x [N, d]; v [N, 3, d], vectors that turn with the structure, from backbones
-    that have them; forces [N, 3] from backbones that predict them directly."""
+    that have them; forces [N, 3] from backbones that predict them directly; edges, if sums over them may be told what a
+    backward pass is for."""
 
     x: Tensor
     v: Tensor | None = None
     forces: Tensor | None = None
+    edges: BothWays | None = None
 
 
 class AtomisticModel(nn.Module):
@@ -131,7 +134,8 @@ class AtomisticModel(nn.Module):
             if differentiate:
                 # will forces, or noise that is a gradient, be differentiated?
                 second = keep_graph and (self.training or by_gradient or batch.pos.requires_grad)
-                (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=second, retain_graph=keep_graph)
+                with _asked_for_positions(features.edges, for_good=_ours(batch)):
+                    (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=second, retain_graph=keep_graph)
                 out_forces = -gradient if forces else None
                 out_noise = gradient / self.energy_head.scale.to(dtype) if by_gradient else out_noise
         with torch.set_grad_enabled(keep_graph):
@@ -154,6 +158,22 @@ class AtomisticModel(nn.Module):
             known = ", ".join(chemical_symbols[k] for k in self.seen.nonzero().flatten().tolist())
             raise ValueError(f"The model was trained on {known} only and cannot say anything about {unknown}; train it "
                              "on structures that contain every element it is asked about.")  # fmt: skip
+
+
+@contextlib.contextmanager
+def _asked_for_positions(edges: BothWays | None, for_good: bool):
+    """A backward pass for forces: sums over edges leave the rest out. for_good: nobody will ask for positions again."""
+    if edges is not None:
+        edges.asked = "positions"
+    yield
+    if edges is not None:
+        edges.asked = "parameters" if for_good else None
+
+
+def _ours(batch) -> bool:
+    """Whether the positions that are differentiated by are our own leaf, which no caller can reach."""
+    cell = batch.get("cell")
+    return not batch.pos.requires_grad and not (cell is not None and cell.requires_grad)
 
 
 def _leaf(pos: Tensor, dtype) -> Tensor:

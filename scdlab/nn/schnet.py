@@ -92,9 +92,9 @@ class SchNet(AtomisticModel):
         for block in self.blocks:
             x = x + block(x, filters, edges)
         if self.force_head is None:
-            return Features(x)
+            return Features(x, edges=edges)
         direct = self.force_head(x, self.basis(r), filters.envelope, r_ij / r.unsqueeze(-1), pairs)
-        return Features(x, forces=direct)
+        return Features(x, forces=direct, edges=edges)
 
     @torch.no_grad()
     def filter_curves(self, distances: Tensor) -> Tensor:
