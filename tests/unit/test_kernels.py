@@ -1,0 +1,220 @@
+"""Fused kernels against plain torch in float64: every form, place and argument, to the second derivative; shapes that
+break vectorized code; threads, repeats and layouts that must change nothing; and when kernels run at all."""
+
+import subprocess
+import sys
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import strategies as st
+
+from scdlab.nn import forms, kernels
+from scdlab.nn.table import Place, Spline
+
+CUTOFF, CELLS = 5.0, 8  # few cells: the rows are random numbers, so float32's rounding of r counts in units of a cell
+
+SHAPES = {  # of each form's arguments: rows of the place [K, d] unless they are its own
+    "carry": lambda n, p, K, d, heads: [(K, d), (n, d)],
+    "carry_vectors": lambda n, p, K, d, heads: [(K, d), (n, 3, d)],
+    "logits": lambda n, p, K, d, heads: [(n, d), (n, d), (K, d)],
+    "attend": lambda n, p, K, d, heads: [(2, p, heads), (K, d), (n, d)],
+    "point": lambda n, p, K, d, heads: [(p, 3), (K, d), (n, d)],
+    "pair_sum": lambda n, p, K, d, heads: [(p, d), (n, d)],
+    "pair_product": lambda n, p, K, d, heads: [(n, d), (n, d)],
+}
+PLACES = ("rows", "factor", "spline", "cut")
+CASES = [(name, place) for name in SHAPES for place in PLACES if not name.startswith("pair") or place == "rows"]
+WIDTHS = [(8, 1), (16, 2), (24, 3), (24, 1), (40, 1), (128, 8), (128, 16)]  # d, heads: whole eights in every head
+WIDTHS += [(1, 1), (4, 4), (7, 7), (12, 1), (24, 8)]  # and others, which are plain torch's
+
+GRAPHS = {  # atoms, pairs
+    "many": (70, [(k * 7 % 61, (k * k + 3) % 61) for k in range(300)]),  # more than a thread draws at once; 9 hear none
+    "few": (5, [(0, 1), (0, 1), (0, 2), (3, 3), (2, 1), (3, 3), (0, 0)]),  # twice the same, self-images, one alone
+    "one atom": (1, [(0, 0), (0, 0)]),
+    "no pairs": (3, []),
+    "nothing": (0, []),
+}
+
+
+def draw(name, place, n, p, d, heads, seed=0):
+    """Random float32 inputs of a form at a place: its arguments, then what the place depends on, if anything."""
+    torch.manual_seed(seed)
+    K = CELLS + 3 if place in ("spline", "cut") else p
+    tensors = [torch.randn(shape) for shape in SHAPES[name](n, p, K, d, heads)]
+    if place != "rows":
+        tensors.append(torch.randn(p) if place == "factor" else CUTOFF * torch.rand(p))
+    return tensors
+
+
+def evaluate(name, place, i, j, n, heads, tensors):
+    if name.startswith("pair"):
+        return getattr(forms, name)(*tensors, i, j)
+    at = None
+    if place == "factor":
+        *tensors, factor = tensors
+        at = Place(len(i), factor)
+    elif place != "rows":
+        *tensors, r = tensors
+        at = Spline(r, CUTOFF, CELLS, cut=place == "cut")
+    return getattr(forms, name.removesuffix("_vectors"))(*tensors, forms.BothWays(i, j, n, heads), at)
+
+
+def derivatives(name, place, graph, tensors, heads=1, dtype=torch.float32):
+    """Value, first derivatives of a contraction of it, and second: those of a contraction of the first ones, by the
+    inputs and by the first contraction's weights."""
+    n, pairs = graph
+    i, j = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).t().contiguous()
+    leaves = [x.to(dtype).requires_grad_() for x in tensors]
+    value = evaluate(name, place, i, j, n, heads, leaves)
+    torch.manual_seed(1)  # weights are drawn in float32, so every precision meets the same
+    weight = torch.randn(value.shape).to(dtype).requires_grad_()
+    first = torch.autograd.grad((value * weight).sum(), leaves, create_graph=True)
+    contraction = sum((g * torch.randn(g.shape).to(dtype)).sum() for g in first)
+    return [value, *first, *torch.autograd.grad(contraction, [*leaves, weight])]
+
+
+def compare(name, place, graph, d, heads, least=0.0):
+    """Relative errors; least: what counts as the largest number where terms, products of order one, may all cancel."""
+    tensors = draw(name, place, graph[0], len(graph[1]), d, heads)
+    fused = derivatives(name, place, graph, tensors, heads)
+    with forms.plain_torch():
+        plain = derivatives(name, place, graph, tensors, heads, torch.float64)
+    assert len(fused) == 2 * len(tensors) + 2
+    for k, (x, y) in enumerate(zip(fused, plain, strict=True)):
+        assert x.dtype == torch.float32 and x.shape == y.shape
+        if y.numel():
+            error, largest = (x.double() - y).abs().max().item(), max(y.abs().max().item(), least)
+            assert error <= 1e-5 * largest, (k, error, largest)
+
+
+@pytest.mark.parametrize(("d", "heads"), WIDTHS)
+@pytest.mark.parametrize(("name", "place"), CASES)
+def test_values_and_two_derivatives_at_every_width(name, place, d, heads):
+    compare(name, place, GRAPHS["many"], d, heads)
+
+
+@pytest.mark.parametrize("graph", list(GRAPHS)[1:])
+@pytest.mark.parametrize(("name", "place"), CASES)
+def test_degenerate_graphs(name, place, graph):
+    compare(name, place, GRAPHS[graph], d=16, heads=2, least=1.0)
+
+
+@hypothesis.settings(max_examples=60, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@hypothesis.given(st.data())
+def test_any_graph_at_any_width(data):
+    name, place = data.draw(st.sampled_from(CASES))
+    n, heads = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 4))
+    width = data.draw(st.sampled_from([8, 16, 24, 32, 5]))
+    atom = st.integers(0, n - 1)
+    pairs = data.draw(st.lists(st.tuples(atom, atom), max_size=80))
+    compare(name, place, (n, pairs), heads * width, heads, least=1.0)
+
+
+def test_atoms_that_hear_nobody_get_exactly_zero():
+    n, pairs = GRAPHS["many"]
+    for name in ("carry", "carry_vectors", "attend", "point"):
+        value = derivatives(name, "rows", (n, pairs), draw(name, "rows", n, len(pairs), 16, 1))[0]
+        assert (value[61:] == 0).all() and (value[:61] != 0).any()
+
+
+@pytest.fixture
+def threads():
+    """Set the number of threads for the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def everything(name, place):
+    graph = GRAPHS["many"]
+    return derivatives(name, place, graph, draw(name, place, graph[0], len(graph[1]), 24, 3), 3)
+
+
+@pytest.mark.parametrize(("name", "place"), CASES)
+def test_threads_and_repeats_change_no_bit(name, place, threads, monkeypatch):
+    threads(1)
+    alone = everything(name, place)
+    again = everything(name, place)
+    threads(2)
+    two = [everything(name, place) for _ in range(2)]
+    started = []
+
+    class Watched(kernels.threading.Thread):
+        def start(self):
+            started.append(self)
+            super().start()
+
+    monkeypatch.setattr(kernels.threading, "Thread", Watched)
+    monkeypatch.setattr(kernels, "_TEAM", None)  # no OpenMP library to be found: threads of our own
+    two.append(everything(name, place))
+    assert started
+    for answers in (again, *two):
+        assert all(torch.equal(x, y) for x, y in zip(alone, answers, strict=True))
+
+
+@pytest.mark.parametrize(("name", "place"), CASES)
+def test_layouts_change_no_bit(name, place):
+    n, pairs = GRAPHS["many"]
+    i, j = torch.tensor(pairs).t().contiguous()
+    columns = torch.tensor(pairs).t()  # the same indices, a stride of two
+    tensors = draw(name, place, n, len(pairs), 24, 3)
+    layouts = {
+        "transposed": [x.movedim(0, -1).contiguous().movedim(-1, 0) for x in tensors],
+        "every other": [torch.stack([x, x + 1], dim=-1)[..., 0] for x in tensors],
+        "a part": [torch.cat([x[:1] + 1, x])[1:] for x in tensors],  # begins within its storage
+    }
+
+    def answers(tensors, i, j):
+        leaves = [x.detach().requires_grad_() for x in tensors]
+        value = evaluate(name, place, i, j, n, 3, leaves)
+        first = torch.autograd.grad(value.sum(), leaves, create_graph=True)  # the gradient of a sum has stride zero
+        return [value, *first, *torch.autograd.grad(sum(g.sum() for g in first), leaves)]
+
+    solid = answers(tensors, i, j)
+    assert not layouts["every other"][0].is_contiguous() and not columns[0].is_contiguous()
+    for layout in layouts.values():
+        for x, y in zip(answers(layout, i, j), solid, strict=True):
+            assert torch.equal(x, y)
+    for indices in (columns, (i.int(), j.int())):
+        for x, y in zip(answers(tensors, *indices), solid, strict=True):
+            assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize(("name", "place"), CASES)
+def test_kernels_run_for_float32_and_not_under_plain_torch(name, place, monkeypatch):
+    class Ran(Exception):
+        pass
+
+    def run(dtype=torch.float32):
+        graph = GRAPHS["few"]
+        derivatives(name, place, graph, draw(name, place, graph[0], len(graph[1]), 16, 2), 2, dtype)
+
+    def refuse(*args):
+        raise Ran
+
+    for form in ("carry", "attention", "point"):
+        monkeypatch.setattr(kernels, form, refuse)
+    run(torch.float64)
+    with pytest.raises(Ran):
+        run()
+    with pytest.raises(ZeroDivisionError), forms.plain_torch():
+        run()
+        with forms.plain_torch():
+            pass
+        run()  # the inner context gives back what it found
+        raise ZeroDivisionError
+    with pytest.raises(Ran):  # and so does the outer one, whatever happened in it
+        run()
+
+
+def test_importing_compiles_nothing():
+    code = (
+        "import sys, scdlab, scdlab.nn\n"
+        "assert not {'numba', 'llvmlite'} & set(sys.modules), 'imported'\n"
+        "from scdlab.nn import kernels\n"
+        "found = [k for k in vars(kernels).values() if isinstance(k, kernels.Kernel)]\n"
+        "assert found and not any(k.compiled for k in found), 'compiled'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,359 @@
+"""Filter tables: splines to the second derivative, their order, their end at the cutoff; and models through tables
+against exact ones: energies, forces, gradients, training, when a table is used, and no subnormal numbers."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import scdlab
+from scdlab.atoms import neighbor_list
+from scdlab.nn import forms, kernels
+from scdlab.nn.table import Filters, Spline
+from scdlab.objectives import EnergyForces
+
+CUTOFF = 5.0
+CUT = pytest.mark.parametrize("cut", [False, True])
+
+
+def inside_cells(n, cells):
+    """Distances [n] in float64, all well inside a cell of the table: float32 does not move them into the next."""
+    torch.manual_seed(0)
+    at = torch.randint(cells, (n,)) + 0.1 + 0.8 * torch.rand(n, dtype=torch.float64)
+    return at * (CUTOFF / cells)
+
+
+def spline(r, cells, cut):
+    return Spline(r, CUTOFF, cells, cut)
+
+
+def read(place, table, order=0):
+    """The filters of a place, differentiated `order` times by the distance: [P, d]."""
+    weights = place.weights(order)
+    return sum(weights[:, t : t + 1] * table[place.node + t] for t in range(4))
+
+
+def spline_of(function, r, cells):
+    """A function of the distance, read at r through a table of so many cells."""
+    filters = Filters(lambda nodes: function(nodes).unsqueeze(-1), r, CUTOFF, cells)
+    return filters.plain.filters(filters.rows(filters.basis)).squeeze(-1)
+
+
+def test_weights_sum_to_one_and_their_slopes_to_zero():
+    r = torch.linspace(0, CUTOFF, 1001, dtype=torch.float64)
+    place = spline(r, 7, cut=False)
+    torch.testing.assert_close(place.weights().sum(1), torch.ones_like(r), rtol=0, atol=1e-14)
+    assert (place.weights() >= -1e-15).all()
+    for order in (1, 2, 3):
+        assert place.weights(order).sum(1).abs().max() < 1e-12
+    assert place.weights(4).abs().max() == 0  # pieces of third degree
+
+
+@CUT
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_slopes_are_finite_differences(order, cut):
+    r, h = inside_cells(200, 16), 1e-5
+    above, below = (spline(r + s, 16, cut).weights(order - 1) for s in (h, -h))
+    exact = spline(r, 16, cut).weights(order)
+    assert (((above - below) / (2 * h)) - exact).abs().max() < 1e-7 * exact.abs().max()
+
+
+@CUT
+def test_filters_can_be_differentiated_twice(cut):
+    r, table = inside_cells(12, 4).requires_grad_(), torch.randn(7, 2, dtype=torch.float64, requires_grad=True)
+
+    def filters(r, table):
+        return spline(r, 4, cut).filters(table)
+
+    assert torch.autograd.gradcheck(filters, (r, table)) and torch.autograd.gradgradcheck(filters, (r, table))
+    (slope,) = torch.autograd.grad(filters(r, table).sum(), r)
+    torch.testing.assert_close(slope, read(spline(r, 4, cut), table, 1).sum(1))
+
+
+@CUT
+def test_twice_continuously_differentiable_at_the_nodes(cut):
+    torch.manual_seed(0)
+    cells, table = 10, torch.randn(13, 5, dtype=torch.float64)
+    nodes = torch.arange(1, cells, dtype=torch.float64) * (CUTOFF / cells)
+    below, above = (spline(nodes + s, cells, cut) for s in (-1e-9, 1e-9))
+    assert (below.node + 1 == above.node).all()
+    for order in (0, 1, 2):
+        left, right = read(below, table, order), read(above, table, order)
+        assert (left - right).abs().max() < 1e-7 * left.abs().max(), order
+    left, right = read(below, table, 3), read(above, table, 3)
+    assert (left - right).abs().max() > 0.1 * left.abs().max()  # as it must: else the comparison sees nothing
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exactly_zero_at_the_cutoff_and_beyond(dtype):
+    torch.manual_seed(0)
+    table = torch.randn(11, 3, dtype=dtype)
+    r = torch.tensor([CUTOFF, CUTOFF + 1e-3, 2 * CUTOFF], dtype=dtype, requires_grad=True)
+    place = spline(r, 8, cut=True)
+    filters = place.filters(table)
+    (slope,) = torch.autograd.grad(filters.sum(), r)
+    assert (filters == 0).all() and (slope == 0).all()
+    assert all((place.weights(order) == 0).all() for order in range(3))  # what the kernels read
+    near = spline(torch.tensor([CUTOFF - 1e-3], dtype=dtype), 8, cut=True)
+    assert read(near, table).abs().max() < 1e-5 and read(near, table, 1).abs().max() < 1e-2  # and no step before it
+
+
+def test_cubics_are_reproduced():
+    r = torch.linspace(0, CUTOFF, 500, dtype=torch.float64)
+
+    def cubic(r):
+        return 0.3 - r + 0.7 * r**2 - 0.2 * r**3
+
+    torch.testing.assert_close(spline_of(cubic, r, 6), cubic(r), rtol=0, atol=1e-12)
+    assert (spline_of(lambda r: r**4, r, 6) - r**4).abs().max() > 1e-3
+
+
+def test_half_the_step_divides_the_error_by_sixteen():
+    r = torch.linspace(0, CUTOFF, 4001, dtype=torch.float64)
+
+    def bump(r):
+        return torch.exp(-3 * (r - 2) ** 2) + 0.1 * torch.sin(2 * r)
+
+    errors = [(spline_of(bump, r, cells) - bump(r)).abs().max().item() for cells in (64, 128, 256)]
+    assert all(14 < coarse / fine < 18 for coarse, fine in itertools.pairwise(errors)), errors
+
+
+@CUT
+def test_kernels_read_what_plain_torch_reads(cut):
+    torch.manual_seed(0)
+    cells, d = 64, 16
+    r, table = inside_cells(300, cells).float(), torch.randn(cells + 3, d)
+    place, first = spline(r, cells, cut), 2 * torch.arange(300)
+    heard = forms.carry(table, torch.ones(600, d), forms.BothWays(first, first + 1, 600), place)  # of one neighbor each
+    filters = place.filters(table)
+    for each in (heard[::2], heard[1::2]):
+        torch.testing.assert_close(each, filters, rtol=1e-6, atol=1e-6)
+
+
+# --------------------------------------------------------------------------------------------------------------- models
+
+KINDS = {"schnet": scdlab.SchNet, "et": scdlab.EquivariantTransformer}
+KIND = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(scope="module")
+def ethanol():
+    """160 structures of 36 pairs each: batches of 80 have enough for a table of 1,024 cells."""
+    return scdlab.load_ethanol().split(160, 0)[0]
+
+
+@pytest.fixture(scope="module")
+def batches(ethanol):
+    return {"ethanol": ethanol.take(range(80)), "qm9": scdlab.load_qm9(limit=150).take(range(90, 150))}
+
+
+def random_net(kind, hidden=64, layers=3):
+    torch.manual_seed(0)
+    return KINDS[kind](hidden=hidden, layers=layers).train()
+
+
+def use_cells(net, cells):
+    """Put filters through a table of so many cells whatever the precision and the number of pairs; None: exact."""
+    net.filters = lambda r: Filters(net.basis, r, net.cutoff, cells)
+    return net
+
+
+@pytest.fixture(scope="module")
+def runs(ethanol):
+    """kind -> (losses of 30 steps, trained net) through the table, and the same exactly."""
+    done = {}
+
+    def run(kind):
+        if kind not in done:
+            done[kind] = [train(random_net(kind), table, ethanol) for table in (1024, None)]
+        return done[kind]
+
+    return run
+
+
+def train(net, table, store):
+    used, filters = set(), type(net).filters
+
+    def watched(self, r):
+        answer = filters(self, r)
+        used.add(answer.cells)
+        return answer
+
+    net.table = table
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(net), "filters", watched)
+        result = scdlab.fit(net, EnergyForces(), store, steps=30, batch_size=80, lr=2e-3, log_every=1, device="cpu",
+                            progress=False)  # fmt: skip
+    assert used == {table}
+    return result.history["loss"], net
+
+
+def answers(net, batch):
+    """Energies without references, forces, and the parameters' gradient of a loss on both."""
+    net.energy_head.reference.zero_()
+    out = net(batch, forces=True, noise=False)
+    loss = (out.energy - out.energy.detach().mean() - 1).square().mean() + out.forces.square().mean()
+    gradients = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+    return out.energy.detach(), out.forces.detach(), [g for g in gradients if g is not None]
+
+
+def relative(x, y):
+    return float((x - y).norm() / y.norm())
+
+
+def compare(net, batch):
+    net = copy.deepcopy(net).train()
+    found = []
+    for net.table in (1024, None):
+        assert net.filters(torch.rand(len(neighbor_list(batch, net.cutoff)))).cells == net.table
+        found.append(answers(net, batch))
+    (energy, forces, gradients), (exact_energy, exact_forces, exact_gradients) = found
+    assert relative(energy, exact_energy) <= 1e-5
+    assert relative(forces, exact_forces) <= 1e-4
+    assert 0 < (forces - exact_forces).abs().max() <= 1e-4 * exact_forces.abs().max()
+    assert len(gradients) > 10
+    for g, exact in zip(gradients, exact_gradients, strict=True):
+        assert (g - exact).norm() <= 1e-3 * exact.norm()
+
+
+@KIND
+@pytest.mark.parametrize("name", ["ethanol", "qm9"])
+@pytest.mark.parametrize(("hidden", "layers"), [(64, 3), (128, 6)])
+def test_tables_are_exact_enough_with_random_parameters(kind, name, hidden, layers, batches):
+    compare(random_net(kind, hidden, layers), batches[name])
+
+
+@KIND
+def test_tables_are_exact_enough_after_training(kind, runs, batches):
+    (_, through_table), (_, exactly) = runs(kind)
+    for net in (through_table, exactly):
+        compare(net, batches["ethanol"])
+
+
+@KIND
+def test_training_through_a_table_is_training(kind, runs):
+    (table, _), (exact, _) = runs(kind)
+    assert len(table) == len(exact) == 30 and exact[-1] < 0.9 * exact[0]
+    torch.testing.assert_close(torch.tensor(table), torch.tensor(exact), rtol=0.01, atol=0)
+
+
+@KIND
+def test_more_cells_are_more_exact(kind, batches):
+    """In float64, where nothing but the table errs: by O(h³) in a slope."""
+    net, batch = random_net(kind).double(), scdlab.load_qm9(limit=50).take([30, 40])
+    exact = answers(use_cells(net, None), batch)[1]
+    errors = [relative(answers(use_cells(net, cells), batch)[1], exact) for cells in (256, 512, 1024)]
+    assert errors[0] > 6 * errors[1] > 36 * errors[2] and errors[2] < 1e-5, errors
+
+
+@KIND
+def test_forces_are_the_gradient_of_the_energy_through_the_table(kind):
+    net = use_cells(random_net(kind).double(), 128)
+    batch = scdlab.load_qm9(limit=50).take([30, 40])
+    batch.pos = batch.pos.double()
+    forces, start, h = net(batch, forces=True).forces.detach(), batch.pos, 1e-5
+    torch.manual_seed(1)
+    for _ in range(8):
+        along = torch.randn_like(start)
+        energies = []
+        for batch.pos in (start + h * along, start - h * along):
+            energies.append(net(batch).energy.sum().item())
+        slope = (energies[0] - energies[1]) / (2 * h)
+        assert abs(slope + (forces * along).sum().item()) <= 1e-6 * (forces.norm() * along.norm()).item()
+
+
+@KIND
+@pytest.mark.parametrize("cells", [None, 64])
+def test_a_shorter_backward_pass_changes_no_derivative(kind, cells):
+    """Whether a caller may ask for the gradient by positions too (theirs carry one) or not: forces, the parameters'
+    gradient of a loss on them, and a gradient of that gradient, as for Hessian-vector products."""
+    found = []
+    for theirs in (True, False):
+        net = use_cells(random_net(kind, hidden=16 if kind == "schnet" else 64, layers=2), cells)
+        batch = scdlab.load_qm9(limit=50).take([30, 40])
+        batch.pos.requires_grad_(theirs)
+        forces, parameters = net(batch, forces=True, noise=False).forces, list(net.parameters())
+        first = torch.autograd.grad(forces.square().sum(), parameters, create_graph=True, allow_unused=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first if g is not None), parameters,
+                                     allow_unused=True)  # fmt: skip
+        found.append([forces, *(g for g in (*first, *second) if g is not None and g.norm() > 0)])
+    assert len(found[0]) == len(found[1]) > 20
+    for x, y in zip(*found, strict=True):
+        assert relative(y, x) <= 1e-5
+
+
+@KIND
+@pytest.mark.parametrize("cells", [None, 64])
+def test_a_loss_on_forces_has_a_gradient_by_positions(kind, cells):
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        net, batch = use_cells(random_net(kind).to(dtype), cells), scdlab.load_qm9(limit=50).take([30, 40])
+        batch.pos = batch.pos.to(dtype).requires_grad_()
+        (gradient,) = torch.autograd.grad(net(batch, forces=True, noise=False).forces.square().sum(), batch.pos)
+        found.append(gradient.double())
+    assert relative(*found) <= 1e-4
+
+
+@KIND
+def test_tables_are_used_in_training_on_enough_pairs_only(kind, batches):
+    net, many = random_net(kind), CUTOFF * torch.rand(2 * 1024)
+    assert net.table == 1024 and net.filters(many).cells == 1024
+    assert net.filters(many[1:]).cells is None
+    with forms.plain_torch():
+        assert net.filters(many).cells is None
+    net.table = 64
+    assert net.filters(many[:128]).cells == 64 and net.filters(many[:127]).cells is None
+    net.table = None
+    assert net.filters(many).cells is None
+    net.table = 1024
+    assert net.double().filters(many.double()).cells is None
+    net.to("meta", torch.float32)
+    assert net.filters(many.to("meta")).cells is None  # a device that is no processor
+    net = random_net(kind).eval()
+    assert net.filters(many).cells is None
+    exact = use_cells(copy.deepcopy(net), None)
+    assert torch.equal(net(batches["ethanol"]).energy, exact(batches["ethanol"]).energy)
+
+
+def subnormal(x):
+    return x.is_floating_point() and bool(((x != 0) & (x.abs() < torch.finfo(x.dtype).tiny)).any())
+
+
+class Products(TorchDispatchMode):
+    """Notes for every matrix product, of backward passes too, whether a subnormal number enters it."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm):
+            self.found += [subnormal(x) for x in args if isinstance(x, torch.Tensor)]
+        return function(*args, **(kwargs or {}))
+
+
+@KIND
+def test_no_subnormal_number_enters_a_matrix_product_or_a_kernel(kind, batches, monkeypatch):
+    found, run = [], kernels.Kernel.__call__
+
+    def watched(self, items, *args):
+        run(self, items, *args)
+        found.extend(subnormal(x) for x in args if isinstance(x, torch.Tensor))
+
+    monkeypatch.setattr(kernels.Kernel, "__call__", watched)
+    net = random_net(kind)
+    with Products() as products:
+        answers(net, batches["qm9"])
+    assert len(products.found) > 50 and not any(products.found)
+    assert len(found) > 100 and not any(found)
+
+
+@CUT
+def test_no_subnormal_number_is_among_the_weights(cut):
+    r = torch.cat([torch.linspace(0.3, CUTOFF, 200_001), CUTOFF - torch.logspace(-7, 0, 1000)])
+    assert math.isclose(float(r.max()), CUTOFF)
+    place = spline(r, 1024, cut)
+    assert not any(subnormal(place.weights(order)) for order in range(3))
