@@ -268,6 +268,13 @@ class AtomStore:
         return np.asarray(ptr[self.index + 1] - ptr[self.index])
 
     @property
+    def nbytes(self) -> int:
+        """Size of this view's own arrays in memory."""
+        rows = {True: len(self), False: int(self.n_atoms.sum())}
+        arrays = self._arrays | self._extra
+        return sum(rows[name in _STRUCTURE] * value[:1].nbytes for name, value in arrays.items())
+
+    @property
     def elements(self) -> list:
         """Atomic numbers that occur, sorted."""
         return np.flatnonzero(np.bincount(self._of_atoms(self._arrays["z"]), minlength=1)).tolist()
@@ -374,29 +381,24 @@ class AtomStore:
         """
         import torch
 
-        chosen = self.index[_as_index(index)].reshape(-1)
-        if not len(chosen):
-            raise ValueError("take() was asked for no structures: pass at least one index.")
+        chosen = _some(self.index[_as_index(index)])
         rows, ptr = self._rows(chosen)
         size = np.diff(ptr)
         gathered = {name: np.asarray(self._arrays[name])[rows] for name in _ATOM if name in self._arrays}
-        fields = {
-            "z": torch.from_numpy(gathered["z"].astype(np.int64)),
-            "pos": torch.from_numpy(gathered["pos"]),
-            "natoms": torch.from_numpy(size),
-        }
-        if "pbc" in self._arrays and (pbc := self._arrays["pbc"][chosen]).any():
-            fields["cell"] = torch.from_numpy(np.asarray(self._arrays["cell"][chosen]))
-            fields["pbc"] = torch.from_numpy(np.asarray(pbc))
-        if "energy" in self._arrays:
-            fields["energy"] = torch.from_numpy(np.asarray(self._arrays["energy"][chosen]))
-        if "forces" in gathered:
-            fields["forces"] = torch.from_numpy(gathered["forces"])
-        if self._names:
-            fields["y"] = torch.from_numpy(np.asarray(self._arrays["values"][chosen]))
-            fields |= {name: fields["y"][:, k] for k, name in enumerate(self._names)}
-        fields |= {name: torch.from_numpy(np.asarray(value)[rows]) for name, value in self._extra.items()}
-        return _batch(fields, torch.from_numpy(ptr), {"z", "pos", "forces", *self._extra})
+        gathered["z"] = gathered["z"].astype(np.int64)
+        periodic = "pbc" in self._arrays and self._arrays["pbc"][chosen].any()
+        for name in _per_structure(self._arrays, periodic):
+            gathered[name] = np.asarray(self._arrays[name][chosen])
+        gathered |= {name: np.asarray(value)[rows] for name, value in self._extra.items()}
+        fields = {name: torch.from_numpy(value) for name, value in gathered.items()}
+        of = torch.from_numpy(np.repeat(np.arange(len(size)), size))  # torch's starts a thread team
+        ptr = torch.from_numpy(ptr)
+        return _batch(fields | {"natoms": torch.from_numpy(size)}, self._names, ptr, of, slices=ptr)
+
+    def to(self, device):
+        """A copy of this view in the memory of a torch device: `take(index)` of the copy gives the same batches, on
+        that device and gathered there. `nbytes` says how much memory it takes."""
+        return _Resident(self, device)
 
     def to_ase(self, i):
         """Structure i of this view as ase.Atoms, its labels in a SinglePointCalculator, its properties in `info`."""
@@ -453,19 +455,69 @@ class AtomStore:
         return {name: self._of_atoms(value) for name, value in self._extra.items()}
 
 
-def _batch(fields, ptr, atomwise):
-    """A Batch of ready-made tensors that can be taken apart again, as if collated from single Data."""
+class _Resident:
+    """What `AtomStore.to` gives: len() and take(). The number of atoms of each structure and which are periodic stay
+    with the processor too, so that a batch's shape is known without waiting for the device."""
+
+    def __init__(self, store, device):
+        import torch
+
+        arrays = store._gathered()
+        self.device, self._names = torch.device(device), store._names
+        self._index, self._size = np.arange(len(store)), store.n_atoms
+        self._periodic = arrays["pbc"].any(1) if "pbc" in arrays else np.zeros(len(store), bool)
+        extra = store._atom_properties()
+        self._atomwise = [name for name in _ATOM if name in arrays] + list(extra)
+        self._arrays = {name: torch.tensor(value, device=self.device) for name, value in (arrays | extra).items()}
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def take(self, index):
+        """Like `AtomStore.take`, with all fields on the device."""
+        import torch
+
+        chosen = _some(self._index[_as_index(index)])
+        slices = torch.from_numpy(np.concatenate([[0], np.cumsum(self._size[chosen])]))
+        periodic, n_atoms = self._periodic[chosen].any(), int(slices[-1])
+        chosen = torch.from_numpy(chosen).to(self.device)
+        ptr = slices.to(self.device, copy=True)
+        start, size = self._arrays["ptr"][chosen], ptr.diff()
+        of = torch.repeat_interleave(torch.arange(len(chosen), device=self.device), size, output_size=n_atoms)
+        rows = (start - ptr[:-1])[of] + torch.arange(n_atoms, device=self.device)  # as in AtomStore._rows
+        fields = {name: self._arrays[name][rows] for name in self._atomwise}
+        fields |= {name: self._arrays[name][chosen] for name in _per_structure(self._arrays, periodic)}
+        return _batch(fields | {"z": fields["z"].long(), "natoms": size}, self._names, ptr, of, slices)
+
+
+def _some(chosen):
+    """Indices of structures, flat; ValueError when there are none."""
+    if not chosen.size:
+        raise ValueError("take() was asked for no structures: pass at least one index.")
+    return chosen.reshape(-1)
+
+
+def _per_structure(arrays, periodic) -> list:
+    """Names of the per-structure arrays that go into a batch."""
+    return [name for name in ("energy", "values", *(("cell", "pbc") if periodic else ())) if name in arrays]
+
+
+def _batch(fields, names, ptr, of, slices):
+    """A Batch of ready-made tensors, that can be taken apart again, as if collated from single Data: `values` under the
+    names of its columns, of [N] the structure of each atom, slices: ptr [B+1] in the processor's memory."""
     import torch
     from torch_geometric.data import Batch, Data
 
-    n = len(ptr) - 1
+    n = len(slices) - 1
+    if "values" in fields:
+        fields["y"] = y = fields.pop("values")
+        fields |= {name: y[:, k] for k, name in enumerate(names)}
     batch = copy.copy(_empty(Batch, Data))
     batch._store._mapping.update(fields)
-    batch.batch = torch.from_numpy(np.repeat(np.arange(n), fields["natoms"].numpy()))  # torch's starts a thread team
-    batch.ptr = ptr
-    batch._num_graphs = n
+    batch.batch, batch.ptr, batch._num_graphs = of, ptr, n
     one_each = torch.arange(n + 1)
-    batch._slice_dict = {name: ptr if name in atomwise else one_each for name in fields}
+    structurewise = {"natoms", "cell", "pbc", "energy", "y", *names}
+    batch._slice_dict = {name: one_each if name in structurewise else slices for name in fields}
     batch._inc_dict = dict.fromkeys(fields, torch.zeros(n, dtype=torch.long))
     return batch
 

@@ -187,6 +187,8 @@ class _Run:
         if self.val is not None:
             self.model.check_elements(torch.tensor(self.val.elements))
         self.model.to(self.device).train()
+        self.batches = _near(self.train, self.device)
+        self.val_batches = None if self.val is None else _near(self.val, self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=s["lr"], weight_decay=s["weight_decay"], fused=True)
         self.average = None if s["ema"] is None else [p.detach().clone() for p in self.parameters]
@@ -221,7 +223,8 @@ class _Run:
         if self.val is not None:  # an evaluation costs about a third of a training step
             total += left / self.settings["val_every"] * each / 3 * len(self.val) / self.settings["batch_size"]
         threads = torch.get_num_threads()
-        where = "one GPU" if self.device.type != "cpu" else f"{threads} CPU thread{'s' if threads > 1 else ''}"
+        gpu = "one GPU, batches from the processor's memory" if self.batches is self.train else "one GPU"
+        where = gpu if self.device.type != "cpu" else f"{threads} CPU thread{'s' if threads > 1 else ''}"
         where = where if self.fabric.world_size == 1 else f"{self.fabric.world_size} processes"
         return (f"Training {type(self.model).__name__} on {len(self.train):,} structures, {left:,} steps of "
                 f"{self.settings['batch_size']}: about {_duration(total)} on {where}.")  # fmt: skip
@@ -283,7 +286,7 @@ class _Run:
         seed = int(np.random.SeedSequence([self.settings["seed"], step]).generate_state(1, np.uint64)[0] >> 1)
         torch.manual_seed(seed + self.fabric.global_rank)
         generator = torch.Generator(self.device).manual_seed(seed + self.fabric.global_rank)
-        batch = self.train.take(self._indices(step)).to(self.device)
+        batch = self.batches.take(self._indices(step)).to(self.device)
         self.optimizer.zero_grad()
         loss, parts = self.objective(self.model, batch, generator)
         self.fabric.backward(loss)
@@ -342,7 +345,7 @@ class _Run:
         with self._averaged():
             row |= {
                 f"val_{k}": v
-                for k, v in _errors(self.model, self.val, self.objective, self.settings["batch_size"]).items()
+                for k, v in _errors(self.model, self.val_batches, self.objective, self.settings["batch_size"]).items()
             }
             if self.best is None or row["val_loss"] < self.best:
                 self.best, self.waited = row["val_loss"], 0
@@ -452,6 +455,14 @@ class _Stdout:
 
     def flush(self):
         print("", end="", flush=True)
+
+
+def _near(store, device: torch.device):
+    """What batches for the device are cut from: the store itself, or its copy in a GPU's memory, where it takes at most
+    a quarter of what is free there."""
+    if device.type == "cpu" or store.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
+        return store
+    return store.to(device)
 
 
 @torch.no_grad()

@@ -3,7 +3,9 @@
 import csv
 import json
 import signal
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ from scdlab.training.schedule import factor
 @pytest.fixture(scope="module")
 def ethanol():
     return scdlab.load_ethanol().split(40, 10, seed=0)
+
+
+fit_module = sys.modules["scdlab.training.fit"]  # the package's `fit` is the function
 
 
 def small(**kwargs):
@@ -264,3 +269,39 @@ def test_a_loss_that_is_not_a_number_stops_the_run(ethanol):
 
     with pytest.raises(ValueError, match="smaller learning rate"):
         quick(small(), ethanol[0], objective=Broken())
+
+
+def test_batches_cut_from_a_devices_memory_train_the_same(ethanol, monkeypatch):
+    train, val, _ = ethanol
+    from_disk, from_device = small(), small()
+    one = quick(from_disk, train, val)
+    taken = []
+
+    class Resident(type(train.to("cpu"))):
+        def take(self, index):
+            taken.append(len(index))
+            return super().take(index)
+
+    monkeypatch.setattr(fit_module, "_near", Resident)
+    other = quick(from_device, train, val)
+    assert taken.count(8) >= 20 and sum(taken) > 8 * 20  # the batches of training, and those of validation
+    assert torch.equal(weights(from_disk), weights(from_device))
+    assert other.best == one.best
+
+
+def test_a_set_goes_to_a_gpu_where_it_takes_a_quarter_of_its_free_memory_at_most(ethanol, monkeypatch):
+    store, gpu = ethanol[0], torch.device("cuda", 0)
+    monkeypatch.setattr(scdlab.AtomStore, "to", lambda self, device: device)
+    for free, expected in ((4 * store.nbytes, gpu), (4 * store.nbytes - 1, store)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
+        assert fit_module._near(store, gpu) is expected
+    assert fit_module._near(store, torch.device("cpu")) is store
+
+
+def test_the_estimate_says_when_a_gpu_cannot_hold_the_set(ethanol):
+    run = _Run(small(), EnergyForces(), ethanol[0], None, {"steps": 2, "batch_size": 4}, None, False, 1, True)
+    run.fabric, run.device = SimpleNamespace(world_size=1), SimpleNamespace(type="cuda")
+    run.optimizer, run._gradient = SimpleNamespace(zero_grad=lambda: None), lambda k: None
+    for batches, end in ((run.train, "on one GPU, batches from the processor's memory."), (None, "on one GPU.")):
+        run.batches = batches
+        assert run._estimate().endswith(end)

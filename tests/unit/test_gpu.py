@@ -36,3 +36,13 @@ def test_training_works_and_resumes(tmp_path):
     atoms = val.to_ase(0)
     atoms.calc = scdlab.Calculator(scdlab.load(tmp_path / "model"), device="cuda")
     assert np.isfinite(atoms.get_forces()).all()
+
+
+def test_batches_gathered_on_the_gpu_equal_those_of_the_store():
+    store = scdlab.load_ethanol()
+    index = np.random.default_rng(0).integers(0, len(store), 64)
+    here, there = store.take(index), store.to("cuda").take(index)
+    assert sorted(here.keys()) == sorted(there.keys())
+    for name in here.keys():  # noqa: SIM118 (a batch iterates over its fields)
+        assert there[name].device.type == "cuda" and torch.equal(there[name].cpu(), here[name]), name
+    assert torch.equal(there.get_example(3).pos.cpu(), here.get_example(3).pos)

@@ -12,6 +12,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from torch_geometric.data import Batch, Data
 
+import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.atoms import store as store_module
 
@@ -321,3 +322,48 @@ def test_bad_input_is_named(change, message):
 
 def test_one_atom_twice_in_different_structures_is_fine():
     assert len(AtomStore.from_ase([Atoms("H"), Atoms("H")])) == 2
+
+
+# ---------------------------------------------------------------------------------------------------------- on a device
+
+
+@pytest.mark.parametrize("which", ["qm9", "ethanol", "periodic", "mixed", "unlabeled", "opened", "view"])
+def test_batches_gathered_by_torch_equal_those_of_the_store(which, tmp_path):
+    if which in ("qm9", "ethanol"):
+        store = scdlab.load_qm9(limit=300) if which == "qm9" else scdlab.load_ethanol()[:200]
+    elif which in ("mixed", "unlabeled"):
+        store = AtomStore.from_ase([molecule("H2O"), bulk("Cu"), fcc111("Al", (1, 1, 3)), molecule("CH4")])
+        store = store if which == "mixed" else store[[0, 3]]
+    else:
+        store = made(40, periodic=True)
+        if which == "opened":
+            store.save(tmp_path / "store")
+            store = AtomStore.open(tmp_path / "store")
+        store = store[30:3:-2] if which == "view" else store
+    there, n = store.to("cpu"), len(store)
+    assert len(there) == n
+    some = np.random.default_rng(0).integers(0, n, 50)
+    for index in (some, [0], slice(1, None), torch.tensor([-1, 0, 0]), np.arange(n) % 2 == 0):
+        own, theirs = store.take(index), there.take(index)
+        assert sorted(own.keys()) == sorted(theirs.keys())
+        for name in own.keys():  # noqa: SIM118 (a batch iterates over its fields)
+            assert own[name].dtype == theirs[name].dtype and torch.equal(own[name], theirs[name]), name
+        assert own.num_graphs == theirs.num_graphs
+        for one, other in zip(own.to_data_list()[:3], theirs.to_data_list()[:3], strict=True):
+            assert all(torch.equal(one[name], other[name]) for name in one.keys())  # noqa: SIM118
+    with pytest.raises(ValueError, match="no structures"):
+        there.take([])
+    with pytest.raises(IndexError):
+        there.take([n])
+
+
+def test_a_copy_on_a_device_owns_its_memory_and_its_size_is_told():
+    store = made(periodic=True)
+    there = store.to("cpu")
+    before = there.take([0, 1])
+    there.take([0, 1]).pos.add_(1)
+    store._arrays["pos"] += 1
+    assert torch.equal(there.take([0, 1]).pos, before.pos)
+    for view in (store, store[3:7]):
+        copied = sum(value.nbytes for value in view.to("cpu")._arrays.values())
+        assert view.nbytes == copied - 8  # ptr has one row more than there are structures
