@@ -277,7 +277,7 @@ def bench(
     from scdlab import files
 
     folder = files.home("notebooks").parent / "benchmarks"
-    scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "harness"}
+    scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if _has_main(path)}
     if not scripts:
         raise FileNotFoundError("The benchmarks come with a checkout of the kit: clone it and run `make bench` there.")
     if unknown := set(names or ()) - set(scripts):
@@ -285,6 +285,14 @@ def bench(
     for name in names or scripts:
         if subprocess.run([sys.executable, str(scripts[name]), "--rounds", str(rounds)], check=False).returncode:
             raise typer.Exit(1)
+
+
+def _has_main(script: Path) -> bool:
+    """Whether a script defines main(); the others in the folder are modules that benchmarks share."""
+    import ast
+
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
 
 
 @app.command()

@@ -119,6 +119,7 @@ def _machine():
     yield Finding("machine", "device", _device())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("machine", "cores", str(cores))
+    yield _kernels()
     memory = psutil.virtual_memory()
     yield Finding("machine", "memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f}")
     free = shutil.disk_usage(_existing(files.cache_dir())).free / GIB
@@ -139,6 +140,42 @@ def _device() -> str:
         f"{p.name} ({p.total_memory / GIB:.0f} GiB)"
         for p in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     )
+
+
+def _kernels() -> Finding:
+    """Whether numba compiles what the fused kernels are made of and may keep it, and whose threads run it."""
+    try:
+        from scdlab.nn import kernels
+
+        _try_compiler()
+    except Exception as error:  # a compiler that does not work may raise anything
+        first = (str(error).splitlines() or [""])[0]
+        remedy = "python -m pip install --force-reinstall numba llvmlite; set NUMBA_CACHE_DIR to a folder of your own"
+        text = f"numba does not compile them ({type(error).__name__}: {first})"
+        return Finding("machine", "fused kernels", text, "required", remedy)
+    team = "torch's OpenMP threads" if kernels._TEAM else "threads of their own, because torch's are not to be had here"
+    return Finding("machine", "fused kernels", f"numba compiles them; they run on {team}")
+
+
+def _try_compiler() -> None:
+    """Compile and run eight products, half a second; RuntimeError when they are wrong, or cannot be kept on disk."""
+    import numpy as np
+    from numba import carray, cfunc, types
+    from numba.core.caching import FunctionCache
+
+    from scdlab.nn import kernels
+    from scdlab.nn.simd import fill, load, store
+
+    def double(data):
+        block = carray(data, (2,), np.int64)
+        store(block[1], load(block[0]) * fill(np.float32(2.0)))
+
+    one, two = np.arange(8, dtype=np.float32), np.zeros(8, dtype=np.float32)
+    addresses = np.array([one.ctypes.data, two.ctypes.data])
+    cfunc(types.void(types.voidptr), nopython=True)(double).ctypes(addresses.ctypes.data)
+    if not np.array_equal(two, 2 * one):
+        raise RuntimeError("compiled products are wrong")
+    FunctionCache(kernels._sort.body)  # finds a folder that can be written
 
 
 def _data():

@@ -267,3 +267,20 @@ def test_bad_claims_are_one_sentence(monkeypatch):
 
 def test_an_unknown_benchmark_is_one_sentence():
     assert "schnet" in sentence(call("bench", "nope"))
+
+
+def test_benchmarks_are_the_scripts_with_a_main(monkeypatch, tmp_path):
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    run = "import sys\n\n\ndef main():\n    open(__file__ + '.ran', 'w').write(' '.join(sys.argv[1:]))\n\n\nmain()\n"
+    (folder / "quick.py").write_text(run, encoding="utf-8")
+    (folder / "shared.py").write_text("class Peer:\n    def main(self):\n        pass\n", encoding="utf-8")
+    monkeypatch.setattr(files, "home", lambda name: tmp_path / name)
+    assert call("bench", "--rounds", 3).exit_code == 0
+    assert {path.name: path.read_text() for path in folder.glob("*.ran")} == {"quick.py.ran": "--rounds 3"}
+    assert sentence(call("bench", "shared")).endswith("choose from quick.")
+
+
+def test_what_benchmarks_share_is_no_benchmark():
+    line = sentence(call("bench", "nope"))
+    assert "schnet" in line and "two_pass" in line and "obvious_et" not in line and "harness" not in line

@@ -2,12 +2,16 @@
 
 import importlib.metadata
 import importlib.util
+from types import SimpleNamespace
 
+import numba
 import pytest
+from numba.core import caching
 from typer.testing import CliRunner
 
 from scdlab import doctor, files
 from scdlab.cli import app
+from scdlab.nn import kernels
 
 
 def found(report, name):
@@ -84,3 +88,28 @@ def test_the_report_prints_brackets_and_remedies_as_they_are(state):
     report = doctor.Report((doctor.Finding("data", "x", "a[1] of b", state, "pip install y[z]"),))
     assert "a[1] of b" in str(report)
     assert "pip install y[z]" in str(report)
+
+
+@pytest.mark.parametrize(("team", "words"), [(object(), "torch's OpenMP threads"), (None, "threads of their own")])
+def test_the_fused_kernels_are_tried(team, words, monkeypatch):
+    monkeypatch.setattr(kernels, "_TEAM", team)
+    finding = found(doctor.examine("machine"), "fused kernels")
+    assert finding.state == "ok"
+    assert f"numba compiles them; they run on {words}" in finding.text
+
+
+def test_a_compiler_that_fails_is_named(monkeypatch):
+    def broken(*arguments, **keywords):
+        raise OSError("no LLVM\nhere")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(numba, "cfunc", broken)
+        finding = found(doctor.examine("machine"), "fused kernels")
+    assert (finding.state, finding.text) == ("required", "numba does not compile them (OSError: no LLVM)")
+    assert "llvmlite" in finding.remedy
+    with monkeypatch.context() as patched:  # it compiles, and to the wrong thing
+        patched.setattr(numba, "cfunc", lambda *a, **k: lambda body: SimpleNamespace(ctypes=lambda data: None))
+        assert "products are wrong" in found(doctor.examine("machine"), "fused kernels").text
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])  # nowhere to write
+    finding = found(doctor.examine("machine"), "fused kernels")
+    assert finding.state == "required" and "NUMBA_CACHE_DIR" in finding.remedy
