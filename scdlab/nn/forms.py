@@ -60,7 +60,8 @@ class BothWays:
     """
 
     def __init__(self, i: Tensor, j: Tensor, n: int, heads: int = 1):
-        self.i, self.j, self.n, self.p, self.heads = i, j, n, len(i), heads
+        self.i, self.j = i.long().contiguous(), j.long().contiguous()  # the kernels read them by address
+        self.n, self.p, self.heads = n, len(i), heads
         self.asked: str | None = None
 
     @functools.cached_property
@@ -73,6 +74,13 @@ class BothWays:
     def walk(self):
         from scdlab.nn.kernels import sort_pairs
 
+        if (
+            self.p
+            and not 0 <= int(torch.minimum(self.i, self.j).min()) <= int(torch.maximum(self.i, self.j).max()) < self.n
+        ):
+            raise IndexError(
+                f"The pairs name atoms outside 0 … {self.n - 1}: give the model the pairs of this very batch."
+            )
         start, edge = sort_pairs(torch.cat([self.i, self.j]), self.n)
         return start, torch.cat([self.j, self.i]).index_select(0, edge), edge
 
@@ -101,6 +109,8 @@ class _Partials(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *directions):
         r, *args = ctx.saved_tensors
+        if ctx.edges.asked == "parameters" and torch.is_grad_enabled():
+            ctx.edges.asked = None  # this gradient will be differentiated, and then positions matter again
         need_r, *need = ctx.needs_input_grad[5:]
         if ctx.edges.asked == "positions" and r is not None:
             need[1] = False  # rows of a table
@@ -216,8 +226,11 @@ class _Form:
     def partial(self, wanted: int, edges, place, f, *args) -> Tensor:
         """The derivative by the form's own argument number `wanted`, or by f (0)."""
         place = edges.own_rows if place is None else place
-        d = (args[-1] if f is None else f).shape[-1]
-        if fused_for(d, edges.heads, *(x for x in (f, *args) if x is not None)):
+        tensors = [x for x in (f, *args, place.r, place.factor) if x is not None]
+        flat = all(
+            x.dim() < 3 or x.shape[1] == 3 or self is _ATTENTION for x in tensors
+        )  # scalars, or vectors of three
+        if flat and fused_for((args[-1] if f is None else f).shape[-1], edges.heads, *tensors):
             return _Partials.apply(self, (wanted + 1,), edges, place, 0, place.r, place.factor, f, *args)[0]
         f = None if f is None else place.filters(f)
         return _Partials.apply(self, (wanted + 1,), edges, None, 0, None, None, f, *args)[0]

@@ -46,7 +46,8 @@ class Features:
 
 
 class AtomisticModel(nn.Module):
-    """Base of all backbones. `config` holds the arguments that rebuild the model; `d` is the width of its features."""
+    """Base of all backbones. `config` holds the arguments that rebuild the model; `d` is the width of its features;
+    `table` the cells of the tables that filters are read from in training, or None for exact filters always."""
 
     has_vectors = False  # whether `represent` can give v
 
@@ -58,7 +59,7 @@ class AtomisticModel(nn.Module):
         self.energy_head = EnergyHead(d)
         self.noise_head = None  # of backbones with vector features; the others denoise by the gradient of the energy
         self.property_heads = nn.ModuleDict()
-        self.table = 1024
+        self.table: int | None = 512
         # Elements met in training. An embedding nobody trained would answer all the same, and wrongly.
         self.register_buffer("seen", torch.zeros(MAX_Z + 1, dtype=torch.bool))
 
@@ -68,9 +69,11 @@ class AtomisticModel(nn.Module):
         raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition, vectors).")
 
     def filters(self, r: Tensor) -> Filters:
-        """What the layers ask about the distances r [P] of this pass: exact, or through a table (see `table`)."""
+        """What the layers ask about the distances r [P] of this pass. Filters are exact, but in training, where fused
+        kernels run and pairs are many, they come from a table."""
         cells = self.table
-        if cells is None or not self.training or not fused_for(self.d, 1, r) or len(r) < 2 * cells:
+        heads = self.config.get("heads", 1)
+        if cells is None or not self.training or len(r) < 2 * cells or not fused_for(self.d, heads, r):
             cells = None
         return Filters(self.basis, r, self.cutoff, cells)
 

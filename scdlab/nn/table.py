@@ -1,14 +1,15 @@
-"""Filter tables: a filter is a function of one scalar, so it is computed at a thousand distances, not at every pair.
+"""Filter tables: a filter is a function of one scalar, so it is computed at some hundred distances, not at every pair.
 
-A network W(r) that turns a distance into a filter [d] is evaluated on a grid, r_k = kh, once a step. Between the
-nodes a cubic B-spline runs,
+A network W(r) that turns a distance into a filter [d] is evaluated on a grid r_k = r_0 + kh, once a pass. Between the
+nodes a cubic B-spline runs, with q = ⌊(r - r_0)/h⌋ and u = (r - r_0)/h - q:
 
-    w(r) = Σ_{t=0}^{3} B_t(u) T_{q+t},      q = ⌊r/h⌋, u = r/h - q,      T_k = (8 W(r_k) - W(r_k-1) - W(r_k+1)) / 6
+    w(r) = Σ_{t=0}^{3} B_t(u) T_{q+t},      T = (1 + δ/6 + δ²/36) W,      δW_k = 2W_k - W_{k-1} - W_{k+1}
 
-(a quasi-interpolant: it reproduces cubics, errs by O(h⁴), and needs no system of equations; de Boor, A Practical
-Guide to Splines, chapter XII). It is twice continuously differentiable, so forces are smooth, and they are the exact
-gradient of the interpolated energy. T is linear in W: training goes through the table, and the backward pass of the
-filter network too runs on the grid. With N nodes and P pairs the filter networks cost N/P of what they did.
+The spline through the points W solves (1 - δ/6) T = W; three terms of the geometric series need no system of equations
+and leave an error of order h⁶ at the nodes, h⁴ between them (quasi-interpolation; de Boor, A Practical Guide to
+Splines, chapter XII). It is twice continuously differentiable, so forces are smooth, and they are the exact gradient of
+the interpolated energy. T is linear in W: training goes through the table, and the backward pass of the filter network
+runs on the grid too. With K nodes and P pairs the filter networks cost K/P of what they did.
 
 `Place` says how a pair reads its filter: from a table of its own row (exact), or from four rows of a spline.
 """
@@ -55,20 +56,20 @@ class Place:
 
 
 class Spline(Place):
-    """Rows of a table [cells + 3, d] over [0, cutoff], for pairs at r [P]; with `cut`, times the cosine cutoff.
+    """Rows of a table [cells + 3, d] over [start, cutoff], for pairs at r [P]; with `cut`, times the cosine cutoff.
 
     The cutoff is applied to the pair and not to the table: so the filter is exactly zero at r_c, with zero slope.
     """
 
     factor = None
 
-    def __init__(self, r: Tensor, cutoff: float, cells: int, cut: bool):
-        self.r, self.cutoff, self.cells, self.cut, self.n_pairs = r, cutoff, cells, cut, len(r)
-        self.step = cutoff / cells
+    def __init__(self, r: Tensor, start: float, cutoff: float, cells: int, cut: bool):
+        self.r, self.start, self.cutoff, self.cells, self.cut, self.n_pairs = r, start, cutoff, cells, cut, len(r)
+        self.step = (cutoff - start) / cells
 
     @functools.cached_property
     def node(self) -> Tensor:
-        return (self.r.detach() / self.step).long().clamp_(0, self.cells - 1)
+        return ((self.r.detach() - self.start) / self.step).long().clamp_(0, self.cells - 1)
 
     def weights(self, order: int = 0) -> Tensor:
         spline = [self._splines(m) for m in range(order + 1)]
@@ -82,7 +83,7 @@ class Spline(Place):
         return total
 
     def _splines(self, order: int) -> Tensor:
-        u = self.r / self.step - self.node
+        u = ((self.r - self.start) / self.step - self.node).clamp(max=1.0)  # beyond the cutoff, where nothing is heard
         powers = [torch.zeros_like(u)] * order
         for k in range(order, 4):
             powers.append(math.perm(k, order) / self.step**order * u ** (k - order))
@@ -107,12 +108,16 @@ class Filters:
             self.basis = basis(r)  # (P, n)
             self.plain, self.cut = Place(len(r)), Place(len(r), self.envelope)
         else:
-            nodes = torch.arange(-2, cells + 3, device=r.device, dtype=r.dtype)
-            self.basis = basis(nodes * (cutoff / cells))  # (cells + 5, n)
-            self.plain, self.cut = Spline(r, cutoff, cells, cut=False), Spline(r, cutoff, cells, cut=True)
+            start = math.floor(4.0 * float(r.detach().min())) / 4.0  # on a coarse scale: closer by a hair, same table
+            start = min(start, 0.5 * cutoff)
+            nodes = torch.arange(-3, cells + 4, device=r.device, dtype=r.dtype)
+            self.basis = basis(start + nodes * ((cutoff - start) / cells))  # (cells + 7, n)
+            self.plain, self.cut = (Spline(r, start, cutoff, cells, cut) for cut in (False, True))
 
     def rows(self, values: Tensor) -> Tensor:
         """Values of a filter network at `basis` -> rows for the places: the same, or the spline's coefficients."""
         if self.cells is None:
             return values
-        return (8.0 * values[1:-1] - values[:-2] - values[2:]) / 6.0  # (cells + 5, d) -> (cells + 3, d)
+        second = 2.0 * values[1:-1] - values[:-2] - values[2:]
+        fourth = 2.0 * second[1:-1] - second[:-2] - second[2:]
+        return values[2:-2] + second[1:-1] / 6.0 + fourth / 36.0  # (cells + 7, d) -> (cells + 3, d)

@@ -56,7 +56,7 @@ def evaluate(name, place, i, j, n, heads, tensors):
         at = Place(len(i), factor)
     elif place != "rows":
         *tensors, r = tensors
-        at = Spline(r, CUTOFF, CELLS, cut=place == "cut")
+        at = Spline(r, 0.0, CUTOFF, CELLS, cut=place == "cut")
     return getattr(forms, name.removesuffix("_vectors"))(*tensors, forms.BothWays(i, j, n, heads), at)
 
 

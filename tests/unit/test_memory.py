@@ -42,5 +42,5 @@ def test_freed_pages_stay_and_the_cost_is_told_once():
 def test_without_glibc_it_says_so(monkeypatch):
     monkeypatch.setattr("scdlab.memory.platform.libc_ver", lambda: ("", ""))
     monkeypatch.setattr("scdlab.memory._kept", False)
-    with pytest.raises(RuntimeError, match="which this Python on .* does not use: leave the call out"):
+    with pytest.raises(RuntimeError, match=r"which this Python on .* does not use: leave the call out"):
         scdlab.keep_pages()

@@ -16,6 +16,7 @@ from scdlab.nn.table import Filters, Spline
 from scdlab.objectives import EnergyForces
 
 CUTOFF = 5.0
+DEFAULT = 512  # cells of a model's table
 CUT = pytest.mark.parametrize("cut", [False, True])
 
 
@@ -27,7 +28,7 @@ def inside_cells(n, cells):
 
 
 def spline(r, cells, cut):
-    return Spline(r, CUTOFF, cells, cut)
+    return Spline(r, 0.0, CUTOFF, cells, cut)
 
 
 def read(place, table, order=0):
@@ -117,7 +118,7 @@ def test_half_the_step_divides_the_error_by_sixteen():
     def bump(r):
         return torch.exp(-3 * (r - 2) ** 2) + 0.1 * torch.sin(2 * r)
 
-    errors = [(spline_of(bump, r, cells) - bump(r)).abs().max().item() for cells in (64, 128, 256)]
+    errors = [(spline_of(bump, r, cells) - bump(r)).abs().max().item() for cells in (256, 512, 1024)]
     assert all(14 < coarse / fine < 18 for coarse, fine in itertools.pairwise(errors)), errors
 
 
@@ -141,7 +142,7 @@ KIND = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture(scope="module")
 def ethanol():
-    """160 structures of 36 pairs each: batches of 80 have enough for a table of 1,024 cells."""
+    """160 structures of 36 pairs each: batches of 80 have more than enough for a table."""
     return scdlab.load_ethanol().split(160, 0)[0]
 
 
@@ -168,7 +169,7 @@ def runs(ethanol):
 
     def run(kind):
         if kind not in done:
-            done[kind] = [train(random_net(kind), table, ethanol) for table in (1024, None)]
+            done[kind] = [train(random_net(kind), table, ethanol) for table in (DEFAULT, None)]
         return done[kind]
 
     return run
@@ -207,7 +208,7 @@ def relative(x, y):
 def compare(net, batch):
     net = copy.deepcopy(net).train()
     found = []
-    for net.table in (1024, None):
+    for net.table in (DEFAULT, None):
         assert net.filters(torch.rand(len(neighbor_list(batch, net.cutoff)))).cells == net.table
         found.append(answers(net, batch))
     (energy, forces, gradients), (exact_energy, exact_forces, exact_gradients) = found
@@ -246,7 +247,7 @@ def test_more_cells_are_more_exact(kind, batches):
     net, batch = random_net(kind).double(), scdlab.load_qm9(limit=50).take([30, 40])
     exact = answers(use_cells(net, None), batch)[1]
     errors = [relative(answers(use_cells(net, cells), batch)[1], exact) for cells in (256, 512, 1024)]
-    assert errors[0] > 6 * errors[1] > 36 * errors[2] and errors[2] < 1e-5, errors
+    assert errors[0] > 5 * errors[1] > 25 * errors[2] and errors[2] < 1e-5, errors
 
 
 @KIND
@@ -299,8 +300,8 @@ def test_a_loss_on_forces_has_a_gradient_by_positions(kind, cells):
 
 @KIND
 def test_tables_are_used_in_training_on_enough_pairs_only(kind, batches):
-    net, many = random_net(kind), CUTOFF * torch.rand(2 * 1024)
-    assert net.table == 1024 and net.filters(many).cells == 1024
+    net, many = random_net(kind), CUTOFF * torch.rand(2 * DEFAULT)
+    assert net.table == DEFAULT and net.filters(many).cells == DEFAULT
     assert net.filters(many[1:]).cells is None
     with forms.plain_torch():
         assert net.filters(many).cells is None
@@ -308,7 +309,7 @@ def test_tables_are_used_in_training_on_enough_pairs_only(kind, batches):
     assert net.filters(many[:128]).cells == 64 and net.filters(many[:127]).cells is None
     net.table = None
     assert net.filters(many).cells is None
-    net.table = 1024
+    net.table = DEFAULT
     assert net.double().filters(many.double()).cells is None
     net.to("meta", torch.float32)
     assert net.filters(many.to("meta")).cells is None  # a device that is no processor
