@@ -3,7 +3,9 @@
 A network W(r) that turns a distance into a filter [d] is evaluated on a grid r_k = r_0 + kh, once a pass. Between the
 nodes a cubic B-spline runs, with q = ⌊(r - r_0)/h⌋ and u = (r - r_0)/h - q:
 
-    w(r) = Σ_{t=0}^{3} B_t(u) T_{q+t},      T = (1 + δ/6 + δ²/36) W,      δW_k = 2W_k - W_{k-1} - W_{k+1}
+    w(r) = Σ_{t=0}^{3} B_t(u) T_{q+t},      T = (1 + δ/6 + δ²/36) W,      δW_k = 2W_k - W_{k-1} - W_{k+1},
+
+so T_k = (54 W_k - 10 (W_{k-1} + W_{k+1}) + W_{k-2} + W_{k+2}) / 36.
 
 The spline through the points W solves (1 - δ/6) T = W; three terms of the geometric series need no system of equations
 and leave an error of order h⁶ at the nodes, h⁴ between them (quasi-interpolation; de Boor, A Practical Guide to
@@ -118,6 +120,5 @@ class Filters:
         """Values of a filter network at `basis` -> rows for the places: the same, or the spline's coefficients."""
         if self.cells is None:
             return values
-        second = 2.0 * values[1:-1] - values[:-2] - values[2:]
-        fourth = 2.0 * second[1:-1] - second[:-2] - second[2:]
-        return values[2:-2] + second[1:-1] / 6.0 + fourth / 36.0  # (cells + 7, d) -> (cells + 3, d)
+        near, far = values[1:-3] + values[3:-1], values[:-4] + values[4:]
+        return (1.5 * values[2:-2]).add(near, alpha=-5 / 18).add(far, alpha=1 / 36)  # (cells + 7, d) -> (cells + 3, d)
