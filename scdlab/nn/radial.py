@@ -78,4 +78,4 @@ def cosine_cutoff(r: Tensor, cutoff: float) -> Tensor:
 
 def shifted_softplus(x: Tensor) -> Tensor:
     """ssp(x) = ln(½eˣ + ½): smooth everywhere, ssp(0) = 0."""
-    return F.softplus(x) - math.log(2.0)
+    return F.softplus(x).sub_(math.log(2.0))  # in place: its derivatives need x alone
