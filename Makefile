@@ -58,4 +58,6 @@ $(READY): requirements.lock pyproject.toml
 	@echo "filling .venv from requirements.lock; this takes some minutes, once"
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@echo "compiling the fused kernels for this machine, once"
+	$(BIN)/python -c "from scdlab.nn.kernels import prepare; prepare()"
 	@touch $(READY)

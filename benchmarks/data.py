@@ -5,6 +5,7 @@
                 property by its name too, and once with no more than z, pos, energy and y.
     neighbors   neighbor_list within 5 Å against vesin alone, a search per structure, and against ase's neighbor_list:
                 large and small periodic cells, and molecules. vesin gives each pair once, as ours; ase gives it twice.
+                Both work on one thread.
 
 All sides take turns in one process, as they come; the median over rounds counts. Before anything is timed, the batches
 are compared tensor by tensor and the neighbor lists pair by pair.
@@ -57,6 +58,7 @@ def same_neighbors(frames: list) -> dict:
     for atoms in frames:  # the single precision of a batch, for all
         atoms.positions, atoms.cell = atoms.positions.astype(np.float32), atoms.cell.array.astype(np.float32)
     search = vesin.NeighborList(cutoff=CUTOFF, full_list=False)
+    search.n_threads = 1  # a team of its own would spin into the turns of the others
     sides = {
         "ours": lambda: scdlab.neighbor_list(batch, CUTOFF),
         "vesin": lambda: [search.compute(a.positions, a.cell.array, a.pbc, "ijS") for a in frames],

@@ -177,22 +177,23 @@ def _cell_list(pos, start, end, k, box, pbc, cutoff):
     pairs, shift, d = _search(cutoff).compute(points, box, pbc, "PSd", copy=False)  # views, good until the next search
     if len(d) and d.min() < _COINCIDENT:
         raise ValueError(_coincident(k, *pairs[d.argmin()].tolist()))
-    i, j = torch.from_numpy(pairs.view(np.int64)).unbind(1)
-    low, high = torch.minimum(i, j), torch.maximum(i, j)
-    order = torch.from_numpy(_order((low * (end - start) + high).numpy()))
-    shift = torch.from_numpy(shift).to(pos.dtype).mul_(torch.where(i > j, -1.0, 1.0).unsqueeze(1))
-    shift = shift.index_select(0, order)
-    low, high = low.index_select(0, order).add_(start), high.index_select(0, order).add_(start)
-    return low.to(pos.device), high.to(pos.device), shift.to(pos.device)
+    # numpy from here on: it does not wake torch's threads for such small arrays
+    i, j = pairs.view(np.int64).T
+    low, high = np.minimum(i, j), np.maximum(i, j)
+    order = _order(low * (end - start) + high)
+    shift = np.take(shift * np.where(i > j, -1, 1).astype(shift.dtype)[:, None], order, axis=0)
+    found = np.take(low, order) + start, np.take(high, order) + start, shift.astype(pos[:0].cpu().numpy().dtype)
+    return tuple(torch.from_numpy(x).to(pos.device) for x in found)
 
 
 def _search(cutoff):
-    """vesin's search, one for each thread: it keeps the memory of its last result, which spares page faults."""
+    """vesin's search, one for each thread: it keeps the memory of its last result, which spares page faults. On one
+    processor: more threads of its own would wait for torch's, which spin for a while after each operation."""
     import vesin
 
     if not hasattr(_kept, "search"):
         _kept.search = vesin.NeighborList(cutoff=cutoff, full_list=False)
-    _kept.search.cutoff, _kept.search.n_threads = float(cutoff), torch.get_num_threads()
+    _kept.search.cutoff, _kept.search.n_threads = float(cutoff), 1
     return _kept.search
 
 

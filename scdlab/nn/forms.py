@@ -74,14 +74,10 @@ class BothWays:
     def walk(self):
         from scdlab.nn.kernels import sort_pairs
 
-        if (
-            self.p
-            and not 0 <= int(torch.minimum(self.i, self.j).min()) <= int(torch.maximum(self.i, self.j).max()) < self.n
-        ):
-            raise IndexError(
-                f"The pairs name atoms outside 0 … {self.n - 1}: give the model the pairs of this very batch."
-            )
-        start, edge = sort_pairs(torch.cat([self.i, self.j]), self.n)
+        ends = torch.cat([self.i, self.j])
+        if self.p and not 0 <= int(ends.min()) <= int(ends.max()) < self.n:
+            raise IndexError(f"Pairs name atoms outside 0 … {self.n - 1}: give the model the pairs of this very batch.")
+        start, edge = sort_pairs(ends, self.n)
         return start, torch.cat([self.j, self.i]).index_select(0, edge), edge
 
     @functools.cached_property

@@ -20,6 +20,7 @@ each, and kept on disk; importing this file compiles nothing. `forms.py` has the
 """
 
 import ctypes
+import functools
 import os
 import threading
 
@@ -29,7 +30,7 @@ from numba import carray, cfunc, njit, types
 
 from scdlab.nn.simd import draw, fill, floats, ints, load, store, total
 
-_FLAGS = dict(nopython=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+_FLAGS = dict(nopython=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 _ATOMS, _PAIRS, _ROWS = 16, 64, 32  # items that a thread draws at once
 
 
@@ -37,14 +38,29 @@ class Kernel:
     """A kernel, compiled when first called: kernel(items, *sizes and tensors) runs it on torch's threads."""
 
     def __init__(self, body):
-        self.body, self.compiled = body, None
-        self.__doc__ = body.__doc__
+        self.body, self.__doc__ = body, body.__doc__
+
+    @functools.cached_property
+    def compiled(self):
+        signature = types.void(types.voidptr)
+        try:
+            return cfunc(signature, cache=True, **_FLAGS)(self.body)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            return cfunc(signature, **_FLAGS)(
+                self.body
+            )  # nowhere to keep it (`scdlab doctor` says so): for this process
 
     def __call__(self, items: int, *args) -> None:
-        if self.compiled is None:
-            self.compiled = cfunc(types.void(types.voidptr), **_FLAGS)(self.body)
         block = np.array([0, items, *(a if isinstance(a, int) else a.data_ptr() for a in args)], dtype=np.int64)
         _on_threads(self.compiled, block.ctypes.data, torch.get_num_threads())
+
+
+def prepare() -> None:
+    """Compile all kernels now and keep them on disk, so that no training waits for it (`make lab` calls this)."""
+    for kernel in (k for k in globals().values() if isinstance(k, Kernel)):
+        kernel.compiled  # noqa: B018
 
 
 def _on_threads(compiled, data: int, n: int) -> None:
@@ -482,6 +498,7 @@ class _Read:
     """How the pairs read a table at a place: sizes and lists in the kernels' order, and outputs of the right shape."""
 
     def __init__(self, edges, place, order, c, f):
+        edges.walk  # noqa: B018 - checks the pairs, before a kernel reads by them
         if order not in place.kept:
             place.kept[order] = place.weights(order).detach().contiguous()
         B = place.kept[order]

@@ -460,7 +460,7 @@ class _Stdout:
 def _near(store, device: torch.device):
     """What batches for the device are cut from: the store itself, or its copy in a GPU's memory, where it takes at most
     a quarter of what is free there."""
-    if device.type == "cpu" or store.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
+    if device.type != "cuda" or store.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
         return store
     return store.to(device)
 

@@ -214,7 +214,38 @@ def test_importing_compiles_nothing():
         "assert not {'numba', 'llvmlite'} & set(sys.modules), 'imported'\n"
         "from scdlab.nn import kernels\n"
         "found = [k for k in vars(kernels).values() if isinstance(k, kernels.Kernel)]\n"
-        "assert found and not any(k.compiled for k in found), 'compiled'\n"
+        "assert found and not any('compiled' in vars(k) for k in found), 'compiled'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_prepare_compiles_every_kernel():
+    kernels.prepare()
+    found = [k for k in vars(kernels).values() if isinstance(k, kernels.Kernel)]
+    assert len(found) >= 13 and all(k.compiled.address for k in found)
+
+
+def test_without_a_folder_to_keep_them_kernels_are_compiled_all_the_same(monkeypatch):
+    asked, plain = [], kernels.cfunc
+
+    def refuse(signature, cache=False, **flags):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function '_sort': no locator available for file '/kernels.py'")
+        return plain(signature, **flags)
+
+    monkeypatch.setattr(kernels, "cfunc", refuse)
+    monkeypatch.setattr(kernels, "_sort", kernels.Kernel(kernels._sort.body))
+    begin, order = kernels.sort_pairs(torch.tensor([2, 0, 2, 1]), 3)
+    assert asked == [True, False] and order.tolist() == [1, 3, 0, 2] and begin.tolist() == [0, 1, 2, 4]
+    monkeypatch.setattr(kernels, "cfunc", lambda *a, **k: exec("raise RuntimeError('another trouble')"))
+    with pytest.raises(RuntimeError, match="another trouble"):
+        kernels.Kernel(kernels._sort.body).compiled  # noqa: B018
+
+
+@pytest.mark.parametrize("j", [[1, 3], [1, -1]])
+def test_pairs_of_another_batch_are_refused(j):
+    x = torch.randn(3, 8)
+    with pytest.raises(IndexError, match="outside 0 … 2"):
+        forms.pair_sum(torch.randn(2, 8), x, torch.tensor([0, 0]), torch.tensor(j))
