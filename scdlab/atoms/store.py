@@ -14,8 +14,10 @@ its arrays are memory-mapped, so a large set costs nothing until it is read and 
 A view (a slice, a subset, a side of a split) shares the arrays and holds `index`: which structures are its own.
 """
 
+import collections
 import copy
 import functools
+import itertools
 import json
 from pathlib import Path
 
@@ -33,8 +35,9 @@ _UNITS = {"pos": "Å", "cell": "Å", "energy": "eV", "forces": "eV/Å"}
 class AtomStore:
     """A set of structures. Make one with `from_arrays`, `from_ase`, `from_file`, `from_pyg` or `open`.
 
-    Attributes: `meta`, a dict that json can hold ("source", "units" of the properties, "licence", …), and `index` [n],
-    the structures of the underlying arrays that this view holds.
+    Attributes: `meta`, a dict that json can hold ("source", "units" of the properties, "licence", "partial": how many
+    structures had a property that others lacked, …), and `index` [n], the structures of the underlying arrays that this
+    view holds.
     """
 
     def __init__(self, arrays: dict, properties: tuple, atom_properties: dict, meta: dict, index=None):
@@ -114,6 +117,12 @@ class AtomStore:
         energy = _all_or_none([e for e, _ in labels], "energy")
         forces = _all_or_none([f for _, f in labels], "forces")
         names = _common_scalars(frames) if properties is None else list(properties)
+        for name in names:
+            if lacking := [k for k, a in enumerate(frames) if name not in a.info]:
+                raise ValueError(
+                    f"{len(lacking):,} of {len(frames):,} structures have no {name!r} in their info (the first is "
+                    f"number {lacking[0]}): leave those out, or label them."
+                )
         arrays = _common_arrays(frames) if atom_properties is None else list(atom_properties)
         extra = {name: np.concatenate([a.arrays[name] for a in frames]) for name in arrays}
         fixed = [_fixed(a) for a in frames]
@@ -130,8 +139,53 @@ class AtomStore:
             forces=None if forces is None else np.concatenate(forces),
             properties={name: [a.info[name] for a in frames] for name in names},
             atom_properties=extra,
-            meta=meta,
+            meta=_with_partial(meta, {} if properties is not None else _partial_scalars(frames, names)),
             validate=validate,
+        )
+
+    @classmethod
+    def concat(cls, stores, meta=None):
+        """One store, in memory, of the structures of several, in order: molecules, frames, crystals and proteins for
+        one run. A store that is given twice counts double.
+
+        It keeps the labels that all of them have, with the units of the first. What only some have is left out, and
+        asking for it says so. Raises ValueError where stores differ in the unit of a label that all of them have.
+        """
+        stores = list(stores)
+        if not stores:
+            raise ValueError("There are no stores to put together: give at least one.")
+        arrays, extra = [s._gathered() for s in stores], [s._atom_properties() for s in stores]
+        names = [name for name in stores[0]._names if all(name in s._names for s in stores)]
+        extras = [name for name in extra[0] if all(name in e for e in extra)]
+        for name in (*names, *extras):
+            if len(units := sorted({s.units(name) for s in stores})) > 1:
+                units = ", ".join(map(repr, units))
+                raise ValueError(f"The stores give {name!r} in different units ({units}): convert one of them first.")
+
+        def joined(name):
+            return np.concatenate([a[name] for a in arrays]) if all(name in a for a in arrays) else None
+
+        if any("cell" in a for a in arrays):  # molecules among crystals have a cell of zeros
+            for a, s in zip(arrays, stores, strict=True):
+                a.setdefault("cell", np.zeros((len(s), 3, 3), np.float32))
+                a.setdefault("pbc", np.zeros((len(s), 3), bool))
+        some = {name for s in stores for name in s._names} - set(names)
+        partial = {name: sum(len(s) for s in stores if name in s._names) for name in sorted(some)}
+        units = {name: unit for name in (*names, *extras) if (unit := stores[0].units(name))}
+        sources = list(dict.fromkeys(str(s.meta.get("source", "unknown")) for s in stores))
+        meta = {"source": " + ".join(sources), **({"units": units} if units else {})} if meta is None else meta
+        return cls.from_arrays(
+            joined("z"),
+            joined("pos"),
+            np.concatenate([[0], np.cumsum(np.concatenate([s.n_atoms for s in stores]))]),
+            cell=joined("cell"),
+            pbc=joined("pbc"),
+            energy=joined("energy"),
+            forces=joined("forces"),
+            properties={name: np.concatenate([s.property(name) for s in stores]) for name in names},
+            atom_properties={name: np.concatenate([e[name] for e in extra]) for name in extras},
+            meta=_with_partial(meta, partial),
+            validate=False,  # each store has been
         )
 
     @classmethod
@@ -309,6 +363,9 @@ class AtomStore:
     def property(self, name) -> np.ndarray:
         """The named property, [n] float64, in `units(name)`. Raises ValueError for a name the store does not have."""
         if name not in self._names:
+            if some := self.meta.get("partial", {}).get(name):
+                raise ValueError(f"Only {some:,} of the structures that this store was made of have the property "
+                                 f"{name!r}: make one of those alone.")  # fmt: skip
             known = ", ".join(self._names) or "none"
             raise ValueError(f"This store has no property {name!r}; it has: {known}.")
         return np.asarray(self._of_structures(self._arrays["values"][:, self._names.index(name)]))
@@ -395,6 +452,29 @@ class AtomStore:
         ptr = torch.from_numpy(ptr)
         return _batch(fields | {"natoms": torch.from_numpy(size)}, self._names, ptr, of, slices=ptr)
 
+    def batches(self, batch_size=None, max_atoms=None):
+        """This view in order, cut into batches of at most `batch_size` structures and `max_atoms` atoms, each filled as
+        far as it goes: a list of slices for `take`. Raises ValueError for a structure that no batch can hold."""
+        self.check_budget(max_atoms)
+        starts = [0, *fill(self.n_atoms, batch_size, max_atoms)[0], len(self)]
+        return [slice(first, last) for first, last in itertools.pairwise(starts) if last > first]
+
+    def check_budget(self, max_atoms) -> None:
+        """Raise ValueError, naming the structure and the remedy, where one has more than `max_atoms` atoms."""
+        if max_atoms is None:
+            return
+        if max_atoms < 1:
+            raise ValueError(f"max_atoms is the number of atoms that a batch may hold, at least 1, not {max_atoms}.")
+        size = self.n_atoms
+        if len(large := np.flatnonzero(size > max_atoms)):
+            k = int(large[0])
+            others = f" ({len(large):,} structures are too large)" if len(large) > 1 else ""
+            raise ValueError(
+                f"Structure {k} ({self.to_ase(k).get_chemical_formula()}) has {size[k]:,} atoms, and a batch may hold "
+                f"max_atoms={max_atoms:,}{others}: allow {size.max():,}, or leave it out with "
+                f"store[store.n_atoms <= {max_atoms}]."
+            )
+
     def to(self, device):
         """A copy of this view in the memory of a torch device: `take(index)` of the copy gives the same batches, on
         that device and gathered there. `nbytes` says how much memory it takes."""
@@ -464,7 +544,7 @@ class _Resident:
 
         arrays = store._gathered()
         self.device, self._names = torch.device(device), store._names
-        self._index, self._size = np.arange(len(store)), store.n_atoms
+        self._index, self.n_atoms = np.arange(len(store)), store.n_atoms
         self._periodic = arrays["pbc"].any(1) if "pbc" in arrays else np.zeros(len(store), bool)
         extra = store._atom_properties()
         self._atomwise = [name for name in _ATOM if name in arrays] + list(extra)
@@ -478,7 +558,7 @@ class _Resident:
         import torch
 
         chosen = _some(self._index[_as_index(index)])
-        slices = torch.from_numpy(np.concatenate([[0], np.cumsum(self._size[chosen])]))
+        slices = torch.from_numpy(np.concatenate([[0], np.cumsum(self.n_atoms[chosen])]))
         periodic, n_atoms = self._periodic[chosen].any(), int(slices[-1])
         chosen = torch.from_numpy(chosen).to(self.device)
         ptr = slices.to(self.device, copy=True)
@@ -488,6 +568,25 @@ class _Resident:
         fields = {name: self._arrays[name][rows] for name in self._atomwise}
         fields |= {name: self._arrays[name][chosen] for name in _per_structure(self._arrays, periodic)}
         return _batch(fields | {"z": fields["z"].long(), "natoms": size}, self._names, ptr, of, slices)
+
+
+def fill(n_atoms, batch_size=None, max_atoms=None, held=(0, 0)):
+    """Deal structures of n_atoms [n] atoms out in order: into each batch as many as `batch_size` structures and
+    `max_atoms` atoms allow (None: no bound). Returns where further batches start, counted in structures, and what the
+    last one, still open, holds: (structures, atoms). held: what the first holds already, from an earlier deal.
+
+    No structure may have more than `max_atoms`: see `AtomStore.check_budget`.
+    """
+    total, n = np.concatenate([[0], np.cumsum(n_atoms)]), len(n_atoms)
+    starts, k, (structures, atoms) = [], 0, held
+    while True:
+        end = n if batch_size is None else k + batch_size - structures
+        if max_atoms is not None:
+            end = min(end, int(np.searchsorted(total, total[k] + max_atoms - atoms, side="right")) - 1)
+        if end >= n:
+            return starts, (structures + n - k, atoms + int(total[n] - total[k]))
+        starts.append(end)
+        k, structures, atoms = end, 0, 0
 
 
 def _some(chosen):
@@ -692,6 +791,19 @@ def _common_scalars(frames):
         k for k, v in frames[0].info.items() if isinstance(v, numbers) and not isinstance(v, bool) and k != "energy"
     ]
     return [name for name in names if all(isinstance(a.info.get(name), numbers) for a in frames)]
+
+
+def _partial_scalars(frames, common):
+    """How many of the structures have each number in `info` that not all of them have."""
+    numbers = (int, float, np.integer, np.floating)
+    counts = collections.Counter(
+        name for a in frames for name, v in a.info.items() if isinstance(v, numbers) and not isinstance(v, bool)
+    )
+    return {name: count for name, count in sorted(counts.items()) if name not in (*common, "energy")}
+
+
+def _with_partial(meta, partial):
+    return {**(meta or {}), "partial": partial} if partial else meta
 
 
 def _common_arrays(frames):

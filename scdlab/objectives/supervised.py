@@ -5,8 +5,9 @@
 
 An objective is called with (model, batch, generator) and returns the loss and its named parts, 0-dimensional tensors
 for the log. `prepare` is called once before training: it fits what is not learned by gradient, such as reference
-energies. Objectives that can share a forward pass with another say what they ask the model for (`asks`), and `compare`
-its Prediction with the labels.
+energies. `heads` are the modules that answer for the labels; in a pretrained model they alone are new, and
+`fit(..., lr={"head": …, "body": …})` gives them a learning rate of their own. Objectives that can share a forward pass
+with another say what they ask the model for (`asks`), and `compare` its Prediction with the labels.
 """
 
 from types import MappingProxyType
@@ -71,6 +72,10 @@ class EnergyForces:
             model.force_head.scale.fill_(scale if scale > 1e-6 else 1.0)
         _mark_seen(model, train)
 
+    def heads(self, model) -> list:
+        """The modules that give energies and forces."""
+        return [head for head in (model.energy_head, getattr(model, "force_head", None)) if head is not None]
+
     def __call__(self, model, batch, generator=None):
         return self.compare(model, model(batch, noise=False, **self.asks), batch)
 
@@ -94,6 +99,15 @@ class PropertyRegression:
 
     "vector" is for the length of something that has a direction, as μ is of the dipole moment: the head gives the
     vector, and its length is compared with the label.
+
+    Fine-tuning is the same on a model that has been pretrained; its head for the property is the only new part:
+
+        model = scdlab.load("runs/pretrained/model")
+        scdlab.fit(model, PropertyRegression("homo"), train, val, lr={"head": 1e-3, "body": 1e-4})
+        homo = model(batch).properties["homo"]  # [B], in model.units["homo"]; one pass, no condition
+
+    Denoising goes on beside it with CoordinateDenoising(sigma=0.005, main=PropertyRegression("homo"), weight=0.1), and
+    fades with fit(..., anneal={"weight": (0.1, 0.0)}).
     """
 
     atomwise = frozenset()
@@ -109,15 +123,22 @@ class PropertyRegression:
         return f"PropertyRegression({self.name!r}, pool={self.pool!r})"
 
     def prepare(self, model, train) -> None:
-        """Give the model a head for the property and set its mean and spread from the training set."""
-        if self.name not in train.property_names:
-            known = ", ".join(train.property_names) or "none"
-            raise ValueError(f"The training set has no property {self.name!r}; it has: {known}.")
-        y = torch.as_tensor(np.asarray(train.property(self.name)), dtype=torch.float64)
+        """Give the model a head for the property, set its mean and spread from the training set, and keep its unit as
+        `model.units[name]`. Raises ValueError for labels that are missing, for all of the structures or for some."""
+        y = torch.from_numpy(np.array(train.property(self.name)))  # (n) float64
+        if len(missing := (~y.isfinite()).nonzero().flatten()):
+            remedy = f"leave them out with store[np.isfinite(store.property({self.name!r}))]"
+            raise ValueError(f"{len(missing):,} of {len(y):,} structures have no {self.name!r} (the first is number "
+                             f"{int(missing[0])}); {remedy}.")  # fmt: skip
         head = model.add_property(self.name, self.pool)
         head.mean.copy_(y.mean())
         head.std.copy_(y.std(correction=0).clamp(min=1e-6))
+        model.units = {**getattr(model, "units", {}), self.name: train.units(self.name)}
         _mark_seen(model, train)
+
+    def heads(self, model) -> list:
+        """The module that gives the property."""
+        return [model.property_heads[self.name]]
 
     def __call__(self, model, batch, generator=None):
         return self.compare(model, model(batch, noise=False), batch)

@@ -42,6 +42,8 @@ def save(model, path, provenance: dict | None = None) -> Path:
         "format": FORMAT, "format_version": FORMAT_VERSION, "scdlab": scdlab.__version__,
         "model": type(model).__name__, "config": model.config, "weights_sha256": digest(weights),
     }  # fmt: skip
+    if units := getattr(model, "units", {}):  # of the properties that it learned
+        about |= {"units": units}
     if provenance is not None:
         about |= {"provenance": provenance}
         about |= {"digest": content_digest(about)}
@@ -68,7 +70,8 @@ def build(name: str, config: dict):
 
 
 def load(path, device="cpu"):
-    """Read a model written by `save`, ready for evaluation. Its `provenance` is what `save` was given, else None.
+    """Read a model written by `save`, ready for evaluation. Its `provenance` is what `save` was given, else None;
+    its `units` are those of the properties that it learned.
 
     Raises FileNotFoundError when a file is missing, ValueError when the files are of another format or version, are
     damaged or do not belong together, or hold another model.
@@ -95,7 +98,7 @@ def load(path, device="cpu"):
                          "copy both files again.")  # fmt: skip
     model = build(about["model"], about["config"])
     load_tensors(model, safetensors.torch.load_file(weights), weights)
-    model.provenance = about.get("provenance")
+    model.provenance, model.units = about.get("provenance"), about.get("units", {})
     return model.to(device).eval()
 
 

@@ -16,6 +16,7 @@ With an output folder a run leaves
 import contextlib
 import copy
 import csv
+import itertools
 import json
 import math
 import os
@@ -33,10 +34,11 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 import scdlab
+from scdlab.atoms.store import fill
 from scdlab.files import atomic_file, write_json
 from scdlab.objectives import EnergyForces, PropertyRegression
 from scdlab.training.checkpoint import load_tensors, save
-from scdlab.training.schedule import factor
+from scdlab.training.schedule import between, factor
 
 
 @dataclass
@@ -71,8 +73,9 @@ def fit(
     val=None,
     *,
     steps: int = 1000,
-    batch_size: int = 32,
-    lr: float = 1e-3,
+    batch_size: int | None = None,
+    max_atoms: int | None = None,
+    lr: float | dict[str, float] = 1e-3,
     seed: int = 0,
     device: str = "auto",
     devices: int = 1,
@@ -84,6 +87,7 @@ def fit(
     weight_decay: float = 0.0,
     ema: float | None = 0.99,
     clip: float | None = 10.0,
+    anneal: dict[str, tuple[float, float]] | None = None,
     log_every: int | None = None,
     val_every: int | None = None,
     patience: int | None = None,
@@ -92,23 +96,25 @@ def fit(
 ) -> FitResult:
     """Train `model` on the AtomStore `train` by minimizing `objective`; the model is changed in place.
 
-    val: a store to validate on; the weights of the lowest validation loss are kept. schedule: "cosine" (with `warmup`
-    steps, by default a twentieth of all), "paper" (SchNet's decay) or "constant". ema: decay of the averaged weights,
-    None for no averaging. clip: largest norm of the gradient. patience: stop after so many validations without a
-    better loss. out: folder for log, checkpoint and model; resume: go on from its checkpoint, if there is one.
+    val: a store to validate on; the weights of the lowest validation loss are kept. batch_size: structures in a batch,
+    32 by default. max_atoms: atoms that a batch may hold in each process; it is filled as far as it goes, with
+    `batch_size` structures at most, if that is given too. lr: the largest learning rate; {"head": …, "body": …} gives
+    the objective's own head for its labels one and the pretrained rest another (0 leaves it as it is). schedule:
+    "cosine" (with `warmup` steps, by default a twentieth of all), "paper" (SchNet's decay) or "constant". ema: decay of
+    the averaged weights, None for no averaging. clip: largest norm of the gradient. anneal: what changes evenly over
+    the run, {name: (at the first step, at the last)}: "drop_path" of the model, or a number of the objective such as
+    "weight"; validation uses the last value, and afterwards all is as it was. patience: stop after so many validations
+    without a better loss. out: folder for log, checkpoint and model; resume: go on from its checkpoint, if any.
     devices, nodes: processes for data-parallel training; each step's batch is shared out among them.
 
     Ctrl-C ends training after the current step and keeps what was learned. Raises ValueError for settings
     that cannot be, labels that are missing, a checkpoint of another run, and a loss that is no longer a number.
     """
-    for name, value in (
-        ("steps", steps),
-        ("batch_size", batch_size),
-        ("lr", lr),
-        ("devices", devices),
-        ("nodes", nodes),
-    ):
-        if not value > 0:
+    batch_size = (32 if max_atoms is None else None) if batch_size is None else batch_size
+    rates = lr if isinstance(lr, dict) else {"body": lr}
+    positive = dict(steps=steps, batch_size=batch_size, lr=max(rates.values(), default=0), devices=devices, nodes=nodes)
+    for name, value in positive.items():
+        if value is not None and not value > 0:
             raise ValueError(f"fit needs {name} > 0, not {value}.")
     if len(train) == 0:
         raise ValueError("The training set is empty; give a store with at least one structure.")
@@ -116,15 +122,22 @@ def fit(
         raise ValueError("resume=True needs out=, the folder of the run to go on with.")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema is the decay of the averaged weights, from 0 to below 1, or None, not {ema}.")
+    _check_rates(lr, objective)
+    _check_anneal(anneal, model, objective)
+    for store in (train, val):
+        if store is not None:
+            store.check_budget(max_atoms)
     warmup = min(steps // 20, 1000) if warmup is None else warmup
     factor(schedule, 0, steps, warmup)  # an unknown schedule is found before anything is written
     log_every = max(1, steps // 50) if log_every is None else log_every
     val_every = max(1, steps // 10) if val_every is None else val_every
     settings = dict(
         model=type(model).__name__, objective=repr(objective), structures=len(train),
-        val_structures=0 if val is None else len(val), steps=steps, batch_size=min(batch_size, len(train)), lr=lr,
-        seed=seed, schedule=schedule, warmup=warmup, weight_decay=weight_decay, ema=ema, clip=clip,
-        log_every=log_every, val_every=val_every, patience=patience, devices=devices, nodes=nodes,
+        val_structures=0 if val is None else len(val), steps=steps,
+        batch_size=min(batch_size or len(train), len(train)), max_atoms=max_atoms, lr=lr, seed=seed, schedule=schedule,
+        warmup=warmup, weight_decay=weight_decay, ema=ema, clip=clip,
+        anneal={name: list(ends) for name, ends in anneal.items()} if anneal else None, log_every=log_every,
+        val_every=val_every, patience=patience, devices=devices, nodes=nodes,
     )  # fmt: skip
     run = _Run(model, objective, train, val, settings, out, resume, checkpoint_every or val_every, progress)
     fabric = _fabric(device, devices, nodes)
@@ -149,6 +162,39 @@ def _fabric(device: str, devices: int, nodes: int) -> Fabric:
     )
 
 
+def _check_rates(lr, objective) -> None:
+    if not isinstance(lr, dict):
+        return
+    if set(lr) != {"head", "body"} or not all(math.isfinite(v) and v >= 0 for v in lr.values()):
+        raise ValueError(f'lr is one learning rate or {{"head": …, "body": …}}, each a number from 0 up, not {lr}.')
+    if not hasattr(_labeled(objective), "heads"):
+        raise ValueError(f"{objective!r} learns from no labels and so has no head of its own; give one learning rate "
+                         "instead of one for the head and one for the body.")  # fmt: skip
+
+
+def _labeled(objective):
+    """The objective that learns from labels: itself, or what an auxiliary objective is added to."""
+    return getattr(objective, "main", None) or objective
+
+
+def _check_anneal(anneal, model, objective) -> None:
+    for name, ends in (anneal or {}).items():
+        now = getattr(_owner(name, model, objective), name, None)
+        if isinstance(now, bool) or not isinstance(now, (int, float)):
+            whose, remedy = repr(objective), "name a number of the objective, such as the weight of CoordinateDenoising"
+            if name == "drop_path":
+                whose, remedy = f"this {type(model).__name__}", "use an EquivariantTransformer"
+            raise ValueError(f"anneal names {name!r}, and {whose} has no such number; {remedy}.")
+        above = 1.0 if name == "drop_path" else math.inf
+        if not (len(ends) == 2 and all(0 <= end < above for end in ends)):
+            raise ValueError(f"anneal[{name!r}] is its value at the first and at the last step, each from 0 to below "
+                             f"{above}, not {ends}.")  # fmt: skip
+
+
+def _owner(name, model, objective):
+    return model if name == "drop_path" else objective
+
+
 def _in_process(fabric: Fabric, run: "_Run") -> dict:
     run.model = copy.deepcopy(run.model)  # spawning puts tensors into memory that all processes share
     result = run(fabric)
@@ -167,15 +213,27 @@ class _Run:
         self.step, self.seconds, self.rows = 0, 0.0, []
         self.sums, self.count = {}, 0  # of the losses since the last line of the log
         self.best, self.best_weights, self.waited = None, None, 0
+        self._starts, self._held, self._dealt = [0], (0, 0), 0  # where batches of a budget start in the stream
 
     def __call__(self, fabric: Fabric) -> FitResult:
         self.fabric, self.device = fabric, fabric.device
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), self._annealed():
             self._prepare()
             with _CtrlC() as ctrl_c:
                 interrupted, early = self._loop(ctrl_c)
         self._finish()
         return FitResult(self.model, self.step, self.seconds, self.best, interrupted, early, self.rows, self.out)
+
+    @contextlib.contextmanager
+    def _annealed(self):
+        """Afterwards, what is annealed is as it was before."""
+        owners = {name: _owner(name, self.model, self.objective) for name in self.settings["anneal"] or {}}
+        before = {name: getattr(owner, name) for name, owner in owners.items()}
+        try:
+            yield
+        finally:
+            for name, owner in owners.items():
+                setattr(owner, name, before[name])
 
     # -- before -----------------------------------------------------------------------------------------------------
 
@@ -190,7 +248,7 @@ class _Run:
         self.batches = _near(self.train, self.device)
         self.val_batches = None if self.val is None else _near(self.val, self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=s["lr"], weight_decay=s["weight_decay"], fused=True)
+        self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=s["weight_decay"], fused=True)
         self.average = None if s["ema"] is None else [p.detach().clone() for p in self.parameters]
         checkpoint = self.out / "checkpoint.safetensors" if self.out else None
         if self.resume and checkpoint.is_file():
@@ -208,6 +266,18 @@ class _Run:
             if self.fabric.is_global_zero:
                 print(estimate, flush=True)
 
+    def _groups(self) -> list[dict]:
+        """The optimizer's groups of parameters, each with its largest learning rate as "peak"."""
+        lr = self.settings["lr"]
+        if not isinstance(lr, dict):
+            return [{"params": self.parameters, "lr": lr, "peak": lr}]
+        heads = {p for module in _labeled(self.objective).heads(self.model) for p in module.parameters()}
+        parts = {
+            "body": [p for p in self.parameters if p not in heads],
+            "head": [p for p in self.parameters if p in heads],
+        }
+        return [{"params": own, "lr": lr[name], "peak": lr[name]} for name, own in parts.items()]
+
     def _estimate(self) -> str:
         """Time a few steps that change nothing, and say how long the run will take."""
         rng = torch.get_rng_state()
@@ -220,14 +290,16 @@ class _Run:
         torch.set_rng_state(rng)
         left = self.settings["steps"] - self.step
         total = left * each
+        b, budget = self.settings["batch_size"], self.settings.get("max_atoms")
         if self.val is not None:  # an evaluation costs about a third of a training step
-            total += left / self.settings["val_every"] * each / 3 * len(self.val) / self.settings["batch_size"]
+            total += left / self.settings["val_every"] * each / 3 * len(self.val.batches(b, budget))
         threads = torch.get_num_threads()
         gpu = "one GPU, batches from the processor's memory" if self.batches is self.train else "one GPU"
         where = gpu if self.device.type != "cpu" else f"{threads} CPU thread{'s' if threads > 1 else ''}"
         where = where if self.fabric.world_size == 1 else f"{self.fabric.world_size} processes"
+        size = b if budget is None else f"up to {budget:,} atoms"
         return (f"Training {type(self.model).__name__} on {len(self.train):,} structures, {left:,} steps of "
-                f"{self.settings['batch_size']}: about {_duration(total)} on {where}.")  # fmt: skip
+                f"{size}: about {_duration(total)} on {where}.")  # fmt: skip
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -247,7 +319,7 @@ class _Run:
                 validate = self.val is not None and (last or self.step % s["val_every"] == 0)
                 stop = self._agree(ctrl_c.pressed)
                 if log or validate or last or stop:
-                    row = {"step": self.step, "lr": self._lr(self.step - 1)}
+                    row = {"step": self.step, **self._rates(self.step - 1)}
                     row |= {name: float(value) / self.count for name, value in self.sums.items()}
                     if not math.isfinite(row["loss"]):
                         raise ValueError(f"The loss is {row['loss']} at step {self.step}; train with a smaller "
@@ -273,7 +345,7 @@ class _Run:
         if self.settings["clip"] is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings["clip"])
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(self.step)
+            group["lr"] = group["peak"] * self._factor(self.step)
         self.optimizer.step()
         if self.average is not None:  # a short memory at first, so that the initial weights are forgotten
             decay = min(self.settings["ema"], (1 + self.step) / (10 + self.step))
@@ -283,6 +355,7 @@ class _Run:
 
     def _gradient(self, step: int) -> dict:
         """Loss and gradient of one step: a function of (weights, seed, step) alone."""
+        self._set_annealed(step)
         seed = int(np.random.SeedSequence([self.settings["seed"], step]).generate_state(1, np.uint64)[0] >> 1)
         torch.manual_seed(seed + self.fabric.global_rank)
         generator = torch.Generator(self.device).manual_seed(seed + self.fabric.global_rank)
@@ -293,14 +366,36 @@ class _Run:
         self._share_gradients()
         return {"loss": loss.detach(), **parts}
 
+    def _set_annealed(self, step: int):
+        for name, ends in (self.settings["anneal"] or {}).items():
+            value = between(*ends, step, self.settings["steps"])
+            setattr(_owner(name, self.model, self.objective), name, value)
+
     def _indices(self, step: int) -> np.ndarray:
-        """The structures of a step: the stream of all epochs' permutations, cut into batches, and into ranks'
-        shares."""
-        n, b = len(self.train), self.settings["batch_size"]
-        first, last = step * b, (step + 1) * b
-        stream = [self._permutation(epoch) for epoch in range(first // n, (last - 1) // n + 1)]
-        own = np.concatenate(stream)[first % n : first % n + b]
-        return own[self.fabric.global_rank :: self.fabric.world_size]
+        """The structures of a step: the stream of all epochs' permutations, cut into batches, and into ranks' shares;
+        or, under a budget of atoms, into batches for each rank."""
+        n, b, rank, world = (
+            len(self.train),
+            self.settings["batch_size"],
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        if self.settings.get("max_atoms") is None:
+            return self._stream(step * b, (step + 1) * b)[rank::world]
+        number = step * world + rank
+        while len(self._starts) < number + 2:  # deal out another epoch; after a resumption, all of them again
+            epoch = self._dealt
+            further, self._held = fill(
+                self.train.n_atoms[self._permutation(epoch)], b, self.settings["max_atoms"], self._held
+            )
+            self._starts += [epoch * n + start for start in further]
+            self._dealt += 1
+        return self._stream(*self._starts[number : number + 2])
+
+    def _stream(self, first: int, last: int) -> np.ndarray:
+        n = len(self.train)
+        parts = [self._permutation(epoch) for epoch in range(first // n, (last - 1) // n + 1)]
+        return np.concatenate(parts)[first % n : first % n + last - first]
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) is None or self._epoch[0] != epoch:
@@ -322,9 +417,15 @@ class _Run:
             return flag
         return bool(self.fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="max"))
 
-    def _lr(self, step: int) -> float:
+    def _factor(self, step: int) -> float:
         s = self.settings
-        return s["lr"] * factor(s["schedule"], step, s["steps"], s["warmup"])
+        return factor(s["schedule"], step, s["steps"], s["warmup"])
+
+    def _rates(self, step: int) -> dict[str, float]:
+        """The learning rates of a step, as the log has them."""
+        lr = self.settings["lr"]
+        lr = {"lr": lr["body"], "lr_head": lr["head"]} if isinstance(lr, dict) else {"lr": lr}
+        return {name: peak * self._factor(step) for name, peak in lr.items()}
 
     # -- validation and the end -------------------------------------------------------------------------------------
 
@@ -342,11 +443,11 @@ class _Run:
             _set(self.parameters, current)
 
     def _validate(self, row: dict) -> bool:
+        s = self.settings
+        self._set_annealed(s["steps"] - 1)  # the same at every validation, so that losses can be compared
         with self._averaged():
-            row |= {
-                f"val_{k}": v
-                for k, v in _errors(self.model, self.val_batches, self.objective, self.settings["batch_size"]).items()
-            }
+            errors = _errors(self.model, self.val_batches, self.objective, s["batch_size"], s["max_atoms"])
+            row |= {f"val_{k}": v for k, v in errors.items()}
             if self.best is None or row["val_loss"] < self.best:
                 self.best, self.waited = row["val_loss"], 0
                 self.best_weights = [p.detach().clone() for p in self.parameters]
@@ -398,9 +499,10 @@ class _Run:
                 tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (no mapping: it has keys() only)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a readable checkpoint of scdlab.fit; delete it to start anew.") from error
-        for name, value in about["settings"].items():
-            if self.settings.get(name) != value:
-                raise ValueError(f"{path} was written with {name}={value!r}, and this run has "
+        then = about["settings"]
+        for name in {**then, **self.settings}:  # a setting that is younger than the checkpoint was off
+            if self.settings.get(name) != then.get(name):
+                raise ValueError(f"{path} was written with {name}={then.get(name)!r}, and this run has "
                                  f"{name}={self.settings.get(name)!r}; resume with the same settings "
                                  "or start anew in another folder.")  # fmt: skip
         parts = {group: {} for group in ("model", "optimizer", "average", "best")}
@@ -471,7 +573,7 @@ def _set(parameters, values) -> None:
         p.copy_(v)
 
 
-def _errors(model, store, objective, batch_size: int) -> dict[str, float]:
+def _errors(model, store, objective, batch_size, max_atoms=None) -> dict[str, float]:
     """The objective's loss and parts over a whole store, each averaged over what it is a mean of: over structures, over
     atoms (`atomwise`), or over as many things as the objective says after each call (`counted`)."""
     device = next(model.parameters()).device
@@ -480,8 +582,9 @@ def _errors(model, store, objective, batch_size: int) -> dict[str, float]:
     sums, weights = {}, {}
     try:
         with torch.no_grad():
-            for first in range(0, len(store), batch_size):
-                batch = store.take(np.arange(first, min(first + batch_size, len(store)))).to(device)
+            starts = [0, *fill(store.n_atoms, batch_size, max_atoms)[0], len(store)]
+            for first, last in itertools.pairwise(starts):
+                batch = store.take(np.arange(first, last)).to(device)
                 # one and the same noise at every validation, so that losses can be compared
                 loss, parts = objective(model, batch, torch.Generator(device).manual_seed(first))
                 for name, value in {"loss": loss, **parts}.items():
@@ -497,16 +600,20 @@ def _errors(model, store, objective, batch_size: int) -> dict[str, float]:
     return {name: sums[name] / weights[name] for name in sums}
 
 
-def evaluate(model, store, objective=None, batch_size: int = 64) -> dict[str, float]:
+def evaluate(
+    model, store, objective=None, batch_size: int | None = 64, max_atoms: int | None = None
+) -> dict[str, float]:
     """Mean absolute errors of a model on a labeled store: "energy_mae" (eV), "force_mae" (eV/Å), "<property>_mae".
 
     objective: what to evaluate, with its loss under "loss"; by default everything the model predicts and the store has
-    labels for. Raises ValueError when there is nothing to compare.
+    labels for, from one pass over the structures as they are, without noise or condition. max_atoms: as for `fit`.
+    Raises ValueError when there is nothing to compare.
     """
     if len(store) == 0:
         raise ValueError("The store to evaluate on is empty; give at least one labeled structure.")
+    store.check_budget(max_atoms)
     if objective is not None:
-        return _errors(model, store, objective, batch_size)
+        return _errors(model, store, objective, batch_size, max_atoms)
     objectives = (
         [EnergyForces(forces=store.has_forces)] if store.has_energy and bool(model.energy_head.reference.any()) else []
     )
@@ -515,7 +622,7 @@ def evaluate(model, store, objective=None, batch_size: int = 64) -> dict[str, fl
         raise ValueError("The model predicts nothing that the store has labels for; train it or give an objective.")
     found = {}
     for each in objectives:
-        found |= {k: v for k, v in _errors(model, store, each, batch_size).items() if k != "loss"}
+        found |= {k: v for k, v in _errors(model, store, each, batch_size, max_atoms).items() if k != "loss"}
     return found
 
 

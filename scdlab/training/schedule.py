@@ -3,6 +3,8 @@
 cosine:    linear warm-up, then ½(1 + cos πt) down to zero at the last step
 paper:     0.96^(step / 100,000), SchNet's exponential decay (Schütt et al. 2017)
 constant:  1 after the warm-up
+
+and what else changes over a run (`between`): drop-path, the weight of an auxiliary loss.
 """
 
 import math
@@ -19,3 +21,8 @@ def factor(schedule: str, step: int, steps: int, warmup: int) -> float:
         t = max(0, step - warmup) / max(1, steps - warmup)
         return rise * 0.5 * (1.0 + math.cos(math.pi * min(t, 1.0)))
     return rise * (0.96 ** (step / 100_000) if schedule == "paper" else 1.0)
+
+
+def between(start: float, end: float, step: int, steps: int) -> float:
+    """What changes evenly from `start` at the first step to `end` at the last."""
+    return start + (end - start) * step / max(1, steps - 1)

@@ -7,12 +7,13 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import ase.build
 import numpy as np
 import pytest
 import torch
 
 import scdlab
-from scdlab.objectives import EnergyForces, PropertyRegression
+from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression
 from scdlab.training.fit import _Run
 from scdlab.training.schedule import factor
 
@@ -305,3 +306,90 @@ def test_the_estimate_says_when_a_gpu_cannot_hold_the_set(ethanol):
     for batches, end in ((run.train, "on one GPU, batches from the processor's memory."), (None, "on one GPU.")):
         run.batches = batches
         assert run._estimate().endswith(end)
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Molecules of a few atoms and crystals, and what each batch of them may hold."""
+    crystals = [ase.build.bulk("Cu", cubic=cubic) * (1, 1, k) for k in (1, 2, 3) for cubic in (True, False)]
+    molecules = scdlab.load_qm9(limit=60)
+    return scdlab.AtomStore.concat([molecules, scdlab.AtomStore.from_ase(crystals)])
+
+
+def budgeted(mixed, rank=0, world=1, **settings):
+    settings = {"seed": 1, "batch_size": len(mixed), "max_atoms": 40} | settings
+    run = _Run(small(), EnergyForces(), mixed, None, settings, None, False, 1, False)
+    run.fabric = SimpleNamespace(global_rank=rank, world_size=world)
+    return run
+
+
+def test_batches_of_a_budget_are_full_and_show_every_structure_once_an_epoch(mixed):
+    run = budgeted(mixed)
+    batches = [run._indices(step) for step in range(60)]
+    atoms = [int(mixed.n_atoms[batch].sum()) for batch in batches]
+    assert max(atoms) <= 40
+    assert all(a + mixed.n_atoms[after[0]] > 40 for a, after in zip(atoms, batches[1:], strict=False))
+    stream = np.concatenate(batches)
+    for epoch in range(len(stream) // len(mixed)):
+        part = stream[epoch * len(mixed) : (epoch + 1) * len(mixed)]
+        assert sorted(part) == list(range(len(mixed)))
+    assert max(map(len, (budgeted(mixed, batch_size=2)._indices(step) for step in range(20)))) == 2
+
+
+def test_a_batch_of_a_budget_depends_on_its_step_alone_and_each_process_gets_whole_ones(mixed):
+    one = budgeted(mixed)
+    batches = [one._indices(step) for step in range(30)]
+    np.testing.assert_array_equal(budgeted(mixed)._indices(29), batches[29])  # as after a resumption
+    np.testing.assert_array_equal(one._indices(3), batches[3])
+    for rank in (0, 1):
+        two = budgeted(mixed, rank=rank, world=2)
+        for step in range(15):
+            np.testing.assert_array_equal(two._indices(step), batches[2 * step + rank])
+
+
+def test_a_run_under_a_budget_holds_it_in_validation_too_and_resumes_bitwise(mixed, tmp_path, monkeypatch):
+    train, val, _ = mixed.split(50, 16, seed=0)
+    taken, take = [], scdlab.AtomStore.take
+    monkeypatch.setattr(scdlab.AtomStore, "take", lambda self, k: taken.append(b := take(self, k)) or b)
+    objective = CoordinateDenoising(sigma=0.04)
+    settings = dict(objective=objective, batch_size=None, max_atoms=40, steps=12, val_every=4)
+    whole = quick(straight := small(), train, val, out=tmp_path / "a", **settings)
+    sizes = [batch.num_nodes for batch in taken]
+    assert max(sizes) <= 40 and len({batch.num_graphs for batch in taken}) > 2
+    advance = _Run._advance
+
+    def die(self):
+        if self.step == 7:
+            raise RuntimeError("the power went off")
+        return advance(self)
+
+    monkeypatch.setattr(_Run, "_advance", die)
+    with pytest.raises(RuntimeError, match="power"):
+        quick(small(), train, val, out=tmp_path / "b", checkpoint_every=3, **settings)
+    monkeypatch.setattr(_Run, "_advance", advance)
+    again = quick(resumed := small(), train, val, out=tmp_path / "b", resume=True, **settings)
+    assert torch.equal(weights(straight), weights(resumed)) and again.best == whole.best
+    with pytest.raises(ValueError, match=r"max_atoms=40.*max_atoms=50"):
+        quick(small(), train, val, out=tmp_path / "b", resume=True, **settings | dict(max_atoms=50))
+
+
+def test_a_structure_larger_than_the_budget_is_found_before_training(mixed, tmp_path):
+    for sets in ((mixed, None), (mixed[:30], mixed)):
+        with pytest.raises(ValueError, match=r"Structure \d+ \(\w+\) has \d+ atoms.*max_atoms=10"):
+            quick(small(), *sets, CoordinateDenoising(), max_atoms=10, out=tmp_path / "out")
+    with pytest.raises(ValueError, match="max_atoms=10"):
+        scdlab.evaluate(small(), mixed, CoordinateDenoising(), max_atoms=10)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_estimate_names_the_budget(mixed, capsys):
+    quick(small(), mixed, mixed[:5], CoordinateDenoising(), max_atoms=64, batch_size=None, steps=2, progress=True)
+    assert "2 steps of up to 64 atoms: about" in capsys.readouterr().out
+
+
+def test_a_loss_over_a_budget_of_batches_is_the_mean_over_all(mixed):
+    few = scdlab.load_ethanol()[:30]
+    model = small()
+    EnergyForces().prepare(model, few)
+    whole = scdlab.evaluate(model, few, EnergyForces(), batch_size=30)
+    assert scdlab.evaluate(model, few, EnergyForces(), batch_size=None, max_atoms=20) == pytest.approx(whole, rel=1e-5)

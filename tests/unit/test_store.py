@@ -367,3 +367,76 @@ def test_a_copy_on_a_device_owns_its_memory_and_its_size_is_told():
     for view in (store, store[3:7]):
         copied = sum(value.nbytes for value in view.to("cpu")._arrays.values())
         assert view.nbytes == copied - 8  # ptr has one row more than there are structures
+
+
+# ----------------------------------------------------------------------------------------- budgets, and stores joined
+
+
+def test_batches_are_filled_as_far_as_their_budget_goes():
+    store = made(n=40)
+    for batch_size, max_atoms in ((None, 9), (3, 9), (4, None), (None, None)):
+        parts = store.batches(batch_size, max_atoms)
+        assert np.array_equal(np.concatenate([np.arange(40)[part] for part in parts]), np.arange(40))
+        for part in parts:
+            atoms, next_one = store.n_atoms[part].sum(), store.n_atoms[part.stop : part.stop + 1].sum()
+            assert max_atoms is None or atoms <= max_atoms
+            assert batch_size is None or part.stop - part.start <= batch_size
+            full = [batch_size is not None and part.stop - part.start == batch_size,
+                    max_atoms is not None and atoms + next_one > max_atoms, part.stop == 40]  # fmt: skip
+            assert any(full)
+
+
+def test_structures_dealt_in_two_goes_make_the_same_batches():
+    size = made(n=50).n_atoms
+    whole, _ = store_module.fill(size, 5, 11)
+    first, held = store_module.fill(size[:23], 5, 11)
+    rest, _ = store_module.fill(size[23:], 5, 11, held)
+    assert [*first, *(23 + k for k in rest)] == whole
+
+
+def test_a_structure_larger_than_the_budget_is_named_with_the_remedy():
+    store = AtomStore.from_ase([molecule("H2O"), molecule("C6H6"), molecule("C2H6")])
+    with pytest.raises(ValueError, match=r"Structure 1 \(C6H6\) has 12 atoms.*max_atoms=8.*allow 12.*n_atoms <= 8"):
+        store.batches(max_atoms=8)
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        store.batches(max_atoms=0)
+    assert [len(store[part]) for part in store.batches(max_atoms=12)] == [1, 1, 1]
+
+
+def test_joined_stores_give_their_own_structures(tmp_path):
+    molecules, crystals = made(n=5), made(n=4, seed=1, periodic=True)
+    both = AtomStore.concat([molecules, crystals[1:]])
+    same(both[:5], AtomStore.concat([molecules]))
+    for k in range(3):
+        ours, theirs = both.take([5 + k]), crystals.take([1 + k])
+        for key in sorted(theirs.keys()):
+            assert torch.equal(ours[key], theirs[key]), key
+    mixed = both.take([0, 6])  # a molecule beside a crystal
+    assert not mixed.pbc[0].any() and torch.equal(mixed.cell[1], crystals.take([2]).cell[0])
+    assert both.units("homo") == "eV" and both.meta["source"] == "random numbers"
+    both.save(tmp_path / "both")
+    same(AtomStore.open(tmp_path / "both"), both)
+    assert len(AtomStore.concat([molecules, molecules])) == 10
+
+
+def test_a_property_that_only_some_have_is_left_out_and_asking_for_it_says_so():
+    some = AtomStore.from_ase([molecule("H2O")])
+    both = AtomStore.concat([made(n=5), some])
+    assert not both.property_names and not both.has_energy and not both.has_forces
+    with pytest.raises(ValueError, match=r"Only 5 of the structures.*'homo'"):
+        both.property("homo")
+    water, ethane = molecule("H2O"), molecule("C2H6")
+    water.info["gap"] = 7.0
+    with pytest.raises(ValueError, match=r"Only 1 of the structures.*'gap'"):
+        AtomStore.from_ase([water, ethane]).property("gap")
+    with pytest.raises(ValueError, match=r"1 of 2 structures have no 'gap'.*number 1"):
+        AtomStore.from_ase([water, ethane], properties=["gap"])
+
+
+def test_stores_that_do_not_fit_together_are_refused():
+    other = made()
+    other.meta = {"units": {"mu": "D", "homo": "Ha"}}
+    with pytest.raises(ValueError, match=r"'homo' in different units.*'Ha', 'eV'"):
+        AtomStore.concat([made(), other])
+    with pytest.raises(ValueError, match="at least one"):
+        AtomStore.concat([])
