@@ -1,8 +1,9 @@
 """What is learned: backbones that map a batch to a `Prediction`, and the parts they are made of."""
 
+from scdlab.nn.adaln import AdaLN
 from scdlab.nn.dimenet import DimeNet
 from scdlab.nn.et import EquivariantTransformer
 from scdlab.nn.model import AtomisticModel, Features, Prediction
 from scdlab.nn.schnet import SchNet
 
-__all__ = ["AtomisticModel", "DimeNet", "EquivariantTransformer", "Features", "Prediction", "SchNet"]
+__all__ = ["AdaLN", "AtomisticModel", "DimeNet", "EquivariantTransformer", "Features", "Prediction", "SchNet"]

@@ -12,12 +12,16 @@ Vectors are only ever added, scaled by scalars and mixed across channels, so the
 attend to themselves too (r = 0, r̂ = 0). Two departures from the released code: the cutoff multiplies the values, so
 that *everything* a neighbor says fades out at r_c (its default leaves the vectors uncut, and forces jump), and the
 centers of the basis are not trained.
+
+With conditional=True this is CT, the conditional transformer: adaptive layer norm (adaln.py) in every layer, on the
+scalars; the vectors are not modulated.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
+from scdlab.nn.adaln import drop_path as drawn_paths
 from scdlab.nn.forms import BothWays, attend, carry, logits, point
 from scdlab.nn.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
@@ -53,7 +57,8 @@ def _part(layer: nn.Linear, k: int, x: Tensor, d: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """One layer: (x [N, d], v [N, 3, d] or None for zero) -> changes of both.
+    """One layer: (x [N, d], v [N, 3, d] or None for zero) -> changes of both. modulation: scale, shift and gate of
+    adaLN, [N, d] each.
 
     The rows of `value` and `dv` stand as (y, s¹, s²), of `u` as (U₁, U₂, U₃), of `o` as (o¹, o², o³), d rows each. The
     first layer meets v = 0 and has no U.
@@ -68,9 +73,15 @@ class Attention(nn.Module):
         self.u = None if first else _linear(d, 3 * d, bias=False)
         self.o = _linear(d, 3 * d)
 
-    def forward(self, x: Tensor, v: Tensor | None, edges, vectors: bool = True) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, v: Tensor | None, edges, vectors: bool = True, modulation=None):
+        if modulation is None:
+            return self.change(self.norm(x), v, edges, vectors)
+        scale, shift, gate = modulation
+        dx, dv = self.change(torch.addcmul(shift, scale, self.norm(x)), v, edges, vectors)
+        return gate * dx, dv
+
+    def change(self, x: Tensor, v: Tensor | None, edges, vectors: bool) -> tuple[Tensor, Tensor | None]:
         d, filters = self.d, edges.filters
-        x = self.norm(x)
 
         def val(k):
             return _part(self.value, k, x, d)  # (N, d)
@@ -121,7 +132,9 @@ class EquivariantTransformer(AtomisticModel):
     """The equivariant transformer with energies, forces as their gradient, and noise from a gated equivariant head.
 
     hidden: width d; layers: attention layers; heads: attention heads, a divisor of d; n_basis: radial functions; cutoff
-    in Å; noise_head: whether there is one (without it, noise is the gradient of the energy).
+    in Å; noise_head: whether there is one (without it, noise is the gradient of the energy); conditional: whether it
+    takes a condition (CT), and has an embedding head to make one; drop_path: probability with which a structure skips a
+    layer in training, scalars and vectors together. `model.drop_path` may be changed between runs.
     """
 
     has_vectors = True
@@ -134,18 +147,26 @@ class EquivariantTransformer(AtomisticModel):
         n_basis: int = 50,
         cutoff: float = 5.0,
         noise_head: bool = True,
+        conditional: bool = False,
+        drop_path: float = 0.0,
     ):
-        config = dict(hidden=hidden, layers=layers, heads=heads, n_basis=n_basis, cutoff=cutoff, noise_head=noise_head)
+        config = dict(hidden=hidden, layers=layers, heads=heads, n_basis=n_basis, cutoff=cutoff, noise_head=noise_head,
+                      conditional=conditional, drop_path=drop_path)  # fmt: skip
         super().__init__(hidden, cutoff, config)
         if layers < 1 or heads < 1 or hidden < heads or hidden % heads:
             raise ValueError("EquivariantTransformer needs at least one layer, and hidden to be a multiple of heads, "
                              f"not layers={layers}, hidden={hidden}, heads={heads}.")  # fmt: skip
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path is a probability from 0 to below 1, such as 0.1, not {drop_path}.")
+        self.drop_path = drop_path
         self.basis = ExpNormalBasis(n_basis, cutoff)
         self.embedding = nn.Embedding(MAX_Z + 1, hidden)
         self.neighbor_embedding = NeighborEmbedding(n_basis, hidden)
         self.blocks = nn.ModuleList(Attention(n_basis, hidden, heads, first=k == 0) for k in range(layers))
         self.out_norm = nn.LayerNorm(hidden)
         self.noise_head = NoiseHead(hidden) if noise_head else None
+        if conditional:
+            self._take_condition(layers)
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
@@ -153,8 +174,13 @@ class EquivariantTransformer(AtomisticModel):
         edges = _Edges(self.basis, self.filters(r), r_ij, r, pairs, len(batch.z), self.config["heads"])
         x = self.neighbor_embedding(self.embedding(batch.z), batch.z, edges)  # (N, d)
         v = None  # (N, 3, d), zero before the first layer
-        for block in self.blocks:
+        for k, block in enumerate(self.blocks):
             last = block is self.blocks[-1]
-            dx, dv = block(x, v, edges, vectors=vectors or not last)  # nobody asks for the last vectors: not computed
+            modulation = None if condition is None else self.adaln[k](condition, batch)  # (N, d) each
+            # nobody asks for the last vectors: not computed
+            dx, dv = block(x, v, edges, vectors=vectors or not last, modulation=modulation)
+            if self.training and self.drop_path:
+                path = drawn_paths(batch, self.drop_path, x)  # (N, 1)
+                dx, dv = path * dx, None if dv is None else path.unsqueeze(1) * dv
             x, v = x + dx, dv if v is None or dv is None else v + dv
         return Features(self.out_norm(x), v if vectors else None, edges=edges.both)

@@ -15,8 +15,9 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from scdlab.atoms.neighbors import Pairs, neighbor_list
+from scdlab.nn.adaln import AdaLN, check_condition
 from scdlab.nn.forms import BothWays, fused_for
-from scdlab.nn.heads import MAX_Z, EnergyHead, PropertyHead, sum_over_atoms
+from scdlab.nn.heads import MAX_Z, EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
 from scdlab.nn.table import Filters
 
 
@@ -28,7 +29,7 @@ class Prediction:
     energy: Tensor | None = None  # [B] eV, float64
     forces: Tensor | None = None  # [N, 3] eV/Å
     noise: Tensor | None = None  # [N, 3] in units of σ
-    embedding: Tensor | None = None  # [B, d] one vector a structure
+    embedding: Tensor | None = None  # [B, d] one vector a structure: the embedding head's, else the sum of `atoms`
     atoms: Tensor | None = None  # [N, d] one vector an atom
     properties: dict[str, Tensor] = field(default_factory=dict)  # name -> [B] or [B, 3], in the unit of the labels
 
@@ -58,15 +59,34 @@ class AtomisticModel(nn.Module):
         self.d, self.cutoff, self.config = d, float(cutoff), config
         self.energy_head = EnergyHead(d)
         self.noise_head = None  # of backbones with vector features; the others denoise by the gradient of the energy
+        self.mask_token = self.embedding_head = None  # of models that take a condition: see `_take_condition`
         self.property_heads = nn.ModuleDict()
         self.table: int | None = 512
         # Elements met in training. An embedding nobody trained would answer all the same, and wrongly.
         self.register_buffer("seen", torch.zeros(MAX_Z + 1, dtype=torch.bool))
 
     def represent(self, batch, pairs: Pairs, condition: Tensor | None, vectors: bool) -> Features:
-        """Features of the atoms; `batch.pos` [N, 3] may carry a gradient; vectors: whether `v` is asked for. Each
-        backbone has its own."""
+        """Features of the atoms; `batch.pos` [N, 3] may carry a gradient; condition: what `adaln` reads, [B, d] or
+        [N, d], None for a model that takes none; vectors: whether `v` is asked for. Each backbone has its own."""
         raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition, vectors).")
+
+    def _take_condition(self, layers: int) -> None:
+        """Make the model a conditional one. Called last, so that all other weights are drawn as without it."""
+        self.adaln = nn.ModuleList(AdaLN(self.d) for _ in range(layers))
+        self.condition_norm = nn.LayerNorm(self.d)  # embeddings grow with the structure, modulations should not
+        self.mask_token = nn.Parameter(torch.randn(self.d))
+        self.embedding_head = EmbeddingHead(self.d)
+
+    def _condition(self, condition: Tensor | None, batch) -> Tensor | None:
+        """What `represent` is told: the condition, or the mask token for every structure, normalized."""
+        if self.mask_token is None:
+            if condition is not None:
+                raise ValueError(f"This {type(self).__name__} takes no condition; build it with conditional=True.")
+            return None
+        if condition is None:
+            condition = self.mask_token.expand(batch.num_graphs, -1)
+        check_condition(condition, batch, self.d)
+        return self.condition_norm(condition.to(self.mask_token))
 
     def filters(self, r: Tensor) -> Filters:
         """What the layers ask about the distances r [P] of this pass. Filters are exact, but in training, where fused
@@ -107,14 +127,13 @@ class AtomisticModel(nn.Module):
     ):
         """Predict for a batch.
 
-        condition: [B, d], for backbones that take one; forces: also give forces; noise: also give the noise in the
-        positions, in units of σ (None: when the model has a head for it; a model without one answers with the gradient
-        of its energy, -forces / scale); pairs: neighbors within the cutoff, when they are already known. Raises
-        ValueError for what the backbone does not take or cannot give, and, outside training, for elements that were
-        not in the training set.
+        condition: for models that take one (conditional=True), [B, d], one a structure, or [N, d], one an atom. A row
+        that equals `mask_token` says nothing, and None is that token for all; forces: also give forces; noise: also
+        give the noise in the positions, in units of σ (None: when the model has a head for it; a model without one
+        answers with the gradient of its energy, -forces / scale); pairs: neighbors within the cutoff, when they are
+        already known; pairs beyond it do no harm. Raises ValueError for what the backbone does not take or cannot give,
+        and, outside training, for elements that were not in the training set.
         """
-        if condition is not None and not self.config.get("conditional"):
-            raise ValueError(f"This {type(self).__name__} takes no condition; build it with conditional=True.")
         noise = self.noise_head is not None if noise is None else noise
         by_gradient = noise and self.noise_head is None
         if by_gradient and self.config.get("direct_forces"):
@@ -127,6 +146,7 @@ class AtomisticModel(nn.Module):
         differentiate = by_gradient or (forces and not self.config.get("direct_forces"))
         keep_graph = torch.is_grad_enabled()
         with torch.set_grad_enabled(keep_graph or differentiate):
+            condition = self._condition(condition, batch)
             inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
             inputs.pos = pos = _leaf(batch.pos, dtype) if differentiate else batch.pos.to(dtype)
             vectors = (noise and not by_gradient) or any(h.pool == "vector" for h in self.property_heads.values())
@@ -149,7 +169,7 @@ class AtomisticModel(nn.Module):
                 energy=energy if keep_graph else energy.detach(),
                 forces=out_forces,
                 noise=out_noise if out_noise is None or keep_graph else out_noise.detach(),
-                embedding=sum_over_atoms(x, batch),
+                embedding=(self.embedding_head or sum_over_atoms)(x, batch),
                 atoms=x,
                 properties={name: head(x, batch, v) for name, head in self.property_heads.items()},
             )

@@ -11,6 +11,9 @@ happen to be, so a small network generates it:
 ssp is the shifted softplus. The first code activates the filter after both of its layers and has no cutoff function;
 later ones (SchNetPack, PyG) drop the second activation and multiply by a cosine cutoff. The default here is the later
 form; `filter_activation="twice"` gives the first activation, still with the cutoff, without which forces jump.
+
+With conditional=True a condition modulates what enters an interaction and gates what it gives (adaln.py). SchNet has no
+layer norm, and gets none: it is x itself that is scaled and shifted.
 """
 
 import torch
@@ -54,8 +57,8 @@ class SchNet(AtomisticModel):
 
     hidden: width d of the features; layers: interaction blocks, weights not shared; n_basis: radial functions; cutoff
     in Å; basis: "gaussian" or "none" (the raw distance); filter_activation: "once" or "twice" (see above);
-    direct_forces: predict forces by a head of their own, not as the gradient of the energy (a comparison, not
-    advice).
+    direct_forces: predict forces by a head of their own, not as the gradient of the energy (a comparison, not advice);
+    conditional: whether it takes a condition, and has an embedding head to make one.
     """
 
     def __init__(
@@ -67,9 +70,11 @@ class SchNet(AtomisticModel):
         basis: str = "gaussian",
         filter_activation: str = "once",
         direct_forces: bool = False,
+        conditional: bool = False,
     ):
         config = dict(hidden=hidden, layers=layers, n_basis=n_basis, cutoff=cutoff, basis=basis,
-                      filter_activation=filter_activation, direct_forces=direct_forces)  # fmt: skip
+                      filter_activation=filter_activation, direct_forces=direct_forces,
+                      conditional=conditional)  # fmt: skip
         super().__init__(hidden, cutoff, config)
         if basis not in ("gaussian", "none"):
             raise ValueError(f"SchNet's basis is 'gaussian' or 'none' (the raw distance), not {basis!r}.")
@@ -83,14 +88,20 @@ class SchNet(AtomisticModel):
             Interaction(self.basis.n, hidden, filter_activation == "twice") for _ in range(layers)
         )
         self.force_head = DirectForceHead(hidden, self.basis.n) if direct_forces else None
+        if conditional:
+            self._take_condition(layers)
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
         r = r_ij.norm(dim=-1)  # (P)
         filters, edges = self.filters(r), BothWays(pairs.i, pairs.j, len(batch.z))
         x = self.embedding(batch.z)  # (N, d)
-        for block in self.blocks:
-            x = x + block(x, filters, edges)
+        for k, block in enumerate(self.blocks):
+            if condition is None:
+                x = x + block(x, filters, edges)
+            else:
+                scale, shift, gate = self.adaln[k](condition, batch)  # (N, d) each
+                x = x + gate * block(torch.addcmul(shift, scale, x), filters, edges)
         if self.force_head is None:
             return Features(x, edges=edges)
         direct = self.force_head(x, self.basis(r), filters.envelope, r_ij / r.unsqueeze(-1), pairs)

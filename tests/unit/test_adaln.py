@@ -1,0 +1,215 @@
+"""Conditions: a conditional network starts as its twin, a dropped condition is none, a row speaks to its own structure;
+and joint drop-path."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from scipy import stats
+
+import scdlab
+from scdlab.nn import AdaLN
+from scdlab.nn.adaln import drop_path
+
+WHAT = ("energy", "forces", "noise", "embedding", "atoms")
+
+
+@pytest.fixture(scope="module")
+def qm9():
+    return scdlab.load_qm9(limit=600)
+
+
+def ct(**kwargs):
+    torch.manual_seed(0)
+    return scdlab.EquivariantTransformer(**(dict(hidden=16, layers=3, heads=2, n_basis=12, conditional=True) | kwargs))
+
+
+def schnet(**kwargs):
+    torch.manual_seed(0)
+    return scdlab.SchNet(**(dict(hidden=16, layers=3, n_basis=12, conditional=True) | kwargs))
+
+
+def shaken(net):
+    """All weights moved: a network as it may be in the middle of training."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return net
+
+
+def random_condition(rows, d=16, dtype=torch.float32):
+    return torch.randn(rows, d, generator=torch.Generator().manual_seed(7), dtype=dtype)
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training):
+    model, twin, batch = net().train(training), net(conditional=False).train(training), qm9.take(np.arange(300, 320))
+    for condition in (None, 100 * random_condition(20), random_condition(len(batch.z))):
+        out, expected = model(batch, condition, forces=True, noise=True), twin(batch, forces=True, noise=True)
+        for what in ("energy", "forces", "noise", "atoms"):
+            assert torch.equal(getattr(out, what), getattr(expected, what)), what
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
+def test_an_unconditional_model_has_no_weights_more_than_before(net):
+    new = {"adaln", "condition_norm", "mask_token", "embedding_head"}
+    conditional, plain = net().state_dict(), net(conditional=False).state_dict()
+    assert {name for name in conditional if name.split(".")[0] not in new} == set(plain)
+    assert {name.split(".")[0] for name in set(conditional) - set(plain)} == new
+
+
+def test_a_model_trained_before_there_were_conditions_still_opens():
+    model = scdlab.load_pretrained("coord-et")
+    assert model.mask_token is None and not model.config.get("conditional") and model.drop_path == 0
+
+
+def test_the_module_is_its_equations(qm9):
+    torch.manual_seed(0)
+    layer, batch = AdaLN(4), qm9.take([300, 301])
+    torch.nn.init.normal_(layer.lin2.weight), torch.nn.init.normal_(layer.lin2.bias)
+    c = random_condition(2, 4)
+    scale, shift, gate = layer(c, batch)
+    h = layer.lin1(c)
+    h = (h / (1 + torch.exp(-h))) @ layer.lin2.weight.T + layer.lin2.bias  # SiLU(x) = x / (1 + e^-x)
+    for found, expected in ((scale, 1 + h[:, :4]), (shift, h[:, 4:8]), (gate, 1 + torch.tanh(h[:, 8:]))):
+        torch.testing.assert_close(found, expected[batch.batch])
+    assert (layer(1e4 * c, batch)[2] - 1).abs().max() <= 1  # no condition makes a block louder than twice itself
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training, dtype):
+    model, batch = shaken(net()).to(dtype).train(training), qm9.take(np.arange(300, 320))
+    without = model(batch, forces=True, noise=True)
+    all_dropped = model(batch, model.mask_token.detach().repeat(20, 1), forces=True, noise=True)
+    dropped = torch.arange(20) % 3 == 0
+    condition = torch.where(dropped[:, None], model.mask_token.detach(), random_condition(20, dtype=dtype))
+    some = model(batch, condition, forces=True, noise=True)
+    for what in WHAT:
+        reference = getattr(without, what)
+        rows = dropped if len(reference) == 20 else dropped[batch.batch]
+        assert torch.equal(getattr(all_dropped, what), reference), what
+        assert torch.equal(getattr(some, what)[rows], reference[rows]), what
+        assert (getattr(some, what)[~rows] - reference[~rows]).abs().max() > 1e-4, (
+            what
+        )  # the others were told something
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
+def test_a_condition_speaks_to_its_own_structure_and_atom(qm9, net):
+    model, batch = shaken(net()).double().eval(), qm9.take(np.arange(300, 306))
+    c = random_condition(6, dtype=torch.float64)
+    out = model(batch, c, forces=True)
+    changed = model(batch, torch.cat([c[:2], -c[2:3], c[3:]]), forces=True)
+    moved = (out.energy - changed.energy).abs() > 0
+    assert moved.tolist() == [k == 2 for k in range(6)]
+    per_atom = model(batch, c[batch.batch], forces=True)  # each atom told what its structure was told
+    for what in WHAT[:2]:
+        torch.testing.assert_close(getattr(per_atom, what), getattr(out, what), rtol=1e-10, atol=1e-12)
+    one = c[batch.batch].clone()
+    one[0] *= -1
+    assert (model(batch, one).energy[0] - out.energy[0]).abs() > 1e-6
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
+def test_answers_are_differentiable_by_the_condition(net):
+    model = shaken(net(hidden=4, layers=2)).double().eval()
+    batch = scdlab.AtomStore.from_ase([molecule("H2O"), molecule("CO2")]).take([0, 1])
+    batch.pos = batch.pos.double()
+    c = random_condition(2, 4, torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda c: model(batch, c).energy, c)
+    model.train()  # forces that training differentiates again
+    assert torch.autograd.gradcheck(lambda c: model(batch, c, forces=True).forces, c, atol=1e-6)
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
+def test_the_embedding_is_the_heads(qm9, net):
+    model, batch = shaken(net()).eval(), qm9.take(np.arange(300, 310))
+    out = model(batch)
+    head = model.embedding_head
+    pooled = torch.stack([head.atom(x).sum(0) for x in out.atoms.split(batch.ptr.diff().tolist())])
+    torch.testing.assert_close(out.embedding, head.mlp(pooled), rtol=1e-5, atol=1e-5)
+    plain = net(conditional=False).eval()(batch)
+    pooled = torch.stack([x.sum(0) for x in plain.atoms.split(batch.ptr.diff().tolist())])
+    torch.testing.assert_close(plain.embedding, pooled)
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("shape", [(19, 16), (20, 15), (20,), (1, 16), (20, 1, 16)])
+def test_a_condition_of_another_shape_is_told_both(qm9, net, shape):
+    batch = qm9.take(np.arange(300, 320))
+    needed = rf"\[{', '.join(map(str, shape))}\], and this batch needs \[20, 16\].*\[{len(batch.z)}, 16\]"
+    with pytest.raises(ValueError, match=needed):
+        net()(batch, torch.zeros(shape))
+
+
+@pytest.mark.parametrize("model", [ct(conditional=False), schnet(conditional=False),
+                                   scdlab.DimeNet(16, 1, int_emb=8, basis_emb=4, out_emb=16)],
+                         ids=["ET", "SchNet", "DimeNet"])  # fmt: skip
+def test_a_model_that_takes_no_condition_says_so(qm9, model):
+    with pytest.raises(ValueError, match="takes no condition; build it with conditional=True"):
+        model(qm9.take([300]), torch.zeros(1, 16))
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
+def test_a_conditional_model_is_saved_and_loaded_whole(qm9, net, tmp_path):
+    model, batch = shaken(net()).eval(), qm9.take(np.arange(300, 310))
+    scdlab.save(model, tmp_path / "told")
+    again = scdlab.load(tmp_path / "told")
+    assert again.config == model.config and again.config["conditional"] is True
+    for condition in (None, random_condition(10)):
+        for what in WHAT:
+            options = dict(forces=True, noise=True)
+            assert torch.equal(getattr(model(batch, condition, **options), what),
+                               getattr(again(batch, condition, **options), what))  # fmt: skip
+
+
+# -- drop-path --------------------------------------------------------------------------------------------------------
+
+
+def test_paths_are_dropped_by_structure_with_their_probability_and_keep_the_mean(qm9):
+    batch = qm9.take(np.arange(600))
+    torch.manual_seed(0)
+    path = drop_path(batch, 0.3, torch.zeros(1))
+    each = torch.stack([p[0, 0] for p in path.split(batch.ptr.diff().tolist())])
+    assert torch.equal(path[:, 0], each[batch.batch])  # one fate for all atoms of a structure
+    kept = each > 0
+    torch.testing.assert_close(each[kept], torch.full((int(kept.sum()),), 1 / 0.7))
+    assert stats.binomtest(int(kept.sum()), 600, 0.7).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_scalars_and_vectors_take_the_same_path(qm9, conditional):
+    model, batch = shaken(ct(layers=1, drop_path=0.5, conditional=conditional)).train(), qm9.take(np.arange(300, 340))
+    seen = {}
+    model.neighbor_embedding.register_forward_hook(lambda module, args, out: seen.update(x=out))
+    model.blocks[0].register_forward_hook(lambda module, args, out: seen.update(dx=out[0], dv=out[1]))
+    model.noise_head.register_forward_pre_hook(lambda module, args: seen.update(v=args[1]))
+    model.out_norm.register_forward_pre_hook(lambda module, args: seen.update(after=args[0]))
+    torch.manual_seed(3)
+    model(batch)
+    skipped = torch.stack([(v == 0).all() for v in seen["v"].split(batch.ptr.diff().tolist())])
+    assert 5 < skipped.sum() < 35
+    path = 2.0 * (~skipped)[batch.batch].float()[:, None]
+    torch.testing.assert_close(seen["after"], seen["x"] + path * seen["dx"])
+    torch.testing.assert_close(seen["v"], path[:, None] * seen["dv"])
+
+
+def test_nothing_is_dropped_outside_training(qm9):
+    model, batch = ct(drop_path=0.5), qm9.take(np.arange(300, 310))
+    first, second = (model.train()(batch).energy for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(model.eval()(batch).energy, ct().eval()(batch).energy)
+    model.drop_path = 0.0
+    assert torch.equal(model.train()(batch).energy, ct().train()(batch).energy)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, math.nan])
+def test_a_drop_path_that_cannot_be_is_refused(p):
+    with pytest.raises(ValueError, match="drop_path is a probability from 0 to below 1"):
+        ct(drop_path=p)
