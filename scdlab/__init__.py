@@ -25,6 +25,7 @@ _WHERE = {
     "save": "training",
     "load": "training",
     "load_pretrained": "training",
+    "load_official_ct": "nn.official",
     "symmetry_report": "symmetry",
     "reduce_embedding": "explore",
     "Calculator": "calculator",

@@ -4,6 +4,16 @@ from scdlab.nn.adaln import AdaLN
 from scdlab.nn.dimenet import DimeNet
 from scdlab.nn.et import EquivariantTransformer
 from scdlab.nn.model import AtomisticModel, Features, Prediction
+from scdlab.nn.official_ct import OfficialCT
 from scdlab.nn.schnet import SchNet
 
-__all__ = ["AdaLN", "AtomisticModel", "DimeNet", "EquivariantTransformer", "Features", "Prediction", "SchNet"]
+__all__ = [
+    "AdaLN",
+    "AtomisticModel",
+    "DimeNet",
+    "EquivariantTransformer",
+    "Features",
+    "OfficialCT",
+    "Prediction",
+    "SchNet",
+]
