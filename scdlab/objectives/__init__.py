@@ -2,6 +2,7 @@
 
 from scdlab.objectives.coordinate import CoordinateDenoising, draw_noise, noise_floor
 from scdlab.objectives.pairwise import PairwiseDenoising
+from scdlab.objectives.scd import SelfConditionedDenoising, shared_pairs
 from scdlab.objectives.supervised import EnergyForces, PropertyRegression
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "EnergyForces",
     "PairwiseDenoising",
     "PropertyRegression",
+    "SelfConditionedDenoising",
     "draw_noise",
     "noise_floor",
+    "shared_pairs",
 ]

@@ -140,11 +140,8 @@ class CoordinateDenoising:
         weight: float = 1.0,
     ):
         _check(sigma, ratio, kind)
-        if main is not None and not hasattr(main, "compare"):
-            raise ValueError(f"main must be an objective that can share a forward pass, such as PropertyRegression or "
-                             f"EnergyForces, not {main!r}.")  # fmt: skip
-        if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"The weight of denoising must be a number from 0 up, not {weight}.")
+        check_main(main)
+        check_weight(weight)
         self.sigma, self.centered, self.normalized, self.ratio = float(sigma), centered, normalized, float(ratio)
         self.kind, self.main, self.weight = kind, main, float(weight)
         self.atomwise, self.counted = main.atomwise if main else frozenset(), {}
@@ -173,25 +170,47 @@ class CoordinateDenoising:
 
     def __call__(self, model, batch, generator=None):
         eps, mask = draw_noise(batch, self.sigma, generator, self.kind, self.centered, self.ratio)  # (N, 3) Å, (N)
-        noisy = copy.copy(batch)  # shallow: the caller's batch keeps its positions
-        noisy.pos = batch.pos + eps  # x̃ = x + ε
+        noisy = moved(batch, eps)  # x̃ = x + ε
         out = model(noisy, noise=True, **(self.main.asks if self.main else {}))  # ε̂ (N, 3)
-        unit = self.sigma if self.normalized else 1.0  # Å
-        target = (eps / unit).to(out.noise.dtype)
-        loss = _mean(out.noise - target, mask)
-        blind = _mean(target, mask)
-        self.counted = dict.fromkeys(("noise_mse", "noise_unexplained", *(() if self.main else ("loss",))), mask.sum())
-        parts = {"noise_mse": loss.detach() * (unit / self.sigma) ** 2,
-                 "noise_unexplained": loss.detach() / blind.clamp(min=torch.finfo(blind.dtype).tiny)}  # fmt: skip
+        loss, parts = noise_error(out.noise, eps, mask, self.sigma, self.sigma if self.normalized else 1.0)
+        self.counted = dict.fromkeys((*parts, *(() if self.main else ("loss",))), mask.sum())
         if self.main is None:
             return loss, parts
         main, main_parts = self.main.compare(model, out, batch)
         return main + self.weight * loss, {**main_parts, **parts}
 
 
+def moved(batch, eps: Tensor):
+    """The batch with its atoms moved by eps [N, 3] Å."""
+    batch = copy.copy(batch)  # shallow: the caller's batch keeps its positions
+    batch.pos = batch.pos + eps
+    return batch
+
+
+def noise_error(answer: Tensor, eps: Tensor, mask: Tensor, sigma: float, unit: float | None = None):
+    """The loss of an answer [N, 3] to the noise eps [N, 3] Å over the atoms of mask [N], and its parts. unit: what the
+    answer is given in, Å; by default σ."""
+    unit = sigma if unit is None else unit
+    target = (eps / unit).to(answer.dtype)
+    loss, blind = _mean(answer - target, mask), _mean(target, mask)
+    return loss, {"noise_mse": loss.detach() * (unit / sigma) ** 2,
+                  "noise_unexplained": loss.detach() / blind.clamp(min=torch.finfo(blind.dtype).tiny)}  # fmt: skip
+
+
 def _mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean square per component over the corrupted atoms, [N, 3] -> []; 0 where there are none."""
     return (x.square().sum(-1) * mask).sum() / (3 * mask.sum()).clamp(min=1)
+
+
+def check_main(main) -> None:
+    if main is not None and not hasattr(main, "compare"):
+        raise ValueError(f"main must be an objective that can share a forward pass, such as PropertyRegression or "
+                         f"EnergyForces, not {main!r}.")  # fmt: skip
+
+
+def check_weight(weight) -> None:
+    if not math.isfinite(weight) or weight < 0:
+        raise ValueError(f"The weight of denoising must be a number from 0 up, not {weight}.")
 
 
 def _check(sigma, ratio, kind) -> None:
