@@ -60,9 +60,9 @@ def load_official_ct(path_or_state_dict, config=None) -> OfficialCT:
         want = f"shape {shapes[key]}" if key in shapes else "no such key"
         has = f"shape {tuple(state[key].shape)}" if key in state else "no such key"
         if want != has:
-            raise ValueError(f"{named[0].upper() + named[1:]} has another layout than the configuration: at {key!r} it "
-                             f"has {has}, and {want} was expected.")  # fmt: skip
-    own.update({ours[k]: state[k].reshape(own[ours[k]].shape) for k in shapes})
+            raise ValueError(f"The layout of {named} is not that of its settings: at {key!r} it has {has}, and {want} "
+                             "was expected; give the settings it was trained with.")  # fmt: skip
+    own.update({ours[k]: torch.as_tensor(state[k]).reshape(own[ours[k]].shape) for k in shapes})
     model.load_state_dict(own)
     return model
 

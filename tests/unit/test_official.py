@@ -312,6 +312,9 @@ def test_files(tmp_path):
     settings.write_text(json.dumps(CONFIG | {"p_dropcond": 0.2}), encoding="utf-8")
     assert same(scdlab.load_official_ct(tmp_path / "b.pt", settings), expected)
     assert same(scdlab.load_official_ct(str(tmp_path / "b.pt"), CONFIG), expected)
+    np.savez(tmp_path / "d.npz", **{k: t.numpy() for k, t in release_state().items()})
+    with np.load(tmp_path / "d.npz") as arrays:  # a mapping too
+        assert same(scdlab.load_official_ct(arrays, CONFIG), expected)
     safetensors.torch.save_file(release_state(), tmp_path / "c.safetensors")
     assert same(scdlab.load_official_ct(tmp_path / "c.safetensors", CONFIG), expected)
     assert same(scdlab.load_official_ct({f"model.{k}": t for k, t in release_state().items()}, CONFIG), expected)
