@@ -1,4 +1,4 @@
-"""The `scdlab` command: lab | run | data | train | claims | bench | doctor.
+"""The `scdlab` command: lab | run | data | train | evaluate | claims | bench | doctor.
 
 Every command imports what it needs when it runs, so that `scdlab --help` is instant. An error that a person can mend
 is one sentence and exit code 1 (`scdlab --debug …` shows where it arose); a command line that cannot be read, 2.
@@ -182,53 +182,182 @@ def open_data(name: str):
     raise FileNotFoundError(f"There is no data set {name!r}: name {', '.join(named)}, md17:ethanol, or a file.")
 
 
+SOURCES = "qm9, ethanol, isomers, md17:MOLECULE, a saved store or a file ASE reads"
+
+# What parts of a loss are measured in; a property has the unit of its labels.
+_UNITS = {"energy_mae": "eV", "force_mae": "eV/Å", "noise_mse": "σ²", "noise_unexplained": "of the noise",
+          "distance_mae": "Å", "blind_mae": "Å"}  # fmt: skip
+
+
+def open_model(name: str, device: str = "cpu"):
+    """The model called `name`: one that comes with the kit, or a path that `scdlab.save` or `scdlab train` wrote."""
+    from scdlab.training.checkpoint import pretrained_names
+
+    return (scdlab.load_pretrained if name in pretrained_names() else scdlab.load)(name, device)
+
+
+def parse_call(text: str, option: str) -> tuple[str, dict]:
+    """The name in a text such as "SchNet" or "SchNet(cutoff=4.0)", and its settings, which are literals: no code is
+    run. Raises ValueError for anything else."""
+    import ast
+
+    try:
+        call = ast.parse(text, mode="eval").body
+        named = call.func if isinstance(call, ast.Call) else call
+        if not isinstance(named, ast.Name) or getattr(call, "args", []):
+            raise ValueError
+        return named.id, {k.arg: ast.literal_eval(k.value) for k in getattr(call, "keywords", [])}
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"--{option} is a name, or a name with settings that are plain values, as in 'Name(size=1)', "
+                         f"not {text!r}.") from error  # fmt: skip
+
+
+def _chosen(name: str, module, fits, option: str):
+    """The public class of that name in a module, of those that fit. Raises ValueError, with what there is, for
+    another."""
+    public = {each: getattr(module, each) for each in module.__all__}
+    there = {each: cls for each, cls in public.items() if isinstance(cls, type) and fits(cls)}
+    if name not in there:
+        raise ValueError(f"There is no {option} called {name!r}; there are: {', '.join(there)}.")
+    return there[name]
+
+
+def _made(cls, settings: dict):
+    """cls(**settings). Raises ValueError for a setting that it does not have, and for values it cannot take."""
+    import inspect
+
+    known = list(inspect.signature(cls).parameters)
+    if unknown := [str(key) for key in settings if key not in known]:
+        raise ValueError(f"{cls.__name__} has no setting {unknown[0]!r}; it has: {', '.join(known)}.")
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__} cannot be made of {settings} ({error}): correct the settings.") from error
+
+
+def make_model(text: str, **sizes):
+    """A fresh model of scdlab.nn, named with settings or without; sizes: more settings, None for its own."""
+    from scdlab import nn
+
+    name, settings = parse_call(text, "model")
+    cls = _chosen(name, nn, lambda each: issubclass(each, nn.AtomisticModel) and each is not nn.AtomisticModel, "model")
+    return _made(cls, settings | {name: value for name, value in sizes.items() if value is not None})
+
+
+def make_objective(text: str, target: str, forces: bool = True):
+    """The objective of a command line. text: its name, with settings or without, or nothing for labels alone; target:
+    the property to learn, beside an objective that has a `main` one."""
+    import inspect
+
+    from scdlab import objectives
+
+    if not text:
+        return objectives.PropertyRegression(target) if target else objectives.EnergyForces(forces=forces)
+    name, settings = parse_call(text, "objective")
+    cls = _chosen(name, objectives, lambda each: hasattr(each, "prepare"), "objective")
+    takes = inspect.signature(cls).parameters
+    if "name" in takes and not target:
+        raise ValueError(f"{name} needs --property, the name of what is to be learned.")
+    if target and not {"name", "main"} & set(takes):
+        raise ValueError(f"{name} learns no property: leave --property {target} out, or name another objective.")
+    if target:
+        settings |= {"name": target} if "name" in takes else {"main": objectives.PropertyRegression(target)}
+    return _made(cls, settings)
+
+
+def report(model, store, objective, out: Path | None, max_atoms: int | None, data: str = "test") -> None:
+    """Print a model's errors with their units, and write them to metrics.json in the folder `out`."""
+    from scdlab import files
+
+    found = {}
+    if len(store):
+        size = 64 if max_atoms is None else None
+        found = scdlab.evaluate(model, store, objective, batch_size=size, max_atoms=max_atoms)
+        found.pop("loss", None)
+    else:
+        print("no structure is left to test on: --train and --val took them all")
+    units = {}
+    for name, value in found.items():
+        target = name.removesuffix("_mae")
+        units[name] = _UNITS.get(name) or (store.units(target) if target in store.property_names else "")
+        print(f"{data} {name} = {value:.4g} {units[name] or '(no unit given)'} ({len(store)} structures)")
+    if out is not None:
+        files.write_json(out / "metrics.json", {"structures": len(store), **found, "units": units})
+
+
 @app.command()
 def train(
-    data: Annotated[str, typer.Option(help="qm9, ethanol, isomers, md17:MOLECULE, a saved store or a file ASE reads.")],
+    data: Annotated[list[str], typer.Option(help=f"{SOURCES}; repeat it to mix several.")],
+    model: Annotated[str, typer.Option(help="Of scdlab.nn, as 'SchNet(cutoff=4.0)'; SchNet by default.")] = "",
+    init: Annotated[str, typer.Option(help="Start from a model: a path, or a name of one of the kit's.")] = "",
+    objective: Annotated[str, typer.Option(help="Of scdlab.objectives, named likewise; labels by default.")] = "",
     target: Annotated[str, typer.Option("--property", help="A named property; energies and forces by default.")] = "",
     forces: Annotated[bool, typer.Option("--forces/--no-forces", help="Train on forces where there are any.")] = True,
     n_train: Annotated[int | None, typer.Option("--train", min=1, help="Training structures; 80 % by default.")] = None,
     n_val: Annotated[int | None, typer.Option("--val", min=0, help="Validation structures; 10 % by default.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 2000,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Structures; 32 without --max-atoms.")] = None,
+    max_atoms: Annotated[int | None, typer.Option(help="Atoms that a batch may hold.")] = None,
     lr: Annotated[float, typer.Option(help="Largest learning rate.")] = 1e-3,
-    hidden: Annotated[int, typer.Option(min=1, help="Features per atom.")] = 128,
-    layers: Annotated[int, typer.Option(min=1, help="Interaction blocks.")] = 6,
+    head_lr: Annotated[float | None, typer.Option(help="That of the head for the labels; --lr by default.")] = None,
+    drop_path: Annotated[tuple[float, float] | None, typer.Option(help="At the first step and at the last.")] = None,
+    hidden: Annotated[int | None, typer.Option(min=1, help="Features per atom; the model's own by default.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Interaction blocks; the model's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the batches.")] = 0,
     device: Annotated[Device, typer.Option()] = Device.auto,
     out: Annotated[Path, typer.Option(help="Folder for the model, its log and its checkpoint.")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
 ):
-    """Train SchNet, and print its errors on structures that it has not seen."""
+    """Train a model, and print its errors on structures that it has not seen.
+
+    Pretrain: --objective CoordinateDenoising. Fine-tune: --init runs/pretrained/model --property homo --head-lr 1e-3.
+    """
     import numpy as np
     import torch
 
-    from scdlab import files, objectives
+    from scdlab import files
 
-    store = open_data(data)
+    if init and (model or hidden or layers):
+        raise ValueError("--init brings its own model: leave --model, --hidden and --layers out.")
+    stores = [open_data(name) for name in data]
+    store = stores[0] if len(stores) == 1 else scdlab.AtomStore.concat(stores)
     n_train = int(0.8 * len(store)) if n_train is None else n_train
     n_val = (len(store) - n_train) // 2 if n_val is None else n_val
     train_set, val_set, test_set = store.split(n_train, n_val, seed=seed)
-    if target:
-        objective = objectives.PropertyRegression(target)
-    else:
-        objective = objectives.EnergyForces(forces=forces and store.has_forces)
+    goal = make_objective(objective, target, forces and store.has_forces)
     torch.manual_seed(seed)
-    model = scdlab.SchNet(hidden=hidden, layers=layers)
-    settings = {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device.value}
-    result = scdlab.fit(model, objective, train_set, val_set if n_val else None, out=out, resume=resume, **settings)
+    net = open_model(init) if init else make_model(model or "SchNet", hidden=hidden, layers=layers)
+    store.check_budget(max_atoms)
+    result = scdlab.fit(
+        net, goal, train_set, val_set if n_val else None, out=out, resume=resume, steps=steps, batch_size=batch_size,
+        max_atoms=max_atoms, lr=lr if head_lr is None else {"head": head_lr, "body": lr}, seed=seed,
+        device=device.value, anneal={"drop_path": drop_path} if drop_path else None,
+    )  # fmt: skip
     print(result)
     with files.atomic_file(out / "test_index.npy") as new, open(new, "wb") as file:
         np.save(file, test_set.index)
-    if len(test_set) == 0:
-        print("no structure is left to test on: --train and --val took them all")
-        return
-    errors = {name: value for name, value in scdlab.evaluate(model, test_set, objective).items() if name != "loss"}
-    files.write_json(out / "test.json", {"structures": len(test_set), **errors})
-    for name, value in errors.items():
-        unit = {"energy_mae": "eV", "force_mae": "eV/Å"}.get(name) or store.units(target)
-        print(f"test {name} = {value:.4g} {unit} ({len(test_set)} structures)")
+    # of labels, what the model says about the structures as they are: no noise, no condition
+    report(net, test_set, getattr(goal, "main", None) or goal, out, max_atoms)
     print(f"load the model with scdlab.load({str(out / 'model')!r})")
+
+
+@app.command("evaluate")
+def evaluate_model(
+    model: Annotated[str, typer.Argument(help="A path, such as runs/train/model, or a name of one of the kit's.")],
+    data: Annotated[str, typer.Option(help=f"{SOURCES}.")],
+    objective: Annotated[str, typer.Option(help="As for train; by default all labels that the model predicts.")] = "",
+    max_atoms: Annotated[int | None, typer.Option(help="Atoms that a batch may hold.")] = None,
+    device: Annotated[Device, typer.Option()] = Device.auto,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json.")] = None,
+):
+    """Print the errors of a trained model on other data."""
+    import torch
+
+    store = open_data(data)
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    net = open_model(model, auto if device == Device.auto else device.value)
+    goal = make_objective(objective, "") if objective else None
+    report(net, store, goal, out, max_atoms, Path(data).name)
 
 
 @claims_app.callback()

@@ -144,6 +144,9 @@ def fit(
     if devices * nodes == 1:
         return run(fabric)
     state = fabric.launch(_in_process, run)  # spawned processes train copies: bring the weights and the log home
+    for name, pool in state.pop("properties").items():  # heads that the objective added there
+        model.add_property(name, pool)
+    model.units = state.pop("units")
     load_tensors(model, safetensors.torch.load(state.pop("weights")), "the first process")
     return FitResult(model, **state)
 
@@ -200,7 +203,8 @@ def _in_process(fabric: Fabric, run: "_Run") -> dict:
     result = run(fabric)
     weights = safetensors.torch.save({k: v.cpu().contiguous() for k, v in result.model.state_dict().items()})
     keep = ("steps", "seconds", "best", "interrupted", "stopped_early", "rows", "out")
-    return {"weights": weights, **{name: getattr(result, name) for name in keep}}
+    heads = {"properties": result.model.config.get("properties", {}), "units": getattr(result.model, "units", {})}
+    return {"weights": weights, **heads, **{name: getattr(result, name) for name in keep}}
 
 
 class _Run:
@@ -617,7 +621,14 @@ def evaluate(
     objectives = (
         [EnergyForces(forces=store.has_forces)] if store.has_energy and bool(model.energy_head.reference.any()) else []
     )
-    objectives += [PropertyRegression(name) for name in model.property_heads if name in store.property_names]
+    named = [name for name in model.property_heads if name in store.property_names]
+    for name in named:
+        ours, theirs = getattr(model, "units", {}).get(name, ""), store.units(name)
+        if ours and theirs and ours != theirs:
+            raise ValueError(
+                f"The model gives {name!r} in {ours} and the store has it in {theirs}; convert the labels."
+            )
+    objectives += [PropertyRegression(name) for name in named]
     if not objectives:
         raise ValueError("The model predicts nothing that the store has labels for; train it or give an objective.")
     found = {}

@@ -58,7 +58,7 @@ def test_help_is_instant_because_nothing_heavy_is_imported():
 def test_every_command_explains_itself():
     top = call("--help")
     assert top.exit_code == 0
-    for command in ("lab", "run", "data", "train", "claims", "bench", "doctor"):
+    for command in ("lab", "run", "data", "train", "evaluate", "claims", "bench", "doctor"):
         assert command in top.output
         assert call(command, "--help").exit_code == 0
 
@@ -171,8 +171,8 @@ def test_train_learns_writes_and_resumes(frames, tmp_path):
     settings = ["--hidden", 8, "--layers", 1, "--batch-size", 8, "--device", "cpu", "--out", out]
     result = call("train", "--data", frames, "--steps", 6, *settings)
     assert result.exit_code == 0, result.output
-    errors = json.loads((out / "test.json").read_text(encoding="utf-8"))
-    assert errors["structures"] == 4
+    errors = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert errors["structures"] == 4 and errors["units"] == {"energy_mae": "eV", "force_mae": "eV/Å"}
     assert np.isfinite([errors["energy_mae"], errors["force_mae"]]).all()
     assert f"test force_mae = {errors['force_mae']:.4g} eV/Å (4 structures)" in result.output
     assert type(scdlab.load(out / "model")).__name__ == "SchNet"
@@ -181,7 +181,7 @@ def test_train_learns_writes_and_resumes(frames, tmp_path):
 
     again = call("train", "--data", frames, "--steps", 6, "--resume", *settings)
     assert again.exit_code == 0, again.output
-    assert json.loads((out / "test.json").read_text(encoding="utf-8")) == errors
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8")) == errors
 
 
 def test_train_without_forces_or_on_a_property(frames, tmp_path):
@@ -202,6 +202,83 @@ def test_train_without_forces_or_on_a_property(frames, tmp_path):
     assert " D (4 structures)" in result.output
 
 
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory):
+    """The same propenes with a number each, as a file that ASE reads."""
+    folder, rng = tmp_path_factory.mktemp("labeled"), np.random.default_rng(1)
+    molecules = []
+    for k in range(40):
+        atoms = ase.build.molecule("C3H6_Cs")
+        atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+        atoms.info |= {"gap": 5 + rng.normal()} | ({"hardness": 1.0} if k < 30 else {})
+        molecules.append(atoms)
+    ase.io.write(folder / "gaps.extxyz", molecules)
+    return folder / "gaps.extxyz"
+
+
+TINY = ["--steps", 3, "--hidden", 8, "--layers", 1, "--device", "cpu"]
+
+
+def test_pretrain_fine_tune_evaluate(labeled, tmp_path):
+    network = "EquivariantTransformer(n_basis=8, heads=2, conditional=True)"
+    denoising = "SelfConditionedDenoising(sigma=0.1)"
+    result = call("train", "--data", labeled, "--objective", denoising, "--max-atoms", 64, "--model", network, "--out",
+                  tmp_path / "first", *TINY)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^test noise_mse = \S+ σ² \(4 structures\)$", result.output, re.M), result.output
+    first = scdlab.load(tmp_path / "first/model")
+    assert (type(first).__name__, first.config["n_basis"], first.config["hidden"]) == ("EquivariantTransformer", 8, 8)
+    assert json.loads((tmp_path / "first/run.json").read_text())["settings"]["max_atoms"] == 64
+
+    beside = "CoordinateDenoising(sigma=0.005, weight=0.1)"
+    result = call("train", "--data", labeled, "--init", tmp_path / "first/model", "--property", "gap", "--lr", "1e-4",
+                  "--head-lr", "1e-3", "--drop-path", 0.1, 0.0, "--objective", beside, "--steps", 3, "--device", "cpu",
+                  "--out", tmp_path / "tuned")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^test gap_mae = \S+ \(no unit given\) \(4 structures\)$", result.output, re.M), result.output
+    settings = json.loads((tmp_path / "tuned/run.json").read_text())["settings"]
+    assert settings["lr"] == {"head": 1e-3, "body": 1e-4} and settings["anneal"] == {"drop_path": [0.1, 0.0]}
+    metrics = json.loads((tmp_path / "tuned/metrics.json").read_text())
+    assert metrics.keys() == {"structures", "gap_mae", "units"}  # the structures as they are: no noise to measure
+
+    test = scdlab.AtomStore.from_file(labeled)[np.load(tmp_path / "tuned/test_index.npy")]
+    ase.io.write(tmp_path / "test.extxyz", [test.to_ase(k) for k in range(len(test))])
+    result = call("evaluate", tmp_path / "tuned/model", "--data", tmp_path / "test.extxyz", "--out", tmp_path / "again",
+                  "--device", "cpu")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert f"test.extxyz gap_mae = {metrics['gap_mae']:.4g}" in result.output
+    assert json.loads((tmp_path / "again/metrics.json").read_text())["gap_mae"] == pytest.approx(metrics["gap_mae"])
+
+
+def test_molecules_and_crystals_from_several_files_are_mixed(labeled, tmp_path):
+    ase.io.write(tmp_path / "crystals.extxyz", [ase.build.bulk("Cu", cubic=True) for _ in range(10)])
+    result = call("train", "--data", labeled, "--data", tmp_path / "crystals.extxyz", "--max-atoms", 30, "--objective",
+                  "CoordinateDenoising", "--model", "SchNet(n_basis=8)", "--out", tmp_path / "out", *TINY)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["structures"] == 5
+    model = scdlab.load(tmp_path / "out/model")
+    assert model.seen.nonzero().flatten().tolist() == [1, 6, 29]
+
+
+def test_a_pretrained_model_of_the_kit_can_be_the_start(monkeypatch):
+    monkeypatch.setattr(scdlab, "load_pretrained", lambda name, device: (name, device))
+    assert cli.open_model("coord-et", "cpu") == ("coord-et", "cpu")
+
+
+def test_everything_that_has_a_name_can_be_named():
+    from scdlab import nn, objectives
+
+    for name in ("SchNet", "DimeNet", "EquivariantTransformer"):
+        assert type(cli.make_model(name)) is getattr(nn, name)
+    for name in objectives.__all__:
+        if isinstance(cls := getattr(objectives, name), type):
+            target = "homo" if name == "PropertyRegression" else ""
+            assert type(cli.make_objective(name, target)) is cls
+    beside = cli.make_objective("CoordinateDenoising(weight=0.5)", "homo")
+    assert beside.main.name == "homo" and beside.weight == 0.5
+    assert cli.make_objective("PropertyRegression(pool='sum')", "homo").pool == "sum"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -209,13 +286,44 @@ def test_train_without_forces_or_on_a_property(frames, tmp_path):
         (["--data", "FRAMES", "--property", "homo"], ["homo"]),
         (["--data", "FRAMES", "--train", "400"], ["40"]),
         (["--data", "FRAMES", "--lr", "-1"], ["lr"]),
+        (["--data", "GAPS", "--property", "hardness"], ["Only 30 of the structures", "hardness"]),
+        (["--data", "FRAMES", "--data", "GAPS", "--property", "gap"], ["Only 40 of the structures", "gap"]),
+        (["--data", "FRAMES", "--model", "SkyNet"], ["SkyNet", "SchNet", "EquivariantTransformer"]),
+        (["--data", "FRAMES", "--model", "AdaLN"], ["no model called 'AdaLN'"]),
+        (["--data", "FRAMES", "--model", "SchNet(depth=3)"], ["depth", "layers"]),
+        (["--data", "FRAMES", "--model", "SchNet(cutoff='far')"], ["SchNet", "far"]),
+        (["--data", "FRAMES", "--model", "SchNet(cutoff=print())"], ["plain values"]),
+        (["--data", "FRAMES", "--model", "SchNet("], ["--model", "plain values"]),
+        (["--data", "FRAMES", "--objective", "Denoise"], ["Denoise", "CoordinateDenoising"]),
+        (["--data", "FRAMES", "--objective", "PropertyRegression"], ["--property"]),
+        (["--data", "GAPS", "--objective", "PairwiseDenoising", "--property", "gap"], ["leave --property gap out"]),
+        (["--data", "FRAMES", "--init", "x", "--model", "SchNet"], ["--init", "--model"]),
+        (["--data", "FRAMES", "--init", "nowhere"], ["nowhere"]),
+        (["--data", "FRAMES", "--max-atoms", "8"], ["Structure 0 (C3H6) has 9 atoms", "max_atoms=8"]),
+        (["--data", "FRAMES", "--drop-path", "0.1", "0"], ["drop_path", "SchNet", "EquivariantTransformer"]),
+        (["--data", "FRAMES", "--head-lr", "0.1", "--objective", "CoordinateDenoising"], ["no labels"]),
     ],
 )
-def test_bad_training_input_is_one_sentence_and_leaves_nothing(arguments, words, frames, tmp_path):
-    arguments = [str(frames) if argument == "FRAMES" else argument for argument in arguments]
+def test_bad_training_input_is_one_sentence_and_leaves_nothing(arguments, words, frames, labeled, tmp_path):
+    arguments = [{"FRAMES": str(frames), "GAPS": str(labeled)}.get(argument, argument) for argument in arguments]
     line = sentence(call("train", *arguments, "--steps", 2, "--out", tmp_path / "out"))
     assert all(word in line for word in words), line
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_evaluating_what_the_model_does_not_predict_or_in_another_unit_is_one_sentence(labeled, tmp_path):
+    model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
+    scdlab.save(model, tmp_path / "model")
+    assert "predicts nothing" in sentence(call("evaluate", tmp_path / "model", "--data", labeled))
+    assert "nowhere" in sentence(call("evaluate", tmp_path / "nowhere", "--data", labeled))
+    model.add_property("gap")
+    model.units = {"gap": "eV"}
+    scdlab.save(model, tmp_path / "model")
+    store = scdlab.AtomStore.from_file(labeled)
+    store.meta["units"] = {"gap": "Ha"}
+    store.save(tmp_path / "store")
+    line = sentence(call("evaluate", tmp_path / "model", "--data", tmp_path / "store"))
+    assert "in eV" in line and "in Ha" in line
 
 
 def test_debug_shows_where_an_error_arose():

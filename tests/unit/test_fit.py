@@ -215,6 +215,18 @@ def test_two_processes_train_as_one(ethanol):
     torch.testing.assert_close(weights(one), weights(two), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_head_that_was_added_in_other_processes_comes_home():
+    train = scdlab.load_qm9(limit=60)[20:]
+    one, two = small(), small()
+    options = dict(objective=PropertyRegression("homo"), steps=3, ema=None)
+    quick(one, train, **options, max_atoms=2 * int(train.n_atoms.max()), device="cpu")
+    quick(two, train, **options, max_atoms=int(train.n_atoms.max()), batch_size=1, devices=2, device="cpu")
+    assert two.units == one.units == {"homo": "eV"} and weights(one).shape == weights(two).shape
+    assert float(two.property_heads["homo"].mean) == pytest.approx(train.property("homo").mean())
+    assert np.isfinite(scdlab.evaluate(two, train)["homo_mae"])
+
+
 def test_schedules():
     cosine = [factor("cosine", t, 100, 10) for t in range(100)]
     assert cosine[0] == pytest.approx(1 / 11) and max(cosine) == cosine[10] == 1.0 and cosine[-1] < 1e-3
