@@ -2,12 +2,13 @@
 
 import importlib
 
+import ase.build
 import numpy as np
 import pytest
 import torch
 
 import scdlab
-from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression
+from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression, SelfConditionedDenoising
 
 _Run = importlib.import_module("scdlab.training.fit")._Run  # the package's `fit` is the function
 PRETRAIN = dict(steps=6, batch_size=8, progress=False)
@@ -187,3 +188,23 @@ def test_a_label_that_is_missing_for_some_molecules_is_named():
     with pytest.raises(ValueError, match=r"2 of 5 structures have no 'gap' \(the first is number 2\).*isfinite"):
         scdlab.fit(model, PropertyRegression("gap"), store, **TUNE)
     scdlab.fit(model, PropertyRegression("gap"), store[np.isfinite(store.property("gap"))], **TUNE)
+
+
+def test_one_recipe_pretrains_on_all_domains_at_once_and_is_fine_tuned_on_one(molecules):
+    crystals = [ase.build.bulk("Cu", cubic=True), ase.build.bulk("NaCl", "rocksalt", a=5.64)]
+    large = [ase.build.molecule("C60")]
+    stores = [molecules[0], scdlab.load_ethanol()[:20], *map(scdlab.AtomStore.from_ase, (crystals, large))]
+    torch.manual_seed(0)
+    model = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, conditional=True)
+    everything = scdlab.AtomStore.concat(stores)
+    told = parts(model)[1]
+    result = scdlab.fit(model, SelfConditionedDenoising(), everything, steps=12, max_atoms=80, progress=False)
+    assert np.isfinite(result.history["loss"]).all()
+    learned = parts(model)[1]
+    assert not torch.equal(learned["mask_token"], told["mask_token"])
+    scdlab.fit(model, PropertyRegression("homo"), molecules[0], lr=RATES, anneal={"drop_path": (0.15, 0.1)}, **TUNE)
+    after = parts(model)[1]
+    # one pass without a condition: the mask token is what it is told, and the embedding head is not asked
+    assert all(torch.equal(after[k], learned[k]) for k in after if k.startswith("embedding_head."))
+    assert not torch.equal(after["mask_token"], learned["mask_token"])
+    assert scdlab.evaluate(model, molecules[2]).keys() == {"homo_mae"}
