@@ -81,6 +81,44 @@ def test_the_module_is_its_equations(qm9):
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
+def test_a_closed_gate_leaves_the_scalars_as_they_were(qm9, net):
+    model, batch, first = net().eval(), qm9.take(np.arange(300, 310)), {}
+    with torch.no_grad():
+        for layer in model.adaln:
+            layer.lin2.bias[32:] = -100.0  # tanh α = -1
+    start = model.neighbor_embedding if net is ct else model.embedding
+    start.register_forward_hook(lambda module, args, out: first.update(x=out))
+    found = model(batch).atoms
+    torch.testing.assert_close(found, model.out_norm(first["x"]) if net is ct else first["x"])
+
+
+def test_scale_and_shift_act_on_the_normalized_features(qm9):
+    """A constant modulation is another layer norm: (1 + γ)(w x̂ + b) + β = w' x̂ + b'. And a half-open gate halves."""
+    model, twin, batch = ct(layers=2), ct(layers=2, conditional=False), qm9.take(np.arange(300, 310))
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for layer, block in zip(model.adaln, twin.blocks, strict=True):
+            scale, shift = torch.randn(16), torch.randn(16)
+            layer.lin2.bias.copy_(torch.cat([scale, shift, torch.full((16,), math.atanh(-0.5))]))
+            block.norm.weight.mul_(1 + scale)
+            block.norm.bias.copy_(block.norm.bias * (1 + scale) + shift)
+            block.register_forward_hook(lambda module, args, out: (0.5 * out[0], out[1]))  # vectors are not gated
+    out, expected = model.eval()(batch, random_condition(10)), twin.eval()(batch)
+    torch.testing.assert_close(out.atoms, expected.atoms, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(out.noise, expected.noise, rtol=1e-4, atol=1e-5)
+
+
+def test_schnets_interactions_hear_the_modulated_features(qm9):
+    model, batch, heard = schnet(layers=1).eval(), qm9.take(np.arange(300, 310)), {}
+    scale, shift = random_condition(2)
+    with torch.no_grad():
+        model.adaln[0].lin2.bias.copy_(torch.cat([scale, shift, torch.zeros(16)]))
+    model.blocks[0].register_forward_pre_hook(lambda module, args: heard.update(x=args[0]))
+    model(batch)
+    torch.testing.assert_close(heard["x"], (1 + scale) * model.embedding(batch.z) + shift)
+
+
+@pytest.mark.parametrize("net", [ct, schnet])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training, dtype):

@@ -353,6 +353,21 @@ def test_training_lowers_the_loss(qm9, net, options):
     assert np.mean(history[-5:]) < 0.95 * history[0]
 
 
+@pytest.mark.parametrize("condition", ["atoms", "other"])
+def test_what_it_is_told_helps_a_model_unless_it_is_about_another(condition):
+    """Ethanol in motion: where its atoms were cannot be known from where they are, and can be told."""
+    train, val, _ = scdlab.load_ethanol().split(1000, 100, 0)
+    torch.manual_seed(0)
+    model = scdlab.EquivariantTransformer(16, 2, 2, n_basis=16, conditional=True)
+    scdlab.fit(model, SelfConditionedDenoising(condition=condition), train, steps=300, batch_size=8, lr=5e-3,
+               progress=False)  # fmt: skip
+    told, untold = (
+        scdlab.evaluate(model, val, SelfConditionedDenoising(condition=condition, drop=drop))["noise_unexplained"]
+        for drop in (0.0, 1.0)
+    )
+    assert told < 0.95 * untold if condition == "atoms" else abs(told - untold) < 0.02 * untold, (told, untold)
+
+
 def test_a_run_is_repeated_and_evaluated_to_the_last_bit(qm9):
     def run():
         model = ct(drop_path=0.1)
