@@ -31,11 +31,11 @@ class AdaLN(nn.Module):
         nn.init.zeros_(self.lin2.bias)
 
     def forward(self, c: Tensor, batch) -> tuple[Tensor, Tensor, Tensor]:
-        out = self.lin2(silu(self.lin1(c)))  # (B, d) -> (B, 3d), or (N, 3d)
+        scale, shift, gate = self.lin2(silu(self.lin1(c))).chunk(3, dim=-1)  # (B, d) each, or (N, d)
+        out = torch.cat([1 + scale, shift, 1 + torch.tanh(gate)], dim=-1)
         if len(out) != len(batch.batch):
             out = out.index_select(0, batch.batch)  # (B, 3d) -> (N, 3d)
-        scale, shift, gate = out.chunk(3, dim=-1)
-        return 1 + scale, shift, 1 + torch.tanh(gate)
+        return out.chunk(3, dim=-1)
 
 
 def check_condition(condition: Tensor, batch, d: int) -> None:
