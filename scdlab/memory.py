@@ -6,7 +6,7 @@ import sys
 
 import psutil
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
 _KEEP_UP_TO = 1 << 30  # bytes
 _kept = False
 
@@ -30,7 +30,9 @@ def keep_pages() -> None:
             f"keep_pages() sets glibc's malloc, which this Python on {sys.platform} does not use: leave the call out."
         )
     libc = ctypes.CDLL("libc.so.6")
-    if not (libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_UP_TO) and libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_UP_TO)):
+    # some versions of glibc allow no threshold above 32 MB: there, no tensor gets pages of its own
+    large = libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_UP_TO) or libc.mallopt(_M_MMAP_MAX, 0)
+    if not (large and libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_UP_TO)):
         raise RuntimeError("glibc refused mallopt, so freed pages cannot be kept here: leave keep_pages() out.")
     _kept = True
     print(

@@ -60,6 +60,8 @@ class BothWays:
     """
 
     def __init__(self, i: Tensor, j: Tensor, n: int, heads: int = 1):
+        if i.shape != j.shape or i.dim() != 1:
+            raise ValueError(f"Pairs are two lists of the same length, not of shapes {[*i.shape]} and {[*j.shape]}.")
         self.i, self.j = i.long().contiguous(), j.long().contiguous()  # the kernels read them by address
         self.n, self.p, self.heads = n, len(i), heads
         self.asked: str | None = None
@@ -214,14 +216,18 @@ def _point(wanted, edges, f, r, g, s):
 
 
 class _Form:
-    """A form's two implementations: plain torch, and the name of the fused one in kernels.py, loaded when used."""
+    """A form's two implementations: plain torch, and the name of the fused one in kernels.py, loaded when used.
 
-    def __init__(self, plain):
-        self.plain, self.fused = plain, plain.__name__.removeprefix("_")
+    of: what each of the form's own arguments has one row of: "atom", "pair", or "way", [2, P, heads].
+    """
+
+    def __init__(self, plain, *of):
+        self.plain, self.fused, self.of = plain, plain.__name__.removeprefix("_"), of
 
     def partial(self, wanted: int, edges, place, f, *args) -> Tensor:
         """The derivative by the form's own argument number `wanted`, or by f (0)."""
         place = edges.own_rows if place is None else place
+        self._check(edges, place, f, args)
         tensors = [x for x in (f, *args, place.r, place.factor) if x is not None]
         flat = all(
             x.dim() < 3 or x.shape[1] == 3 or self is _ATTENTION for x in tensors
@@ -231,6 +237,26 @@ class _Form:
         f = None if f is None else place.filters(f)
         return _Partials.apply(self, (wanted + 1,), edges, None, 0, None, None, f, *args)[0]
 
+    def _check(self, edges, place, f, args) -> None:
+        """Raise ValueError for arguments of another batch or width; the kernels would read past their ends."""
+        d = (args[-1] if f is None else f).shape[-1]
+        rows = {"atom": edges.n, "pair": edges.p}
+        fits = f is None or f.shape == (place.n_rows, d)
+        fits = fits and place.n_pairs == edges.p and (place.factor is None or len(place.factor) == edges.p)
+        for of, x in zip(self.of, args, strict=True):
+            if x is None:
+                continue
+            if of == "way":
+                fits = fits and x.shape == (2, edges.p, edges.heads) and d % edges.heads == 0
+            else:
+                fits = fits and len(x) == rows[of] and x.shape[-1] == (3 if of == "pair" else d)
+        if not fits:
+            shapes = ", ".join(str([*x.shape]) for x in (f, *args) if x is not None)
+            raise ValueError(
+                f"A sum over {edges.p} pairs of {edges.n} atoms does not go with tensors of shapes {shapes}: filters "
+                "have a row for each pair, features one for each atom, and all are of one width."
+            )
+
 
 def fused_for(d: int, heads: int, *tensors: Tensor) -> bool:
     """Whether the fused kernels take d features in so many heads: float32 on a processor, eights of features in a head,
@@ -239,7 +265,8 @@ def fused_for(d: int, heads: int, *tensors: Tensor) -> bool:
     return _fused and fit
 
 
-_ATTENTION, _CARRY, _POINT = _Form(_attention), _Form(_carry), _Form(_point)
+_ATTENTION = _Form(_attention, "way", "atom", "atom")
+_CARRY, _POINT = _Form(_carry, "atom", "atom"), _Form(_point, "pair", "atom", "atom")
 
 
 def logits(q: Tensor, k: Tensor, f: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:

@@ -16,7 +16,8 @@ Every kernel is a function of one address: a block of integers that holds a coun
 sizes and addresses of arrays, in the order that its docstring names. Threads draw runs of items from the counter until
 none are left, so each result is written by one thread, in one order: answers do not depend on the number of threads.
 Float32 and int64; d, and the width of a head, are multiples of eight. Kernels are compiled when first called, a second
-each, and kept on disk; importing this file compiles nothing. `forms.py` has the same sums in plain torch.
+each, and kept on disk; importing this file compiles nothing. `forms.py` has the same sums in plain torch. Like torch's
+own operations, they hang in a forked process that inherits a team of threads.
 """
 
 import ctypes
@@ -31,6 +32,7 @@ from numba import carray, cfunc, njit, types
 from scdlab.nn.simd import draw, fill, floats, ints, load, store, total
 
 _FLAGS = dict(nopython=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+_TYPES = torch.float32, torch.int64
 _ATOMS, _PAIRS, _ROWS = 16, 64, 32  # items that a thread draws at once
 
 
@@ -53,8 +55,13 @@ class Kernel:
             )  # nowhere to keep it (`scdlab doctor` says so): for this process
 
     def __call__(self, items: int, *args) -> None:
-        block = np.array([0, items, *(a if isinstance(a, int) else a.data_ptr() for a in args)], dtype=np.int64)
-        _on_threads(self.compiled, block.ctypes.data, torch.get_num_threads())
+        for x in args:  # a kernel reads by address: what it is given must be what it takes it for
+            if not isinstance(x, int) and not (x.dtype in _TYPES and x.device.type == "cpu" and x.is_contiguous()):
+                raise TypeError(
+                    f"{self.body.__name__} was given {x.dtype} on {x.device}: a fault in scdlab, please report it."
+                )
+        block = np.array([0, items, *(x if isinstance(x, int) else x.data_ptr() for x in args)], dtype=np.int64)
+        _on_threads(self.compiled, block, args, torch.get_num_threads())
 
 
 def prepare() -> None:
@@ -63,23 +70,40 @@ def prepare() -> None:
         kernel.compiled  # noqa: B018
 
 
-def _on_threads(compiled, data: int, n: int) -> None:
-    """Run compiled(data) on n threads at once and wait.
+def _on_threads(compiled, block, args, n: int) -> None:
+    """Run the compiled kernel on n threads at once and wait; block and args: all the memory that it works on.
 
     On torch's own thread team where it is to be had (its OpenMP library runs any C function): a second team would find
     the processors taken by the first, which spins for a while after each operation, waiting for the next.
     """
+    data = block.ctypes.data
     if n == 1:
         compiled.ctypes(data)
     elif _TEAM is not None:
         _TEAM(compiled.address, data, n, 0)
     else:
-        others = [threading.Thread(target=compiled.ctypes, args=(data,)) for _ in range(n - 1)]
-        for thread in others:
+        _on_python_threads(compiled.ctypes, data, (block, args), n)
+
+
+def _on_python_threads(call, data: int, memory, n: int) -> None:
+    """The same on threads of our own. An interrupt waits until all have ended, and each holds the memory it writes."""
+    threads = [threading.Thread(target=lambda kept: call(data), args=(memory,)) for _ in range(n - 1)]
+    interrupt, started = None, []
+    try:
+        for thread in threads:
             thread.start()
-        compiled.ctypes(data)
-        for thread in others:
-            thread.join()
+            started.append(thread)
+        call(data)
+    except BaseException as error:
+        interrupt = error
+    while any(thread.is_alive() for thread in started):
+        try:
+            for thread in started:
+                thread.join()
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _team():
@@ -526,7 +550,9 @@ class _Read:
         kept = self.place.kept
         if "rows" not in kept:
             node = self.place.node
-            kept["rows"] = (torch.arange(len(node) + 1), node) if self.taps == 1 else sort_pairs(node, self.K)
+            kept["rows"] = (
+                (torch.arange(len(node) + 1, device="cpu"), node) if self.taps == 1 else sort_pairs(node, self.K)
+            )
         return self.edges.i, self.edges.j, *kept["rows"], self.B
 
 

@@ -3,6 +3,8 @@
 Left to itself, a compiler must assume that arrays overlap, and guards every short loop against it; here loads and
 stores are written out. An `eight` lives in one register where the processor has registers of 256 bits, else in two.
 Addresses are integers, in bytes.
+
+numba keeps compiled kernels by the date of kernels.py and does not look here: after a change, save that file too.
 """
 
 import operator

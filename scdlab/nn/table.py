@@ -11,7 +11,8 @@ The spline through the points W solves (1 - δ/6) T = W; three terms of the geom
 and leave an error of order h⁶ at the nodes, h⁴ between them (quasi-interpolation; de Boor, A Practical Guide to
 Splines, chapter XII). It is twice continuously differentiable, so forces are smooth, and they are the exact gradient of
 the interpolated energy. T is linear in W: training goes through the table, and the backward pass of the filter network
-runs on the grid too. With K nodes and P pairs the filter networks cost K/P of what they did.
+runs on the grid too. With K nodes and P pairs the filter networks cost K/P of what they did. Each further derivative by
+the distance is less exact by one order of h: enough for energies and forces, less for curvatures.
 
 `Place` says how a pair reads its filter: from a table of its own row (exact), or from four rows of a spline.
 """
@@ -34,7 +35,7 @@ class Place:
     r = None  # distances that the place itself depends on; here the rows carry that dependence
 
     def __init__(self, n_pairs: int, factor: Tensor | None = None):
-        self.n_pairs, self.factor = n_pairs, factor
+        self.n_pairs, self.n_rows, self.factor = n_pairs, n_pairs, factor
 
     def filters(self, f: Tensor) -> Tensor:
         """The filter of every pair, [P, d], in plain torch."""
@@ -45,11 +46,11 @@ class Place:
     @functools.cached_property
     def node(self) -> Tensor:
         """First row of each pair, [P]."""
-        return torch.arange(self.n_pairs)
+        return torch.arange(self.n_pairs, device="cpu")
 
     def weights(self, order: int = 0) -> Tensor:
         """B [P, taps], differentiated `order` times by the distance."""
-        return torch.ones(self.n_pairs, 1)
+        return torch.ones(self.n_pairs, 1, dtype=torch.float32, device="cpu")
 
     @functools.cached_property
     def kept(self) -> dict:
@@ -67,7 +68,7 @@ class Spline(Place):
 
     def __init__(self, r: Tensor, start: float, cutoff: float, cells: int, cut: bool):
         self.r, self.start, self.cutoff, self.cells, self.cut, self.n_pairs = r, start, cutoff, cells, cut, len(r)
-        self.step = (cutoff - start) / cells
+        self.step, self.n_rows = (cutoff - start) / cells, cells + 3
 
     @functools.cached_property
     def node(self) -> Tensor:
@@ -110,7 +111,10 @@ class Filters:
             self.basis = basis(r)  # (P, n)
             self.plain, self.cut = Place(len(r)), Place(len(r), self.envelope)
         else:
-            start = math.floor(4.0 * float(r.detach().min())) / 4.0  # on a coarse scale: closer by a hair, same table
+            closest = float(r.detach().min())
+            if not math.isfinite(closest):
+                raise ValueError("A position of the batch is NaN or infinite: correct or remove its structure.")
+            start = math.floor(4.0 * closest) / 4.0  # on a coarse scale: closer by a hair, same table
             start = min(start, 0.5 * cutoff)
             nodes = torch.arange(-3, cells + 4, device=r.device, dtype=r.dtype)
             self.basis = basis(start + nodes * ((cutoff - start) / cells))  # (cells + 7, n)

@@ -249,3 +249,64 @@ def test_pairs_of_another_batch_are_refused(j):
     x = torch.randn(3, 8)
     with pytest.raises(IndexError, match="outside 0 … 2"):
         forms.pair_sum(torch.randn(2, 8), x, torch.tensor([0, 0]), torch.tensor(j))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_tensors_of_another_batch_or_width_are_refused(fused, monkeypatch):
+    monkeypatch.setattr(forms, "_fused", fused)
+    i, j, f, x = torch.tensor([0, 0]), torch.tensor([1, 2]), torch.randn(2, 16), torch.randn(3, 16)
+    wrong = [(f[:1], x, i, j), (f, x[:, :8], i, j), (f, x, i, j[:1]), (torch.randn(5, 16), x, i, j)]
+    for arguments in wrong:
+        with pytest.raises(ValueError, match=r"does not go with|same length"):
+            forms.pair_sum(*arguments)
+    edges = forms.BothWays(i, j, 3, heads=2)
+    for call in (
+        lambda: forms.pair_product(x, x[:2], i, j),
+        lambda: forms.attend(torch.randn(2, 2, 1), f, x, edges),
+        lambda: forms.logits(x, x[:2], f, edges),
+        lambda: forms.point(torch.randn(3, 3), f, x, edges),
+        lambda: forms.carry(f, x, edges, Place(5)),
+    ):
+        with pytest.raises(ValueError, match="does not go with"):
+            call()
+
+
+def test_a_default_of_double_precision_changes_nothing():
+    i, j, f, x = torch.tensor([0, 0]), torch.tensor([1, 2]), torch.randn(2, 16), torch.randn(3, 16)
+    expected = forms.pair_sum(f, x, i, j)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(forms.pair_sum(f, x, i, j), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_kernel_takes_no_address_of_anything_else():
+    with pytest.raises(TypeError, match="float64"):
+        kernels._sort(1, 1, 1, torch.zeros(1, dtype=torch.float64), torch.zeros(2).long(), torch.zeros(1).long())
+
+
+def test_an_interrupt_waits_for_the_threads():
+    code = (
+        "import signal, torch\n"
+        "from scdlab.nn import forms, kernels\n"
+        "torch.set_num_threads(2)\n"
+        "kernels._TEAM = None\n"
+        "i = torch.randint(4000, (40000,)); j = torch.randint(4000, (40000,))\n"
+        "f, x = torch.randn(40000, 128), torch.randn(4000, 128)\n"
+        "expected = forms.pair_sum(f, x, i, j)\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "seen = 0\n"
+        "for k in range(150):\n"
+        "    try:\n"
+        "        signal.setitimer(signal.ITIMER_REAL, 1e-4 * (1 + k % 40))\n"
+        "        forms.pair_sum(f, x, i, j)\n"
+        "    except KeyboardInterrupt:\n"
+        "        seen += 1\n"
+        "    finally:\n"
+        "        signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "assert seen > 5, seen\n"
+        "assert torch.equal(forms.pair_sum(f, x, i, j), expected)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
