@@ -8,8 +8,9 @@ energies, backward, AdamW. Three sweeps, each with everything else fixed:
     pairs    512 such atoms, cutoff 3 … 8 Å; the pairs that this makes are counted
 
 An exponent p, time ∝ size^p, is the slope of a straight line through the logarithms, over the larger half of a sweep:
-below it, what a step costs at all hides how it grows. All sizes take turns in one process, on equal terms (subnormal
-numbers flushed, memory pages kept), and the median over rounds counts.
+below it, what a step costs at all hides how it grows (and below 1,024 pairs filters are exact, not from tables). All
+sizes take turns in one process, on equal terms (subnormal numbers flushed, memory pages kept), and the median over
+rounds counts.
 
     python benchmarks/growth.py     about two minutes; writes results/growth.json, pictures, and the README's table
 """
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import about, machine, put_into, tell_if_busy, training_step, tune, write
+from harness import Others, about, machine, put_into, tell_if_busy, training_step, tune, write
 
 HERE = Path(__file__).resolve()
 MODELS = ("SchNet", "EquivariantTransformer")
@@ -148,12 +149,15 @@ def main():
     results = []
     for sweep, (what, settings) in SWEEPS.items():
         for model in MODELS:
-            row = measure(model, sweep, settings, options.rounds)
+            others = Others()
+            row = measure(model, sweep, settings, options.rounds) | others.report()
             results.append(row)
             ends = f"{row['ms'][0]:.0f} … {row['ms'][-1]:.0f} ms"
-            print(f"{what:24s} {model:23s} {ends:16s} time ∝ size^{row['exponent']:.2f}", flush=True)
+            busy = f"   BUSY: others used {row['others']} cores" if row["busy"] else ""
+            print(f"{what:24s} {model:23s} {ends:16s} time ∝ size^{row['exponent']:.2f}{busy}", flush=True)
     command = f"python benchmarks/growth.py --rounds {options.rounds}"
-    report = {"command": command, "machine": machine(), "before": before, "results": results}
+    report = {"command": command, "machine": machine(), "before": before,
+              "busy": any(row["busy"] for row in (before, *results)), "results": results}  # fmt: skip
     write(options.out / "growth.json", report)
     for sweep in SWEEPS:
         picture(results, sweep, options.out / f"growth_{sweep}.png")

@@ -66,7 +66,7 @@ def training_step(model, predict, n: int, n_atoms: int, forces: bool):
         optimizer.step()
         return loss.detach()
 
-    step.model, step.forces = model, forces
+    step.model, step.forces, step.predict = model, forces, predict
     return step
 
 
@@ -261,14 +261,17 @@ def matrix_products(step) -> int:
 
 
 def floor(step, ceiling: dict) -> dict:
-    """The time below which this step cannot be taken on this machine, however it is programmed.
+    """The time that this step's matrix products and unavoidable traffic take at the speeds that the machine reaches:
+    what is left to gain without computing the same function by other means. The ceilings are measured in the same run,
+    so floors of different runs differ as the machine does.
 
     flops: the matrix products that the step does now, counted by `matrix_products`. It does not see elementwise
     arithmetic, gathers, sums over neighbors, nor compiled kernels of ours.
     bytes: what must pass through memory. Parameters are read by the forward and the backward pass and by AdamW, which
     writes them; their gradients are written and read; AdamW's two moments are read and written: nine times four bytes.
     The atom features that each block of the model hands on are written and read once in every pass: forward and
-    backward, and with forces those of the forces too. Nothing for pairs, which a program may make as it goes.
+    backward, and with forces those of the forces too, as if no cache held them. Nothing for pairs, which a program may
+    make as it goes.
     floor_ms: the larger of flops and bytes over their measured ceilings.
     """
     import torch
@@ -379,11 +382,22 @@ def put_into(readme: Path, name: str, text: str) -> None:
     readme.write_text(f"{before}{start}{text}\n<!-- end -->{after}", encoding="utf-8")
 
 
+def same_predictions(predict: dict) -> None:
+    """End the program unless all sides predict our energies (to 1e-5, in norm) and forces (1e-4)."""
+    answers = {side: function() for side, function in predict.items()}
+    for peer, theirs in answers.items():
+        for what, x, y, bound in zip(("energies", "forces"), answers["ours"], theirs, (1e-5, 1e-4), strict=True):
+            if y is not None and not (x - y).norm() <= bound * y.norm():
+                raise SystemExit(f"scdlab and {peer} do not predict the same {what}; nothing timed.")
+
+
 def loss_differences(steps: dict) -> dict:
-    """For each peer, the relative difference of its loss and ours before training: all must compute the same thing.
+    """For each peer, the relative difference of its loss and ours before training: all must compute the same thing, and
+    predict the same energies and forces (the loss alone hardly sees forces that are small beside their targets).
 
     steps: {"ours": step, peer: step, …}. Ends the program when they do not.
     """
+    same_predictions({side: step.predict for side, step in steps.items() if hasattr(step, "predict")})
     losses = {side: float(step()) for side, step in steps.items()}
     ours = losses.pop("ours")
     differences = {peer: abs(ours - loss) / abs(loss) for peer, loss in losses.items()}

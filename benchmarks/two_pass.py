@@ -210,7 +210,8 @@ def main():
             busy = f"   BUSY: others used {row['others']} cores" if row["busy"] else ""
             print(f"{n:4d} molecules  {terms:12s} {times} {spread}   {row['passes']:.2f} of one pass{busy}", flush=True)
     command = f"python benchmarks/two_pass.py --rounds {options.rounds} --repeats {options.repeats}"
-    report = {"command": command, "machine": machine() | ceiling, "before": before, "results": results}
+    report = {"command": command, "machine": machine() | ceiling, "before": before,
+              "busy": any(row["busy"] for row in (before, *results)), "results": results}  # fmt: skip
     write(options.out / "two_pass.json", report)
     picture(results, options.out / "two_pass.png")
     if options.out == HERE.parent / "results":

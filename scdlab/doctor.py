@@ -145,6 +145,8 @@ def _device() -> str:
 def _kernels() -> Finding:
     """Whether numba compiles what the fused kernels are made of and may keep it, and whose threads run it."""
     try:
+        from numba.core.caching import FunctionCache
+
         from scdlab.nn import kernels
 
         _try_compiler()
@@ -153,17 +155,20 @@ def _kernels() -> Finding:
         remedy = "python -m pip install --force-reinstall numba llvmlite; set NUMBA_CACHE_DIR to a folder of your own"
         text = f"numba does not compile them ({type(error).__name__}: {first})"
         return Finding("machine", "fused kernels", text, "required", remedy)
+    try:
+        FunctionCache(kernels._sort.body)  # finds a folder that can be written
+    except RuntimeError:
+        remedy = "set NUMBA_CACHE_DIR to a folder of your own"
+        return Finding("machine", "fused kernels", "compiled anew in each process", "optional", remedy)
     team = "torch's OpenMP threads" if kernels._TEAM else "threads of their own, because torch's are not to be had here"
     return Finding("machine", "fused kernels", f"numba compiles them; they run on {team}")
 
 
 def _try_compiler() -> None:
-    """Compile and run eight products, half a second; RuntimeError when they are wrong, or cannot be kept on disk."""
+    """Compile and run eight products, half a second; RuntimeError when they are wrong."""
     import numpy as np
     from numba import carray, cfunc, types
-    from numba.core.caching import FunctionCache
 
-    from scdlab.nn import kernels
     from scdlab.nn.simd import fill, load, store
 
     def double(data):
@@ -175,7 +180,6 @@ def _try_compiler() -> None:
     cfunc(types.void(types.voidptr), nopython=True)(double).ctypes(addresses.ctypes.data)
     if not np.array_equal(two, 2 * one):
         raise RuntimeError("compiled products are wrong")
-    FunctionCache(kernels._sort.body)  # finds a folder that can be written
 
 
 def _data():

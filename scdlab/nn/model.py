@@ -61,7 +61,7 @@ class AtomisticModel(nn.Module):
         self.noise_head = None  # of backbones with vector features; the others denoise by the gradient of the energy
         self.mask_token = self.embedding_head = None  # of models that take a condition: see `_take_condition`
         self.property_heads = nn.ModuleDict()
-        self.table: int | None = 512
+        self._table: int | None = 512
         # Elements met in training. An embedding nobody trained would answer all the same, and wrongly.
         self.register_buffer("seen", torch.zeros(MAX_Z + 1, dtype=torch.bool))
 
@@ -87,6 +87,17 @@ class AtomisticModel(nn.Module):
             condition = self.mask_token.expand(batch.num_graphs, -1)
         check_condition(condition, batch, self.d)
         return self.condition_norm(condition.to(self.mask_token))
+
+    @property
+    def table(self) -> int | None:
+        """Cells of the tables that filters are read from in training; None for exact filters. Kept by `save`."""
+        return self._table
+
+    @table.setter
+    def table(self, cells: int | None):
+        if cells is not None and (not isinstance(cells, int) or cells < 8):
+            raise ValueError(f"A table has 8 cells or more, or is None for exact filters, not {cells!r}.")
+        self._table = cells
 
     def filters(self, r: Tensor) -> Filters:
         """What the layers ask about the distances r [P] of this pass. Filters are exact, but in training, where fused

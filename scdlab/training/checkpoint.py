@@ -44,6 +44,7 @@ def save(model, path, provenance: dict | None = None) -> Path:
     }  # fmt: skip
     if units := getattr(model, "units", {}):  # of the properties that it learned
         about |= {"units": units}
+    about |= {"table": model.table}
     if provenance is not None:
         about |= {"provenance": provenance}
         about |= {"digest": content_digest(about)}
@@ -99,6 +100,7 @@ def load(path, device="cpu"):
     model = build(about["model"], about["config"])
     load_tensors(model, safetensors.torch.load_file(weights), weights)
     model.provenance, model.units = about.get("provenance"), about.get("units", {})
+    model.table = about.get("table", model.table)  # a file of an older version does not say
     return model.to(device).eval()
 
 

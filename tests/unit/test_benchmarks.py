@@ -193,6 +193,11 @@ def test_sides_that_differ_are_not_timed():
         harness.loss_differences({"ours": lambda: 1.0, "other": lambda: 1.1})
     with pytest.raises(SystemExit, match="nothing timed"):
         harness.loss_differences({"ours": lambda: float("nan"), "other": lambda: 1.0})
+    energies, forces = torch.ones(3), torch.randn(5, 3)
+    sides = {"ours": lambda: (energies, forces), "other": lambda: (energies, 1.001 * forces)}
+    with pytest.raises(SystemExit, match="scdlab and other do not predict the same forces"):
+        harness.same_predictions(sides)
+    harness.same_predictions(sides | {"other": lambda: (energies, forces * (1 + 1e-6))})
 
 
 def test_a_missing_peer_is_told_and_the_other_benchmarks_go_on(monkeypatch, capsys):

@@ -156,3 +156,13 @@ def test_there_is_no_other_file_among_them():
     folder = files.home("data") / "checkpoints"
     there = {path.name for path in folder.glob("*")}
     assert there == {f"{name}.{end}" for name in checkpoint.pretrained_names() for end in ("json", "safetensors")}
+
+
+def test_what_a_model_reads_its_filters_from_is_kept(tmp_path):
+    model = scdlab.SchNet(hidden=8, layers=1)
+    for model.table in (None, 64):
+        scdlab.save(model, tmp_path / "net")
+        assert scdlab.load(tmp_path / "net").table == model.table
+    with pytest.raises(ValueError, match="8 cells or more"):
+        model.table = 0
+    assert model.table == 64
