@@ -17,6 +17,7 @@ import torch
 
 ALL_PAIRS_UP_TO = 200  # atoms; above, n²/2 candidate pairs cost more than a cell list
 ALL_IMAGES_UP_TO = 80  # atoms of a periodic structure
+MANY = 100_000  # pairs and images of one structure: of a cell that is small or skewed beside the cutoff
 _COINCIDENT = 1e-6  # Å
 _kept = threading.local()
 
@@ -59,8 +60,11 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
     owner = _structure_of_atoms(batch)
     periodic = _periodic(batch, len(size))
     large = size > ALL_PAIRS_UP_TO
+    cells = None
     if periodic is not None:
-        large |= periodic.any(1) & (size > ALL_IMAGES_UP_TO)
+        cells = _cells(batch, periodic)
+        images = (2.0 * cutoff * cells[1].norm(dim=2) + 1.0).prod(1)  # of one atom, near a given point, about
+        large |= periodic.any(1) & ((size > ALL_IMAGES_UP_TO) | (images * size * size > 2 * MANY))
     large = large.nonzero().flatten().tolist()  # these are left to the cell list
 
     if large or periodic is not None:
@@ -71,7 +75,7 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
     parts = []
     if len(large) < len(size):
         parts.append(_all_pairs(pos, ptr, owner, large, cutoff) if periodic is None
-                     else _all_images(pos, ptr, owner, large, *_cells(batch, periodic), cutoff))  # fmt: skip
+                     else _all_images(pos, ptr, owner, large, *cells, cutoff))  # fmt: skip
     for k in large:
         box, pbc = np.zeros((3, 3)), np.zeros(3, bool)
         if periodic is not None:

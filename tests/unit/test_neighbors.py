@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.neighborlist import neighbor_list as ase_neighbor_list
 
-from scdlab.atoms import AtomStore, neighbor_list, pairs_within
+from scdlab.atoms import AtomStore, neighbor_list, neighbors, pairs_within
 from scdlab.atoms.neighbors import _order
 
 REAL = Path(os.environ.get("SCDLAB_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -248,3 +248,21 @@ def test_a_real_protein_by_cell_list_as_by_all_pairs(monkeypatch):
     monkeypatch.setattr("scdlab.atoms.neighbors.ALL_PAIRS_UP_TO", 1000)
     by_all = neighbor_list(batch, 6.0)
     assert torch.equal(by_cells.i, by_all.i) and torch.equal(by_cells.j, by_all.j) and by_cells.shift is None
+
+
+def test_a_very_skewed_cell_is_left_to_the_cell_list(monkeypatch):
+    """Along a short dual vector hundreds of images would have to be tried."""
+    rng = np.random.default_rng(0)
+    cell = np.array([[8.0, 0, 0], [400.0, 8.0, 0], [0, 0, 8.0]])
+    atoms = Atoms("H30", scaled_positions=rng.random((30, 3)), cell=cell, pbc=True)
+    batch = AtomStore.from_ase([atoms]).take([0])
+    expected = neighbors.neighbor_list(batch, 5.0)
+    monkeypatch.setattr(neighbors, "MANY", 10**12)
+    tried = neighbors.neighbor_list(batch, 5.0)
+    assert len(expected) == len(tried) > 0
+    assert sorted(expected.vectors(batch.pos, batch).norm(dim=1).tolist()) == pytest.approx(
+        sorted(tried.vectors(batch.pos, batch).norm(dim=1).tolist()), abs=1e-3
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr(neighbors, "_all_images", None)  # not called
+    neighbors.neighbor_list(batch, 5.0)
