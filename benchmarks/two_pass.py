@@ -38,19 +38,14 @@ from harness import (
     write,
 )
 
+from scdlab.objectives.coordinate import moved
+
 HERE = Path(__file__).resolve()
 PEER, SINGLE = "obvious", "one pass"
 BATCHES = (128, 32)  # molecules
 TOLD = {"equal": "equal terms", "as it comes": "as it comes"}
 SIGMAS = 0.005, 0.04  # Å: of the pass that gives the embedding, and of the one that predicts its noise
 NETWORK = dict(hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0)
-
-
-def moved(batch, by):
-    """The batch with its atoms moved by [N, 3] Å."""
-    batch = copy.copy(batch)  # shallow: the caller's batch keeps its positions
-    batch.pos = batch.pos + by
-    return batch
 
 
 def shared_pairs(batch, shifts, cutoff: float):
