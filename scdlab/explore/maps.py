@@ -22,19 +22,24 @@ from scipy.spatial import cKDTree
 
 from scdlab import files
 from scdlab.explore.plots import array
+from scdlab.nn.heads import sum_over_atoms
 
 METHODS = ("umap", "pca")
+POOLS = ("embedding", "mean", "sum")
 SCALE = "Cividis"  # the same to color-blind readers, and it stays in order when printed gray
 _NEIGHBORS = 15  # UMAP's own default
 
 
-def embed(model, store, n: int | None = 1000, pool: str = "sum", seed: int = 0, batch_size: int = 64):
+def embed(model, store, n: int | None = 1000, pool: str = "embedding", seed: int = 0, batch_size: int = 64):
     """Embeddings x [n, d] of n structures of the store, drawn at random, and which rows of the store they are [n].
 
-    pool: "sum" over atoms, as in `Prediction.embedding`, or "mean". n=None takes all. The model is left as it was.
+    pool: "embedding", the model's own (`Prediction.embedding`: of a conditional model what its head says, of others
+    the sum), or the "mean" or "sum" of `Prediction.atoms` over the atoms of each structure. A conditional model is
+    told nothing: it sees its mask token. n=None takes all. The model is left as it was. Raises ValueError for an
+    unknown pool, for nothing to embed, and for elements that the model was not trained on.
     """
-    if pool not in ("sum", "mean"):
-        raise ValueError(f"Embeddings are pooled over atoms by 'sum' or 'mean', not {pool!r}.")
+    if pool not in POOLS:
+        raise ValueError(f"Embeddings are pooled by {', '.join(map(repr, POOLS[:-1]))} or {POOLS[-1]!r}, not {pool!r}.")
     n = len(store) if n is None else min(n, len(store))
     if n < 1:
         raise ValueError("There is nothing to embed; give a store with structures and n of at least 1.")
@@ -46,7 +51,8 @@ def embed(model, store, n: int | None = 1000, pool: str = "sum", seed: int = 0, 
         with torch.no_grad():
             for first in range(0, n, batch_size):
                 batch = store.take(index[first : first + batch_size]).to(device)
-                x = model(batch, noise=False).embedding  # (b, d)
+                out = model(batch, noise=False)
+                x = out.embedding if pool == "embedding" else sum_over_atoms(out.atoms, batch)  # (b, d)
                 x = x / batch.ptr.diff().unsqueeze(-1) if pool == "mean" else x
                 rows.append(x.double().cpu().numpy())
     finally:

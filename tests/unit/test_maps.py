@@ -7,6 +7,7 @@ import torch
 import scdlab
 from scdlab import explore
 from scdlab.explore import maps
+from scdlab.nn import OfficialCT
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,27 @@ def test_embeddings_are_the_predictions_own(qm9, model):
     np.testing.assert_allclose(mean, x / qm9.n_atoms[index][:, None], rtol=1e-5)
     assert explore.embed(model, qm9, n=None)[1].tolist() == list(range(300))
     assert explore.embed(model, qm9, n=10**6)[0].shape == (300, 16)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_the_three_pools(qm9, conditional):
+    """Written out from what the model says about each molecule alone."""
+    torch.manual_seed(0)
+    net = scdlab.EquivariantTransformer(16, 1, n_basis=16, conditional=conditional).eval()
+    pools = {pool: explore.embed(net, qm9, n=5, pool=pool)[0] for pool in maps.POOLS}
+    for k, row in enumerate(explore.embed(net, qm9, n=5)[1]):
+        with torch.no_grad():
+            alone = net(qm9.take([row]))
+        for pool, x in (("embedding", alone.embedding[0]), ("sum", alone.atoms.sum(0)), ("mean", alone.atoms.mean(0))):
+            np.testing.assert_allclose(pools[pool][k], x, rtol=1e-4, atol=1e-5, err_msg=pool)
+    assert np.array_equal(pools["embedding"], pools["sum"]) != conditional  # a conditional model has a head for it
+
+
+def test_a_released_model_has_embeddings_as_well(qm9):
+    torch.manual_seed(0)
+    net = OfficialCT(emb_dim=16, num_layers=1, num_heads=2, num_rbf=8).eval()
+    x, _ = explore.embed(net, qm9, n=4)
+    assert x.shape == (4, 16) and not np.allclose(x, explore.embed(net, qm9, n=4, pool="sum")[0])
 
 
 def test_sums_over_atoms_tell_the_size_of_a_molecule(qm9, model):
@@ -147,7 +169,7 @@ def test_numbers_that_mean_nothing_are_refused(qm9, model):
         (lambda: explore.extensivity(cloud(5), np.arange(5)), "at least 9 structures"),
         (lambda: explore.smoothness(cloud(), np.full(60, 1.0)), "nothing to predict"),
         (lambda: explore.smoothness(cloud(), np.full(60, np.nan)), "Value 0 is NaN"),
-        (lambda: explore.embed(model, qm9, pool="max"), "'sum' or 'mean', not 'max'"),
+        (lambda: explore.embed(model, qm9, pool="max"), "'embedding', 'mean' or 'sum', not 'max'"),
         (lambda: explore.embed(model, qm9, n=0), "nothing to embed"),
         (lambda: explore.compare_maps({}, []), "no map to draw"),
         (lambda: explore.compare_maps({"a": np.zeros((3, 2))}, np.zeros(4)), "Map 'a' has the shape"),
