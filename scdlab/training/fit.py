@@ -127,6 +127,10 @@ def fit(
     for store in (train, val):
         if store is not None:
             store.check_budget(max_atoms)
+    least = getattr(objective, "smallest_batch", 1) * devices * nodes
+    if batch_size is not None and batch_size < least:
+        raise ValueError(f"{objective!r} compares structures of a batch and needs batch_size >= {least}, not "
+                         f"{batch_size}.")  # fmt: skip
     warmup = min(steps // 20, 1000) if warmup is None else warmup
     factor(schedule, 0, steps, warmup)  # an unknown schedule is found before anything is written
     log_every = max(1, steps // 50) if log_every is None else log_every
@@ -411,9 +415,11 @@ class _Run:
         if self.fabric.world_size == 1:
             return
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        flat = self.fabric.all_reduce(torch.cat([g.flatten() for g in grads]), reduce_op="mean")
-        for p, g in zip(self.parameters, flat.split([g.numel() for g in grads]), strict=True):
-            p.grad = g.view_as(p)
+        there = torch.tensor([float(p.grad is not None) for p in self.parameters], device=self.device)
+        flat = self.fabric.all_reduce(torch.cat([there, *(g.flatten() for g in grads)]), reduce_op="mean")
+        there, *means = flat.split([len(grads), *(g.numel() for g in grads)])
+        for p, g, some in zip(self.parameters, means, there.tolist(), strict=True):
+            p.grad = g.view_as(p) if some else None  # without a gradient anywhere, weight decay leaves it alone as well
 
     def _agree(self, flag: bool) -> bool:
         """True in every process when it is true in one."""

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import scdlab
-from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression
+from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression, SelfConditionedDenoising
 from scdlab.training.fit import _Run
 from scdlab.training.schedule import factor
 
@@ -213,6 +213,51 @@ def test_two_processes_train_as_one(ethanol):
     result = quick(two, train, steps=6, objective=EnergyForces(), devices=2, device="cpu", progress=True)
     assert result.steps == 6
     torch.testing.assert_close(weights(one), weights(two), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_weight_decay_leaves_what_has_no_gradient_alone_in_two_processes_too():
+    """Frozen embeddings of elements and the energy head, which denoising does not ask: of no process a gradient."""
+    torch.manual_seed(0)
+    model = scdlab.EquivariantTransformer(hidden=8, layers=1, heads=2, n_basis=8, conditional=True)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train = scdlab.load_qm9(limit=40)[20:]
+    quick(model, train, None, SelfConditionedDenoising(), steps=3, weight_decay=0.5, devices=2, device="cpu", ema=None)
+    same = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
+    assert {"embedding.weight", "neighbor_embedding.embedding.weight"} <= same
+    assert all(name.startswith("energy_head") for name in same - {n for n in same if "embedding.weight" in n}), same
+    assert all((p - before[name]).abs().max() > 0 for name, p in model.named_parameters() if name.startswith("blocks"))
+
+
+def test_a_gradient_that_one_process_lacks_is_the_mean_with_zero():
+    model = small()
+    run = _Run(model, EnergyForces(), None, None, {}, None, False, 1, False)
+    run.parameters, run.device = list(model.parameters()), torch.device("cpu")
+    first, second, third = run.parameters[:3]
+    first.grad, second.grad = torch.ones_like(first), None
+
+    def with_another(mine, reduce_op):  # a process that has a gradient of 3 for `second` alone
+        n = len(run.parameters)
+        other = torch.zeros_like(mine)
+        other[1] = 1.0
+        other[n + first.numel() : n + first.numel() + second.numel()] = 3.0
+        return (mine + other) / 2
+
+    run.fabric = SimpleNamespace(world_size=2, all_reduce=with_another)
+    run._share_gradients()
+    assert (first.grad == 0.5).all() and (second.grad == 1.5).all()
+    assert second.grad.shape == second.shape and third.grad is None
+
+
+def test_a_batch_too_small_for_the_objective_is_refused_before_training(ethanol):
+    class Pairs(EnergyForces):
+        smallest_batch = 2
+
+    with pytest.raises(ValueError, match="batch_size >= 2, not 1"):
+        quick(small(), ethanol[0], objective=Pairs(), batch_size=1)
+    with pytest.raises(ValueError, match="batch_size >= 4, not 3"):
+        quick(small(), ethanol[0], objective=Pairs(), batch_size=3, devices=2)
+    quick(small(), ethanol[0], objective=Pairs(), batch_size=2, steps=2)
 
 
 @pytest.mark.slow
