@@ -1,5 +1,6 @@
 """Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in traits."""
 
+from scdlab.explore.condition import ConditionExplorer
 from scdlab.explore.maps import compare_maps, embed, embedding_map, extensivity, reduce_embedding, smoothness
 from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
@@ -19,6 +20,7 @@ from scdlab.explore.view import MoleculeView, static_view, view_molecule
 from scdlab.explore.widgets import Explorer, FilterExplorer, NeighborExplorer
 
 __all__ = [
+    "ConditionExplorer",
     "Explorer",
     "FilterExplorer",
     "MoleculeView",

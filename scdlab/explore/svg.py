@@ -1,9 +1,11 @@
 """Small still pictures as svg text: what a widget shows where no kernel runs, such as a code host's preview."""
 
+import re
 import textwrap
 
 import ase
 import numpy as np
+from plotly.colors import sample_colorscale
 
 from scdlab.explore import style
 from scdlab.explore.plots import array, bonds_of, marker_size
@@ -132,3 +134,106 @@ def filter_rings(r, values, title: str = "", size: int = 320) -> str:
     body.append(f'<circle cx="{size / 2}" cy="{size / 2 + 10}" r="4"/>')
     body.append(_text(size / 2, size - 2, f"W up to {strongest:.2g}, out to {r.max():g} Å"))
     return _document(size, size, body)
+
+
+def bars(
+    names, values, errors, title: str = "", label: str = "", strong: int | None = None, mark=None, notes=(), width=520
+) -> str:
+    """Horizontal bars from zero, one a name, each with its error bar and its number behind it.
+
+    values, errors [n]: bars and half-lengths of the error bars, in the unit that `label`, the axis, states; strong: the
+    bar that is drawn in color, the others being gray; mark: (value, words) of a dashed line, drawn if the axis reaches
+    so far; notes: a heading, and a few words for each bar below it, at the right.
+    """
+    values, errors = array(values), array(errors)
+    left, top, pitch = 58, 32, 27
+    room = width - left - 92 - (110 if notes else 0)  # pixels of the axis; numbers stand behind it
+    ticks = _ticks(float((values + errors).max()))
+    mark = mark if mark is not None and mark[0] <= ticks[-1] else None
+    scale = room / ticks[-1]  # pixels per unit
+    bottom = top + pitch * len(values)
+    body = [_text(8, 16, title, "start")]
+    for tick in ticks:
+        x = left + scale * tick
+        body.append(_line(x, top - 4, x, bottom, style.LIGHT))
+        body.append(_text(x, bottom + 15, f"{tick:g}"))
+    for k, (name, value, error) in enumerate(zip(names, values, errors, strict=True)):
+        y, color = top + pitch * k, style.GREEN if k == strong else "#BDBDBD"
+        low, high = (left + scale * end for end in (max(0.0, value - error), value + error))
+        body.append(_text(left - 8, y + 14, name, "end"))
+        body.append(f'<rect x="{left}" y="{y}" width="{scale * value:.1f}" height="19" fill="{color}"/>')
+        body += [_line(low, y + 9.5, high, y + 9.5), *(_line(x, y + 5, x, y + 14) for x in (low, high))]
+        body.append(_text(max(high, left + scale * value) + 6, y + 14, f"{value:.1f} ± {error:.1f}", "start"))
+    body.append(_line(left, top - 4, left, bottom))
+    if notes:
+        body += [
+            _text(width - 8, 16 if k == 0 else top + pitch * k - 13, words, "end") for k, words in enumerate(notes)
+        ]
+    if mark:
+        x = left + scale * mark[0]
+        body.append(_line(x, top - 4, x, bottom, style.VERMILION, 'stroke-dasharray="4 3"'))
+        body.append(_text(x, bottom + 31, mark[1], "end" if mark[0] > ticks[-1] / 2 else "start"))
+    body.append(_text(left, bottom + (47 if mark else 31), label, "start"))
+    told = ", ".join(
+        f"{name} {value:.1f} ± {error:.1f}" for name, value, error in zip(names, values, errors, strict=True)
+    )
+    return _document(width, bottom + (54 if mark else 38), body, f"{title}: {told} ({label})")
+
+
+def heat_map(
+    values, rows, title: str = "", label: str = "", middle: float = 0.0, reach: float = 1.0, ends=("", ""), width=520
+) -> str:
+    """Numbers [r, c] as colored cells, and the scale of the colors below: white is `middle`, red below, blue above.
+
+    rows [r]: names at the left; label: what the columns are; reach: where the colors end, as a distance from `middle`
+    (what lies beyond has the last color); ends: words for the two ends of the scale.
+    """
+    values = array(values)
+    left, top, tall = 58, 26, 26 if len(values) <= 4 else 16
+    wide, bottom = (width - left - 12) / values.shape[1], top + tall * len(values)
+    level = np.rint(_LEVELS * np.clip((values - middle) / (2 * reach) + 0.5, 0.0, 1.0)).astype(int)  # [r, c]
+    body = [_text(8, 16, title, "start")]
+    for k in np.unique(level):  # a path per color is a tenth of a rectangle per cell
+        cells = "".join(f"M{left + wide * c:.1f},{top + tall * r}h{wide:.1f}v{tall}h-{wide:.1f}z"
+                        for r, c in zip(*np.nonzero(level == k), strict=True))  # fmt: skip
+        body.append(f'<path d="{cells}" fill="{_level_color(k)}"/>')
+    body += [_text(left - 8, top + tall * (k + 0.5) + 4, name, "end") for k, name in enumerate(rows)]
+    side = f'width="{width - left - 12}" height="{bottom - top}" fill="none" stroke="{style.GRAY}"'
+    body += [f'<rect x="{left}" y="{top}" {side}/>', _text((left + width - 12) / 2, bottom + 15, label)]
+    x0, y0, long = width / 2 - 80, bottom + 26, 160
+    step = long / (_LEVELS + 1)
+    body += [f'<rect x="{x0 + k * step:.1f}" y="{y0}" width="{step + 0.3:.1f}" height="11" fill="{_level_color(k)}"/>'
+             for k in range(_LEVELS + 1)]  # fmt: skip
+    body += [_text(x0 + long * k / 2, y0 + 25, f"{middle + (k - 1) * reach:.3g}".replace("-", "−")) for k in range(3)]
+    body += [_text(x0 - 8, y0 + 10, ends[0], "end"), _text(x0 + long + 8, y0 + 10, ends[1], "start")]
+    return _document(width, y0 + 32, body, f"{title}: from {values.min():.2f} to {values.max():.2f}")
+
+
+def below(pictures: list[str], lines: list[str] | tuple = ()) -> str:
+    """Pictures one below the other, and lines of text, broken where they are too long, below them: as one."""
+    body, width, y = [], 0.0, 0.0
+    for picture in pictures:
+        wide, tall = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', picture).groups())
+        body.append(picture.replace("<svg ", f'<svg y="{y:g}" height="{tall:g}" ', 1))  # a nested one needs both sides
+        width, y = max(width, wide), y + tall
+    lines = [part for line in lines for part in textwrap.wrap(line, int(width / 6.7), subsequent_indent="    ")]
+    body += [_text(8 if line[0] != " " else 24, y + 16 + 16 * k, line, "start") for k, line in enumerate(lines)]
+    return _document(width, y + (16 * len(lines) + 12 if lines else 0), body)
+
+
+_LEVELS = 40  # steps of color
+
+
+def _level_color(k: int) -> str:
+    return sample_colorscale(style.DIVERGING, [k / _LEVELS])[0].replace(" ", "")
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, color: str = style.INK, more: str = "") -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" {more}/>'
+
+
+def _ticks(highest: float) -> list[float]:
+    """Round numbers from 0 to the first that is not below `highest`, four to seven of them."""
+    power = 10.0 ** np.floor(np.log10(highest)) if highest > 0 else 1.0
+    step = next(m * power for m in (0.2, 0.25, 0.5, 1, 2, 2.5) if m * power * 6 >= highest)
+    return [step * k for k in range(max(2, int(np.ceil(highest / step - 1e-9)) + 1))]
