@@ -1,6 +1,7 @@
 """Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in traits."""
 
 from scdlab.explore.condition import ConditionExplorer
+from scdlab.explore.embedding import EmbeddingExplorer
 from scdlab.explore.maps import compare_maps, embed, embedding_map, extensivity, reduce_embedding, smoothness
 from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
@@ -21,6 +22,7 @@ from scdlab.explore.widgets import Explorer, FilterExplorer, NeighborExplorer
 
 __all__ = [
     "ConditionExplorer",
+    "EmbeddingExplorer",
     "Explorer",
     "FilterExplorer",
     "MoleculeView",

@@ -99,13 +99,14 @@ def _umap(x, few, seed) -> np.ndarray:
         return found
     first = "" if "umap" in sys.modules else " (its first use compiles: up to half a minute)"
     print(f"UMAP of {len(x):,} points{first}; the map is kept for next time.", flush=True)
-    start = time.perf_counter()
+    start, threads = time.perf_counter(), torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value|.*force_all_finite|.*ensure_all_finite")
         warnings.filterwarnings("ignore", message="Graph is not fully connected|.*Spectral initialisation failed")
         import umap
 
         laid = umap.UMAP(n_neighbors=_NEIGHBORS, random_state=seed, n_jobs=1).fit_transform(x[few])
+    torch.set_num_threads(threads)  # numba has given the OpenMP runtime, which torch shares, a number of its own
     xy = _between(x, x[few], np.asarray(laid, dtype=float))
     if time.perf_counter() - start > 5:
         print(f"UMAP took {time.perf_counter() - start:.0f} s.", flush=True)
@@ -220,7 +221,7 @@ def compare_maps(maps: dict, color, label: str = "atoms", numbers=None, formulas
             x=xy[:, 0], y=xy[:, 1], mode="markers", showlegend=False, row=1, col=column,
             marker=dict(color=color, coloraxis="coloraxis", size=5, opacity=0.8),
             text=None if formulas is None else list(formulas),
-            hovertemplate=f"{head}{label} %{{marker.color:.4g}}<extra></extra>",
+            hovertemplate=f"{head}{label} %{{marker.color:.4~g}}<extra></extra>",
         )  # fmt: skip
     frame = dict(showticklabels=False, ticks="", showgrid=False, mirror=True, title_text="")
     fig.update_xaxes(**frame).update_yaxes(**frame)
