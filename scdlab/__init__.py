@@ -13,6 +13,7 @@ _WHERE = {
     "load_md17": "atoms",
     "load_isomers": "atoms",
     "load_ethanol": "atoms",
+    "load_alloys": "atoms",
     "from_smiles": "atoms",
     "simulate": "atoms",
     "neighbor_list": "atoms",

@@ -147,7 +147,7 @@ def _data(ctx: typer.Context):
 
 @data_app.command("make")
 def make_data(
-    name: Annotated[str, typer.Argument(help="A committed set, such as ethanol or isomers.")],
+    name: Annotated[str, typer.Argument(help="A committed set: ethanol, isomers, alloys or qm9-sample.")],
     out: Annotated[Path | None, typer.Option(help="Folder for it; its own place in data/ by default.")] = None,
 ):
     """Make a committed data set again."""
@@ -169,8 +169,20 @@ def get_data(
 
 
 def open_data(name: str):
-    """The AtomStore called `name`: qm9, ethanol, isomers, md17:MOLECULE, a saved store, or a file that ASE reads."""
-    named = {"qm9": scdlab.load_qm9, "ethanol": scdlab.load_ethanol, "isomers": scdlab.load_isomers}
+    """The AtomStore called `name`: qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, or a file that ASE
+    reads; with @START:STOP:STEP behind it, as ASE has it, only those of its structures."""
+    import re
+
+    if "@" in name and not Path(name).exists():
+        name, _, part = name.rpartition("@")
+        found = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::([1-9]\d*))?", part)
+        if not found:
+            raise ValueError(
+                f"Behind @ stands START:STOP or START:STOP:STEP, as in qm9@:1000 or qm9@::10, not {part!r}."
+            )
+        return open_data(name)[slice(*(int(n) if n else None for n in found.groups()))]
+    sets = ("qm9", "ethanol", "isomers", "alloys")
+    named = {each: getattr(scdlab, f"load_{each}") for each in sets}
     if name in named:
         return named[name]()
     if name.startswith("md17:"):
@@ -182,7 +194,7 @@ def open_data(name: str):
     raise FileNotFoundError(f"There is no data set {name!r}: name {', '.join(named)}, md17:ethanol, or a file.")
 
 
-SOURCES = "qm9, ethanol, isomers, md17:MOLECULE, a saved store or a file ASE reads"
+SOURCES = "qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, or any file ASE reads"
 
 # What parts of a loss are measured in; a property has the unit of its labels.
 _UNITS = {"energy_mae": "eV", "force_mae": "eV/Å", "noise_mse": "σ²", "noise_unexplained": "of the noise",
@@ -285,32 +297,71 @@ def report(model, store, objective, out: Path | None, max_atoms: int | None, dat
         files.write_json(out / "metrics.json", {"structures": len(store), **found, "units": units})
 
 
+_WHAT, _HOW = {"rich_help_panel": "What is trained on what"}, {"rich_help_panel": "How"}
+
+
 @app.command()
 def train(
-    data: Annotated[list[str], typer.Option(help=f"{SOURCES}; repeat it to mix several.")],
-    model: Annotated[str, typer.Option(help="Of scdlab.nn, as 'SchNet(cutoff=4.0)'; SchNet by default.")] = "",
-    init: Annotated[str, typer.Option(help="Start from a model: a path, or a name of one of the kit's.")] = "",
-    objective: Annotated[str, typer.Option(help="Of scdlab.objectives, named likewise; labels by default.")] = "",
-    target: Annotated[str, typer.Option("--property", help="A named property; energies and forces by default.")] = "",
-    forces: Annotated[bool, typer.Option("--forces/--no-forces", help="Train on forces where there are any.")] = True,
-    n_train: Annotated[int | None, typer.Option("--train", min=1, help="Training structures; 80 % by default.")] = None,
-    n_val: Annotated[int | None, typer.Option("--val", min=0, help="Validation structures; 10 % by default.")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 2000,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Structures; 32 without --max-atoms.")] = None,
-    max_atoms: Annotated[int | None, typer.Option(help="Atoms that a batch may hold.")] = None,
-    lr: Annotated[float, typer.Option(help="Largest learning rate.")] = 1e-3,
-    head_lr: Annotated[float | None, typer.Option(help="That of the head for the labels; --lr by default.")] = None,
-    drop_path: Annotated[tuple[float, float] | None, typer.Option(help="At the first step and at the last.")] = None,
-    hidden: Annotated[int | None, typer.Option(min=1, help="Features per atom; the model's own by default.")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Interaction blocks; the model's own by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights and the batches.")] = 0,
-    device: Annotated[Device, typer.Option()] = Device.auto,
-    out: Annotated[Path, typer.Option(help="Folder for the model, its log and its checkpoint.")] = Path("runs/train"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    data: Annotated[
+        list[str],
+        typer.Option(help=f"{SOURCES}; every tenth structure with @::10 behind. Repeat it to mix several.", **_WHAT),
+    ],
+    objective: Annotated[
+        str,
+        typer.Option(help="Of scdlab.objectives, as 'CoordinateDenoising(sigma=0.04)'; labels by default.", **_WHAT),
+    ] = "",
+    target: Annotated[
+        str, typer.Option("--property", help="A property to learn; energies and forces by default.", **_WHAT)
+    ] = "",
+    forces: Annotated[
+        bool, typer.Option("--forces/--no-forces", help="Learn forces as well, where there are any.", **_WHAT)
+    ] = True,
+    model: Annotated[
+        str, typer.Option(help="A new one, of scdlab.nn, as 'SchNet(cutoff=4.0)'; SchNet by default.", **_WHAT)
+    ] = "",
+    hidden: Annotated[
+        int | None, typer.Option(min=1, help="Its features per atom; the model's own default if not given.", **_WHAT)
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Its interaction blocks; the model's own default likewise.", **_WHAT)
+    ] = None,
+    init: Annotated[
+        str, typer.Option(help="Instead of a new one: a path, as of --out with /model, or one of the kit's.", **_WHAT)
+    ] = "",
+    n_train: Annotated[
+        int | None, typer.Option("--train", min=1, help="Training structures; 80 % by default.", **_HOW)
+    ] = None,
+    n_val: Annotated[
+        int | None, typer.Option("--val", min=0, help="Validation structures; half of the rest by default.", **_HOW)
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Batches to learn from.", **_HOW)] = 2000,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Structures that a batch may hold; 32 without --max-atoms.", **_HOW)
+    ] = None,
+    max_atoms: Annotated[
+        int | None, typer.Option(help="Atoms that a batch may hold, which bounds the memory it takes.", **_HOW)
+    ] = None,
+    lr: Annotated[float, typer.Option(help="Largest learning rate.", **_HOW)] = 1e-3,
+    head_lr: Annotated[
+        float | None, typer.Option(help="That of the head for the labels; --lr by default.", **_HOW)
+    ] = None,
+    weight_decay: Annotated[float, typer.Option(min=0, help="AdamW's.", **_HOW)] = 0.0,
+    drop_path: Annotated[
+        tuple[float, float] | None, typer.Option(help="Drop-path at the first step and at the last.", **_HOW)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the batches.", **_HOW)] = 0,
+    device: Annotated[Device, typer.Option(**_HOW)] = Device.auto,
+    out: Annotated[Path, typer.Option(help="Folder for the model, its log and its checkpoint.", **_HOW)] = Path(
+        "runs/train"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.", **_HOW)] = False,
 ):
     """Train a model, and print its errors on structures that it has not seen.
 
-    Pretrain: --objective CoordinateDenoising. Fine-tune: --init runs/pretrained/model --property homo --head-lr 1e-3.
+    \b
+    Learn labels:   scdlab train --data frames.extxyz --out runs/mine
+    Pretrain:       scdlab train --data a.xyz --data b.xyz --objective CoordinateDenoising --max-atoms 600 --out runs/a
+    Fine-tune:      scdlab train --data qm9 --init runs/a/model --property homo --head-lr 1e-3 --lr 1e-4
     """
     import numpy as np
     import torch
@@ -319,6 +370,9 @@ def train(
 
     if init and (model or hidden or layers):
         raise ValueError("--init brings its own model: leave --model, --hidden and --layers out.")
+    if twice := [name for k, name in enumerate(data) if name in data[:k]]:
+        raise ValueError(f"--data names {twice[0]!r} twice, and the model would be tested on what it learned from; "
+                         "name it once.")  # fmt: skip
     stores = [open_data(name) for name in data]
     store = stores[0] if len(stores) == 1 else scdlab.AtomStore.concat(stores)
     n_train = int(0.8 * len(store)) if n_train is None else n_train
@@ -331,7 +385,7 @@ def train(
     result = scdlab.fit(
         net, goal, train_set, val_set if n_val else None, out=out, resume=resume, steps=steps, batch_size=batch_size,
         max_atoms=max_atoms, lr=lr if head_lr is None else {"head": head_lr, "body": lr}, seed=seed,
-        device=device.value, anneal={"drop_path": drop_path} if drop_path else None,
+        weight_decay=weight_decay, device=device.value, anneal={"drop_path": drop_path} if drop_path else None,
     )  # fmt: skip
     print(result)
     with files.atomic_file(out / "test_index.npy") as new, open(new, "wb") as file:

@@ -1,5 +1,6 @@
 """Structures in, batches out: the store, the neighbor lists, the data sources and the simulator."""
 
+from scdlab.atoms.alloys import load_alloys
 from scdlab.atoms.isomers import isomer_split, load_ethanol, load_isomers
 from scdlab.atoms.md17 import load_md17
 from scdlab.atoms.molecules import from_smiles, rotatable_bonds
@@ -13,6 +14,7 @@ __all__ = [
     "Pairs",
     "from_smiles",
     "isomer_split",
+    "load_alloys",
     "load_ethanol",
     "load_isomers",
     "load_md17",

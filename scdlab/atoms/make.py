@@ -1,15 +1,19 @@
 """Makes the small data sets that stand in `data/`: what they are, and the one command that remakes each.
 
-    scdlab data make ethanol | isomers | qm9-sample
+    scdlab data make ethanol | isomers | alloys | qm9-sample
 
 ethanol      GFN2-xTB molecular dynamics of ethanol at 500 K: correlated frames of one molecule, as MD17 has.
 isomers      the same for 60 isomers of C7H10O2 taken from QM9, 50 frames each: chemistry and conformation vary at one
              composition, as in ISO17 (Schütt et al., NeurIPS 2017).
+alloys       periodic crystals of seven metals and their binary alloys, labeled by EMT (Jacobsen, Stoltze, Nørskov,
+             Surf. Sci. 366, 394, 1996): structures of another domain, with labels that cost nothing.
 qm9-sample   5,000 molecules of QM9, drawn at random, for machines without the whole set.
 
 A frame of ethanol in which a bond broke or formed is dropped, an isomer that reacted is left out; meta says how many.
 """
 
+import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +106,91 @@ def _joined(stores, name) -> AtomStore:
     )
 
 
+METALS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au")
+SYSTEMS = (*METALS, *("".join(pair) for pair in itertools.combinations(METALS, 2)))
+
+
+def make_alloys(structures=672, seed=0, progress=True) -> AtomStore:
+    """Alloys: as many crystals of each of the 28 SYSTEMS, of 4 to 32 atoms, with EMT's energies and forces.
+
+    Crystal k belongs to system k // 4 % 28 and is a function of (seed, k) alone. Three of four are strained and
+    rattled, every fourth is a minimum of the energy in positions and cell (property `relaxed`). Labels are those of
+    positions and cell as they are stored, in float32.
+    """
+    from ase.calculators.emt import EMT
+    from tqdm import tqdm
+
+    crystals = []
+    for k in tqdm(range(structures), desc="alloys", disable=not progress):
+        system, relaxed = k // 4 % len(SYSTEMS), k % 4 == 3
+        crystal = _alloy(SYSTEMS[system], relaxed, np.random.default_rng([seed, k]))
+        crystal.positions, crystal.cell = crystal.positions.astype(np.float32), crystal.cell.astype(np.float32)
+        crystal.calc = EMT()
+        crystal.get_forces()
+        crystal.info = {"system": system, "relaxed": int(relaxed)}
+        crystals.append(crystal)
+    meta = {
+        "source": "alloys of seven metals, EMT",
+        "calculator": "EMT (ase), energies counted from the pure metals' fcc crystals",
+        "systems": list(SYSTEMS),
+        "structures": {
+            "start": "fcc or hcp, 1, 2, 4 or 8 cells of 4 atoms, elements at random, lattice constant by Vegard's law",
+            "distorted": "three of four: symmetric strain of spread 0.04, rattled by 0.02 to 0.2 Å",
+            "relaxed": "every fourth, property relaxed = 1: positions and cell, forces below 0.002 eV/Å",
+            "closest": f"no two atoms nearer than {CLOSEST} Å, periodic images included",
+            "seed": seed,
+        },
+        **LICENCE,
+    }
+    return AtomStore.from_ase(crystals, properties=["system", "relaxed"], meta=meta)
+
+
+CLOSEST = 2.0  # Å
+
+
+def _alloy(system, relaxed, rng):
+    """One crystal of `system`, such as "CuAu" or "Cu", drawn until no atoms are too close."""
+    from ase.neighborlist import neighbor_list
+
+    while True:
+        crystal = _drawn(re.findall("[A-Z][a-z]*", system), rng)
+        if relaxed and not _relax(crystal):
+            continue
+        if not len(neighbor_list("i", crystal, CLOSEST)):
+            return crystal
+
+
+def _drawn(elements, rng):
+    """A strained and rattled crystal of `elements`, decorated at random, with at least one atom of each."""
+    from ase.build import bulk
+    from ase.data import atomic_numbers, reference_states
+
+    repeat = [(1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2)][rng.choice(4, p=[0.15, 0.25, 0.4, 0.2])]
+    n = 4 * int(np.prod(repeat))
+    first = n if len(elements) == 1 else int(rng.integers(1, n))
+    symbols = rng.permutation([elements[0]] * first + [elements[-1]] * (n - first))
+    a = np.mean([reference_states[atomic_numbers[symbol]]["a"] for symbol in symbols])  # Å, Vegard's law
+    if rng.random() < 0.5:
+        crystal = bulk("X", "fcc", a=a, cubic=True) * repeat
+    else:  # of the same distance between neighbors
+        crystal = bulk("X", "hcp", a=a / np.sqrt(2), c=a * np.sqrt(4 / 3), orthorhombic=True) * repeat
+    crystal.symbols = symbols
+    strain = np.eye(3) + rng.normal(0, 0.04, (3, 3))
+    crystal.set_cell(crystal.cell.array @ (strain + strain.T) / 2, scale_atoms=True)
+    crystal.positions += rng.uniform(0.02, 0.2) * rng.normal(size=crystal.positions.shape)
+    return crystal
+
+
+def _relax(crystal) -> bool:
+    """Whether positions and cell were brought to a minimum of EMT's energy."""
+    from ase.calculators.emt import EMT
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import BFGS
+
+    crystal.calc = EMT()
+    return BFGS(FrechetCellFilter(crystal), logfile=None).run(fmax=0.002, steps=400)
+
+
 def make_qm9_sample(molecules=5000, seed=0) -> AtomStore:
     """A random sample of QM9, in its order."""
     qm9 = load_qm9()
@@ -115,6 +204,7 @@ def make_qm9_sample(molecules=5000, seed=0) -> AtomStore:
 MAKERS: dict[str, Callable[..., AtomStore]] = {
     "ethanol": make_ethanol,
     "isomers": make_isomers,
+    "alloys": make_alloys,
     "qm9-sample": make_qm9_sample,
 }
 

@@ -260,6 +260,22 @@ def test_molecules_and_crystals_from_several_files_are_mixed(labeled, tmp_path):
     assert model.seen.nonzero().flatten().tolist() == [1, 6, 29]
 
 
+def test_a_part_of_a_set_is_named_as_in_ase(labeled, tmp_path, monkeypatch):
+    whole = scdlab.AtomStore.from_file(labeled)
+    for part, expected in (
+        ("@:7", slice(7)),
+        ("@5:", slice(5, None)),
+        ("@1:30:10", slice(1, 30, 10)),
+        ("@-3:", slice(-3, None)),
+    ):
+        some = cli.open_data(f"{labeled}{part}")
+        np.testing.assert_array_equal(some.property("gap"), whole.property("gap")[expected])
+    assert len(cli.open_data("alloys@::100")) == 7
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "at@home.extxyz").write_bytes(labeled.read_bytes())  # a name of that kind is still a name
+    assert len(cli.open_data("at@home.extxyz")) == 40 and len(cli.open_data("at@home.extxyz@:2")) == 2
+
+
 def test_a_pretrained_model_of_the_kit_can_be_the_start(monkeypatch):
     monkeypatch.setattr(scdlab, "load_pretrained", lambda name, device: (name, device))
     assert cli.open_model("coord-et", "cpu") == ("coord-et", "cpu")
@@ -288,6 +304,12 @@ def test_everything_that_has_a_name_can_be_named():
         (["--data", "FRAMES", "--lr", "-1"], ["lr"]),
         (["--data", "GAPS", "--property", "hardness"], ["Only 30 of the structures", "hardness"]),
         (["--data", "FRAMES", "--data", "GAPS", "--property", "gap"], ["Only 40 of the structures", "gap"]),
+        (["--data", "FRAMES", "--data", "FRAMES"], ["twice"]),
+        (["--data", "FRAMES@"], ["START:STOP", "''"]),
+        (["--data", "FRAMES@3"], ["START:STOP", "'3'"]),
+        (["--data", "FRAMES@::0"], ["START:STOP", "'::0'"]),
+        (["--data", "nowhere.xyz@:3"], ["'nowhere.xyz'", "ethanol"]),
+        (["--data", "FRAMES@9:9"], ["0 structures"]),
         (["--data", "FRAMES", "--model", "SkyNet"], ["SkyNet", "SchNet", "EquivariantTransformer"]),
         (["--data", "FRAMES", "--model", "AdaLN"], ["no model called 'AdaLN'"]),
         (["--data", "FRAMES", "--model", "SchNet(depth=3)"], ["depth", "layers"]),
@@ -305,7 +327,7 @@ def test_everything_that_has_a_name_can_be_named():
     ],
 )
 def test_bad_training_input_is_one_sentence_and_leaves_nothing(arguments, words, frames, labeled, tmp_path):
-    arguments = [{"FRAMES": str(frames), "GAPS": str(labeled)}.get(argument, argument) for argument in arguments]
+    arguments = [each.replace("FRAMES", str(frames)).replace("GAPS", str(labeled)) for each in arguments]
     line = sentence(call("train", *arguments, "--steps", 2, "--out", tmp_path / "out"))
     assert all(word in line for word in words), line
     assert not list(tmp_path.rglob("*.safetensors"))
@@ -324,6 +346,15 @@ def test_evaluating_what_the_model_does_not_predict_or_in_another_unit_is_one_se
     store.save(tmp_path / "store")
     line = sentence(call("evaluate", tmp_path / "model", "--data", tmp_path / "store"))
     assert "in eV" in line and "in Ha" in line
+
+
+def test_help_shows_how_to_pretrain_and_to_fine_tune():
+    text = CliRunner(env={"COLUMNS": "120"}).invoke(cli.app, ["train", "--help"]).output
+    lines = [line.strip() for line in text.splitlines()]
+    assert any(
+        line.startswith("Pretrain:  ") and "--objective CoordinateDenoising --max-atoms 600" in line for line in lines
+    )
+    assert any(line.startswith("Fine-tune:  ") and line.endswith("--head-lr 1e-3 --lr 1e-4") for line in lines)
 
 
 def test_debug_shows_where_an_error_arose():
