@@ -15,6 +15,8 @@ import torch
 from scdlab.nn.official_ct import DEFAULTS, FIXED, OfficialCT
 
 _NAMES = [  # ours, the release's
+    ("embedding_head.atom.", "embedding_head.pre_proj."),
+    ("embedding_head.mlp.", "embedding_head.post_agg_mlp."),
     ("energy_head.mlp.", "scalar_head."),
     ("energy_head.scale", "std"),
     ("energy_head.mean", "mean"),

@@ -29,7 +29,7 @@ from torch.nn.functional import silu
 
 from scdlab.atoms.neighbors import neighbor_list
 from scdlab.nn.adaln import drop_path as drawn_paths
-from scdlab.nn.heads import EnergyHead, NoiseHead, sum_over_atoms
+from scdlab.nn.heads import EmbeddingHead, EnergyHead, NoiseHead, sum_over_atoms
 from scdlab.nn.model import AtomisticModel, Features, Prediction, _leaf
 from scdlab.nn.radial import cosine_cutoff
 
@@ -145,16 +145,6 @@ class _EnergyHead(EnergyHead):
         return sum_over_atoms(e * self.scale + self.reference[batch.z], batch) + self.mean  # (B)
 
 
-class _EmbeddingHead(nn.Module):
-    def __init__(self, d: int):
-        super().__init__()
-        one, two = ([nn.LayerNorm(d), nn.Linear(d, d), nn.SiLU(), nn.LayerNorm(d)] for _ in range(2))
-        self.pre_proj, self.post_agg_mlp = nn.Sequential(*one), nn.Sequential(*two, nn.Linear(d, d))
-
-    def forward(self, x: Tensor, batch) -> Tensor:
-        return self.post_agg_mlp(sum_over_atoms(self.pre_proj(x), batch))  # (N, d) -> (B, d)
-
-
 class OfficialCT(AtomisticModel):
     """The released CT. config: its settings by the release's own names, `detach`, and `drop_path` as of our CT.
 
@@ -191,7 +181,7 @@ class OfficialCT(AtomisticModel):
         self.rep_model["distance_expansion"].requires_grad_(config["trainable_rbf"])
         self.drop_path = config["drop_path"]
         self.condition_norm, self.mask_token = nn.LayerNorm(d), nn.Parameter(torch.zeros(d))
-        self.noise_head, self.energy_head, self.embedding_head = NoiseHead(d), _EnergyHead(d), _EmbeddingHead(d)
+        self.noise_head, self.energy_head, self.embedding_head = NoiseHead(d), _EnergyHead(d), EmbeddingHead(d)
 
     def represent(self, batch, pairs, condition, vectors=True) -> Features:
         """x [N, d] and v [N, 3, d], from a condition that is normalized already."""

@@ -178,7 +178,7 @@ def test_conditions():
 def test_the_gradient_passes_through_the_condition():
     model, batch = ct(), two()
     model(batch, condition=model(batch).embedding).noise.square().sum().backward()
-    assert model.embedding_head.post_agg_mlp[4].weight.grad.abs().max() > 0
+    assert model.embedding_head.mlp[4].weight.grad.abs().max() > 0
 
 
 def test_pairs_beyond_the_cutoff_do_no_harm():
