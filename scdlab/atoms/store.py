@@ -196,7 +196,7 @@ class AtomStore:
         if not Path(path).is_file():
             raise FileNotFoundError(f"There is no structure file {path}: check the path.")
         try:
-            frames = ase.io.read(path, index=index)
+            frames = ase.io.read(path, index=index, do_not_split_by_at_sign=True)
         except Exception as error:  # ase's readers raise anything from KeyError to StopIteration
             raise ValueError(
                 f"{path} cannot be read as structures ({type(error).__name__}: {error}): "
