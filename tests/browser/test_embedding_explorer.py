@@ -1,0 +1,56 @@
+"""The map of embeddings in a real browser: the pointer over a point brings its molecule."""
+
+import pytest
+from test_lab import ASK, is_local
+from test_molecule_view import put_notebook
+
+CELL = """import scdlab, torch
+from scdlab.explore import EmbeddingExplorer
+torch.manual_seed(0)
+models = {name: scdlab.SchNet(hidden=16, layers=1, n_basis=16) for name in ("one", "other")}
+store = scdlab.AtomStore.open(scdlab.files.home("data") / "qm9-sample")[:200]
+explorer = EmbeddingExplorer(store, models, n=100, method="pca")
+explorer"""
+READY = """() => { const context = window.jupyterapp?.shell.currentWidget?.context;
+    return context?.path == 'map.ipynb' && context.sessionContext.session?.kernel?.status == 'idle'; }"""
+PLACE = """[(x0, x1), (y0, y1)] = explorer.figure.layout.xaxis.range, explorer.figure.layout.yaxis.range
+x, y = explorer.xy()[{point}]
+print((x - x0) / (x1 - x0), (y1 - y) / (y1 - y0))"""
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_pointer_chooses_a_structure(page, lab, screens):
+    page.goto(put_notebook(lab, "map.ipynb", CELL))
+    page.wait_for_function(READY, timeout=120_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    area = page.locator(".js-plotly-plot .nsewdrag").first
+    area.wait_for(timeout=120_000)
+    title = page.locator(".widget-vbox .scdlab-view .title").first
+    title.wait_for(timeout=60_000)
+    far = "import numpy as np; print(np.abs(explorer.xy() - explorer.xy()[0]).sum(1).argmax())"
+    point, before = int(page.evaluate(ASK, far)), title.text_content()
+    across, down = map(float, page.evaluate(ASK, PLACE.format(point=point)).split())
+    box = area.bounding_box()
+    page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"], steps=4)
+    page.wait_for_function(
+        "before => document.querySelector('.widget-vbox .scdlab-view .title').textContent != before",
+        arg=before, timeout=30_000,
+    )  # fmt: skip
+    page.wait_for_timeout(1000)
+    assert page.evaluate(ASK, "print(explorer.point)") == str(point)
+    formula = page.evaluate(ASK, "print(explorer.state()['formula'])")
+    assert formula in title.text_content() and formula in page.locator(".hoverlayer .hovertext").first.text_content()
+    page.mouse.move(5, 5)
+    page.screenshot(path=screens / "map_after_hover.png")
+
+    page.locator(".widget-dropdown", has=page.get_by_text("model", exact=True)).locator("select").select_option("other")
+    page.wait_for_function(
+        "() => document.querySelector('.js-plotly-plot .gtitle').textContent.startsWith('other')", timeout=30_000
+    )
+    assert page.evaluate(ASK, "print(explorer.model, explorer.point)") == f"other {point}"  # the same structure
+    assert formula in title.text_content()
+    page.screenshot(path=screens / "map_of_another_model.png")
+    assert [address for address in page.asked if not is_local(address)] == []
+    page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
