@@ -35,7 +35,8 @@ from scdlab.nn.model import AtomisticModel
 
 CONDITIONS = ("own", "none", "other", "mix")
 DRAWS = 32  # of the noise behind a bar
-_REACHES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # where the colors of a change may end
+_WIDTH = 470  # pixels of the picture: with the molecule's 350 it fits a notebook beside the file browser
+_REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)  # where the colors of a change may end
 
 
 # ------------------------------------------------------------------------------------------------------- the functions
@@ -235,7 +236,7 @@ class ConditionExplorer(SvgExplorer):
         self.molecule, self.other, self.condition, self.mix = molecule, other, condition, mix
         self.sigma, self.seed = sigma, seed
         self.order = self._spread_order()  # [d], of the channels
-        self.view = MoleculeView(self.displaced, self.arrows(), title=self._title(), size=(430, 380))
+        self.view = MoleculeView(self.displaced, self.arrows(), title=self._title(), size=(350, 330))
         self.words = widgets.HTML()
         row = dict(style={"description_width": "80px"}, layout=widgets.Layout(width="330px"))
         last = min(len(self.store), 1000) - 1
@@ -393,21 +394,22 @@ class ConditionExplorer(SvgExplorer):
         told, at = self.state(), CONDITIONS.index(self.condition)
         left, errors = (100 * np.array([told[f"{what}_{c}"] for c in CONDITIONS]) for what in ("left", "error"))
         bars = svg.bars(
-            CONDITIONS, left, errors, f"Noise left in {told['formula']} when the network is told …",
+            CONDITIONS, left, errors, f"Noise left in {told['formula']} when told …",
             f"noise left (%), mean of {DRAWS} draws ± standard error", at, (100.0, "no denoising"),
-            ["minus “none”, same draws", *(_difference(c, told) if c != "none" else "" for c in CONDITIONS)],
+            ["minus “none”", *(_difference(c, told) if c != "none" else "" for c in CONDITIONS)],
+            _WIDTH,
         )  # fmt: skip
         now, none = (self._gates(name)[:, self.order] for name in (self.condition, "none"))
         rows = [f"layer {k}" for k in range(len(now))]
         gate_map = svg.heat_map(
             now, rows, f"Gates 1 + tanh α when told “{self.condition}”", f"{now.shape[1]} channels", 1.0, 1.0,
-            ("closed", "twice as loud"),
+            ("closed", "twice as loud"), _WIDTH,
         )  # fmt: skip
         most = max(np.abs(self._gates(name) - self._gates("none")).max() for name in CONDITIONS)
         change = svg.heat_map(
             now - none, rows, "The same gates minus those when told “none”",
             "the same channels, those that a condition moves most at the left", 0.0,
-            next(reach for reach in _REACHES if most <= reach), ("quieter", "louder"),
+            next(reach for reach in _REACHES if most <= reach), ("quieter", "louder"), _WIDTH,
         )  # fmt: skip
         return svg.below([bars, gate_map, change])
 
@@ -423,8 +425,8 @@ class ConditionExplorer(SvgExplorer):
 
     def _tell(self) -> None:
         rows = "".join(
-            f"<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top'>{html.escape(name)}</td>"
-            f"<td style='padding-bottom: 2px'>{html.escape(text)}</td></tr>"
+            f"<tr><th style='padding: 0 10px 2px 0; vertical-align: top; text-align: left; white-space: nowrap'>"
+            f"{html.escape(name)}</th><td style='padding-bottom: 2px'>{html.escape(text)}</td></tr>"
             for name, text in self._lines()
         )
         self.words.value = f"<table style='line-height: 1.35; max-width: 950px'>{rows}</table>"

@@ -278,7 +278,8 @@ def test_the_widget_carries_a_still_picture(model):
     for picture in (bundle["image/svg+xml"], shown.drawn.value):
         root = ElementTree.fromstring(picture)
         words = " ".join(root.itertext())
-        assert f"{100 * shown.state()['left_own']:.1f} ±" in words and "layer 1" in words and "closed" in words
+        assert f"{100 * shown.state()['left_own']:.1f} ±" in words and con._difference("own", shown.state()) in words
+        assert "layer 1" in words and "closed" in words
     assert "way back" in bundle["image/svg+xml"] and "against none" in bundle["image/svg+xml"]
 
 
