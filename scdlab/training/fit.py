@@ -127,6 +127,7 @@ def fit(
     for store in (train, val):
         if store is not None:
             store.check_budget(max_atoms)
+            _check_labels(store, objective)
     least = getattr(objective, "smallest_batch", 1) * devices * nodes
     if batch_size is not None and batch_size < least:
         raise ValueError(f"{objective!r} compares structures of a batch and needs batch_size >= {least}, not "
@@ -182,6 +183,17 @@ def _check_rates(lr, objective) -> None:
 def _labeled(objective):
     """The objective that learns from labels: itself, or what an auxiliary objective is added to."""
     return getattr(objective, "main", None) or objective
+
+
+def _check_labels(store, objective) -> None:
+    """Raise ValueError, saying how many and which, where structures lack the property that is to be learned."""
+    if (name := getattr(_labeled(objective), "name", None)) is None:
+        return
+    missing = store.index[~np.isfinite(store.property(name))]  # as counted in the set that a split was taken from
+    if len(missing):
+        which = ", ".join(map(str, sorted(missing)[:5])) + (", …" if len(missing) > 5 else "")
+        raise ValueError(f"{len(missing):,} of {len(store):,} structures have no {name!r} (number {which}); leave them "
+                         f"out, as in store[np.isfinite(store.property({name!r}))].")  # fmt: skip
 
 
 def _check_anneal(anneal, model, objective) -> None:
@@ -623,6 +635,7 @@ def evaluate(
         raise ValueError("The store to evaluate on is empty; give at least one labeled structure.")
     store.check_budget(max_atoms)
     if objective is not None:
+        _check_labels(store, objective)
         return _errors(model, store, objective, batch_size, max_atoms)
     objectives = (
         [EnergyForces(forces=store.has_forces)] if store.has_energy and bool(model.energy_head.reference.any()) else []
@@ -639,6 +652,7 @@ def evaluate(
         raise ValueError("The model predicts nothing that the store has labels for; train it or give an objective.")
     found = {}
     for each in objectives:
+        _check_labels(store, each)
         found |= {k: v for k, v in _errors(model, store, each, batch_size, max_atoms).items() if k != "loss"}
     return found
 

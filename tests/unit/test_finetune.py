@@ -185,9 +185,17 @@ def test_a_label_that_is_missing_for_some_molecules_is_named():
     arrays = np.ones(10), rng.normal(size=(10, 3)), np.arange(0, 11, 2)
     store = scdlab.AtomStore.from_arrays(*arrays, properties={"gap": gap})
     model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
-    with pytest.raises(ValueError, match=r"2 of 5 structures have no 'gap' \(the first is number 2\).*isfinite"):
-        scdlab.fit(model, PropertyRegression("gap"), store, **TUNE)
-    scdlab.fit(model, PropertyRegression("gap"), store[np.isfinite(store.property("gap"))], **TUNE)
+    objective, known = PropertyRegression("gap"), store[np.isfinite(store.property("gap"))]
+    with pytest.raises(ValueError, match=r"2 of 5 structures have no 'gap' \(number 2, 4\).*isfinite"):
+        scdlab.fit(model, objective, store, **TUNE)
+    with pytest.raises(ValueError, match=r"1 of 2 structures have no 'gap' \(number 4\)"):  # as the whole set counts
+        scdlab.fit(model, SelfConditionedDenoising(main=objective), known, store[3:], **TUNE)
+    assert "gap" not in model.property_heads
+    scdlab.fit(model, objective, known, **TUNE)
+    with pytest.raises(ValueError, match=r"2 of 5 structures have no 'gap'"):
+        scdlab.evaluate(model, store)
+    with pytest.raises(ValueError, match="no property 'gap'"):
+        scdlab.fit(model, objective, known, scdlab.AtomStore.from_arrays(*arrays), **TUNE)
 
 
 def test_one_recipe_pretrains_on_all_domains_at_once_and_is_fine_tuned_on_one(molecules):
