@@ -4,7 +4,7 @@
 "paper / recorded / yours". See `ledger` for what a claim, a record and a verdict are.
 """
 
-from . import denoising, schnet
+from . import denoising, schnet, self_conditioned
 from .ledger import PROFILES, VERDICTS, Claim, Record, claims, get, keep, load_record, register, run
 from .show import Table, compare, table
 
@@ -23,5 +23,6 @@ __all__ = [
     "register",
     "run",
     "schnet",
+    "self_conditioned",
     "table",
 ]

@@ -67,7 +67,7 @@ PAIRWISE = ("data", "n_pretrain", "hidden", "layers", "int_emb", "out_emb", "n_s
 DIMENET = {"int_emb": 32, "out_emb": 64, "n_spherical": 5, "sigma": 0.14}
 
 
-def _qm9(settings):
+def all_molecules(settings):
     """All molecules that a recipe may use: QM9, or, to try the mechanics anywhere, the kit's sample of it."""
     if settings["data"] == "sample":
         return scdlab.AtomStore.open(files.home("data") / "qm9-sample")
@@ -80,9 +80,9 @@ def _qm9(settings):
 
 def molecules(settings, seed):
     """(pretraining set of this seed, the molecules held out from all of them), disjoint."""
-    qm9 = _qm9(settings)
+    qm9 = all_molecules(settings)
     held_out, _, rest = qm9.split(min(HELD_OUT, len(qm9) // 2), 0, seed=0)  # of QM9, the kit's sample exactly
-    return _draw(rest, settings["n_pretrain"], seed), held_out
+    return draw(rest, settings["n_pretrain"], seed), held_out
 
 
 def coord(settings, seed, device):
@@ -92,7 +92,7 @@ def coord(settings, seed, device):
     def train(folder):
         rest, _ = molecules(settings, seed)
         steps, batch, lr = (settings[f"pretrain_{name}"] for name in ("steps", "batch", "lr"))
-        return _fit(_transformer(settings, seed), CoordinateDenoising(settings["sigma"]), rest, steps, batch, lr,
+        return trained(_transformer(settings, seed), CoordinateDenoising(settings["sigma"]), rest, steps, batch, lr,
                     seed, device, out=folder, resume=folder is not None)  # fmt: skip
 
     return keep("coord-et", settings, seed, train)
@@ -103,7 +103,7 @@ def _transformer(settings, seed):
     return scdlab.EquivariantTransformer(settings["hidden"], settings["layers"], n_basis=settings["n_basis"])
 
 
-def _fit(model, objective, train, steps, batch_size, lr, seed, device, **options):
+def trained(model, objective, train, steps, batch_size, lr, seed, device, **options):
     options |= {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
     result = scdlab.fit(model, objective, train, progress=False, **options)
     if result.interrupted:  # half a training is no measurement
@@ -111,7 +111,7 @@ def _fit(model, objective, train, steps, batch_size, lr, seed, device, **options
     return result
 
 
-def _draw(store, n, seed):
+def draw(store, n, seed):
     return store.split(n, 0, seed=seed)[0]
 
 
@@ -121,14 +121,14 @@ def _draw(store, n, seed):
 def few_labels_homo(settings, seed, device) -> dict:
     """HOMO energies of few molecules, learned from the pretrained weights and from scratch."""
     few, _, test = molecules(settings, seed)[1].split(settings["n_labels"], 0, seed=seed)
-    test, homo, values = _draw(test, settings["n_test"], seed), PropertyRegression("homo"), {}
+    test, homo, values = draw(test, settings["n_test"], seed), PropertyRegression("homo"), {}
     steps, longer = settings["steps"], settings["longer"] * settings["steps"]
     for name, model, n in (
         ("coord", coord(settings, seed, device), steps),
         ("scratch", _transformer(settings, seed), steps),
         ("scratch_longer", _transformer(settings, seed), longer),
     ):
-        _fit(model, homo, few, n, settings["batch_size"], settings["lr"], seed, device)
+        trained(model, homo, few, n, settings["batch_size"], settings["lr"], seed, device)
         values[f"homo_mae_{name}_meV"] = 1e3 * scdlab.evaluate(model, test, homo)["homo_mae"]
     guess = np.median(few.property("homo"))
     return values | {"homo_mae_guess_meV": 1e3 * float(np.abs(test.property("homo") - guess).mean())}
@@ -196,7 +196,7 @@ def floor_of_noise(settings, seed, device) -> dict:
     for name, centered in (("centered", True), ("uncentered", False)):
         model = _transformer(settings, seed)
         objective = CoordinateDenoising(settings["sigma"], centered=centered)
-        _fit(model, objective, rest, settings["steps"], settings["batch_size"], settings["lr"], seed, device)
+        trained(model, objective, rest, settings["steps"], settings["batch_size"], settings["lr"], seed, device)
         losses[name] = {size: noise_losses(model, store, objective, seed) for size, store in groups.items()}
         values[f"noise_mse_{name}"] = float(np.mean([losses[name][size][:, 0].mean() for size in groups]))
     for size, store in groups.items():
@@ -278,7 +278,7 @@ def answer_and_force(settings, seed, device) -> dict:
     """cos(-ε̂, F): the network's way back against the GFN2-xTB force, where the noise is put on a minimum, and where the
     same noise is put on a frame of dynamics of the same molecule."""
     model, gfn2, rows = coord(settings, seed, device), Reference("gfn2"), []
-    sample = _draw(molecules(settings, seed)[1], settings["n_molecules"], seed)
+    sample = draw(molecules(settings, seed)[1], settings["n_molecules"], seed)
     sigma, draws = settings["sigma"], settings["draws"]
     for k in range(len(sample)):
         minimum = gfn2.relax(sample.to_ase(k))
@@ -353,13 +353,13 @@ def pairwise_mu(settings, seed, device) -> dict:
     """The dipole moment from few labels: from scratch, and after denoising distances without and with a leak."""
     rest, sample = molecules(settings, seed)
     few, _, test = sample.split(settings["n_labels"], 0, seed=seed)
-    test, mu, values = _draw(test, settings["n_test"], seed), PropertyRegression("mu"), {}
+    test, mu, values = draw(test, settings["n_test"], seed), PropertyRegression("mu"), {}
     for name, model in (
         ("clean", pairwise(settings, seed, device, rest)),
         ("scratch", _dimenet(settings, seed)),
         ("leaky", pairwise(settings, seed, device, rest, test)),
     ):
-        _fit(model, mu, few, settings["steps"], settings["batch_size"], settings["lr"], seed, device)
+        trained(model, mu, few, settings["steps"], settings["batch_size"], settings["lr"], seed, device)
         values[f"mu_mae_{name}_D"] = scdlab.evaluate(model, test, mu)["mu_mae"]
     guess = np.median(few.property("mu"))
     return values | {"mu_mae_guess_D": float(np.abs(test.property("mu") - guess).mean())}
@@ -369,11 +369,11 @@ def pairwise(settings, seed, device, rest, test=None):
     """DimeNet after denoising distances of this seed's molecules; those of `test`, if given, replace as many."""
     decides = {name: settings[name] for name in PAIRWISE} | {"leaked": 0 if test is None else len(test)}
     if test is not None:
-        rest = _qm9(settings).subset(np.concatenate([rest.index[len(test) :], test.index]))
+        rest = all_molecules(settings).subset(np.concatenate([rest.index[len(test) :], test.index]))
 
     def train(folder):
         steps, batch, lr = (settings[f"pretrain_{name}"] for name in ("steps", "batch", "lr"))
-        return _fit(_dimenet(settings, seed), PairwiseDenoising(settings["sigma"]), rest, steps, batch, lr,
+        return trained(_dimenet(settings, seed), PairwiseDenoising(settings["sigma"]), rest, steps, batch, lr,
                     seed, device, out=folder, resume=folder is not None)  # fmt: skip
 
     return keep("dimenet-pairwise" if test is None else "dimenet-pairwise-leaky", decides, seed, train)
@@ -442,7 +442,7 @@ register(
 def extensivity_of_embedding(settings, seed, device) -> dict:
     """R² of the atom count from the embedding, untrained and pretrained, summed and averaged over atoms; and how well
     the nearest neighbors in the averaged embedding agree on the HOMO energy, which nobody trained on."""
-    sample, values = _draw(molecules(settings, seed)[1], settings["n_test"], seed), {}
+    sample, values = draw(molecules(settings, seed)[1], settings["n_test"], seed), {}
     size, homo = sample.n_atoms, sample.property("homo")
     for name, model in (("coord", coord(settings, seed, device)), ("untrained", _transformer(settings, seed))):
         for pool in ("mean", "sum"):
