@@ -479,12 +479,12 @@ def ethanol_forces(settings, seed, device) -> dict:
     for method in METHODS:
         model = copy.deepcopy(pretrained(method, settings, seed, device))
         trained(model, labels, few, settings["force_steps"], settings["force_batch"], settings["lr"], seed, device)
-        values[f"force_mae_{method}_meV_A"] = 1e3 * scdlab.evaluate(model, test, labels)["force_mae"]
+        values[f"force_mae_{method}_meV_per_A"] = 1e3 * scdlab.evaluate(model, test, labels)["force_mae"]
     return {name: values[name] for name in get("scd-ethanol-forces").quantities}
 
 
 def judge_ethanol_forces(values, settings) -> str:
-    seen = direction(values["force_mae_scratch_meV_A"], values["force_mae_scd_meV_A"])
+    seen = direction(values["force_mae_scratch_meV_per_A"], values["force_mae_scd_meV_per_A"])
     return {"paper": "reproduced", "opposite": "contradicted"}.get(seen, "tie")
 
 
@@ -496,14 +496,14 @@ register(
         source=f"{PAPER}, the table of MD17",
         paper="MD17, ethanol: 0.109 kcal/mol/Å from scratch, 0.096 after Coord, 0.120 after SCD (4.7, 4.2, 5.2 meV/Å)",
         quantities={
-            "force_mae_scratch_meV_A": "force error, from scratch",
-            "force_mae_scd_meV_A": "force error, SCD",
-            "force_mae_coord_meV_A": "force error, Coord",
+            "force_mae_scratch_meV_per_A": "force error, from scratch",
+            "force_mae_scd_meV_per_A": "force error, SCD",
+            "force_mae_coord_meV_per_A": "force error, Coord",
         },
         paper_values={
-            "force_mae_scratch_meV_A": "4.7 (MD17)",
-            "force_mae_scd_meV_A": "5.2 (MD17)",
-            "force_mae_coord_meV_A": "4.2 (MD17)",
+            "force_mae_scratch_meV_per_A": "4.7 (MD17)",
+            "force_mae_scd_meV_per_A": "5.2 (MD17)",
+            "force_mae_coord_meV_per_A": "4.2 (MD17)",
         },
         rule="Fine-tune on energies and forces of n_frames GFN2-xTB frames of ethanol at 500 K; compare the force "
         "errors on unseen frames from scratch and after SCD on QM9."
