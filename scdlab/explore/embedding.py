@@ -30,12 +30,12 @@ _SHADES = 32  # of the scale of color, in the still picture
 def map_figure(xy, color, label: str, title: str = "", formulas=None, point: int = 0) -> go.Figure:
     """A map [n, 2] with points colored by `color` [n], one of them ringed; the other arguments as in
     `maps.embedding_map`. A color that is NaN is drawn gray."""
-    fig = maps.embedding_map(xy, color, label, formulas=formulas, height=500)
+    fig = maps.embedding_map(xy, color, label, formulas=formulas, height=460)
     ring = dict(type="circle", xref="x", yref="y", xsizemode="pixel", ysizemode="pixel")
     for radius, line in ((9, dict(color="white", width=5)), (9, dict(color=style.VERMILION, width=3))):
         fig.add_shape(**ring, x0=-radius, x1=radius, y0=-radius, y1=radius, line=line)
     fig.update_layout(
-        title_text=title, width=560, margin=dict(l=15, r=15, t=45, b=15), hovermode="closest", uirevision="map",
+        title_text=title, width=490, margin=dict(l=15, r=10, t=45, b=15), hovermode="closest", uirevision="map",
         meta={"with_still": True},  # on a page without a kernel the molecule's picture stands above it
     )  # fmt: skip
     _ring(fig, xy, point)
@@ -154,10 +154,10 @@ class EmbeddingExplorer(Explorer):
         for name in models:
             self._told_by(name, maps.embed, models[name], some, None, pool)
         self.point = point
-        self.view = MoleculeView(self.shown.to_ase(point), title=self._title(), size=(400, 300))
+        self.view = MoleculeView(self.shown.to_ase(point), title=self._title(), size=(340, 280))
         self.words = widgets.HTML()
-        row = dict(style={"description_width": "48px"})
-        narrow, wide = widgets.Layout(width="226px"), widgets.Layout(width="560px")
+        row = dict(style={"description_width": "54px"})
+        narrow, wide = widgets.Layout(width="240px"), widgets.Layout(width="490px")
         dropdowns = {
             name: widgets.Dropdown(
                 options=list(choices.items()), value=getattr(self, name), description=name, layout=narrow, **row
@@ -168,7 +168,7 @@ class EmbeddingExplorer(Explorer):
         slider = widgets.IntSlider(point, 0, last, description="point", layout=wide, **row)
         super().__init__(**dropdowns, point=slider)
         left = widgets.VBox([self.figure], layout=widgets.Layout(flex="0 1 auto"))
-        right = widgets.VBox([self.view, self.words], layout=widgets.Layout(flex="1 1 380px", min_width="340px"))
+        right = widgets.VBox([self.view, self.words], layout=widgets.Layout(flex="1 1 330px", min_width="320px"))
         both = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap"))
         self.children = [self.children[0], self.message, both]
         self.figure.data[0].on_hover(self._pointed)
