@@ -17,9 +17,10 @@ margin at the midpoint hold all that count in either pass, and a pair beyond the
 cutoff function is zero there.
 
 Three ablations and a variant: stop_gradient=True lets pass 1 go untrained by pass 2; condition="other" gives every
-structure the embedding of the next one of its batch, which can help with nothing (a negative control); "atoms" has no
-bottleneck, every atom being told its own features of pass 1; `part` embeds one part of a structure, a pocket, and
-denoises the other, its ligand, each alone.
+structure the embedding of the next one of its batch, which can help with nothing (a negative control; one that is
+alone in its batch, as the last of a validation may be, is told nothing); "atoms" has no bottleneck, every atom being
+told its own features of pass 1; `part` embeds one part of a structure, a pocket, and denoises the other, its ligand,
+each alone.
 """
 
 import contextlib
@@ -95,6 +96,7 @@ class SelfConditionedDenoising:
         check_weight(weight)
         self.sigma, self.regularize, self.drop = float(sigma), float(regularize), float(drop)
         self.stop_gradient, self.condition, self.part = stop_gradient, condition, part
+        self.smallest_batch = 2 if condition == "other" else 1  # structures that `fit` must give it
         self.main, self.weight, self.centered, self.frozen = main, float(weight), centered, frozen
         self.atomwise, self.counted = main.atomwise if main else frozenset(), {}
 
@@ -174,15 +176,14 @@ class SelfConditionedDenoising:
         """c of every structure [B, d], or of every atom [N, d]."""
         c = told.atoms if self.condition == "atoms" else told.embedding
         if self.condition == "other":
-            if len(c) < 2:
-                raise ValueError("condition='other' takes the embedding of the next structure of the batch, and this "
-                                 "batch has one only; choose a batch size that leaves no batch of one.")  # fmt: skip
             c = c.roll(1, dims=0)
         return c.detach() if self.stop_gradient else c
 
     def _dropped(self, model, c, batch, generator):
         """c with some structures' rows replaced by the mask token."""
         dropped = torch.rand(batch.num_graphs, device=c.device, generator=generator) < self.drop  # (B)
+        if self.condition == "other" and batch.num_graphs == 1:
+            dropped = torch.ones_like(dropped)  # there is no other
         if self.condition == "atoms":
             dropped = dropped.index_select(0, batch.batch)  # (N)
         return torch.where(dropped.unsqueeze(-1), model.mask_token.to(c.dtype), c)

@@ -237,6 +237,23 @@ def test_other_takes_another_molecules_condition(qm9):
     assert all((row == own).all(1).sum() == 1 for row in given_)  # each is handed to one
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_who_is_alone_in_a_batch_is_told_nothing_of_another(qm9, stop):
+    model = shaken(ct())
+    passes = listened(model)
+    alone = SelfConditionedDenoising(condition="other", drop=0.0, stop_gradient=stop)
+    loss, _ = alone(model, qm9.take([300]), seeded())
+    assert torch.equal(passes[1][1]["condition"], model.mask_token[None])
+    loss.backward()
+    assert model.mask_token.grad.any()
+    assert not any(p.grad is not None and p.grad.any() for p in model.embedding_head.parameters())
+    # 5 = 2 + 2 + 1 in validation; and under a budget of atoms as many fit in as happen to
+    result = scdlab.fit(model, alone, qm9[300:310], qm9[310:315], steps=4, batch_size=2, progress=False)
+    assert np.isfinite(result.best)
+    result = scdlab.fit(model, alone, qm9[300:310], qm9[310:315], steps=4, max_atoms=20, progress=False)
+    assert np.isfinite(result.best)
+
+
 def test_atoms_takes_a_condition_for_every_atom(qm9):
     model, batch = shaken(ct()), qm9.take(np.arange(300, 310))
     passes = listened(model)
@@ -456,10 +473,10 @@ def test_a_model_that_cannot_denoise_is_refused(qm9):
 
 def test_another_condition_needs_another_structure(qm9):
     objective = SelfConditionedDenoising(condition="other")
-    with pytest.raises(ValueError, match="this batch has one only"):
-        objective(ct(), qm9.take([300]), seeded())
     with pytest.raises(ValueError, match="the training set has one only"):
         scdlab.fit(ct(), objective, qm9[300:301], steps=1, progress=False)
+    with pytest.raises(ValueError, match=r"condition='other'.* needs batch_size >= 2, not 1"):
+        scdlab.fit(ct(), objective, qm9[300:310], steps=1, batch_size=1, progress=False)
 
 
 @pytest.mark.parametrize(
