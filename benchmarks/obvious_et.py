@@ -1,19 +1,22 @@
-"""The equivariant transformer written the obvious way: the baseline that shows what our way of writing it is worth.
+"""The equivariant transformer and its self-conditioned denoising written the obvious way: the baseline that shows what
+our way of writing them is worth.
 
 The same equations as scdlab/nn/et.py, in plain torch, as torchmd-net and the released code of self-conditioned
 denoising write them: every pair stored in both directions, self-loops among them; projections of the basis evaluated on
-every edge; messages built edge by edge and summed with index_add; neighbors searched by the model in every pass. The
-search itself is ours (the released code has a compiled one), and so are the heads, which work atom by atom.
+every edge; messages built edge by edge and summed with index_add; conditions handed to the atoms and modulations formed
+atom by atom; neighbors searched by the model in every pass. The search itself is ours (the released code has a compiled
+one), and so are the heads, which work atom by atom.
 """
 
 import copy
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from scdlab.atoms import neighbor_list
+from scdlab.nn.heads import sum_over_atoms
 from scdlab.nn.model import Prediction
 
 
@@ -22,8 +25,19 @@ def sum_edges(messages, to, n):
     return messages.new_zeros(n, *messages.shape[1:]).index_add(0, to, messages)
 
 
+class AdaLN(nn.Module):
+    """Conditions of the atoms, c [N, d] -> scale γ, shift β and logit α of the gate, [N, d] each."""
+
+    def __init__(self, d: int):
+        super().__init__()
+        self.lin1, self.lin2 = nn.Linear(d, d), nn.Linear(d, 3 * d)
+
+    def forward(self, c):
+        return self.lin2(silu(self.lin1(c))).chunk(3, dim=-1)
+
+
 class Layer(nn.Module):
-    """Attention over the edges to ← of: x [N, d], v [N, 3, d] -> changes of both."""
+    """Attention over the edges to ← of: x [N, d], v [N, 3, d], modulation by adaLN or None -> changes of both."""
 
     def __init__(self, n_basis: int, d: int, heads: int):
         super().__init__()
@@ -33,9 +47,12 @@ class Layer(nn.Module):
         self.dk, self.dv = nn.Linear(n_basis, d), nn.Linear(n_basis, 3 * d)
         self.u, self.o = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, 3 * d)
 
-    def forward(self, x, v, basis, envelope, unit, to, of):
+    def forward(self, x, v, basis, envelope, unit, to, of, modulation=None):
         n, d = x.shape
         x = self.norm(x)
+        if modulation is not None:
+            scale, shift, gate = modulation
+            x = (1 + scale) * x + shift
         q, k, value = self.q(x), self.k(x), self.value(x)  # (N, d), (N, d), (N, 3d)
         u1, u2, u3 = self.u(v).chunk(3, dim=-1)  # (N, 3, d) each
         dk, dv = silu(self.dk(basis)), silu(self.dv(basis))  # (E, d), (E, 3d)
@@ -45,7 +62,9 @@ class Layer(nn.Module):
         y = (y.view(-1, self.heads, d // self.heads) * a.unsqueeze(-1)).view(-1, d)
         w = v.index_select(0, of) * s1.unsqueeze(1) + s2.unsqueeze(1) * unit.unsqueeze(-1)  # (E, 3, d)
         o1, o2, o3 = self.o(sum_edges(y, to, n)).chunk(3, dim=-1)  # (N, d) each
-        return (u1 * u2).sum(1) * o2 + o3, u3 * o1.unsqueeze(1) + sum_edges(w, to, n)
+        dx = (u1 * u2).sum(1) * o2 + o3
+        dx = dx if modulation is None else (1 + torch.tanh(gate)) * dx
+        return dx, u3 * o1.unsqueeze(1) + sum_edges(w, to, n)
 
 
 class NeighborEmbedding(nn.Module):
@@ -63,7 +82,7 @@ class NeighborEmbedding(nn.Module):
 
 
 class ObviousTransformer(nn.Module):
-    """The function of `ours`, a scdlab.EquivariantTransformer, with a copy of its weights."""
+    """The function of `ours`, a scdlab.EquivariantTransformer, conditional or not, with a copy of its weights."""
 
     def __init__(self, ours):
         super().__init__()
@@ -76,6 +95,11 @@ class ObviousTransformer(nn.Module):
         self.neighbor_embedding = NeighborEmbedding(n_basis, hidden, elements)
         self.blocks = nn.ModuleList(Layer(n_basis, hidden, heads) for _ in range(layers))
         self.out_norm = nn.LayerNorm(hidden)
+        self.mask_token = self.embedding_head = None
+        if ours.mask_token is not None:
+            self.adaln, self.condition_norm = nn.ModuleList(AdaLN(hidden) for _ in range(layers)), nn.LayerNorm(hidden)
+            self.mask_token = nn.Parameter(torch.empty(hidden))
+            self.embedding_head = copy.deepcopy(ours.embedding_head)
         self.to(ours.embedding.weight.dtype)
         self.energy_head, self.noise_head = copy.deepcopy(ours.energy_head), copy.deepcopy(ours.noise_head)
         # our first layer has no U: it would mix vectors that are zero
@@ -85,8 +109,9 @@ class ObviousTransformer(nn.Module):
                 if name != "blocks.0.u.weight":
                     parameter.copy_(weights[name])
 
-    def forward(self, batch, forces: bool = False, noise: bool = True) -> Prediction:
-        """Energies [B], forces [N, 3], noise [N, 3] and embeddings [B, d], as the models of scdlab give them."""
+    def forward(self, batch, condition=None, forces: bool = False, noise: bool = True) -> Prediction:
+        """Energies [B], forces [N, 3], noise [N, 3] and embeddings [B, d], as the models of scdlab give them.
+        condition [B, d]: of a conditional model; None for its mask token."""
         pairs = neighbor_list(batch, self.cutoff)
         pos = batch.pos.to(self.embedding.weight.dtype)
         pos = pos.detach().requires_grad_() if forces else pos
@@ -103,8 +128,14 @@ class ObviousTransformer(nn.Module):
         part = basis.index_select(0, real), envelope.index_select(0, real), to[real], of[real]
         x = self.neighbor_embedding(x, batch.z, *part)
         v = x.new_zeros(len(x), 3, x.shape[1])
-        for block in self.blocks:
-            dx, dv = block(x, v, basis, envelope, unit, to, of)
+        modulations = [None] * len(self.blocks)
+        if self.mask_token is not None:
+            if condition is None:
+                condition = self.mask_token.expand(batch.num_graphs, -1)
+            c = self.condition_norm(condition[batch.batch])  # (N, d)
+            modulations = [layer(c) for layer in self.adaln]
+        for block, modulation in zip(self.blocks, modulations, strict=True):
+            dx, dv = block(x, v, basis, envelope, unit, to, of, modulation)
             x, v = x + dx, v + dv
         x = self.out_norm(x)
         energy = self.energy_head(x, batch)
@@ -113,6 +144,25 @@ class ObviousTransformer(nn.Module):
             energy=energy,
             forces=-gradient if forces else None,
             noise=self.noise_head(x, v) if noise else None,
-            embedding=x.new_zeros(len(energy), x.shape[1]).index_add(0, batch.batch, x),
+            embedding=(self.embedding_head or sum_over_atoms)(x, batch),
             atoms=x,
         )
+
+
+def two_passes(model, batch, generator, sigma: float = 0.04, regularize: float = 0.005, drop: float = 0.2) -> Tensor:
+    """The loss of self-conditioned denoising, as its two passes are told: the loss of
+    SelfConditionedDenoising(sigma, regularize, drop), from the same random numbers."""
+    model.embedding.requires_grad_(False)  # elements keep their embeddings
+    model.neighbor_embedding.embedding.requires_grad_(False)
+    like = dict(dtype=batch.pos.dtype, generator=generator)
+    clean, noisy = batch.clone(), batch.clone()
+    clean.pos = batch.pos + regularize * torch.randn(batch.pos.shape, **like)
+    noise = sigma * torch.randn(batch.pos.shape, **like)  # (N, 3) Å
+    mean = sum_edges(noise, batch.batch, batch.num_graphs) / batch.ptr.diff().unsqueeze(-1)  # (B, 3)
+    noise = noise - mean[batch.batch]
+    noisy.pos = batch.pos + noise
+    c = model(clean, noise=False).embedding  # pass 1: (B, d)
+    dropped = torch.rand(batch.num_graphs, generator=generator) < drop  # (B)
+    c = torch.where(dropped.unsqueeze(-1), model.mask_token, c)
+    answer = model(noisy, condition=c, noise=True).noise  # pass 2: (N, 3) in units of σ
+    return (answer - (noise / sigma).to(answer.dtype)).square().mean()

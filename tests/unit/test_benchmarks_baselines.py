@@ -10,10 +10,11 @@ import pytest
 import schnet
 import torch
 import two_pass
-from obvious_et import ObviousTransformer
+from obvious_et import ObviousTransformer, two_passes
 
 import scdlab
 from scdlab.atoms import neighbor_list
+from scdlab.objectives import SelfConditionedDenoising, scd
 
 ROOT = Path(__file__).parents[2]
 SMALL = dict(hidden=16, layers=3, heads=4, n_basis=12, cutoff=4.0)
@@ -24,9 +25,14 @@ def batch():
     return scdlab.load_qm9(limit=3000).take(list(range(0, 3000, 500)))
 
 
-def both(dtype):
+def both(dtype, conditional=False):
     torch.manual_seed(0)
-    ours = scdlab.EquivariantTransformer(**SMALL).to(dtype)
+    ours = scdlab.EquivariantTransformer(**SMALL, conditional=conditional).to(dtype)
+    if conditional:
+        with torch.no_grad():  # or it would not matter what it is told
+            for layer in ours.adaln:
+                layer.lin2.weight.normal_(std=0.2)
+                layer.lin2.bias.normal_(std=0.2)
     return ours, ObviousTransformer(ours)
 
 
@@ -36,64 +42,48 @@ def close(own, other, tolerance):
     assert (own - other).abs().max() <= tolerance * other.abs().max()
 
 
+@pytest.mark.parametrize("told", [None, "nothing", "something"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
-def test_the_obvious_transformer_is_ours(batch, dtype, tolerance):
-    ours, obvious = both(dtype)
-    own, other = ours(batch, forces=True), obvious(batch, forces=True)
+def test_the_obvious_transformer_is_ours(batch, told, dtype, tolerance):
+    ours, obvious = both(dtype, conditional=told is not None)
+    c = torch.randn(batch.num_graphs, SMALL["hidden"], dtype=dtype) if told == "something" else None
+    own, other = (model(batch, condition=c, forces=True) for model in (ours, obvious))
     for what in ("energy", "forces", "noise", "embedding", "atoms"):
         close(getattr(own, what), getattr(other, what), tolerance)
+    if told == "something":
+        assert (ours(batch).noise - own.noise).abs().max() > 1e-3 * own.noise.abs().max()
 
 
-def draws_for(batch):
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(batch.pos.shape, generator=generator) for _ in two_pass.SIGMAS]
+def losses_of(ours, obvious, batch, **options):
+    """Of both sides, from the same random numbers."""
+    return (SelfConditionedDenoising(**options)(ours, batch, torch.Generator().manual_seed(0))[0],
+            two_passes(obvious, batch, torch.Generator().manual_seed(0), **options))  # fmt: skip
 
 
-def test_two_passes_have_one_loss_and_one_gradient_however_they_are_written(batch):
+@pytest.mark.parametrize("options", [{}, {"drop": 0.5}, {"sigma": 0.1, "regularize": 0.02, "drop": 0.0}])
+def test_two_passes_have_one_loss_and_one_gradient_however_they_are_written(batch, options):
     """Ours on one shared list of pairs, the obvious transformer with a search in each pass: all parameters, float64."""
-    ours, obvious = both(torch.float64)
-    own = two_pass.loss_of(ours, batch, draws_for(batch), share=True)
-    other = two_pass.loss_of(obvious, batch, draws_for(batch), share=False)
+    ours, obvious = both(torch.float64, conditional=True)
+    own, other = losses_of(ours, obvious, batch, **options)
     own.backward(), other.backward()
     close(own, other, 1e-9)
-    compared = 0
-    theirs = dict(obvious.named_parameters())
+    untrained, theirs = [], dict(obvious.named_parameters())
     for name, parameter in ours.named_parameters():
-        if name.startswith("energy_head"):
-            assert not (parameter.grad is not None and parameter.grad.any()), "nobody asked for energies"
-            continue
-        close(parameter.grad, theirs[name].grad, 1e-9)
-        compared += 1
-    assert compared == len(theirs) - 1 - len(list(obvious.energy_head.parameters()))  # our first layer has no U
-
-
-def test_the_embedding_carries_gradient_to_the_first_pass(batch):
-    ours, _ = both(torch.float64)
-    draws = draws_for(batch)
-    with_it = torch.autograd.grad(two_pass.loss_of(ours, batch, draws, True), ours.embedding.weight)[0]
-    shifts = two_pass.SIGMAS[1] * draws[1]
-    error = ours(two_pass.moved(batch, shifts)).noise - draws[1]
-    without = torch.autograd.grad(error.square().sum(-1).mean(), ours.embedding.weight)[0]
-    assert (with_it - without).abs().max() > 1e-9 * without.abs().max()
+        if parameter.grad is None:  # elements keep their embeddings, and nobody asked for energies
+            assert theirs[name].grad is None and ("embedding.weight" in name or "energy_head" in name)
+            untrained.append(name)
+        else:
+            close(parameter.grad, theirs[name].grad, 1e-9)
+    assert len(untrained) == 2 + len(list(ours.energy_head.parameters()))
+    assert ours.embedding_head.mlp[-1].weight.grad.any()  # through the condition
 
 
 def test_a_weight_in_the_wrong_place_is_noticed(batch):
-    ours, obvious = both(torch.float64)
+    ours, obvious = both(torch.float64, conditional=True)
     with torch.no_grad():
         obvious.blocks[1].dv.weight.copy_(obvious.blocks[1].dv.weight.roll(SMALL["hidden"], 0))
     with pytest.raises(AssertionError):
         close(ours(batch).noise, obvious(batch).noise, 1e-5)
-
-
-def test_the_shared_pairs_are_all_that_count_in_either_pass(batch):
-    shifts = [sigma * draw for sigma, draw in zip(two_pass.SIGMAS, draws_for(batch), strict=True)]
-    pairs = two_pass.shared_pairs(batch, shifts, 3.0)
-    shared = set(zip(pairs.i.tolist(), pairs.j.tolist(), strict=True))
-    clean = neighbor_list(batch, 3.0)
-    assert shared > set(zip(clean.i.tolist(), clean.j.tolist(), strict=True)), "no pair was near enough to matter"
-    for by in shifts:
-        near = neighbor_list(two_pass.moved(batch, by), 3.0)
-        assert shared >= set(zip(near.i.tolist(), near.j.tolist(), strict=True))
 
 
 def test_both_sides_of_the_two_pass_benchmark_take_the_same_step():
@@ -102,9 +92,47 @@ def test_both_sides_of_the_two_pass_benchmark_take_the_same_step():
 
 
 def test_sides_that_differ_are_not_timed(monkeypatch):
-    monkeypatch.setattr(two_pass, "shared_pairs", lambda batch, shifts, cutoff: neighbor_list(batch, 0.9 * cutoff))
+    monkeypatch.setattr(scd, "shared_pairs", lambda first, second, cutoff: neighbor_list(first, 0.9 * cutoff))
     with pytest.raises(SystemExit, match="nothing was timed"):
         two_pass.check(2)
+
+
+def test_every_step_of_the_two_pass_benchmark_trains_what_it_says():
+    steps = two_pass.sides(2)
+    assert set(steps) == {"ours", two_pass.PEER, *two_pass.SINGLES, two_pass.ET}
+    before = {side: {k: p.detach().clone() for k, p in step.model.named_parameters()} for side, step in steps.items()}
+    losses = {side: float(step()) for side, step in steps.items()}
+    moved = {side: {k.split(".")[0] for k, p in step.model.named_parameters() if (p != before[side][k]).any()
+                    and p.grad is not None and p.grad.any()} for side, step in steps.items()}  # fmt: skip
+    assert losses["ours"] == pytest.approx(losses[two_pass.PEER], rel=1e-5)
+    assert moved["ours"] == moved[two_pass.PEER] and moved["ours"] >= {"adaln", "embedding_head", "noise_head"}
+    assert "embedding" not in moved["ours"] and "energy_head" not in moved["ours"]
+    for name in ("energies", "energies and forces"):
+        assert "energy_head" in moved[name] and "noise_head" not in moved[name]
+    assert "noise_head" in moved["noise"] and "adaln" in moved["noise"] and "adaln" not in moved[two_pass.ET]
+    assert losses["energies"] != losses["energies and forces"]
+
+
+def test_the_report_of_two_passes_says_what_they_cost(tmp_path):
+    def row(ms):  # of ours, 300 ms, against another step of so many ms
+        return {"ours_ms": 300.0, "theirs_ms": ms, "ratio": ms / 300, "ratio_min": ms / 310, "ratio_max": ms / 290,
+                "ours_MB": 500.0, "theirs_MB": None, "others": 0.9, "busy": True}  # fmt: skip
+
+    times = {two_pass.PEER: 900.0, "energies": 150.0, "noise": 200.0, "energies and forces": 600.0, two_pass.ET: 160.0}
+    result = two_pass.result({name: row(ms) for name, ms in times.items()})
+    assert result["ratio"] == 3 and result["adaln"] == 1.25
+    assert {name: single["costs"] for name, single in result["single"].items()} == pytest.approx(
+        {"energies": 2, "noise": 1.5, "energies and forces": 0.5, two_pass.ET: 1.875}
+    )
+    result |= {"batch": 128, "terms": "equal", "floor_ms": 100.0}
+    machine = {"cores": 2, "processor": "a toy", "torch": "2", "date": "today"}
+    report = {"command": "this", "machine": machine, "results": [result]}
+    text = two_pass.table(report)
+    assert "| 128 molecules, equal terms | 300 ms | 900 ms | **3.0×** | 100 ms | 500 MB | not measured |" in text
+    assert "| **2.00** of 150 ms | **1.50** of 200 ms | **0.50** of 600 ms | +25% |" in text
+    assert "The machine was busy" in text
+    two_pass.picture([result], tmp_path / "two_pass.png")
+    assert (tmp_path / "two_pass.png").stat().st_size > 5000
 
 
 # ------------------------------------------------------------------------------------------------------------ growth
@@ -166,7 +194,11 @@ def test_the_readme_shows_the_report_when_there_is_one(benchmark):
         report = json.loads(path.read_text(encoding="utf-8"))
         assert benchmark.shown(report) in readme
         if benchmark is two_pass:
+            assert [(r["batch"], r["terms"]) for r in report["results"]] == [
+                (n, terms) for n in two_pass.BATCHES for terms in two_pass.TOLD
+            ]
             assert all(row["loss_difference"] < 1e-5 for row in report["results"])
+            assert all(row["gradient_difference"] < 1e-4 for row in report["results"])
         else:
             assert [(r["sweep"], r["model"]) for r in report["results"]] == [
                 (sweep, model) for sweep in growth.SWEEPS for model in growth.MODELS
