@@ -333,6 +333,22 @@ def test_bad_training_input_is_one_sentence_and_leaves_nothing(arguments, words,
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_molecules_whose_label_is_not_a_number_are_counted_and_named(labeled, tmp_path):
+    molecules = ase.io.read(labeled, ":")
+    for k in (5, 17, 31):
+        molecules[k].info["gap"] = float("nan")
+    ase.io.write(tmp_path / "some.extxyz", molecules)
+    run = ["train", "--data", tmp_path / "some.extxyz", "--property", "gap", "--out", tmp_path / "out", *TINY]
+    line = sentence(call(*run, "--train", 40))
+    assert "3 of 40 structures have no 'gap' (number 5, 17, 31)" in line
+    model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
+    model.add_property("gap")
+    scdlab.save(model, tmp_path / "model")
+    line = sentence(call("evaluate", tmp_path / "model", "--data", f"{tmp_path / 'some.extxyz'}@10:"))
+    assert "2 of 30 structures have no 'gap' (number 17, 31)" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluating_what_the_model_does_not_predict_or_in_another_unit_is_one_sentence(labeled, tmp_path):
     model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
     scdlab.save(model, tmp_path / "model")
@@ -368,7 +384,7 @@ def test_debug_shows_where_an_error_arose():
 def test_data_lists_what_is_there():
     result = call("data")
     assert result.exit_code == 0
-    assert "ethanol" in result.output
+    assert all(name in result.output for name in ("alloys", "ethanol", "isomers", "qm9-sample"))
     assert "QM9" in result.output
 
 
