@@ -181,19 +181,20 @@ def picture(results: list[dict], path: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    fig, axes = plt.subplots(1, len(results), figsize=(4 * len(results), 2.6), layout="constrained", squeeze=False)
-    for ax, r in zip(axes[0], results, strict=True):
+    columns = min(2, len(results))
+    rows = -(-len(results) // columns)
+    size = 4.5 * columns, 2.4 * rows
+    fig, axes = plt.subplots(rows, columns, figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for ax, r in zip(axes.flat, results, strict=False):
         bars = {"two passes, scdlab": r["ours_ms"], "two passes, the obvious way": r["theirs_ms"]}
         bars |= {f"one pass: {name}": r["single"][name]["ms"] for name in SINGLES}
         colors = ["#0072B2", "#E69F00", *["#56B4E9"] * len(SINGLES)]
         ax.bar_label(ax.barh(list(bars), list(bars.values()), color=colors), fmt="%.0f", padding=3)
-        ax.invert_yaxis()
         ax.margins(x=0.2)
-        ax.set(title=f"{r['batch']} molecules, {TOLD[r['terms']]}", xlabel="training step / ms")
-        ax.title.set_fontsize(9)
-        if ax is not axes[0][0]:
-            ax.set_yticklabels([])
-    fig.savefig(path, dpi=110)
+        ax.set(xlabel="training step / ms")
+        ax.set_title(f"{r['batch']} molecules, {TOLD[r['terms']]}", fontsize=10)
+    axes[0][0].invert_yaxis()
+    fig.savefig(path, dpi=130)
     plt.close(fig)
 
 
