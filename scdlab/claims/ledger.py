@@ -307,6 +307,7 @@ class _Bench:
     key: dict
     models: dict[str, str] = dataclasses.field(default_factory=dict)  # name -> folder in out/models
     seconds: float = 0.0
+    counted: set[str] = dataclasses.field(default_factory=set)  # models whose time this seed has in it already
 
 
 _BENCH: contextvars.ContextVar[_Bench | None] = contextvars.ContextVar("bench", default=None)
@@ -340,9 +341,12 @@ def keep(name: str, settings: dict, seed: int, train: Callable):
     bench.models[name] = folder = f"{name}.seed{seed}.{files.content_digest(about)[:12]}"
     path = _models(bench.out) / folder
     if (path / "kept.json").is_file():
-        bench.seconds += json.loads((path / "kept.json").read_text(encoding="utf-8"))["seconds"]
+        if folder not in bench.counted:
+            bench.seconds += json.loads((path / "kept.json").read_text(encoding="utf-8"))["seconds"]
+        bench.counted.add(folder)
         return scdlab.load(path / "model")
     result = train(path)
+    bench.counted.add(folder)
     files.write_json(path / "kept.json", about | {"seconds": round(result.seconds, 1)})
     return result.model
 

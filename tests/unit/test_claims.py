@@ -147,6 +147,21 @@ def test_recipes_share_a_pretrained_model_and_its_time(shared, tmp_path):
     assert sum(two.seed_seconds) >= round(sum(kept), 1) - 0.2, "a shared training is no free one"
 
 
+def test_a_model_that_is_asked_for_twice_counts_once(shared, tmp_path):
+    bench = ledger._Bench(tmp_path, {"source": "s", "torch": "t", "device": "cpu"})
+    for asked in range(2):
+        with ledger._lend(bench):
+            _shared({}, 0, "cpu")
+        assert bench.seconds == 0, f"trained here, and in the time of this very run: asked {asked + 1} times"
+    assert len(_shared.trained) == 1
+    later = ledger._Bench(tmp_path, bench.key)
+    for _ in range(2):
+        with ledger._lend(later):
+            _shared({}, 0, "cpu")
+    (kept,) = (json.loads(path.read_text())["seconds"] for path in tmp_path.glob("models/*/kept.json"))
+    assert later.seconds == kept, "trained by an earlier run: its time is added, once"
+
+
 def test_a_model_of_other_source_is_trained_again(shared, tmp_path, monkeypatch):
     measure(shared[0], tmp_path, seeds=[0])
     monkeypatch.setattr(ledger, "source_digest", lambda: "b" * 64)
