@@ -12,6 +12,7 @@ from ase.build import bulk, molecule
 
 import scdlab
 from scdlab.objectives import EnergyForces, SelfConditionedDenoising
+from scdlab.symmetry import checks
 
 
 def random_net(kind=scdlab.EquivariantTransformer):
@@ -102,8 +103,10 @@ def test_the_report_holds_with_a_condition_given(net):
         assert (copy.deepcopy(told).double()(one(atoms)).energy - plain).abs() > 1e-6, "the condition changes nothing"
         report = scdlab.symmetry_report(told, atoms, n_rotations=3)
         assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, (name, report)
-        # that of finite differences 1e-4 Å apart, on energies as curved as adversarial weights make them
-        assert report.force_consistency < 1e-5, (name, report)
+        # adversarial weights curve energies so much that the report's finite differences, 1e-4 Å, are off by 1e-3
+        assert report.force_consistency < 5e-3, (name, report)
+        exact = checks._force_consistency(checks._Subject(told, atoms), h=1e-6)
+        assert exact < 1e-6, (name, exact)
         assert report.smoothness < 1e-6, (name, report)
 
 
@@ -154,9 +157,9 @@ def test_forces_are_the_gradient_through_the_condition_as_well(net):
     with torch.no_grad():
         for k in range(pos.numel()):
             step = torch.zeros(pos.numel(), dtype=pos.dtype)
-            step[k] = 1e-4
+            step[k] = 1e-5
             low, high = (answer(batch.pos + sign * step.view_as(pos)).energy for sign in (-1, 1))
-            numeric.view(-1)[k] = (low - high) / 2e-4
+            numeric.view(-1)[k] = (low - high) / 2e-5
     assert (forces - numeric).abs().max() < 1e-5 * forces.abs().max()
     with torch.no_grad():
         c = net(batch).embedding
