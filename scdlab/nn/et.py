@@ -45,8 +45,9 @@ class NeighborEmbedding(nn.Module):
         self.filter, self.combine = _linear(n_basis, d), _linear(2 * d, d)
 
     def forward(self, x: Tensor, z: Tensor, edges) -> Tensor:
-        w = edges.filters.rows(self.filter(edges.filters.basis))  # (P, n) -> (P, d), or as many rows as the table has
-        heard = carry(w, self.embedding(z), edges.both, edges.filters.cut)  # (N, d)
+        filters = edges.filters
+        w = filters.once(self, lambda: filters.rows(self.filter(filters.basis)))  # (P, d), or as a table has rows
+        heard = carry(w, self.embedding(z), edges.both, filters.cut)  # (N, d)
         return self.combine(torch.cat([x, heard], dim=-1))
 
 
@@ -87,10 +88,11 @@ class Attention(nn.Module):
             return _part(self.value, k, x, d)  # (N, d)
 
         def dv(k):
-            return filters.rows(silu(_part(self.dv, k, filters.basis, d)))  # (P, n) -> (P, d), or rows of a table
+            # (P, n) -> (P, d), or rows of a table
+            return filters.once((self, k), lambda: filters.rows(silu(_part(self.dv, k, filters.basis, d))))
 
         def dv_self(k):
-            return silu(_part(self.dv, k, edges.at_zero, d))  # (1, d)
+            return filters.once((self, k, 0), lambda: silu(_part(self.dv, k, edges.at_zero, d)))  # (1, d)
 
         def o(k):
             return _part(self.o, k, y, d)  # (N, d)
@@ -112,7 +114,8 @@ class Attention(nn.Module):
         """Σ_j a_ij y_ij over neighbors, and the atom itself: (N, d)."""
         filters = edges.filters
         q, k = self.q(x), self.k(x)  # (N, d) each
-        dk, dk_self = filters.rows(silu(self.dk(filters.basis))), silu(self.dk(edges.at_zero))  # (P, d), (1, d)
+        dk = filters.once((self, "k"), lambda: filters.rows(silu(self.dk(filters.basis))))  # (P, d)
+        dk_self = filters.once((self, "k", 0), lambda: silu(self.dk(edges.at_zero)))  # (1, d)
         a = silu(logits(q, k, dk, edges.both, filters.plain)) * filters.envelope.unsqueeze(-1)  # (2, P, heads)
         a_self = silu((q * k * dk_self).view(len(x), self.heads, -1).sum(-1, keepdim=True))  # (N, heads, 1)
         own = a_self * (val * dv_self).view(len(x), self.heads, -1)  # (N, heads, d/heads)

@@ -62,6 +62,7 @@ class AtomisticModel(nn.Module):
         self.mask_token = self.embedding_head = None  # of models that take a condition: see `_take_condition`
         self.property_heads = nn.ModuleDict()
         self._table: int | None = 512
+        self._shared: dict | None = None  # tables, within `one_table`
         # Elements met in training. An embedding nobody trained would answer all the same, and wrongly.
         self.register_buffer("seen", torch.zeros(MAX_Z + 1, dtype=torch.bool))
 
@@ -106,7 +107,18 @@ class AtomisticModel(nn.Module):
         heads = self.config.get("heads", 1)
         if cells is None or not self.training or len(r) < 2 * cells or not fused_for(self.d, heads, r):
             cells = None
-        return Filters(self.basis, r, self.cutoff, cells)
+        return Filters(self.basis, r, self.cutoff, cells, self._shared)
+
+    @contextlib.contextmanager
+    def one_table(self):
+        """Within this context, passes that read their filters from the same table make it once, and their gradients
+        meet there: for several passes in one step. The weights must stay as they are until it ends, and a backward pass
+        waits for its end."""
+        before, self._shared = self._shared, {}
+        try:
+            yield
+        finally:
+            self._shared = before
 
     def add_property(self, name: str, pool: str | None = None) -> PropertyHead:
         """Give the model a head for the property `name`, or return the one it has. pool: "sum" or "mean" (the default)

@@ -47,7 +47,7 @@ class Interaction(nn.Module):
         self.lin_out1, self.lin_out2 = nn.Linear(d, d), nn.Linear(d, d)
 
     def forward(self, x: Tensor, filters, edges) -> Tensor:
-        w = filters.rows(self.filter(filters.basis))  # (P, n) -> (P, d), or as many rows as the table has
+        w = filters.once(self, lambda: filters.rows(self.filter(filters.basis)))  # (P, d), or as a table has rows
         y = carry(w, self.lin_in(x), edges, filters.cut)  # cfconv: (N, d) -> (N, d)
         return self.lin_out2(shifted_softplus(self.lin_out1(y)))
 

@@ -22,6 +22,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from scdlab.nn.radial import cosine_cutoff
 
@@ -97,16 +98,30 @@ class Spline(Place):
         return sum(weights[:, t : t + 1] * f.index_select(0, self.node + t) for t in range(4))
 
 
+class _Rows(torch.autograd.Function):
+    """T = (1 + δ/6 + δ²/36) W: W [K + 4, d] -> [K, d]. Weighing five rows symmetrically, it is its own transpose, if
+    zeros stand about the gradient."""
+
+    @staticmethod
+    def forward(ctx, w: Tensor) -> Tensor:
+        near, far = w[1:-3] + w[3:-1], w[:-4] + w[4:]
+        return (1.5 * w[2:-2]).add_(near, alpha=-5 / 18).add_(far, alpha=1 / 36)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _Rows.apply(pad(gradient, (0, 0, 4, 4)))
+
+
 class Filters:
     """What the layers of one pass ask about the distances r [P]: `basis`, what filter networks read (at the pairs, or
     at the nodes of a grid), `rows`, which makes of their answers what pairs read, and the places `plain` and `cut`
     (times the cosine cutoff), by which they do.
 
-    cells: of a table; None for the exact filters.
+    cells: of a table; None for the exact filters; tables: where passes that may share their tables keep them.
     """
 
-    def __init__(self, basis, r: Tensor, cutoff: float, cells: int | None = None):
-        self.cells, self.envelope = cells, cosine_cutoff(r, cutoff)
+    def __init__(self, basis, r: Tensor, cutoff: float, cells: int | None = None, tables: dict | None = None):
+        self.cells, self.envelope, self.made = cells, cosine_cutoff(r, cutoff), None
         if cells is None:
             self.basis = basis(r)  # (P, n)
             self.plain, self.cut = Place(len(r)), Place(len(r), self.envelope)
@@ -116,13 +131,20 @@ class Filters:
                 raise ValueError("A position of the batch is NaN or infinite: correct or remove its structure.")
             start = math.floor(4.0 * closest) / 4.0  # on a coarse scale: closer by a hair, same table
             start = min(start, 0.5 * cutoff)
+            if tables is not None:  # what was made without a gradient has none to give
+                self.made = tables.setdefault((start, cells, r.dtype, torch.is_grad_enabled()), {})
             nodes = torch.arange(-3, cells + 4, device=r.device, dtype=r.dtype)
             self.basis = basis(start + nodes * ((cutoff - start) / cells))  # (cells + 7, n)
             self.plain, self.cut = (Spline(r, start, cutoff, cells, cut) for cut in (False, True))
 
     def rows(self, values: Tensor) -> Tensor:
         """Values of a filter network at `basis` -> rows for the places: the same, or the spline's coefficients."""
-        if self.cells is None:
-            return values
-        near, far = values[1:-3] + values[3:-1], values[:-4] + values[4:]
-        return (1.5 * values[2:-2]).add(near, alpha=-5 / 18).add(far, alpha=1 / 36)  # (cells + 7, d) -> (cells + 3, d)
+        return values if self.cells is None else _Rows.apply(values)  # (cells + 7, d) -> (cells + 3, d)
+
+    def once(self, name, make) -> Tensor:
+        """make(), or what a pass that shares this table has made under the same name."""
+        if self.made is None:
+            return make()
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]

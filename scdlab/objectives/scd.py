@@ -126,7 +126,7 @@ class SelfConditionedDenoising:
 
     def __call__(self, model, batch, generator=None):
         _check_conditional(model)
-        with _without_elements(model) if self.frozen else contextlib.nullcontext():
+        with model.one_table(), _without_elements(model) if self.frozen else contextlib.nullcontext():
             return self._loss(model, batch, generator)
 
     def _loss(self, model, batch, generator):

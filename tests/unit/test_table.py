@@ -1,6 +1,7 @@
 """Filter tables: splines to the second derivative, their order, their end at the cutoff; and models through tables
 against exact ones: energies, forces, gradients, training, when a table is used, and no subnormal numbers."""
 
+import contextlib
 import copy
 import itertools
 import math
@@ -12,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import scdlab
 from scdlab.atoms import neighbor_list
 from scdlab.nn import forms, kernels
-from scdlab.nn.table import Filters, Spline
-from scdlab.objectives import EnergyForces
+from scdlab.nn.table import Filters, Spline, _Rows
+from scdlab.objectives import EnergyForces, SelfConditionedDenoising
 
 CUTOFF = 5.0
 DEFAULT = 512  # cells of a model's table
@@ -358,3 +359,99 @@ def test_no_subnormal_number_is_among_the_weights(cut):
     assert math.isclose(float(r.max()), CUTOFF)
     place = spline(r, 1024, cut)
     assert not any(subnormal(place.weights(order)) for order in range(3))
+
+
+def test_rows_are_differentiated_to_any_order():
+    torch.manual_seed(0)
+    w = torch.randn(12, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(_Rows.apply, w)
+    assert torch.autograd.gradgradcheck(lambda w: _Rows.apply(w.square()).sin(), w)
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    torch.manual_seed(0)
+    models = [net(hidden=16, layers=2, conditional=True, **more) for net, more in (
+        (scdlab.SchNet, {}), (scdlab.EquivariantTransformer, {"heads": 2, "n_basis": 12}))]  # fmt: skip
+    for model in models:
+        for layer in model.adaln:  # or what it is told would not matter
+            torch.nn.init.normal_(layer.lin2.weight, std=0.2)
+        model.table = 64
+    return dict(zip(("SchNet", "ET"), models, strict=True))
+
+
+def filter_network(model):
+    """A module of the first block that makes a filter."""
+    return model.blocks[0].filter if isinstance(model, scdlab.SchNet) else model.blocks[0].dk
+
+
+def calls_of(module, function):
+    """How often a module was called, and what the function gave."""
+    calls = []
+    hook = module.register_forward_hook(lambda *_: calls.append(None))
+    try:
+        out = function()
+    finally:
+        hook.remove()
+    return len(calls), out
+
+
+CONDITIONAL = pytest.mark.parametrize("kind", ["SchNet", "ET"])
+
+
+@CONDITIONAL
+def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditional, monkeypatch):
+    """Loss and gradient of self-conditioned denoising with the tables shared, and with a table for each pass, float64
+    (where a model takes no tables of its own accord)."""
+    model, batch = copy.deepcopy(conditional[kind]).double(), scdlab.load_qm9(limit=3000).take([1500, 2000, 2500])
+    model.filters = lambda r: Filters(model.basis, r, model.cutoff, 64, model._shared)
+    objective = SelfConditionedDenoising(sigma=0.01)  # the closest pair stays in its quarter of an ångström
+
+    def step():
+        model.zero_grad()
+        loss, _ = objective(model, batch, torch.Generator().manual_seed(0))
+        loss.backward()
+        return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    shared, (loss, gradients) = calls_of(filter_network(model), step)
+    monkeypatch.setattr(type(model), "one_table", lambda model: contextlib.nullcontext())
+    own, (expected, expected_gradients) = calls_of(filter_network(model), step)
+    at_zero = 1 if kind == "ET" else 0  # an atom's filter for itself
+    assert (shared, own) == (1 + at_zero, 2 * (1 + at_zero))
+    assert loss == expected and gradients.keys() == expected_gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-9, atol=1e-14)
+
+
+@CONDITIONAL
+def test_a_table_is_shared_by_passes_that_read_the_same_alone(kind, conditional):
+    """Not by a pass without gradient and one with it, nor when the closest pairs ask for another start, nor later."""
+    model, batch = conditional[kind], scdlab.load_qm9(limit=3000).take(list(range(0, 3000, 150)))
+    network, wide = filter_network(model), copy.copy(batch)
+    wide.pos = 1.4 * batch.pos
+    once = calls_of(network, lambda: model(batch))[0]
+
+    def passes(*batches):
+        with model.one_table():
+            return [model(batch).energy.sum() for batch in batches]
+
+    assert calls_of(network, lambda: passes(batch, batch, batch))[0] == once
+    assert calls_of(network, lambda: passes(batch, wide))[0] == 2 * once
+    assert calls_of(network, lambda: (passes(batch), passes(batch)))[0] == 2 * once
+    with model.one_table():
+        with torch.no_grad():
+            model(batch)
+        model(batch).energy.sum().backward()
+    weight = next(network.parameters())
+    assert weight.grad is not None and weight.grad.any()
+    with pytest.raises(RuntimeError, match="inside"), model.one_table():
+        raise RuntimeError("inside")
+    assert calls_of(network, lambda: (model(batch), model(batch)))[0] == 2 * once
+    model.eval()
+    try:
+        expected = model(batch).energy
+        with model.one_table():  # exact filters are each pass's own
+            model(wide)
+            assert torch.equal(model(batch).energy, expected)
+    finally:
+        model.train()
