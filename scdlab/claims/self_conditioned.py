@@ -408,8 +408,8 @@ register(
         recipe=frames_of_isomers,
         profiles={
             "quick": QUICK,
-            "cpu": CPU | {"pretrain_steps": 1000, "n_test": 2000},
-            "full": FULL | {"pretrain_steps": 20_000, "n_test": 2000},
+            "cpu": CPU | {"pretrain_steps": 800, "n_test": 1700},
+            "full": FULL | {"pretrain_steps": 20_000, "n_test": 1700},
         },
     )
 )

@@ -276,11 +276,7 @@ def test_isomers_and_other_elements_are_left_out(sample):
     assert set(kept.index) < set(sample.index)
 
 
-@pytest.mark.parametrize("profile", [
-    "quick",
-    *(pytest.param(p, marks=pytest.mark.xfail(strict=True, raises=ValueError, reason="asks for 2,000 of the 1,742 "
-                   "molecules of H, C and O in the sample")) for p in ("cpu", "full")),
-])  # fmt: skip
+@pytest.mark.parametrize("profile", claims.PROFILES)
 def test_there_are_as_many_molecules_to_test_on_as_the_recipe_asks_for(profile, sample):
     settings = claims.get(FRAMES).settings(profile)
     assert len(scd.draw(scd.only(sample, (1, 6, 8)), settings["n_test"], 0)) == settings["n_test"]
