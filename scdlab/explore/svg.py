@@ -163,7 +163,8 @@ def bars(
         body.append(_text(left - 8, y + 14, name, "end"))
         body.append(f'<rect x="{left}" y="{y}" width="{scale * value:.1f}" height="19" fill="{color}"/>')
         body += [_line(low, y + 9.5, high, y + 9.5), *(_line(x, y + 5, x, y + 14) for x in (low, high))]
-        body.append(_text(max(high, left + scale * value) + 6, y + 14, f"{value:.1f} ± {error:.1f}", "start"))
+        told = _text(max(high, left + scale * value) + 6, y + 14, f"{value:.1f} ± {error:.1f}", "start")
+        body.append(told.replace("<text ", '<text paint-order="stroke" stroke="white" stroke-width="5" ', 1))
     body.append(_line(left, top - 4, left, bottom))
     if notes:
         body += [
@@ -171,7 +172,7 @@ def bars(
         ]
     if mark:
         x = left + scale * mark[0]
-        body.append(_line(x, top - 4, x, bottom, style.VERMILION, 'stroke-dasharray="4 3"'))
+        body.insert(1, _line(x, top - 4, x, bottom, style.VERMILION, 'stroke-dasharray="4 3"'))  # under the numbers
         body.append(_text(x, bottom + 31, mark[1], "end" if mark[0] > ticks[-1] / 2 else "start"))
     body.append(_text(left, bottom + (47 if mark else 31), label, "start"))
     told = ", ".join(

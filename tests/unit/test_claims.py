@@ -434,6 +434,8 @@ def test_quick_recipes_run(claim, tmp_path):
         pytest.importorskip("tblite", reason="tblite is not installed: no GFN2-xTB forces")
     record = claims.run(claim.id, "quick", device="cpu", out=tmp_path, echo=lambda line: None)
     assert record.verdict is None and set(record.summary) == set(claim.quantities)
+    if claim.id == "scd-cost":  # it measures time
+        return
     again = claim.recipe(claim.settings("quick"), 0, "cpu")
     assert again == pytest.approx(record.values[0], rel=1e-3), "the same seed gives the same numbers"
 
