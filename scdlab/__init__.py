@@ -31,6 +31,8 @@ _WHERE = {
     "reduce_embedding": "explore",
     "Calculator": "calculator",
     "NoiseExplorer": "explore",
+    "ConditionExplorer": "explore",
+    "EmbeddingExplorer": "explore",
     "keep_pages": "memory",
 }
 _MODULES = ("atoms", "nn", "objectives", "training", "symmetry", "calculator", "explore", "claims", "lessons", "units")
