@@ -66,7 +66,7 @@ def fresh(**options):
 
 
 # %% [markdown]
-# ## What is wrong with denoising?
+# ## Break it: three shortcomings of denoising
 #
 # Lesson 02 ended with a doubt. Denoising gave a head start, and the head start did not last. The paper on SCD blames
 # three shortcomings. Each can be tested.

@@ -128,7 +128,9 @@ def fit(
         if store is not None:
             store.check_budget(max_atoms)
             _check_labels(store, objective)
-    least = getattr(objective, "smallest_batch", 1) * devices * nodes
+    least = getattr(objective, "smallest_batch", 1)
+    if least > 1 and max_atoms is None:  # processes share a batch; with a budget each of them has its own
+        least *= devices * nodes
     if batch_size is not None and batch_size < least:
         raise ValueError(f"{objective!r} compares structures of a batch and needs batch_size >= {least}, not "
                          f"{batch_size}.")  # fmt: skip
