@@ -14,7 +14,6 @@ conditions are to be compared draw by draw: the error of the mean difference is 
 Self-conditioned denoising: arXiv:2603.17196; gates: `nn/adaln.py`.
 """
 
-import html
 from collections import OrderedDict
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -30,7 +29,7 @@ from scdlab.atoms import AtomStore
 from scdlab.explore import noise, svg
 from scdlab.explore.plots import array
 from scdlab.explore.view import MoleculeView
-from scdlab.explore.widgets import Explorer
+from scdlab.explore.widgets import Explorer, lines_table
 from scdlab.nn.model import AtomisticModel
 
 CONDITIONS = ("own", "none", "other", "mix")
@@ -424,12 +423,7 @@ class ConditionExplorer(SvgExplorer):
         return in_words(self.state())
 
     def _tell(self) -> None:
-        rows = "".join(
-            f"<tr><th style='padding: 0 10px 2px 0; vertical-align: top; text-align: left; white-space: nowrap'>"
-            f"{html.escape(name)}</th><td style='padding-bottom: 2px'>{html.escape(text)}</td></tr>"
-            for name, text in self._lines()
-        )
-        self.words.value = f"<table style='line-height: 1.35; max-width: 950px'>{rows}</table>"
+        self.words.value = lines_table(self._lines(), "line-height: 1.35; max-width: 950px")
 
     def _link(self, name: str, control: widgets.Widget) -> None:
         if name not in ("mix", "sigma"):

@@ -20,7 +20,7 @@ from plotly.colors import sample_colorscale
 from scdlab.explore import maps, style, svg
 from scdlab.explore.plots import array
 from scdlab.explore.view import MoleculeView
-from scdlab.explore.widgets import Explorer
+from scdlab.explore.widgets import Explorer, lines_table
 
 POOLED = {"embedding": "model's own embedding", "mean": "mean over atoms", "sum": "sum over atoms"}
 LAYOUTS = {"umap": "UMAP", "pca": "PCA"}
@@ -323,12 +323,7 @@ class EmbeddingExplorer(Explorer):
         ]
 
     def _tell(self) -> None:
-        rows = "".join(
-            f"<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top'>{html.escape(what)}</td>"
-            f"<td style='padding-bottom: 2px'>{html.escape(text)}</td></tr>"
-            for what, text in self._lines()
-        )
-        self.words.value = f"<table style='line-height: 1.3'>{rows}</table>"
+        self.words.value = lines_table(self._lines(), "line-height: 1.3")
 
     def _pointed(self, trace, points, state) -> None:
         """The pointer is over a point of the map, or has clicked on it."""

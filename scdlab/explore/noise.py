@@ -43,7 +43,7 @@ from scdlab.calculator import Calculator
 from scdlab.explore import style, svg
 from scdlab.explore.plots import bonds_of
 from scdlab.explore.view import MoleculeView, as_atoms
-from scdlab.explore.widgets import Explorer
+from scdlab.explore.widgets import Explorer, lines_table
 from scdlab.objectives.coordinate import KINDS, draw_noise
 
 REGIMES = {0.005: "regularizing", 0.04: "corrupting"}  # σ in Å -> what noise of about that size does
@@ -767,12 +767,7 @@ class NoiseExplorer(Explorer):
         return in_words(self.numbers()["told"], self.sigma, self.reference.name if self.reference else "")
 
     def _tell(self) -> None:
-        rows = "".join(
-            f"<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top'>{html.escape(name)}</td>"
-            f"<td style='padding-bottom: 2px'>{html.escape(text)}</td></tr>"
-            for name, text in self._lines()
-        )
-        self.words.value = f"<table style='line-height: 1.35; max-width: 430px'>{rows}</table>"
+        self.words.value = lines_table(self._lines(), "line-height: 1.35; max-width: 430px")
 
     def _say_notes(self) -> None:
         self.message.value = "<br>".join(map(html.escape, self.numbers()["told"]["notes"]))

@@ -89,6 +89,16 @@ class Explorer(widgets.VBox):
         return super()._repr_mimebundle_(**kwargs) | {PLOTLY: figure, "image/svg+xml": self.still()}
 
 
+def lines_table(lines, style: str) -> str:
+    """Lines (what, text) as html: names in bold, then their texts; style: of the table."""
+    rows = "".join(
+        f"<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top; white-space: nowrap'>"
+        f"{html.escape(what)}</td><td style='padding-bottom: 2px'>{html.escape(text)}</td></tr>"
+        for what, text in lines
+    )
+    return f"<table style='{style}'>{rows}</table>"
+
+
 def _slider(kind, name: str, value, low, high, **options):
     return kind(value=value, min=low, max=high, description=name, **_WIDE, **options)
 
