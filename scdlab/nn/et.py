@@ -14,7 +14,8 @@ that *everything* a neighbor says fades out at r_c (its default leaves the vecto
 centers of the basis are not trained.
 
 With conditional=True this is CT, the conditional transformer: adaptive layer norm (adaln.py) in every layer, on the
-scalars; the vectors are not modulated.
+scalars; the vectors are not modulated. With force_encoding=True atoms can be told forces (force_encoding.py): degree 0
+is added to their scalars before the first layer, and degree 1 is where their vectors start.
 """
 
 import torch
@@ -137,7 +138,8 @@ class EquivariantTransformer(AtomisticModel):
     hidden: width d; layers: attention layers; heads: attention heads, a divisor of d; n_basis: radial functions; cutoff
     in Å; noise_head: whether there is one (without it, noise is the gradient of the energy); conditional: whether it
     takes a condition (CT), and has an embedding head to make one; drop_path: probability with which a structure skips a
-    layer in training, scalars and vectors together. `model.drop_path` may be changed between runs.
+    layer in training, scalars and vectors together. `model.drop_path` may be changed between runs. force_encoding:
+    whether atoms can be told forces, for denoising off equilibrium.
     """
 
     has_vectors = True
@@ -152,9 +154,10 @@ class EquivariantTransformer(AtomisticModel):
         noise_head: bool = True,
         conditional: bool = False,
         drop_path: float = 0.0,
+        force_encoding: bool = False,
     ):
         config = dict(hidden=hidden, layers=layers, heads=heads, n_basis=n_basis, cutoff=cutoff, noise_head=noise_head,
-                      conditional=conditional, drop_path=drop_path)  # fmt: skip
+                      conditional=conditional, drop_path=drop_path, force_encoding=force_encoding)  # fmt: skip
         super().__init__(hidden, cutoff, config)
         if layers < 1 or heads < 1 or hidden < heads or hidden % heads:
             raise ValueError("EquivariantTransformer needs at least one layer, and hidden to be a multiple of heads, "
@@ -170,13 +173,18 @@ class EquivariantTransformer(AtomisticModel):
         self.noise_head = NoiseHead(hidden) if noise_head else None
         if conditional:
             self._take_condition(layers)
+        if force_encoding:
+            self.blocks[0].u = _linear(hidden, 3 * hidden, bias=False)  # the first layer can meet vectors
+            self._take_clue(lmax=1)
 
-    def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
+    def represent(self, batch, pairs, condition=None, vectors=False, clue=None) -> Features:
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
         r = r_ij.norm(dim=-1)  # (P)
         edges = _Edges(self.basis, self.filters(r), r_ij, r, pairs, len(batch.z), self.config["heads"])
         x = self.neighbor_embedding(self.embedding(batch.z), batch.z, edges)  # (N, d)
         v = None  # (N, 3, d), zero before the first layer
+        if clue is not None:
+            x, v = x + clue[0].squeeze(1), clue[1]
         for k, block in enumerate(self.blocks):
             last = block is self.blocks[-1]
             modulation = None if condition is None else self.adaln[k](condition, batch)  # (N, d) each

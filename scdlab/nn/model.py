@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from scdlab.atoms.neighbors import Pairs, neighbor_list
 from scdlab.nn.adaln import AdaLN, check_condition
+from scdlab.nn.force_encoding import ForceEncoding
 from scdlab.nn.forms import BothWays, fused_for
 from scdlab.nn.heads import MAX_Z, EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
 from scdlab.nn.table import Filters
@@ -60,6 +61,7 @@ class AtomisticModel(nn.Module):
         self.energy_head = EnergyHead(d)
         self.noise_head = None  # of backbones with vector features; the others denoise by the gradient of the energy
         self.mask_token = self.embedding_head = None  # of models that take a condition: see `_take_condition`
+        self.force_encoding: ForceEncoding | None = None  # of models that can be told forces: see `_take_clue`
         self.property_heads = nn.ModuleDict()
         self._table: int | None = 512
         self._shared: dict | None = None  # tables, within `one_table`
@@ -68,7 +70,8 @@ class AtomisticModel(nn.Module):
 
     def represent(self, batch, pairs: Pairs, condition: Tensor | None, vectors: bool) -> Features:
         """Features of the atoms; `batch.pos` [N, 3] may carry a gradient; condition: what `adaln` reads, [B, d] or
-        [N, d], None for a model that takes none; vectors: whether `v` is asked for. Each backbone has its own."""
+        [N, d], None for a model that takes none; vectors: whether `v` is asked for. Each backbone has its own. One that
+        can be told forces takes them as `clue`, the list that its `force_encoding` gives, or None."""
         raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition, vectors).")
 
     def _take_condition(self, layers: int) -> None:
@@ -88,6 +91,25 @@ class AtomisticModel(nn.Module):
             condition = self.mask_token.expand(batch.num_graphs, -1)
         check_condition(condition, batch, self.d)
         return self.condition_norm(condition.to(self.mask_token))
+
+    def _take_clue(self, lmax: int) -> None:
+        """Make the model one that can be told forces, in degrees 0 … lmax. Called last, as `_take_condition` is."""
+        self.force_encoding = ForceEncoding(self.d, lmax)
+
+    def _clue(self, clue: Tensor | None, batch, dtype) -> dict:
+        """What `represent` is told of forces: nothing, or their features in each degree."""
+        if clue is None:
+            return {}
+        if self.force_encoding is None:
+            raise ValueError(f"This {type(self).__name__} cannot be told forces; build it with force_encoding=True.")
+        if clue.shape != batch.pos.shape:
+            raise ValueError(f"The clue has shape {list(clue.shape)}, and this batch needs {list(batch.pos.shape)}: a "
+                             "force in eV/Å for each atom, zero for one that is told nothing.")  # fmt: skip
+        if not bool(clue.isfinite().all()):
+            k = int((~clue.isfinite().all(-1)).nonzero()[0])
+            raise ValueError(f"The force that atom {k} of the batch is told is not a number; leave its structure out, "
+                             "or tell it zero.")  # fmt: skip
+        return {"clue": self.force_encoding(clue.to(dtype))}
 
     @property
     def table(self) -> int | None:
@@ -147,6 +169,7 @@ class AtomisticModel(nn.Module):
         forces: bool = False,
         noise: bool | None = None,
         pairs: Pairs | None = None,
+        clue: Tensor | None = None,
     ):
         """Predict for a batch.
 
@@ -154,7 +177,8 @@ class AtomisticModel(nn.Module):
         that equals `mask_token` says nothing, and None is that token for all; forces: also give forces; noise: also
         give the noise in the positions, in units of σ (None: when the model has a head for it; a model without one
         answers with the gradient of its energy, -forces / scale); pairs: neighbors within the cutoff, when they are
-        already known; pairs beyond it do no harm. Raises ValueError for what the backbone does not take or cannot give,
+        already known; pairs beyond it do no harm; clue: for models that take one (force_encoding=True), [N, 3] eV/Å, the
+        forces that atoms are told, zero for those that are told nothing. Raises ValueError for what the backbone does not take or cannot give,
         and, outside training, for elements that were not in the training set.
         """
         noise = self.noise_head is not None if noise is None else noise
@@ -173,7 +197,7 @@ class AtomisticModel(nn.Module):
             inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
             inputs.pos = pos = _leaf(batch.pos, dtype) if differentiate else batch.pos.to(dtype)
             vectors = (noise and not by_gradient) or any(h.pool == "vector" for h in self.property_heads.values())
-            features = self.represent(inputs, pairs, condition, vectors=vectors)
+            features = self.represent(inputs, pairs, condition, vectors=vectors, **self._clue(clue, batch, dtype))
             energy = self.energy_head(features.x, batch)
             out_forces = features.forces if forces else None
             out_noise = self.noise_head(features.x, features.v) if noise and not by_gradient else None

@@ -31,13 +31,16 @@ from scdlab.objectives.supervised import _mark_seen
 KINDS = ("gaussian", "torsional")
 
 
-def draw_noise(batch, sigma: float, generator=None, kind: str = "gaussian", centered: bool = True, ratio: float = 1.0):
+def draw_noise(
+    batch, sigma: float, generator=None, kind: str = "gaussian", centered: bool = True, ratio: float = 1.0, free=None
+):
     """Displacements eps [N, 3] in Å for the atoms of a batch, and which atoms they corrupt: mask [N].
 
     kind "gaussian": sigma is the standard deviation per component in Å; ratio: share of the atoms that are corrupted,
-    drawn atom by atom. kind "torsional": every bond that can turn (`atoms.rotatable_bonds`) is turned by a normal angle
-    that takes the smaller side's atoms about as far, √3 sigma root mean square, and keeps bond lengths and angles;
-    ratio: share of the bonds that are turned. A structure without such bonds is not corrupted.
+    drawn atom by atom; free [N]: the atoms that may move, None for all. kind "torsional": every bond that can turn
+    (`atoms.rotatable_bonds`) is turned by a normal angle that takes the smaller side's atoms about as far, √3 sigma
+    root mean square, and keeps bond lengths and angles; ratio: share of the bonds that are turned. A structure without
+    such bonds is not corrupted, and `free` cannot be had.
 
     Centered noise does not move the mean of a structure; Gaussian noise then has variance σ²(1 - 1/N). Structures in
     which Gaussian noise leaves some atoms in place are not centered: those atoms show the mean. Torsional noise always
@@ -45,6 +48,11 @@ def draw_noise(batch, sigma: float, generator=None, kind: str = "gaussian", cent
     """
     _check(sigma, ratio, kind)
     eps, mask = (_gaussian if kind == "gaussian" else _torsional)(batch, sigma, generator, ratio)
+    if free is not None:
+        if kind == "torsional":
+            raise ValueError("Torsional noise moves whole groups, and some atoms are fixed; use kind='gaussian'.")
+        mask = mask & free
+        eps = eps * mask.unsqueeze(-1)
     if centered:
         size, corrupted = batch.ptr.diff(), sum_over_atoms(mask.long(), batch)  # (B) atoms of each structure
         center = corrupted == size if kind == "gaussian" else corrupted > 0

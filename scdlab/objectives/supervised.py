@@ -36,13 +36,22 @@ def _mark_seen(model, store) -> None:
     model.seen[torch.tensor(store.elements, device=model.seen.device)] = True
 
 
+def free_atoms(batch):
+    """Which atoms of a batch may move, [N], where it marks some as `fixed`; None where it marks none."""
+    fixed = batch.get("fixed")
+    return None if fixed is None else ~fixed.bool()
+
+
 class EnergyForces:
-    """Energies, and forces as well unless forces=False. rho: weight ρ of the energy term when forces are there."""
+    """Energies, and forces as well unless forces=False. rho: weight ρ of the energy term when forces are there.
+
+    Forces on atoms that the structures mark as `fixed` are not learned, and do not count in the error.
+    """
 
     atomwise = frozenset({"force_mae"})  # parts that are means over atoms; the others are means over structures
 
     def __init__(self, rho: float = 0.01, forces: bool = True):
-        self.rho, self.forces = rho, forces
+        self.rho, self.forces, self.counted = rho, forces, {}
         self.asks = {"forces": forces}
 
     def __repr__(self):
@@ -51,7 +60,7 @@ class EnergyForces:
     def prepare(self, model, train) -> None:
         """Fit the reference energies and the scale of the energy head to the training set.
 
-        Raises ValueError when labels are missing.
+        Raises ValueError when labels are missing or are not finite numbers.
         """
         for name, there in (("energies", train.has_energy), ("forces", train.has_forces or not self.forces)):
             if not there:
@@ -59,10 +68,13 @@ class EnergyForces:
                                  f"{' or EnergyForces(forces=False)' if name == 'forces' else ''}.")  # fmt: skip
         batch = train.take(np.arange(len(train)))
         z, energy = batch.z.numpy(), batch.energy.numpy()
+        self._check_numbers(batch)
         reference = reference_energies(z, batch.batch.numpy(), energy)
         rest = energy - np.bincount(batch.batch.numpy(), reference[z], minlength=len(energy))
         if self.forces:  # the force is the gradient of the scaled energy, so it sets the scale
-            scale = float(batch.forces.double().square().mean().sqrt())
+            free = free_atoms(batch)
+            forces = batch.forces.double() if free is None else batch.forces[free].double()
+            scale = float(forces.square().mean().sqrt())
         else:
             scale = float(rest.std() / np.sqrt(len(z) / len(energy)))
         head = model.energy_head
@@ -72,6 +84,17 @@ class EnergyForces:
             model.force_head.scale.fill_(scale if scale > 1e-6 else 1.0)
         _mark_seen(model, train)
 
+    def _check_numbers(self, batch) -> None:
+        bad = {"energy": ~batch.energy.isfinite()}
+        if self.forces:
+            of = batch.batch[~batch.forces.isfinite().all(-1)]
+            bad["forces"] = torch.zeros_like(bad["energy"]).index_fill_(0, of, True)
+        for name, wrong in bad.items():
+            if bool(wrong.any()):
+                where = wrong.nonzero().flatten().tolist()
+                raise ValueError(f"{len(where):,} of {len(wrong):,} structures of the training set have {name} that "
+                                 f"are not finite numbers (the first is number {where[0]}); leave them out.")  # fmt: skip
+
     def heads(self, model) -> list:
         """The modules that give energies and forces."""
         return [head for head in (model.energy_head, getattr(model, "force_head", None)) if head is not None]
@@ -79,15 +102,27 @@ class EnergyForces:
     def __call__(self, model, batch, generator=None):
         return self.compare(model, model(batch, noise=False, **self.asks), batch)
 
-    def compare(self, model, out, batch):
-        """Loss and parts of a Prediction, which must have been `asks`-ed for what is compared."""
+    def compare(self, model, out, batch, left_out=None):
+        """Loss and parts of a Prediction, which must have been `asks`-ed for what is compared; left_out [N]: atoms
+        whose forces do not count, beside the fixed ones."""
         error = out.energy - batch.energy  # (B) eV, float64
         parts = {"energy_mae": error.detach().abs().mean()}
         loss = error.square().mean()
+        self.counted = {}
         if self.forces:
             residual = out.forces - batch.forces.to(out.forces.dtype)  # (N, 3) eV/Å
-            parts["force_mae"] = residual.detach().abs().mean()
-            loss = self.rho * loss + residual.square().sum(-1).mean()
+            square, far = residual.square().sum(-1), residual.detach().abs().mean(-1)  # (N)
+            counts = free_atoms(batch)
+            if left_out is not None:
+                counts = ~left_out if counts is None else counts & ~left_out
+            if counts is None:
+                square, far = square.mean(), far.mean()
+            else:
+                number = counts.sum()
+                square, far = ((each * counts).sum() / number.clamp(min=1) for each in (square, far))
+                self.counted = {"force_mae": number}
+            parts["force_mae"] = far
+            loss = self.rho * loss + square
         return loss, parts
 
 

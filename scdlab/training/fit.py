@@ -103,7 +103,8 @@ def fit(
     "cosine" (with `warmup` steps, by default a twentieth of all), "paper" (SchNet's decay) or "constant". ema: decay of
     the averaged weights, None for no averaging. clip: largest norm of the gradient. anneal: what changes evenly over
     the run, {name: (at the first step, at the last)}: "drop_path" of the model, or a number of the objective such as
-    "weight"; validation uses the last value, and afterwards all is as it was. patience: stop after so many validations
+    "weight"; validation uses the last value, and afterwards all is as it was; an objective may bring such a change along
+    (`anneal`), and what to be validated by (`judge`). patience: stop after so many validations
     without a better loss. out: folder for log, checkpoint and model; resume: go on from its checkpoint, if any.
     devices, nodes: processes for data-parallel training; each step's batch is shared out among them.
 
@@ -122,6 +123,7 @@ def fit(
         raise ValueError("resume=True needs out=, the folder of the run to go on with.")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema is the decay of the averaged weights, from 0 to below 1, or None, not {ema}.")
+    anneal = {**getattr(objective, "anneal", {}), **(anneal or {})}
     _check_rates(lr, objective)
     _check_anneal(anneal, model, objective)
     for store in (train, val):
@@ -199,7 +201,7 @@ def _check_labels(store, objective) -> None:
 
 
 def _check_anneal(anneal, model, objective) -> None:
-    for name, ends in (anneal or {}).items():
+    for name, ends in anneal.items():
         now = getattr(_owner(name, model, objective), name, None)
         if isinstance(now, bool) or not isinstance(now, (int, float)):
             whose, remedy = repr(objective), "name a number of the objective, such as the weight of CoordinateDenoising"
@@ -470,7 +472,8 @@ class _Run:
         s = self.settings
         self._set_annealed(s["steps"] - 1)  # the same at every validation, so that losses can be compared
         with self._averaged():
-            errors = _errors(self.model, self.val_batches, self.objective, s["batch_size"], s["max_atoms"])
+            judge = getattr(self.objective, "judge", self.objective)
+            errors = _errors(self.model, self.val_batches, judge, s["batch_size"], s["max_atoms"])
             row |= {f"val_{k}": v for k, v in errors.items()}
             if self.best is None or row["val_loss"] < self.best:
                 self.best, self.waited = row["val_loss"], 0

@@ -1,0 +1,184 @@
+"""DeNS: denoising structures off equilibrium, with their forces as a clue (Liao, Smidt, Shuaibi and Das, TMLR 2024,
+arXiv:2403.09549).
+
+At a minimum of the energy "where were the atoms?" has about one answer. Off the minimum it has many: the noisy structure
+could have come from any of its neighbors. The forces F of the structure before the noise tell which one it was:
+
+    x̃_i = x_i + m_i ε_i          ε ~ N(0, σ² I); m_i = 1: atom i is corrupted
+    E, F̂, ε̂ = model(x̃ | m_i F_i)      one pass; a corrupted atom is told the force that it felt before
+
+    L = ρ ‖E - Ê‖² + mean over atoms that stayed of ‖F_i - F̂_i‖² + λ σ_F² mean over corrupted atoms of ‖ε̂_i - ε_i/σ‖
+
+Only a share p of the structures is corrupted, and in each only a share r of the atoms, so a step still learns energies
+and forces as usual, from the same pass. λ falls linearly to 0 over the run. σ_F is the spread of the forces in the
+training set, which makes λ a number without a unit. The paper's text squares the norm, its code does not: `loss`
+offers both, and as the code does is the default.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scdlab.nn.heads import sum_over_atoms
+from scdlab.objectives.coordinate import check_weight, draw_noise, moved, noise_error
+from scdlab.objectives.supervised import EnergyForces, free_atoms
+
+TOLD, LOSSES = ("own", "none", "other"), ("norm", "squared")
+SCALES = 50  # sizes of noise between the two ends of a multi-scale σ, evenly spaced in their logarithm
+
+
+class Corruption(NamedTuple):
+    """What was done to a batch: eps [N, 3] Å, zero for atoms that stayed; mask [N], the corrupted ones; sigma [N] Å,
+    the size of the noise of each atom's structure; clue [N, 3] eV/Å, what atoms are told, or None; batch, the noisy
+    one."""
+
+    eps: Tensor
+    mask: Tensor
+    sigma: Tensor
+    clue: Tensor | None
+    batch: object
+
+
+class DeNS:
+    """Energies and forces, with denoising beside them in the same pass.
+
+    probability: p, share of the structures that are corrupted; ratio: r, share of their atoms that are; sigma: size of
+    the noise in Å, or (smallest, largest) for one of 50 sizes between, drawn for each structure; weight: λ; decay:
+    whether `fit` lets it fall linearly to 0; loss: "norm" or "squared", the mean square per component; main: an
+    EnergyForces, which also says how energies are weighed; centered: no noise in the mean of a structure that is
+    corrupted as a whole, as in CoordinateDenoising.
+
+    Ablations: told="none" tells no forces; told="other" tells each atom the force of another atom of its structure, a
+    negative control; ratio=1 corrupts whole structures, which then give no force to learn; only_below: corrupt no
+    structure whose root mean square force component is above this (eV/Å), so that only structures near equilibrium are
+    denoised.
+
+    Atoms that the batch marks as `fixed` are never corrupted, nor do their forces count. Parts: those of `main`, the
+    force error being that of the atoms that stayed, and "noise_mse" and "noise_unexplained" as CoordinateDenoising's;
+    `counted` says over how many atoms these are means. `fit` validates by `judge`: labels of structures as they are.
+    Random numbers are drawn in the order: noise, corrupted atoms (if ratio < 1), sizes (if several), structures (if
+    p < 1), shifts (if told="other"). p = 0 is `main` itself; where all forces are zero, nothing is told, and with r = 1
+    this is CoordinateDenoising.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.25,
+        ratio: float = 0.25,
+        sigma: float | tuple[float, float] = 0.05,
+        weight: float = 0.25,
+        decay: bool = True,
+        told: str = "own",
+        loss: str = "norm",
+        main: EnergyForces | None = None,
+        only_below: float | None = None,
+        centered: bool = True,
+    ):
+        for name, share in (("probability", probability), ("ratio", ratio)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share of what is corrupted, from 0 to 1, not {share}.")
+        ends = tuple(map(float, sigma)) if isinstance(sigma, (tuple, list)) else (float(sigma),)
+        if not (1 <= len(ends) <= 2 and all(math.isfinite(s) and s > 0 for s in ends) and ends[0] <= ends[-1]):
+            raise ValueError("sigma is the size of the noise, a positive length in Å such as 0.05, or two of them, the "
+                             f"smaller one first, not {sigma}.")  # fmt: skip
+        if told not in TOLD:
+            raise ValueError(f"An atom is told one of {', '.join(TOLD)} as its force, not {told!r}.")
+        if loss not in LOSSES:
+            raise ValueError(f"The loss is one of {', '.join(LOSSES)}, not {loss!r}.")
+        if only_below is not None and not only_below >= 0:
+            raise ValueError(f"only_below is a size of forces in eV/Å, 0 or more, or None, not {only_below}.")
+        main = EnergyForces() if main is None else main
+        if not (isinstance(main, EnergyForces) and main.forces):
+            raise ValueError(f"main must learn energies and forces, as EnergyForces() does, not {main!r}.")
+        check_weight(weight)
+        self.probability, self.ratio, self.loss, self.told = float(probability), float(ratio), loss, told
+        self.sigma = ends[0] if len(ends) == 1 else ends
+        self.weight, self.anneal = float(weight), {"weight": (float(weight), 0.0)} if decay else {}
+        self.main, self.judge, self.only_below, self.centered = main, main, only_below, centered
+        self.atomwise, self.counted = main.atomwise, {}
+
+    def __repr__(self):
+        return (f"DeNS(probability={self.probability}, ratio={self.ratio}, sigma={self.sigma}, weight={self.weight}, "
+                f"decay={bool(self.anneal)}, told={self.told!r}, loss={self.loss!r}, main={self.main!r}, "
+                f"only_below={self.only_below}, centered={self.centered})")  # fmt: skip
+
+    def prepare(self, model, train) -> None:
+        """Prepare for the labels, set the scale of the force encoding, and check that the model can do this at all.
+
+        Raises ValueError when it cannot be told forces or has no noise to give, when forces are missing or no numbers,
+        and for a structure in which no atom may move.
+        """
+        self.main.prepare(model, train)
+        batch = train.take(range(len(train)))
+        free = free_atoms(batch)
+        if free is not None and bool((still := sum_over_atoms(free.long(), batch) == 0).any()):
+            raise ValueError(f"All atoms of structure {int(still.nonzero()[0])} of the training set are fixed, so it "
+                             "can be neither corrupted nor learned from; leave it out.")  # fmt: skip
+        if model.force_encoding is not None:
+            model.force_encoding.scale.copy_(model.energy_head.scale)
+        one = train.take([0]).to(next(model.parameters()).device)
+        with torch.no_grad():
+            model(one, noise=True, clue=None if self.told == "none" else one.forces)
+
+    def heads(self, model) -> list:
+        """The modules that give energies and forces."""
+        return self.main.heads(model)
+
+    def __call__(self, model, batch, generator=None):
+        if not (self.probability and self.ratio and self.weight):
+            return self.main(model, batch, generator)
+        eps, mask, sigma, clue, noisy = self.corrupt(batch, generator)
+        out = model(noisy, forces=True, noise=True, clue=clue)
+        main, parts = self.main.compare(model, out, batch, left_out=mask)
+        # of structures with different sizes of noise each answers in units of its own
+        loss, noise_parts = noise_error(out.noise, eps / sigma.unsqueeze(-1), mask, 1.0)
+        if self.loss == "norm":
+            loss = _mean_norm(out.noise - (eps / sigma.unsqueeze(-1)).to(out.noise.dtype), mask)
+        self.counted = {**self.main.counted, **dict.fromkeys(noise_parts, mask.sum())}
+        return main + self.weight * model.energy_head.scale.square() * loss, {**parts, **noise_parts}
+
+    def corrupt(self, batch, generator=None) -> Corruption:
+        """Noise and clue for a batch. Raises ValueError when it has no forces."""
+        if batch.get("forces") is None:
+            raise ValueError("DeNS tells atoms the forces that they felt before the noise, and this batch has none; "
+                             "use labeled structures, or CoordinateDenoising, which needs no labels.")  # fmt: skip
+        like = dict(device=batch.pos.device, generator=generator)
+        several = isinstance(self.sigma, tuple)
+        eps, mask = draw_noise(batch, 1.0 if several else self.sigma, generator, centered=self.centered,
+                               ratio=self.ratio, free=free_atoms(batch))  # fmt: skip
+        sigma = torch.full((batch.num_graphs,), 1.0 if several else self.sigma, device=eps.device)  # (B) Å
+        if several:
+            steps = torch.randint(SCALES, (batch.num_graphs,), **like) / (SCALES - 1)
+            sigma = self.sigma[0] * (self.sigma[1] / self.sigma[0]) ** steps
+        chosen = torch.ones(batch.num_graphs, dtype=torch.bool, device=eps.device)  # (B)
+        if self.probability < 1:
+            chosen = torch.rand(batch.num_graphs, **like) < self.probability
+        if self.only_below is not None:
+            square = sum_over_atoms(batch.forces.square().sum(-1), batch) / (3 * batch.ptr.diff())
+            chosen = chosen & (square.sqrt() <= self.only_below)
+        mask = mask & chosen.index_select(0, batch.batch)  # (N)
+        sigma = sigma.index_select(0, batch.batch)  # (N)
+        eps = eps * mask.unsqueeze(-1) * (sigma.unsqueeze(-1) if several else 1.0)
+        clue = None
+        if self.told != "none":
+            told = batch.forces if self.told == "own" else _of_others(batch.forces, batch, generator)
+            clue = told * mask.unsqueeze(-1)
+        return Corruption(eps, mask, sigma, clue, moved(batch, eps))
+
+
+def _of_others(forces: Tensor, batch, generator) -> Tensor:
+    """Each atom's force [N, 3] replaced by that of another atom of its structure, all by one shift; zero for an atom
+    that is alone."""
+    size, start = batch.ptr.diff(), batch.ptr[:-1]  # (B)
+    drawn = torch.rand(len(size), device=forces.device, generator=generator)
+    shift = 1 + (drawn * (size - 1)).long()  # (B) from 1 to size - 1
+    of = batch.batch
+    place = (torch.arange(len(forces), device=forces.device) - start[of] + shift[of]) % size[of]
+    return forces.index_select(0, start[of] + place) * (size > 1)[of].unsqueeze(-1)
+
+
+def _mean_norm(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean length over the corrupted atoms, [N, 3] -> []; 0 where there are none. Smooth where an answer is exact."""
+    return ((x.square().sum(-1) + 1e-12).sqrt() * mask).sum() / mask.sum().clamp(min=1)
