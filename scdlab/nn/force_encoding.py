@@ -25,7 +25,8 @@ def spherical_degrees(forces: Tensor, lmax: int) -> list[Tensor]:
 
     length = forces.norm(dim=-1, keepdim=True) / math.sqrt(3.0)  # (N, 1)
     unit = forces / (math.sqrt(3.0) * length).clamp(min=torch.finfo(forces.dtype).tiny)
-    return [length * spherical_harmonics(l, unit, normalize=False, normalization="component") for l in range(lmax + 1)]
+    component = dict(normalize=False, normalization="component")
+    return [length * spherical_harmonics(degree, unit, **component) for degree in range(lmax + 1)]
 
 
 class ForceEncoding(_Head):

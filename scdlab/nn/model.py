@@ -177,9 +177,9 @@ class AtomisticModel(nn.Module):
         that equals `mask_token` says nothing, and None is that token for all; forces: also give forces; noise: also
         give the noise in the positions, in units of σ (None: when the model has a head for it; a model without one
         answers with the gradient of its energy, -forces / scale); pairs: neighbors within the cutoff, when they are
-        already known; pairs beyond it do no harm; clue: for models that take one (force_encoding=True), [N, 3] eV/Å, the
-        forces that atoms are told, zero for those that are told nothing. Raises ValueError for what the backbone does not take or cannot give,
-        and, outside training, for elements that were not in the training set.
+        already known; pairs beyond it do no harm; clue: for models that take one (force_encoding=True), [N, 3] eV/Å,
+        the forces that atoms are told, zero for those that are told nothing. Raises ValueError for what the backbone
+        does not take or cannot give, and, outside training, for elements that were not in the training set.
         """
         noise = self.noise_head is not None if noise is None else noise
         by_gradient = noise and self.noise_head is None

@@ -1,8 +1,8 @@
 """DeNS: denoising structures off equilibrium, with their forces as a clue (Liao, Smidt, Shuaibi and Das, TMLR 2024,
 arXiv:2403.09549).
 
-At a minimum of the energy "where were the atoms?" has about one answer. Off the minimum it has many: the noisy structure
-could have come from any of its neighbors. The forces F of the structure before the noise tell which one it was:
+At a minimum of the energy "where were the atoms?" has about one answer. Off the minimum it has many: the noisy
+structure could have come from any of its neighbors. The forces F of the structure before the noise tell which it was:
 
     x̃_i = x_i + m_i ε_i          ε ~ N(0, σ² I); m_i = 1: atom i is corrupted
     E, F̂, ε̂ = model(x̃ | m_i F_i)      one pass; a corrupted atom is told the force that it felt before

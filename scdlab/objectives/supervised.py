@@ -92,8 +92,10 @@ class EnergyForces:
         for name, wrong in bad.items():
             if bool(wrong.any()):
                 where = wrong.nonzero().flatten().tolist()
-                raise ValueError(f"{len(where):,} of {len(wrong):,} structures of the training set have {name} that "
-                                 f"are not finite numbers (the first is number {where[0]}); leave them out.")  # fmt: skip
+                raise ValueError(
+                    f"{len(where):,} of {len(wrong):,} structures of the training set have {name} that are not finite "
+                    f"numbers (the first is number {where[0]}); leave them out."
+                )
 
     def heads(self, model) -> list:
         """The modules that give energies and forces."""

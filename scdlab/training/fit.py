@@ -103,8 +103,8 @@ def fit(
     "cosine" (with `warmup` steps, by default a twentieth of all), "paper" (SchNet's decay) or "constant". ema: decay of
     the averaged weights, None for no averaging. clip: largest norm of the gradient. anneal: what changes evenly over
     the run, {name: (at the first step, at the last)}: "drop_path" of the model, or a number of the objective such as
-    "weight"; validation uses the last value, and afterwards all is as it was; an objective may bring such a change along
-    (`anneal`), and what to be validated by (`judge`). patience: stop after so many validations
+    "weight"; validation uses the last value, and afterwards all is as it was. An objective may bring along what it
+    anneals, and another one to be validated by (its `anneal` and `judge`). patience: stop after so many validations
     without a better loss. out: folder for log, checkpoint and model; resume: go on from its checkpoint, if any.
     devices, nodes: processes for data-parallel training; each step's batch is shared out among them.
 
