@@ -59,7 +59,7 @@ class DeNS:
     force error being that of the atoms that stayed, and "noise_mse" and "noise_unexplained" as CoordinateDenoising's;
     `counted` says over how many atoms these are means. `fit` validates by `judge`: labels of structures as they are.
     Random numbers are drawn in the order: noise, corrupted atoms (if ratio < 1), sizes (if several), structures (if
-    p < 1), shifts (if told="other"). p = 0 is `main` itself; where all forces are zero, nothing is told, and with r = 1
+    p < 1), shifts (if told="other"). p = 0 or r = 0 is `main` itself; where all forces are zero, nothing is told, and with r = 1
     this is CoordinateDenoising.
     """
 
@@ -127,7 +127,7 @@ class DeNS:
         return self.main.heads(model)
 
     def __call__(self, model, batch, generator=None):
-        if not (self.probability and self.ratio and self.weight):
+        if not (self.probability and self.ratio):
             return self.main(model, batch, generator)
         eps, mask, sigma, clue, noisy = self.corrupt(batch, generator)
         out = model(noisy, forces=True, noise=True, clue=clue)

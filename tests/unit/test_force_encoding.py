@@ -1,0 +1,129 @@
+"""Forces as an input: their features in each degree, and what a model that is told them does."""
+
+import copy
+
+import pytest
+import torch
+from e3nn import o3
+from scipy.spatial.transform import Rotation
+
+import scdlab
+from scdlab.nn.force_encoding import ForceEncoding, spherical_degrees
+
+
+@pytest.fixture(scope="module")
+def batch():
+    store = scdlab.load_ethanol()
+    batch = store.take([0, 500, 1500])
+    batch.pos, batch.forces = batch.pos.double(), batch.forces.double()
+    return batch
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True).double()
+
+
+def test_degree_one_is_the_force_itself_and_every_degree_has_its_size(batch):
+    degrees = spherical_degrees(batch.forces, 3)
+    assert [y.shape[-1] for y in degrees] == [1, 3, 5, 7]
+    torch.testing.assert_close(degrees[1], batch.forces, rtol=0, atol=1e-12)
+    size = batch.forces.norm(dim=-1)
+    for degree, y in enumerate(degrees):  # |Y|² = 2l + 1
+        torch.testing.assert_close(y.norm(dim=-1), size * ((2 * degree + 1) / 3) ** 0.5)
+
+
+def test_the_features_turn_as_the_force_does(batch):
+    turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
+    encoding = ForceEncoding(4, lmax=3).double()
+    for degree, (before, after) in enumerate(zip(encoding(batch.forces), encoding(batch.forces @ turn.T), strict=True)):
+        d = o3.Irrep(degree, (-1) ** degree).D_from_matrix(turn)
+        torch.testing.assert_close(
+            after, torch.einsum("ab,nbd->nad", d, before), rtol=0, atol=1e-4
+        )  # D has seven digits
+
+
+def test_no_force_has_no_features_and_a_tiny_one_keeps_its_direction():
+    forces = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1e-15], [0.0, 0.0, 2.0]])
+    for y in spherical_degrees(forces, 2):
+        assert torch.equal(y[0], torch.zeros_like(y[0]))
+        torch.testing.assert_close(y[1] * 2e15, y[2])
+
+
+def test_forces_are_told_in_units_of_the_training_sets(batch):
+    encoding = ForceEncoding(4, lmax=2).double()
+    before = encoding(batch.forces)
+    encoding.scale.fill_(2.0)
+    for a, b in zip(before, encoding(2 * batch.forces), strict=True):
+        torch.testing.assert_close(a, b)
+    assert encoding.float().scale.dtype == torch.float64
+
+
+def test_a_model_that_is_told_zero_is_told_nothing(net, batch):
+    silent, zero = (net(batch, forces=True, noise=True, clue=clue) for clue in (None, torch.zeros_like(batch.pos)))
+    assert torch.equal(silent.energy, zero.energy)
+    assert torch.equal(silent.forces, zero.forces) and torch.equal(silent.noise, zero.noise)
+
+
+def test_the_same_first_weights_with_and_without_the_encoding(net):
+    torch.manual_seed(0)
+    plain = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8).double()
+    own = net.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in plain.state_dict().items())
+    assert sorted(set(own) - set(plain.state_dict())) == [
+        "blocks.0.u.weight", "force_encoding.scale", "force_encoding.weights.0", "force_encoding.weights.1",
+    ]  # fmt: skip
+
+
+def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradient(net, batch):
+    net.eval()
+    clue = batch.forces * (torch.arange(len(batch.z)) % 3 == 0).unsqueeze(-1)
+    told, silent = net(batch, forces=True, clue=clue), net(batch, forces=True)
+    assert (told.noise - silent.noise).abs().max() > 1e-3
+    turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
+    turned = copy.copy(batch)
+    turned.pos = batch.pos @ turn.T
+    after = net(turned, forces=True, clue=clue @ turn.T)
+    torch.testing.assert_close(after.energy, told.energy, rtol=0, atol=1e-9)
+    torch.testing.assert_close(after.forces, told.forces @ turn.T, rtol=0, atol=1e-9)
+    torch.testing.assert_close(after.noise, told.noise @ turn.T, rtol=0, atol=1e-9)
+    assert (net(turned, clue=clue).noise - told.noise @ turn.T).abs().max() > 1e-4  # a clue that did not turn
+    atom, axis, step = 4, 1, 1e-4
+    ends = []
+    for sign in (1, -1):
+        moved = copy.copy(batch)
+        moved.pos = batch.pos.clone()
+        moved.pos[atom, axis] += sign * step
+        ends.append(net(moved, clue=clue).energy.sum().item())
+    assert -(ends[0] - ends[1]) / (2 * step) == pytest.approx(float(told.forces[atom, axis]), abs=1e-6)
+
+
+def test_gradients_reach_the_encoding(net, batch):
+    net.train()
+    out = net(batch, forces=True, clue=batch.forces)
+    (out.noise.square().sum() + out.forces.square().sum()).backward()
+    assert all(w.grad.abs().max() > 1e-6 for w in net.force_encoding.weights)
+    assert net.blocks[0].u.weight.grad.abs().max() > 1e-6
+
+
+def test_what_cannot_be_told(net, batch):
+    plain = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2).double()
+    with pytest.raises(ValueError, match="cannot be told forces; build it with force_encoding=True"):
+        plain(batch, clue=batch.forces)
+    with pytest.raises(ValueError, match=r"shape \[26, 3\], and this batch needs \[27, 3\]"):
+        net(batch, clue=batch.forces[1:])
+    wrong = batch.forces.clone()
+    wrong[5, 1] = float("nan")
+    with pytest.raises(ValueError, match="atom 5 of the batch is told is not a number"):
+        net(batch, clue=wrong)
+    with pytest.raises(ValueError, match="highest degree in which a force is told, 0 or more, not -1"):
+        ForceEncoding(4, lmax=-1)
+
+
+def test_it_is_saved_with_the_model(net, batch, tmp_path):
+    net.force_encoding.scale.fill_(1.7)
+    scdlab.save(net.eval(), tmp_path / "net")
+    again = scdlab.load(tmp_path / "net").double()
+    out, other = (each(batch, clue=batch.forces).noise for each in (net, again))
+    torch.testing.assert_close(out, other, rtol=1e-5, atol=1e-6)
