@@ -15,7 +15,8 @@ centers of the basis are not trained.
 
 With conditional=True this is CT, the conditional transformer: adaptive layer norm (adaln.py) in every layer, on the
 scalars; the vectors are not modulated. With force_encoding=True atoms can be told forces (force_encoding.py): degree 0
-is added to their scalars before the first layer, and degree 1 is where their vectors start.
+is added to their scalars before the first layer, degree 1 to their vectors after it, where vectors begin (a first layer
+that met vectors would cost a tenth of a training step).
 """
 
 import torch
@@ -174,7 +175,6 @@ class EquivariantTransformer(AtomisticModel):
         if conditional:
             self._take_condition(layers)
         if force_encoding:
-            self.blocks[0].u = _linear(hidden, 3 * hidden, bias=False)  # the first layer can meet vectors
             self._take_clue(lmax=1)
 
     def represent(self, batch, pairs, condition=None, vectors=False, clue=None) -> Features:
@@ -184,7 +184,7 @@ class EquivariantTransformer(AtomisticModel):
         x = self.neighbor_embedding(self.embedding(batch.z), batch.z, edges)  # (N, d)
         v = None  # (N, 3, d), zero before the first layer
         if clue is not None:
-            x, v = x + clue[0].squeeze(1), clue[1]
+            x = x + clue[0].squeeze(1)  # what is told of a force: its length here, the force itself with the vectors
         for k, block in enumerate(self.blocks):
             last = block is self.blocks[-1]
             modulation = None if condition is None else self.adaln[k](condition, batch)  # (N, d) each
@@ -194,4 +194,6 @@ class EquivariantTransformer(AtomisticModel):
                 path = drawn_paths(batch, self.drop_path, x)  # (N, 1)
                 dx, dv = path * dx, None if dv is None else path.unsqueeze(1) * dv
             x, v = x + dx, dv if v is None or dv is None else v + dv
+            if k == 0 and clue is not None and v is not None:
+                v = v + clue[1]
         return Features(self.out_norm(x), v if vectors else None, edges=edges.both)
