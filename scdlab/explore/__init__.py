@@ -2,6 +2,7 @@
 
 from scdlab.explore.condition import ConditionExplorer
 from scdlab.explore.embedding import EmbeddingExplorer
+from scdlab.explore.forces import ForceExplorer
 from scdlab.explore.maps import compare_maps, embed, embedding_map, extensivity, reduce_embedding, smoothness
 from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
@@ -25,6 +26,7 @@ __all__ = [
     "EmbeddingExplorer",
     "Explorer",
     "FilterExplorer",
+    "ForceExplorer",
     "MoleculeView",
     "NeighborExplorer",
     "NoiseExplorer",

@@ -38,11 +38,13 @@ def molecule(
     small: bool = False,
     about: str = "",
     note: str = "",
+    marked: list | tuple = (),
 ) -> str:
     """A molecule seen from the same side as `plots.molecule_figure`; arguments as there, size in pixels.
 
     arrows: kinds of arrows as in the scene of a `MoleculeView`, each with a line in the legend below. small: atoms as
-    dots without names, for large structures. about: the picture in words; note: a line below it.
+    dots without names, for large structures. about: the picture in words; note: a line below it. marked: kinds of
+    marks as in that scene, a ring around each atom; the second kind is dashed.
     """
     middle = atoms.get_positions().mean(0)
     flat = (atoms.get_positions() - middle) @ _VIEW.T  # (n, 3): right, up, depth
@@ -58,6 +60,12 @@ def molecule(
         body += _dots(atoms.numbers, np.stack([x, y], axis=1), scale)
     else:
         body += _balls(atoms, x, y, flat[:, 2], highlight, center, aside=bool(arrows))
+    rings = [f'fill="none" stroke="{mark["color"]}" stroke-width="3"{dash}'
+             for mark, dash in zip(marked, ("", ' stroke-dasharray="5 3"'), strict=False)]  # fmt: skip
+    for mark, ring in zip(marked, rings, strict=True):
+        for k in mark["atoms"]:
+            radius = (4.0 if small else 0.6 * marker_size(atoms.numbers[k])) + 25 * mark["wider"]
+            body.append(f'<circle cx="{x[k]:.1f}" cy="{y[k]:.1f}" r="{radius:.1f}" {ring}/>')
     for kind, start, tip in zip(arrows, starts, tips, strict=True):
         long = np.linalg.norm(np.reshape(kind["step"], (-1, 3)), axis=1)
         profile = np.array(kind["profile"]) * min(1.0, 55 / scale)  # arrows of a tiny molecule are not thicker
@@ -69,7 +77,11 @@ def molecule(
         glyph = " ".join(f"{a:.1f},{b:.1f}" for a, b in _arrow(kind["profile"], (10, 0), (44, 0), 34 / unit, unit))
         body.append(f'<g transform="translate(0 {size + 12 + 18 * row})">')
         body += [f'<polygon points="{glyph}" fill="{kind["color"]}"/>', _text(52, 4, kind["legend"], "start"), "</g>"]
-    height = size + 18 * len(arrows) + (8 if arrows else 0)
+    for row, (mark, ring) in enumerate(zip(marked, rings, strict=True), len(arrows)):
+        y0 = size + 12 + 18 * row
+        body += [f'<circle cx="27" cy="{y0}" r="6" {ring}/>', _text(52, y0 + 4, mark["legend"], "start")]
+    rows = len(arrows) + len(marked)
+    height = size + 18 * rows + (8 if rows else 0)
     if note:
         lines = textwrap.wrap(note, width=size // 7)
         body += [_text(10, height + 14 * (k + 1), words, "start") for k, words in enumerate(lines)]
@@ -210,6 +222,42 @@ def heat_map(
     return _document(width, y0 + 32, body, f"{title}: from {values.min():.2f} to {values.max():.2f}")
 
 
+def lobes(values, heads, notes, turn: float, title: str = "", faint=(), width=520) -> str:
+    """Functions of the angle from an axis as polar curves side by side: where one is positive, and (dashed) negative.
+
+    values [k, n]: over n even steps of a full turn that starts on the axis; each is drawn as large as the room allows.
+    heads [k]: above each; notes [k]: lines of text below each; turn: the axis's angle in the picture, in radians from
+    the right, counterclockwise; faint: indices of those that are drawn pale.
+    """
+    values = array(values)
+    wide = width / len(values)
+    radius, middle = wide / 2 - 14, 42 + wide / 2
+    angle = turn + np.linspace(0, 2 * np.pi, values.shape[1], endpoint=False)
+    along = np.stack([np.cos(angle), -np.sin(angle)], axis=1)  # [n, 2]
+    body = [_text(8, 16, title, "start")]
+    for k, row in enumerate(values):
+        x, shape = wide * (k + 0.5), []
+        for sign, color, dash in _SIGNS:
+            long = radius * np.maximum(sign * row, 0) / (np.abs(row).max() or 1.0)
+            if long.max() > 1e-6:
+                outline = (long[:, None] * along + [x, middle]).round(1)
+                path = " ".join(f"{a},{b}" for a, b in outline[np.any(outline != np.roll(outline, 1, 0), 1)].tolist())
+                look = f'fill="{color}" fill-opacity="0.55" stroke="{color}" stroke-width="1.5"'
+                shape.append(f'<polygon points="{path}" {look}{dash}/>')
+        tail, tip = ([x, middle] + length * along[0] for length in (-radius - 6, radius + 9))
+        glyph = " ".join(f"{a:.1f},{b:.1f}" for a, b in _arrow(_POINTER, tail, tip, 2 * radius + 15, 1.0))
+        shape.append(f'<polygon points="{glyph}" fill="{style.INK}"/>')
+        body.append(f'<g class="lobe" opacity="{0.3 if k in faint else 1}">{"".join(shape)}</g>')
+        body.append(_text(x, 38, heads[k]))
+        body += [_text(x, middle + radius + 26 + 15 * line, words) for line, words in enumerate(notes[k])]
+    y = middle + radius + 24 + 15 * max(map(len, notes))
+    for x, (_, color, dash), words in zip((14, 110), _SIGNS, ("positive", "negative"), strict=True):
+        look = f'fill="{color}" fill-opacity="0.55" stroke="{color}" stroke-width="1.5"{dash}'
+        body += [f'<rect x="{x}" y="{y}" width="22" height="12" {look}/>', _text(x + 28, y + 10, words, "start")]
+    about = "; ".join(f"{head}: {', '.join(note)}" for head, note in zip(heads, notes, strict=True))
+    return _document(width, y + 20, body, f"{title}: {about}")
+
+
 def below(pictures: list[str], lines: list[str] | tuple = ()) -> str:
     """Pictures one below the other, and lines of text, broken where they are too long, below them: as one."""
     body, width, y = [], 0.0, 0.0
@@ -223,6 +271,8 @@ def below(pictures: list[str], lines: list[str] | tuple = ()) -> str:
 
 
 _LEVELS = 40  # steps of color
+_SIGNS = ((1, style.BLUE, ""), (-1, style.ORANGE, ' stroke-dasharray="4 2"'))
+_POINTER = ((0, 0), (9, 4), (9, 0.7))  # the outline of the axis's arrow, in pixels
 
 
 def _level_color(k: int) -> str:

@@ -9,6 +9,7 @@ Layout. What the browser draws is one dict, the trait `scene`, so a slider's mov
     frame    z [n] · pos [3n] Å, flat · bonds [2m], flat pairs of indices · cell [9] Å or [] · elements: how each looks
     arrows   a list of kinds: name, unit, color, legend · profile: the outline of one arrow, from tip to tail ·
              start [3k] and step [3k] Å, flat: arrow i goes from start to start + step as drawn
+    marked   a list of kinds of marks around atoms: legend, color, wider (Å beyond the atom's radius), atoms [k]
     title, aria (the picture in words), note (what is left out), labels, large, size
 
 The drawing itself is `static/view.js` around 3Dmol.js (Rego and Koes, Bioinformatics 31, 1322, 2015), whose built file
@@ -53,6 +54,7 @@ HEADS = (
     ((0, 0), (0.19, 0.14), (0.38, SHAFT)),  # diamond
 )
 ARROW_COLORS = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE)
+MARKS = ((style.ORANGE, 0.2), (style.SKY, 0.12))  # color, and Å by which a mark is wider than its atom
 
 
 @cache
@@ -88,15 +90,15 @@ class MoleculeView(anywidget.AnyWidget):
     picture = traitlets.Unicode().tag(sync=True)  # … and gets this svg instead
     problem = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, atoms, arrows=None, *, title="", size=(520, 400), labels=False, arrow_scale=None):
+    def __init__(self, atoms, arrows=None, *, title="", size=(520, 400), labels=False, arrow_scale=None, marked=None):
         self._size, self._labels, self._title, self._scale = size, labels, title, arrow_scale
         self.atoms, self.arrows = None, {}
-        scene = self._compose(atoms, arrows)
+        scene = self._compose(atoms, arrows, marked)
         super().__init__(scene=scene, library=_Library.shared())
         self.observe(self._draw_still, names=["webgl"])
 
-    def show(self, atoms=None, arrows=None, *, title=None, arrow_scale=None) -> None:
-        """Draw other atoms (None: the same) and arrows (None: none) in place.
+    def show(self, atoms=None, arrows=None, *, title=None, arrow_scale=None, marked=None) -> None:
+        """Draw other atoms (None: the same), arrows and marks (None: none) in place.
 
         The camera stays while the molecule has the same elements; another molecule is fitted into the picture, seen
         from the same side. title and arrow_scale: None keeps them. After a ValueError the view is as it was before.
@@ -105,7 +107,7 @@ class MoleculeView(anywidget.AnyWidget):
         self._title = self._title if title is None else title
         self._scale = self._scale if arrow_scale is None else arrow_scale
         try:
-            self.scene = self._compose(self.atoms if atoms is None else atoms, arrows)
+            self.scene = self._compose(self.atoms if atoms is None else atoms, arrows, marked)
         except Exception:
             self._title, self._scale = before
             raise
@@ -115,7 +117,7 @@ class MoleculeView(anywidget.AnyWidget):
         """The same picture as svg text, from a fixed side: for places where nothing can be turned."""
         return svg.molecule(
             self.atoms, title=self._title, size=max(320, min(self._size)), arrows=self.scene["arrows"],
-            small=self.scene["large"], about=self.scene["aria"], note=self.scene["note"],
+            small=self.scene["large"], about=self.scene["aria"], note=self.scene["note"], marked=self.scene["marked"],
         )  # fmt: skip
 
     def to_html(self, path=None) -> str:
@@ -130,10 +132,11 @@ class MoleculeView(anywidget.AnyWidget):
                 new.write_text(page, encoding="utf-8")
         return page
 
-    def _compose(self, atoms, arrows) -> dict:
+    def _compose(self, atoms, arrows, marked) -> dict:
         """The scene of these atoms and arrows; only when it is complete do `atoms` and `arrows` change."""
         atoms = as_atoms(atoms)
         arrows = as_arrows(arrows, atoms, self._scale)
+        marks = as_marks(marked, atoms)
         large = len(atoms) > LARGE
         kinds = [_kind(name, each, k, large) for k, (name, each) in enumerate(arrows.items())]
         note = ""
@@ -148,9 +151,12 @@ class MoleculeView(anywidget.AnyWidget):
         told = f"{self._title}: " if self._title else ""
         told += f"{atoms.get_chemical_formula()}, {len(atoms)} atoms"
         told += "".join(f"; arrows: {each['legend']}" for each in kinds)
+        names = [f"{style.symbol(z)}{k}" for k, z in enumerate(atoms.numbers)]
+        told += "".join(f"; {m['legend']}: {', '.join(names[k] for k in m['atoms']) or 'none'}" for m in marks)
         return {
             "frame": _frame(atoms),
             "arrows": kinds,
+            "marked": marks,
             "title": self._title,
             "aria": told,
             "note": note,
@@ -169,7 +175,9 @@ class MoleculeView(anywidget.AnyWidget):
         return data | {"image/svg+xml": self.still()}, about
 
 
-def view_molecule(atoms, arrows=None, *, title="", size=(520, 400), labels=False, arrow_scale=None) -> MoleculeView:
+def view_molecule(
+    atoms, arrows=None, *, title="", size=(520, 400), labels=False, arrow_scale=None, marked=None
+) -> MoleculeView:
     """A molecule in 3-D with arrows on its atoms.
 
     atoms: ase.Atoms, a store or a batch of one structure, or a pair (z [n], pos [n, 3] in Å). arrows: an array [n, 3],
@@ -177,13 +185,14 @@ def view_molecule(atoms, arrows=None, *, title="", size=(520, 400), labels=False
     but the vectors may be left out, and arrows start at the atoms unless `start` (Å) says otherwise. arrow_scale: Å
     drawn per unit, one number or a dict name -> number; by default kinds of one unit share a round scale on which the
     longest arrow is at most 1.8 Å. The legend states the scale. labels: write element and index on each atom. size:
-    width and height in pixels.
+    width and height in pixels. marked: dict of up to two names -> indices of atoms that are drawn with a ring (in 3-D
+    a translucent sphere) around them.
 
     Raises:
         ValueError: no atoms, positions or arrows that are not finite numbers of the right shape, unknown elements, a
-            scale that is not positive, or more than 20,000 atoms.
+            scale that is not positive, marks on atoms that are not there, or more than 20,000 atoms.
     """
-    return MoleculeView(atoms, arrows, title=title, size=size, labels=labels, arrow_scale=arrow_scale)
+    return MoleculeView(atoms, arrows, title=title, size=size, labels=labels, arrow_scale=arrow_scale, marked=marked)
 
 
 def static_view(atoms, size=(520, 400)):
@@ -274,6 +283,22 @@ def as_arrows(arrows, atoms: ase.Atoms, scale=None) -> dict:
         if each["scale"] is None:
             each["scale"] = _round_scale([a["vectors"] for a in full.values() if a["unit"] == each["unit"]])
     return full
+
+
+def as_marks(marked, atoms: ase.Atoms) -> list[dict]:
+    """What `view_molecule` accepts, as the scene holds it; see the module's docstring."""
+    marked = marked or {}
+    if len(marked) > len(MARKS):
+        raise ValueError(
+            f"The view tells at most {len(MARKS)} kinds of marks apart, not {len(marked)}: leave some out."
+        )
+    marks = []
+    for (name, which), (color, wider) in zip(marked.items(), MARKS, strict=False):
+        which = np.asarray(which, int).ravel().tolist()
+        if stray := [k for k in which if not 0 <= k < len(atoms)]:
+            raise ValueError(f"{name!r} marks atom {stray[0]}, but the atoms are 0 to {len(atoms) - 1}.")
+        marks.append({"legend": name, "color": color, "wider": wider, "atoms": which})
+    return marks
 
 
 def _per_atom(values, what: str, n: int) -> np.ndarray:

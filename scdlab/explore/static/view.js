@@ -106,7 +106,7 @@ function drawAtoms(viewer, { frame, large }) {
   viewer.addModel().addAtoms(atoms);
 }
 
-function drawShapes(viewer, { frame, arrows, labels, large }, labeled) {
+function drawShapes(viewer, { frame, arrows, marked, labels, large }, labeled) {
   viewer.removeAllShapes();
   for (const kind of arrows) {
     const mesh = arrowMesh(kind.start, kind.step, kind.profile, large ? 6 : 12);
@@ -114,6 +114,12 @@ function drawShapes(viewer, { frame, arrows, labels, large }, labeled) {
     viewer.addCustom({
       vertexArr: points(mesh.vertices), normalArr: points(mesh.normals), faceArr: mesh.faces, color: kind.color,
     });
+  }
+  const places = points(frame.pos);
+  for (const { color, wider, atoms } of marked) {
+    if (!atoms.length) continue;
+    const shape = viewer.addShape({ color, opacity: 0.45 });
+    for (const k of atoms) shape.addSphere({ center: places[k], radius: frame.elements[frame.z[k]].radius + wider });
   }
   if (frame.cell.length) {
     const [a, b, c] = points(frame.cell);
@@ -128,7 +134,7 @@ function drawShapes(viewer, { frame, arrows, labels, large }, labeled) {
   if (labels) {
     const look = { fontSize: 13, fontColor: "black", backgroundColor: "white", backgroundOpacity: 0.65, padding: 1,
       alignment: "center", inFront: true };
-    points(frame.pos).forEach((position, k) =>
+    places.forEach((position, k) =>
       viewer.addLabel(`${frame.elements[frame.z[k]].symbol}${k}`, { ...look, position }, undefined, true));
   }
 }
@@ -173,8 +179,13 @@ function glyph(kind) { // the outline of this kind of arrow, lying
   return svg;
 }
 
-function legend({ arrows, frame }) {
+function legend({ arrows, marked, frame }) {
   const rows = arrows.map((kind) => make("li", {}, glyph(kind), kind.legend));
+  for (const kind of marked) {
+    const ring = make("span", { className: "ring" });
+    ring.style.borderColor = kind.color;
+    rows.push(make("li", {}, ring, kind.legend));
+  }
   for (const { symbol, color } of Object.values(frame.elements)) {
     const dot = make("span", { className: "dot" });
     dot.style.background = color;
