@@ -1,7 +1,7 @@
 """Structures in, batches out: the store, the neighbor lists, the data sources and the simulator."""
 
 from scdlab.atoms.alloys import load_alloys
-from scdlab.atoms.isomers import isomer_split, load_ethanol, load_isomers
+from scdlab.atoms.isomers import isomer_split, load_aspirin, load_ethanol, load_isomers
 from scdlab.atoms.md17 import load_md17
 from scdlab.atoms.molecules import from_smiles, rotatable_bonds
 from scdlab.atoms.neighbors import Pairs, neighbor_list, pairs_within
@@ -15,6 +15,7 @@ __all__ = [
     "from_smiles",
     "isomer_split",
     "load_alloys",
+    "load_aspirin",
     "load_ethanol",
     "load_isomers",
     "load_md17",

@@ -1,6 +1,6 @@
-"""The kit's own trajectories, in `data/`: ethanol, and isomers of C7H10O2 with their two tests.
+"""The kit's own trajectories, in `data/`: ethanol, aspirin, and isomers of C7H10O2 with their two tests.
 
-Both are GFN2-xTB molecular dynamics at 500 K, made by `scdlab data make ethanol` and `scdlab data make isomers`.
+All are GFN2-xTB molecular dynamics at 500 K, made by `scdlab data make ethanol | aspirin | isomers`.
 
 The isomers pose the question of ISO17 (K. T. Schütt et al., NeurIPS 2017): does a model that has seen frames of some
 molecules predict *other frames of the same molecules* (known), and *molecules it has never seen* of that composition
@@ -16,6 +16,11 @@ from scdlab.atoms.store import AtomStore
 def load_ethanol() -> AtomStore:
     """2,000 frames of ethanol at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one trajectory in order."""
     return AtomStore.open(files.home("data") / "ethanol")
+
+
+def load_aspirin() -> AtomStore:
+    """1,000 frames of aspirin at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one trajectory in order."""
+    return AtomStore.open(files.home("data") / "aspirin")
 
 
 def load_isomers() -> AtomStore:

@@ -1,15 +1,17 @@
 """Makes the small data sets that stand in `data/`: what they are, and the one command that remakes each.
 
-    scdlab data make ethanol | isomers | alloys | qm9-sample
+    scdlab data make ethanol | aspirin | isomers | alloys | qm9-sample
 
 ethanol      GFN2-xTB molecular dynamics of ethanol at 500 K: correlated frames of one molecule, as MD17 has.
+aspirin      the same for aspirin, 21 atoms.
 isomers      the same for 60 isomers of C7H10O2 taken from QM9, 50 frames each: chemistry and conformation vary at one
              composition, as in ISO17 (Schütt et al., NeurIPS 2017).
 alloys       periodic crystals of seven metals and their binary alloys, labeled by EMT (Jacobsen, Stoltze, Nørskov,
              Surf. Sci. 366, 394, 1996): structures of another domain, with labels that cost nothing.
 qm9-sample   5,000 molecules of QM9, drawn at random, for machines without the whole set.
 
-A frame of ethanol in which a bond broke or formed is dropped, an isomer that reacted is left out; meta says how many.
+A frame of ethanol or aspirin in which a bond broke or formed is dropped, an isomer that reacted is left out; meta says
+how many.
 """
 
 import itertools
@@ -45,6 +47,15 @@ def make_ethanol(frames=2000, seed=0, progress=True) -> AtomStore:
 
     store, dropped = _trajectory(molecule("CH3CH2OH"), frames, seed, progress, interval=40)
     store.meta |= {"source": "ethanol, GFN2-xTB molecular dynamics", "frames_dropped": dropped, **LICENCE}
+    return store
+
+
+def make_aspirin(frames=1000, seed=0, progress=True) -> AtomStore:
+    """Aspirin at 500 K: one trajectory of GFN2-xTB, a frame every 20 fs."""
+    from scdlab.atoms.molecules import from_smiles
+
+    store, dropped = _trajectory(from_smiles("CC(=O)Oc1ccccc1C(=O)O"), frames, seed, progress, interval=40)
+    store.meta |= {"source": "aspirin, GFN2-xTB molecular dynamics", "frames_dropped": dropped, **LICENCE}
     return store
 
 
@@ -203,6 +214,7 @@ def make_qm9_sample(molecules=5000, seed=0) -> AtomStore:
 
 MAKERS: dict[str, Callable[..., AtomStore]] = {
     "ethanol": make_ethanol,
+    "aspirin": make_aspirin,
     "isomers": make_isomers,
     "alloys": make_alloys,
     "qm9-sample": make_qm9_sample,

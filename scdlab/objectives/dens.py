@@ -23,9 +23,9 @@ from torch import Tensor
 
 from scdlab.nn.heads import sum_over_atoms
 from scdlab.objectives.coordinate import check_weight, draw_noise, moved, noise_error
-from scdlab.objectives.supervised import EnergyForces, free_atoms
+from scdlab.objectives.supervised import LOSSES, EnergyForces, free_atoms, squared_or_norm
 
-TOLD, LOSSES = ("own", "none", "other"), ("norm", "squared")
+TOLD = ("own", "none", "other")
 SCALES = 50  # sizes of noise between the two ends of a multi-scale σ, evenly spaced in their logarithm
 
 
@@ -59,8 +59,8 @@ class DeNS:
     force error being that of the atoms that stayed, and "noise_mse" and "noise_unexplained" as CoordinateDenoising's;
     `counted` says over how many atoms these are means. `fit` validates by `judge`: labels of structures as they are.
     Random numbers are drawn in the order: noise, corrupted atoms (if ratio < 1), sizes (if several), structures (if
-    p < 1), shifts (if told="other"). p = 0 or r = 0 is `main` itself; where all forces are zero, nothing is told, and with r = 1
-    this is CoordinateDenoising.
+    p < 1), shifts (if told="other"). p = 0 or r = 0 is `main` itself; where all forces are zero, nothing is told, and
+    with r = 1 this is CoordinateDenoising.
     """
 
     def __init__(
@@ -135,9 +135,11 @@ class DeNS:
         # of structures with different sizes of noise each answers in units of its own
         loss, noise_parts = noise_error(out.noise, eps / sigma.unsqueeze(-1), mask, 1.0)
         if self.loss == "norm":
-            loss = _mean_norm(out.noise - (eps / sigma.unsqueeze(-1)).to(out.noise.dtype), mask)
+            length = squared_or_norm(out.noise - (eps / sigma.unsqueeze(-1)).to(out.noise.dtype), "norm")  # (N)
+            loss = (length * mask).sum() / mask.sum().clamp(min=1)
         self.counted = {**self.main.counted, **dict.fromkeys(noise_parts, mask.sum())}
-        return main + self.weight * model.energy_head.scale.square() * loss, {**parts, **noise_parts}
+        unit = model.energy_head.scale ** (2 if self.main.loss == "squared" else 1)  # that of the force term
+        return main + self.weight * unit * loss, {**parts, **noise_parts}
 
     def corrupt(self, batch, generator=None) -> Corruption:
         """Noise and clue for a batch. Raises ValueError when it has no forces."""
@@ -177,8 +179,3 @@ def _of_others(forces: Tensor, batch, generator) -> Tensor:
     of = batch.batch
     place = (torch.arange(len(forces), device=forces.device) - start[of] + shift[of]) % size[of]
     return forces.index_select(0, start[of] + place) * (size > 1)[of].unsqueeze(-1)
-
-
-def _mean_norm(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean length over the corrupted atoms, [N, 3] -> []; 0 where there are none. Smooth where an answer is exact."""
-    return ((x.square().sum(-1) + 1e-12).sqrt() * mask).sum() / mask.sum().clamp(min=1)

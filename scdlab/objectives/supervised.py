@@ -1,6 +1,7 @@
 """Learning from labels: energies and forces, or one property (Schütt et al. 2017, section 4.2).
 
     EnergyForces:         L = ρ ‖E - Ê‖² + 1/n Σ_i ‖F_i + ∂Ê/∂r_i‖²          (ρ = 0.01 in the paper; eV, eV/Å)
+                          L = ρ |E - Ê|  + 1/n Σ_i ‖F_i + ∂Ê/∂r_i‖           with loss="norm": large errors count less
     PropertyRegression:   L = ‖y - ŷ‖² / s²                                   (s: spread of y in the training set)
 
 An objective is called with (model, batch, generator) and returns the loss and its named parts, 0-dimensional tensors
@@ -42,20 +43,33 @@ def free_atoms(batch):
     return None if fixed is None else ~fixed.bool()
 
 
+LOSSES = ("norm", "squared")
+
+
+def squared_or_norm(error, loss: str):
+    """‖error‖² over the last axis, or ‖error‖, which is smooth where the error is zero."""
+    square = error.square().sum(-1)
+    return square if loss == "squared" else (square + 1e-12).sqrt()
+
+
 class EnergyForces:
-    """Energies, and forces as well unless forces=False. rho: weight ρ of the energy term when forces are there.
+    """Energies, and forces as well unless forces=False. rho: weight ρ of the energy term when forces are there; loss:
+    "squared", or "norm" for the lengths of the errors themselves.
 
     Forces on atoms that the structures mark as `fixed` are not learned, and do not count in the error.
     """
 
     atomwise = frozenset({"force_mae"})  # parts that are means over atoms; the others are means over structures
 
-    def __init__(self, rho: float = 0.01, forces: bool = True):
-        self.rho, self.forces, self.counted = rho, forces, {}
+    def __init__(self, rho: float = 0.01, forces: bool = True, loss: str = "squared"):
+        if loss not in LOSSES:
+            raise ValueError(f"The loss is one of {', '.join(LOSSES)}, not {loss!r}.")
+        self.rho, self.forces, self.loss, self.counted = rho, forces, loss, {}
         self.asks = {"forces": forces}
 
     def __repr__(self):
-        return f"EnergyForces(rho={self.rho}, forces={self.forces})"
+        loss = "" if self.loss == "squared" else f", loss={self.loss!r}"
+        return f"EnergyForces(rho={self.rho}, forces={self.forces}{loss})"
 
     def prepare(self, model, train) -> None:
         """Fit the reference energies and the scale of the energy head to the training set.
@@ -109,22 +123,22 @@ class EnergyForces:
         whose forces do not count, beside the fixed ones."""
         error = out.energy - batch.energy  # (B) eV, float64
         parts = {"energy_mae": error.detach().abs().mean()}
-        loss = error.square().mean()
+        loss = squared_or_norm(error.unsqueeze(-1), self.loss).mean()
         self.counted = {}
         if self.forces:
             residual = out.forces - batch.forces.to(out.forces.dtype)  # (N, 3) eV/Å
-            square, far = residual.square().sum(-1), residual.detach().abs().mean(-1)  # (N)
+            term, far = squared_or_norm(residual, self.loss), residual.detach().abs().mean(-1)  # (N)
             counts = free_atoms(batch)
             if left_out is not None:
                 counts = ~left_out if counts is None else counts & ~left_out
             if counts is None:
-                square, far = square.mean(), far.mean()
+                term, far = term.mean(), far.mean()
             else:
                 number = counts.sum()
-                square, far = ((each * counts).sum() / number.clamp(min=1) for each in (square, far))
+                term, far = ((each * counts).sum() / number.clamp(min=1) for each in (term, far))
                 self.counted = {"force_mae": number}
             parts["force_mae"] = far
-            loss = self.rho * loss + square
+            loss = self.rho * loss + term
         return loss, parts
 
 

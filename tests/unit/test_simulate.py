@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from scdlab.atoms import AtomStore, load_ethanol, make, simulate
+from scdlab.atoms import AtomStore, load_aspirin, load_ethanol, make, simulate
 from scdlab.atoms.simulate import intact
 
 
@@ -132,6 +132,18 @@ def test_the_kits_ethanol_is_whole_and_at_500_kelvin():
     above = (store.energy.mean() - store.energy.min()) / (10.5 * units.kB * 500)
     assert 0.3 < above < 1.3
     assert np.abs(store.take(range(2000)).forces.numpy().reshape(2000, 9, 3).sum(1)).max() < 1e-3  # no net force
+
+
+def test_the_kits_aspirin_is_whole_and_at_500_kelvin():
+    store = load_aspirin()
+    batch = store.take(range(1000))
+    assert len(store) == 1000 and np.bincount(batch.z[:21]).tolist() == [0, 8, 0, 0, 0, 0, 9, 0, 4]
+    pos = batch.pos.reshape(1000, 21, 3).numpy()
+    assert intact(pos, batch.z[:21].numpy(), pos[0], stretch=1.7, contact=1.0).all()
+    assert store.meta["frames_dropped"] == 0 and store.meta["simulation"]["temperature"] == 500
+    above = (store.energy.mean() - store.energy.min()) / (28.5 * units.kB * 500)  # 57 vibrations
+    assert 0.2 < above < 1.3
+    assert np.abs(batch.forces.numpy().reshape(1000, 21, 3).sum(1)).max() < 5e-3  # no net force
 
 
 def test_recipes_are_known_by_name(tmp_path, monkeypatch):

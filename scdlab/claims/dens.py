@@ -1,0 +1,200 @@
+"""Lesson 03: what is claimed for denoising off equilibrium (DeNS), and how each claim is tested here.
+
+    Y.-L. Liao, T. Smidt, M. Shuaibi, A. Das, TMLR 2024, arXiv:2403.09549 ("DeNS"), its tables and its released code
+
+The network is the equivariant transformer, which can be told forces, for every arm alike: same first weights, frames,
+batches, steps, learning rate. The arms differ in the objective alone. All learn energies and forces of one molecule
+from few frames of its dynamics: frames of revised MD17, or, to try the mechanics anywhere, the kit's own of ethanol.
+Errors are those of structures as they are, without noise and without a clue, on frames that no training has seen.
+
+Trained networks are one per seed and arm; the claims share them (`keep`). The first two quantities of a claim are its
+arms, as expected: better, worse.
+"""
+
+import numpy as np
+import torch
+
+import scdlab
+from scdlab.objectives import DeNS, EnergyForces
+
+from .denoising import SEEN, trained
+from .ledger import Claim, direction, get, keep, register
+
+PAPER = "the DeNS paper (arXiv:2403.09549)"
+DECIDES = ("data", "n_train", "n_val", "hidden", "layers", "heads", "n_basis", "sigma", "probability", "ratio",
+           "weight", "steps", "batch_size", "lr")  # fmt: skip
+QUICK = {
+    "seeds": 1, "data": "kit:ethanol", "n_train": 40, "n_val": 8, "n_test": 16, "hidden": 16, "layers": 2, "heads": 2,
+    "n_basis": 8, "sigma": 0.05, "probability": 0.25, "ratio": 0.25, "weight": 0.25, "steps": 5, "batch_size": 4,
+    "lr": 2e-3,
+}  # fmt: skip
+CPU = {
+    "seeds": 3, "data": "md17:ethanol", "n_train": 950, "n_val": 50, "n_test": 1000, "hidden": 64, "layers": 3,
+    "heads": 4, "n_basis": 32, "sigma": 0.05, "probability": 0.25, "ratio": 0.25, "weight": 0.25, "steps": 2000,
+    "batch_size": 16, "lr": 2e-3,
+}  # fmt: skip
+FULL = CPU | {"hidden": 128, "layers": 6, "heads": 8, "n_basis": 50, "steps": 120_000, "batch_size": 8, "lr": 5e-4}
+
+
+def objective_of(arm, settings):
+    """What an arm minimizes."""
+    if arm == "plain":
+        return EnergyForces()
+    changed = {"dens": {}, "full": {"ratio": 1.0}, "untold": {"told": "none"}, "shuffled": {"told": "other"}}[arm]
+    return DeNS(**{**{name: settings[name] for name in ("probability", "ratio", "sigma", "weight")}, **changed})
+
+
+def frames(settings, seed):
+    """(training, validation and test frames) of this seed, drawn at random and disjoint."""
+    kind, name = settings["data"].split(":")
+    store = scdlab.load_md17(name) if kind == "md17" else getattr(scdlab, f"load_{name}")()
+    train, val, rest = store.split(settings["n_train"], settings["n_val"], seed=seed)
+    return train, val, rest.split(settings["n_test"], 0, seed=seed)[0]
+
+
+def learned(arm, settings, seed, device):
+    """The network of an arm after training."""
+    settings = {name: settings[name] for name in DECIDES}
+
+    def train(folder):
+        torch.manual_seed(seed)
+        model = scdlab.EquivariantTransformer(settings["hidden"], settings["layers"], settings["heads"],
+                                              settings["n_basis"], force_encoding=True)  # fmt: skip
+        few, val, _ = frames({**settings, "n_test": 1}, seed)
+        return trained(model, objective_of(arm, settings), few, settings["steps"], settings["batch_size"],
+                       settings["lr"], seed, device, val=val, out=folder, resume=folder is not None)  # fmt: skip
+
+    return keep(f"dens-{arm}", settings, seed, train)
+
+
+def errors(arms):
+    """The recipe of a claim on these arms: errors of forces, then of energies."""
+
+    def recipe(settings, seed, device) -> dict:
+        test, found = frames(settings, seed)[2], {}
+        for arm in arms:
+            found[arm] = scdlab.evaluate(learned(arm, settings, seed, device), test, EnergyForces())
+        values = {f"force_mae_{arm}_meV_per_A": 1e3 * e["force_mae"] for arm, e in found.items()}
+        return values | {f"energy_mae_{arm}_meV": 1e3 * e["energy_mae"] for arm, e in found.items()}
+
+    return recipe
+
+
+def judge(values, settings) -> str:
+    better, worse = list(values)[:2]
+    seen = direction(values[better], values[worse])
+    long = settings["steps"] >= 100_000
+    if seen == "paper":
+        return "reproduced" if long else "same direction"
+    if seen == "opposite":
+        return "contradicted" if long else "not seen at this scale"
+    return "tie"
+
+
+WORDS = {
+    "plain": "energies and forces alone",
+    "dens": "DeNS",
+    "full": "DeNS, whole structures corrupted",
+    "untold": "DeNS without forces as a clue",
+    "shuffled": "DeNS told another atom's force",
+}
+RULE = (
+    "Train on energies and forces of n_train frames with the same steps; compare the force errors of the two arms on "
+    "unseen frames, without noise." + SEEN + "With the paper's direction: reproduced when training took at least "
+    "100,000 steps, as in the paper, else same direction. With the opposite one: contradicted after so many steps, "
+    "else not seen at this scale."
+)
+
+
+def _claim(id, title, paper, arms, source=f"{PAPER}, MD17", paper_values=None, **settings):
+    quantities = {f"force_mae_{arm}_meV_per_A": f"force error, {WORDS[arm]}" for arm in arms}
+    quantities |= {f"energy_mae_{arm}_meV": f"energy error, {WORDS[arm]}" for arm in arms}
+    profiles = {"quick": QUICK, "cpu": {**CPU, **settings}, "full": {**FULL, **settings, "steps": FULL["steps"]}}
+    about = dict(title=title, source=source, paper=paper, paper_values=paper_values or {})
+    how = dict(quantities=quantities, rule=RULE, judge=judge, recipe=errors(arms), profiles=profiles)
+    return register(Claim(id=id, lesson=3, **about, **how))
+
+
+_claim(
+    "dens-ethanol-forces",
+    "Denoising beside the labels makes forces better (ethanol).",
+    "MD17 ethanol, Equiformer (L = 2): 3.1 meV/Å, with DeNS 2.6",
+    ("dens", "plain"),
+    paper_values={"force_mae_dens_meV_per_A": "2.6 (MD17)", "force_mae_plain_meV_per_A": "3.1 (MD17)"},
+)
+_claim(
+    "dens-partial",
+    "Corrupting a share of the atoms is better than corrupting all of them.",
+    "partial corruption beats full corruption",
+    ("dens", "full"),
+)
+_claim(
+    "dens-force-encoding",
+    "Without the forces as a clue the gain is lost.",
+    "without force encoding the gain vanishes",
+    ("dens", "untold"),
+)
+_claim(
+    "dens-shuffled-forces",
+    "It is the forces that help: told the force of another atom, nothing is gained (our control).",
+    "not tested in the paper; expected, if the clue works as it says",
+    ("dens", "shuffled"),
+    source="our control",
+)
+
+
+def noise_left(settings, seed, device) -> dict:
+    """Share of the noise that each arm leaves on unseen frames, and what a clue is worth to the same network."""
+    test, values = frames(settings, seed)[2], {}
+    for name, arm, told in (("told", "dens", "own"), ("untold", "untold", "none"), ("kept_back", "dens", "none"),
+                            ("wrong", "dens", "other"), ("shuffled", "shuffled", "other")):  # fmt: skip
+        share = {name: settings[name] for name in ("ratio", "sigma")}
+        asked = DeNS(probability=1.0, told=told, **share)
+        found = scdlab.evaluate(learned(arm, settings, seed, device), test, asked)
+        values[f"noise_left_{name}_percent"] = 100 * found["noise_unexplained"]
+    return {name: values[name] for name in get("dens-clue").quantities}
+
+
+def judge_noise_left(values, settings) -> str:
+    seen = direction(values["noise_left_told_percent"], values["noise_left_untold_percent"])
+    if seen == "paper":
+        pinned = np.all(values["noise_left_told_percent"] < 0.5 * values["noise_left_untold_percent"])
+        return "reproduced" if pinned else "same direction"
+    return "contradicted" if seen == "opposite" else "tie"
+
+
+register(
+    Claim(
+        id="dens-clue",
+        lesson=3,
+        title="Off equilibrium the noise is ambiguous; the forces say which structure it was.",
+        source=f"{PAPER}, its argument for encoding forces",
+        paper="in words: without forces the problem is ill-posed, with them it is not",
+        quantities={
+            "noise_left_told_percent": "noise left, told the forces, %",
+            "noise_left_untold_percent": "noise left, another network that is never told, %",
+            "noise_left_kept_back_percent": "noise left, the first network, told nothing, %",
+            "noise_left_wrong_percent": "noise left, the first network, told other atoms' forces, %",
+            "noise_left_shuffled_percent": "noise left, a network trained on other atoms' forces, told such, %",
+        },
+        rule="The networks of the other claims. On unseen frames, with a share `ratio` of the atoms of every frame "
+        "corrupted, compare the mean squared error of the noise, as a share of that of the blind answer, of the "
+        "network that is told the forces and of the one that never was."
+        + SEEN
+        + "With the paper's direction: reproduced when, in every "
+        "seed, less than half as much is left with the clue as without, else same direction. With the opposite "
+        "direction: contradicted.",
+        judge=judge_noise_left,
+        recipe=noise_left,
+        profiles={"quick": QUICK, "cpu": CPU, "full": FULL},
+    )
+)
+_claim(
+    "dens-few-frames",
+    "The fewer the frames, the more denoising beside the labels is worth (our question).",
+    "not tested in the paper",
+    ("dens", "plain"),
+    source="our question",
+    n_train=100,
+    steps=1000,
+)
