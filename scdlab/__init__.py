@@ -13,6 +13,7 @@ _WHERE = {
     "load_md17": "atoms",
     "load_isomers": "atoms",
     "load_ethanol": "atoms",
+    "load_aspirin": "atoms",
     "load_alloys": "atoms",
     "from_smiles": "atoms",
     "simulate": "atoms",
@@ -33,6 +34,7 @@ _WHERE = {
     "NoiseExplorer": "explore",
     "ConditionExplorer": "explore",
     "EmbeddingExplorer": "explore",
+    "ForceExplorer": "explore",
     "keep_pages": "memory",
 }
 _MODULES = ("atoms", "nn", "objectives", "training", "symmetry", "calculator", "explore", "claims", "lessons", "units")
