@@ -38,8 +38,8 @@ ARROWS = {  # trait -> (legend, color)
     "show_predicted": ("predicted force", style.GREEN),
     "show_difference": ("predicted − true", style.PURPLE),
 }
-_NOTES = (("length only", "same all around"), ("F itself",), ("axis, not sign",), ("axis and sign",), ("all together",))
-_WIDTH = 520  # pixels of the lobes
+_NOTES = (("length only", "no direction"), ("F itself",), ("axis, not sign",), ("axis and sign",), ("all together",))
+_WIDTH = 470  # pixels of the lobes: with the molecule's 350 they fit a notebook beside the file browser
 
 
 # ------------------------------------------------------------------------------------------------------- the functions
@@ -169,16 +169,15 @@ class ForceExplorer(SvgExplorer):
         self.sigma, self.ratio, self.corrupt = sigma, ratio, corrupt
         self.model = next(iter(self.models), "")
         self._scales()
-        self.view = MoleculeView(**self._scene(), size=(400, 350), labels=True)
+        self.view = MoleculeView(**self._scene(), size=(350, 330), labels=True)
         self.words = widgets.HTML()
         super().__init__(**self._make_controls())
         at, wrap = self.controls, widgets.Layout(flex_flow="row wrap", align_items="center")
         boxes = ("corrupt", *ARROWS)
         rows = [widgets.HBox([at[name] for name in group if name in at], layout=wrap)
                 for group in ([name for name in self.names if name not in boxes], boxes)]  # fmt: skip
-        both = widgets.HBox([self.view, widgets.VBox([self.drawn, self.words])], layout=wrap)
-        both.layout.align_items = "flex-start"
-        self.children = [*rows, self.message, both]
+        both = widgets.HBox([self.view, self.drawn], layout=widgets.Layout(flex_flow="row wrap"))
+        self.children = [*rows, self.message, both, self.words]
         self._tell()
         self._drawn = self._key()
 
@@ -188,10 +187,12 @@ class ForceExplorer(SvgExplorer):
             name: widgets.IntSlider(getattr(self, name), 0, self._last(name), description=name, **row)
             for name in ("frame", "atom", "degree", "seed")
         }
-        for name, words, low, high, step in (("sigma", "σ (Å)", *SIGMAS, 0.005), ("ratio", "ratio", 0.05, 1.0, 0.05)):
-            controls[name] = widgets.FloatSlider(
-                getattr(self, name), min=low, max=high, step=step, description=words, readout_format=".3g", **row
-            )
+        controls["sigma"] = widgets.FloatSlider(
+            self.sigma, min=SIGMAS[0], max=SIGMAS[1], step=0.005, description="σ (Å)", readout_format=".3f", **row
+        )
+        controls["ratio"] = widgets.FloatSlider(
+            self.ratio, min=0.05, max=1.0, step=0.05, description="ratio", readout_format=".2f", **row
+        )
         if len(self.models) > 1:
             controls["model"] = widgets.Dropdown(
                 options=list(self.models), value=self.model, description="model", **row
@@ -312,10 +313,10 @@ class ForceExplorer(SvgExplorer):
         return self._remember(key, lambda: predicted_forces(self.models[name], self.store, self.frame, name))
 
     def _scales(self) -> None:
-        """Å drawn per eV/Å, once for all frames and models: strong forces are 1.8 Å long, and differences are drawn ten
-        times as long where they are small throughout."""
+        """Å drawn per eV/Å, once for all frames and models: four in five forces are up to 1.8 Å long, and differences
+        are drawn ten times as long where they are small throughout."""
         some = self.store.take(np.unique(np.linspace(0, len(self.store) - 1, 100).astype(int))).forces
-        strong = np.quantile(np.linalg.norm(some, axis=1), 0.95)
+        strong = np.quantile(np.linalg.norm(some, axis=1), 0.8)
         self.scale = _round_scale([np.array([[strong, 0.0, 0.0]])])
         true = self._labels()[2]
         off = max((np.square(self._of_model(name) - true).mean() for name in self.models), default=0.0)
@@ -373,7 +374,7 @@ class ForceExplorer(SvgExplorer):
         return in_words(self.state())
 
     def _tell(self) -> None:
-        self.words.value = lines_table(self._lines(), f"line-height: 1.35; max-width: {_WIDTH}px")
+        self.words.value = lines_table(self._lines(), "line-height: 1.35; max-width: 950px")
         for name in ("show_predicted", "show_difference"):
             if name in self.controls:
                 self.controls[name].disabled = self.corrupt

@@ -44,7 +44,7 @@ def molecule(
 
     arrows: kinds of arrows as in the scene of a `MoleculeView`, each with a line in the legend below. small: atoms as
     dots without names, for large structures. about: the picture in words; note: a line below it. marked: kinds of
-    marks as in that scene, a ring around each atom; the second kind is dashed.
+    marks as in that scene, a ring around each atom.
     """
     middle = atoms.get_positions().mean(0)
     flat = (atoms.get_positions() - middle) @ _VIEW.T  # (n, 3): right, up, depth
@@ -60,8 +60,8 @@ def molecule(
         body += _dots(atoms.numbers, np.stack([x, y], axis=1), scale)
     else:
         body += _balls(atoms, x, y, flat[:, 2], highlight, center, aside=bool(arrows))
-    rings = [f'fill="none" stroke="{mark["color"]}" stroke-width="3"{dash}'
-             for mark, dash in zip(marked, ("", ' stroke-dasharray="5 3"'), strict=False)]  # fmt: skip
+    looks = ('stroke-width="3"', 'stroke-width="1.5" stroke-dasharray="5 3"')
+    rings = [f'fill="none" stroke="{mark["color"]}" {looks[mark["lines"]]}' for mark in marked]
     for mark, ring in zip(marked, rings, strict=True):
         for k in mark["atoms"]:
             radius = (4.0 if small else 0.6 * marker_size(atoms.numbers[k])) + 25 * mark["wider"]

@@ -9,7 +9,8 @@ Layout. What the browser draws is one dict, the trait `scene`, so a slider's mov
     frame    z [n] · pos [3n] Å, flat · bonds [2m], flat pairs of indices · cell [9] Å or [] · elements: how each looks
     arrows   a list of kinds: name, unit, color, legend · profile: the outline of one arrow, from tip to tail ·
              start [3k] and step [3k] Å, flat: arrow i goes from start to start + step as drawn
-    marked   a list of kinds of marks around atoms: legend, color, wider (Å beyond the atom's radius), atoms [k]
+    marked   a list of kinds of marks around atoms: legend, color, wider (Å beyond the atom's radius), lines (or solid),
+             atoms [k]
     title, aria (the picture in words), note (what is left out), labels, large, size
 
 The drawing itself is `static/view.js` around 3Dmol.js (Rego and Koes, Bioinformatics 31, 1322, 2015), whose built file
@@ -54,7 +55,7 @@ HEADS = (
     ((0, 0), (0.19, 0.14), (0.38, SHAFT)),  # diamond
 )
 ARROW_COLORS = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE)
-MARKS = ((style.ORANGE, 0.2), (style.SKY, 0.12))  # color, and Å by which a mark is wider than its atom
+MARKS = ((style.ORANGE, 0.2, False), (style.INK, 0.26, True))  # color, Å wider than the atom, drawn as lines
 
 
 @cache
@@ -185,8 +186,8 @@ def view_molecule(
     but the vectors may be left out, and arrows start at the atoms unless `start` (Å) says otherwise. arrow_scale: Å
     drawn per unit, one number or a dict name -> number; by default kinds of one unit share a round scale on which the
     longest arrow is at most 1.8 Å. The legend states the scale. labels: write element and index on each atom. size:
-    width and height in pixels. marked: dict of up to two names -> indices of atoms that are drawn with a ring (in 3-D
-    a translucent sphere) around them.
+    width and height in pixels. marked: dict of up to two names -> indices of atoms that have a ring around them (in 3-D
+    a translucent sphere, or one of lines).
 
     Raises:
         ValueError: no atoms, positions or arrows that are not finite numbers of the right shape, unknown elements, a
@@ -293,11 +294,11 @@ def as_marks(marked, atoms: ase.Atoms) -> list[dict]:
             f"The view tells at most {len(MARKS)} kinds of marks apart, not {len(marked)}: leave some out."
         )
     marks = []
-    for (name, which), (color, wider) in zip(marked.items(), MARKS, strict=False):
+    for (name, which), (color, wider, lines) in zip(marked.items(), MARKS, strict=False):
         which = np.asarray(which, int).ravel().tolist()
         if stray := [k for k in which if not 0 <= k < len(atoms)]:
             raise ValueError(f"{name!r} marks atom {stray[0]}, but the atoms are 0 to {len(atoms) - 1}.")
-        marks.append({"legend": name, "color": color, "wider": wider, "atoms": which})
+        marks.append({"legend": name, "color": color, "wider": wider, "lines": lines, "atoms": which})
     return marks
 
 

@@ -259,3 +259,27 @@ def test_a_batch_is_one_structure_and_keeps_its_cell():
     assert len(view_molecule(crystal.take([0])).scene["frame"]["cell"]) == 9
     with pytest.raises(ValueError, match="not a batch of 2"):
         view_molecule(crystal.take([0, 0]))
+
+
+def test_atoms_can_be_marked():
+    shown = view_molecule(ETHANOL, FORCES, marked={"corrupted": [0, 4], "chosen": np.array([2])})
+    corrupted, chosen = shown.scene["marked"]
+    assert (corrupted["atoms"], chosen["atoms"]) == ([0, 4], [2]) and corrupted["color"] != chosen["color"]
+    assert "corrupted: C0, H4; chosen: O2" in shown.scene["aria"]
+    circles = ElementTree.fromstring(shown.still()).findall("{*}circle")
+    for mark, count in ((corrupted, 3), (chosen, 2)):  # one in the legend
+        assert (
+            sum(circle.get("stroke") == mark["color"] and circle.get("fill") == "none" for circle in circles) == count
+        )
+    shown.show(marked={"corrupted": []})
+    assert shown.scene["marked"][0]["atoms"] == [] and "corrupted: none" in shown.scene["aria"]
+    shown.show()
+    assert shown.scene["marked"] == []
+    for marked, told in (
+        ({"m": [9]}, "'m' marks atom 9, but the atoms are 0 to 8"),
+        ({key: [0] for key in "abc"}, "at most 2"),
+    ):
+        before = shown.scene
+        with pytest.raises(ValueError, match=told) as caught:
+            shown.show(marked=marked)
+        assert str(caught.value).endswith(".") and shown.scene == before

@@ -116,9 +116,9 @@ function drawShapes(viewer, { frame, arrows, marked, labels, large }, labeled) {
     });
   }
   const places = points(frame.pos);
-  for (const { color, wider, atoms } of marked) {
+  for (const { color, wider, lines, atoms } of marked) {
     if (!atoms.length) continue;
-    const shape = viewer.addShape({ color, opacity: 0.45 });
+    const shape = viewer.addShape({ color, wireframe: lines, opacity: lines ? 1 : 0.6 });
     for (const k of atoms) shape.addSphere({ center: places[k], radius: frame.elements[frame.z[k]].radius + wider });
   }
   if (frame.cell.length) {
@@ -183,7 +183,7 @@ function legend({ arrows, marked, frame }) {
   const rows = arrows.map((kind) => make("li", {}, glyph(kind), kind.legend));
   for (const kind of marked) {
     const ring = make("span", { className: "ring" });
-    ring.style.borderColor = kind.color;
+    ring.style.border = kind.lines ? `2px dashed ${kind.color}` : `3px solid ${kind.color}`;
     rows.push(make("li", {}, ring, kind.legend));
   }
   for (const { symbol, color } of Object.values(frame.elements)) {
