@@ -25,12 +25,12 @@ DECIDES = ("data", "n_train", "n_val", "hidden", "layers", "heads", "n_basis", "
            "weight", "rho", "steps", "batch_size", "lr")  # fmt: skip
 QUICK = {
     "seeds": 1, "data": "kit:ethanol", "n_train": 40, "n_val": 8, "n_test": 16, "hidden": 16, "layers": 2, "heads": 2,
-    "n_basis": 8, "sigma": 0.05, "probability": 0.25, "ratio": 0.25, "weight": 0.25, "rho": 0.02, "steps": 5,
+    "n_basis": 8, "sigma": 0.05, "probability": 0.25, "ratio": 0.25, "weight": 0.0625, "rho": 0.02, "steps": 5,
     "batch_size": 4, "lr": 2e-3,
 }  # fmt: skip
 CPU = {
     "seeds": 3, "data": "md17:ethanol", "n_train": 950, "n_val": 50, "n_test": 1000, "hidden": 64, "layers": 3,
-    "heads": 4, "n_basis": 32, "sigma": 0.05, "probability": 0.25, "ratio": 0.25, "weight": 0.25, "rho": 0.02,
+    "heads": 4, "n_basis": 32, "sigma": 0.05, "probability": 0.25, "ratio": 0.25, "weight": 0.0625, "rho": 0.02,
     "steps": 2000, "batch_size": 16, "lr": 2e-3,
 }  # fmt: skip
 FULL = CPU | {"hidden": 128, "layers": 6, "heads": 8, "n_basis": 50, "steps": 120_000, "batch_size": 8, "lr": 5e-4}

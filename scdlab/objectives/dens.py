@@ -45,8 +45,8 @@ class DeNS:
     """Energies and forces, with denoising beside them in the same pass.
 
     probability: p, share of the structures that are corrupted; ratio: r, share of their atoms that are; sigma: size of
-    the noise in Å, or (smallest, largest) for one of 50 sizes between, drawn for each structure; weight: λ; decay:
-    whether `fit` lets it fall linearly to 0; loss: "norm" or "squared", the mean square per component; main: an
+    the noise in Å, or (smallest, largest) for one of 50 sizes between, drawn for each structure; weight: λ, as published 5
+    where forces weigh 80; decay: whether `fit` lets it fall linearly to 0; loss: "norm" or "squared", the mean square per component; main: an
     EnergyForces, which also says how energies are weighed; centered: no noise in the mean of a structure that is
     corrupted as a whole, as in CoordinateDenoising.
 
@@ -68,7 +68,7 @@ class DeNS:
         probability: float = 0.25,
         ratio: float = 0.25,
         sigma: float | tuple[float, float] = 0.05,
-        weight: float = 0.25,
+        weight: float = 0.0625,
         decay: bool = True,
         told: str = "own",
         loss: str = "norm",
