@@ -176,8 +176,9 @@ class ForceExplorer(SvgExplorer):
         boxes = ("corrupt", *ARROWS)
         rows = [widgets.HBox([at[name] for name in group if name in at], layout=wrap)
                 for group in ([name for name in self.names if name not in boxes], boxes)]  # fmt: skip
-        both = widgets.HBox([self.view, self.drawn], layout=widgets.Layout(flex_flow="row wrap"))
-        self.children = [*rows, self.message, both, self.words]
+        right = widgets.VBox([self.drawn, self.words])
+        both = widgets.HBox([self.view, right], layout=widgets.Layout(flex_flow="row wrap"))
+        self.children = [*rows, self.message, both]
         self._tell()
         self._drawn = self._key()
 
@@ -374,7 +375,7 @@ class ForceExplorer(SvgExplorer):
         return in_words(self.state())
 
     def _tell(self) -> None:
-        self.words.value = lines_table(self._lines(), "line-height: 1.35; max-width: 950px")
+        self.words.value = lines_table(self._lines(), f"line-height: 1.35; max-width: {_WIDTH}px")
         for name in ("show_predicted", "show_difference"):
             if name in self.controls:
                 self.controls[name].disabled = self.corrupt

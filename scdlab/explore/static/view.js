@@ -118,7 +118,7 @@ function drawShapes(viewer, { frame, arrows, marked, labels, large }, labeled) {
   const places = points(frame.pos);
   for (const { color, wider, lines, atoms } of marked) {
     if (!atoms.length) continue;
-    const shape = viewer.addShape({ color, wireframe: lines, opacity: lines ? 1 : 0.6 });
+    const shape = viewer.addShape({ color, wireframe: lines, opacity: lines ? 0.3 : 0.6 });
     for (const k of atoms) shape.addSphere({ center: places[k], radius: frame.elements[frame.z[k]].radius + wider });
   }
   if (frame.cell.length) {
