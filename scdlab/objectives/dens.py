@@ -45,10 +45,10 @@ class DeNS:
     """Energies and forces, with denoising beside them in the same pass.
 
     probability: p, share of the structures that are corrupted; ratio: r, share of their atoms that are; sigma: size of
-    the noise in Å, or (smallest, largest) for one of 50 sizes between, drawn for each structure; weight: λ, as published 5
-    where forces weigh 80; decay: whether `fit` lets it fall linearly to 0; loss: "norm" or "squared", the mean square per component; main: an
-    EnergyForces, which also says how energies are weighed; centered: no noise in the mean of a structure that is
-    corrupted as a whole, as in CoordinateDenoising.
+    the noise in Å, or (smallest, largest) for one of 50 sizes between, drawn for each structure; weight: λ, as
+    published 5 where forces weigh 80; decay: whether `fit` lets it fall linearly to 0; loss: "norm" or "squared", the
+    mean square per component; main: an EnergyForces, which also says how energies are weighed; centered: no noise in
+    the mean of a structure that is corrupted as a whole, as in CoordinateDenoising.
 
     Ablations: told="none" tells no forces; told="other" tells each atom the force of another atom of its structure, a
     negative control; ratio=1 corrupts whole structures, which then give no force to learn; only_below: corrupt no
