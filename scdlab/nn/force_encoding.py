@@ -7,7 +7,8 @@ tell them apart. The force becomes features of all degrees l = 0 … lmax, |F| i
 
 Y^(1) of a unit vector is √3 times that vector, so with 1/√3 degree 1 is F itself; degree 0 is its length, and from
 degree 2 on a direction is told ever more sharply. W^(l) mixes no components: it is one weight per channel, without a
-bias. So the features turn as F does, and an atom whose force is zero, or that is told none, gets none.
+bias. So the features turn as F does, and an atom whose force is zero, or that is told none, gets none. W starts at
+zero: a network starts as one that is told nothing, and learns to listen.
 """
 
 import math
@@ -33,7 +34,7 @@ class ForceEncoding(_Head):
     """Forces [N, 3] in eV/Å -> features of each degree, a list of [N, 2l + 1, d] for l = 0 … lmax.
 
     scale: what forces are divided by, in eV/Å: their root mean square component in the training set, 1 before one was
-    seen (then an encoding is as large as a feature).
+    seen.
     """
 
     def __init__(self, d: int, lmax: int = 1):
@@ -41,7 +42,7 @@ class ForceEncoding(_Head):
         if lmax < 0:
             raise ValueError(f"lmax is the highest degree in which a force is told, 0 or more, not {lmax}.")
         self.lmax = lmax
-        self.weights = nn.ParameterList(torch.randn(d) for _ in range(lmax + 1))
+        self.weights = nn.ParameterList(torch.zeros(d) for _ in range(lmax + 1))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
 
     def forward(self, forces: Tensor) -> list[Tensor]:

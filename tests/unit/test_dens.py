@@ -29,6 +29,9 @@ def prepared(ethanol):
     torch.manual_seed(0)
     net = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True)
     DeNS().prepare(net, ethanol[:100])
+    with torch.no_grad():
+        for w in net.force_encoding.weights:
+            w.normal_()  # as after some training: a fresh one does not listen
     return net.train()
 
 

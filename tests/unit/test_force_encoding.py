@@ -22,7 +22,17 @@ def batch():
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    return scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True).double()
+    net = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True).double()
+    return listening(net)
+
+
+def listening(module):
+    """The module with weights of the encoding that are not zero, as after some training."""
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if "weights." in name:
+                p.normal_()
+    return module
 
 
 def test_degree_one_is_the_force_itself_and_every_degree_has_its_size(batch):
@@ -36,7 +46,7 @@ def test_degree_one_is_the_force_itself_and_every_degree_has_its_size(batch):
 
 def test_the_features_turn_as_the_force_does(batch):
     turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
-    encoding = ForceEncoding(4, lmax=3).double()
+    encoding = listening(ForceEncoding(4, lmax=3).double())
     for degree, (before, after) in enumerate(zip(encoding(batch.forces), encoding(batch.forces @ turn.T), strict=True)):
         d = o3.Irrep(degree, (-1) ** degree).D_from_matrix(turn)
         torch.testing.assert_close(
@@ -52,7 +62,7 @@ def test_no_force_has_no_features_and_a_tiny_one_keeps_its_direction():
 
 
 def test_forces_are_told_in_units_of_the_training_sets(batch):
-    encoding = ForceEncoding(4, lmax=2).double()
+    encoding = listening(ForceEncoding(4, lmax=2).double())
     before = encoding(batch.forces)
     encoding.scale.fill_(2.0)
     for a, b in zip(before, encoding(2 * batch.forces), strict=True):
@@ -64,6 +74,11 @@ def test_a_model_that_is_told_zero_is_told_nothing(net, batch):
     silent, zero = (net(batch, forces=True, noise=True, clue=clue) for clue in (None, torch.zeros_like(batch.pos)))
     assert torch.equal(silent.energy, zero.energy)
     assert torch.equal(silent.forces, zero.forces) and torch.equal(silent.noise, zero.noise)
+
+
+def test_a_fresh_model_has_yet_to_learn_to_listen(batch):
+    fresh = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True).double()
+    assert torch.equal(fresh(batch, clue=batch.forces).noise, fresh(batch).noise)
 
 
 def test_the_same_first_weights_with_and_without_the_encoding(net):
@@ -99,8 +114,12 @@ def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradi
     assert -(ends[0] - ends[1]) / (2 * step) == pytest.approx(float(told.forces[atom, axis]), abs=1e-6)
 
 
-def test_gradients_reach_the_encoding(net, batch):
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_gradients_reach_the_encoding(net, batch, start):
     net.train()
+    with torch.no_grad():
+        for w in net.force_encoding.weights:
+            w.mul_(start)
     out = net(batch, forces=True, clue=batch.forces)
     (out.noise.square().sum() + out.forces.square().sum()).backward()
     assert all(w.grad.abs().max() > 1e-6 for w in net.force_encoding.weights)
