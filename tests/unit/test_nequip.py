@@ -1,0 +1,214 @@
+"""TensorProductNet's parts: coefficients by what defines them, sizes, order of components, who hears whom, what atoms
+are told, training, forces, files."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from e3nn import o3
+
+import scdlab
+from scdlab.atoms import neighbor_list
+from scdlab.nn.nequip import TensorProductNet, act, coefficients, product_paths
+from scdlab.objectives import EnergyForces
+
+SMALL = dict(hidden=8, layers=2, n_basis=5)
+
+
+def one(*atoms):
+    return scdlab.AtomStore.from_ase(list(atoms)).take(range(len(atoms)))
+
+
+def net(**kwargs):
+    torch.manual_seed(0)
+    return TensorProductNet(**{**SMALL, **kwargs}).double()
+
+
+def features(model, batch, clue=None, vectors=True, pairs=None):
+    batch.pos = batch.pos.double()
+    pairs = neighbor_list(batch, model.cutoff) if pairs is None else pairs
+    clue = None if clue is None else model.force_encoding(clue)
+    return model.represent(batch, pairs, None, vectors, clue=clue)
+
+
+def test_paths_are_those_that_rotations_and_mirrors_allow():
+    assert product_paths(0, 2, 2) == [(0, 0, 0), (0, 1, 1), (0, 2, 2)]
+    assert product_paths(2, 2, 1) == [(0, 0, 0), (1, 1, 0), (2, 2, 0), (0, 1, 1), (1, 0, 1), (1, 2, 1), (2, 1, 1)]
+    assert len(product_paths(2, 2, 2)) == 11
+
+
+@pytest.mark.parametrize("path", [*product_paths(2, 2, 2), (3, 3, 2), (2, 3, 3)])
+def test_products_of_harmonics_are_harmonics(path):
+    """[Y^(l₂)(u) ⊗ Y^(l₁)(u)]^(l₃) turns as Y^(l₃)(u) and depends on u alone, so it is a multiple of it."""
+    unit = torch.nn.functional.normalize(torch.randn(5, 3, dtype=torch.float64), dim=1)
+    y1, y2, y3 = (o3.spherical_harmonics(k, unit, False, "component") for k in path)
+    out = torch.einsum("nqm,pn,pm->pq", coefficients(*path, torch.float64, unit.device), y2, y1)
+    ratio = (out * y3).sum(1) / y3.square().sum(1)
+    torch.testing.assert_close(out, ratio[0] * y3, rtol=1e-10, atol=1e-12)
+    assert ratio[0].abs() > 0.1
+
+
+def test_products_and_activations_keep_sizes():
+    z, w = (torch.from_numpy(x) for x in np.polynomial.hermite_e.hermegauss(80))
+    assert (act(z).square() @ w / w.sum()).item() == pytest.approx(1.0, rel=1e-6)
+    for path in product_paths(3, 3, 3):
+        c = coefficients(*path, torch.float64, z.device)  # components of size one, independent of each other
+        torch.testing.assert_close(c.square().sum((0, 2)), torch.ones(2 * path[2] + 1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("lmax", [1, 2, 3])
+def test_an_untrained_network_has_features_of_order_one(lmax):
+    store = scdlab.load_ethanol()
+    for layers in (1, 2, 4):
+        torch.manual_seed(0)
+        model = TensorProductNet(hidden=32, layers=layers, lmax=lmax)
+        batch = store.take(range(2))
+        out = model.represent(batch, neighbor_list(batch, 5.0), None, True)
+        assert 0.2 < out.x.std() < 3 and 0.1 < out.v.std() < 3, (layers, out.x.std(), out.v.std())
+
+
+def test_vectors_are_in_the_order_x_y_z():
+    apart = torch.tensor([0.5, -0.8, 0.2], dtype=torch.float64)
+    v = features(net(), one(Atoms("CO", [[0, 0, 0], apart.tolist()]))).v  # [2, 3, d]: along the bond, all channels
+    along = torch.einsum("nxc,x->nc", v, apart / apart.norm())
+    torch.testing.assert_close(v, along.unsqueeze(1) * (apart / apart.norm()).view(1, 3, 1), rtol=1e-6, atol=1e-9)
+    assert (along.abs() > 1e-4).all()
+
+
+def test_both_atoms_of_a_pair_hear_each_other():
+    model = net()
+    there, back = (features(model, one(Atoms(s, [[0, 0, 0], [0, 0, z]]))) for s, z in (("CO", 1.1), ("OC", -1.1)))
+    torch.testing.assert_close(there.x, back.x.flip(0), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(there.v, back.v.flip(0), rtol=1e-12, atol=1e-12)
+
+
+def test_nobody_beyond_the_cutoff_matters():
+    model, water = net(cutoff=3.0), molecule("H2O")
+    alone = features(model, one(water))
+    far = water.copy()
+    far.append("O")
+    far.positions[-1] = [0, 0, 4.5]
+    for reach in (3.0, 9.0):  # also when pairs of a longer list name it
+        together = features(model, one(far), pairs=neighbor_list(one(far), reach))
+        torch.testing.assert_close(together.x[:3], alone.x, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(together.v[:3], alone.v, rtol=1e-12, atol=1e-12)
+
+
+def test_structures_of_a_batch_do_not_hear_each_other():
+    model, atoms = net(), [molecule("CH3OH"), Atoms("C"), molecule("H2O")]
+    together = features(model, one(*atoms)).x
+    torch.testing.assert_close(together, torch.cat([features(model, one(a)).x for a in atoms]), rtol=1e-12, atol=1e-12)
+
+
+def test_energies_do_not_depend_on_what_else_is_asked_for():
+    model, batch = net(), one(molecule("CH3OH"))
+    torch.testing.assert_close(features(model, batch, vectors=True).x, features(model, batch, vectors=False).x)
+    assert features(model, batch, vectors=False).v is None
+
+
+def test_angles_matter():
+    """Two structures in which every atom has the same distances to all others within the cutoff."""
+    bent, straight = ([[0, 0, 0], [1.9, 0, 0], [1.9 * math.cos(a), 1.9 * math.sin(a), 0]] for a in (2.0, 2.6))
+    model = net(cutoff=3.0)
+    x, y = (features(model, one(Atoms("COO", p))).x for p in (bent, straight))
+    assert (x - y).abs().max() > 1e-3
+
+
+def test_forces_have_derivatives():
+    model = net(hidden=4, force_encoding=True)
+    batch = one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 0.9, 0.3]]))
+    clue = torch.randn(3, 3, dtype=torch.float64)
+
+    def energy(pos):
+        batch.pos = pos
+        return features(model, batch, clue, vectors=False).x.square().sum()
+
+    pos = batch.pos.double().requires_grad_()
+    assert torch.autograd.gradcheck(energy, pos)
+    assert torch.autograd.gradgradcheck(energy, pos)
+
+
+def test_told_nothing_and_told_of_no_force_are_the_same():
+    model, batch = net(force_encoding=True), one(molecule("CH3OH"))
+    zero = torch.zeros(6, 3, dtype=torch.float64)
+    untold, told = features(model, batch), features(model, batch, zero)
+    torch.testing.assert_close(untold.x, told.x, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(untold.v, told.v, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2])
+def test_every_degree_carries_the_force(degree):
+    """Also degree 2 alone: its sign does not depend on the sign of the force, its axis does."""
+    model, batch = net(force_encoding=True), one(molecule("CH3OH"))
+    with torch.no_grad():
+        for k, weight in enumerate(model.force_encoding.weights):
+            weight.mul_(k == degree)
+    clue = torch.zeros(6, 3, dtype=torch.float64)
+    clue[0] = torch.tensor([0.3, -1.0, 2.0])
+    untold, told, opposite = (features(model, batch, c).x for c in (None, clue, -clue))
+    assert (told - untold).abs().max() > 1e-3
+    assert ((opposite - told).abs().max() > 1e-3) == (degree == 1)
+
+
+def test_a_force_that_is_told_reaches_neighbors_of_neighbors_only():
+    chain = Atoms("CCCC", [[2.0 * k, 0, 0] for k in range(4)])
+    model, clue = net(cutoff=2.5, force_encoding=True), torch.zeros(4, 3, dtype=torch.float64)
+    clue[0, 1] = 1.0
+    change = (features(model, one(chain), clue).x - features(model, one(chain)).x).abs().amax(1)
+    assert (change[:3] > 1e-6).all() and change[3] == 0  # two layers
+
+
+def test_what_it_is_told_passes_through_the_model():
+    model, batch = net(force_encoding=True).train(), one(molecule("CH3OH"))
+    clue = torch.randn(6, 3)
+    assert not torch.equal(model(batch, clue=clue).noise, model(batch).noise)
+    with pytest.raises(ValueError, match="force_encoding=True"):
+        net()(batch, clue=clue)
+
+
+@pytest.mark.parametrize("wrong", [dict(layers=0), dict(lmax=0), dict(lmax=12), dict(n_basis=0)])
+def test_what_cannot_be_built(wrong):
+    with pytest.raises(ValueError, match="TensorProductNet needs"):
+        TensorProductNet(**{**SMALL, **wrong})
+
+
+def test_it_trains_after_inference_and_without_a_warning():
+    coefficients.cache_clear()
+    model, store = TensorProductNet(**SMALL), scdlab.load_ethanol()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.inference_mode():
+            model.eval()(store.take([0]), forces=False)
+        out = model.train()(store.take([0, 1]), forces=True)
+        (out.energy.sum() + out.forces.square().sum() + out.noise.square().sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_it_learns():
+    torch.manual_seed(0)
+    train = scdlab.load_ethanol().split(40, 0)[0]
+    model = TensorProductNet(hidden=8, layers=2, lmax=2)
+    scdlab.fit(model, EnergyForces(), train, steps=30, batch_size=8, lr=1e-2, progress=False)
+    batch = train.take(range(8))
+    error = (model.eval()(batch, forces=True).forces - batch.forces).abs().mean()
+    assert error < 0.7 * batch.forces.abs().mean()
+
+
+def test_files_and_calculator(tmp_path):
+    torch.manual_seed(0)
+    model = scdlab.TensorProductNet(**SMALL, force_encoding=True)
+    model.add_property("dipole", "vector")
+    scdlab.save(model, tmp_path / "net")
+    again, batch = scdlab.load(tmp_path / "net"), one(molecule("CH3OH"))
+    before, after = (m.eval()(batch, forces=True, clue=torch.ones(6, 3)) for m in (model, again))
+    for x, y in ((before.energy, after.energy), (before.forces, after.forces), (before.noise, after.noise),
+                 (before.properties["dipole"], after.properties["dipole"])):  # fmt: skip
+        torch.testing.assert_close(x, y, rtol=0, atol=0)
+    atoms = molecule("CH3OH")
+    atoms.calc = scdlab.Calculator(again)
+    untold = model(batch, forces=True)
+    np.testing.assert_allclose(atoms.get_forces(), untold.forces.detach(), rtol=1e-4, atol=1e-5)
