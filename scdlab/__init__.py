@@ -21,6 +21,7 @@ _WHERE = {
     "SchNet": "nn",
     "DimeNet": "nn",
     "EquivariantTransformer": "nn",
+    "TensorProductNet": "nn",
     "Prediction": "nn",
     "fit": "training",
     "evaluate": "training",

@@ -3,7 +3,9 @@
 from scdlab.nn.adaln import AdaLN
 from scdlab.nn.dimenet import DimeNet
 from scdlab.nn.et import EquivariantTransformer
+from scdlab.nn.force_encoding import ForceEncoding
 from scdlab.nn.model import AtomisticModel, Features, Prediction
+from scdlab.nn.nequip import TensorProductNet
 from scdlab.nn.official_ct import OfficialCT
 from scdlab.nn.schnet import SchNet
 
@@ -13,7 +15,9 @@ __all__ = [
     "DimeNet",
     "EquivariantTransformer",
     "Features",
+    "ForceEncoding",
     "OfficialCT",
     "Prediction",
     "SchNet",
+    "TensorProductNet",
 ]
