@@ -169,7 +169,9 @@ def _mean(values) -> Left:
 class SvgExplorer(Explorer):
     """An Explorer whose `picture` is svg text: no FigureWidget, which is 5 MB in a page.
 
-    State, controls and errors are as there."""
+    State, controls and errors are as there. Numbers that cost something are kept (`_remember`), and a state that is
+    drawn already is not drawn again; a subclass sets `_cache` and `_drawn` before it reads the one, and `_drawn` to
+    `_key()` once all is drawn."""
 
     def __init__(self, **controls: widgets.Widget):
         self.message, self.controls, self.drawn = widgets.HTML(), controls, widgets.HTML(self.picture())
@@ -188,6 +190,25 @@ class SvgExplorer(Explorer):
 
     def _redraw(self) -> None:
         self.drawn.value = self.picture()
+
+    def _key(self) -> tuple:
+        return tuple(getattr(self, name) for name in self.names)
+
+    def _remember(self, key: tuple, make):
+        """make(), kept under `key`; the last 300 are."""
+        if key not in self._cache:
+            self._cache[key] = make()
+            if len(self._cache) > 300:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+    def _changed(self, change) -> None:
+        if self._key() == self._drawn:  # several traits set together are drawn once
+            return
+        self._drawn = None  # what failed is drawn again, whatever comes next
+        super()._changed(change)
+        self._drawn = self._key()
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and its svg for places without a kernel."""
@@ -349,18 +370,6 @@ class ConditionExplorer(SvgExplorer):
 
     # ----------------------------------------------------------------------------------------------------- the numbers
 
-    def _key(self) -> tuple:
-        return tuple(getattr(self, name) for name in self.names)
-
-    def _remember(self, key: tuple, make):
-        """make(), kept under `key`; the last 300 are."""
-        if key not in self._cache:
-            self._cache[key] = make()
-            if len(self._cache) > 300:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
-
     def _atoms(self, row: int) -> ase.Atoms:
         name = f"Molecule {row}"
         return self._remember(("atoms", row), lambda: noise._checked(self.store.to_ase(row), name))
@@ -439,13 +448,6 @@ class ConditionExplorer(SvgExplorer):
 
         control.observe(slid, names=["value"])
         self.observe(lambda change: control.set_trait("value", change["new"]), names=[name])
-
-    def _changed(self, change) -> None:
-        if self._key() == self._drawn:  # several traits set together are drawn once
-            return
-        self._drawn = None  # what failed is drawn again, whatever comes next
-        super()._changed(change)
-        self._drawn = self._key()
 
     def _redraw(self) -> None:
         picture, arrows = self.picture(), self.arrows()  # what may fail, before anything changes

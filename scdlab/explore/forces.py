@@ -288,18 +288,6 @@ class ForceExplorer(SvgExplorer):
 
     # ----------------------------------------------------------------------------------------------------- the numbers
 
-    def _key(self) -> tuple:
-        return tuple(getattr(self, name) for name in self.names)
-
-    def _remember(self, key: tuple, make):
-        """make(), kept under `key`; the last 300 are."""
-        if key not in self._cache:
-            self._cache[key] = make()
-            if len(self._cache) > 300:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
-
     def _labels(self) -> tuple:
         """The frame's atoms, energy in eV (None without one), and forces [n, 3] in eV/Å."""
         return self._remember(("labels", self.frame), self._read)
@@ -395,13 +383,6 @@ class ForceExplorer(SvgExplorer):
     def _adjust(self, change) -> None:
         if change["name"] == "frame":
             self.controls["atom"].max = self._last("atom")  # a slider beyond its new end moves to it
-
-    def _changed(self, change) -> None:
-        if self._key() == self._drawn:  # several traits set together are drawn once
-            return
-        self._drawn = None  # what failed is drawn again, whatever comes next
-        super()._changed(change)
-        self._drawn = self._key()
 
     def _redraw(self) -> None:
         picture, scene = self.picture(), self._scene()  # what may fail, before anything changes
