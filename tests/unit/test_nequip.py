@@ -25,7 +25,11 @@ def one(*atoms):
 
 def net(**kwargs):
     torch.manual_seed(0)
-    return TensorProductNet(**{**SMALL, **kwargs}).double()
+    model = TensorProductNet(**{**SMALL, **kwargs})
+    if model.force_encoding is not None:  # whose weights start at zero
+        for weight in model.force_encoding.weights:
+            torch.nn.init.normal_(weight)
+    return model.double()
 
 
 def features(model, batch, clue=None, vectors=True, pairs=None):
