@@ -12,7 +12,8 @@ structure could have come from any of its neighbors. The forces F of the structu
 Only a share p of the structures is corrupted, and in each only a share r of the atoms, so a step still learns energies
 and forces as usual, from the same pass. λ falls linearly to 0 over the run. σ_F is the spread of the forces in the
 training set, which makes λ a number without a unit. The paper's text squares the norm, its code does not: `loss`
-offers both, and as the code does is the default.
+offers both, and as the code does is the default. With main=EnergyForces(loss="norm") the other two terms are lengths as
+well, and λ stands before σ_F: then the corrupted structures, whose errors stay the largest, do not rule the loss.
 """
 
 import math
