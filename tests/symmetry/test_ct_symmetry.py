@@ -29,7 +29,7 @@ def trained_net(kind=scdlab.EquivariantTransformer):
     net = random_net(kind)
     train = scdlab.load_ethanol().split(100, 0)[0]
     objective = SelfConditionedDenoising(main=EnergyForces())
-    scdlab.fit(net, objective, train, steps=80, batch_size=16, lr=5e-3, progress=False)
+    scdlab.fit(net, objective, train, steps=25, batch_size=8, lr=1e-2, progress=False)
     return net
 
 
@@ -95,13 +95,13 @@ def rotation(seed):
 
 
 def test_the_report_holds_with_a_condition_given(net):
-    atoms = molecule("CH3CH2OH")
+    atoms = molecule("CH3OH")
     atoms.rattle(0.1, seed=1)
     plain = copy.deepcopy(net).double()(one(atoms)).energy
     for name, condition in conditions(net).items():
         told = Told(net, condition)
         assert (copy.deepcopy(told).double()(one(atoms)).energy - plain).abs() > 1e-6, "the condition changes nothing"
-        report = scdlab.symmetry_report(told, atoms, n_rotations=3)
+        report = scdlab.symmetry_report(told, atoms, n_rotations=1)
         assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, (name, report)
         # adversarial weights curve energies so much that the report's finite differences, 1e-4 Å, are off by 1e-3
         assert report.force_consistency < 5e-3, (name, report)
@@ -119,7 +119,7 @@ def test_turned_structures_have_turned_noise_and_the_same_embedding(net):
     for rows in (1, len(atoms)):
         c = torch.randn(rows, net.d, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
         before = net(batch, c, forces=True, noise=True)
-        for seed in range(3):
+        for seed in range(2):
             for mirror in (1, -1):
                 q = torch.from_numpy(rotation(seed) * mirror)
                 turned = copy.copy(batch)
@@ -135,7 +135,7 @@ def test_in_a_crystal_smaller_than_the_cutoff():
     cell = bulk("MgO", "rocksalt", a=4.2)
     cell.rattle(0.1, seed=1)
     net = random_net().eval()
-    report = scdlab.symmetry_report(Told(net, conditions(net)["noise"]), cell, n_rotations=2)
+    report = scdlab.symmetry_report(Told(net, conditions(net)["noise"]), cell, n_rotations=1)
     assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, report
     assert report.force_consistency < 1e-6, report
 
@@ -143,7 +143,7 @@ def test_in_a_crystal_smaller_than_the_cutoff():
 def test_forces_are_the_gradient_through_the_condition_as_well(net):
     """A structure conditioned on its own embedding: nothing on the way is detached, E(x | c(x)) has a gradient."""
     net = copy.deepcopy(net).double()
-    batch = one(molecule("CH3CH2OH"))
+    batch = one(molecule("CH3OH"))
     batch.pos = batch.pos + 0.1 * torch.randn(batch.pos.shape, generator=torch.Generator().manual_seed(0)).double()
 
     def answer(pos, forces=False):
@@ -199,9 +199,9 @@ class Detached(scdlab.EquivariantTransformer):
 
 
 def test_the_faults_of_the_released_model_are_caught():
-    atoms = molecule("CH3CH2OH")
+    atoms = molecule("CH3OH")
     for kind, law, bound in ((Squashed, "rotation", 1e-3), (Detached, "force_consistency", 1e-2)):
         net = random_net(kind).eval()
-        report = scdlab.symmetry_report(Told(net, conditions(net)["another's"]), atoms, n_rotations=2)
+        report = scdlab.symmetry_report(Told(net, conditions(net)["another's"]), atoms, n_rotations=1)
         assert getattr(report, law) > bound, report
         assert report.translation < 1e-10, report

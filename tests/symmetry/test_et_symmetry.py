@@ -29,8 +29,8 @@ def random_net(layers=3, kind=scdlab.EquivariantTransformer):
 def trained_net():
     net = random_net()
     train = scdlab.load_ethanol().split(100, 0)[0]
-    scdlab.fit(net, EnergyForces(), train, steps=40, batch_size=16, lr=5e-3, progress=False)
-    scdlab.fit(net, CoordinateDenoising(main=EnergyForces()), train, steps=40, batch_size=16, lr=5e-3, progress=False)
+    scdlab.fit(net, EnergyForces(), train, steps=15, batch_size=8, lr=1e-2, progress=False)
+    scdlab.fit(net, CoordinateDenoising(main=EnergyForces()), train, steps=15, batch_size=8, lr=1e-2, progress=False)
     return net
 
 
@@ -78,7 +78,7 @@ def test_turned_structures_have_turned_answers(net, dtype, tolerance):
     atoms = molecule("CH3CH2OH")
     atoms.rattle(0.1, seed=1)
     before = answer(net, atoms, dtype)
-    for seed in range(4):
+    for seed in range(2):
         for mirror in (1, -1):
             q = rotation(seed) * mirror
             turned = atoms.copy()
@@ -92,8 +92,7 @@ def test_turned_structures_have_turned_answers(net, dtype, tolerance):
 
 
 def test_the_report_holds(net):
-    atoms = molecule("CH3CH2OH")
-    report = scdlab.symmetry_report(net, atoms, n_rotations=2)
+    report = scdlab.symmetry_report(net, molecule("CH3CH2OH"), n_rotations=1)
     assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, report
     assert report.force_consistency < 1e-6, report
     assert report.smoothness < 1e-6, report
@@ -102,7 +101,7 @@ def test_the_report_holds(net):
 def test_a_crystal_smaller_than_the_cutoff():
     cell = bulk("MgO", "rocksalt", a=4.2)  # its shortest cell vector is 2.97 Å, the cutoff 5 Å
     cell.rattle(0.1, seed=1)
-    report = scdlab.symmetry_report(random_net(), cell, n_rotations=2)
+    report = scdlab.symmetry_report(random_net(), cell, n_rotations=1)
     assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, report
     assert report.force_consistency < 1e-6, report
     one, eight = answer(random_net(), cell, torch.float64), answer(random_net(), cell * 2, torch.float64)
@@ -113,14 +112,17 @@ def test_a_crystal_smaller_than_the_cutoff():
 
 @pytest.mark.parametrize("which", ["random", "adversarial"])
 def test_smooth_at_the_cutoff(which):
-    net = NETS[which]()
+    net = NETS[which]().double().eval()
+    net.seen.zero_()
 
     def largest_steps(n):
         """Largest steps of energy, forces and noise while a fourth atom leaves the sphere of another."""
         path = [Atoms("OCHO", [[0, 0, 0], [1.2, 0, 0], [1.7, 1, 0], [x, 0.3, 0.2]]) for x in np.linspace(4.8, 5.2, n)]
-        answers = [torch.cat([part.flatten() for part in answer(net, atoms, torch.float64)]) for atoms in path]
-        steps = torch.stack(answers).diff(dim=0).abs()
-        return torch.stack([steps[:, 0].max(), steps[:, 1:13].max(), steps[:, 13:].max()])
+        batch = scdlab.AtomStore.from_ase(path).take(range(n))
+        batch.pos = torch.as_tensor(np.concatenate([atoms.positions for atoms in path]))
+        out = net(batch, forces=True, noise=True)
+        parts = [out.energy.view(n, 1), out.forces.view(n, 12), out.noise.view(n, 12)]
+        return torch.stack([part.detach().diff(dim=0).abs().max() for part in parts])
 
     coarse, fine = largest_steps(21), largest_steps(201)  # ten times finer: a smooth path's steps shrink tenfold
     assert (fine < 0.2 * coarse).all(), (coarse, fine)
@@ -220,7 +222,7 @@ class Naive(scdlab.EquivariantTransformer):
 
 
 def test_a_component_wise_activation_is_caught():
-    report = scdlab.symmetry_report(random_net(kind=Naive), molecule("CH3CH2OH"))
+    report = scdlab.symmetry_report(random_net(kind=Naive), molecule("CH3OH"), n_rotations=1)
     assert report.rotation > 1e-4, report  # only the noise shows it: the energy never meets the squashed vectors
     assert max(report.translation, report.permutation) < 1e-10 and report.force_consistency < 1e-6, report
 

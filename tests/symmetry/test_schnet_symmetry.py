@@ -1,6 +1,8 @@
 """The laws, on random structures and on random and trained parameters; and that the report notices when one is
 broken."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from scdlab.nn import radial
 from scdlab.objectives import EnergyForces
 
 
+@functools.cache
 def model(trained=False, **kwargs):
     torch.manual_seed(0)
     net = scdlab.SchNet(hidden=16, layers=2, n_basis=16, **kwargs)
@@ -27,7 +30,7 @@ def model(trained=False, **kwargs):
     return net
 
 
-NETS = {"random": model(), "trained": model(trained=True)}
+TRAINED = pytest.mark.parametrize("trained", [False, True], ids=["random", "trained"])
 random_atoms = st.integers(2, 6).flatmap(
     lambda n: st.tuples(
         st.lists(st.sampled_from([1, 6, 8]), min_size=n, max_size=n),
@@ -36,25 +39,25 @@ random_atoms = st.integers(2, 6).flatmap(
 )
 
 
-@pytest.mark.parametrize("which", NETS)
+@TRAINED
 @given(z_pos=random_atoms, seed=st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
-def test_laws_hold_on_any_structure(which, z_pos, seed):
+def test_laws_hold_on_any_structure(trained, z_pos, seed):
     z, pos = z_pos
     pos = pos + np.arange(len(z))[:, None] * [0.7, 0.3, 0.1]
     gaps = np.linalg.norm(pos[:, None] - pos, axis=-1)[np.triu_indices(len(z), 1)]
     if gaps.min() < 0.4:  # atoms on top of each other are refused, not predicted
         return
-    report = scdlab.symmetry_report(NETS[which], Atoms(z, pos), n_rotations=1, seed=seed)
+    report = scdlab.symmetry_report(model(trained), Atoms(z, pos), n_rotations=1, seed=seed)
     for law in ("rotation", "reflection", "translation", "permutation"):
         assert getattr(report, law) < 1e-8, report
     assert report.force_consistency < 1e-5, report
     assert report.smoothness < 1e-4, report
 
 
-@pytest.mark.parametrize("which", NETS)
-def test_laws_hold_on_ethanol(which):
-    report = scdlab.symmetry_report(NETS[which], molecule("CH3CH2OH"))
+@TRAINED
+def test_laws_hold_on_ethanol(trained):
+    report = scdlab.symmetry_report(model(trained), molecule("CH3CH2OH"))
     assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, report
     assert report.force_consistency < 1e-6, report
 
@@ -62,7 +65,7 @@ def test_laws_hold_on_ethanol(which):
 def test_laws_hold_in_a_crystal_smaller_than_the_cutoff():
     cell = bulk("MgO", "rocksalt", a=4.2)  # its shortest cell vector is 2.97 Å, the cutoff 5 Å
     cell.rattle(0.1, seed=1)
-    report = scdlab.symmetry_report(NETS["random"], cell)
+    report = scdlab.symmetry_report(model(), cell)
     assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, report
     assert report.force_consistency < 1e-6, report
 
@@ -74,7 +77,7 @@ def test_a_direct_force_model_is_caught():
 
 def test_a_missing_envelope_is_caught(monkeypatch):
     monkeypatch.setattr("scdlab.nn.table.cosine_cutoff", lambda r, cutoff: torch.ones_like(r))
-    assert scdlab.symmetry_report(NETS["random"], molecule("CH4")).smoothness > 1e-4
+    assert scdlab.symmetry_report(model(), molecule("CH4")).smoothness > 1e-4
     assert radial.cosine_cutoff is not None
 
 
@@ -92,7 +95,7 @@ def test_a_model_that_reads_coordinates_is_caught():
 
 
 def test_the_report_reads_well_and_leaves_the_model_alone():
-    net = NETS["random"]
+    net = model()
     report = scdlab.symmetry_report(net, molecule("H2O"))
     assert "SchNet on H2O" in str(report) and "<table>" in report._repr_html_()
     assert next(net.parameters()).dtype == torch.float32

@@ -143,13 +143,13 @@ KIND = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture(scope="module")
 def ethanol():
-    """160 structures of 36 pairs each: batches of 80 have more than enough for a table."""
-    return scdlab.load_ethanol().split(160, 0)[0]
+    """80 structures of 36 pairs each: batches of 40 have more than enough for a table."""
+    return scdlab.load_ethanol().split(80, 0)[0]
 
 
 @pytest.fixture(scope="module")
 def batches(ethanol):
-    return {"ethanol": ethanol.take(range(80)), "qm9": scdlab.load_qm9(limit=150).take(range(90, 150))}
+    return {"ethanol": ethanol.take(range(40)), "qm9": scdlab.load_qm9(limit=150).take(range(110, 150))}
 
 
 def random_net(kind, hidden=64, layers=3):
@@ -187,7 +187,7 @@ def train(net, table, store):
     net.table = table
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(net), "filters", watched)
-        result = scdlab.fit(net, EnergyForces(), store, steps=30, batch_size=80, lr=2e-3, log_every=1, device="cpu",
+        result = scdlab.fit(net, EnergyForces(), store, steps=30, batch_size=40, lr=2e-3, log_every=1, device="cpu",
                             progress=False)  # fmt: skip
     assert used == {table}
     return result.history["loss"], net
