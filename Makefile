@@ -23,8 +23,10 @@ help: ## this list
 lab: $(READY) ## open the lessons in JupyterLab
 	$(BIN)/scdlab lab
 
+# One thread for each of the two processes: more would wait for one another.
+test: export OMP_NUM_THREADS = 1
 test: lint ## everything that must hold: lint, floors, pairs, tests (about ten minutes on two cores)
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --numprocesses=2 --no-loadscope-reorder --durations=15
 
 lint: $(READY) ## ruff, the floors, and the notebooks against their sources
 	$(BIN)/ruff check .

@@ -2,16 +2,45 @@
 
 import ipaddress
 import os
+import re
 import socket
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from scdlab import lessons
+
+SLOW = ("browser", "lessons")  # folders of tests
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 hypothesis.settings.register_profile("kit", deadline=None, derandomize=True, print_blob=True)  # time is not asserted
 hypothesis.settings.load_profile("kit")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Together(config, log)
+
+
+class Together(LoadScopeScheduling):
+    """Among several processes, what shares something expensive stays together, else the tests of a file do.
+
+    One process opens JupyterLab; one process runs a lesson for all of its tests. So a test of a lesson has the lesson's
+    number as its parameter, or in its name: `lesson_02`.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, file, name = re.fullmatch(r"(?:[^:]*/)?(\w+)/(\w+)\.py::(.*)", nodeid, re.S).groups()
+        if folder in SLOW and (lesson := re.search(r"lesson_(\d\d)|\[(\d+)\]$", name)):
+            return f"lesson {int(lesson[1] or lesson[2])}"
+        return "JupyterLab" if folder == "browser" else file
+
+
+def pytest_collection_modifyitems(items):
+    """Among several processes, what takes longest starts first."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.parent.name not in SLOW)  # stable: files keep their order
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,9 +12,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from short_lessons import shorten
 
 from scdlab import cli
 from scdlab.files import home
+from scdlab.lessons import list_lessons
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = (
@@ -45,10 +47,18 @@ def launched():
 
 
 @pytest.fixture(scope="session")
-def lab(browser, tmp_path_factory):
-    """The address of a JupyterLab on a copy of the lessons, started as `scdlab lab` starts it."""
+def whole():
+    """Whether lessons run at their whole quick size and are photographed, for people: SCDLAB_SCREENS=1."""
+    return os.environ.get("SCDLAB_SCREENS", "0") != "0"
+
+
+@pytest.fixture(scope="session")
+def lab(browser, tmp_path_factory, whole):
+    """The address of a JupyterLab on a copy of the lessons, shortened, started as `scdlab lab` starts it."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(home("notebooks"), folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    for lesson in [] if whole else list_lessons(folder / "notebooks"):
+        shorten(lesson)
     with running_lab(folder) as address:
         yield address
 
@@ -96,6 +106,7 @@ def _wait_for(address: str, server, log: Path) -> None:
 def page(browser):
     """A fresh window; `page.asked` lists every address it asked for."""
     window = browser.new_page(viewport={"width": 1280, "height": 1000})
+    window.set_default_timeout(120_000)  # ms: a slow machine is no fault
     window.asked = []
     window.on("request", lambda request: window.asked.append(request.url))
     window.on("websocket", lambda channel: window.asked.append(channel.url))

@@ -22,13 +22,13 @@ print((x - x0) / (x1 - x0), (y1 - y) / (y1 - y0))"""
 @pytest.mark.slow
 def test_the_pointer_chooses_a_structure(page, lab, screens):
     page.goto(put_notebook(lab, "map.ipynb", CELL))
-    page.wait_for_function(READY, timeout=120_000)
+    page.wait_for_function(READY)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     area = page.locator(".js-plotly-plot .nsewdrag").first
-    area.wait_for(timeout=120_000)
+    area.wait_for()
     title = page.locator(".widget-vbox .scdlab-view .title").first
-    title.wait_for(timeout=60_000)
+    title.wait_for()
     far = "import numpy as np; print(np.abs(explorer.xy() - explorer.xy()[0]).sum(1).argmax())"
     point, before = int(page.evaluate(ASK, far)), title.text_content()
     across, down = map(float, page.evaluate(ASK, PLACE.format(point=point)).split())
@@ -36,7 +36,7 @@ def test_the_pointer_chooses_a_structure(page, lab, screens):
     page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"], steps=4)
     page.wait_for_function(
         "before => document.querySelector('.widget-vbox .scdlab-view .title').textContent != before",
-        arg=before, timeout=30_000,
+        arg=before,
     )  # fmt: skip
     page.wait_for_timeout(1000)
     assert page.evaluate(ASK, "print(explorer.point)") == str(point)
@@ -46,9 +46,7 @@ def test_the_pointer_chooses_a_structure(page, lab, screens):
     page.screenshot(path=screens / "map_after_hover.png")
 
     page.locator(".widget-dropdown", has=page.get_by_text("model", exact=True)).locator("select").select_option("other")
-    page.wait_for_function(
-        "() => document.querySelector('.js-plotly-plot .gtitle').textContent.startsWith('other')", timeout=30_000
-    )
+    page.wait_for_function("() => document.querySelector('.js-plotly-plot .gtitle').textContent.startsWith('other')")
     assert page.evaluate(ASK, "print(explorer.model, explorer.point)") == f"other {point}"  # the same structure
     assert formula in title.text_content()
     page.screenshot(path=screens / "map_of_another_model.png")

@@ -173,9 +173,7 @@ def test_jupyterlab_without_webgl_shows_the_still_picture(offline, lab, screens)
     assert "no WebGL" in page.locator(".scdlab-view .note").first.inner_text()
     before = picture.first.inner_html()
     page.evaluate(ASK, "view.show(arrows={'force': {'vectors': -forces, 'unit': 'eV/Å'}})")
-    page.wait_for_function(
-        "old => document.querySelector('.scdlab-view .stage svg').innerHTML != old", arg=before, timeout=20_000
-    )
+    page.wait_for_function("old => document.querySelector('.scdlab-view .stage svg').innerHTML != old", arg=before)
     page.screenshot(path=screens / "view_in_lab_still.png")
     assert page.evaluate(ASK, "print(view.webgl, repr(view.problem))") == "False ''"
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
