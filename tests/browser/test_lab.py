@@ -15,6 +15,7 @@ LESSONS = [
     ("00_start_here", "explorer", "cutoff (Å)", "cutoff", *FIGURE),
     ("01_schnet", "filters", "channel", "channel", *FIGURE),
     ("02_denoising", "explorer", "σ (Å)", "sigma", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
+    ("03_dens", "explorer", "frame", "frame", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
     ("04_self_conditioned", "explorer", "σ (Å)", "sigma", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
 ]
 ARROWS = {"02_denoising": "print([arrow['step'] for arrow in explorer.view.scene['arrows']])"}

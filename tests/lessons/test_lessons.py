@@ -79,3 +79,19 @@ def test_lesson_02(ran):
     assert m["mu_mae_clean_D"] < 1.2 * m["mu_mae_guess_D"]
     assert m["homo_neighbors_shipped"] > m["homo_neighbors_untrained"]
     assert all(0.5 < m[f"extensivity_{name}"] <= 1 for name in ("untrained", "yours", "shipped"))
+
+
+@pytest.mark.slow
+def test_lesson_03(ran):
+    m = ran(3).metrics
+    assert m["plain_force_error_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
+    assert m["spread_along_told_A"] < 0.4 * m["spread_along_all_A"]  # a force pins down what is stiff …
+    assert m["spread_across_told_A"] > 2 * m["spread_along_told_A"]  # … and not what is soft
+    assert m["encoding_error"] < 1e-12 and m["tensor_rotation_error"] < 1e-9
+    assert m["loss_difference"] < 1e-6
+    assert m["noise_left_told_percent"] < m["noise_left_untold_percent"] < 100
+    assert m["noise_left_told_percent"] < m["noise_left_wrong_percent"] - 5
+    assert all(m[f"force_mae_{arm}_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
+               for arm in ("dens", "full", "untold", "shuffled"))  # fmt: skip
+    assert m["ablated_nothing"] == 0 and m["ablated_truly"] > 1e-5
+    assert m["fixed_atoms_shaken"] == 0
