@@ -1,11 +1,11 @@
 """Forces as an input (DeNS: Liao, Smidt, Shuaibi and Das, TMLR 2024, arXiv:2403.09549): which structure is meant.
 
 A structure off equilibrium with noise on it could be many structures. Told the force F on its atoms, a network can
-tell them apart. The force becomes features of all degrees l = 0 … lmax, |F| in size and turning with the structure:
+tell them apart. The force becomes features of degrees l = 0 … lmax, which grow with |F| and turn with the structure:
 
     x^(l) = W^(l) |F|/√3 Y^(l)(F/|F|)        Y^(l): spherical harmonics, |Y^(l)|² = 2l + 1
 
-Y^(1) of a unit vector is √3 times that vector, so with 1/√3 degree 1 is F itself; degree 0 is its length, and from
+Y^(1) of a unit vector is √3 times that vector, so with 1/√3 degree 1 is F itself; degree 0 tells its length, and from
 degree 2 on a direction is told ever more sharply. W^(l) mixes no components: it is one weight per channel, without a
 bias. So the features turn as F does, and an atom whose force is zero, or that is told none, gets none. W starts at
 zero: a network starts as one that is told nothing, and learns to listen.
@@ -39,8 +39,8 @@ class ForceEncoding(_Head):
 
     def __init__(self, d: int, lmax: int = 1):
         super().__init__()
-        if lmax < 0:
-            raise ValueError(f"lmax is the highest degree in which a force is told, 0 or more, not {lmax}.")
+        if not 0 <= lmax <= 11:  # e3nn's harmonics end there
+            raise ValueError(f"lmax is the highest degree in which a force is told, from 0 to 11, not {lmax}.")
         self.lmax = lmax
         self.weights = nn.ParameterList(torch.zeros(d) for _ in range(lmax + 1))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å

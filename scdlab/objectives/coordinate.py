@@ -26,7 +26,7 @@ from torch import Tensor
 
 from scdlab.atoms.molecules import axis_distance, rotatable_bonds
 from scdlab.nn.heads import sum_over_atoms
-from scdlab.objectives.supervised import _mark_seen
+from scdlab.objectives.supervised import _mark_seen, free_atoms
 
 KINDS = ("gaussian", "torsional")
 
@@ -132,6 +132,8 @@ class CoordinateDenoising:
     (all of it as in `draw_noise`); main: another objective, computed from the same pass over the noisy structure, with
     loss = main + weight · denoising. Its labels are those of the clean structure, so σ should then be small.
 
+    Atoms that the batch marks as `fixed` stay where they are.
+
     Parts: "noise_mse", mean squared error per component in units of σ²; "noise_unexplained", the same divided by what
     the blind guess ε̂ = 0 gets: 1 has learned nothing, 0 is perfect. Both are means over the corrupted atoms, and
     `counted` says after each call how many those were.
@@ -177,7 +179,8 @@ class CoordinateDenoising:
                                  "all of them as they are; use kind='gaussian'.")  # fmt: skip
 
     def __call__(self, model, batch, generator=None):
-        eps, mask = draw_noise(batch, self.sigma, generator, self.kind, self.centered, self.ratio)  # (N, 3) Å, (N)
+        # eps (N, 3) Å, mask (N)
+        eps, mask = draw_noise(batch, self.sigma, generator, self.kind, self.centered, self.ratio, free_atoms(batch))
         noisy = moved(batch, eps)  # x̃ = x + ε
         out = model(noisy, noise=True, **(self.main.asks if self.main else {}))  # ε̂ (N, 3)
         loss, parts = noise_error(out.noise, eps, mask, self.sigma, self.sigma if self.normalized else 1.0)
@@ -185,6 +188,7 @@ class CoordinateDenoising:
         if self.main is None:
             return loss, parts
         main, main_parts = self.main.compare(model, out, batch)
+        self.counted |= getattr(self.main, "counted", {})
         return main + self.weight * loss, {**main_parts, **parts}
 
 

@@ -7,13 +7,17 @@ structure could have come from any of its neighbors. The forces F of the structu
     x̃_i = x_i + m_i ε_i          ε ~ N(0, σ² I); m_i = 1: atom i is corrupted
     E, F̂, ε̂ = model(x̃ | m_i F_i)      one pass; a corrupted atom is told the force that it felt before
 
-    L = ρ ‖E - Ê‖² + mean over atoms that stayed of ‖F_i - F̂_i‖² + λ σ_F² mean over corrupted atoms of ‖ε̂_i - ε_i/σ‖
+    L = ρ |E - Ê| + mean over atoms that stayed of ‖F_i - F̂_i‖ + λ σ_F mean over corrupted atoms of ‖ε̂_i - ε_i/σ‖
 
 Only a share p of the structures is corrupted, and in each only a share r of the atoms, so a step still learns energies
 and forces as usual, from the same pass. λ falls linearly to 0 over the run. σ_F is the spread of the forces in the
-training set, which makes λ a number without a unit. The paper's text squares the norm, its code does not: `loss`
-offers both, and as the code does is the default. With main=EnergyForces(loss="norm") the other two terms are lengths as
-well, and λ stands before σ_F: then the corrupted structures, whose errors stay the largest, do not rule the loss.
+training set, which makes λ a number without a unit. The paper's text squares the last norm, its code does not: `loss`
+offers both ("squared" as a mean over components, as CoordinateDenoising has it), and as the code does is the default.
+With main=EnergyForces() energies and forces are squared, and λ stands before σ_F².
+
+With forces as a gradient the first two terms pull against each other: a network that undoes the noise inside has the
+energy of x, and its force on an atom that stayed, the clue held fixed, is not F_i but F_i + Σ_j F_j ∂x_j/∂x̃_i, with a
+sum over the corrupted atoms j. A network that predicts forces directly has no such conflict.
 """
 
 import math
@@ -53,15 +57,15 @@ class DeNS:
 
     Ablations: told="none" tells no forces; told="other" tells each atom the force of another atom of its structure, a
     negative control; ratio=1 corrupts whole structures, which then give no force to learn; only_below: corrupt no
-    structure whose root mean square force component is above this (eV/Å), so that only structures near equilibrium are
-    denoised.
+    structure whose root mean square force component, of free atoms, is above this (eV/Å), so that only structures near
+    equilibrium are denoised.
 
     Atoms that the batch marks as `fixed` are never corrupted, nor do their forces count. Parts: those of `main`, the
     force error being that of the atoms that stayed, and "noise_mse" and "noise_unexplained" as CoordinateDenoising's;
     `counted` says over how many atoms these are means. `fit` validates by `judge`: labels of structures as they are.
     Random numbers are drawn in the order: noise, corrupted atoms (if ratio < 1), sizes (if several), structures (if
-    p < 1), shifts (if told="other"). p = 0 or r = 0 is `main` itself; where all forces are zero, nothing is told, and
-    with r = 1 this is CoordinateDenoising.
+    p < 1), shifts (if told="other"). p = 0 or r = 0 is `main` itself. Where all forces are zero, nothing is told; with
+    p = r = 1 and loss="squared" the noise term is then that of CoordinateDenoising.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class DeNS:
             raise ValueError(f"The loss is one of {', '.join(LOSSES)}, not {loss!r}.")
         if only_below is not None and not only_below >= 0:
             raise ValueError(f"only_below is a size of forces in eV/Å, 0 or more, or None, not {only_below}.")
-        main = EnergyForces() if main is None else main
+        main = EnergyForces(rho=0.02, loss="norm") if main is None else main
         if not (isinstance(main, EnergyForces) and main.forces):
             raise ValueError(f"main must learn energies and forces, as EnergyForces() does, not {main!r}.")
         check_weight(weight)
@@ -111,12 +115,11 @@ class DeNS:
         Raises ValueError when it cannot be told forces or has no noise to give, when forces are missing or no numbers,
         and for a structure in which no atom may move.
         """
-        self.main.prepare(model, train)
-        batch = train.take(range(len(train)))
-        free = free_atoms(batch)
+        free = free_atoms(batch := train.take(range(len(train))))
         if free is not None and bool((still := sum_over_atoms(free.long(), batch) == 0).any()):
             raise ValueError(f"All atoms of structure {int(still.nonzero()[0])} of the training set are fixed, so it "
                              "can be neither corrupted nor learned from; leave it out.")  # fmt: skip
+        self.main.prepare(model, train)
         if model.force_encoding is not None:
             model.force_encoding.scale.copy_(model.energy_head.scale)
         one = train.take([0]).to(next(model.parameters()).device)
@@ -129,14 +132,16 @@ class DeNS:
 
     def __call__(self, model, batch, generator=None):
         if not (self.probability and self.ratio):
-            return self.main(model, batch, generator)
+            found = self.main(model, batch, generator)
+            self.counted = self.main.counted
+            return found
         eps, mask, sigma, clue, noisy = self.corrupt(batch, generator)
         out = model(noisy, forces=True, noise=True, clue=clue)
         main, parts = self.main.compare(model, out, batch, left_out=mask)
-        # of structures with different sizes of noise each answers in units of its own
-        loss, noise_parts = noise_error(out.noise, eps / sigma.unsqueeze(-1), mask, 1.0)
+        target = eps / sigma.unsqueeze(-1)  # (N, 3): each structure's noise in units of its own size
+        loss, noise_parts = noise_error(out.noise, target, mask, 1.0)
         if self.loss == "norm":
-            length = squared_or_norm(out.noise - (eps / sigma.unsqueeze(-1)).to(out.noise.dtype), "norm")  # (N)
+            length = squared_or_norm(out.noise - target.to(out.noise.dtype), "norm")  # (N)
             loss = (length * mask).sum() / mask.sum().clamp(min=1)
         self.counted = {**self.main.counted, **dict.fromkeys(noise_parts, mask.sum())}
         unit = model.energy_head.scale ** (2 if self.main.loss == "squared" else 1)  # that of the force term
@@ -148,26 +153,30 @@ class DeNS:
             raise ValueError("DeNS tells atoms the forces that they felt before the noise, and this batch has none; "
                              "use labeled structures, or CoordinateDenoising, which needs no labels.")  # fmt: skip
         like = dict(device=batch.pos.device, generator=generator)
-        several = isinstance(self.sigma, tuple)
-        eps, mask = draw_noise(batch, 1.0 if several else self.sigma, generator, centered=self.centered,
-                               ratio=self.ratio, free=free_atoms(batch))  # fmt: skip
-        sigma = torch.full((batch.num_graphs,), 1.0 if several else self.sigma, device=eps.device)  # (B) Å
+        several, free = isinstance(self.sigma, tuple), free_atoms(batch)
+        eps, mask = torch.zeros_like(batch.pos), torch.zeros_like(batch.z, dtype=torch.bool)
+        if self.ratio:
+            eps, mask = draw_noise(batch, 1.0 if several else self.sigma, generator, centered=self.centered,
+                                   ratio=self.ratio, free=free)  # fmt: skip
+        sigma = eps.new_full((batch.num_graphs,), 1.0 if several else self.sigma)  # (B) Å
         if several:
             steps = torch.randint(SCALES, (batch.num_graphs,), **like) / (SCALES - 1)
-            sigma = self.sigma[0] * (self.sigma[1] / self.sigma[0]) ** steps
+            sigma = (self.sigma[0] * (self.sigma[1] / self.sigma[0]) ** steps).to(eps.dtype)
         chosen = torch.ones(batch.num_graphs, dtype=torch.bool, device=eps.device)  # (B)
         if self.probability < 1:
             chosen = torch.rand(batch.num_graphs, **like) < self.probability
         if self.only_below is not None:
-            square = sum_over_atoms(batch.forces.square().sum(-1), batch) / (3 * batch.ptr.diff())
-            chosen = chosen & (square.sqrt() <= self.only_below)
+            felt = torch.ones_like(mask) if free is None else free
+            square = sum_over_atoms(torch.where(felt, batch.forces.square().sum(-1), 0.0), batch)
+            count = 3 * sum_over_atoms(felt.long(), batch).clamp(min=1)
+            chosen = chosen & ((square / count).sqrt() <= self.only_below)
         mask = mask & chosen.index_select(0, batch.batch)  # (N)
         sigma = sigma.index_select(0, batch.batch)  # (N)
         eps = eps * mask.unsqueeze(-1) * (sigma.unsqueeze(-1) if several else 1.0)
         clue = None
         if self.told != "none":
             told = batch.forces if self.told == "own" else _of_others(batch.forces, batch, generator)
-            clue = told * mask.unsqueeze(-1)
+            clue = torch.where(mask.unsqueeze(-1), told, 0.0)
         return Corruption(eps, mask, sigma, clue, moved(batch, eps))
 
 

@@ -101,7 +101,8 @@ class EnergyForces:
     def _check_numbers(self, batch) -> None:
         bad = {"energy": ~batch.energy.isfinite()}
         if self.forces:
-            of = batch.batch[~batch.forces.isfinite().all(-1)]
+            missing, free = ~batch.forces.isfinite().all(-1), free_atoms(batch)
+            of = batch.batch[missing if free is None else missing & free]
             bad["forces"] = torch.zeros_like(bad["energy"]).index_fill_(0, of, True)
         for name, wrong in bad.items():
             if bool(wrong.any()):
@@ -135,7 +136,7 @@ class EnergyForces:
                 term, far = term.mean(), far.mean()
             else:
                 number = counts.sum()
-                term, far = ((each * counts).sum() / number.clamp(min=1) for each in (term, far))
+                term, far = (torch.where(counts, each, 0.0).sum() / number.clamp(min=1) for each in (term, far))
                 self.counted = {"force_mae": number}
             parts["force_mae"] = far
             loss = self.rho * loss + term

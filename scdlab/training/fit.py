@@ -235,7 +235,7 @@ class _Run:
         self.out = None if out is None else Path(out)
         self.resume, self.checkpoint_every, self.progress = resume, checkpoint_every, progress
         self.step, self.seconds, self.rows = 0, 0.0, []
-        self.sums, self.count = {}, 0  # of the losses since the last line of the log
+        self.sums, self.weights = {}, {}  # of the losses since the last line of the log
         self.best, self.best_weights, self.waited = None, None, 0
         self._starts, self._held, self._dealt = [0], (0, 0), 0  # where batches of a budget start in the stream
 
@@ -337,20 +337,21 @@ class _Run:
             while self.step < s["steps"] and not early:
                 start = time.perf_counter()
                 for name, value in self._advance().items():
-                    self.sums[name] = self.sums.get(name, 0.0) + value
-                self.count += 1
+                    weight = 1 if name == "loss" else getattr(self.objective, "counted", {}).get(name, 1)
+                    self.sums[name] = self.sums.get(name, 0.0) + value * weight
+                    self.weights[name] = self.weights.get(name, 0) + weight
                 log, last = self.step % s["log_every"] == 0, self.step == s["steps"]
                 validate = self.val is not None and (last or self.step % s["val_every"] == 0)
                 stop = self._agree(ctrl_c.pressed)
                 if log or validate or last or stop:
                     row = {"step": self.step, **self._rates(self.step - 1)}
-                    row |= {name: float(value) / self.count for name, value in self.sums.items()}
+                    row |= {k: float(v) / float(self.weights[k]) for k, v in self.sums.items() if self.weights[k] > 0}
                     if not math.isfinite(row["loss"]):
                         raise ValueError(f"The loss is {row['loss']} at step {self.step}; train with a smaller "
                                          f"learning rate than {s['lr']} or look for wrong labels.")  # fmt: skip
                     if validate:
                         early = self._validate(row)
-                    self.sums, self.count = {}, 0
+                    self.sums, self.weights = {}, {}
                     self.seconds += time.perf_counter() - start
                     row["seconds"] = round(self.seconds, 3)
                     self.rows.append(row)
@@ -511,9 +512,9 @@ class _Run:
             tensors |= {f"optimizer.{k}.{name}": v for name, v in self.optimizer.state[p].items()}
         for group, weights in (("average", self.average), ("best", self.best_weights)):
             tensors |= {f"{group}.{k}": v for k, v in enumerate(weights or [])}
+        sums, weights = ({k: float(v) for k, v in some.items()} for some in (self.sums, self.weights))
         about = {"settings": self.settings, "step": self.step, "seconds": self.seconds, "rows": self.rows,
-                 "best": self.best, "waited": self.waited, "count": self.count,
-                 "sums": {k: float(v) for k, v in self.sums.items()}}  # fmt: skip
+                 "best": self.best, "waited": self.waited, "sums": sums, "weights": weights}  # fmt: skip
         with atomic_file(self.out / "checkpoint.safetensors") as new:
             copies = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
             safetensors.torch.save_file(copies, new, metadata={"scdlab": json.dumps(about)})
@@ -552,7 +553,7 @@ class _Run:
             self.best_weights = [parts["best"][str(k)] for k in range(len(self.parameters))]
         self.step, self.seconds, self.rows = about["step"], about["seconds"], about["rows"]
         self.best, self.waited = about["best"], about["waited"]
-        self.sums, self.count = about["sums"], about["count"]
+        self.sums, self.weights = about["sums"], about["weights"]
 
 
 class _CtrlC:
@@ -621,10 +622,10 @@ def _errors(model, store, objective, batch_size, max_atoms=None) -> dict[str, fl
                     weights[name] = weights.get(name, 0) + weight
     finally:
         model.train(was_training)
-    if empty := [name for name, weight in weights.items() if not weight]:
+    if not weights["loss"] or not any(weight for name, weight in weights.items() if name != "loss"):
         raise ValueError(f"No structure of the {len(store):,} to evaluate on has anything that {objective!r} could "
-                         f"measure ({empty[0]}); give others.")  # fmt: skip
-    return {name: sums[name] / weights[name] for name in sums}
+                         "measure; give others.")  # fmt: skip
+    return {name: sums[name] / weights[name] for name in sums if weights[name]}
 
 
 def evaluate(

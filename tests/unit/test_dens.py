@@ -45,17 +45,18 @@ def gradients(model, loss):
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def slabs(fixed=True, frames=6):
-    """A little slab of copper, its lower layer fixed, shaken, with EMT's labels."""
+def slabs(frames=6, uneven=False):
+    """A little slab of copper, its lower layer fixed, shaken, with EMT's labels; uneven: in some one atom more."""
     rng, out = np.random.default_rng(0), []
-    for _ in range(frames):
+    for k in range(frames):
         slab = ase.build.fcc111("Cu", (2, 2, 2), vacuum=5.0, periodic=True)
         slab.positions += 0.05 * rng.normal(size=slab.positions.shape)
         slab.calc = EMT()
         slab.get_potential_energy()
         slab.get_forces()
-        if fixed:
-            slab.set_constraint(ase.constraints.FixAtoms(mask=slab.get_tags() == 2))
+        held = slab.get_tags() == 2
+        held[-1] |= uneven and k % 3 == 0
+        slab.set_constraint(ase.constraints.FixAtoms(mask=held))
         out.append(slab)
     return scdlab.AtomStore.from_ase(out)
 
@@ -107,6 +108,40 @@ def test_fixed_atoms_stay_and_do_not_count():
     assert torch.equal(before[0], after[0]) and torch.equal(before[1]["force_mae"], after[1]["force_mae"])
     run = scdlab.fit(net, DeNS(probability=0.5), store, steps=3, batch_size=3, device="cpu", progress=False)
     assert math.isfinite(run.rows[-1]["loss"])
+
+
+def test_p_and_r_of_zero_leave_fixed_atoms_out_as_labels_do():
+    store = slabs(uneven=True)
+    net = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True)
+    labels = EnergyForces()
+    labels.prepare(net, store)
+    plain = scdlab.evaluate(net, store, labels, batch_size=2)
+    for off in ({"probability": 0}, {"ratio": 0}):
+        assert scdlab.evaluate(net, store, DeNS(main=labels, **off), batch_size=2) == plain
+    beside = scdlab.evaluate(net, store, CoordinateDenoising(main=labels, sigma=1e-6), batch_size=2)
+    assert beside["force_mae"] == pytest.approx(plain["force_mae"], rel=1e-3)
+    assert DeNS(ratio=0).corrupt(store.take([0]), draw()).mask.sum() == 0
+
+
+def test_coordinate_denoising_leaves_fixed_atoms_where_they_are():
+    store = slabs()
+    net = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True)
+    batch, told = store.take(range(6)), DeNS(probability=1, ratio=1, loss="squared", sigma=0.04)
+    told.prepare(net, store)
+    theirs = CoordinateDenoising(sigma=0.04)
+    assert theirs(net, batch, draw())[1]["noise_mse"] == told(net, batch, draw())[1]["noise_mse"]
+    assert theirs.counted["loss"] == (~batch.fixed.bool()).sum()
+
+
+def test_whole_structures_can_be_measured_though_no_force_is_left(prepared, ethanol):
+    found = scdlab.evaluate(prepared, ethanol[:10], DeNS(probability=1, ratio=1))
+    assert "force_mae" not in found and found["noise_mse"] > 0 and found["energy_mae"] > 0
+
+
+def test_the_forces_of_fixed_atoms_do_not_make_a_structure_far_from_equilibrium():
+    batch = slabs().take([0])
+    batch.forces = torch.where(batch.fixed.bool().unsqueeze(-1), 9.0, 0.0)
+    assert DeNS(probability=1, ratio=1, only_below=0.1).corrupt(batch, draw()).mask.any()
 
 
 def test_only_structures_near_equilibrium(batch):
@@ -180,22 +215,24 @@ def test_forces_of_atoms_that_stayed_noise_of_those_that_did_not_energies_of_all
 
 
 @pytest.mark.parametrize("loss", ["norm", "squared"])
-def test_the_loss_is_the_sum_of_its_three_terms(prepared, batch, loss):
-    objective = DeNS(probability=1, ratio=0.5, sigma=(0.02, 0.1), weight=0.7, loss=loss, main=EnergyForces(rho=0.3))
+@pytest.mark.parametrize("labels", ["norm", "squared"])
+def test_the_loss_is_the_sum_of_its_three_terms(prepared, batch, loss, labels):
+    main = EnergyForces(rho=0.3, loss=labels)
+    objective = DeNS(probability=1, ratio=0.5, sigma=(0.02, 0.1), weight=0.7, loss=loss, main=main)
     eps, mask, sigma, clue, noisy = objective.corrupt(batch, draw())
     out = prepared(noisy, forces=True, noise=True, clue=clue)
     left = (out.noise - eps / sigma.unsqueeze(-1))[mask]
-    energy = (out.energy - batch.energy).square().mean()
-    force = (out.forces - batch.forces)[~mask].square().sum(-1).mean()
+    energy, power = (out.energy - batch.energy).abs(), 1 if labels == "norm" else 2
+    force = (out.forces - batch.forces)[~mask].norm(dim=-1)
     noise = left.norm(dim=-1).mean() if loss == "norm" else left.square().mean()
-    total = 0.3 * energy + force + 0.7 * prepared.energy_head.scale**2 * noise
+    total = 0.3 * (energy**power).mean() + (force**power).mean() + 0.7 * prepared.energy_head.scale**power * noise
     torch.testing.assert_close(objective(prepared, batch, draw())[0], total, rtol=1e-6, atol=0)
 
 
 def test_nothing_corrupted_is_no_noise_loss(prepared, batch):
     objective = DeNS(probability=1, only_below=0.0)
     loss, parts = objective(prepared, batch, draw())
-    torch.testing.assert_close(loss, EnergyForces()(prepared, batch)[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(loss, objective.main(prepared, batch)[0], rtol=1e-6, atol=0)
     assert parts["noise_mse"] == 0 and objective.counted["noise_mse"] == 0
 
 
@@ -204,7 +241,8 @@ def test_nothing_corrupted_is_no_noise_loss(prepared, batch):
 
 @pytest.mark.parametrize("settings", [{"probability": 0}, {"ratio": 0}])
 def test_without_corruption_it_is_supervised_learning_exactly(prepared, batch, settings):
-    ours, labels = DeNS(**settings), EnergyForces()
+    ours = DeNS(**settings)
+    labels = EnergyForces(rho=0.02, loss="norm")
     (loss, parts), (plain, plain_parts) = (each(prepared, batch, draw()) for each in (ours, labels))
     assert torch.equal(loss, plain) and parts == plain_parts
     a, b = gradients(prepared, loss), gradients(prepared, plain)
@@ -213,7 +251,7 @@ def test_without_corruption_it_is_supervised_learning_exactly(prepared, batch, s
 
 def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_exactly(prepared, batch):
     batch.forces = torch.zeros_like(batch.forces)
-    ours = DeNS(probability=1, ratio=1, sigma=0.04, weight=0.8, loss="squared")
+    ours = DeNS(probability=1, ratio=1, sigma=0.04, weight=0.8, loss="squared", main=EnergyForces())
     theirs = CoordinateDenoising(sigma=0.04)
     weight = 0.8 * float(prepared.energy_head.scale) ** 2
     _, mask, _, clue, noisy = ours.corrupt(batch, draw())
@@ -249,6 +287,57 @@ def test_the_weight_falls_to_zero_and_validation_is_by_labels(prepared, ethanol)
     assert seen == pytest.approx([0.5, 0.375, 0.25, 0.125, 0.0]) and objective.weight == 0.5
     assert {"val_energy_mae", "val_force_mae"} <= set(run.history) and "val_noise_mse" not in run.history
     assert DeNS(decay=False).anneal == {}
+
+
+def test_the_log_averages_over_what_was_corrupted(prepared, ethanol, monkeypatch):
+    objective, seen = DeNS(probability=0.3), []
+    call = DeNS.__call__
+
+    class Watched(DeNS):
+        def __call__(self, *arguments):
+            loss, parts = call(self, *arguments)
+            seen.append((float(parts["noise_mse"]), int(self.counted["noise_mse"])))
+            return loss, parts
+
+    objective.__class__ = Watched
+    run = scdlab.fit(copy.deepcopy(prepared), objective, ethanol[:20], steps=8, batch_size=2, log_every=8,
+                     device="cpu", progress=False)  # fmt: skip
+    values, counts = np.array(seen).T
+    assert 0 in counts and counts.sum() > 0  # some steps corrupt nothing
+    assert run.rows[-1]["noise_mse"] == pytest.approx((values * counts).sum() / counts.sum())
+
+
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(prepared, ethanol, tmp_path):
+    def run(steps, out, resume):
+        net = scdlab.EquivariantTransformer(hidden=8, layers=1, heads=2, n_basis=8, force_encoding=True)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.normal_(std=0.1)
+        objective, call = DeNS(probability=1, weight=0.5), DeNS.__call__
+
+        class Stopped(DeNS):
+            def __call__(self, *arguments):
+                if len(told) == steps:
+                    raise KeyboardInterrupt
+                told.append(self.weight)
+                return call(self, *arguments)
+
+        told = []
+        objective.__class__ = Stopped
+        try:
+            scdlab.fit(net, objective, ethanol[:16], steps=6, batch_size=4, device="cpu", progress=False, out=out,
+                       resume=resume, checkpoint_every=1)  # fmt: skip
+        except KeyboardInterrupt:
+            assert len(told) == steps
+        return net, told
+
+    whole, weights = run(99, tmp_path / "whole", False)
+    run(3, tmp_path / "parts", False)
+    again, rest = run(99, tmp_path / "parts", True)
+    assert rest == weights[3:]
+    for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_the_encoding_takes_the_scale_of_the_forces(prepared, ethanol):

@@ -135,7 +135,7 @@ def test_what_cannot_be_told(net, batch):
     wrong[5, 1] = float("nan")
     with pytest.raises(ValueError, match="atom 5 of the batch is told is not a number"):
         net(batch, clue=wrong)
-    with pytest.raises(ValueError, match="highest degree in which a force is told, 0 or more, not -1"):
+    with pytest.raises(ValueError, match="highest degree in which a force is told, from 0 to 11, not -1"):
         ForceEncoding(4, lmax=-1)
 
 
