@@ -12,11 +12,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from short_lessons import shorten
+from short_lessons import shorten_all
 
 from scdlab import cli
 from scdlab.files import home
-from scdlab.lessons import list_lessons
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = (
@@ -57,8 +56,8 @@ def lab(browser, tmp_path_factory, whole):
     """The address of a JupyterLab on a copy of the lessons, shortened, started as `scdlab lab` starts it."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(home("notebooks"), folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    for lesson in [] if whole else list_lessons(folder / "notebooks"):
-        shorten(lesson)
+    if not whole:
+        shorten_all(folder / "notebooks")
     with running_lab(folder) as address:
         yield address
 

@@ -7,37 +7,40 @@ steps of training and a few points in a map.
 import ast
 from pathlib import Path
 
-import nbformat
+import pairs
 
 LARGEST = {"steps": 10, "points": 60}  # the last word of a size's name, and the most that it may be
 
 
-def shorten(path: Path) -> None:
-    """Cut the quick sizes of the lesson at `path`: `SIZES = {"quick": dict(…), …}`, or `STEPS = {"quick": 600, …}`.
+def shorten_all(folder: Path) -> None:
+    """Cut the quick sizes of every lesson in a copy of the notebooks: of both halves of its pair."""
+    for source in sorted((folder / "src").glob("*.py")):
+        source.write_text(shorten(source.read_text(encoding="utf-8"), source.name), encoding="utf-8", newline="\n")
+    pairs.build(folder)  # JupyterLab takes a lesson's code from src
+
+
+def shorten(source: str, name: str) -> str:
+    """The code of a lesson with smaller sizes: `SIZES = {"quick": dict(…), …}`, or `STEPS = {"quick": 600, …}`.
 
     Raises:
-        ValueError: the lesson has no such cell, or nothing in it that could be cut; a full training would start.
+        ValueError: the lesson has no such sizes, or none that could be cut; a full training would start.
     """
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and (found := _quick_sizes(ast.parse(cell.source))):
-            lines = cell.source.encode().splitlines(keepends=True)  # ast counts columns in bytes
-            for number, largest in sorted(found, key=lambda each: (-each[0].lineno, -each[0].col_offset)):
-                line = lines[number.lineno - 1]
-                start, end = number.col_offset, number.end_col_offset
-                lines[number.lineno - 1] = line[:start] + str(min(number.value, largest)).encode() + line[end:]
-            cell.source = b"".join(lines).decode()
-            nbformat.write(notebook, path)
-            return
-    names = " or ".join(f"…{name}" for name in LARGEST)
-    raise ValueError(
-        f'{path.name} has no cell `SIZES = {{"quick": dict(…), …}}` with a size named {names}, from which the browser '
-        "tests could make a short run: add one, or teach tests/browser/short_lessons.py the lesson's own way."
-    )
+    found = _quick_sizes(ast.parse(source))
+    if not found:
+        names = " or ".join(f"…{last}" for last in LARGEST)
+        raise ValueError(
+            f'{name} has no `SIZES = {{"quick": dict(…), …}}` with a size named {names}, from which the browser tests '
+            "could make a short run: add one, or teach tests/browser/short_lessons.py the lesson's own way."
+        )
+    lines = source.encode().splitlines(keepends=True)  # ast counts columns in bytes
+    for number, largest in sorted(found, key=lambda each: (-each[0].lineno, -each[0].col_offset)):
+        line, start, end = lines[number.lineno - 1], number.col_offset, number.end_col_offset
+        lines[number.lineno - 1] = line[:start] + str(min(number.value, largest)).encode() + line[end:]
+    return b"".join(lines).decode()
 
 
 def _quick_sizes(tree: ast.Module) -> list[tuple[ast.Constant, int]]:
-    """The numbers that a cell's "quick" entry holds, each with the most that it may be; empty when it has none."""
+    """The numbers that a lesson's "quick" entry holds, each with the most that it may be; empty when it has none."""
     found = []
     for node in tree.body:
         if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):

@@ -7,6 +7,7 @@ from urllib.parse import urlparse
 import matplotlib.image
 import numpy as np
 import pytest
+from short_lessons import shorten
 
 # lesson, the variable that holds its widget, the slider to move, the state that it must change, and the title of its
 # picture: in the kernel, and on the page
@@ -63,6 +64,8 @@ def test_run_all_then_move_a_slider(page, lab, screens, whole, lesson, widget, s
     page.wait_for_function(RAN, timeout=600_000)
     cells = page.evaluate(CODE_CELLS)
     assert len(cells) > 5
+    code = "\n".join(cell["source"] for cell in cells)
+    assert whole or shorten(code, lesson) == code  # it is the short copy that ran
     for cell in cells:
         for output in cell["outputs"]:
             assert output["type"] != "error", (cell["source"], output["text"])

@@ -1,10 +1,14 @@
 """The short copies of the lessons: smaller sizes and nothing else, and no lesson slips through at its full size."""
 
-import nbformat
-import pytest
-from short_lessons import shorten
+import shutil
 
-SIZES = """# σ in Å
+import pairs
+import pytest
+from short_lessons import shorten, shorten_all
+
+from scdlab.files import home
+
+SIZES = """σ = 0.1  # in Å
 SIZES = {
     "quick": dict(σ="σ", steps=400, md_steps=6, curve=(1, 2), labels=500, points=800),
     "full": dict(steps=20000, points=4000),
@@ -13,23 +17,9 @@ S = SIZES[PROFILE]"""
 SHORT = SIZES.replace("steps=400", "steps=10").replace("points=800", "points=60")
 
 
-@pytest.fixture
-def shortened(tmp_path):
-    """shortened(source) -> the cell's source in the short copy of a lesson that consists of it."""
-
-    def write_and_shorten(source):
-        cells = [nbformat.v4.new_markdown_cell("# SIZES"), nbformat.v4.new_code_cell(source)]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "07_tiny.ipynb")
-        shorten(tmp_path / "07_tiny.ipynb")
-        title, code = nbformat.read(tmp_path / "07_tiny.ipynb", as_version=4).cells
-        assert title.source == "# SIZES"
-        return code.source
-
-    return write_and_shorten
-
-
-def test_only_large_quick_sizes_change(shortened):
-    assert shortened(SIZES) == SHORT
+def test_only_large_quick_sizes_change():
+    assert shorten(SIZES, "tiny") == SHORT
+    assert shorten(SHORT, "tiny") == SHORT
 
 
 @pytest.mark.parametrize(
@@ -40,13 +30,23 @@ def test_only_large_quick_sizes_change(shortened):
         ('S = {"quick": dict(steps=1_000, steps_of=80)}', 'S = {"quick": dict(steps=10, steps_of=80)}'),
     ],
 )
-def test_every_way_of_writing_sizes(shortened, source, short):
-    assert shortened(source) == short
+def test_every_way_of_writing_sizes(source, short):
+    assert shorten(source, "tiny") == short
 
 
-@pytest.mark.parametrize(
-    "source", ["steps = 400", 'SIZES = {"quick": dict(labels=400)}', 'S = {"full": dict(steps=4)}']
-)
-def test_a_lesson_without_sizes_is_named(shortened, source):
-    with pytest.raises(ValueError, match=r"07_tiny.ipynb has no cell `SIZES"):
-        shortened(source)
+@pytest.mark.parametrize("source", ["steps = 40", 'SIZES = {"quick": dict(labels=40)}', 'S = {"full": dict(steps=40)}'])
+def test_a_lesson_without_sizes_is_named(source):
+    with pytest.raises(ValueError, match=r"07_tiny\.py has no `SIZES"):
+        shorten(source, "07_tiny.py")
+
+
+def test_both_halves_of_every_pair_are_short(tmp_path):
+    """JupyterLab reads a lesson's code from src, whatever the notebook says."""
+    folder = tmp_path / "notebooks"
+    shutil.copytree(home("notebooks"), folder)
+    shorten_all(folder)
+    assert pairs.complaints(folder) == []
+    for source in (folder / "src").glob("*.py"):
+        assert source.read_text(encoding="utf-8") != (home("notebooks") / "src" / source.name).read_text(
+            encoding="utf-8"
+        )

@@ -85,8 +85,8 @@ def test_lesson_02(ran):
 def test_lesson_03(ran):
     m = ran(3).metrics
     assert m["plain_force_error_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
-    assert m["spread_along_told_A"] < 0.4 * m["spread_along_all_A"]  # a force pins down what is stiff …
-    assert m["spread_across_told_A"] > 2 * m["spread_along_told_A"]  # … and not what is soft
+    assert m["spread_bond_told_A"] < 0.4 * m["spread_bond_all_A"]  # a force pins down what is stiff …
+    assert m["spread_turn_told_A"] > 2 * m["spread_bond_told_A"]  # … and not what is soft
     assert m["encoding_error"] < 1e-12 and m["tensor_rotation_error"] < 1e-9
     assert m["loss_difference"] < 1e-6
     assert m["noise_left_told_percent"] < m["noise_left_untold_percent"] < 100
