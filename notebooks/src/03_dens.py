@@ -174,10 +174,9 @@ for name, (bond, bend, turn) in spread.items():
           f"{bend:.3f} Å bending, {turn:.3f} Å turning")  # fmt: skip
 
 # %% [markdown]
-# Along the stiff bond a small step changes the force by much, so the force pins the place down. Bending it tells less
-# about, and of the turn about the C–O bond hardly anything: what is left is a needle, or a thin blade. So a force is
-# not
-# the answer. It is a **clue**, and the stiffer the direction, the better a clue.
+# Along the stiff bond a small step changes the force by much, so the force pins the place down. Bending changes it less,
+# and turning about the C–O bond hardly at all: of the ball a thin disc is left. So a force is not the answer. It is a
+# **clue**, and the stiffer the direction, the better a clue.
 #
 # ## How to tell a network a force
 #
