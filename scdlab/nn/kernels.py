@@ -20,10 +20,11 @@ each, and kept on disk; importing this file compiles nothing. `forms.py` has the
 own operations, they hang in a forked process that inherits a team of threads.
 """
 
+import _thread
 import ctypes
 import functools
 import os
-import threading
+import time
 
 import numpy as np
 import torch
@@ -86,20 +87,24 @@ def _on_threads(compiled, block, args, n: int) -> None:
 
 
 def _on_python_threads(call, data: int, memory, n: int) -> None:
-    """The same on threads of our own. An interrupt waits until all have ended, and each holds the memory it writes."""
-    threads = [threading.Thread(target=lambda kept: call(data), args=(memory,)) for _ in range(n - 1)]
-    interrupt, started = None, []
+    """The same on threads of our own. An interrupt waits until all have ended, and each holds the memory it writes.
+
+    Bare threads: those of `threading` take locks as they start, and an interrupt that meets one can leave it taken."""
+    interrupt, started, ended = None, [], []
+
+    def work(kept):
+        call(data)
+        ended.append(1)
+
     try:
-        for thread in threads:
-            thread.start()
-            started.append(thread)
+        for _ in range(n - 1):
+            started.append(_thread.start_new_thread(work, (memory,)))
         call(data)
     except BaseException as error:
         interrupt = error
-    while any(thread.is_alive() for thread in started):
+    while len(ended) < len(started):
         try:
-            for thread in started:
-                thread.join()
+            time.sleep(0)  # they end about when our own share does
         except KeyboardInterrupt as error:
             interrupt = error
     if interrupt is not None:
