@@ -25,7 +25,7 @@ lab: $(READY) ## open the lessons in JupyterLab
 
 # One thread for each of the two processes: more would wait for one another.
 test: export OMP_NUM_THREADS = 1
-test: lint ## everything that must hold: lint, floors, pairs, tests (about ten minutes on two cores)
+test: lint ## everything that must hold: lint, floors, pairs, tests (about a quarter of an hour on two cores)
 	$(BIN)/python -m pytest --numprocesses=2 --no-loadscope-reorder --durations=15
 
 lint: $(READY) ## ruff, the floors, and the notebooks against their sources

@@ -40,7 +40,7 @@ def step_of(side: str, molecule: str, frames: int, network: str):
 
 def table(report: dict) -> str:
     """The report as a markdown table, with the machine it was measured on."""
-    rows = ["| training step on | network | energies and forces | DeNS | DeNS costs |", "|---|--:|--:|--:|--:|"]
+    rows = ["| training step on | network | energies and forces | DeNS | median ratio |", "|---|--:|--:|--:|--:|"]
     for r in report["results"]:
         case = f"{r['frames']} frames of {r['molecule']}, {TOLD[r['terms']]}"
         rows.append(f"| {case} | {r['network']} | {r['theirs_ms']:.0f} ms | {r['ours_ms']:.0f} ms "
