@@ -23,7 +23,7 @@ from scdlab.explore.noise import Reference, cosine, denoise, displacements
 from scdlab.objectives import CoordinateDenoising, PairwiseDenoising, PropertyRegression
 from scdlab.objectives.coordinate import draw_noise, noise_floor
 
-from .ledger import Claim, direction, get, keep, register
+from .ledger import Claim, direction, get, graded, keep, register
 
 COORD_PAPER = "Zaidi et al., ICLR 2023 (arXiv:2206.00133)"
 SCD_PAPER = "the SCD paper"
@@ -387,12 +387,7 @@ def _dimenet(settings, seed):
 
 def judge_pairwise_mu(values, settings) -> str:
     seen = direction(values["mu_mae_clean_D"], values["mu_mae_scratch_D"])
-    as_in_the_blog = settings["n_labels"] >= 100_000
-    if seen == "paper":
-        return "reproduced" if as_in_the_blog else "same direction"
-    if seen == "opposite":
-        return "contradicted" if as_in_the_blog else "not seen at this scale"
-    return "tie"
+    return graded(seen, settings["n_labels"] >= 100_000)
 
 
 register(

@@ -18,7 +18,7 @@ import scdlab
 from scdlab.objectives import DeNS, EnergyForces
 
 from .denoising import SEEN, trained
-from .ledger import Claim, direction, get, keep, register
+from .ledger import Claim, direction, get, graded, keep, register
 
 PAPER = "the DeNS paper (arXiv:2403.09549)"
 DECIDES = ("data", "n_train", "n_val", "hidden", "layers", "heads", "n_basis", "sigma", "probability", "ratio",
@@ -85,13 +85,7 @@ def errors(arms):
 
 def judge(values, settings) -> str:
     better, worse = list(values)[:2]
-    seen = direction(values[better], values[worse])
-    long = settings["steps"] >= 100_000
-    if seen == "paper":
-        return "reproduced" if long else "same direction"
-    if seen == "opposite":
-        return "contradicted" if long else "not seen at this scale"
-    return "tie"
+    return graded(direction(values[better], values[worse]), settings["steps"] >= 100_000)
 
 
 WORDS = {

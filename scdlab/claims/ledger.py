@@ -181,6 +181,15 @@ def direction(better, worse) -> str:
     return "paper" if gap.mean() > 0 else "opposite"
 
 
+def graded(seen: str, at_scale: bool) -> str:
+    """The verdict on a `direction` that was seen. at_scale: whether it was tested at the paper's own scale."""
+    if seen == "paper":
+        return "reproduced" if at_scale else "same direction"
+    if seen == "opposite":
+        return "contradicted" if at_scale else "not seen at this scale"
+    return "tie"
+
+
 def run(
     claim_id,
     profile="quick",

@@ -25,7 +25,7 @@ from scdlab.nn.official_ct import OfficialCT
 from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression, SelfConditionedDenoising
 
 from .denoising import SEEN, UNSEEN, draw, molecules, trained
-from .ledger import Claim, direction, get, keep, register
+from .ledger import Claim, direction, get, graded, keep, register
 
 PAPER = "the SCD paper (arXiv:2603.17196)"
 METHODS = ("scd", "coord", "scratch")
@@ -113,13 +113,9 @@ def at_paper_scale(settings) -> bool:
 def judge_order(best, second, worst, settings) -> str:
     """Against `second`; with the paper's direction `best` must beat `worst` as well."""
     seen = direction(best, second)
-    if seen == "paper":
-        if direction(best, worst) != "paper":
-            return "tie"
-        return "reproduced" if at_paper_scale(settings) else "same direction"
-    if seen == "opposite":
-        return "contradicted" if at_paper_scale(settings) else "not seen at this scale"
-    return "tie"
+    if seen == "paper" and direction(best, worst) != "paper":
+        return "tie"
+    return graded(seen, at_paper_scale(settings))
 
 
 ORDER = (
