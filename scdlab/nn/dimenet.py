@@ -219,6 +219,7 @@ class DimeNet(AtomisticModel):
         self.blocks = nn.ModuleList(
             InteractionBlock(hidden, int_emb, basis_emb, n_spherical, n_radial) for _ in range(layers)
         )
+        self.hops = layers + 1
         self.outputs = nn.ModuleList(OutputBlock(n_radial, hidden, out_emb) for _ in range(layers + 1))
         self.vectors = VectorBlock(n_radial, hidden)
         self.noise_head = NoiseHead(hidden) if noise_head else None

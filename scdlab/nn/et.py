@@ -168,6 +168,7 @@ class EquivariantTransformer(AtomisticModel):
         self.drop_path = drop_path
         self.basis = ExpNormalBasis(n_basis, cutoff)
         self.embedding = nn.Embedding(MAX_Z + 1, hidden)
+        self.hops = layers + 1
         self.neighbor_embedding = NeighborEmbedding(n_basis, hidden)
         self.blocks = nn.ModuleList(Attention(n_basis, hidden, heads, first=k == 0) for k in range(layers))
         self.out_norm = nn.LayerNorm(hidden)

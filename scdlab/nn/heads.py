@@ -3,9 +3,13 @@
 Energy:    E = Σ_i (E_ref[z_i] + s · MLP(x_i))       E_ref: energy of each element, s: scale; both from the training set
 Property:  y = μ + s · pool_i MLP(x_i)               pool = sum (extensive properties) or mean (intensive ones)
 Vector:    y = s · Σ_i gated equivariant blocks of (x_i, v_i)        turns with the structure, as a dipole moment does
+Tensor:    y = s · Σ_i a_i 1 + sym(u_i ⊗ w_i),  (a, u, w) likewise   turns on both sides, as a polarizability does
 Noise:     ε̂_i/σ = gated equivariant blocks of (x_i, v_i)     turns with the structure
 Embedding: c = MLP(LN(Σ_i LN(SiLU(linear(LN(x_i))))))    one vector a structure, which does not turn
 Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij     equivariant, but the gradient of nothing: kept for comparison
+
+A model that knows nothing of rotations (PET) has plain heads: the numbers along the axes are MLP(x_i), and nothing makes
+them turn. What a structure has is a sum of its atoms' shares, and heads give both: `shares` an atom's, `total` the sum.
 
 Total energies are around -10⁴ eV and interesting differences around 10⁻² eV, more than float32's seven digits hold.
 So the network predicts only what the reference leaves over, and the sum with the reference is made in float64.
@@ -18,6 +22,7 @@ from scdlab.nn.forms import pair_product
 from scdlab.nn.radial import shifted_softplus
 
 MAX_Z = 118  # the heaviest element that has a name
+POOLS = ("sum", "mean", "vector", "tensor", "atoms")
 
 
 class _ShiftedSoftplus(nn.Module):
@@ -46,46 +51,73 @@ class _Head(nn.Module):
         return self
 
 
-class EnergyHead(_Head):
-    """Atom features [N, d] -> energies [B] in eV, float64."""
+def _plain(d: int, d_out: int, linear: bool = False) -> nn.Sequential:
+    """From features of an atom to numbers: two layers, or one where the features are read-outs already."""
+    return nn.Sequential(nn.Linear(d, d_out)) if linear else mlp(d, max(d // 2, 1), d_out)
 
-    def __init__(self, d: int):
+
+class EnergyHead(_Head):
+    """Atom features [N, d] -> energies [B] in eV, float64. linear: one layer instead of two."""
+
+    def __init__(self, d: int, linear: bool = False):
         super().__init__()
-        self.mlp = mlp(d, max(d // 2, 1), 1)
+        self.mlp = _plain(d, 1, linear)
         self.register_buffer("reference", torch.zeros(MAX_Z + 1, dtype=torch.float64))  # eV, by atomic number
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
 
-    def forward(self, x: Tensor, batch) -> Tensor:
+    def shares(self, x: Tensor, z: Tensor) -> Tensor:
+        """Energies of the atoms, [N] eV, float64: references and scale are in them."""
         e = self.mlp(x).squeeze(-1).double()  # (N, d) -> (N), float64 before anything is summed
-        return sum_over_atoms(e * self.scale + self.reference[batch.z], batch)  # (N) -> (B)
+        return e * self.scale + self.reference[z]
+
+    def total(self, shares: Tensor, batch) -> Tensor:
+        return sum_over_atoms(shares, batch)  # (N) -> (B)
+
+    def forward(self, x: Tensor, batch) -> Tensor:
+        return self.total(self.shares(x, batch.z), batch)
 
 
 class PropertyHead(_Head):
-    """Atom features -> one property in the unit of its labels.
+    """Atom features -> a property [B], float64, in the unit of the labels; or a vector [B, 3] or tensor [B, 3, 3]
+    (symmetric) that turns with the structure; or, with pool="atoms", three numbers an atom, [N, 3], that do not turn,
+    in the precision of the network.
 
-    pool: "sum" or "mean" over atoms, a number [B], float64; "vector", the sum of one vector an atom, [B, 3], which
-    turns with the structure; "atoms", three numbers [N, 3] for every atom, not pooled, which do not turn.
+    plain: the backbone knows nothing of rotations; vectors and tensors are numbers along the axes of space, and those
+    of atoms are vectors too. linear: one layer instead of two.
     """
 
-    def __init__(self, d: int, pool: str = "mean"):
+    def __init__(self, d: int, pool: str, plain: bool = False, linear: bool = False):
         super().__init__()
-        if pool not in ("sum", "mean", "vector", "atoms"):
-            raise ValueError("A property is pooled over atoms by 'sum' or 'mean', or is a 'vector' of the structure or "
-                             f"of its 'atoms', not {pool!r}.")  # fmt: skip
-        self.pool = pool
-        self.mlp = NoiseHead(d) if pool == "vector" else mlp(d, max(d // 2, 1), 3 if pool == "atoms" else 1)
+        if pool not in POOLS:
+            raise ValueError(f"A property is pooled over atoms by 'sum' or 'mean', is a 'vector' or a 'tensor' of the "
+                             f"structure, or a vector of its 'atoms', not {pool!r}.")  # fmt: skip
+        self.pool, self.plain = pool, plain or pool in ("sum", "mean", "atoms")
+        turns = NoiseHead(d) if pool == "vector" else TensorHead(d) if pool == "tensor" else None
+        numbers = {"vector": 3, "atoms": 3, "tensor": 9}.get(pool, 1)
+        self.mlp = _plain(d, numbers, linear) if self.plain else turns
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
 
-    def forward(self, x: Tensor, batch, v: Tensor | None = None) -> Tensor:
+    def shares(self, x: Tensor, v: Tensor | None = None) -> Tensor:
+        """What each atom gives, before mean and spread: [N], [N, 3] or [N, 3, 3]."""
+        y = self.mlp(x) if self.plain else self.mlp(x, v)  # (N, d) (, (N, 3, d)) -> (N, …)
+        if self.pool == "tensor" and self.plain:
+            y = y.view(-1, 3, 3)
+            y = 0.5 * (y + y.mT)
+        return y.squeeze(-1) if self.pool in ("sum", "mean") else y
+
+    def total(self, shares: Tensor, batch) -> Tensor:
         if self.pool == "atoms":
-            return self.mlp(x) * self.std.to(x.dtype)  # (N, d) -> (N, 3)
-        if self.pool == "vector":  # no mean: a direction fixed in space would not turn
-            return self.std * sum_over_atoms(self.mlp(x, v), batch).double()  # (N, d), (N, 3, d) -> (B, 3)
-        y = sum_over_atoms(self.mlp(x).squeeze(-1), batch).double()  # (N, d) -> (B)
+            return shares * self.std.to(shares.dtype)  # (N, 3)
+        y = sum_over_atoms(shares.double(), batch)  # (N, …) -> (B, …)
+        if self.pool in ("vector", "tensor"):  # no mean: a direction fixed in space would not turn
+            return self.std * y
         if self.pool == "mean":
             y = y / batch.ptr.diff()  # atoms of each structure
         return self.mean + self.std * y
+
+    def forward(self, x: Tensor, batch, v: Tensor | None = None) -> Tensor:
+        return self.total(self.shares(x, v), batch)
 
 
 def norm(v: Tensor) -> Tensor:
@@ -122,6 +154,21 @@ class NoiseHead(nn.Module):
     def forward(self, x: Tensor, v: Tensor) -> Tensor:
         x, v = self.block1(x, v)  # (N, d), (N, 3, d) -> (N, d/2), (N, 3, d/2)
         return self.block2(nn.functional.silu(x), v)[1].squeeze(-1)  # (N, 3)
+
+
+class TensorHead(nn.Module):
+    """Atom features x [N, d], v [N, 3, d] -> symmetric tensors [N, 3, 3], a 1 + ½ (u ⊗ w + w ⊗ u)."""
+
+    def __init__(self, d: int):
+        super().__init__()
+        half = max(d // 2, 1)
+        self.block1, self.block2 = GatedEquivariantBlock(d, half), GatedEquivariantBlock(half, 2)
+
+    def forward(self, x: Tensor, v: Tensor) -> Tensor:
+        x, v = self.block1(x, v)
+        x, v = self.block2(nn.functional.silu(x), v)  # (N, 2), (N, 3, 2)
+        both = v[:, :, :1] * v[:, :, 1].unsqueeze(1)  # (N, 3, 3)
+        return 0.5 * (both + both.mT) + x[:, :1, None] * torch.eye(3, dtype=x.dtype, device=x.device)
 
 
 class EmbeddingHead(nn.Module):

@@ -33,6 +33,8 @@ class Prediction:
     embedding: Tensor | None = None  # [B, d] one vector a structure: the embedding head's, else the sum of `atoms`
     atoms: Tensor | None = None  # [N, d] one vector an atom
     properties: dict[str, Tensor] = field(default_factory=dict)  # name -> [B] or [B, 3], in the unit of the labels
+    # What each atom gives to what is summed over atoms: "energy" -> [N] eV; of properties, [N, …], in units of the head
+    shares: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,13 +54,16 @@ class AtomisticModel(nn.Module):
     `table` the cells of the tables that filters are read from in training, or None for exact filters always."""
 
     has_vectors = False  # whether `represent` can give v
+    plain = False  # whether it knows nothing of rotations: heads for vectors give numbers along the axes of space
+    linear = False  # whether features are read-outs, so that heads are one layer
+    hops: int | None = None  # an atom's share depends on atoms that are so many neighbors away; None: on any
 
     def __init__(self, d: int, cutoff: float, config: dict):
         super().__init__()
         if not cutoff > 0:
             raise ValueError(f"The cutoff must be a positive distance in Å, not {cutoff}.")
         self.d, self.cutoff, self.config = d, float(cutoff), config
-        self.energy_head = EnergyHead(d)
+        self.energy_head = EnergyHead(d, self.linear)
         self.noise_head = None  # of backbones with vector features; the others denoise by the gradient of the energy
         self.mask_token = self.embedding_head = None  # of models that take a condition: see `_take_condition`
         self.force_encoding: ForceEncoding | None = None  # of models that can be told forces: see `_take_clue`
@@ -144,7 +149,8 @@ class AtomisticModel(nn.Module):
 
     def add_property(self, name: str, pool: str | None = None) -> PropertyHead:
         """Give the model a head for the property `name`, or return the one it has. pool: "sum" or "mean" (the default)
-        over atoms; "vector" for one that turns with the structure, [B, 3]; "atoms" for three numbers an atom, [N, 3].
+        over atoms; "vector" or "tensor" for one that turns with the structure, [B, 3] or [B, 3, 3]; "atoms" for three
+        numbers an atom, [N, 3].
 
         Raises ValueError for a head that is there with another pool, and for vectors that the backbone does not have.
         """
@@ -154,11 +160,11 @@ class AtomisticModel(nn.Module):
                              "model.")  # fmt: skip
         pool = pool or "mean"
         if name not in self.property_heads:
-            if pool == "vector" and not self.has_vectors:
-                raise ValueError(f"{type(self).__name__} has no vector features, so it has no vector properties; use "
+            if pool in ("vector", "tensor") and not (self.has_vectors or self.plain):
+                raise ValueError(f"{type(self).__name__} has no vector features, so it has no {pool} properties; use "
                                  "a backbone that has them, such as EquivariantTransformer or DimeNet.")  # fmt: skip
             weight = next(self.parameters())
-            self.property_heads[name] = PropertyHead(self.d, pool).to(weight.device, weight.dtype)
+            self.property_heads[name] = PropertyHead(self.d, pool, self.plain, self.linear).to(weight)
             self.config = {**self.config, "properties": {**self.config.get("properties", {}), name: pool}}
         return self.property_heads[name]
 
@@ -196,9 +202,10 @@ class AtomisticModel(nn.Module):
             condition = self._condition(condition, batch)
             inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
             inputs.pos = pos = _leaf(batch.pos, dtype) if differentiate else batch.pos.to(dtype)
-            vectors = (noise and not by_gradient) or any(h.pool == "vector" for h in self.property_heads.values())
+            vectors = (noise and not by_gradient) or any(not h.plain for h in self.property_heads.values())
             features = self.represent(inputs, pairs, condition, vectors=vectors, **self._clue(clue, batch, dtype))
-            energy = self.energy_head(features.x, batch)
+            shares = {"energy": self.energy_head.shares(features.x, batch.z)}
+            energy = self.energy_head.total(shares["energy"], batch)
             out_forces = features.forces if forces else None
             out_noise = self.noise_head(features.x, features.v) if noise and not by_gradient else None
             if differentiate:
@@ -212,13 +219,16 @@ class AtomisticModel(nn.Module):
             x, v = features.x, features.v
             if not keep_graph:
                 x, v = x.detach(), None if v is None else v.detach()
+                shares["energy"] = shares["energy"].detach()
+            shares |= {name: head.shares(x, v) for name, head in self.property_heads.items()}
             return Prediction(
                 energy=energy if keep_graph else energy.detach(),
                 forces=out_forces,
                 noise=out_noise if out_noise is None or keep_graph else out_noise.detach(),
                 embedding=(self.embedding_head or sum_over_atoms)(x, batch),
                 atoms=x,
-                properties={name: head(x, batch, v) for name, head in self.property_heads.items()},
+                properties={name: head.total(shares[name], batch) for name, head in self.property_heads.items()},
+                shares=shares,
             )
 
     def check_elements(self, z: Tensor) -> None:

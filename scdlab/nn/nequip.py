@@ -177,6 +177,7 @@ class TensorProductNet(AtomisticModel):
                              f"to 11, not layers={layers}, hidden={hidden}, n_basis={n_basis}, "
                              f"lmax={lmax}.")  # fmt: skip
         self.basis = BesselBasis(n_basis, self.cutoff)
+        self.hops = layers
         self.embedding = nn.Embedding(MAX_Z + 1, hidden)
         l_in = [lmax if force_encoding else 0] + [lmax] * (layers - 1)
         l_out = [lmax] * (layers - 1) + [1]

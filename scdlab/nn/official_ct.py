@@ -139,10 +139,13 @@ class _EnergyHead(EnergyHead):
         self.mlp = NoiseHead(d)
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
 
-    def forward(self, x: Tensor, v: Tensor, batch) -> Tensor:
+    def shares(self, x: Tensor, v: Tensor, z: Tensor) -> Tensor:
         x, v = self.mlp.block1(x, v)
         e = self.mlp.block2(silu(x), v)[0].squeeze(-1).double()  # (N)
-        return sum_over_atoms(e * self.scale + self.reference[batch.z], batch) + self.mean  # (B)
+        return e * self.scale + self.reference[z]
+
+    def total(self, shares: Tensor, batch) -> Tensor:
+        return sum_over_atoms(shares, batch) + self.mean  # (B)
 
 
 class OfficialCT(AtomisticModel):
@@ -179,6 +182,7 @@ class OfficialCT(AtomisticModel):
             body["neighbor_embedding_module"] = nn.ModuleDict(parts)
         self.rep_model = nn.ModuleDict(body)
         self.rep_model["distance_expansion"].requires_grad_(config["trainable_rbf"])
+        self.hops = layers + config["neighbor_embedding"]
         self.drop_path = config["drop_path"]
         self.condition_norm, self.mask_token = nn.LayerNorm(d), nn.Parameter(torch.zeros(d))
         self.noise_head, self.energy_head, self.embedding_head = NoiseHead(d), _EnergyHead(d), EmbeddingHead(d)
@@ -222,13 +226,17 @@ class OfficialCT(AtomisticModel):
         with torch.set_grad_enabled(keep or forces):
             features = self.represent(inputs, pairs, self._condition(condition, batch))
             x, v = features.x, features.v
-            energy = self.energy_head(x, v, batch)
+            shares = {"energy": self.energy_head.shares(x, v, batch.z)}
+            energy = self.energy_head.total(shares["energy"], batch)
             if forces:
                 second = keep and (self.training or batch.pos.requires_grad)
                 (gradient,) = torch.autograd.grad(energy.sum(), inputs.pos, create_graph=second, retain_graph=keep)
-        x, v, energy = (x, v, energy) if keep else (x.detach(), v.detach(), energy.detach())
+        if not keep:
+            x, v, energy, shares["energy"] = x.detach(), v.detach(), energy.detach(), shares["energy"].detach()
+        shares |= {name: head.shares(x, v) for name, head in self.property_heads.items()}
         return Prediction(
             energy=energy, forces=None if gradient is None else -gradient, atoms=x,
             noise=None if noise is False else self.noise_head(x, v), embedding=self.embedding_head(x, batch),
-            properties={name: head(x, batch, v) for name, head in self.property_heads.items()},
+            properties={name: head.total(shares[name], batch) for name, head in self.property_heads.items()},
+            shares=shares,
         )  # fmt: skip

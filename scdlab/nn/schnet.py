@@ -83,6 +83,7 @@ class SchNet(AtomisticModel):
         if layers < 1 or hidden < 1:
             raise ValueError(f"SchNet needs at least one layer and one feature, not layers={layers}, hidden={hidden}.")
         self.basis = GaussianBasis(n_basis, 0.0, cutoff) if basis == "gaussian" else RawDistance()
+        self.hops = layers + direct_forces
         self.embedding = nn.Embedding(MAX_Z + 1, hidden)
         self.blocks = nn.ModuleList(
             Interaction(self.basis.n, hidden, filter_activation == "twice") for _ in range(layers)
