@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _SMALLEST_EXPONENT = -30.0
+_ENDS = 0.998  # of x in (-1, 1): here a smooth step is 0 or 1 to the last bit of float64, with all derivatives
 
 
 class GaussianBasis(nn.Module):
@@ -74,6 +75,24 @@ class RawDistance(nn.Module):
 def cosine_cutoff(r: Tensor, cutoff: float) -> Tensor:
     """½(cos(πr/r_c) + 1) for r < r_c, else 0: [P] -> [P]. Value and slope are zero at r_c."""
     return 0.5 * (torch.cos(r * (math.pi / cutoff)) + 1.0) * (r < cutoff).to(r.dtype)
+
+
+def step_logit(r: Tensor, stop: float | Tensor, width: float | Tensor) -> Tensor:
+    """ln(f / (1 - f)) = 2/(x+1) + 2/(x-1) of f = `smooth_step`, of the shape that r and stop share: from about 1000
+    inside to about -1000 outside, where it is constant, so that derivatives of any order are finite everywhere."""
+    x = (2.0 * (r - stop) / width + 1.0).clamp(-_ENDS, _ENDS)
+    return 4.0 * x / (x.square() - 1.0)
+
+
+def smooth_step(r: Tensor, stop: float | Tensor, width: float | Tensor) -> Tensor:
+    """A cutoff with all derivatives: 1 for r ≤ stop - width, 0 for r ≥ stop, both exactly, and between
+
+        ½(1 + tanh(1/(x+1) + 1/(x-1))),   x = 2(r - (stop - ½ width)) / width   from -1 to 1
+
+    r: distances (or any other number) of any shape; stop and width, in the unit of r, may be tensors that broadcast
+    against it and carry gradients. The cutoff of ECSE and PET (Pozdnyakov and Ceriotti, NeurIPS 2023, arXiv:2305.19302).
+    """
+    return step_logit(r, stop, width).sigmoid()  # ½(1 + tanh(u)) = sigmoid(2u)
 
 
 def shifted_softplus(x: Tensor) -> Tensor:
