@@ -22,6 +22,7 @@ _WHERE = {
     "DimeNet": "nn",
     "EquivariantTransformer": "nn",
     "TensorProductNet": "nn",
+    "PET": "nn",
     "Prediction": "nn",
     "fit": "training",
     "evaluate": "training",

@@ -47,7 +47,7 @@ class Calculator(AseCalculator):
         if not self.atoms.pbc.all() or volume < 1e-9:
             raise ValueError("Stress is defined for structures that are periodic in all three directions; "
                              "ask a molecule for energy and forces only.")  # fmt: skip
-        if self.model.config.get("direct_forces"):
+        if self.model.direct_forces:
             raise ValueError("This model predicts forces that are the gradient of no energy, so it has no stress; "
                              "use a model with direct_forces=False.")  # fmt: skip
         strain = torch.zeros(3, 3, dtype=self.dtype, device=self.device, requires_grad=True)

@@ -6,6 +6,7 @@ per-atom array, and row k of every per-structure array is that structure's.
     per atom        z [N] uint8 · pos [N, 3] float32, Å · forces [N, 3] float32, eV/Å · named ones, e.g. `fixed` [N]
     per structure   ptr [n+1] int64 · cell [n, 3, 3] float32, Å, rows are vectors · pbc [n, 3] bool
                     energy [n] float64, eV · values [n, P] float64, the named properties, one column each
+                    vectors [n, V, 3] float64, those that have a direction, such as a dipole moment
 
 Total energies are float64 everywhere: -11,000 eV to the last meV takes eight digits, and float32 has seven.
 
@@ -28,7 +29,8 @@ from scdlab import files
 FORMAT, VERSION = "scdlab-atomstore", 1
 
 _ATOM = {"z": "uint8", "pos": "float32", "forces": "float32"}
-_STRUCTURE = {"ptr": "int64", "cell": "float32", "pbc": "bool", "energy": "float64", "values": "float64"}
+_STRUCTURE = {"ptr": "int64", "cell": "float32", "pbc": "bool", "energy": "float64"}
+_STRUCTURE |= {"values": "float64", "vectors": "float64"}
 _UNITS = {"pos": "Å", "cell": "Å", "energy": "eV", "forces": "eV/Å"}
 
 
@@ -40,8 +42,9 @@ class AtomStore:
     view holds.
     """
 
-    def __init__(self, arrays: dict, properties: tuple, atom_properties: dict, meta: dict, index=None):
+    def __init__(self, arrays: dict, properties: tuple, atom_properties: dict, meta: dict, index=None, vectors=()):
         self._arrays, self._names, self._extra = arrays, tuple(properties), atom_properties
+        self._vectors = tuple(vectors)
         self.meta = meta
         self._path = None  # the folder it was opened from
         self._whole = index is None
@@ -66,7 +69,7 @@ class AtomStore:
         validate=True,
     ):
         """A store from flat arrays: z [N], pos [N, 3] Å, ptr [n+1], cell [n, 3, 3] Å, pbc [n, 3], energy [n] eV,
-        forces [N, 3] eV/Å, properties {name: [n]}, atom_properties {name: [N, …]}.
+        forces [N, 3] eV/Å, properties {name: [n], or [n, 3] for vectors}, atom_properties {name: [N, …]}.
 
         A cell without pbc is taken as periodic in all three directions. `validate=False` skips the checks of the
         values (elements, finite and distinct positions), never those of the shapes.
@@ -88,26 +91,29 @@ class AtomStore:
             arrays["energy"] = np.asarray(energy, np.float64)
         if forces is not None:
             arrays["forces"] = np.asarray(forces, np.float32)
-        properties = dict(properties or {})
-        if properties:
-            columns = {name: np.asarray(value, np.float64) for name, value in properties.items()}
-            _check_shapes(arrays, columns, {})
-            arrays["values"] = np.stack(list(columns.values()), axis=1)
+        columns = {name: _numbers(name, value) for name, value in (properties or {}).items()}
+        _check_shapes(arrays, columns, {})
+        names, vectors = ([name for name, value in columns.items() if value.ndim == d] for d in (1, 2))
+        if names:
+            arrays["values"] = np.stack([columns[name] for name in names], axis=1)
+        if vectors:
+            arrays["vectors"] = np.stack([columns[name] for name in vectors], axis=1)
         extra = {name: np.asarray(value) for name, value in (atom_properties or {}).items()}
-        _check_names([*properties, *extra])
+        _check_names([*columns, *extra])
         _check_shapes(arrays, {}, extra)
         if validate:
             _check_values(arrays)
-        return cls(arrays, tuple(properties), extra, dict(meta or {}))
+        return cls(arrays, names, extra, dict(meta or {}), vectors=vectors)
 
     @classmethod
     def from_ase(cls, atoms, *, properties=None, atom_properties=None, meta=None, validate=True):
         """A store from a list of ase.Atoms (or one).
 
         Energy and forces come from the attached calculator's stored results (nothing is computed), else from
-        `info["energy"]` and `arrays["forces"]`; FixAtoms becomes the atom property `fixed`. Other numbers in `info` and
-        per-atom arrays that all structures have become properties, or only those named in `properties` and
-        `atom_properties`. Raises ValueError when only some structures carry a label.
+        `info["energy"]` and `arrays["forces"]`; FixAtoms becomes the atom property `fixed`. Other numbers in `info`,
+        vectors of three numbers among them, and per-atom arrays that all structures have become properties, or only
+        those named in `properties` and `atom_properties`; `dipole` is looked for in `info`, then among the calculator's
+        results. Raises ValueError when only some structures carry a label.
         """
         frames = [atoms] if hasattr(atoms, "get_positions") else list(atoms)
         if not frames:
@@ -116,9 +122,10 @@ class AtomStore:
         labels = [_ase_labels(a) for a in frames]
         energy = _all_or_none([e for e, _ in labels], "energy")
         forces = _all_or_none([f for _, f in labels], "forces")
-        names = _common_scalars(frames) if properties is None else list(properties)
+        infos = [_ase_info(a) for a in frames]
+        names = _common(infos) if properties is None else list(properties)
         for name in names:
-            if lacking := [k for k, a in enumerate(frames) if name not in a.info]:
+            if lacking := [k for k, info in enumerate(infos) if name not in info]:
                 raise ValueError(
                     f"{len(lacking):,} of {len(frames):,} structures have no {name!r} in their info (the first is "
                     f"number {lacking[0]}): leave those out, or label them."
@@ -137,9 +144,9 @@ class AtomStore:
             pbc=np.stack([a.pbc for a in frames]) if periodic else None,
             energy=energy,
             forces=None if forces is None else np.concatenate(forces),
-            properties={name: [a.info[name] for a in frames] for name in names},
+            properties={name: [info[name] for info in infos] for name in names},
             atom_properties=extra,
-            meta=_with_partial(meta, {} if properties is not None else _partial_scalars(frames, names)),
+            meta=_with_partial(meta, {} if properties is not None else _partial(infos, names)),
             validate=validate,
         )
 
@@ -149,18 +156,22 @@ class AtomStore:
         one run. A store that is given twice counts double.
 
         It keeps the labels that all of them have, with the units of the first. What only some have is left out, and
-        asking for it says so. Raises ValueError where stores differ in the unit of a label that all of them have.
+        asking for it says so. Raises ValueError where stores differ in the unit of a label that all of them have, or
+        where it is a number in one and a vector in another.
         """
         stores = list(stores)
         if not stores:
             raise ValueError("There are no stores to put together: give at least one.")
         arrays, extra = [s._gathered() for s in stores], [s._atom_properties() for s in stores]
-        names = [name for name in stores[0]._names if all(name in s._names for s in stores)]
+        has = [s._names + s._vectors for s in stores]
+        names = [name for name in has[0] if all(name in theirs for theirs in has)]
         extras = [name for name in extra[0] if all(name in e for e in extra)]
         for name in (*names, *extras):
             if len(units := sorted({s.units(name) for s in stores})) > 1:
                 units = ", ".join(map(repr, units))
                 raise ValueError(f"The stores give {name!r} in different units ({units}): convert one of them first.")
+            if len({name in s._vectors for s in stores}) > 1:
+                raise ValueError(f"The stores give {name!r} as numbers and as vectors: rename one of them first.")
 
         def joined(name):
             return np.concatenate([a[name] for a in arrays]) if all(name in a for a in arrays) else None
@@ -169,8 +180,8 @@ class AtomStore:
             for a, s in zip(arrays, stores, strict=True):
                 a.setdefault("cell", np.zeros((len(s), 3, 3), np.float32))
                 a.setdefault("pbc", np.zeros((len(s), 3), bool))
-        some = {name for s in stores for name in s._names} - set(names)
-        partial = {name: sum(len(s) for s in stores if name in s._names) for name in sorted(some)}
+        some = {name for theirs in has for name in theirs} - set(names)
+        partial = {name: sum(len(s) for s, own in zip(stores, has, strict=True) if name in own) for name in some}
         units = {name: unit for name in (*names, *extras) if (unit := stores[0].units(name))}
         sources = list(dict.fromkeys(str(s.meta.get("source", "unknown")) for s in stores))
         meta = {"source": " + ".join(sources), **({"units": units} if units else {})} if meta is None else meta
@@ -184,7 +195,7 @@ class AtomStore:
             forces=joined("forces"),
             properties={name: np.concatenate([s.property(name) for s in stores]) for name in names},
             atom_properties={name: np.concatenate([e[name] for e in extra]) for name in extras},
-            meta=_with_partial(meta, partial),
+            meta=_with_partial(meta, dict(sorted(partial.items()))),
             validate=False,  # each store has been
         )
 
@@ -270,6 +281,7 @@ class AtomStore:
             described = {name: {"dtype": str(v.dtype), "shape": list(v.shape)} for name, v in arrays.items()}
             head = {"format": FORMAT, "version": VERSION, "arrays": described}
             head |= {"properties": list(self._names), "atom_properties": list(self._extra), "meta": meta}
+            head |= {"vectors": list(self._vectors)} if self._vectors else {}
             files.write_json(folder / "store.json", head)
 
     @classmethod
@@ -299,7 +311,7 @@ class AtomStore:
         for name, dtype in (_ATOM | _STRUCTURE).items():
             if name in arrays and arrays[name].dtype != dtype:
                 raise ValueError(f"{path / name}.npy holds {arrays[name].dtype}, not {dtype}: make the store again.")
-        store = cls(arrays, head["properties"], extra, head["meta"])
+        store = cls(arrays, head["properties"], extra, head["meta"], vectors=head.get("vectors", ()))
         store._path = path.resolve()
         return store
 
@@ -307,7 +319,7 @@ class AtomStore:
         """A store opened from disk goes to another process as its path and index; that process maps the same pages."""
         if self._path is None:
             index = None if self._whole else self.index
-            return AtomStore, (self._arrays, self._names, self._extra, self.meta, index)
+            return AtomStore, (self._arrays, self._names, self._extra, self.meta, index, self._vectors)
         return _reopen, (self._path, None if self._whole else self.index, self.meta)
 
     # ---------------------------------------------------------------------------------------------------- looking
@@ -335,8 +347,13 @@ class AtomStore:
 
     @property
     def property_names(self) -> tuple:
-        """Names of the columns of y."""
+        """Names of the properties that are numbers: the columns of y."""
         return self._names
+
+    @property
+    def vector_names(self) -> tuple:
+        """Names of the properties that are vectors and turn with the structure, such as a dipole moment."""
+        return self._vectors
 
     @property
     def has_energy(self) -> bool:
@@ -361,21 +378,23 @@ class AtomStore:
         return np.asarray(self._of_structures(self._arrays["energy"]))
 
     def property(self, name) -> np.ndarray:
-        """The named property, [n] float64, in `units(name)`. Raises ValueError for a name the store does not have."""
+        """The named property, [n] float64, of vectors [n, 3], in `units(name)`. Raises ValueError for a name the store
+        does not have."""
+        if name in self._vectors:
+            return np.asarray(self._of_structures(self._arrays["vectors"][:, self._vectors.index(name)]))
         if name not in self._names:
             if some := self.meta.get("partial", {}).get(name):
                 raise ValueError(f"Only {some:,} of the structures that this store was made of have the property "
                                  f"{name!r}: make one of those alone.")  # fmt: skip
-            known = ", ".join(self._names) or "none"
+            known = ", ".join(self._names + self._vectors) or "none"
             raise ValueError(f"This store has no property {name!r}; it has: {known}.")
         return np.asarray(self._of_structures(self._arrays["values"][:, self._names.index(name)]))
 
     def units(self, name) -> str:
         """Unit of a label or property as text; "" when nobody said."""
-        if name not in (*_UNITS, *self._names, *self._extra):
-            raise ValueError(
-                f"This store has nothing called {name!r}; its properties are: {', '.join(self._names) or 'none'}."
-            )
+        if name not in (*_UNITS, *self._names, *self._vectors, *self._extra):
+            known = ", ".join(self._names + self._vectors) or "none"
+            raise ValueError(f"This store has nothing called {name!r}; its properties are: {known}.")
         return self.meta.get("units", {}).get(name, _UNITS.get(name, ""))
 
     def published_split(self, k=1):
@@ -392,7 +411,8 @@ class AtomStore:
 
         n, atoms = len(self), int(self.n_atoms.sum())
         elements = " ".join(chemical_symbols[z] for z in self.elements)
-        labels = [name for name in ("energy", "forces") if name in self._arrays] + list(self._names) + list(self._extra)
+        labels = [name for name in ("energy", "forces") if name in self._arrays]
+        labels += [*self._names, *self._vectors, *self._extra]
         kind = "periodic" if self.periodic else "molecules"
         labels = ", ".join(labels) or "none"
         return f"{n:,} structures ({kind}), {atoms:,} atoms, elements {elements or 'none'}, labels: {labels}"
@@ -412,7 +432,8 @@ class AtomStore:
 
     def subset(self, index):
         """The view of the structures `index`: a slice, integers (counted in this view) or a boolean mask."""
-        view = AtomStore(self._arrays, self._names, self._extra, self.meta, self.index[_as_index(index)])
+        index = self.index[_as_index(index)]
+        view = AtomStore(self._arrays, self._names, self._extra, self.meta, index, self._vectors)
         view._path = self._path
         return view
 
@@ -433,7 +454,8 @@ class AtomStore:
         """The structures `index` of this view as a torch_geometric Batch, by one gather per array.
 
         Fields: z [N] int64, pos [N, 3], batch [N], ptr [B+1], natoms [B]; where there are such: cell [B, 3, 3], pbc
-        [B, 3], energy [B] float64, forces [N, 3], y [B, P] float64 and each of its columns by name, atom properties.
+        [B, 3], energy [B] float64, forces [N, 3], y [B, P] float64 and each of its columns by name, vectors [B, 3]
+        float64 by name (`vector_names(batch)` says which), atom properties.
         In a DataLoader it is the collate_fn: `DataLoader(range(len(store)), batch_size=32, collate_fn=store.take)`.
         """
         import torch
@@ -450,7 +472,8 @@ class AtomStore:
         fields = {name: torch.from_numpy(value) for name, value in gathered.items()}
         of = torch.from_numpy(np.repeat(np.arange(len(size)), size))  # torch's starts a thread team
         ptr = torch.from_numpy(ptr)
-        return _batch(fields | {"natoms": torch.from_numpy(size)}, self._names, ptr, of, slices=ptr)
+        fields |= {"natoms": torch.from_numpy(size)}
+        return _batch(fields, self._names, self._vectors, ptr, of, slices=ptr)
 
     def batches(self, batch_size=None, max_atoms=None):
         """This view in order, cut into batches of at most `batch_size` structures and `max_atoms` atoms, each filled as
@@ -494,6 +517,7 @@ class AtomStore:
             arrays["z"], arrays["pos"], **({"cell": arrays["cell"][0], "pbc": arrays["pbc"][0]} if periodic else {})
         )
         atoms.info |= {name: float(one.property(name)[0]) for name in self._names}
+        atoms.info |= {name: one.property(name)[0].copy() for name in self._vectors}
         for name, value in extra.items():
             atoms.set_array(name, value)
         if "fixed" in extra:
@@ -543,7 +567,7 @@ class _Resident:
         import torch
 
         arrays = store._gathered()
-        self.device, self._names = torch.device(device), store._names
+        self.device, self._names, self._vectors = torch.device(device), store._names, store._vectors
         self._index, self.n_atoms = np.arange(len(store)), store.n_atoms
         self._periodic = arrays["pbc"].any(1) if "pbc" in arrays else np.zeros(len(store), bool)
         extra = store._atom_properties()
@@ -567,7 +591,8 @@ class _Resident:
         rows = (start - ptr[:-1])[of] + torch.arange(n_atoms, device=self.device)  # as in AtomStore._rows
         fields = {name: self._arrays[name][rows] for name in self._atomwise}
         fields |= {name: self._arrays[name][chosen] for name in _per_structure(self._arrays, periodic)}
-        return _batch(fields | {"z": fields["z"].long(), "natoms": size}, self._names, ptr, of, slices)
+        fields |= {"z": fields["z"].long(), "natoms": size}
+        return _batch(fields, self._names, self._vectors, ptr, of, slices)
 
 
 def fill(n_atoms, batch_size=None, max_atoms=None, held=(0, 0)):
@@ -598,12 +623,20 @@ def _some(chosen):
 
 def _per_structure(arrays, periodic) -> list:
     """Names of the per-structure arrays that go into a batch."""
-    return [name for name in ("energy", "values", *(("cell", "pbc") if periodic else ())) if name in arrays]
+    names = ("energy", "values", "vectors", *(("cell", "pbc") if periodic else ()))
+    return [name for name in names if name in arrays]
 
 
-def _batch(fields, names, ptr, of, slices):
-    """A Batch of ready-made tensors, that can be taken apart again, as if collated from single Data: `values` under the
-    names of its columns, of [N] the structure of each atom, slices: ptr [B+1] in the processor's memory."""
+def vector_names(batch) -> tuple:
+    """Names of the fields [B, 3] of a batch that are vectors of the structures, as the store it was cut from declared
+    them; none for a batch from elsewhere."""
+    return getattr(batch, "_vector_names", ())
+
+
+def _batch(fields, names, vectors, ptr, of, slices):
+    """A Batch of ready-made tensors, that can be taken apart again, as if collated from single Data: `values` and
+    `vectors` under the names of their columns, of [N] the structure of each atom, slices: ptr [B+1] in the processor's
+    memory."""
     import torch
     from torch_geometric.data import Batch, Data
 
@@ -611,11 +644,14 @@ def _batch(fields, names, ptr, of, slices):
     if "values" in fields:
         fields["y"] = y = fields.pop("values")
         fields |= {name: y[:, k] for k, name in enumerate(names)}
+    if "vectors" in fields:
+        columns = fields.pop("vectors")  # [B, V, 3]
+        fields |= {name: columns[:, k] for k, name in enumerate(vectors)}
     batch = copy.copy(_empty(Batch, Data))
     batch._store._mapping.update(fields)
-    batch.batch, batch.ptr, batch._num_graphs = of, ptr, n
+    batch.batch, batch.ptr, batch._num_graphs, batch._vector_names = of, ptr, n, vectors
     one_each = torch.arange(n + 1)
-    structurewise = {"natoms", "cell", "pbc", "energy", "y", *names}
+    structurewise = {"natoms", "cell", "pbc", "energy", "y", *names, *vectors}
     batch._slice_dict = {name: one_each if name in structurewise else slices for name in fields}
     batch._inc_dict = dict.fromkeys(fields, torch.zeros(n, dtype=torch.long))
     return batch
@@ -670,9 +706,10 @@ def _check_shapes(arrays, columns, extra) -> None:
                 f"{name} has the shape {arrays[name].shape}, but ptr ({n} structures, {atoms} atoms) asks for {shape}."
             )
     for name, value in columns.items():
-        if value.shape != (n,):
+        if value.shape not in ((n,), (n, 3)):
             raise ValueError(
-                f"Property {name!r} has the shape {value.shape}, but there are {n} structures: pass one number each."
+                f"Property {name!r} has the shape {value.shape}, but there are {n} structures: pass one number each, "
+                "or a vector of three."
             )
     for name, value in extra.items():
         if value.ndim < 1 or len(value) != atoms or value.dtype.kind not in "biuf":
@@ -680,6 +717,15 @@ def _check_shapes(arrays, columns, extra) -> None:
                 f"Atom property {name!r} ({value.dtype}, {value.shape}) must hold one number or row of numbers "
                 f"for each of the {atoms} atoms."
             )
+
+
+def _numbers(name, value):
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Property {name!r} is not one number for each structure, nor a vector of three ({error}): correct it."
+        ) from error
 
 
 def _check_names(names) -> None:
@@ -785,20 +831,31 @@ def _fixed(atoms):
     return mask
 
 
-def _common_scalars(frames):
-    numbers = (int, float, np.integer, np.floating)
-    names = [
-        k for k, v in frames[0].info.items() if isinstance(v, numbers) and not isinstance(v, bool) and k != "energy"
-    ]
-    return [name for name in names if all(isinstance(a.info.get(name), numbers) for a in frames)]
+def _ase_info(atoms) -> dict:
+    """What is known of `atoms` beside energy and forces: its info, and the calculator's dipole."""
+    results = getattr(atoms.calc, "results", {}) if atoms.calc is not None else {}
+    return {name: results[name] for name in ("dipole",) if name in results} | atoms.info
 
 
-def _partial_scalars(frames, common):
-    """How many of the structures have each number in `info` that not all of them have."""
+def _shape(value):
+    """() of a number, (3,) of a vector, None of what is neither."""
+    if isinstance(value, np.ndarray):
+        return (3,) if value.shape == (3,) and value.dtype.kind in "iuf" else None
+    if isinstance(value, (list, tuple)):
+        return (3,) if [_shape(each) for each in value] == [(), (), ()] else None
     numbers = (int, float, np.integer, np.floating)
-    counts = collections.Counter(
-        name for a in frames for name, v in a.info.items() if isinstance(v, numbers) and not isinstance(v, bool)
-    )
+    return () if isinstance(value, numbers) and not isinstance(value, bool) else None
+
+
+def _common(infos):
+    """Names of what all structures have, as a number or as a vector."""
+    shapes = {name: shape for name, value in infos[0].items() if (shape := _shape(value)) is not None}
+    return [k for k, shape in shapes.items() if k != "energy" and all(_shape(i.get(k)) == shape for i in infos)]
+
+
+def _partial(infos, common):
+    """How many of the structures have each number or vector that not all of them have."""
+    counts = collections.Counter(name for info in infos for name, v in info.items() if _shape(v) is not None)
     return {name: count for name, count in sorted(counts.items()) if name not in (*common, "energy")}
 
 

@@ -7,9 +7,11 @@ from scdlab.nn.force_encoding import ForceEncoding
 from scdlab.nn.model import AtomisticModel, Features, Prediction
 from scdlab.nn.nequip import TensorProductNet
 from scdlab.nn.official_ct import OfficialCT
+from scdlab.nn.pet import PET
 from scdlab.nn.schnet import SchNet
 
 __all__ = [
+    "PET",
     "AdaLN",
     "AtomisticModel",
     "DimeNet",

@@ -117,6 +117,11 @@ class AtomisticModel(nn.Module):
         return {"clue": self.force_encoding(clue.to(dtype))}
 
     @property
+    def direct_forces(self) -> bool:
+        """Whether forces are predicted by a head of their own, and are the gradient of nothing."""
+        return bool(self.config.get("direct_forces"))
+
+    @property
     def table(self) -> int | None:
         """Cells of the tables that filters are read from in training; None for exact filters. Kept by `save`."""
         return self._table
@@ -189,14 +194,14 @@ class AtomisticModel(nn.Module):
         """
         noise = self.noise_head is not None if noise is None else noise
         by_gradient = noise and self.noise_head is None
-        if by_gradient and self.config.get("direct_forces"):
+        if by_gradient and self.direct_forces:
             raise ValueError(f"This {type(self).__name__} has no noise head, and its forces are no gradient that could "
                              "stand in for one; build it with direct_forces=False.")  # fmt: skip
         if not self.training:
             self.check_elements(batch.z)
         pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
         dtype = self.energy_head.mlp[0].weight.dtype
-        differentiate = by_gradient or (forces and not self.config.get("direct_forces"))
+        differentiate = by_gradient or (forces and not self.direct_forces)
         keep_graph = torch.is_grad_enabled()
         with torch.set_grad_enabled(keep_graph or differentiate):
             condition = self._condition(condition, batch)

@@ -90,7 +90,8 @@ def smooth_step(r: Tensor, stop: float | Tensor, width: float | Tensor) -> Tenso
         ½(1 + tanh(1/(x+1) + 1/(x-1))),   x = 2(r - (stop - ½ width)) / width   from -1 to 1
 
     r: distances (or any other number) of any shape; stop and width, in the unit of r, may be tensors that broadcast
-    against it and carry gradients. The cutoff of ECSE and PET (Pozdnyakov and Ceriotti, NeurIPS 2023, arXiv:2305.19302).
+    against it and carry gradients. The cutoff of PET and ECSE (Pozdnyakov and Ceriotti, NeurIPS 2023,
+    arXiv:2305.19302).
     """
     return step_logit(r, stop, width).sigmoid()  # ½(1 + tanh(u)) = sigmoid(2u)
 
