@@ -15,6 +15,7 @@ from torch_geometric.data import Batch, Data
 import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.atoms import store as store_module
+from scdlab.atoms.store import vector_names
 
 
 def made(n=12, seed=0, periodic=False):
@@ -309,6 +310,9 @@ GOOD = {"z": [1, 8, 6], "pos": [[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], "ptr": [0, 2
         ({"cell": np.zeros((2, 3, 3))}, "Structure 0 is periodic along a cell vector of no length"),
         ({"pbc": np.ones((2, 3))}, "pbc is given without a cell"),
         ({"properties": {"mu": [1.0]}}, "Property 'mu'"),
+        ({"properties": {"mu": np.zeros((2, 2))}}, r"Property 'mu' has the shape \(2, 2\).*or a vector of three"),
+        ({"properties": {"mu": [[1.0, 2, 3], [1.0]]}}, "Property 'mu' is not one number for each structure"),
+        ({"properties": {"vectors": np.zeros((2, 3))}}, "'vectors' cannot name a property"),
         ({"properties": {"pos": [1.0, 2.0]}}, "'pos' cannot name a property"),
         ({"properties": {"size": [1.0, 2.0]}}, "'size' cannot name a property"),
         ({"atom_properties": {"charge": [1.0]}}, "Atom property 'charge'"),
@@ -440,3 +444,102 @@ def test_stores_that_do_not_fit_together_are_refused():
         AtomStore.concat([made(), other])
     with pytest.raises(ValueError, match="at least one"):
         AtomStore.concat([])
+
+
+# ------------------------------------------------------------------------------------------------------------- vectors
+
+
+def with_vectors(n=12, seed=0, **settings):
+    """`made`, with two vectors among the numbers."""
+    store, rng = made(n, seed, **settings), np.random.default_rng(seed + 1)
+    arrays = store._gathered()
+    return AtomStore.from_arrays(
+        *(arrays[name] for name in ("z", "pos", "ptr")),
+        **{name: arrays.get(name) for name in ("cell", "pbc", "energy", "forces")},
+        properties={"dipole": rng.normal(size=(n, 3)), "mu": store.property("mu"), "field": rng.normal(size=(n, 3))},
+        meta={"source": "random numbers", "units": {"mu": "D", "dipole": "e Å"}},
+    )
+
+
+@pytest.mark.parametrize("where", ["memory", "disk", "device", "process", "joined"])
+def test_vectors_are_kept(where, tmp_path):
+    store = source = with_vectors(periodic=True)
+    dipole, index = store.property("dipole").copy(), [7, 0, 0, 11, 3]
+    if where == "disk":
+        store.save(tmp_path / "s")
+        store = AtomStore.open(tmp_path / "s")
+        assert json.loads((tmp_path / "s/store.json").read_text())["vectors"] == ["dipole", "field"]
+        same(AtomStore.open(tmp_path / "s"), source)
+    elif where == "device":
+        store = store.to("cpu")
+    elif where == "process":
+        store = pickle.loads(pickle.dumps(store[:]))
+    elif where == "joined":
+        store = AtomStore.concat([store[:5], store[5:]])
+    batch = store.take(index)
+    assert vector_names(batch) == vector_names(batch.clone().to("cpu")) == ("dipole", "field")
+    assert batch.dipole.dtype == torch.float64 and batch.dipole.shape == batch.field.shape == (5, 3)
+    assert np.array_equal(batch.dipole.numpy(), dipole[index])
+    assert torch.equal(batch.y, batch.mu[:, None])  # the numbers alone
+    assert torch.equal(batch.to_data_list()[3].dipole, batch.dipole[3:4])
+    if where != "device":
+        assert store.property_names == ("mu",) and store.vector_names == ("dipole", "field")
+        assert store.units("dipole") == "e Å" and store.units("field") == ""
+        assert "mu, dipole, field" in repr(store)
+        assert np.array_equal(store[2:10].subset([4, 1]).property("dipole"), dipole[[6, 3]])
+        assert store[3:5].nbytes == sum(value.nbytes for value in store[3:5].to("cpu")._arrays.values()) - 8
+
+
+def test_a_store_without_vectors_says_nothing_of_them(tmp_path):
+    made().save(tmp_path / "s")
+    assert "vectors" not in json.loads((tmp_path / "s/store.json").read_text())  # as those of earlier versions
+    store = AtomStore.open(tmp_path / "s")
+    assert store.vector_names == () == vector_names(store.take([0])) == vector_names(Batch())
+    with pytest.raises(ValueError, match="no property 'dipole'; it has: mu, homo"):
+        store.property("dipole")
+
+
+def labeled(name="H2O", info=None, results=None):
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = molecule(name)
+    atoms.info |= {} if info is None else {"dipole": info}
+    if results is not None:
+        atoms.calc = SinglePointCalculator(atoms, dipole=np.array(results))
+    return atoms
+
+
+def test_vectors_of_ase_atoms_come_from_info_or_the_calculator(tmp_path):
+    import ase.io
+
+    first, second = [0.1, 0.2, 0.3], [-1.0, 0.0, 2.0]
+    frames = [labeled(info=first), labeled("CH4", results=second)]
+    store = AtomStore.from_ase(frames)
+    assert store.vector_names == ("dipole",) and store.property("dipole").tolist() == [first, second]
+    assert AtomStore.from_ase(frames, properties=["dipole"]).property("dipole").tolist() == [first, second]
+    assert AtomStore.from_ase(frames, properties=[]).vector_names == ()
+    back = [store.to_ase(k) for k in range(2)]
+    assert back[1].info["dipole"].tolist() == second
+    same(AtomStore.from_ase(back), store)
+    assert AtomStore.from_ase(labeled(info=first, results=second)).property("dipole").tolist() == [first]
+    ase.io.write(tmp_path / "m.extxyz", back)
+    np.testing.assert_allclose(AtomStore.from_file(tmp_path / "m.extxyz").property("dipole"), [first, second])
+
+
+def test_what_is_no_vector_of_all_is_left_out_and_named():
+    frames = [labeled(info=(0.1, 0.2, 0.3)), labeled("CH4")]
+    with pytest.raises(ValueError, match=r"Only 1 of the structures.*'dipole'"):
+        AtomStore.from_ase(frames).property("dipole")
+    with pytest.raises(ValueError, match=r"1 of 2 structures have no 'dipole' in their info"):
+        AtomStore.from_ase(frames, properties=["dipole"])
+    frames[1].info["dipole"] = 0.7  # a number there, a vector here
+    assert not AtomStore.from_ase(frames).property_names + AtomStore.from_ase(frames).vector_names
+    with pytest.raises(ValueError, match="Property 'dipole' is not one number"):
+        AtomStore.from_ase(frames, properties=["dipole"])
+    for other in ([1.0, 2.0], ["a", "b", "c"], "abc", [True, 1.0, 2.0], np.zeros((3, 1))):
+        assert AtomStore.from_ase(labeled(info=other)).vector_names == ()
+    numbers = AtomStore.from_ase(frames[1:])
+    with pytest.raises(ValueError, match="'dipole' as numbers and as vectors"):
+        AtomStore.concat([AtomStore.from_ase(frames[:1]), numbers])
+    with pytest.raises(ValueError, match=r"Only 12 of the structures.*'field'"):
+        AtomStore.concat([with_vectors(), made()]).property("field")
