@@ -29,6 +29,7 @@ def simulate(
     friction=0.01,
     interval=20,
     equilibration=500,
+    dipole=False,
     progress=True,
 ) -> AtomStore:
     """`n_frames` frames of Langevin dynamics of `atoms` (ase.Atoms, left untouched), with energies and forces.
@@ -36,8 +37,10 @@ def simulate(
     temperature in K; timestep in fs; friction γ in 1/fs; a frame every `interval` steps, after `equilibration` steps.
     calculator: "gfn2" (GFN2-xTB), "emt" (metals), or any ase calculator. Velocities are drawn from Maxwell-Boltzmann
     with zero total momentum; fixed atoms stay fixed, and stand in the store as `fixed`. Stored forces are the
-    calculator's own, also on fixed atoms.
-    Raises ValueError for settings that make no sense, an unknown calculator, and a run that blows up.
+    calculator's own, also on fixed atoms. dipole: also keep the dipole moments, as the property "dipole" in e Å, which
+    of an ion depend on the origin.
+    Raises ValueError for settings that make no sense, an unknown calculator, dipole moments that the calculator or a
+    periodic structure does not have, and a run that blows up.
     """
     from ase import units
     from ase.md.langevin import Langevin
@@ -54,6 +57,10 @@ def simulate(
         raise ValueError("simulate: the structure has no atoms: pass one with at least one atom.")
     atoms = atoms.copy()
     atoms.calc, name, limit = _calculator(calculator)
+    if dipole and "dipole" not in atoms.calc.implemented_properties:
+        raise ValueError(f"simulate: {name} gives no dipole moments: use 'gfn2', or leave dipole=True out.")
+    if dipole and atoms.pbc.any():
+        raise ValueError("simulate: a periodic structure has no dipole moment of its own: leave dipole=True out.")
     rng = np.random.default_rng(seed)
     thermalize_momenta(atoms, temperature, rng=rng)
     if len(atoms) > 1 and not atoms.constraints:  # a lone atom would be left without motion, a held one cannot drift
@@ -73,9 +80,10 @@ def simulate(
                 dynamics.run(1)  # one by one, so that the bar moves and an explosion is seen at once
                 _check_alive(atoms, dynamics.nsteps, timestep)
                 advance()
-            frames.append(_labeled(atoms))
+            frames.append(_labeled(atoms, dipole))
     settings = numbers | {"equilibration": equilibration, "seed": seed, "calculator": name}
-    return AtomStore.from_ase(frames, meta={"source": "scdlab.simulate", "simulation": settings})
+    meta = {"source": "scdlab.simulate", "simulation": settings} | ({"units": {"dipole": "e Å"}} if dipole else {})
+    return AtomStore.from_ase(frames, meta=meta)
 
 
 def intact(pos, z, reference, stretch=1.5, contact=1.15) -> np.ndarray:
@@ -140,13 +148,14 @@ def _check_alive(atoms, step, timestep):
         )
 
 
-def _labeled(atoms):
-    """A copy of `atoms` that carries its energy and (unconstrained) forces."""
+def _labeled(atoms, dipole):
+    """A copy of `atoms` that carries its energy, its (unconstrained) forces and, where wanted, its dipole moment."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     frame = atoms.copy()
     forces = atoms.get_forces(apply_constraint=False)
-    frame.calc = SinglePointCalculator(frame, energy=atoms.get_potential_energy(), forces=forces)
+    moment = {"dipole": atoms.get_dipole_moment()} if dipole else {}
+    frame.calc = SinglePointCalculator(frame, energy=atoms.get_potential_energy(), forces=forces, **moment)
     return frame
 
 
