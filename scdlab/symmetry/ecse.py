@@ -1,0 +1,262 @@
+"""ECSE: equivariant coordinate system ensembles (Pozdnyakov and Ceriotti, NeurIPS 2023, arXiv:2305.19302). Exact
+rotational symmetry for a model that has none, and smooth: no jump anywhere.
+
+Every ordered pair (j, j') of neighbors of an atom i makes a frame, and all of them together are an average that turns
+with the surroundings of i and depends smoothly on them, since no frame comes or goes with a weight above zero:
+
+    a = r̂_j,   b = a × r̂_j' / |a × r̂_j'|,   c = a × b,   F = [a b c]
+    y_i = (Σ_jj' w_jj' y_i(F_jj'ᵀ r) + w_aux y_aux,i) / (Σ_jj' w_jj' + w_aux)
+
+With f(r|R, Δ) = `smooth_step`: 1 below R - Δ, 0 above R; q its mirror image in s = sin² of the angle at i: 0 below ω, 1
+above ω + δ:
+
+    w_jj'   = f(r_j|R_in, Δ) f(r_j'|R_in, Δ) q(s|W-ΔW, ΔW) (s - (W-ΔW))/ΔW     near neighbors that are not in line
+    p_jj'   = f(r_j|R_out, Δ) f(r_j'|R_out, Δ) q(s|W, ΔW)                      the same, as far as i looks
+    d_jj'   = SmoothMax_β(r_j, r_j') + T(β),   T(β) = LambertW(1/e)/β          above both distances
+    R_in    = Σ p d e^(-βd) / Σ p e^(-βd) + Δ                                  with one more entry, d = R_out and p = 1
+    w_aux   = f(w_max|½, ½)
+
+R_in follows the nearest pair of use: if there is one with p > 0, some w is 1 or more, and w_aux is 0. If all neighbors
+are in line (or there is one, or none), every w is 0: such surroundings have no frame, and an auxiliary model, which is
+equivariant by construction, answers. R_out ≤ R_cut - Δ, so that R_in stays within what the model sees.
+
+Frames of weight well below the largest are pruned, `prunings` times: w ← w q(w/w_max|0.8, 0.1). The largest weight is
+w_max = (Σ w^64)^(1/64), which is smooth, not smaller than any w, and does not change when w = 0 is added.
+
+[a b c] is right-handed. A mirror image of the structure has left-handed frames, F diag(1, -1, 1), so averages over both
+hands do not change under reflection either: group="O(3)", at twice the cost. "SO(3)" takes right hands only.
+
+Locality. Each atom has frames of its own, made of its neighbors, in which its own share of the energy is evaluated: of
+all that it can feel, and of nothing else. local=False instead pools all pairs of a structure and turns the structure
+as a whole. That takes far fewer evaluations of a network that passes messages, but then the frames of one molecule
+change the energy of another that is far away.
+
+Departures from the released code: SmoothMax, R_in and w_max are exact, smooth and differentiated (there, w_max is a plain
+maximum, and pruning q(w|0.9 w_max, 0.1 w_max)); frames are of atoms; both hands; and the auxiliary model is always there
+unless it is declined.
+"""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from scdlab.atoms.neighbors import Pairs, _repeated, neighbor_list
+from scdlab.nn.et import EquivariantTransformer
+from scdlab.nn.radial import smooth_step
+from scdlab.symmetry.frames import Clusters, Frames, Symmetrized, receptive_fields
+
+GROUPS = ("O(3)", "SO(3)")
+LAMBERT = 0.2784645427610738  # W(1/e): by so much over β a smooth maximum of two stays below the maximum at most
+NORM = 64  # of the smooth largest weight: n equal weights count as n^(1/64) of one, 1.1 for a thousand
+NEGLIGIBLE = 1e-15  # of the largest weight: below what float64 tells apart
+
+
+def _q(s: Tensor, start: float, width: float) -> Tensor:
+    """0 for s ≤ start, 1 for s ≥ start + width."""
+    return smooth_step(-s, -start, width)
+
+
+class ECSE(Symmetrized):
+    """`ECSE(model)` takes a model's arguments, and its answers turn with the structure exactly.
+
+    model: any backbone whose energy is a sum over atoms (`Prediction.shares`), with a `cutoff` and, where it passes
+    messages, the number of its steps as `hops`. auxiliary: answers for atoms whose neighbors are in line; equivariant
+    by construction, and with vectors if `model` predicts any. By default a small equivariant transformer, which adds
+    nothing to the reference energies until it is trained, as `fit(exact.auxiliary, …)`; None for none. group: "O(3)" or
+    "SO(3)"; local: frames for each atom, or pooled. outer: R_out in Å, by default the cutoff less `width`; width: Δ in
+    Å; beta: β in 1/Å; angle, angle_width: W and ΔW; prunings: how often small weights are pruned.
+
+    Raises ValueError for an R_out beyond the cutoff less Δ, where a neighbor that enters would make a jump. When asked:
+    for a structure that needs the auxiliary model, where there is none.
+    """
+
+    def __init__(
+        self,
+        model,
+        auxiliary="default",
+        group: str = "O(3)",
+        local: bool = True,
+        outer: float | None = None,
+        width: float = 0.15,
+        beta: float = 5.0,
+        angle: float = 0.2,
+        angle_width: float = 0.15,
+        prunings: int = 4,
+    ):
+        settings = dict(group=group, local=local, outer=outer, width=width, beta=beta, angle=angle,
+                        angle_width=angle_width, prunings=prunings)  # fmt: skip
+        super().__init__(model, settings)
+        if group not in GROUPS:
+            raise ValueError(f"ECSE makes a model symmetric under {' or '.join(GROUPS)}, not {group!r}.")
+        if not (width > 0 and beta > 0 and 0 < angle_width <= angle and angle + angle_width < 1 and prunings >= 0):
+            raise ValueError("ECSE needs width > 0, beta > 0, 0 < angle_width ≤ angle, angle + angle_width < 1 and "
+                             f"prunings ≥ 0, not width={width}, beta={beta}, angle={angle}, "
+                             f"angle_width={angle_width}, prunings={prunings}.")  # fmt: skip
+        self.outer = model.cutoff - width if outer is None else float(outer)
+        if not width < self.outer <= model.cutoff - width + 1e-12:
+            raise ValueError(f"ECSE's outer radius is {self.outer:g} Å, and must lie between its width {width:g} Å and "
+                             f"the model's cutoff less the width, {model.cutoff - width:g} Å: a neighbor that enters "
+                             "at the cutoff must not have made frames before.")  # fmt: skip
+        self.group, self.local, self.width, self.beta, self.prunings = group, local, width, beta, prunings
+        self.angle, self.angle_width = angle, angle_width
+        self.auxiliary = self._default() if auxiliary == "default" else auxiliary
+        self.features = None  # from the auxiliary model's features to those of the model
+        if self.auxiliary is not None:
+            self.features = nn.Linear(self.auxiliary.d, model.d, bias=False)
+            weight = next(model.parameters())
+            self.auxiliary.to(weight), self.features.to(weight)
+
+    def _default(self) -> EquivariantTransformer:
+        """Small, in a state of its own (the numbers drawn for other models stay), and silent before training."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            noise = self.model.noise_head is not None
+            made = EquivariantTransformer(64, layers=1, heads=4, n_basis=32, cutoff=self.model.cutoff, noise_head=noise)
+            for name, head in self.model.property_heads.items():
+                made.add_property(name, _pool_of_auxiliary(head.pool))
+            if self.model.direct_forces:
+                made.add_property("direct_forces", "vector")
+        nn.init.zeros_(made.energy_head.mlp[-1].weight)
+        nn.init.zeros_(made.energy_head.mlp[-1].bias)
+        return made
+
+    @property
+    def config(self) -> dict:
+        told = self.auxiliary
+        told = None if told is None else {"name": type(told).__name__, "config": told.config}
+        return {**super().config, "auxiliary": told}
+
+    def add_property(self, name: str, pool: str | None = None):
+        head = self.model.add_property(name, pool)
+        if self.auxiliary is not None:
+            self.auxiliary.add_property(name, _pool_of_auxiliary(head.pool))
+        return head
+
+    def clusters(self, batch, pairs: Pairs) -> Clusters:
+        if self.local:
+            return receptive_fields(batch, pairs, getattr(self.model, "hops", None))
+        return super().clusters(batch, pairs)
+
+    # -- frames and weights -------------------------------------------------------------------------------------------
+
+    def frames(self, batch) -> Frames:
+        """The frames of every atom (of every structure, with local=False), with weights after pruning: 0 to many for
+        each, in order. Differentiable in `batch.pos` and `batch.cell`."""
+        n = len(batch.z)
+        groups = n if self.local else batch.num_graphs
+        pairs = neighbor_list(batch, self.outer + self.width)
+        r_ij = pairs.vectors(batch.pos, batch).double()  # (P, 3)
+        to = torch.cat([pairs.i, pairs.j])
+        order = torch.argsort(to, stable=True)
+        to, of = to[order], torch.cat([pairs.j, pairs.i])[order]
+        r_ij = torch.cat([r_ij, -r_ij]).index_select(0, order)  # (E, 3), neighbors of each atom in a row
+        r = r_ij.norm(dim=-1)
+        unit = r_ij / r.unsqueeze(-1)
+        # Every two neighbors j, j' of an atom, once: weights do not depend on their order.
+        last = torch.bincount(to, minlength=n).cumsum(0)
+        j, rank = _repeated(last[to] - torch.arange(len(to), device=to.device) - 1)
+        k = j + 1 + rank
+        group = to[j] if self.local else batch.batch[to[j]]
+        s = 1.0 - (unit.index_select(0, j) * unit.index_select(0, k)).sum(-1).square()  # (Q)
+        inner = self._inner_radius(r, s, j, k, group, groups)
+
+        near = r.detach() < inner.detach()[to if self.local else batch.batch[to]]  # (E)
+        used = (near[j] & near[k] & (s.detach() > self.angle - self.angle_width)).nonzero().flatten()
+        j, k, group, s = j[used], k[used], group[used], s.index_select(0, used)
+        reach = inner.index_select(0, group)
+        start = self.angle - self.angle_width
+        w = _q(s, start, self.angle_width) * (s - start) / self.angle_width
+        for e in (j, k):
+            w = w * smooth_step(r.index_select(0, e), reach, self.width)
+        largest = _largest(w, group, groups)
+        rest = smooth_step(largest, 0.5, 0.5)  # (G), 1 where there is no frame
+        for turn in range(self.prunings + 1):
+            if turn:
+                w = w * _q(w / _largest(w, group, groups).index_select(0, group), 0.8, 0.1)
+            there = (w.detach() > NEGLIGIBLE * largest.detach()[group]).nonzero().flatten()
+            j, k, group, w = j[there], k[there], group[there], w.index_select(0, there)
+        return self._made(unit, w, j, k, to, of, group, rest, inner)
+
+    def _inner_radius(self, r, s, j, k, group, groups: int) -> Tensor:
+        """R_in [G] in Å."""
+        f = smooth_step(r, self.outer, self.width)  # (E)
+        p = f.index_select(0, j) * f.index_select(0, k) * _q(s, self.angle, self.angle_width)
+        there = (p.detach() > 0).nonzero().flatten()
+        p, group = p.index_select(0, there), group[there]
+        r_j, r_k = r.index_select(0, j[there]), r.index_select(0, k[there])
+        d = r_k + (r_j - r_k) * (self.beta * (r_j - r_k)).sigmoid() + LAMBERT / self.beta  # SmoothMax + T
+        # Exponentials relative to the largest of each group, which nothing overflows and which cancels.
+        least = d.new_full((groups,), self.outer).scatter_reduce(0, group, d.detach(), "amin")
+        e = 2 * p * (-self.beta * (d - least[group])).exp()  # (j, j') and (j', j)
+        far = (-self.beta * (self.outer - least)).exp()  # the entry d = R_out
+        total = far.index_add(0, group, e)
+        return (self.outer * far).index_add(0, group, e * d) / total + self.width
+
+    def _made(self, unit, w, j, k, to, of, group, rest, inner) -> Frames:
+        one, two = unit.index_select(0, j), unit.index_select(0, k)
+        a = torch.stack([one, two], 1)  # (S, 2, 3): both orders of each pair
+        b = torch.linalg.cross(a, torch.stack([two, one], 1))
+        b = b / b.norm(dim=-1, keepdim=True)
+        c = torch.linalg.cross(a, b)
+        hands = (1, -1) if self.group == "O(3)" else (1,)
+        axes = torch.stack([torch.stack([a, hand * b, c], -1) for hand in hands], 2)  # (S, 2, hands, 3, 3)
+        m = 2 * len(hands)
+
+        def each(x):
+            return x.repeat_interleave(m, 0)
+
+        def pair(x, y):
+            return torch.stack([of[x], of[y]], 1).repeat_interleave(len(hands), 1).flatten()
+
+        return Frames(
+            axes=axes.reshape(-1, 3, 3), weights=w.unsqueeze(1).expand(-1, m).reshape(-1), of=each(group), rest=rest,
+            center=each(to[j]), first=pair(j, k), second=pair(k, j), inner=inner,
+        )  # fmt: skip
+
+    # -- surroundings without a frame ---------------------------------------------------------------------------------
+
+    def fall_back(self, batch, told: dict, frames: Frames) -> dict[str, Tensor]:
+        alone = (frames.rest > 0).nonzero().flatten()
+        structure, where = int(alone[0]), ""
+        if self.local:
+            structure, where = int(batch.batch[alone[0]]), f" of atom {int(alone[0] - batch.ptr[batch.batch[alone[0]]])}"
+        if self.auxiliary is None:
+            raise ValueError(f"All neighbors{where} in structure {structure} of the batch ({_formula(batch, structure)}) "
+                             "are in line, or nearly so, and make no frame; give ECSE an auxiliary model that answers "
+                             "there, or leave auxiliary='default'.")  # fmt: skip
+        model, told_of = self.auxiliary, self.model.energy_head
+        if bool(self.model.seen.any()) and not bool(model.seen.any()) and not self.training:
+            warnings.warn(
+                f"The neighbors{where} in structure {structure} of the batch ({_formula(batch, structure)}) are in line, "
+                "and the auxiliary model that answers there has not been trained: only reference energies are known. "
+                "Train it as any model, scdlab.fit(exact.auxiliary, …).", stacklevel=2)  # fmt: skip
+        with torch.no_grad():  # its energies are in the units of the model
+            model.energy_head.reference.copy_(told_of.reference)
+            model.energy_head.scale.copy_(told_of.scale)
+        out = model(batch, noise=told["noise"])
+        values = {"energy": out.shares["energy"], "atoms": self.features(out.atoms), "noise": out.noise}
+        values |= {name: out.shares[name] for name in self.model.property_heads}
+        if told["forces"]:
+            values["forces"] = out.shares["direct_forces"] * self.model.force_head.scale
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _pool_of_auxiliary(pool: str) -> str:
+    """A vector of each atom is an equivariant model's vector, before it is summed."""
+    return "vector" if pool == "atoms" else pool
+
+
+def _largest(w: Tensor, group: Tensor, groups: int) -> Tensor:
+    """(Σ w^64)^(1/64) of each group, [G]: 0 where there is none. In units of the plain maximum, which cancels."""
+    top = w.new_zeros(groups).scatter_reduce(0, group, w.detach(), "amax")
+    there = top > 0
+    unit = torch.where(there, top, 1.0)
+    total = w.new_zeros(groups).index_add(0, group, (w / unit[group]).clamp(min=1e-4) ** NORM)
+    return torch.where(there, unit * torch.where(there, total, 1.0) ** (1 / NORM), 0.0)
+
+
+def _formula(batch, k: int) -> str:
+    from ase import Atoms
+
+    return Atoms(batch.z[batch.batch == k].cpu().numpy()).get_chemical_formula()
