@@ -21,6 +21,15 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Augment(StrEnum):
+    """How structures are turned in training; "auto" does as the model asks."""
+
+    auto = "auto"
+    none = "none"
+    rotations = "rotations"
+    full = "O(3)"
+
+
 class _Group(typer.core.TyperGroup):
     """Turns the library's errors for people into one red sentence."""
 
@@ -291,7 +300,8 @@ def report(model, store, objective, out: Path | None, max_atoms: int | None, dat
     units = {}
     for name, value in found.items():
         target = name.removesuffix("_mae")
-        units[name] = _UNITS.get(name) or (store.units(target) if target in store.property_names else "")
+        named = target in (*store.property_names, *store.vector_names)
+        units[name] = _UNITS.get(name) or (store.units(target) if named else "")
         print(f"{data} {name} = {value:.4g} {units[name] or '(no unit given)'} ({len(store)} structures)")
     if out is not None:
         files.write_json(out / "metrics.json", {"structures": len(store), **found, "units": units})
@@ -349,6 +359,9 @@ def train(
     drop_path: Annotated[
         tuple[float, float] | None, typer.Option(help="Drop-path at the first step and at the last.", **_HOW)
     ] = None,
+    augment: Annotated[
+        Augment, typer.Option(help="Turn structures at random, with O(3) also mirrored; auto: if it asks.", **_HOW)
+    ] = Augment.auto,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the batches.", **_HOW)] = 0,
     device: Annotated[Device, typer.Option(**_HOW)] = Device.auto,
     out: Annotated[Path, typer.Option(help="Folder for the model, its log and its checkpoint.", **_HOW)] = Path(
@@ -386,6 +399,7 @@ def train(
         net, goal, train_set, val_set if n_val else None, out=out, resume=resume, steps=steps, batch_size=batch_size,
         max_atoms=max_atoms, lr=lr if head_lr is None else {"head": head_lr, "body": lr}, seed=seed,
         weight_decay=weight_decay, device=device.value, anneal={"drop_path": drop_path} if drop_path else None,
+        augment=None if augment == Augment.none else augment.value,
     )  # fmt: skip
     print(result)
     with files.atomic_file(out / "test_index.npy") as new, open(new, "wb") as file:

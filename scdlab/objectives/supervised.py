@@ -3,6 +3,7 @@
     EnergyForces:         L = ρ ‖E - Ê‖² + 1/n Σ_i ‖F_i + ∂Ê/∂r_i‖²          (ρ = 0.01 in the paper; eV, eV/Å)
                           L = ρ |E - Ê|  + 1/n Σ_i ‖F_i + ∂Ê/∂r_i‖           with loss="norm": large errors count less
     PropertyRegression:   L = ‖y - ŷ‖² / s²                                   (s: spread of y in the training set)
+                          L = 1/3 ‖y - ŷ‖² / s²     of vectors                (s: root mean square component of y)
 
 An objective is called with (model, batch, generator) and returns the loss and its named parts, 0-dimensional tensors
 for the log. `prepare` is called once before training: it fits what is not learned by gradient, such as reference
@@ -143,14 +144,20 @@ class EnergyForces:
         return loss, parts
 
 
+def finite(name: str, vector: bool = False) -> str:
+    """The expression that says which structures of a `store` have the property: advice for people."""
+    return f"np.isfinite(store.property({name!r})){'.all(1)' if vector else ''}"
+
+
 EXTENSIVE = frozenset({"alpha", "r2", "zpve", "U0", "U", "H", "G", "Cv"})  # of QM9's properties: they grow with size
 
 
 class PropertyRegression:
     """One named property of the structures. pool: "sum" or "mean" over atoms; by default what suits QM9's property.
 
-    "vector" is for the length of something that has a direction, as μ is of the dipole moment: the head gives the
-    vector, and its length is compared with the label.
+    "vector" is for what has a direction, such as a dipole moment: the head gives a vector. Where the labels are
+    vectors, [n, 3], it is compared with them by components, and the part "<name>_mae" is the mean absolute error of a
+    component; where they are numbers, as QM9's μ, its length is compared.
 
     Fine-tuning is the same on a model that has been pretrained; its head for the property is the only new part:
 
@@ -169,22 +176,28 @@ class PropertyRegression:
         self.name = name
         self.pool = pool or ("sum" if name in EXTENSIVE else "mean")
         if self.pool not in ("sum", "mean", "vector"):
-            raise ValueError(f"A property is learned as a 'sum', a 'mean' or the length of a 'vector', not {pool!r}.")
+            raise ValueError(f"A property is learned as a 'sum', a 'mean' or a 'vector' or its length, not {pool!r}.")
 
     def __repr__(self):
         return f"PropertyRegression({self.name!r}, pool={self.pool!r})"
 
     def prepare(self, model, train) -> None:
         """Give the model a head for the property, set its mean and spread from the training set, and keep its unit as
-        `model.units[name]`. Raises ValueError for labels that are missing, for all of the structures or for some."""
-        y = torch.from_numpy(np.array(train.property(self.name)))  # (n) float64
-        if len(missing := (~y.isfinite()).nonzero().flatten()):
-            remedy = f"leave them out with store[np.isfinite(store.property({self.name!r}))]"
+        `model.units[name]`. Raises ValueError for labels that are missing, for all of the structures or for some, and
+        for vectors that are to be learned as numbers."""
+        y = torch.from_numpy(np.array(train.property(self.name)))  # (n) or (n, 3) float64
+        if len(missing := (~y.isfinite().view(len(y), -1).all(1)).nonzero().flatten()):
+            remedy = f"leave them out with store[{finite(self.name, y.ndim == 2)}]"
             raise ValueError(f"{len(missing):,} of {len(y):,} structures have no {self.name!r} (the first is number "
                              f"{int(missing[0])}); {remedy}.")  # fmt: skip
+        if y.ndim == 2 and self.pool != "vector":
+            raise ValueError(f"{self.name!r} is a vector in this training set: learn it with PropertyRegression("
+                             f"{self.name!r}, 'vector').")  # fmt: skip
         head = model.add_property(self.name, self.pool)
-        head.mean.copy_(y.mean())
-        head.std.copy_(y.std(correction=0).clamp(min=1e-6))
+        if y.ndim == 1:
+            head.mean.copy_(y.mean())
+        spread = y.std(correction=0) if y.ndim == 1 else y.square().mean().sqrt()
+        head.std.copy_(spread.clamp(min=1e-6))
         model.units = {**getattr(model, "units", {}), self.name: train.units(self.name)}
         _mark_seen(model, train)
 
@@ -196,8 +209,11 @@ class PropertyRegression:
         return self.compare(model, model(batch, noise=False), batch)
 
     def compare(self, model, out, batch):
-        """Loss and parts of a Prediction."""
-        y = out.properties[self.name]  # (B), or (B, 3), in the unit of the labels
-        error = (y if y.ndim == 1 else y.norm(dim=-1)) - batch[self.name]  # (B)
+        """Loss and parts of a Prediction. Raises ValueError for numbers that are to be compared with vectors."""
+        y, label = out.properties[self.name], batch[self.name]  # (B) or (B, 3) each, in the unit of the labels
+        if y.ndim < label.ndim:
+            raise ValueError(f"The model gives {self.name!r} as a number, and the labels are vectors; train it with "
+                             f"PropertyRegression({self.name!r}, 'vector').")  # fmt: skip
+        error = (y if y.ndim == label.ndim else y.norm(dim=-1)) - label  # (B) or (B, 3)
         loss = (error / model.property_heads[self.name].std).square().mean()
         return loss, {f"{self.name}_mae": error.detach().abs().mean()}

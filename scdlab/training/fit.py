@@ -37,6 +37,8 @@ import scdlab
 from scdlab.atoms.store import fill
 from scdlab.files import atomic_file, write_json
 from scdlab.objectives import EnergyForces, PropertyRegression
+from scdlab.objectives.augment import KINDS, turn
+from scdlab.objectives.supervised import finite
 from scdlab.training.checkpoint import load_tensors, save
 from scdlab.training.schedule import between, factor
 
@@ -88,6 +90,7 @@ def fit(
     ema: float | None = 0.99,
     clip: float | None = 10.0,
     anneal: dict[str, tuple[float, float]] | None = None,
+    augment: str | None = "auto",
     log_every: int | None = None,
     val_every: int | None = None,
     patience: int | None = None,
@@ -104,9 +107,12 @@ def fit(
     the averaged weights, None for no averaging. clip: largest norm of the gradient. anneal: what changes evenly over
     the run, {name: (at the first step, at the last)}: "drop_path" of the model, or a number of the objective such as
     "weight"; validation uses the last value, and afterwards all is as it was. An objective may bring along what it
-    anneals, and another one to be validated by (its `anneal` and `judge`). patience: stop after so many validations
-    without a better loss. out: folder for log, checkpoint and model; resume: go on from its checkpoint, if any.
-    devices, nodes: processes for data-parallel training; each step's batch is shared out among them.
+    anneals, and another one to be validated by (its `anneal` and `judge`). augment: "rotations" turns each structure of
+    a training batch at random, "O(3)" also mirrors half of them (`objectives.augment.turn`), None leaves them as they
+    are; "auto" is "O(3)" for models that ask for it (their attribute `augment` is True), else None. patience: stop
+    after so many validations without a better loss. out: folder for log, checkpoint and model; resume: go on from its
+    checkpoint, if any. devices, nodes: processes for data-parallel training; each step's batch is shared out among
+    them.
 
     Ctrl-C ends training after the current step and keeps what was learned. Raises ValueError for settings
     that cannot be, labels that are missing, a checkpoint of another run, and a loss that is no longer a number.
@@ -123,6 +129,10 @@ def fit(
         raise ValueError("resume=True needs out=, the folder of the run to go on with.")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema is the decay of the averaged weights, from 0 to below 1, or None, not {ema}.")
+    if augment not in ("auto", None, *KINDS):
+        raise ValueError(f"augment is 'auto', None, {' or '.join(map(repr, KINDS))}, not {augment!r}.")
+    if augment == "auto":
+        augment = "O(3)" if getattr(model, "augment", False) else None
     anneal = {**getattr(objective, "anneal", {}), **(anneal or {})}
     _check_rates(lr, objective)
     _check_anneal(anneal, model, objective)
@@ -146,7 +156,7 @@ def fit(
         batch_size=min(batch_size or len(train), len(train)), max_atoms=max_atoms, lr=lr, seed=seed, schedule=schedule,
         warmup=warmup, weight_decay=weight_decay, ema=ema, clip=clip,
         anneal={name: list(ends) for name, ends in anneal.items()} if anneal else None, log_every=log_every,
-        val_every=val_every, patience=patience, devices=devices, nodes=nodes,
+        val_every=val_every, patience=patience, devices=devices, nodes=nodes, augment=augment,
     )  # fmt: skip
     run = _Run(model, objective, train, val, settings, out, resume, checkpoint_every or val_every, progress)
     fabric = _fabric(device, devices, nodes)
@@ -193,11 +203,13 @@ def _check_labels(store, objective) -> None:
     """Raise ValueError, saying how many and which, where structures lack the property that is to be learned."""
     if (name := getattr(_labeled(objective), "name", None)) is None:
         return
-    missing = store.index[~np.isfinite(store.property(name))]  # as counted in the set that a split was taken from
+    y = store.property(name)
+    there = np.isfinite(y) if y.ndim == 1 else np.isfinite(y).all(1)
+    missing = store.index[~there]  # as counted in the set that a split was taken from
     if len(missing):
         which = ", ".join(map(str, sorted(missing)[:5])) + (", …" if len(missing) > 5 else "")
         raise ValueError(f"{len(missing):,} of {len(store):,} structures have no {name!r} (number {which}); leave them "
-                         f"out, as in store[np.isfinite(store.property({name!r}))].")  # fmt: skip
+                         f"out, as in store[{finite(name, y.ndim == 2)}].")  # fmt: skip
 
 
 def _check_anneal(anneal, model, objective) -> None:
@@ -385,6 +397,8 @@ class _Run:
         torch.manual_seed(seed + self.fabric.global_rank)
         generator = torch.Generator(self.device).manual_seed(seed + self.fabric.global_rank)
         batch = self.batches.take(self._indices(step)).to(self.device)
+        if kind := self.settings.get("augment"):
+            batch = turn(batch, generator, inversion=kind == "O(3)")
         self.optimizer.zero_grad()
         loss, parts = self.objective(self.model, batch, generator)
         self.fabric.backward(loss)
@@ -631,7 +645,8 @@ def _errors(model, store, objective, batch_size, max_atoms=None) -> dict[str, fl
 def evaluate(
     model, store, objective=None, batch_size: int | None = 64, max_atoms: int | None = None
 ) -> dict[str, float]:
-    """Mean absolute errors of a model on a labeled store: "energy_mae" (eV), "force_mae" (eV/Å), "<property>_mae".
+    """Mean absolute errors of a model on a labeled store: "energy_mae" (eV), "force_mae" (eV/Å), "<property>_mae", of
+    vectors those of a component.
 
     objective: what to evaluate, with its loss under "loss"; by default everything the model predicts and the store has
     labels for, from one pass over the structures as they are, without noise or condition. max_atoms: as for `fit`.
@@ -646,7 +661,7 @@ def evaluate(
     objectives = (
         [EnergyForces(forces=store.has_forces)] if store.has_energy and bool(model.energy_head.reference.any()) else []
     )
-    named = [name for name in model.property_heads if name in store.property_names]
+    named = [name for name in model.property_heads if name in (*store.property_names, *store.vector_names)]
     for name in named:
         ours, theirs = getattr(model, "units", {}).get(name, ""), store.units(name)
         if ours and theirs and ours != theirs:
