@@ -30,6 +30,7 @@ _WHERE = {
     "load": "training",
     "load_pretrained": "training",
     "load_official_ct": "nn.official",
+    "ECSE": "symmetry",
     "symmetry_report": "symmetry",
     "reduce_embedding": "explore",
     "Calculator": "calculator",

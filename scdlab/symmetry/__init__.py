@@ -1,5 +1,7 @@
-"""Symmetry: what a model should obey, and how well it does."""
+"""Symmetry: what a model should obey, how well it does, and what makes any model obey."""
 
 from scdlab.symmetry.checks import SymmetryReport, symmetry_report
+from scdlab.symmetry.ecse import ECSE
+from scdlab.symmetry.frames import Frames, Symmetrized
 
-__all__ = ["SymmetryReport", "symmetry_report"]
+__all__ = ["ECSE", "Frames", "SymmetryReport", "Symmetrized", "symmetry_report"]

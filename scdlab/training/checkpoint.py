@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 import scdlab
-from scdlab import nn
+from scdlab import nn, symmetry
 from scdlab.files import atomic_file, content_digest, digest, home, names_a_machine, write_json
 
 FORMAT = "scdlab-model"
@@ -55,11 +55,16 @@ def save(model, path, provenance: dict | None = None) -> Path:
 def build(name: str, config: dict):
     """A fresh model from the name of its class and its config. Raises ValueError for one this version does not know."""
     cls = getattr(nn, name, None) if name in nn.__all__ else None
-    if cls is None or not issubclass(cls, nn.AtomisticModel):
+    if name in symmetry.__all__:
+        cls = getattr(symmetry, name)
+    if not (isinstance(cls, type) and issubclass(cls, nn.AtomisticModel | symmetry.Symmetrized)):
         raise ValueError(f"The checkpoint holds a model called {name!r}, which scdlab {scdlab.__version__} does not "
                          "have; open it with the version that wrote it.")  # fmt: skip
     config = dict(config)
     properties = config.pop("properties", {})
+    for key in ("model", "auxiliary"):  # a model within a model
+        if isinstance(config.get(key), dict):
+            config[key] = build(config[key]["name"], config[key]["config"])
     try:
         model = cls(**config)
     except TypeError as error:
