@@ -165,7 +165,7 @@ class PCAFrames(_OfStructure):
 
 class NearestPair(_OfStructure):
     """One frame, from the atom 0 nearest to the centroid, its nearest neighbor 1, and the nearest 2 that is not on
-    their line:
+    their line (to 1e-4 rad):
 
         a = r̂_01,   b = a × r̂_02 / |·|,   c = a × b;   F = [a b c]
 

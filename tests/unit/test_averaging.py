@@ -146,6 +146,16 @@ def test_qr_frames_depend_on_the_order_of_the_file():
     assert abs(float(first.energy - second.energy)) > 1e-3
 
 
+def test_the_nearest_pair_skips_atoms_on_the_line_of_the_first():
+    """Listed out of order: the middle is atom 2, its nearest atom 3, next atom 0 on their line, then atom 1."""
+    atoms = Atoms("HCON", [[-1.05, 0, 0], [0.1, 0, 1.3], [0, 0, 0], [1.0, 0, 0]])
+    batch = batch_of(atoms)
+    axes = NearestPair(toy(), proper=True).frames(batch).axes[0]
+    a, b = axes.new_tensor([1.0, 0, 0]), axes.new_tensor([0, -1.0, 0])
+    torch.testing.assert_close(axes, torch.stack([a, b, torch.linalg.cross(a, b)], dim=-1), rtol=0, atol=1e-12)
+    assert max(error(NearestPair(toy()), batch, TURN)) < 1e-9
+
+
 def test_qr_frames_are_the_q_of_a_qr_decomposition(generic):
     frames = QRFrames(toy(), proper=True).frames(generic).axes
     for k, start in enumerate(generic.ptr[:-1].tolist()):
@@ -203,6 +213,15 @@ def test_quadrature_is_exact_for_a_polynomial_of_its_degree_and_not_beyond(gener
     assert (reflection < 1e-9 * scale) == (degree <= 3)  # a sum over pairs: no invariant of degree 3 knows handedness
 
 
+@pytest.mark.parametrize(("degree", "exact"), [(4, True), (3, False)])
+def test_a_vector_of_the_model_needs_one_degree_more(generic, degree, exact):
+    net = toy(degree=3)
+    net.add_property("dipole", pool="vector").double()
+    a, b = (Quadrature(net, degree=degree)(x).properties["dipole"] for x in (generic, moved(generic, TURN)))
+    off = float((b @ TURN - a).detach().abs().max() / a.detach().abs().max())
+    assert (off < 1e-9) if exact else (off > 1e-4)
+
+
 def test_rotations_are_fixed_by_the_seed_and_inversion_pairs_them(generic):
     net = toy()
     energy = RandomRotations(net, n=6, seed=5)(generic).energy
@@ -226,7 +245,7 @@ def test_the_error_of_random_rotations_falls_as_one_over_the_root_of_n():
 
     def size(n):  # root mean square over seeds
         errors = [RandomRotations(net, n=n, inversion=False, seed=seed)(batch).energy - truth for seed in range(60)]
-        return float(torch.cat(errors).square().mean().sqrt())
+        return float(torch.cat(errors).detach().square().mean().sqrt())
 
     one, sixteen = size(1), size(16)
     assert sixteen > 1e-6
@@ -298,9 +317,17 @@ def test_qr_frames_turn_at_once_where_the_first_three_atoms_cross_a_line():
     assert steps[1] > 0.9 * steps[0]
 
 
+def test_the_principal_axes_of_methane_do_not_turn_with_it_and_its_forces_are_no_numbers():
+    methane = batch_of(molecule("CH4"))
+    energy, _ = error(PCAFrames(toy()), methane, TURN)
+    assert energy > 1e-8
+    forces = PCAFrames(toy())(methane, forces=True).forces
+    assert not float(forces.detach().abs().max()) < 1e3  # nor is NaN
+
+
 def test_the_gradient_of_pca_frames_grows_without_bound_toward_a_crossing():
     def force(t):
-        return float(PCAFrames(toy())(batch_of(crossing(t)), forces=True).forces.abs().max())
+        return float(PCAFrames(toy())(batch_of(crossing(t)), forces=True).forces.detach().abs().max())
 
     assert force(1e-5) > 50 * force(1e-2)
 
