@@ -202,6 +202,38 @@ def test_train_without_forces_or_on_a_property(frames, tmp_path):
     assert " D (4 structures)" in result.output
 
 
+def test_train_on_vectors_with_turned_structures(tmp_path):
+    rng, water = np.random.default_rng(0), ase.build.molecule("H2O")
+    pos = water.positions + rng.normal(0, 0.05, (40, 3, 3))
+    arrays = np.tile(water.numbers, 40), pos.reshape(-1, 3), np.arange(0, 121, 3)
+    dipole = np.einsum("a,nai->ni", [-2.0, 1.0, 1.0], pos)
+    store = scdlab.AtomStore.from_arrays(*arrays, properties={"dipole": dipole}, meta={"units": {"dipole": "e Å"}})
+    store.save(tmp_path / "store")
+    model = "EquivariantTransformer(hidden=8, layers=1, heads=2)"
+    run = [
+        "train",
+        "--data",
+        tmp_path / "store",
+        "--property",
+        "dipole",
+        "--steps",
+        2,
+        "--device",
+        "cpu",
+        "--model",
+        model,
+    ]
+    vector = ["--objective", "PropertyRegression(pool='vector')"]
+    for number, (given, kept) in enumerate((("O(3)", "O(3)"), ("rotations", "rotations"), ("none", None), ("", None))):
+        augment = ["--augment", given] if given else []
+        result = call(*run, *vector, *augment, "--out", tmp_path / str(number))
+        assert result.exit_code == 0, result.output
+        assert " e Å (4 structures)" in result.output
+        assert json.loads((tmp_path / str(number) / "run.json").read_text())["settings"]["augment"] == kept
+    assert "'dipole' is a vector in this training set" in sentence(call(*run, "--out", tmp_path / "refused"))
+    assert call(*run, *vector, "--augment", "mirror").exit_code == 2
+
+
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory):
     """The same propenes with a number each, as a file that ASE reads."""
