@@ -132,6 +132,7 @@ class Layer(nn.Module):
     def __init__(self, d: int, blocks: int, heads: int):
         super().__init__()
         self.geometry = nn.Linear(4, d)
+        nn.init.normal_(self.geometry.weight)  # per Å, thrice torch's: bonds differ by tenths of an Å
         self.mlp = nn.Sequential(nn.Linear(2 * d, d), nn.SiLU(), nn.Linear(d, d))
         self.blocks = nn.ModuleList(Block(d, heads) for _ in range(blocks))
         self.center, self.bond = nn.Linear(d, d), nn.Linear(d, d)
