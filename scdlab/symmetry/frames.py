@@ -255,7 +255,12 @@ class Symmetrized(nn.Module):
         with torch.set_grad_enabled(graph or differentiate):
             pos = batch.pos.double()
             inputs.pos = pos = pos if pos.requires_grad or not differentiate else pos.detach().requires_grad_()
-            told = {"condition": condition, "clue": clue, "noise": noise and not by_gradient, "forces": forces and direct}
+            told = {
+                "condition": condition,
+                "clue": clue,
+                "noise": noise and not by_gradient,
+                "forces": forces and direct,
+            }
             y, energy = self._average(inputs, pairs, told, graph, differentiate)
             gradient = None
             if differentiate:
@@ -341,7 +346,9 @@ class Symmetrized(nn.Module):
         x = seen if graph else seen.detach().requires_grad_(differentiate)
         inner = _batch_of(z=batch.z.index_select(0, atom), pos=x.to(dtype), batch=copy_of, ptr=ptr)
         if clusters.shift is not None:
-            inner.cell = (batch.cell.index_select(0, structure) @ frames.axes).to(dtype)
+            box = batch.cell.index_select(0, structure) @ frames.axes  # (K, 3, 3), turned as positions are
+            cell = box if graph else box.detach().requires_grad_(differentiate)
+            inner.cell = cell.to(dtype)
             inner.pbc = batch.pbc.reshape(-1, 3).index_select(0, structure)
         if clusters.hop is not None:
             inner.hop = clusters.hop[node]
@@ -367,10 +374,13 @@ class Symmetrized(nn.Module):
             values = {name: v.index_select(0, target) for name, v in values.items() if v is not None}
             e = r.new_zeros(len(frames.of)).index_add(0, owner, values["energy"])  # (K)
             if differentiate and not graph:
-                (slope,) = torch.autograd.grad(e.sum(), x)  # copies are independent: each its own gradient
+                asked = (x,) if clusters.shift is None else (x, cell)  # copies are independent: each its own gradient
+                slopes = torch.autograd.grad(e.sum(), asked, materialize_grads=True)
         if differentiate and not graph:  # e to first order in what the copies were made of; the model's graph is gone
             values = {name: v.detach() for name, v in values.items()}
-            e = e.detach().index_add(0, copy_of, ((seen - seen.detach()) * slope).sum(-1))
+            e = e.detach().index_add(0, copy_of, ((seen - seen.detach()) * slopes[0]).sum(-1))
+            if clusters.shift is not None:
+                e = e + ((box - box.detach()) * slopes[1]).sum((-2, -1))
         return values, e, atom[target], owner
 
 
