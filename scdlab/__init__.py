@@ -38,6 +38,7 @@ _WHERE = {
     "ConditionExplorer": "explore",
     "EmbeddingExplorer": "explore",
     "ForceExplorer": "explore",
+    "FrameExplorer": "explore",
     "keep_pages": "memory",
 }
 _MODULES = ("atoms", "nn", "objectives", "training", "symmetry", "calculator", "explore", "claims", "lessons", "units")

@@ -3,6 +3,7 @@
 from scdlab.explore.condition import ConditionExplorer
 from scdlab.explore.embedding import EmbeddingExplorer
 from scdlab.explore.forces import ForceExplorer
+from scdlab.explore.frames import FrameExplorer
 from scdlab.explore.maps import compare_maps, embed, embedding_map, extensivity, reduce_embedding, smoothness
 from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
@@ -27,6 +28,7 @@ __all__ = [
     "Explorer",
     "FilterExplorer",
     "ForceExplorer",
+    "FrameExplorer",
     "MoleculeView",
     "NeighborExplorer",
     "NoiseExplorer",
