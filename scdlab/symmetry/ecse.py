@@ -231,9 +231,10 @@ class ECSE(Symmetrized):
                 f"The neighbors{where} in structure {structure} of the batch ({_formula(batch, structure)}) are in line, "
                 "and the auxiliary model that answers there has not been trained: only reference energies are known. "
                 "Train it as any model, scdlab.fit(exact.auxiliary, …).", stacklevel=2)  # fmt: skip
-        with torch.no_grad():  # its energies are in the units of the model
-            model.energy_head.reference.copy_(told_of.reference)
-            model.energy_head.scale.copy_(told_of.scale)
+        if not bool(model.seen.any()):  # until it is trained, its energies have the references and scale of the model
+            with torch.no_grad():
+                model.energy_head.reference.copy_(told_of.reference)
+                model.energy_head.scale.copy_(told_of.scale)
         out = model(batch, noise=told["noise"])
         values = {"energy": out.shares["energy"], "atoms": self.features(out.atoms), "noise": out.noise}
         values |= {name: out.shares[name] for name in self.model.property_heads}
