@@ -129,10 +129,13 @@ class Block(nn.Module):
 class Layer(nn.Module):
     """One layer: tokens from messages, a transformer over them, and read-outs."""
 
-    def __init__(self, d: int, blocks: int, heads: int):
+    def __init__(self, d: int, blocks: int, heads: int, cutoff: float):
         super().__init__()
         self.geometry = nn.Linear(4, d)
-        nn.init.normal_(self.geometry.weight)  # per Å, thrice torch's: bonds differ by tenths of an Å
+        # Bonds differ by tenths of an Å, around a length that is far from 0; with torch's weights forces stay at 0 for long.
+        nn.init.normal_(self.geometry.weight, std=3.0)  # per Å
+        with torch.no_grad():
+            self.geometry.bias.copy_(-0.5 * cutoff * self.geometry.weight[:, 3])
         self.mlp = nn.Sequential(nn.Linear(2 * d, d), nn.SiLU(), nn.Linear(d, d))
         self.blocks = nn.ModuleList(Block(d, heads) for _ in range(blocks))
         self.center, self.bond = nn.Linear(d, d), nn.Linear(d, d)
@@ -210,7 +213,9 @@ class PET(AtomisticModel):
                              f"most cutoff={cutoff} Å, not {cutoff_width}.")  # fmt: skip
         self.width, self.hops = float(cutoff_width), layers
         self.center, self.neighbor = nn.Embedding(MAX_Z + 1, hidden), nn.Embedding(MAX_Z + 1, hidden)
-        self.blocks = nn.ModuleList(Layer(hidden, attention_layers, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Layer(hidden, attention_layers, heads, cutoff) for _ in range(layers))
+        with torch.no_grad():
+            self.energy_head.mlp[0].weight.mul_(0.1)  # forces grow from small ones, rather than collapse first
         self.noise_head = NumbersHead(self.d) if noise_head else None
         self.force_head = ForceHead(self.d) if direct_forces else None
 
