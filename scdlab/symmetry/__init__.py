@@ -1,7 +1,19 @@
 """Symmetry: what a model should obey, how well it does, and what makes any model obey."""
 
+from scdlab.symmetry.averaging import NearestPair, PCAFrames, QRFrames, Quadrature, RandomRotations
 from scdlab.symmetry.checks import SymmetryReport, symmetry_report
 from scdlab.symmetry.ecse import ECSE
 from scdlab.symmetry.frames import Frames, Symmetrized
 
-__all__ = ["ECSE", "Frames", "SymmetryReport", "Symmetrized", "symmetry_report"]
+__all__ = [
+    "ECSE",
+    "Frames",
+    "NearestPair",
+    "PCAFrames",
+    "QRFrames",
+    "Quadrature",
+    "RandomRotations",
+    "SymmetryReport",
+    "Symmetrized",
+    "symmetry_report",
+]
