@@ -196,9 +196,8 @@ def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1)) -> Scan:
         if n:
             cut = [np.linspace(*x, 5) for _, x, _ in found[:n]]
             new = energy(np.concatenate([x[1:-1] for x in cut])).reshape(-1, 3)
-            pieces = [
-                (x, np.array([y[0], *inside, y[1]])) for x, inside, (_, _, y) in zip(cut, new, found, strict=False)
-            ]
+            ends = [y for *_, y in found[:n]]
+            pieces = [(x, np.array([y[0], *mid, y[1]])) for x, y, mid in zip(cut, ends, new, strict=True)]
             t, e = np.concatenate([t, *(x[1:-1] for x in cut)]), np.concatenate([e, new.ravel()])
     order = t.argsort()
     t, e = t[order], e[order]
@@ -229,9 +228,10 @@ def _planar(pos: torch.Tensor) -> np.ndarray:
 
 
 def _batch(model, atoms: ase.Atoms, pos):
-    """The molecule at positions [m, n, 3], as a batch on the model's device."""
-    batch = AtomStore.from_ase([atoms]).take([0] * len(pos)).to(next(model.parameters()).device)
-    batch.pos = torch.as_tensor(np.reshape(pos, (-1, 3)), dtype=torch.float32, device=batch.pos.device)
+    """The molecule at positions [m, n, 3], as a batch on the model's device, as precise as the model."""
+    weight = next(model.parameters())
+    batch = AtomStore.from_ase([atoms]).take([0] * len(pos)).to(weight.device)
+    batch.pos = torch.as_tensor(np.reshape(pos, (-1, 3))).to(weight)
     return batch
 
 
@@ -457,6 +457,7 @@ class FrameExplorer(SvgExplorer):
         shows: str = "path",
         paths: dict | None = None,
     ):
+        self.model = model
         self.backbone = model.model if isinstance(model, ECSE) else model
         if not isinstance(self.backbone, AtomisticModel):
             raise ValueError(f"FrameExplorer takes a model of scdlab, such as PET(), or an ECSE of one, not "
@@ -466,31 +467,26 @@ class FrameExplorer(SvgExplorer):
                              "ECSE(model, local=True).")  # fmt: skip
         self.atoms = _checked(molecule("H2O") if atoms is None else atoms)
         self._cache, self._drawn, self._own = OrderedDict(), None, dict(paths or {})
-        self._make_methods(model)
+        self._make_methods()
         self.atom = len(self.atoms) - 1 if atom is None else atom
         self.center = self._default_center() if center is None else center
         self.path = (LINE if len(self.atoms) > 2 else BOND) if path is None else path
         self.shows, self.rotation = shows, rotation
         self.moved = moved
-        self.molecule, self.words = widgets.HTML(self.scene()), widgets.HTML()
+        self.molecule, self.words = widgets.HTML(self.scene()), widgets.HTML(self._words())
         super().__init__(**self._make_controls())
         at, wrap = self.controls, widgets.Layout(flex_flow="row wrap", align_items="center")
         rows = [widgets.HBox([at[name] for name in group], layout=wrap)
                 for group in (("atom", "path", "moved"), ("center", "rotation", "shows"))]  # fmt: skip
         both = widgets.HBox([self.molecule, self.drawn], layout=widgets.Layout(flex_flow="row wrap"))
         self.children = [*rows, self.message, both, self.words]
-        self._tell()
         self._drawn = self._key()
 
-    def _make_methods(self, model) -> None:
-        with _evaluated(self.backbone):  # its mode stays, the wrappers are for evaluation
-            exact = model if isinstance(model, ECSE) else ECSE(model)
-            self.methods = {"raw": self.backbone, "rotations": RandomRotations(self.backbone, 8, inversion=False),
-                            "pca": PCAFrames(self.backbone), "ecse": exact}  # fmt: skip
-            self.unpruned = ECSE(self.backbone, auxiliary=None, **(exact.settings | {"prunings": 0}))
-            for each in (*self.methods.values(), self.unpruned):
-                if each is not model:
-                    each.eval()
+    def _make_methods(self) -> None:
+        exact = self.model if isinstance(self.model, ECSE) else ECSE(self.model)
+        self.methods = {"raw": self.backbone, "rotations": RandomRotations(self.backbone, 8, inversion=False),
+                        "pca": PCAFrames(self.backbone), "ecse": exact}  # fmt: skip
+        self.unpruned = ECSE(self.backbone, auxiliary=None, **(exact.settings | {"prunings": 0}))
 
     def _make_controls(self) -> dict:
         row = dict(style={"description_width": "85px"}, layout=widgets.Layout(width="300px"))
@@ -558,8 +554,8 @@ class FrameExplorer(SvgExplorer):
         """Name of a method -> its energy along the path, at rotation 0."""
         path = self._path()
         return self._remember(("scans", self.atom, self.path), lambda: {
-            name: refined(lambda t, model=model: energies(model, self.atoms, self._along(t)), path.grid)
-            for name, model in self.methods.items()})  # fmt: skip
+            name: refined(lambda t, name=name: self._energies(name, self._along(t)), path.grid)
+            for name in self.methods})  # fmt: skip
 
     def turns(self) -> dict[str, np.ndarray]:
         """Name of a method -> its energies [25] in eV at 0, 15 … 360 degrees, of the structure `turned_at`."""
@@ -577,9 +573,9 @@ class FrameExplorer(SvgExplorer):
         if self._turned_at() == self.moved and not self.rotation % TURN:
             return {name: float(e[int(self.rotation // TURN)]) for name, e in self.turns().items()}
         key = ("now", self.atom, self.path, self.moved, self.rotation)
-        return self._remember(key, lambda: {
-            name: float(energies(model, self.atoms, self.positions()[None])[0]) for name, model in self.methods.items()
-        })  # fmt: skip
+        return self._remember(
+            key, lambda: {name: float(self._energies(name, self.positions()[None])[0]) for name in self.methods}
+        )
 
     def state(self) -> dict:
         """The traits, and every number displayed: plain values, None for what is not there."""
@@ -631,6 +627,10 @@ class FrameExplorer(SvgExplorer):
         pos[:, self.atom] = self._path().place(t)
         return pos
 
+    def _energies(self, name: str, pos) -> np.ndarray:
+        with _evaluated(self.model):  # the averages share it, and each would leave it in its own mode
+            return energies(self.methods[name], self.atoms, pos)
+
     def _on_grid(self) -> bool:
         return bool((np.abs(self._path().grid - self.moved) < 1e-6).any())
 
@@ -640,7 +640,7 @@ class FrameExplorer(SvgExplorer):
     def _turn(self, pos) -> dict[str, np.ndarray]:
         about = self.atoms.positions.mean(0)
         around = np.stack([turned(pos, angle, about) for angle in range(0, 360, TURN)])
-        once = {name: energies(model, self.atoms, around) for name, model in self.methods.items()}
+        once = {name: self._energies(name, around) for name in self.methods}
         return {name: np.append(e, e[0]) for name, e in once.items()}
 
     def _frames(self, exact: ECSE):
@@ -682,6 +682,7 @@ class FrameExplorer(SvgExplorer):
             zero = {name: _first(scan.e[np.abs(scan.t).argmin()], scan.e) for name, scan in self.scans().items()}
             mark, ends = float(path.read(self.moved)), sorted(path.read([path.low, path.high]))
             about = f"Energy when {_name(self.atoms, self.atom)} moves {self.path}"
+            about += f"; dots: turned by {self.rotation:.0f}°" if self.rotation % 360 else ""
             x_label = style.label(path.what, path.unit)
         else:
             angles = np.arange(0, 361, TURN)
@@ -709,8 +710,8 @@ class FrameExplorer(SvgExplorer):
         auxiliary = self.methods["ecse"].auxiliary
         return auxiliary is not None and not bool(auxiliary.seen.any())
 
-    def _tell(self) -> None:
-        self.words.value = lines_table(self._lines(), f"line-height: 1.35; max-width: {_LEFT + _WIDTH}px")
+    def _words(self) -> str:
+        return lines_table(self._lines(), f"line-height: 1.35; max-width: {_LEFT + _WIDTH}px")
 
     def _link(self, name: str, control: widgets.Widget) -> None:
         if name not in ("moved", "rotation"):
@@ -739,9 +740,8 @@ class FrameExplorer(SvgExplorer):
             control.value = self.moved
 
     def _redraw(self) -> None:
-        picture, scene, lines = self.picture(), self.scene(), self._lines()  # what may fail, before anything changes
-        self.drawn.value, self.molecule.value = picture, scene
-        self.words.value = lines_table(lines, f"line-height: 1.35; max-width: {_LEFT + _WIDTH}px")
+        picture, scene, words = self.picture(), self.scene(), self._words()  # what may fail, before anything changes
+        self.drawn.value, self.molecule.value, self.words.value = picture, scene, words
 
 
 def _first(value: float, others) -> float:

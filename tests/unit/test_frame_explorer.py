@@ -1,0 +1,495 @@
+"""The frame explorer shows what the library computes: its weights, frames and energies are computed here again."""
+
+import warnings
+import xml.etree.ElementTree as ElementTree
+
+import ase
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, molecule
+
+import scdlab
+from scdlab.explore import FrameExplorer, frames
+from scdlab.symmetry.averaging import PCAFrames, RandomRotations
+
+CO2, ETHANOL, WATER = (molecule(name) for name in ("CO2", "CH3CH2OH", "H2O"))
+SMALL = dict(hidden=16, layers=1, attention_layers=1, heads=2, cutoff=4.0)
+
+
+START = dict(atom=8, path=frames.LINE, moved=0.0, rotation=0.0, center=0, shows="path")
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return scdlab.PET(**SMALL)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network().eval()
+
+
+def at_start(shown, **state):
+    with shown.hold_trait_notifications():
+        for name, value in (START | state).items():
+            setattr(shown, name, value)
+    return shown
+
+
+@pytest.fixture(scope="module")
+def of_ethanol(model):
+    return FrameExplorer(model, ETHANOL, **START)
+
+
+@pytest.fixture
+def ethanol(of_ethanol):
+    """One explorer for all, at the start: what it has computed once, it keeps."""
+    yield at_start(of_ethanol)
+    of_ethanol.message.value = ""
+
+
+@pytest.fixture(scope="module")
+def of_water(model):
+    return FrameExplorer(model)
+
+
+@pytest.fixture
+def water(of_water):
+    return at_start(of_water, atom=2)
+
+
+@pytest.fixture
+def count(model):
+    """How often the model was called, in a list of the numbers of atoms."""
+    calls = []
+    hook = model.register_forward_hook(lambda module, args, out: calls.append(len(args[0].z)))
+    yield calls
+    hook.remove()
+
+
+def batch_of(atoms, *positions):
+    batch = scdlab.AtomStore.from_ase([atoms]).take([0] * len(positions))
+    batch.pos = torch.as_tensor(np.concatenate(positions), dtype=torch.float32)
+    return batch
+
+
+def energy(model, atoms, *positions):
+    """eV, by the model itself."""
+    with torch.no_grad():
+        return model.eval()(batch_of(atoms, *positions)).energy.double().numpy()
+
+
+def average(model, name):
+    return {"raw": lambda m: m, "rotations": lambda m: RandomRotations(m, 8, inversion=False), "pca": PCAFrames,
+            "ecse": scdlab.ECSE}[name](model)  # fmt: skip
+
+
+def angle(a, b, c):
+    u, v = a - b, c - b
+    return np.degrees(np.arccos(np.clip(u @ v / np.linalg.norm(u) / np.linalg.norm(v), -1, 1)))
+
+
+# ----------------------------------------------------------------------------------------------------------- functions
+
+
+@pytest.mark.parametrize("atoms", [WATER, ETHANOL, CO2], ids=str)
+def test_paths_start_where_the_atom_is_and_change_what_they_say(atoms):
+    k = len(atoms) - 1
+    paths = frames.paths_of(atoms, k, 4.0)
+    assert list(paths) == [frames.BOND, frames.LINE, frames.CUTOFF]
+    for path in paths.values():
+        places = path.place(path.grid)
+        assert 0.0 in path.grid and places.shape == (33, 3)
+        np.testing.assert_allclose(path.place(np.zeros(1))[0], atoms.positions[k], atol=1e-9)
+        np.testing.assert_allclose(np.linalg.norm(np.diff(places, axis=0), axis=1), np.diff(path.grid), rtol=0.01)
+    j = int(np.linalg.norm(np.delete(atoms.positions, k, 0) - atoms.positions[k], axis=1).argmin())
+    for name in (frames.BOND, frames.CUTOFF):
+        r = np.linalg.norm(paths[name].place(paths[name].grid) - atoms.positions[j], axis=1)
+        np.testing.assert_allclose(paths[name].read(paths[name].grid), r, atol=1e-9)
+        assert paths[name].what == f"distance {atoms.symbols[j]}{j}–{atoms.symbols[k]}{k}"
+    assert r[-1] == pytest.approx(4.3)  # beyond the cutoff
+    bend = paths[frames.LINE]
+    third = int(bend.what.removeprefix("angle ").partition("–")[0][1:])
+    told = bend.read(bend.grid)
+    seen = [angle(atoms.positions[third], atoms.positions[j], x) for x in bend.place(bend.grid)]
+    np.testing.assert_allclose(seen, 180 - np.abs(180 - told), atol=1e-4)
+    assert np.abs(told - 180).min() < 1e-6 and told[-1] > 181  # the line is one of its points, not the last
+
+
+def test_own_paths_and_small_molecules():
+    own = frames.paths_of(WATER, 1, 4.0, {"up": [0, 0, 0.5]})["up"]
+    np.testing.assert_allclose(own.place(np.array([-0.5, 0.2])) - WATER.positions[1], [[0, 0, -0.5], [0, 0, 0.2]])
+    assert (own.low, own.high, own.unit) == (-0.5, 0.5, "Å")
+    assert list(frames.paths_of(molecule("N2"), 0, 4.0)) == [frames.BOND, frames.CUTOFF]
+
+
+def test_jumps_are_told_from_what_is_only_steep():
+    grid, smooth = np.linspace(-1, 1, 33), lambda t: np.sin(3 * t) + t**2
+    assert frames.refined(smooth, grid).jump < 1e-9
+    # -0.15: jump and slope cancel over an interval of the grid, so that the curve alone hardly shows it
+    for where, size in ((0.31, 0.02), (0.31, -0.15), (-0.999, 0.05), (0.98, 0.05)):
+        scan = frames.refined(lambda t, where=where, size=size: smooth(t) + size * (t > where), grid)
+        assert scan.jump == pytest.approx(abs(size), rel=1e-3) and scan.at == pytest.approx(where, abs=1e-5)
+        assert scan.step == pytest.approx(abs(size), rel=0.05)
+    steep = frames.refined(lambda t: smooth(t) + 0.02 * np.tanh((t - 0.31) / 1e-4), grid)
+    assert steep.jump < 1e-4 and steep.step == pytest.approx(0.04, rel=0.05)
+    assert steep.at == pytest.approx(0.31, abs=1e-3)
+    holes = frames.refined(lambda t: np.where(np.abs(t) < 0.2, np.nan, smooth(t)), grid)
+    assert holes.jump < 1e-5 and np.isnan(holes.e).any() and (np.diff(holes.t) > 0).all()
+    nothing = frames.refined(lambda t: np.full(len(t), np.nan), grid)
+    assert np.isnan([nothing.jump, nothing.at, nothing.step]).all()
+
+
+# ------------------------------------------------------------------------------------------------------------ the state
+
+
+@pytest.mark.parametrize(("moved", "rotation"), [(0.1, 0.0), (0.1, 40.0), (0.0, 0.0)])
+def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, rotation):
+    shown = at_start(ethanol, path=frames.BOND, moved=moved, rotation=rotation, atom=3, center=2)
+    state, pos = shown.state(), ETHANOL.positions.copy()
+    pos[3] += moved * (pos[3] - pos[2]) / np.linalg.norm(pos[3] - pos[2])  # H3 is bound to O2
+    turn = np.radians(rotation)
+    axis = np.array([1, 2, 3]) / np.sqrt(14)
+    x = pos - ETHANOL.positions.mean(0)  # Rodrigues's formula
+    pos = x * np.cos(turn) + np.cross(axis, x) * np.sin(turn) + np.outer(x @ axis, axis) * (1 - np.cos(turn))
+    np.testing.assert_allclose(shown.positions() - ETHANOL.positions.mean(0), pos, atol=1e-9)
+    for name in frames.METHODS:
+        expected = energy(average(model, name), ETHANOL, pos)[0]
+        assert state[f"energy_{name}"] == pytest.approx(expected, abs=5e-6)
+    r = np.linalg.norm(pos - pos[2], axis=1)
+    assert state["distances"] == pytest.approx(np.sort(r)[1:].tolist()) and state["neighbors"][0] == 3
+    for prunings, key in ((4, "frames"), (0, "frames_before")):
+        made = scdlab.ECSE(model, prunings=prunings).frames(batch_of(ETHANOL, pos))
+        mine = (made.center == 2) & (torch.linalg.det(made.axes) > 0)
+        assert state[key] == int(mine.sum()) > 0
+        matrix = frames.weight_matrix(shown.frames(pruned=prunings > 0), 2, state["neighbors"])
+        for j, k, w in zip(made.first[mine], made.second[mine], made.weights[mine], strict=True):
+            at = [state["neighbors"].index(int(i)) for i in (j, k)]
+            assert matrix[*at] == matrix[*at[::-1]] == pytest.approx(float(w), rel=1e-4)
+        assert np.count_nonzero(matrix) == state[key]
+        if prunings:
+            assert state["largest"] == pytest.approx(float(made.weights[mine].max()), rel=1e-4)
+    assert state["inner"] == pytest.approx(float(made.inner[2]), rel=1e-5) and state["auxiliary"] == 0.0
+    assert state["coordinate"] == pytest.approx(r[3]) and state["outer"] == 3.85
+
+
+def test_pruning_takes_frames_away(ethanol):
+    state = at_start(ethanol, moved=float(ethanol._path().grid[20])).state()
+    assert state["frames_before"] > state["frames"] > 0
+
+
+def test_curves_are_the_energies_along_the_path(model, water):
+    path = frames.paths_of(WATER, 2, 4.0)[frames.LINE]
+    assert FrameExplorer(model).path == frames.LINE
+    places = np.repeat(WATER.positions[None], 33, axis=0)
+    places[:, 2] = path.place(path.grid)
+    for name, scan in water.scans().items():
+        on_grid = np.array([scan.e[np.abs(scan.t - t).argmin()] for t in path.grid])
+        there = np.abs(path.read(path.grid) - 180) > 1e-3  # PCA has no frame for the straight molecule
+        expected = energy(average(model, name), WATER, *places[there])
+        np.testing.assert_allclose(on_grid[there], expected, atol=5e-6)
+        assert bool(np.isnan(on_grid[~there]).all()) is (name == "pca")
+
+
+def test_who_turns_and_who_jumps(model, water):
+    """Raw turns; PCA frames jump where two extents of water are equal, at 60°; ECSE does neither."""
+    state = at_start(water, atom=2, shows="turn").state()
+    turned = [frames.turned(WATER.positions, 15.0 * k, WATER.positions.mean(0)) for k in range(24)]
+    for name in frames.METHODS:
+        e = energy(average(model, name), WATER, *turned)
+        assert state[f"spread_{name}"] == pytest.approx(1000 * np.ptp(e), abs=0.01)
+    assert state["spread_raw"] > 10 > state["spread_rotations"] > 1 > 0.01 > state["spread_pca"]
+    assert state["spread_ecse"] < 0.01
+    path, places = water._path(), np.repeat(WATER.positions[None], 2, axis=0)
+    places[:, 2] = path.place((np.array([59.999, 60.001]) - path.start) / path.rate)
+    gap = 1000 * np.abs(np.diff(energy(PCAFrames(model), WATER, *places)))[0]
+    assert state["jump_pca"] == pytest.approx(gap, rel=0.02) and gap > 0.5
+    assert state["jump_at_pca"] == pytest.approx(60, abs=0.01)
+    assert max(state[f"jump_{name}"] for name in ("raw", "rotations", "ecse")) < 0.05
+    told = frames.verdict(state)
+    assert f"raw {state['spread_raw']:.0f}" in told and "ECSE 0.00 meV" in told
+    assert f"jumps with PCA frames by {gap:.2f} meV at 60.00°, else not." in told
+
+
+def test_an_invariant_energy_stays_on_its_curve(ethanol):
+    shown = ethanol
+    before = shown.state()
+    shown.rotation = 50.0
+    after = shown.state()
+    for name, stays in (("raw", False), ("rotations", False), ("pca", True), ("ecse", True)):
+        assert (abs(after[f"energy_{name}"] - before[f"energy_{name}"]) < 1e-5) is stays
+    assert "dots: turned by 50°" in shown.drawn.value
+    assert all(before[key] == after[key] for key in before if key.startswith(("jump", "spread")))
+
+
+# --------------------------------------------------------------------------------------------------------- the controls
+
+MOVES = {"atom": 5, "path": frames.CUTOFF, "moved": 0.5, "rotation": 60.0, "center": 1, "shows": "turn"}
+MOVED = {  # trait -> numbers that hang on it, and some that do not
+    "atom": (("name", "what", "jump_at_ecse"), ("center_name", "spread_raw", "frames")),
+    "path": (("what", "unit", "jump_at_ecse"), ("spread_raw", "frames", "energy_raw")),
+    "moved": (("coordinate", "energy_raw", "energy_pca", "energy_ecse", "distances"), ("jump_pca", "spread_raw")),
+    "rotation": (("energy_raw", "energy_rotations"), ("frames", "coordinate", "spread_raw", "jump_ecse")),
+    "center": (("neighbors", "inner", "largest"), ("energy_raw", "coordinate", "jump_ecse", "spread_raw")),
+    "shows": ((), ("energy_raw", "frames", "spread_raw", "jump_ecse")),
+}
+
+
+def same(a, b):
+    """Equal, but for the rounding of a float32 batch."""
+    return a == (pytest.approx(b, abs=1e-5, rel=1e-4) if isinstance(b, float) else b)
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("by", ["python", "control"])
+def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):
+    shown = ethanol
+    before, picture, scene, words = shown.state(), shown.drawn.value, shown.molecule.value, shown.words.value
+    value = float(shown._path().grid[20]) if name == "moved" else MOVES[name]
+    setattr(*((shown, name) if by == "python" else (shown.controls[name], "value")), value)
+    after, (moved, stays) = shown.state(), MOVED[name]
+    assert after[name] == shown.controls[name].value == value != before[name]
+    assert not any(same(before[key], after[key]) for key in moved)
+    assert all(same(before[key], after[key]) for key in stays)
+    assert shown.drawn.value == shown.picture() != picture
+    assert (shown.molecule.value != scene) is (name in ("moved", "rotation", "center"))
+    assert shown.molecule.value == shown.scene() and (shown.words.value != words) is (name != "shows")
+    assert shown.message.value == ""
+    if by == "python":
+        fresh = FrameExplorer(model, ETHANOL, **START | {name: value})
+        assert after == fresh.state() and shown.still() == fresh.still()
+
+
+def test_along_a_path_the_model_is_not_asked(model, count):
+    shown = FrameExplorer(model, ETHANOL, **START)
+    count.clear()
+    scene, marks = shown.molecule.value, set()
+    for moved in shown._path().grid[[3, 20, 27]].tolist():
+        shown.moved = moved
+        circles = ElementTree.fromstring(shown.drawn.value).findall(".//{*}circle")
+        marks.add(next(e for e in circles if "ecse" in e.get("class")).get("cx"))
+    shown.center = 4
+    assert count == [] and len(marks) == 3 and shown.molecule.value != scene
+    shown.rotation = 45.0
+    once = len(count)  # each method, of one structure
+    assert once > 0 and count[0] == 9
+    shown.rotation = 0.0
+    shown.rotation = 45.0
+    assert len(count) == once
+    shown.path = frames.BOND
+    asked = len(count)
+    shown.path = frames.LINE
+    shown.path = frames.BOND
+    assert len(count) == asked > once
+
+
+def test_a_turn_is_computed_once_for_each_place(water, count):
+    shown = at_start(water, atom=2, shows="turn")
+    count.clear()
+    shown.rotation = 45.0
+    shown.rotation = 360.0
+    assert count == []
+    first = shown.state()["spread_raw"]
+    shown.moved = float(shown._path().grid[29])
+    assert count and shown.state()["spread_raw"] != first and shown.state()["turned_at"] == shown.moved
+    asked = len(count)
+    shown.moved = 0.0
+    assert len(count) == asked and shown.state()["spread_raw"] == first
+
+
+def test_another_path_takes_the_atom_along_or_back(water):
+    shown = at_start(water, atom=2, path=frames.CUTOFF, moved=2.0)
+    drawn = []
+    shown.drawn.observe(drawn.append, names=["value"])
+    shown.path = frames.BOND  # which ends at 0.6 Å
+    slider = shown.controls["moved"]
+    assert (shown.moved, slider.value, slider.min, slider.max) == (0.0, 0.0, -0.2, 0.6) and len(drawn) == 1
+    shown.moved = 0.4
+    shown.path = frames.CUTOFF
+    assert shown.moved == slider.value == 0.4 and slider.max > 3
+    with shown.hold_trait_notifications():
+        shown.path, shown.moved, shown.atom = frames.BOND, -0.1, 1
+    assert (shown.path, shown.moved, slider.value) == (frames.BOND, -0.1, -0.1)
+    assert shown.state() == FrameExplorer(shown.backbone, path=frames.BOND, moved=-0.1, atom=1, center=0).state()
+
+
+def test_a_browser_that_rounds_a_slider_moves_nothing(water):
+    shown = at_start(water, atom=2, path=frames.BOND, moved=0.113, rotation=50.0)
+    shown.controls["moved"].value, shown.controls["rotation"].value = 0.125, 45.0
+    assert (shown.moved, shown.rotation) == (0.113, 50.0)
+    shown.controls["moved"].value = 0.2001
+    assert shown.moved == pytest.approx(0.2, abs=1e-12) and shown._on_grid()
+
+
+def test_own_paths_are_offered(model):
+    shown = FrameExplorer(model, paths={"up": [0.3, 0, 0.4]}, path="up", moved=-0.25)
+    np.testing.assert_allclose(shown.positions()[2] - WATER.positions[2], [-0.15, 0, -0.2])
+    assert shown.controls["path"].options[-1] == "up" and shown.state()["coordinate"] == -0.25
+
+
+def test_refresh_sees_a_model_that_was_trained_further():
+    shown = FrameExplorer(network())
+    before = shown.state()
+    with torch.no_grad():
+        shown.backbone.energy_head.scale.mul_(3.0)
+    assert shown.state() == before
+    shown.refresh()
+    assert shown.state()["spread_raw"] == pytest.approx(3 * before["spread_raw"], rel=1e-4)
+
+
+def test_the_model_stays_as_it_is():
+    model = network().train()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    FrameExplorer(model).rotation = 30.0
+    assert all(part.training for part in model.modules())
+    FrameExplorer(model.eval()).rotation = 30.0
+    assert not any(part.training for part in model.modules())
+    exact = scdlab.ECSE(model).eval()
+    FrameExplorer(exact).rotation = 30.0
+    assert not any(part.training for part in exact.modules())
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_an_ecse_is_taken_with_its_settings(model):
+    exact = scdlab.ECSE(model, group="SO(3)", prunings=1, angle=0.3, outer=2.5)
+    shown = FrameExplorer(exact, ETHANOL, center=0)
+    made = exact.frames(batch_of(ETHANOL, ETHANOL.positions))
+    assert shown.state()["frames"] == int((made.center == 0).sum()) and shown.state()["outer"] == 2.5
+    assert shown.state()["energy_ecse"] == pytest.approx(energy(exact, ETHANOL, ETHANOL.positions)[0], abs=5e-6)
+    assert "mirror" not in shown.words.value and shown.unpruned.angle == 0.3
+
+
+# ---------------------------------------------------------------------------------------------------------- the picture
+
+
+def test_the_drawing_has_the_frames_and_radii(ethanol):
+    shown = ethanol
+    state, svg = shown.state(), ElementTree.fromstring(shown.molecule.value)
+    groups = [g for g in svg.findall(".//{*}g") if g.get("class") == "frame"]
+    assert len(groups) == state["frames"] and all(len(g.findall("{*}polygon")) == 3 for g in groups)
+    made = shown.frames()
+    weights = made.weights[(made.center == 0) & (torch.linalg.det(made.axes) > 0)].numpy()
+    expected = sorted(0.12 + 0.88 * weights / weights.max())
+    assert [float(g.get("opacity")) for g in groups] == pytest.approx(expected, abs=0.01)
+    outer, inner = (float(c.get("r")) for c in list(svg.findall(".//{*}circle"))[:2])
+    assert inner / outer == pytest.approx(state["inner"] / state["outer"], abs=1e-2)
+    assert f"R_in = {state['inner']:.2f} Å" in shown.molecule.value
+
+
+def test_the_widget_carries_a_still_picture(ethanol):
+    shown = ethanol
+    bundle = shown._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle and "application/vnd.plotly.v1+json" not in bundle
+    words = " ".join(ElementTree.fromstring(bundle["image/svg+xml"]).itertext())
+    for part in ("frames of", "R_in", "8 rotations", "PCA frames", "before pruning", "energy, relative (meV)",
+                 "angle H7–C0–H8 (°)", "verdict", "in a full turn"):  # fmt: skip
+        assert part in words
+    curves = list(ElementTree.fromstring(shown.drawn.value).findall(".//{*}path"))
+    assert [e.get("class") for e in curves] == list(frames.METHODS)
+    assert len({(e.get("stroke"), e.get("stroke-dasharray")) for e in curves}) == 4
+
+
+def test_no_frame_in_a_straight_molecule(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown = FrameExplorer(model, CO2, path=frames.BOND)
+    state = shown.state()
+    assert (state["frames"], state["frames_before"], state["auxiliary"]) == (0, 0, 1.0)
+    assert state["energy_pca"] is state["spread_pca"] is state["jump_pca"] is None
+    assert "no frame: the auxiliary model answers" in shown.molecule.value
+    assert "no frame: the auxiliary model answers (w_aux = 1.00), which was not trained" in shown.words.value
+    assert "PCA frames: none" in shown.drawn.value and "PCA frames (no frame)" in shown.words.value
+    assert state["energy_ecse"] == pytest.approx(energy(scdlab.ECSE(model), CO2, CO2.positions)[0], abs=5e-6)
+    shown.path = frames.LINE  # bent, there are frames again
+    shown.moved = shown._path().high
+    assert shown.state()["energy_pca"] is not None
+
+
+def test_a_trained_auxiliary_model_is_not_called_silent(model):
+    exact = scdlab.ECSE(model)
+    exact.auxiliary.seen[torch.tensor([6, 8])] = True
+    shown = FrameExplorer(exact, CO2, path=frames.BOND)
+    assert "the auxiliary model answers" in shown.words.value and "not trained" not in shown.words.value
+
+
+@pytest.mark.parametrize("m", [0, 1, 8, 12])
+def test_matrices_of_any_size(m):
+    rng = np.random.default_rng(0)
+    before = np.triu(rng.uniform(0.1, 5, (m, m)), 1)
+    picture = frames.matrices(before, np.where(before > 2, before, 0), [f"H{k}" for k in range(m)], "Weights")
+    cells = list(ElementTree.fromstring(picture).findall(".//{*}rect"))
+    assert len(cells) == 2 * m**2
+    if m:
+        assert max(float(c.get("x")) + float(c.get("width")) for c in cells) <= 470
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+def one_sentence(error):
+    text = str(error.value)
+    assert text.endswith(".") and text.count(". ") == 0 and "\n" not in text
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("atom", 3, "atom goes from 0 to 2, not 3"),
+        ("atom", -1, "atom goes from 0 to 2, not -1"),
+        ("center", 3, "center goes from 0 to 2, not 3"),
+        ("path", "up", "path is one of 'along the bond', .*, not 'up'"),
+        ("shows", "both", "shows is one of 'path', 'turn', not 'both'"),
+        ("moved", 9.0, "moved goes from .* in a circle through the line, not 9"),
+        ("moved", float("nan"), "not nan"),
+        ("rotation", 361.0, "rotation goes from 0 to 360, not 361"),
+    ],
+)
+def test_what_no_slider_reaches_is_refused(model, water, name, value, message):
+    with pytest.raises(ValueError, match=message) as error:
+        FrameExplorer(model, **{name: value})
+    assert one_sentence(error)
+    before = water.state()
+    with pytest.raises(ValueError, match=message):
+        setattr(water, name, value)
+    assert water.state() == before
+
+
+def test_structures_and_models_that_cannot_be_shown(model):
+    for make, message in (
+        (lambda: FrameExplorer(model, bulk("Cu")), "is periodic"),
+        (lambda: FrameExplorer(model, molecule("H")), "2 to 40 atoms, not 1"),
+        (lambda: FrameExplorer(model, ase.Atoms("H42", np.arange(126).reshape(42, 3))), "2 to 40 atoms, not 42"),
+        (lambda: FrameExplorer(model, "water"), "as ase.Atoms, not str"),
+        (lambda: FrameExplorer("trained"), "such as PET.*, not str"),
+        (lambda: FrameExplorer(scdlab.ECSE(model, local=False)), "local=True"),
+        (lambda: FrameExplorer(model, paths={"up": [0, 0, 0]}), "path 'up' must be a vector"),
+        (lambda: FrameExplorer(model, paths={"up": [0, 1]}), "path 'up' must be a vector"),
+        (lambda: frames.paths_of(molecule("H"), 0, 4.0), "single atom has no neighbors"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            make()
+        assert one_sentence(error)
+    water_only = network()
+    water_only.seen[torch.tensor([1, 8])] = True
+    FrameExplorer(water_only, WATER)
+    with pytest.raises(ValueError, match="trained"):
+        FrameExplorer(water_only, CO2)
+
+
+def test_a_model_that_fails_is_told_in_the_widget_and_raised(monkeypatch):
+    model = network()
+    shown = FrameExplorer(model)
+    picture, scene = shown.drawn.value, shown.molecule.value
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(model, "represent", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        shown.path = frames.BOND
+    assert "This picture failed: RuntimeError: shapes differ" in shown.message.value
+    assert shown.drawn.value == picture and shown.molecule.value == scene
+    shown.path = frames.LINE  # back where it was
+    assert shown.message.value == "" and shown.drawn.value == picture
