@@ -46,7 +46,7 @@ def random(net):
 
 def pet(**kwargs):
     torch.manual_seed(0)
-    return PET(**{**dict(hidden=8, layers=1, attention_layers=1, heads=2, cutoff=3.5), **kwargs})
+    return random(PET(**{**dict(hidden=8, layers=1, attention_layers=1, heads=2, cutoff=3.5), **kwargs}))
 
 
 def transformer(**kwargs):
