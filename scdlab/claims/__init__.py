@@ -4,7 +4,7 @@
 "paper / recorded / yours". See `ledger` for what a claim, a record and a verdict are.
 """
 
-from . import denoising, dens, schnet, self_conditioned
+from . import denoising, dens, ecse, schnet, self_conditioned
 from .ledger import PROFILES, VERDICTS, Claim, Record, claims, get, keep, load_record, register, run
 from .show import Table, compare, table
 
@@ -18,6 +18,7 @@ __all__ = [
     "compare",
     "denoising",
     "dens",
+    "ecse",
     "get",
     "keep",
     "load_record",
