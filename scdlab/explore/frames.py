@@ -176,12 +176,12 @@ class Scan(NamedTuple):
     step: float
 
 
-def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1)) -> Scan:
+def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1), enough: float = 1e-6) -> Scan:
     """energy(t [m]) -> [m] on an even grid, cut finer where it changes most suddenly: so many intervals (`keep`) each
     time, into four.
 
     A smooth function leaves next to nothing of its suddenness (`_suddenness`) in an interval 16,384 times shorter, a
-    few 10⁻⁶ Å; a jump stays. NaN are passed over.
+    few 10⁻⁶ Å; a jump stays. What has fallen below `enough`, in eV, is cut no finer. NaN are passed over.
     """
     t = np.asarray(t, float)
     e = energy(t)
@@ -193,6 +193,8 @@ def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1)) -> Scan:
             break
         found.sort(key=lambda each: -each[0])
         jump, at = float(found[0][0]), float(found[0][1].mean())
+        if jump < enough:
+            break
         if n:
             cut = [np.linspace(*x, 5) for _, x, _ in found[:n]]
             new = energy(np.concatenate([x[1:-1] for x in cut])).reshape(-1, 3)
@@ -273,7 +275,8 @@ def frames_picture(
             'stroke-dasharray="5 4"/>',
             f'<circle cx="{middle[0]}" cy="{middle[1]}" r="{scale * inner:.1f}" fill="{style.YELLOW}" '
             f'fill-opacity="0.18" stroke="{style.INK}" stroke-width="1.5"/>']  # fmt: skip
-    body += svg._balls(atoms, x, y, flat[:, 2], None, center, aside=True)
+    balls = svg._balls(atoms, x, y, flat[:, 2], None, center, aside=True)
+    body += [part for part in balls if not part.startswith("<text")]
     order = np.argsort(shares)  # the heaviest on top
     for k in order:
         arrows = ""
@@ -284,6 +287,8 @@ def frames_picture(
             if k == order[-1]:
                 arrows += _label(*(tip + 9 * _direction(tip - middle) + [0, 4]), name, color)
         body.append(f'<g class="frame" opacity="{_opacity(shares[k] / max(shares)):.2f}">{arrows}</g>')
+    halo = '<text paint-order="stroke" stroke="white" stroke-width="3" '
+    body += [part.replace("<text ", halo, 1) for part in balls if part.startswith("<text")]  # over the axes
     edge = f'<svg x="0" y="{top}" width="{size}" height="{size}" viewBox="0 {top} {size} {size}">{"".join(body)}</svg>'
     y0 = top + size + 14
     legend = [svg._text(8, 16, title, "start"), edge]
@@ -345,7 +350,7 @@ def chart(curves: dict, mark: float, dots: dict, x_label: str, y_label: str, tit
     for tick in y_ticks:
         body.append(svg._line(left, up(tick), _WIDTH - right, up(tick), style.LIGHT))
         body.append(svg._text(left - 6, up(tick) + 4, f"{tick:.6g}".replace("-", "−"), "end"))
-    for tick in _ticks(low, high):
+    for tick in (0, 90, 180, 270, 360) if (low, high) == (0, 360) else _ticks(low, high):
         if low - 1e-9 <= tick <= high + 1e-9:
             body.append(svg._line(across(tick), bottom, across(tick), bottom + 4))
             body.append(svg._text(across(tick), bottom + 17, f"{tick:.6g}".replace("-", "−")))
@@ -354,7 +359,8 @@ def chart(curves: dict, mark: float, dots: dict, x_label: str, y_label: str, tit
     turn = f'transform="rotate(-90 14 {(top + bottom) / 2:.0f})" '
     body.append(svg._text(14, (top + bottom) / 2, y_label).replace("<text ", f"<text {turn}", 1))
     body.append(svg._line(across(mark), top, across(mark), bottom, style.INK, 'stroke-width="1" opacity="0.5"'))
-    for k, (name, (x, y)) in enumerate(curves.items()):
+    x0 = left
+    for name, (x, y) in curves.items():
         legend, color, dash, width = METHODS[name]
         look = f'fill="none" stroke="{color}" stroke-width="{width}" stroke-dasharray="{dash}"'
         parts, run = [], False
@@ -363,9 +369,10 @@ def chart(curves: dict, mark: float, dots: dict, x_label: str, y_label: str, tit
                 parts.append(f"{'L' if run else 'M'}{across(a):.1f},{up(b):.1f}")
             run = bool(np.isfinite(b))
         body.append(f'<path class="{name}" d="{"".join(parts)}" {look}/>')
-        x0 = left + 102 * k
         body.append(f'<line x1="{x0}" y1="32" x2="{x0 + 24}" y2="32" {look}/>')
-        body.append(svg._text(x0 + 29, 36, legend if parts else f"{legend}: none", "start"))
+        legend = legend if parts else f"{legend}: none"
+        body.append(svg._text(x0 + 29, 36, legend, "start"))
+        x0 += 49 + 6.6 * len(legend)
     for name, y in dots.items():
         if np.isfinite(y):
             body.append(f'<circle class="here {name}" cx="{across(mark):.1f}" cy="{up(y):.1f}" r="4.5" '
@@ -671,7 +678,7 @@ class FrameExplorer(SvgExplorer):
         title = f"{self.atoms.get_chemical_formula()}: {len(weights)} frames of {name}"
         return frames_picture(
             atoms, self.center, frames.axes[there].cpu().numpy(), weights / max(weights.sum(), 1e-300),
-            float(frames.inner[self.center]), outer, self.backbone.cutoff + 0.35, title,
+            float(frames.inner[self.center]), outer, outer + 0.1, title,
         )  # fmt: skip
 
     def picture(self) -> str:
