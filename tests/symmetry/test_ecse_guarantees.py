@@ -47,13 +47,18 @@ class Toy(AtomisticModel):
         return Features(x.index_add(0, pairs.j, f * z[pairs.i] * torch.tanh(self.look(-r) + 1)))
 
 
-def random_auxiliary():
+def shuffled(net, size=0.2):
+    """With weights that are larger than at the start: errors that initialization hides must show."""
     torch.manual_seed(1)
-    net = scdlab.EquivariantTransformer(16, layers=1, heads=2, n_basis=8, cutoff=CUTOFF)
     with torch.no_grad():
         for p in net.parameters():
-            p.add_(0.2 * torch.randn_like(p))
+            p.add_(size * torch.randn_like(p))
     return net
+
+
+def random_auxiliary():
+    torch.manual_seed(1)
+    return shuffled(scdlab.EquivariantTransformer(16, layers=1, heads=2, n_basis=8, cutoff=CUTOFF), 0.4)
 
 
 @functools.cache
@@ -64,6 +69,7 @@ def backbone(kind):
     else:
         layers = 1 if kind == "one layer" else 2
         net = PET(hidden=8, layers=layers, attention_layers=1, heads=2, cutoff=CUTOFF)
+        net = net if kind == "trained" else shuffled(net)
     if kind == "trained":
         train = scdlab.load_ethanol().split(100, 0)[0]
         scdlab.fit(net, EnergyForces(), train, steps=60, batch_size=4, lr=5e-3, progress=False)
@@ -394,7 +400,7 @@ PATHS = {
 
 
 JUMPS = [(name, "one layer", 4) for name in PATHS]
-JUMPS += [(name, "trained", 4) for name in ("the only second neighbor enters", "the nearest neighbors swap")]
+JUMPS += [("the only second neighbor enters", "trained", 4)]
 JUMPS += [(name, "toy", 0) for name in ("a third neighbor crosses R_in", "water is bent through a straight line")]
 
 
@@ -473,7 +479,7 @@ clusters = st.integers(1, 6).flatmap(
 
 
 @given(pos=clusters)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_weights_are_by_the_book_and_one_is_at_least_one_where_any_pair_is_of_use(pos):
     gaps = np.linalg.norm(pos[:, None] - pos, axis=-1)[np.triu_indices(len(pos), 1)]
     if len(gaps) and gaps.min() < 0.3:
