@@ -1,0 +1,276 @@
+"""What exact symmetry costs: ECSE around PET in evaluations, FLOPs and time, beside averages over fixed rotations.
+
+One thread, under torch.no_grad. Two questions.
+
+    one molecule   one snapshot of ethanol: PET as it is, ECSE with frames of atoms, ECSE with frames of the structure
+                   (pooled), a quadrature of degree 5 and random rotations, 84 evaluations each. And the first three on
+                   a batch of 8 snapshots, where PET itself has enough to do that arithmetic, not Python, takes the time
+    many atoms     rattled copper, periodic, 108 … 1,000 atoms, ECSE with frames of atoms around a PET of one layer
+
+What a frame costs. It shows PET an atom's receptive field, where layer l of L computes the atoms within L - 1 - l steps
+of the one whose share is asked for. An atom h steps away is thus computed L - h times, and
+
+    work = Σ_i frames(i) Σ_j∈field(i) max(L - h_ij, 0) / (L N)      in evaluations of PET on all N atoms
+
+With one layer, and with frames of the structure, that is the mean number of frames per environment; with more, an
+atom's share needs its neighbors' tokens too. Allowed: 1.2 × work in FLOPs, and twice that in time.
+
+FLOPs are those of matrix products (`harness.matrix_products`); time is the median over rounds in which all sides take
+turns, its ratio is taken within a round. Rotation error: the largest less the smallest energy of one snapshot in eight
+random orientations, float64, after a short training; it and nothing else depends on that training. Zero says that the
+energies agree to their last digit. The exponent p of FLOPs or time ∝ atoms^p is fitted over all sizes. Peak memory is
+how far one call raises the resident memory of this process, once freed pages are handed back.
+
+    python benchmarks/ecse.py     about ten minutes; writes results/ecse.json and the README's tables
+"""
+
+import argparse
+import copy
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from harness import Others, PeakMemory, about, machine, matrix_products, put_into, tell_if_busy, tune, write
+
+HERE = Path(__file__).resolve()
+NETWORKS = {  # features × layers
+    f"{hidden} × {layers}": dict(hidden=hidden, layers=layers, attention_layers=2)
+    for layers in (1, 2)
+    for hidden in (64, 128)
+}
+RAW, OURS = "PET", "ECSE"
+SIDES = (RAW, OURS, "ECSE, pooled", "quadrature", "random rotations")
+CASES = ((1, SIDES), (8, SIDES[:3]))  # snapshots of ethanol in a batch, and who is measured
+BOXES = ((3, 3, 3), (4, 4, 4), (5, 5, 5), (5, 5, 10))  # cubic cells of copper, 4 atoms each
+COPPER = dict(hidden=32, layers=1, attention_layers=2, cutoff=4.0)
+ORIENTATIONS = 8
+
+
+def network(settings: dict, steps: int = 0):
+    """PET, after some steps of training on energies and forces of ethanol."""
+    import torch
+
+    import scdlab
+
+    torch.manual_seed(0)
+    model = scdlab.PET(**settings)
+    if steps:
+        train = scdlab.load_ethanol().split(640, 128)[0]
+        energies = scdlab.objectives.EnergyForces()
+        scdlab.fit(model, energies, train, steps=steps, batch_size=16, device="cpu", progress=False)
+    return model.eval()
+
+
+def sides(model, names=SIDES) -> dict:
+    """{side: what answers}, all around one model."""
+    from scdlab.symmetry import ECSE, Quadrature, RandomRotations
+
+    made = dict(zip(SIDES, (
+        lambda: model, lambda: ECSE(model), lambda: ECSE(model, local=False), lambda: Quadrature(model, 5),
+        lambda: RandomRotations(model, 84),
+    ), strict=True))  # fmt: skip
+    return {name: made[name]().eval() for name in names}
+
+
+def ethanol(n: int):
+    """A batch of n snapshots of ethanol, evenly spaced, from the last tenth of the trajectory."""
+    import scdlab
+
+    store = scdlab.load_ethanol()
+    first = len(store) * 9 // 10
+    return store.take(range(first, len(store), (len(store) - first) // n)[:n])
+
+
+def copper(box: tuple):
+    """A batch of one periodic box of copper, its atoms moved by 0.1 Å."""
+    from ase.build import bulk
+
+    import scdlab
+
+    atoms = bulk("Cu", cubic=True) * box
+    atoms.rattle(0.1, seed=0)
+    return scdlab.AtomStore.from_ase([atoms]).take([0])
+
+
+def in_float64(batch):
+    """The batch with positions and cell in float64."""
+    batch = copy.copy(batch)
+    batch.pos = batch.pos.double()
+    if "cell" in batch:
+        batch.cell = batch.cell.double()
+    return batch
+
+
+def evaluations(model, batch) -> dict:
+    """{"frames": per environment (of atoms, or of structures), "work": evaluations of PET on all atoms}."""
+    from scdlab.atoms import neighbor_list
+
+    if not hasattr(model, "frames"):
+        return {"frames": 1.0, "work": 1.0}
+    batch, layers = in_float64(batch), model.hops
+    frames, clusters = model.frames(batch), model.clusters(batch, neighbor_list(batch, model.cutoff))
+    computed = clusters.atom.new_full(clusters.atom.shape, layers)
+    if clusters.hop is not None:
+        computed = (layers - clusters.hop).clamp(min=0)
+    total = computed.new_zeros(len(clusters.ptr) - 1)
+    total.index_add_(0, total.new_tensor(range(len(total))).repeat_interleave(clusters.ptr.diff()), computed)
+    return {"frames": len(frames) / len(total), "work": float(total[frames.of].sum()) / (layers * len(batch.z))}
+
+
+def call(model, batch, forces: bool):
+    """A function that asks for energies, or energies and forces, and keeps no graph."""
+    import torch
+
+    @torch.no_grad()
+    def step():
+        return model(batch, forces=forces, noise=False)
+
+    return step
+
+
+def rotation_error(model, batch) -> float:
+    """The largest less the smallest energy in random orientations, in meV: of the worst structure of the batch."""
+    import torch
+    from scipy.spatial.transform import Rotation
+
+    batch, energies = in_float64(batch), []
+    for turn in Rotation.random(ORIENTATIONS, random_state=1).as_matrix():
+        turned = copy.copy(batch)
+        turned.pos = batch.pos @ torch.from_numpy(turn).T
+        energies.append(call(model, turned, False)().energy)
+    energies = torch.stack(energies)
+    return 1e3 * float((energies.amax(0) - energies.amin(0)).max())
+
+
+def take_turns(steps: dict, rounds: int, repeats: int) -> dict:
+    """{side: its times in ms, one a round}; sides take turns."""
+    times = {side: [] for side in steps}
+    for _ in range(rounds):
+        for side, step in steps.items():
+            once = []
+            for _ in range(repeats):
+                start = time.perf_counter()
+                step()
+                once.append(1e3 * (time.perf_counter() - start))
+            times[side].append(statistics.median(once))
+    return times
+
+
+def one_molecule(name: str, structures: int, names, rounds: int, repeats: int, errors: dict) -> list[dict]:
+    """A row for each side, without forces and with them; errors: rotation errors by side, in meV."""
+    batch, rows = ethanol(structures), []
+    models = sides(network(NETWORKS[name]), names)
+    for forces in (False, True):
+        others = Others()
+        steps = {side: call(model, batch, forces) for side, model in models.items()}
+        flops = {side: matrix_products(step) for side, step in steps.items()}  # warms up, too
+        times = take_turns(steps, rounds, repeats)
+        load = others.report()
+        for side, model in models.items():
+            ratios = [own / raw for own, raw in zip(times[side], times[RAW], strict=True)]
+            cost = evaluations(model, batch)
+            rows.append({
+                "network": name, "structures": structures, "forces": forces, "side": side, **cost,
+                "flops": flops[side], "flops_ratio": flops[side] / flops[RAW], "flops_allowed": 1.2 * cost["work"],
+                "ms": statistics.median(times[side]), "ratio": statistics.median(ratios), "ratio_min": min(ratios),
+                "ratio_max": max(ratios), "ratio_allowed": 2.4 * cost["work"], "error_meV": errors[side], **load,
+            })  # fmt: skip
+    return rows
+
+
+def many_atoms(boxes, rounds: int, repeats: int) -> dict:
+    """Energies and forces of boxes of copper: per size frames, FLOPs, ms and peak MB, and exponents over all sizes."""
+    others, model = Others(), sides(network(COPPER), [OURS])[OURS]
+    batches = [copper(box) for box in boxes]
+    atoms = [len(batch.z) for batch in batches]
+    steps = {n: call(model, batch, True) for n, batch in zip(atoms, batches, strict=True)}
+    flops, memory = [matrix_products(step) for step in steps.values()], []
+    for step in steps.values():
+        peak = PeakMemory()
+        step()
+        memory.append(peak.risen())
+    ms = [statistics.median(seen) for seen in take_turns(steps, rounds, repeats).values()]
+    frames = [evaluations(model, batch)["frames"] for batch in batches]
+    return {
+        "atoms": atoms, "frames": frames, "flops": flops, "ms": ms, "MB": memory,
+        "flops_exponent": exponent(atoms, flops), "ms_exponent": exponent(atoms, ms), **others.report(),
+    }  # fmt: skip
+
+
+def exponent(sizes, costs) -> float:
+    """p of cost ∝ size^p, by least squares on the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def table(report: dict) -> str:
+    """Costs on ethanol as a markdown table."""
+    rows = ["| ethanol, energies and forces | PET | frames per environment | work | FLOPs (allowed) | time "
+            "| time (allowed) | rotation error |", "|---|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for r in (r for r in report["results"] if r["forces"]):
+        what = f"{r['side']}, {r['structures']} snapshot{'s' if r['structures'] > 1 else ''}"
+        flops, taken = "1", "1"
+        if r["side"] != RAW:
+            flops = f"**{r['flops_ratio']:.2f}×** ({r['flops_allowed']:.2f})"
+            taken = f"**{r['ratio']:.1f}×** ({r['ratio_allowed']:.1f})"
+        rows.append(f"| {what} | {r['network']} | {r['frames']:.1f} | {r['work']:.1f} | {flops} | {r['ms']:.0f} ms "
+                    f"| {taken} | {r['error_meV']:.1e} meV |")  # fmt: skip
+    return "\n".join(rows)
+
+
+def growth_table(report: dict) -> str:
+    """Costs on copper as a markdown table."""
+    g = report["growth"]
+    rows = [
+        "| atoms of copper | frames per atom | MFLOP per atom | ms per atom | MB per atom |",
+        "|--:|--:|--:|--:|--:|",
+    ]
+    for n, frames, flops, ms, memory in zip(*(g[k] for k in ("atoms", "frames", "flops", "ms", "MB")), strict=True):
+        peak = "not measured" if memory is None else f"{memory / n:.2f}"
+        rows.append(f"| {n:,} | {frames:.1f} | {1e-6 * flops / n:.2f} | {ms / n:.2f} | {peak} |")
+    return "\n".join([*rows, "", f"FLOPs ∝ atoms^{g['flops_exponent']:.2f}, time ∝ atoms^{g['ms_exponent']:.2f}."])
+
+
+def shown(report: dict) -> str:
+    """What the README shows: both tables, and the machine they were measured on."""
+    where = about(report | {"results": [*report["results"], report["growth"]]})
+    return f"{table(report)}\n\n{growth_table(report)}\n\nOne thread. {where}"
+
+
+def main():
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=100, help="of training, before rotation errors are measured")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report")
+    options = parser.parse_args()
+    tune()
+    torch.set_num_threads(1)
+    before, results = tell_if_busy(), []
+    for name, settings in NETWORKS.items():
+        trained = network(settings, options.steps).double()
+        errors = {side: rotation_error(model, ethanol(1)) for side, model in sides(trained).items()}
+        for structures, names in CASES:
+            rows = one_molecule(name, structures, names, options.rounds, options.repeats, errors)
+            results += rows
+            for r in rows:
+                busy = f"   BUSY: others used {r['others']} cores" if r["busy"] else ""
+                print(f"{r['network']:8s} {r['structures']} {'E + F' if r['forces'] else 'E':5s} {r['side']:16s} "
+                      f"{r['frames']:5.2f} frames, work {r['work']:5.2f}   {1e-6 * r['flops']:9.1f} MFLOP "
+                      f"{r['flops_ratio']:6.2f}× (≤ {r['flops_allowed']:6.2f})   {r['ms']:7.1f} ms {r['ratio']:6.2f}× "
+                      f"(≤ {r['ratio_allowed']:6.2f})   {r['error_meV']:.1e} meV{busy}", flush=True)  # fmt: skip
+    command = f"python benchmarks/ecse.py --rounds {options.rounds} --repeats {options.repeats} --steps {options.steps}"
+    growth = many_atoms(BOXES, options.rounds, options.repeats)
+    report = {"command": command, "machine": machine(), "before": before,
+              "busy": any(row["busy"] for row in (before, growth, *results)),
+              "results": results, "growth": growth}  # fmt: skip
+    print(growth_table(report), flush=True)
+    write(options.out / "ecse.json", report)
+    if options.out == HERE.parent / "results":
+        put_into(HERE.parents[1] / "README.md", "ecse", shown(report))
+
+
+if __name__ == "__main__":
+    main()
