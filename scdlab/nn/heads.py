@@ -8,8 +8,9 @@ Noise:     ε̂_i/σ = gated equivariant blocks of (x_i, v_i)     turns with the
 Embedding: c = MLP(LN(Σ_i LN(SiLU(linear(LN(x_i))))))    one vector a structure, which does not turn
 Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij     equivariant, but the gradient of nothing: kept for comparison
 
-A model that knows nothing of rotations (PET) has plain heads: the numbers along the axes are MLP(x_i), and nothing makes
-them turn. What a structure has is a sum of its atoms' shares, and heads give both: `shares` an atom's, `total` the sum.
+A model that knows nothing of rotations (PET) has plain heads: the numbers along the axes are MLP(x_i), and nothing
+makes them turn. What a structure has is a sum of its atoms' shares; heads give both, `shares` an atom's, `total` the
+sum.
 
 Total energies are around -10⁴ eV and interesting differences around 10⁻² eV, more than float32's seven digits hold.
 So the network predicts only what the reference leaves over, and the sum with the reference is made in float64.

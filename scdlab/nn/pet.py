@@ -132,7 +132,7 @@ class Layer(nn.Module):
     def __init__(self, d: int, blocks: int, heads: int, cutoff: float):
         super().__init__()
         self.geometry = nn.Linear(4, d)
-        # Bonds differ by tenths of an Å, around a length that is far from 0; with torch's weights forces stay at 0 for long.
+        # Bonds differ by tenths of an Å, around a length far from 0; with torch's weights, forces stay at 0 for long.
         nn.init.normal_(self.geometry.weight, std=3.0)  # per Å
         with torch.no_grad():
             self.geometry.bias.copy_(-0.5 * cutoff * self.geometry.weight[:, 3])

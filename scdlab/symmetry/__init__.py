@@ -13,7 +13,7 @@ __all__ = [
     "QRFrames",
     "Quadrature",
     "RandomRotations",
-    "SymmetryReport",
     "Symmetrized",
+    "SymmetryReport",
     "symmetry_report",
 ]

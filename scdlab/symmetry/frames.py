@@ -156,7 +156,7 @@ def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
     order = torch.argsort(low * len(env) + high)
     i, j = low[order], high[order]
     return Clusters(
-        atom=atom, ptr=_starts(env, n), i=i, j=j, pair_ptr=_starts(env[i], n), structure=batch.batch,
+        atom=atom, ptr=starts(env, n), i=i, j=j, pair_ptr=starts(env[i], n), structure=batch.batch,
         origin=batch.pos, image=image, center=True, hop=hop,
     )  # fmt: skip
 
@@ -168,7 +168,7 @@ def _unique(keys: Tensor) -> tuple[Tensor, Tensor]:
     return found, first.scatter_reduce(0, inverse, torch.arange(len(keys), device=keys.device), "amin")
 
 
-def _starts(of: Tensor, n: int) -> Tensor:
+def starts(of: Tensor, n: int) -> Tensor:
     """Where the entries of each of n owners start, owners ascending: [n + 1]."""
     return nn.functional.pad(torch.bincount(of, minlength=n).cumsum(0), (1, 0))
 
@@ -190,8 +190,12 @@ class Symmetrized(nn.Module):
         if not isinstance(getattr(model, "cutoff", None), float):
             raise ValueError(f"A {type(self).__name__} needs a model that says within which `cutoff` (Å) it looks for "
                              f"neighbors, and {type(model).__name__} does not.")  # fmt: skip
+        if isinstance(model, Symmetrized):
+            raise ValueError(f"{type(self).__name__} takes a model as it is, and this is a {type(model).__name__} of "
+                             "one already; give its `model`.")  # fmt: skip
         self.model = model
         self.settings = settings
+        self.train(model.training)
 
     def __getattr__(self, name):
         try:
@@ -344,7 +348,7 @@ class Symmetrized(nn.Module):
         seen = (r.unsqueeze(1) @ axes).squeeze(1)  # Fᵀ r
         dtype = next(self.model.parameters()).dtype
         x = seen if graph else seen.detach().requires_grad_(differentiate)
-        inner = _batch_of(z=batch.z.index_select(0, atom), pos=x.to(dtype), batch=copy_of, ptr=ptr)
+        inner = batch_of(z=batch.z.index_select(0, atom), pos=x.to(dtype), batch=copy_of, ptr=ptr)
         if clusters.shift is not None:
             box = batch.cell.index_select(0, structure) @ frames.axes  # (K, 3, 3), turned as positions are
             cell = box if graph else box.detach().requires_grad_(differentiate)
@@ -402,7 +406,8 @@ def _turned(y: Tensor, axes: Tensor, kind: str) -> Tensor:
     return (y.unsqueeze(1) @ back).squeeze(1) if kind == "vector" else axes @ y @ back
 
 
-def _batch_of(z, pos, batch, ptr):
+def batch_of(z, pos, batch, ptr):
+    """A batch of structures from their arrays."""
     from torch_geometric.data import Batch
 
     made = Batch(z=z, pos=pos, batch=batch, ptr=ptr)

@@ -247,6 +247,44 @@ def test_an_auxiliary_model_of_ones_own_answers_for_all_there_is():
         same(out.properties[name], told.properties[name])
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_the_auxiliary_model_is_asked_about_those_who_need_it_alone(local):
+    exact = ECSE(pet(), auxiliary=random(transformer()), local=local).eval()
+    exact.auxiliary.seen[[6, 8]] = True  # it has not met hydrogen
+    both = exact(batch_of(shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1)))
+    alone = [exact(batch_of(one)) for one in (shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1))]
+    same(both.energy, torch.cat([one.energy for one in alone]))
+    same(both.atoms, torch.cat([one.atoms for one in alone]))
+
+
+def test_an_auxiliary_model_that_learned_with_the_model_does_not_warn():
+    exact = ECSE(pet())
+    scdlab.fit(exact, EnergyForces(rho=1.0), labeled([8, 6, 8]), steps=3, lr=5e-3, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exact.eval()(batch_of(molecule("CO2")))
+
+
+@pytest.mark.parametrize("pool", ["sum", "mean", "vector"])
+def test_a_trained_auxiliary_model_speaks_of_properties_in_its_own_units(pool):
+    exact = ECSE(pet(), auxiliary=random(transformer()))
+    exact.add_property("y", pool)
+    for head, mean, std in (
+        (exact.model.property_heads["y"], 3.0, 2.0),
+        (exact.auxiliary.property_heads["y"], 5.0, 7.0),
+    ):
+        head.mean.fill_(mean), head.std.fill_(std)
+    line = batch_of(molecule("CO2"), molecule("C2H2"))
+    exact.eval().auxiliary.seen[[1, 6, 8]] = True
+    same(exact(line).properties["y"], exact.auxiliary(line).properties["y"])
+
+
+def test_it_is_in_the_mode_of_its_model_and_no_average_of_an_average():
+    assert not ECSE(pet().eval()).training and ECSE(pet().train()).training
+    with pytest.raises(ValueError, match="one already"):
+        ECSE(ECSE(pet()))
+
+
 # ------------------------------------------------------------------------------------------------------- the signature
 
 
