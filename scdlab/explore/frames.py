@@ -37,7 +37,8 @@ from scdlab.symmetry.ecse import ECSE
 
 AXIS = np.array([1.0, 2.0, 3.0]) / 14**0.5  # that the molecule turns about: skew to every bond, one hopes
 STEPS = 32  # of a path
-SMALL = 0.1  # meV; jumps below that are not told
+SMALL, STEEP = 0.01, 0.5  # meV; jumps and steps below them are not told: float32 rounds to some 0.001
+PRUNINGS = 4  # shown for an ECSE that does not prune: as many as the paper takes
 TURN = 15  # degrees between two points of a turn
 WITHIN = 0.001  # Å; a step within that is one in practice, since a time step of dynamics moves an atom farther
 MOST_ATOMS = 40  # that the explorer takes: ECSE evaluates the model some times for each
@@ -303,7 +304,7 @@ def frames_picture(
     return svg._document(size, y0 + 34, legend, f"{title}: {len(shares)} frames, {told}")
 
 
-def matrices(before, after, names, title: str = "") -> str:
+def matrices(before, after, names, title: str = "", prunings: int = PRUNINGS) -> str:
     """The weights [m, m] of pairs of neighbors before and after pruning, as colored cells with their numbers.
 
     names [m]: of the neighbors; rows are j, which gives the axis a, and columns j'.
@@ -314,7 +315,10 @@ def matrices(before, after, names, title: str = "") -> str:
     cell = min(28.0, 172.0 / m)
     most = max(float(np.max(before)), float(np.max(after)), 1e-9)
     body = [svg._text(8, 16, title, "start")]
-    for x0, head, values in ((left, "before pruning", before), (left + 235, "after pruning", after)):
+    for x0, head, values in (
+        (left, "before pruning", before),
+        (left + 235, f"after {prunings} pruning{'s' * (prunings > 1)}", after),
+    ):
         body.append(svg._text(x0, 38, head, "start"))
         for row, column in itertools.product(range(m), range(m)):
             x, y, w = x0 + cell * column, top + cell * row, values[row][column]
@@ -434,7 +438,8 @@ class FrameExplorer(SvgExplorer):
         coordinate                     the distance in Å or angle in degrees that the path changes
         neighbors, distances           of the center, nearest first, as far as ECSE looks
         inner, outer                   R_in and R_out in Å
-        frames, frames_before          right-handed frames of the center after and before pruning
+        frames                         right-handed frames of the center, as the ECSE has them
+        frames_before, frames_after    before pruning, and after `prunings_shown` (those of the ECSE; 4 if it has none)
         largest, auxiliary             the largest weight; w_aux, 1 where there is no frame
         energy_raw …                   eV of the structure that is shown
         spread_raw …, turned_at        highest − lowest energy in a full turn, meV, where the atom has moved that far:
@@ -493,7 +498,10 @@ class FrameExplorer(SvgExplorer):
         exact = self.model if isinstance(self.model, ECSE) else ECSE(self.model)
         self.methods = {"raw": self.backbone, "rotations": RandomRotations(self.backbone, 8, inversion=False),
                         "pca": PCAFrames(self.backbone), "ecse": exact}  # fmt: skip
-        self.unpruned = ECSE(self.backbone, auxiliary=None, **(exact.settings | {"prunings": 0}))
+        self.prunings = exact.prunings or PRUNINGS  # that are shown, done or not
+        self.before, self.after = (
+            ECSE(self.backbone, auxiliary=None, **(exact.settings | {"prunings": n})) for n in (0, self.prunings)
+        )
 
     def _make_controls(self) -> dict:
         row = dict(style={"description_width": "85px"}, layout=widgets.Layout(width="300px"))
@@ -552,10 +560,11 @@ class FrameExplorer(SvgExplorer):
         """Where the atoms are: [n, 3] in Å."""
         return turned(self._along([self.moved])[0], self.rotation, self.atoms.positions.mean(0))
 
-    def frames(self, pruned: bool = True):
-        """ECSE's `Frames` of all atoms of the structure that is shown, after or before pruning."""
-        key = ("frames", pruned, self.atom, self.path, self.moved, self.rotation)
-        return self._remember(key, lambda: self._frames(self.methods["ecse"] if pruned else self.unpruned))
+    def frames(self, pruned: bool | None = None):
+        """`Frames` of all atoms of the structure that is shown: those of the ECSE, or before or after pruning."""
+        exact = {None: self.methods["ecse"], False: self.before, True: self.after}[pruned]
+        key = ("frames", exact.prunings, self.atom, self.path, self.moved, self.rotation)
+        return self._remember(key, lambda: self._frames(exact))
 
     def scans(self) -> dict[str, Scan]:
         """Name of a method -> its energy along the path, at rotation 0."""
@@ -589,7 +598,7 @@ class FrameExplorer(SvgExplorer):
         return dict(self._remember(("state", *self._key()), self._measure))
 
     def _measure(self) -> dict:
-        path, frames, before = self._path(), self.frames(), self.frames(pruned=False)
+        path, frames = self._path(), self.frames()
         near, r = self._neighbors()
         weights = frames.weights[_right_handed(frames, self.center)]
         told = {
@@ -605,7 +614,10 @@ class FrameExplorer(SvgExplorer):
             "outer": self.methods["ecse"].outer,
             "both_hands": self.methods["ecse"].group == "O(3)",
             "frames": len(weights),
-            "frames_before": int(_right_handed(before, self.center).sum()),
+            "frames_before": int(_right_handed(self.frames(False), self.center).sum()),
+            "frames_after": int(_right_handed(self.frames(True), self.center).sum()),
+            "prunings": self.methods["ecse"].prunings,
+            "prunings_shown": self.prunings,
             "largest": float(weights.max()) if len(weights) else 0.0,
             "auxiliary": float(frames.rest[self.center]),
             "turned_at": float(self._turned_at()),
@@ -704,7 +716,7 @@ class FrameExplorer(SvgExplorer):
         before, after = (weight_matrix(self.frames(pruned), self.center, near) for pruned in (False, True))
         names = [_name(self.atoms, k) for k in near]
         title = f"Weights w of pairs of neighbors of {_name(self.atoms, self.center)}, nearest first"
-        return svg.below([plot, matrices(before, after, names, title)])
+        return svg.below([plot, matrices(before, after, names, title, self.prunings)])
 
     def still(self) -> str:
         """The molecule with its frames, the plots, and the numbers in words."""
@@ -781,7 +793,8 @@ def in_words(told: dict, silent: bool = False) -> list[tuple[str, str]]:
              (f"around {told['center_name']}", f"{near}; R_in = {told['inner']:.2f} Å")]  # fmt: skip
     if told["frames"]:
         hands = ", each with its mirror image" if told["both_hands"] else ""
-        text = f"{told['frames_before']} before pruning, {told['frames']} after{hands}; "
+        text = f"{told['frames_before']} before pruning, {told['frames_after']} after {told['prunings_shown']} of them"
+        text += f"{hands}; " if told["prunings"] else f"{hands}; this ECSE does not prune; "
         text += f"largest weight {told['largest']:.2f}, w_aux = {told['auxiliary']:.2f}"
         text += ": the auxiliary model has a part" if told["auxiliary"] > 0 else ": no need of the auxiliary model"
     else:
@@ -789,10 +802,11 @@ def in_words(told: dict, silent: bool = False) -> list[tuple[str, str]]:
     if silent and told["auxiliary"] > 0:
         text += ", which was not trained, so what it says is reference energies alone"
     lines += [("frames", text), ("verdict", verdict(told))]
-    steep = [name for name in METHODS if (told[f"jump_{name}"] or 0) < SMALL < (told[f"step_{name}"] or 0) / 5]
+    steep = [name for name in METHODS if not _jumps(told, name) and (told[f"step_{name}"] or 0) > STEEP]
     if steep:
         text = ", ".join(f"{METHODS[name][0]} {_meV(told[f'step_{name}'])} meV{_where(told, name)}" for name in steep)
-        text += f" within {WITHIN} Å" + "; with fewer prunings ECSE is gentler" * ("ecse" in steep)
+        text += f" within {WITHIN} Å"
+        text += "; with fewer prunings ECSE is gentler" * ("ecse" in steep and told["prunings"] > 0)
         lines.append(("no jump, but steep", text))
     return [(what, each.replace("-", "−")) for what, each in lines]
 
@@ -801,10 +815,16 @@ def verdict(told: dict) -> str:
     """Which of the four is flat in a turn and which jumps along the path, in one sentence."""
     spreads = ", ".join(f"{METHODS[name][0]} {_meV(told[f'spread_{name}'])}" for name in METHODS)
     jumps = [f"with {METHODS[name][0]} by {_meV(told[f'jump_{name}'])} meV{_where(told, name)}" for name in METHODS
-             if (told[f"jump_{name}"] or 0) >= SMALL]  # fmt: skip
+             if _jumps(told, name)]  # fmt: skip
     start = f"{told['name']} moved by {told['turned_at']:.3f} Å" if told["turned_at"] else "of the molecule as given"
     along = f"{' and '.join(jumps)}, else not" if jumps else "with none"
     return f"in a full turn ({start}) the energy varies by {spreads} meV, and along the path it jumps {along}."
+
+
+def _jumps(told: dict, name: str) -> bool:
+    """Whether the change is there however finely the path is cut; of what is only steep little is left."""
+    jump = told[f"jump_{name}"] or 0.0
+    return jump > SMALL and jump > 0.5 * told[f"step_{name}"]
 
 
 def _where(told: dict, name: str) -> str:

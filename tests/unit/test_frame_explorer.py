@@ -159,7 +159,7 @@ def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, ro
         assert state[f"energy_{name}"] == pytest.approx(expected, abs=5e-6)
     r = np.linalg.norm(pos - pos[2], axis=1)
     assert state["distances"] == pytest.approx(np.sort(r)[1:].tolist()) and state["neighbors"][0] == 3
-    for prunings, key in ((4, "frames"), (0, "frames_before")):
+    for prunings, key in ((4, "frames_after"), (0, "frames_before")):
         made = scdlab.ECSE(model, prunings=prunings).frames(batch_of(ETHANOL, pos))
         mine = (made.center == 2) & (torch.linalg.det(made.axes) > 0)
         assert state[key] == int(mine.sum()) > 0
@@ -168,15 +168,18 @@ def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, ro
             at = [state["neighbors"].index(int(i)) for i in (j, k)]
             assert matrix[*at] == matrix[*at[::-1]] == pytest.approx(float(w), rel=1e-4)
         assert np.count_nonzero(matrix) == state[key]
-        if prunings:
+        if prunings == scdlab.ECSE(model).prunings:
+            assert state["frames"] == state[key]
             assert state["largest"] == pytest.approx(float(made.weights[mine].max()), rel=1e-4)
     assert state["inner"] == pytest.approx(float(made.inner[2]), rel=1e-5) and state["auxiliary"] == 0.0
     assert state["coordinate"] == pytest.approx(r[3]) and state["outer"] == 3.85
 
 
 def test_pruning_takes_frames_away(ethanol):
-    state = at_start(ethanol, moved=float(ethanol._path().grid[20])).state()
-    assert state["frames_before"] > state["frames"] > 0
+    shown = at_start(ethanol, moved=float(ethanol._path().grid[22]))  # H7-C0-H8 is nearly straight
+    state = shown.state()
+    assert state["frames_before"] > state["frames_after"] > 0
+    assert "after 4 prunings" in shown.drawn.value
 
 
 def test_curves_are_the_energies_along_the_path(model, water):
@@ -209,6 +212,9 @@ def test_who_turns_and_who_jumps(model, water):
     assert max(state[f"jump_{name}"] for name in ("raw", "rotations", "ecse")) < 0.05
     told = frames.verdict(state)
     assert f"raw {state['spread_raw']:.0f}" in told and "ECSE 0.00 meV" in told
+    steep = state | {"jump_ecse": 0.1, "step_ecse": 12.0}  # of an ECSE whose prunings sharpen a step to 10⁻⁵ Å
+    assert frames.verdict(steep) == told
+    assert "ECSE 12 meV" in dict(frames.in_words(steep))["no jump, but steep"]
     assert f"jumps with PCA frames by {gap:.2f} meV at 60.00°, else not." in told
 
 
@@ -354,8 +360,9 @@ def test_an_ecse_is_taken_with_its_settings(model):
     shown = FrameExplorer(exact, ETHANOL, center=0)
     made = exact.frames(batch_of(ETHANOL, ETHANOL.positions))
     assert shown.state()["frames"] == int((made.center == 0).sum()) and shown.state()["outer"] == 2.5
+    assert "after 1 of them" in shown.words.value and "does not prune" not in shown.words.value
     assert shown.state()["energy_ecse"] == pytest.approx(energy(exact, ETHANOL, ETHANOL.positions)[0], abs=5e-6)
-    assert "mirror" not in shown.words.value and shown.unpruned.angle == 0.3
+    assert "mirror" not in shown.words.value and shown.before.angle == shown.after.angle == 0.3
 
 
 # ---------------------------------------------------------------------------------------------------------- the picture
