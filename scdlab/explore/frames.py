@@ -317,7 +317,7 @@ def matrices(before, after, names, title: str = "", prunings: int = PRUNINGS) ->
     body = [svg._text(8, 16, title, "start")]
     for x0, head, values in (
         (left, "before pruning", before),
-        (left + 235, f"after {prunings} pruning{'s' * (prunings > 1)}", after),
+        (left + 235, f"after {prunings} prunings", after),
     ):
         body.append(svg._text(x0, 38, head, "start"))
         for row, column in itertools.product(range(m), range(m)):
@@ -793,7 +793,7 @@ def in_words(told: dict, silent: bool = False) -> list[tuple[str, str]]:
              (f"around {told['center_name']}", f"{near}; R_in = {told['inner']:.2f} Å")]  # fmt: skip
     if told["frames"]:
         hands = ", each with its mirror image" if told["both_hands"] else ""
-        text = f"{told['frames_before']} before pruning, {told['frames_after']} after {told['prunings_shown']} of them"
+        text = f"{told['frames_before']} before pruning, {told['frames_after']} after {told['prunings_shown']} prunings"
         text += f"{hands}; " if told["prunings"] else f"{hands}; this ECSE does not prune; "
         text += f"largest weight {told['largest']:.2f}, w_aux = {told['auxiliary']:.2f}"
         text += ": the auxiliary model has a part" if told["auxiliary"] > 0 else ": no need of the auxiliary model"

@@ -356,11 +356,11 @@ def test_the_model_stays_as_it_is():
 
 
 def test_an_ecse_is_taken_with_its_settings(model):
-    exact = scdlab.ECSE(model, group="SO(3)", prunings=1, angle=0.3, outer=2.5)
+    exact = scdlab.ECSE(model, group="SO(3)", prunings=2, angle=0.3, outer=2.5)
     shown = FrameExplorer(exact, ETHANOL, center=0)
     made = exact.frames(batch_of(ETHANOL, ETHANOL.positions))
     assert shown.state()["frames"] == int((made.center == 0).sum()) and shown.state()["outer"] == 2.5
-    assert "after 1 of them" in shown.words.value and "does not prune" not in shown.words.value
+    assert "after 2 prunings" in shown.words.value and "does not prune" not in shown.words.value
     assert shown.state()["energy_ecse"] == pytest.approx(energy(exact, ETHANOL, ETHANOL.positions)[0], abs=5e-6)
     assert "mirror" not in shown.words.value and shown.before.angle == shown.after.angle == 0.3
 
