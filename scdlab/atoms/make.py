@@ -42,10 +42,10 @@ def make(name: str, out=None, **settings) -> AtomStore:
 
 
 def make_ethanol(frames=2000, seed=0, progress=True) -> AtomStore:
-    """Ethanol at 500 K: one trajectory of GFN2-xTB, a frame every 20 fs."""
+    """Ethanol at 500 K: one trajectory of GFN2-xTB, a frame every 20 fs, with dipole moments."""
     from ase.build import molecule
 
-    store, dropped = _trajectory(molecule("CH3CH2OH"), frames, seed, progress, interval=40)
+    store, dropped = _trajectory(molecule("CH3CH2OH"), frames, seed, progress, interval=40, dipole=True)
     store.meta |= {"source": "ethanol, GFN2-xTB molecular dynamics", "frames_dropped": dropped, **LICENCE}
     return store
 
@@ -89,12 +89,12 @@ def make_isomers(molecules=60, frames=50, seed=0, progress=True) -> AtomStore:
     return together
 
 
-def _trajectory(atoms, frames, seed, progress, interval):
+def _trajectory(atoms, frames, seed, progress, interval, dipole=False):
     """(frames of `atoms` at 500 K whose bonds are those of the start, how many were dropped)."""
     from ase import Atoms
 
     start = Atoms(atoms.numbers, atoms.positions)
-    store = simulate(start, frames, 500, "gfn2", seed, interval=interval, progress=progress)
+    store = simulate(start, frames, 500, "gfn2", seed, interval=interval, dipole=dipole, progress=progress)
     whole = intact(store.take(range(frames)).pos.reshape(frames, -1, 3), start.numbers, start.positions)
     if not whole.any():
         return store[:0], frames

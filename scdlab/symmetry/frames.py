@@ -318,7 +318,7 @@ class Symmetrized(nn.Module):
                     energy = energy + sum_over_atoms(each, batch)
                 sums[name] = sums.get(name, 0.0) + (each if graph else each.detach())
         dtype = next(self.model.parameters()).dtype
-        y = {name: value if name == "energy" else value.to(dtype) for name, value in sums.items()}
+        y = {name: v.to(dtype) if name in ("atoms", "noise", "forces") else v for name, v in sums.items()}
         return y, (sum_over_atoms(y["energy"], batch) if graph else energy)
 
     def _kind(self, name: str) -> str:

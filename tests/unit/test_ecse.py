@@ -267,7 +267,7 @@ def test_an_auxiliary_model_that_learned_with_the_model_does_not_warn():
 
 @pytest.mark.parametrize("pool", ["sum", "mean", "vector"])
 def test_a_trained_auxiliary_model_speaks_of_properties_in_its_own_units(pool):
-    exact = ECSE(pet(), auxiliary=random(transformer()))
+    exact = ECSE(pet(), auxiliary=random(transformer())).double()
     exact.add_property("y", pool)
     for head, mean, std in (
         (exact.model.property_heads["y"], 3.0, 2.0),
