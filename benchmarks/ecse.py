@@ -2,10 +2,11 @@
 
 One thread, under torch.no_grad. Two questions.
 
-    one molecule   one snapshot of ethanol: PET as it is, ECSE with frames of atoms, ECSE with frames of the structure
-                   (pooled), a quadrature of degree 5 and random rotations, 84 evaluations each. And the first three on
-                   a batch of 8 snapshots, where PET itself has enough to do that arithmetic, not Python, takes the time
-    many atoms     rattled copper, periodic, 108 … 1,000 atoms, ECSE with frames of atoms around a PET of one layer
+    one molecule   one snapshot of ethanol: PET as it is, ECSE with frames of atoms, the same with weights pruned four
+                   times, ECSE with frames of the structure (pooled), a quadrature of degree 5 and random rotations, 84
+                   evaluations each. And the first four on a batch of 8 snapshots, where PET itself has enough to do
+                   that arithmetic, not Python, takes the time
+    many atoms     rattled copper, periodic, 108 … 1,000 atoms, ECSE with pruned frames around a PET of one layer
 
 What a frame costs. It shows PET an atom's receptive field, where layer l of L computes the atoms within L - 1 - l steps
 of the one whose share is asked for. An atom h steps away is thus computed L - h times, and
@@ -39,9 +40,9 @@ NETWORKS = {  # features × layers
     for layers in (1, 2)
     for hidden in (64, 128)
 }
-RAW, OURS = "PET", "ECSE"
-SIDES = (RAW, OURS, "ECSE, pooled", "quadrature", "random rotations")
-CASES = ((1, SIDES), (8, SIDES[:3]))  # snapshots of ethanol in a batch, and who is measured
+RAW, OURS, PRUNED = "PET", "ECSE", "ECSE, pruned"
+SIDES = (RAW, OURS, PRUNED, "ECSE, pooled", "quadrature", "random rotations")
+CASES = ((1, SIDES), (8, SIDES[:4]))  # snapshots of ethanol in a batch, and who is measured
 BOXES = ((3, 3, 3), (4, 4, 4), (5, 5, 5), (5, 5, 10))  # cubic cells of copper, 4 atoms each
 COPPER = dict(hidden=32, layers=1, attention_layers=2, cutoff=4.0)
 ORIENTATIONS = 8
@@ -67,8 +68,8 @@ def sides(model, names=SIDES) -> dict:
     from scdlab.symmetry import ECSE, Quadrature, RandomRotations
 
     made = dict(zip(SIDES, (
-        lambda: model, lambda: ECSE(model), lambda: ECSE(model, local=False), lambda: Quadrature(model, 5),
-        lambda: RandomRotations(model, 84),
+        lambda: model, lambda: ECSE(model), lambda: ECSE(model, prunings=4), lambda: ECSE(model, local=False),
+        lambda: Quadrature(model, 5), lambda: RandomRotations(model, 84),
     ), strict=True))  # fmt: skip
     return {name: made[name]().eval() for name in names}
 
@@ -181,7 +182,7 @@ def one_molecule(name: str, structures: int, names, rounds: int, repeats: int, e
 
 def many_atoms(boxes, rounds: int, repeats: int) -> dict:
     """Energies and forces of boxes of copper: per size frames, FLOPs, ms and peak MB, and exponents over all sizes."""
-    others, model = Others(), sides(network(COPPER), [OURS])[OURS]
+    others, model = Others(), sides(network(COPPER), [PRUNED])[PRUNED]
     batches = [copper(box) for box in boxes]
     atoms = [len(batch.z) for batch in batches]
     steps = {n: call(model, batch, True) for n, batch in zip(atoms, batches, strict=True)}
@@ -222,7 +223,7 @@ def growth_table(report: dict) -> str:
     """Costs on copper as a markdown table."""
     g = report["growth"]
     rows = [
-        "| atoms of copper | frames per atom | MFLOP per atom | ms per atom | MB per atom |",
+        "| atoms of copper, pruned frames | frames per atom | MFLOP per atom | ms per atom | MB per atom |",
         "|--:|--:|--:|--:|--:|",
     ]
     for n, frames, flops, ms, memory in zip(*(g[k] for k in ("atoms", "frames", "flops", "ms", "MB")), strict=True):
