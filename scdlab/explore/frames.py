@@ -729,6 +729,11 @@ class FrameExplorer(SvgExplorer):
         auxiliary = self.methods["ecse"].auxiliary
         return auxiliary is not None and not bool(auxiliary.seen.any())
 
+    @property
+    def told(self) -> str:
+        """What the lines under the pictures say, without their layout."""
+        return "".join(what + text for what, text in self._lines())
+
     def _words(self) -> str:
         return lines_table(self._lines(), f"line-height: 1.35; max-width: {_LEFT + _WIDTH}px")
 

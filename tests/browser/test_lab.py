@@ -18,6 +18,7 @@ LESSONS = [
     ("02_denoising", "explorer", "σ (Å)", "sigma", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
     ("03_dens", "explorer", "frame", "frame", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
     ("04_self_conditioned", "explorer", "σ (Å)", "sigma", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
+    ("05_ecse", "explorer", "moved (Å)", "moved", "told", ".widget-vbox table"),
 ]
 ARROWS = {"02_denoising": "print([arrow['step'] for arrow in explorer.view.scene['arrows']])"}
 

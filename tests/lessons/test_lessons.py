@@ -95,3 +95,22 @@ def test_lesson_03(ran):
                for arm in ("dens", "full", "untold", "shuffled"))  # fmt: skip
     assert m["ablated_nothing"] == 0 and m["ablated_truly"] > 1e-5
     assert m["fixed_atoms_shaken"] == 0
+
+
+@pytest.mark.slow
+def test_lesson_05(ran):
+    m = ran(5).metrics
+    assert m["force_error_meV_per_A"] < 0.6 * m["no_force_meV_per_A"]
+    assert m["ecse_rotation_error_meV"] < 1e-6 < m["raw_rotation_error_meV"]
+    assert m["pca_rotation_error_meV"] < 1e-6  # exact as well …
+    assert min(m["jump_pca_meV"], m["jump_nearest_meV"]) > 100 * m["jump_ecse_meV"]  # … and broken
+    assert m["weights_difference"] < 1e-12
+    assert m["frames_per_atom"] > m["frames_pruned"] >= 4 and m["frames_in_line"] == 0
+    assert m["force_mae_ecse_meV_per_A"] < 1.15 * m["force_mae_raw_meV_per_A"]
+    assert m["turned_ecse_meV"] < 1e-6 < 1e-2 * m["turned_average_meV"]
+    assert max(m["dipole_error_raw_e_A"], m["dipole_error_ecse_e_A"]) < 0.6 * m["dipole_typical_e_A"]
+    assert m["dipole_turned_ecse_e_A"] < 1e-12 < 1e-3 * m["dipole_turned_raw_e_A"]
+    assert m["spin_ecse_hbar"] < 1e-9 < 1 < m["spin_raw_hbar"] and m["drift_ecse_meV_per_atom"] < 3
+    assert m["repaired_error"] < 1e-9 < 1e-4 < m["released_error"]
+    assert m["force_error_right"] < 1e-4 < 1e-2 < m["force_error_cut_weights"] and m["torque_cut_weights"] < 1e-10
+    assert m["leak_local_meV"] < 1e-9 < 1e-2 < m["leak_pooled_meV"]
