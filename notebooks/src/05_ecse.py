@@ -239,8 +239,16 @@ METHODS = {
     "nearest pair": NearestPair(exactly),
 }
 along = {name: energies(model, path) for name, model in METHODS.items()}
+print(f"along the path the energy of PET changes by {np.ptp(along['PET']):.0f} meV")
+
+
+def beyond():
+    """What each kind of frame adds to the energy of PET itself, meV."""
+    return {name: values - along["PET"] for name, values in along.items() if name != "PET"}
+
+
 explore.path_plot(
-    t, along, "place on the path", "1", "meV", title="Ethanol, squeezed: where frames swap"
+    t, beyond(), "place on the path", "", "meV", title="Energy, less that of PET itself"
 )
 
 # %% [markdown]
@@ -276,20 +284,20 @@ for name, (coarse, fine, left) in jumps.items():
 # ## ECSE: nobody swaps, everybody fades
 #
 # So take *all* frames that neighbors can make, and weigh them, such that no frame comes or goes with a weight above
-# zero. Around each atom $i$, every ordered pair of neighbors $j, j'$ makes one:
+# zero. Around each atom $i$, every ordered pair of neighbors $j, k$ makes one:
 #
-# $$a = \hat{r}_j, \qquad b = \frac{a \times \hat{r}_{j'}}{|a \times \hat{r}_{j'}|}, \qquad c = a \times b,
-#   \qquad F_{jj'} = [a\; b\; c].$$
+# $$a = \hat{r}_j, \qquad b = \frac{a \times \hat{r}_k}{|a \times \hat{r}_k|}, \qquad c = a \times b,
+#   \qquad F_{jk} = [a\; b\; c].$$
 #
 # The share of atom $i$ in the energy is the weighted mean of what the network says about it in all of them:
 #
-# $$E_i = \frac{\sum_{jj'} w_{jj'}\, E_i(F_{jj'}^{\top} x) + w_\text{aux}\, E_{\text{aux},i}}
-#   {\sum_{jj'} w_{jj'} + w_\text{aux}} .$$
+# $$E_i = \frac{\sum_{jk} w_{jk}\, E_i(F_{jk}^{\top} x) + w_\text{aux}\, E_{\text{aux},i}}
+#   {\sum_{jk} w_{jk} + w_\text{aux}} .$$
 #
 # The weight is a product of what must vanish before a frame may disappear:
 #
-# $$w_{jj'} = f(r_j | R_\text{in}, \Delta)\; f(r_{j'} | R_\text{in}, \Delta)\;
-#   q(s | W - \Delta_W, \Delta_W)\; \frac{s - (W - \Delta_W)}{\Delta_W}, \qquad s = \sin^2 \angle(r_j, r_{j'}) .$$
+# $$w_{jk} = f(r_j | R_\text{in}, \Delta)\; f(r_k | R_\text{in}, \Delta)\;
+#   q(s | W - \Delta_W, \Delta_W)\; \frac{s - (W - \Delta_W)}{\Delta_W}, \qquad s = \sin^2 \angle(r_j, r_k) .$$
 #
 # - $f(r | R, \Delta)$ is a smooth step: 1 up to $R - \Delta$, 0 from $R$ on (in Å). A neighbor beyond $R_\text{in}$ makes
 #   no frame.
@@ -346,9 +354,7 @@ with torch.no_grad():
     ecse(batch_of([frame]), forces=True)  # any model's arguments
 METHODS["ECSE"] = ecse
 along["ECSE"], jumps["ECSE"] = energies(ecse, path), jump(ecse)
-explore.path_plot(
-    t, along, "place on the path", "1", "meV", title="Ethanol, squeezed: the same with ECSE"
-)
+explore.path_plot(t, beyond(), "place on the path", "", "meV", title="The same, with ECSE")
 
 # %%
 wobble["ECSE"] = energies(ecse, around[::6])
@@ -367,9 +373,10 @@ picture = style.figure(
 )
 for k, (name, values) in enumerate(curves.items()):
     look = dict(mode="lines+markers", name=name, line=style.line(k), marker=dict(size=9))
-    picture.add_scatter(x=list(values), y=list(values.values()), **look)
+    errors = [max(value, 1e-12) for value in values.values()]  # 0 has no logarithm
+    picture.add_scatter(x=list(values), y=errors, **look)
 picture.update_xaxes(type="log")
-picture.update_yaxes(**style.LOG)
+picture.update_yaxes(type="log", dtick=2, exponentformat="power")
 picture
 
 # %% [markdown]
@@ -497,7 +504,7 @@ claims.compare("ecse-accuracy", {name: value for name, value in yours.items() if
 #   an atom from its neighbors, so the network makes nearly the same mistake in every frame: mostly a constant, which
 #   does not matter, and around it *less* scatter than before. The mean absolute error in the table is mostly that
 #   constant.
-# - *Forces.* Nearly what they were, for ECSE. **Pruning hurts**: a frame that is faded out within a tenth of the weight
+# - *Forces.* A few percent worse with ECSE, or a tenth. **Pruning hurts**: a frame that is faded out within a tenth of the weight
 #   makes the energy smooth, but steep, wherever the network is not symmetric by itself. The better the network, the less
 #   it matters. This is why ours is off, and the released protocol's is on.
 # - *Time.* It is the number of frames an atom. An average costs less only if you stop early, and you never arrive.
@@ -537,6 +544,9 @@ for name, model in {"raw": polar, "ecse": scdlab.ECSE(polar)}.items():
           f"under rotation {1e3 * dipole_turned[name]:.1e} m(e Å)")  # fmt: skip
 
 # %% [markdown]
+# Exact is not the same as accurate. ECSE shows the network a molecule in a few special orientations, and it happens to do
+# worse in them here than on average. What it says there turns along to the last digit.
+#
 # ## Dynamics: who is turning the molecule?
 #
 # Let the molecule vibrate without a thermostat, from a start without any spin. Its energy must not change, and it must
@@ -654,6 +664,19 @@ lessons.display_metrics(
 claims.table(lesson=5)
 
 # %% [markdown]
+# Five claims, measured on three networks of 3,000 steps each, with rules that were written down before:
+#
+# - *Exact and accurate*: force errors of 154 ± 18 meV/Å with ECSE, 144 ± 18 without, 215 ± 49 with pruning. Errors under
+#   rotation: below 1e-8 meV, and 27 ± 4 without. It is “same direction” because the training was short.
+# - *Smooth*: ECSE leaves a jump of 2e-9 meV, principal axes 16 to 19 meV, the nearest pair 6 to 23. The verdict is a *tie*,
+#   for a formal reason: a fourth kind, frames from the first three atoms of the file, had to jump too, and in one
+#   network it hardly did (0.1 meV). Look at the slopes: on the same paths pruning makes slopes of up to 600 eV/Å, where
+#   PET has 7.
+# - *Few frames*: *not seen*. Pruning leaves 6.6 of 17 frames of a molecule, 39 %, and our rule asked for a quarter. (The
+#   released protocol counts frames otherwise, and prunes harder.)
+# - *Cost*: one hand of ECSE costs 6 to 8 evaluations. No average of 256 or fewer comes near it.
+# - *Patience*: the error of random averages falls with an exponent of -0.50 ± 0.02.
+#
 # ## Exercises
 #
 # Replace `...`, run the cell, and read what the check says. Each solution is folded below its exercise.
