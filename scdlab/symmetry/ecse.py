@@ -102,27 +102,38 @@ class ECSE(Symmetrized):
                              "at the cutoff must not have made frames before.")  # fmt: skip
         self.group, self.local, self.width, self.beta, self.prunings = group, local, width, beta, prunings
         self.angle, self.angle_width = angle, angle_width
-        self.auxiliary = self._default() if auxiliary == "default" else auxiliary
+        self.auxiliary = auxiliary
         self.features = None  # from the auxiliary model's features to those of the model
-        if self.auxiliary is not None:
-            self.features = nn.Linear(self.auxiliary.d, model.d, bias=False)
+        self.register_buffer("learned", torch.zeros((), dtype=torch.bool))  # the auxiliary model, along with the model
+        if auxiliary is not None:
+            with torch.random.fork_rng(devices=[]):  # numbers drawn for other models stay what they were
+                torch.default_generator.manual_seed(0)
+                if auxiliary == "default":
+                    self.auxiliary = self._default()
+                self.features = nn.Linear(self.auxiliary.d, model.d, bias=False)
             weight = next(model.parameters())
             self.auxiliary.to(weight), self.features.to(weight)
+            for name, head in model.property_heads.items():
+                self.auxiliary.add_property(name, self._pool(head.pool))
+            if model.direct_forces:
+                self.auxiliary.add_property("direct_forces", "vector")
+            if model.noise_head is not None and self.auxiliary.noise_head is None:
+                raise ValueError(f"{type(model).__name__} predicts noise, and the auxiliary "
+                                 f"{type(self.auxiliary).__name__} has no head for it; give one that has, such as "
+                                 "EquivariantTransformer.")  # fmt: skip
         self.train(model.training)
 
     def _default(self) -> EquivariantTransformer:
-        """Small, in a state of its own (the numbers drawn for other models stay), and silent before training."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            noise = self.model.noise_head is not None
-            made = EquivariantTransformer(64, layers=1, heads=4, n_basis=32, cutoff=self.model.cutoff, noise_head=noise)
-            for name, head in self.model.property_heads.items():
-                made.add_property(name, _pool_of_auxiliary(head.pool))
-            if self.model.direct_forces:
-                made.add_property("direct_forces", "vector")
+        """Small, and silent before training."""
+        noise = self.model.noise_head is not None
+        made = EquivariantTransformer(64, layers=1, heads=4, n_basis=32, cutoff=self.model.cutoff, noise_head=noise)
         nn.init.zeros_(made.energy_head.mlp[-1].weight)
         nn.init.zeros_(made.energy_head.mlp[-1].bias)
         return made
+
+    def _pool(self, pool: str) -> str:
+        """A plain model's vector of each atom is an equivariant model's vector, before it is summed."""
+        return "vector" if pool == "atoms" and self.model.plain else pool
 
     @property
     def config(self) -> dict:
@@ -133,7 +144,7 @@ class ECSE(Symmetrized):
     def add_property(self, name: str, pool: str | None = None):
         head = self.model.add_property(name, pool)
         if self.auxiliary is not None:
-            self.auxiliary.add_property(name, _pool_of_auxiliary(head.pool))
+            self.auxiliary.add_property(name, self._pool(head.pool))
         return head
 
     def clusters(self, batch, pairs: Pairs) -> Clusters:
@@ -230,15 +241,20 @@ class ECSE(Symmetrized):
         if model is None:
             raise ValueError(f"All {about} are in line, or nearly so, and make no frame; give ECSE an auxiliary model "
                              "that answers there, or leave auxiliary='default'.")  # fmt: skip
-        trained = bool(model.seen.any())
-        if bool(self.model.seen.any()) and not trained and not self.training:
-            warnings.warn(f"All {about} are in line, and the auxiliary model that answers there has not been trained: "
-                          "only reference energies are known. Train it as any model, scdlab.fit(exact.auxiliary, …).",
-                          stacklevel=2)  # fmt: skip
-        if not trained:  # its energies have the references and the scale of the model
+        alone = bool(model.seen.any())  # trained by a fit of its own: it has units of its own
+        if not alone:  # else it speaks in those of the model
             with torch.no_grad():
                 model.energy_head.reference.copy_(self.model.energy_head.reference)
                 model.energy_head.scale.copy_(self.model.energy_head.scale)
+                for name, head in self.model.property_heads.items():
+                    model.property_heads[name].mean.copy_(head.mean)
+                    model.property_heads[name].std.copy_(head.std)
+            if self.training:
+                self.learned.fill_(True)
+            elif bool(self.model.seen.any()) and not bool(self.learned):
+                warnings.warn(f"All {about} are in line, and the auxiliary model that answers there has not been "
+                              "trained: only reference energies are known. Train it as any model, "
+                              "scdlab.fit(exact.auxiliary, …).", stacklevel=2)  # fmt: skip
         # Only structures that need it are asked about: others may hold elements it has not met.
         asked = torch.zeros(batch.num_graphs, dtype=torch.bool, device=lonely.device)
         asked = asked.index_fill(0, batch.batch[lonely], True) if self.local else lonely
@@ -249,31 +265,22 @@ class ECSE(Symmetrized):
         )
         if "cell" in batch:
             some.cell, some.pbc = batch.cell[asked], batch.pbc.reshape(-1, 3)[asked]
-        if self.training:
-            model.seen[some.z] = True
         out = model(some, noise=told["noise"])
         values = {"energy": out.shares["energy"], "atoms": self.features(out.atoms), "noise": out.noise}
-        values |= {name: self._in_units(name, out.shares[name], some, trained) for name in self.model.property_heads}
+        values |= {name: self._in_units(name, out.shares[name], some) for name in self.model.property_heads}
         if told["forces"]:
             values["forces"] = out.shares["direct_forces"] * self.model.force_head.scale
         n = len(batch.z)
         return {k: v.new_zeros(n, *v.shape[1:]).index_copy(0, atoms, v) for k, v in values.items() if v is not None}
 
-    def _in_units(self, name: str, shares: Tensor, batch, trained: bool) -> Tensor:
+    def _in_units(self, name: str, shares: Tensor, batch) -> Tensor:
         """Shares of a property from the auxiliary model, in units of the model's head and relative to its mean."""
         ours, theirs = self.model.property_heads[name], self.auxiliary.property_heads[name]
-        if not trained:  # it learns with the model, in the model's units
-            return shares
         y = theirs.std * shares
         if ours.pool in ("sum", "mean"):
             size = batch.ptr.diff()[batch.batch] if ours.pool == "sum" else 1
             y = y + (theirs.mean - ours.mean) / size
         return y / ours.std
-
-
-def _pool_of_auxiliary(pool: str) -> str:
-    """A vector of each atom is an equivariant model's vector, before it is summed."""
-    return "vector" if pool == "atoms" else pool
 
 
 def _largest(w: Tensor, group: Tensor, groups: int) -> Tensor:

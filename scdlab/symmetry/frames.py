@@ -27,9 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.neighbors import Pairs, _repeated, neighbor_list
+from scdlab.nn.adaln import check_condition
 from scdlab.nn.heads import sum_over_atoms
 from scdlab.nn.model import Prediction
 
+OF_THE_MODEL = ("drop_path", "table", "units", "provenance")
 CHUNK = 30_000  # nodes and, tenfold, pairs of neighbors that go through the model at a time
 
 
@@ -207,13 +209,12 @@ class Symmetrized(nn.Module):
             return getattr(model, name)
 
     def __setattr__(self, name, value):
-        """What the model has and this does not (drop_path, table, units, …) is set there."""
+        """What is set from outside on any model, and read there, is set on the model itself."""
         model = self.__dict__.get("_modules", {}).get("model")
-        own = name in self.__dict__ or name in self.__dict__.get("_modules", {}) or hasattr(type(self), name)
-        if model is None or own or not hasattr(model, name):
-            super().__setattr__(name, value)
-        else:
+        if name in OF_THE_MODEL and hasattr(model, name):
             setattr(model, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def config(self) -> dict:
@@ -245,6 +246,11 @@ class Symmetrized(nn.Module):
         noise = head is not None if noise is None else noise
         by_gradient = noise and head is None
         direct = bool(getattr(self.model, "direct_forces", False))
+        if condition is not None and self.model.mask_token is not None:
+            check_condition(condition, batch, self.model.d)
+        if clue is not None and clue.shape != batch.pos.shape:
+            raise ValueError(f"The clue has shape {list(clue.shape)}, and this batch needs {list(batch.pos.shape)}: a "
+                             "force in eV/Å for each atom, zero for one that is told nothing.")  # fmt: skip
         if by_gradient and direct:
             raise ValueError(f"This {type(self.model).__name__} has no noise head, and its forces are no gradient that "
                              "could stand in for one; build it with direct_forces=False.")  # fmt: skip
@@ -256,6 +262,8 @@ class Symmetrized(nn.Module):
         inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
         if "cell" in batch:
             inputs.cell = batch.cell.double().reshape(-1, 3, 3)
+            if batch.get("pbc") is None:  # a cell alone is periodic all round
+                inputs.pbc = torch.ones(len(inputs.cell), 3, dtype=torch.bool, device=inputs.cell.device)
         with torch.set_grad_enabled(graph or differentiate):
             pos = batch.pos.double()
             inputs.pos = pos = pos if pos.requires_grad or not differentiate else pos.detach().requires_grad_()
@@ -298,17 +306,24 @@ class Symmetrized(nn.Module):
             raise ValueError(f"The weights of the frames of structure {k} of the batch are not finite, positive "
                              "numbers; look for atoms that coincide or have no finite position.")  # fmt: skip
         weights = frames.weights / norm.index_select(0, frames.of)  # (K)
-        sums, energy = {}, batch.pos.new_zeros(batch.num_graphs)
+        sums, energy, first_order = {}, batch.pos.new_zeros(batch.num_graphs), differentiate and not graph
+        slopes = [torch.zeros_like(x, requires_grad=False) for x in (batch.pos, clusters.origin)]
         for chunk in _chunks(clusters, frames.of):
             part = frames.part(chunk)
-            values, e, atoms, owner = self._evaluate(batch, clusters, part, told, graph, differentiate)
             w = weights[chunk]
+            with torch.set_grad_enabled(graph):
+                values, e, atoms, owner, found = self._evaluate(batch, clusters, part, told, graph, differentiate)
+            if first_order:
+                e = e + _follow(part, clusters, found, w.detach(), slopes)
             for name, value in values.items():
                 turned = _turned(value, part.axes[owner], self._kind(name))
                 each = w[owner].view(-1, *[1] * (turned.ndim - 1)) * turned.double()
                 sums[name] = sums.get(name, turned.new_zeros(len(batch.z), *turned.shape[1:]).double())
                 sums[name] = sums[name].index_add(0, atoms, each if graph else each.detach())
             energy = energy.index_add(0, clusters.structure[part.of], w * e)
+        if first_order:  # what moved with the atoms themselves, in sums over all copies
+            for x, slope in zip((batch.pos, clusters.origin), slopes, strict=True):
+                energy = torch.cat([energy[:1] + ((x - x.detach()) * slope).sum(), energy[1:]])
         if rest is not None and bool((rest > 0).any()):
             share = rest / norm  # (C), and clusters are atoms, or structures
             share = share if clusters.center else share[batch.batch]
@@ -326,11 +341,12 @@ class Symmetrized(nn.Module):
         if name in ("noise", "forces"):
             return "vector"
         pool = self.model.property_heads[name].pool if name in self.model.property_heads else "sum"
-        return {"vector": "vector", "atoms": "vector", "tensor": "tensor"}.get(pool, "scalar")
+        atoms = "vector" if getattr(self.model, "plain", False) else "scalar"  # numbers that do not turn, elsewhere
+        return {"vector": "vector", "atoms": atoms, "tensor": "tensor"}.get(pool, "scalar")
 
     def _evaluate(self, batch, clusters, frames, told, graph, differentiate):
-        """The model on a copy of each frame's cluster: by name, a row for each target; energies of the copies [K]; and
-        for each target its atom and its copy."""
+        """The model on a copy of each frame's cluster: by name, a row for each target; energies of the copies [K]; for
+        each target its atom and its copy; and, for forces without a graph, what `_follow` needs."""
         size, n_pairs = clusters.ptr.diff(), clusters.pair_ptr.diff()
         copy_of, rank = _repeated(size[frames.of])
         cluster = frames.of[copy_of]
@@ -347,11 +363,12 @@ class Symmetrized(nn.Module):
         axes = frames.axes.index_select(0, copy_of)  # (M, 3, 3)
         seen = (r.unsqueeze(1) @ axes).squeeze(1)  # Fᵀ r
         dtype = next(self.model.parameters()).dtype
-        x = seen if graph else seen.detach().requires_grad_(differentiate)
+        x = seen if graph else seen.requires_grad_(differentiate)
         inner = batch_of(z=batch.z.index_select(0, atom), pos=x.to(dtype), batch=copy_of, ptr=ptr)
         if clusters.shift is not None:
-            box = batch.cell.index_select(0, structure) @ frames.axes  # (K, 3, 3), turned as positions are
-            cell = box if graph else box.detach().requires_grad_(differentiate)
+            box = batch.cell.index_select(0, structure)
+            cell = box @ frames.axes  # (K, 3, 3), turned as positions are
+            cell = cell if graph else cell.requires_grad_(differentiate)
             inner.cell = cell.to(dtype)
             inner.pbc = batch.pbc.reshape(-1, 3).index_select(0, structure)
         if clusters.hop is not None:
@@ -380,12 +397,24 @@ class Symmetrized(nn.Module):
             if differentiate and not graph:
                 asked = (x,) if clusters.shift is None else (x, cell)  # copies are independent: each its own gradient
                 slopes = torch.autograd.grad(e.sum(), asked, materialize_grads=True)
-        if differentiate and not graph:  # e to first order in what the copies were made of; the model's graph is gone
-            values = {name: v.detach() for name, v in values.items()}
-            e = e.detach().index_add(0, copy_of, ((seen - seen.detach()) * slopes[0]).sum(-1))
+        found = None
+        if differentiate and not graph:
+            values, e = {name: v.detach() for name, v in values.items()}, e.detach()
+            turned = torch.zeros_like(frames.axes).index_add(0, copy_of, r.unsqueeze(2) * slopes[0].unsqueeze(1))
             if clusters.shift is not None:
-                e = e + ((box - box.detach()) * slopes[1]).sum((-2, -1))
-        return values, e, atom[target], owner
+                turned = turned + box.mT @ slopes[1]
+            found = turned, (axes @ slopes[0].unsqueeze(2)).squeeze(2), atom, cluster, copy_of
+        return values, e, atom[target], owner, found
+
+
+def _follow(frames: Frames, clusters: Clusters, found, w: Tensor, slopes: list[Tensor]) -> Tensor:
+    """Forces without a graph of the model, nor of the copies: what turning the axes adds to the energies [K] to first
+    order, which is zero and has the right slope; and into `slopes`, weighted, what moving atoms and origins does."""
+    turned, moved, atom, cluster, copy_of = found
+    moved = moved * w.index_select(0, copy_of).unsqueeze(1)
+    slopes[0].index_add_(0, atom, moved)
+    slopes[1].index_add_(0, cluster, -moved)
+    return ((frames.axes - frames.axes.detach()) * turned.detach()).sum((-2, -1))
 
 
 def _chunks(clusters: Clusters, of: Tensor):

@@ -235,7 +235,10 @@ def _in_process(fabric: Fabric, run: "_Run") -> dict:
     result = run(fabric)
     weights = safetensors.torch.save({k: v.cpu().contiguous() for k, v in result.model.state_dict().items()})
     keep = ("steps", "seconds", "best", "interrupted", "stopped_early", "rows", "out")
-    heads = {"properties": result.model.config.get("properties", {}), "units": getattr(result.model, "units", {})}
+    heads = {
+        "properties": {k: head.pool for k, head in result.model.property_heads.items()},
+        "units": getattr(result.model, "units", {}),
+    }
     return {"weights": weights, **heads, **{name: getattr(result, name) for name in keep}}
 
 

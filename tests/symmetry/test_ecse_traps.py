@@ -267,7 +267,7 @@ class NoAuxiliary(ECSE):
     def forward(self, batch):
         clusters, found = self.clusters(batch, neighbor_list(batch, self.model.cutoff)), self.frames(batch)
         told = {"condition": None, "clue": None, "noise": False, "forces": False}
-        values, _, atoms, owner = self._evaluate(batch, clusters, found, told, True, False)
+        values, _, atoms, owner, _ = self._evaluate(batch, clusters, found, told, True, False)
         total = torch.zeros(len(batch.z), dtype=torch.float64)
         share = total.index_add(0, atoms, found.weights[owner] * values["energy"])
         share = share / total.index_add(0, atoms, found.weights[owner])
