@@ -290,7 +290,10 @@ class Symmetrized(nn.Module):
                 noise=noise_out if not by_gradient else (gradient / scale).to(dtype),
                 embedding=(self.model.embedding_head or sum_over_atoms)(x, inputs),
                 atoms=x,
-                properties={name: h.total(shares[name], inputs) for name, h in self.model.property_heads.items()},
+                properties={
+                    name: h.total(shares[name].to(dtype) if h.pool == "atoms" else shares[name], inputs)
+                    for name, h in self.model.property_heads.items()
+                },
                 shares=shares,
             )
 

@@ -171,6 +171,15 @@ def test_what_the_backbone_does_not_take_is_refused_as_there():
 # ------------------------------------------------------------------------------------------------- the auxiliary model
 
 
+def shifted(store, level):
+    """Energies moved by so much for each atom, eV."""
+    batch = store.take(range(len(store)))
+    energy = batch.energy.numpy() + level * store.n_atoms
+    return scdlab.AtomStore.from_arrays(
+        batch.z.numpy(), batch.pos.numpy(), batch.ptr.numpy(), energy=energy, forces=batch.forces.numpy()
+    )
+
+
 def labeled(z, n=12):
     """n structures of one linear molecule, stretched: E = Σ z + 3 Σ (r - 1.2)², for the bonds r of neighbors."""
     structures = []
@@ -277,6 +286,79 @@ def test_a_trained_auxiliary_model_speaks_of_properties_in_its_own_units(pool):
     line = batch_of(molecule("CO2"), molecule("C2H2"))
     exact.eval().auxiliary.seen[[1, 6, 8]] = True
     same(exact(line).properties["y"], exact.auxiliary(line).properties["y"])
+
+
+def test_the_model_stays_as_it_was():
+    """Its own settings have names that ours have too: PET has a width, the one of its cutoff."""
+    net, batch = pet().eval(), batch_of(shaken())
+    before, state, energy = dict(vars(net)), {k: v.clone() for k, v in net.state_dict().items()}, net(batch).energy
+    exact = ECSE(net, width=0.3, beta=3.0, angle=0.3)
+    exact(batch, forces=True)
+    assert {k: v for k, v in vars(net).items() if isinstance(v, float)} == {
+        k: v for k, v in before.items() if isinstance(v, float)
+    }
+    assert net.state_dict().keys() == state.keys() and all(torch.equal(net.state_dict()[k], state[k]) for k in state)
+    assert torch.equal(net(batch).energy, energy) and exact.width == 0.3 and net.width == net.config["cutoff_width"]
+
+
+def test_numbers_of_atoms_that_do_not_turn_are_left_alone():
+    net, batch = schnet(), batch_of(shaken())
+    net.add_property("q", "atoms")
+    same(ECSE(net).eval()(batch).properties["q"], net.eval()(batch).properties["q"], 1e-6)
+
+
+@pytest.mark.parametrize("rows", [5, 20])
+def test_a_condition_of_the_wrong_length_is_refused_as_there(rows):
+    net, batch = transformer(conditional=True), batch_of(shaken(), shaken("H2O"))
+    with pytest.raises(ValueError, match="condition"):
+        ECSE(net)(batch, condition=torch.zeros(rows, net.d))
+
+
+def test_an_auxiliary_model_of_ones_own_must_know_what_the_model_knows():
+    net = pet()
+    net.add_property("g")
+    exact = ECSE(net, auxiliary=transformer()).eval()
+    assert exact(batch_of(molecule("CO2"))).properties["g"].shape == (1,)
+    with pytest.raises(ValueError, match="auxiliary SchNet has no head"):
+        ECSE(pet(noise_head=True), auxiliary=schnet())
+
+
+def test_references_are_those_of_the_last_training():
+    exact = ECSE(pet())
+    for level in (-1000.0, -10.0):
+        store = labeled([8, 6, 8])
+        store = scdlab.AtomStore.concat([shifted(store, level), shifted(labeled([8, 1, 1]), level)])
+        scdlab.fit(exact, EnergyForces(rho=1.0, forces=False), store, steps=2, progress=False)
+        assert scdlab.evaluate(exact, store, EnergyForces(forces=False))["energy_mae"] < 5
+        exact.eval()(batch_of(molecule("H2")))  # of an element that only other structures have
+
+
+def test_forces_without_a_graph_keep_nothing_of_the_copies(monkeypatch):
+    """What is alive when a chunk begins does not grow with the chunks that went before."""
+    alive, at_start = [0], []
+
+    class Kept:
+        def __init__(self, x):
+            self.x, self.size = x, x.numel()
+            alive[0] += self.size
+
+        def __del__(self):
+            alive[0] -= self.size
+
+    exact, batch = ECSE(pet()).double().eval(), batch_of(shaken(), shaken(seed=1))
+    evaluate = type(exact)._evaluate
+
+    def counted(self, *args):
+        at_start.append(alive[0])
+        return evaluate(self, *args)
+
+    monkeypatch.setattr(type(exact), "_evaluate", counted)
+    monkeypatch.setattr("scdlab.symmetry.frames.CHUNK", 60)
+    with torch.no_grad(), torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.x):
+        exact(batch, forces=True)
+    assert len(at_start) > 15
+    growth = (at_start[-1] - at_start[5]) / (len(at_start) - 6)
+    assert growth < 20 * 60 / 9  # numbers for each frame of a chunk, of about 60 atoms; not for each atom, each pair
 
 
 def test_it_is_in_the_mode_of_its_model_and_no_average_of_an_average():
