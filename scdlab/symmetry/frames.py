@@ -367,12 +367,14 @@ class Symmetrized(nn.Module):
         seen = (r.unsqueeze(1) @ axes).squeeze(1)  # Fᵀ r
         dtype = next(self.model.parameters()).dtype
         x = seen if graph else seen.requires_grad_(differentiate)
-        inner = batch_of(z=batch.z.index_select(0, atom), pos=x.to(dtype), batch=copy_of, ptr=ptr)
+        with torch.set_grad_enabled(graph or differentiate):  # a change of precision is a step of the gradient's way
+            inner = batch_of(z=batch.z.index_select(0, atom), pos=x.to(dtype), batch=copy_of, ptr=ptr)
         if clusters.shift is not None:
             box = batch.cell.index_select(0, structure)
             cell = box @ frames.axes  # (K, 3, 3), turned as positions are
             cell = cell if graph else cell.requires_grad_(differentiate)
-            inner.cell = cell.to(dtype)
+            with torch.set_grad_enabled(graph or differentiate):
+                inner.cell = cell.to(dtype)
             inner.pbc = batch.pbc.reshape(-1, 3).index_select(0, structure)
         if clusters.hop is not None:
             inner.hop = clusters.hop[node]

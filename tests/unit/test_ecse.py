@@ -333,6 +333,20 @@ def test_references_are_those_of_the_last_training():
         exact.eval()(batch_of(molecule("H2")))  # of an element that only other structures have
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("local", [True, False])
+def test_forces_without_a_graph_are_those_with_one(dtype, local):
+    exact = ECSE(random(pet(layers=2)), local=local).to(dtype).eval()
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.1, seed=0)
+    batch = batch_of(shaken(), crystal, molecule("CO2"), shaken("H2O"))
+    batch.pos = batch.pos.to(dtype)
+    with torch.no_grad():
+        without = exact(batch, forces=True).forces
+    assert without.abs().max() > 0.1
+    same(without, exact(batch, forces=True).forces, 1e-3 if dtype == torch.float32 else 1e-10)
+
+
 def test_forces_without_a_graph_keep_nothing_of_the_copies(monkeypatch):
     """What is alive when a chunk begins does not grow with the chunks that went before."""
     alive, at_start = [0], []
