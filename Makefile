@@ -32,6 +32,7 @@ lint: $(READY) ## ruff, the floors, and the notebooks against their sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/prose.py check
 	$(BIN)/python tools/pairs.py check
 
 format: $(READY) ## rewrite the code in the house style

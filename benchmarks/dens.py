@@ -1,10 +1,12 @@
-"""What denoising beside the labels costs: a training step of DeNS against a plain one on energies and forces.
+"""What denoising beside the labels costs: a training step of DeNS against a plain one on energies
+and forces.
 
-The same equivariant transformer, which can be told forces, on the same frames of ethanol or aspirin; a quarter of the
-structures corrupted, a quarter of their atoms, as published. A step is what `scdlab.fit` does: draw, loss, backward,
-AdamW. New noise in every step. Steps take turns.
+The same equivariant transformer, which can be told forces, on the same frames of ethanol or
+aspirin; a quarter of the structures corrupted, a quarter of their atoms, as published. A step is
+what `scdlab.fit` does: draw, loss, backward, AdamW. New noise in every step. Steps take turns.
 
-    python benchmarks/dens.py      about three minutes; writes results/dens.json and the README's table
+    python benchmarks/dens.py      about three minutes; writes results/dens.json and the README's
+                                   table
 """
 
 import argparse
@@ -19,7 +21,11 @@ NETWORKS = {
     "128 × 6": dict(hidden=128, layers=6, heads=8, n_basis=50),
     "64 × 3": dict(hidden=64, layers=3, heads=4, n_basis=32),
 }
-CASES = (("ethanol", 32, "128 × 6"), ("aspirin", 8, "128 × 6"), ("ethanol", 16, "64 × 3"))  # molecule, frames, network
+CASES = (
+    ("ethanol", 32, "128 × 6"),
+    ("aspirin", 8, "128 × 6"),
+    ("ethanol", 16, "64 × 3"),
+)  # molecule, frames, network
 
 
 def step_of(side: str, molecule: str, frames: int, network: str):
@@ -35,16 +41,23 @@ def step_of(side: str, molecule: str, frames: int, network: str):
     torch.manual_seed(0)
     model = scdlab.EquivariantTransformer(**NETWORKS[network], force_encoding=True)
     objective.prepare(model, store)
-    return training_step(model.train(), lambda model, generator: objective(model, batch, generator)[0])
+    return training_step(
+        model.train(), lambda model, generator: objective(model, batch, generator)[0]
+    )
 
 
 def table(report: dict) -> str:
     """The report as a markdown table, with the machine it was measured on."""
-    rows = ["| training step on | network | energies and forces | DeNS | median ratio |", "|---|--:|--:|--:|--:|"]
+    rows = [
+        "| training step on | network | energies and forces | DeNS | median ratio |",
+        "|---|--:|--:|--:|--:|",
+    ]
     for r in report["results"]:
         case = f"{r['frames']} frames of {r['molecule']}, {TOLD[r['terms']]}"
-        rows.append(f"| {case} | {r['network']} | {r['theirs_ms']:.0f} ms | {r['ours_ms']:.0f} ms "
-                    f"| **{1 / r['ratio']:.2f}×** |")  # fmt: skip
+        rows.append(
+            f"| {case} | {r['network']} | {r['theirs_ms']:.0f} ms | {r['ours_ms']:.0f} ms "
+            f"| **{1 / r['ratio']:.2f}×** |"
+        )
     return "\n".join([*rows, "", about(report)])
 
 
@@ -52,9 +65,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report")
-    parser.add_argument("--worker", nargs=5, metavar=("SIDE", "TERMS", "MOLECULE", "FRAMES", "NETWORK"),
-                        help="used by the script itself")  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=HERE.parent / "results", help="folder of the report"
+    )
+    parser.add_argument(
+        "--worker",
+        nargs=5,
+        metavar=("SIDE", "TERMS", "MOLECULE", "FRAMES", "NETWORK"),
+        help="used by the script itself",
+    )
     options = parser.parse_args()
     if options.worker:
         side, terms, molecule, frames, network = options.worker
@@ -67,13 +86,23 @@ def main():
         for terms in TERMS:
             workers = {side: ("--worker", side, terms, molecule, frames, network) for side in SIDES}
             (row,) = duel(HERE, workers, options.rounds, options.repeats).values()
-            results.append({"molecule": molecule, "frames": frames, "network": network, "terms": terms} | row)
+            results.append(
+                {"molecule": molecule, "frames": frames, "network": network, "terms": terms} | row
+            )
             busy = f"   BUSY: others used {row['others']} cores" if row["busy"] else ""
-            print(f"{frames:3d} frames of {molecule}, {network}, {terms:12s} {row['theirs_ms']:7.1f} ms   DeNS "
-                  f"{row['ours_ms']:7.1f} ms   {1 / row['ratio']:.2f}×{busy}", flush=True)  # fmt: skip
+            print(
+                f"{frames:3d} frames of {molecule}, {network}, {terms:12s} {row['theirs_ms']:7.1f} "
+                f"ms   DeNS {row['ours_ms']:7.1f} ms   {1 / row['ratio']:.2f}×{busy}",
+                flush=True,
+            )
     command = f"python benchmarks/dens.py --rounds {options.rounds} --repeats {options.repeats}"
-    report = {"command": command, "machine": machine(), "before": before,
-              "busy": any(row["busy"] for row in (before, *results)), "results": results}  # fmt: skip
+    report = {
+        "command": command,
+        "machine": machine(),
+        "before": before,
+        "busy": any(row["busy"] for row in (before, *results)),
+        "results": results,
+    }
     write(options.out / "dens.json", report)
     if options.out == HERE.parent / "results":
         put_into(HERE.parents[1] / "README.md", "dens", table(report))

@@ -1,28 +1,36 @@
-"""What exact symmetry costs: ECSE around PET in evaluations, FLOPs and time, beside averages over fixed rotations.
+"""What exact symmetry costs: ECSE around PET in evaluations, FLOPs and time, beside averages over
+fixed rotations.
 
 One thread, under torch.no_grad. Two questions.
 
-    one molecule   one snapshot of ethanol: PET as it is, ECSE with frames of atoms, the same with weights pruned four
-                   times, ECSE with frames of the structure (pooled), a quadrature of degree 5 and random rotations, 84
-                   evaluations each. And the first four on a batch of 8 snapshots, where PET itself has enough to do
-                   that arithmetic, not Python, takes the time
-    many atoms     rattled copper, periodic, 108 … 1,000 atoms, ECSE with pruned frames around a PET of one layer
+    one molecule   one snapshot of ethanol: PET as it is, ECSE with frames of atoms, the same with
+                   weights pruned four times, ECSE with frames of the structure (pooled), a
+                   quadrature of degree 5 and random rotations, 84 evaluations each. And the first
+                   four on a batch of 8 snapshots, where PET itself has enough to do that
+                   arithmetic, not Python, takes the time
+    many atoms     rattled copper, periodic, 108 … 1,000 atoms, ECSE with pruned frames around a PET
+                   of one layer
 
-What a frame costs. It shows PET an atom's receptive field, where layer l of L computes the atoms within L - 1 - l steps
-of the one whose share is asked for. An atom h steps away is thus computed L - h times, and
+What a frame costs. It shows PET an atom's receptive field, where layer l of L computes the atoms
+within L - 1 - l steps of the one whose share is asked for. An atom h steps away is thus computed L
+- h times, and
 
-    work = Σ_i frames(i) Σ_j∈field(i) max(L - h_ij, 0) / (L N)      in evaluations of PET on all N atoms
+    work = Σ_i frames(i) Σ_j∈field(i) max(L - h_ij, 0) / (L N)      in evaluations of PET on all N
+    atoms
 
-With one layer, and with frames of the structure, that is the mean number of frames per environment; with more, an
-atom's share needs its neighbors' tokens too. Allowed: 1.2 × work in FLOPs, and twice that in time.
+With one layer, and with frames of the structure, that is the mean number of frames per environment;
+with more, an atom's share needs its neighbors' tokens too. Allowed: 1.2 × work in FLOPs, and twice
+that in time.
 
-FLOPs are those of matrix products (`harness.matrix_products`); time is the median over rounds in which all sides take
-turns, its ratio is taken within a round. Rotation error: the largest less the smallest energy of one snapshot in eight
-random orientations, float64, after a short training; it and nothing else depends on that training. Zero says that the
-energies agree to their last digit. The exponent p of FLOPs or time ∝ atoms^p is fitted over all sizes. Peak memory is
-how far one call raises the resident memory of this process, once freed pages are handed back.
+FLOPs are those of matrix products (`harness.matrix_products`); time is the median over rounds in
+which all sides take turns, its ratio is taken within a round. Rotation error: the largest less the
+smallest energy of one snapshot in eight random orientations, float64, after a short training; it
+and nothing else depends on that training. Zero says that the energies agree to their last digit.
+The exponent p of FLOPs or time ∝ atoms^p is fitted over all sizes. Peak memory is how far one call
+raises the resident memory of this process, once freed pages are handed back.
 
-    python benchmarks/ecse.py     about ten minutes; writes results/ecse.json and the README's tables
+    python benchmarks/ecse.py     about ten minutes; writes results/ecse.json and the README's
+                                  tables
 """
 
 import argparse
@@ -32,7 +40,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import Others, PeakMemory, about, machine, matrix_products, put_into, tell_if_busy, tune, write
+from harness import (
+    Others,
+    PeakMemory,
+    about,
+    machine,
+    matrix_products,
+    put_into,
+    tell_if_busy,
+    tune,
+    write,
+)
 
 HERE = Path(__file__).resolve()
 NETWORKS = {  # features × layers
@@ -67,10 +85,20 @@ def sides(model, names=SIDES) -> dict:
     """{side: what answers}, all around one model."""
     from scdlab.symmetry import ECSE, Quadrature, RandomRotations
 
-    made = dict(zip(SIDES, (
-        lambda: model, lambda: ECSE(model), lambda: ECSE(model, prunings=4), lambda: ECSE(model, local=False),
-        lambda: Quadrature(model, 5), lambda: RandomRotations(model, 84),
-    ), strict=True))  # fmt: skip
+    made = dict(
+        zip(
+            SIDES,
+            (
+                lambda: model,
+                lambda: ECSE(model),
+                lambda: ECSE(model, prunings=4),
+                lambda: ECSE(model, local=False),
+                lambda: Quadrature(model, 5),
+                lambda: RandomRotations(model, 84),
+            ),
+            strict=True,
+        )
+    )
     return {name: made[name]().eval() for name in names}
 
 
@@ -104,19 +132,28 @@ def in_float64(batch):
 
 
 def evaluations(model, batch) -> dict:
-    """{"frames": per environment (of atoms, or of structures), "work": evaluations of PET on all atoms}."""
+    """{"frames": per environment (of atoms, or of structures), "work": evaluations of PET on all
+    atoms}."""
     from scdlab.atoms import neighbor_list
 
     if not hasattr(model, "frames"):
         return {"frames": 1.0, "work": 1.0}
     batch, layers = in_float64(batch), model.hops
-    frames, clusters = model.frames(batch), model.clusters(batch, neighbor_list(batch, model.cutoff))
+    frames, clusters = (
+        model.frames(batch),
+        model.clusters(batch, neighbor_list(batch, model.cutoff)),
+    )
     computed = clusters.atom.new_full(clusters.atom.shape, layers)
     if clusters.hop is not None:
         computed = (layers - clusters.hop).clamp(min=0)
     total = computed.new_zeros(len(clusters.ptr) - 1)
-    total.index_add_(0, total.new_tensor(range(len(total))).repeat_interleave(clusters.ptr.diff()), computed)
-    return {"frames": len(frames) / len(total), "work": float(total[frames.of].sum()) / (layers * len(batch.z))}
+    total.index_add_(
+        0, total.new_tensor(range(len(total))).repeat_interleave(clusters.ptr.diff()), computed
+    )
+    return {
+        "frames": len(frames) / len(total),
+        "work": float(total[frames.of].sum()) / (layers * len(batch.z)),
+    }
 
 
 def call(model, batch, forces: bool):
@@ -131,7 +168,8 @@ def call(model, batch, forces: bool):
 
 
 def rotation_error(model, batch) -> float:
-    """The largest less the smallest energy in random orientations, in meV: of the worst structure of the batch."""
+    """The largest less the smallest energy in random orientations, in meV: of the worst structure
+    of the batch."""
     import torch
     from scipy.spatial.transform import Rotation
 
@@ -158,8 +196,11 @@ def take_turns(steps: dict, rounds: int, repeats: int) -> dict:
     return times
 
 
-def one_molecule(name: str, structures: int, names, rounds: int, repeats: int, errors: dict) -> list[dict]:
-    """A row for each side, without forces and with them; errors: rotation errors by side, in meV."""
+def one_molecule(
+    name: str, structures: int, names, rounds: int, repeats: int, errors: dict
+) -> list[dict]:
+    """A row for each side, without forces and with them; errors: rotation errors by side, in
+    meV."""
     batch, rows = ethanol(structures), []
     models = sides(network(NETWORKS[name]), names)
     for forces in (False, True):
@@ -171,17 +212,31 @@ def one_molecule(name: str, structures: int, names, rounds: int, repeats: int, e
         for side, model in models.items():
             ratios = [own / raw for own, raw in zip(times[side], times[RAW], strict=True)]
             cost = evaluations(model, batch)
-            rows.append({
-                "network": name, "structures": structures, "forces": forces, "side": side, **cost,
-                "flops": flops[side], "flops_ratio": flops[side] / flops[RAW], "flops_allowed": 1.2 * cost["work"],
-                "ms": statistics.median(times[side]), "ratio": statistics.median(ratios), "ratio_min": min(ratios),
-                "ratio_max": max(ratios), "ratio_allowed": 2.4 * cost["work"], "error_meV": errors[side], **load,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "network": name,
+                    "structures": structures,
+                    "forces": forces,
+                    "side": side,
+                    **cost,
+                    "flops": flops[side],
+                    "flops_ratio": flops[side] / flops[RAW],
+                    "flops_allowed": 1.2 * cost["work"],
+                    "ms": statistics.median(times[side]),
+                    "ratio": statistics.median(ratios),
+                    "ratio_min": min(ratios),
+                    "ratio_max": max(ratios),
+                    "ratio_allowed": 2.4 * cost["work"],
+                    "error_meV": errors[side],
+                    **load,
+                }
+            )
     return rows
 
 
 def many_atoms(boxes, rounds: int, repeats: int) -> dict:
-    """Energies and forces of boxes of copper: per size frames, FLOPs, ms and peak MB, and exponents over all sizes."""
+    """Energies and forces of boxes of copper: per size frames, FLOPs, ms and peak MB, and exponents
+    over all sizes."""
     others, model = Others(), sides(network(COPPER), [PRUNED])[PRUNED]
     batches = [copper(box) for box in boxes]
     atoms = [len(batch.z) for batch in batches]
@@ -194,9 +249,15 @@ def many_atoms(boxes, rounds: int, repeats: int) -> dict:
     ms = [statistics.median(seen) for seen in take_turns(steps, rounds, repeats).values()]
     frames = [evaluations(model, batch)["frames"] for batch in batches]
     return {
-        "atoms": atoms, "frames": frames, "flops": flops, "ms": ms, "MB": memory,
-        "flops_exponent": exponent(atoms, flops), "ms_exponent": exponent(atoms, ms), **others.report(),
-    }  # fmt: skip
+        "atoms": atoms,
+        "frames": frames,
+        "flops": flops,
+        "ms": ms,
+        "MB": memory,
+        "flops_exponent": exponent(atoms, flops),
+        "ms_exponent": exponent(atoms, ms),
+        **others.report(),
+    }
 
 
 def exponent(sizes, costs) -> float:
@@ -206,16 +267,21 @@ def exponent(sizes, costs) -> float:
 
 def table(report: dict) -> str:
     """Costs on ethanol as a markdown table."""
-    rows = ["| ethanol, energies and forces | PET | frames per environment | work | FLOPs (allowed) | time "
-            "| time (allowed) | rotation error |", "|---|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
+    rows = [
+        "| ethanol, energies and forces | PET | frames per environment | work | FLOPs (allowed) | "
+        "time | time (allowed) | rotation error |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
     for r in (r for r in report["results"] if r["forces"]):
         what = f"{r['side']}, {r['structures']} snapshot{'s' if r['structures'] > 1 else ''}"
         flops, taken = "1", "1"
         if r["side"] != RAW:
             flops = f"**{r['flops_ratio']:.2f}×** ({r['flops_allowed']:.2f})"
             taken = f"**{r['ratio']:.1f}×** ({r['ratio_allowed']:.1f})"
-        rows.append(f"| {what} | {r['network']} | {r['frames']:.1f} | {r['work']:.1f} | {flops} | {r['ms']:.0f} ms "
-                    f"| {taken} | {r['error_meV']:.1e} meV |")  # fmt: skip
+        rows.append(
+            f"| {what} | {r['network']} | {r['frames']:.1f} | {r['work']:.1f} | {flops} | "
+            f"{r['ms']:.0f} ms | {taken} | {r['error_meV']:.1e} meV |"
+        )
     return "\n".join(rows)
 
 
@@ -223,13 +289,22 @@ def growth_table(report: dict) -> str:
     """Costs on copper as a markdown table."""
     g = report["growth"]
     rows = [
-        "| atoms of copper, pruned frames | frames per atom | MFLOP per atom | ms per atom | MB per atom |",
+        "| atoms of copper, pruned frames | frames per atom | MFLOP per atom | ms per atom | MB "
+        "per atom |",
         "|--:|--:|--:|--:|--:|",
     ]
-    for n, frames, flops, ms, memory in zip(*(g[k] for k in ("atoms", "frames", "flops", "ms", "MB")), strict=True):
+    for n, frames, flops, ms, memory in zip(
+        *(g[k] for k in ("atoms", "frames", "flops", "ms", "MB")), strict=True
+    ):
         peak = "not measured" if memory is None else f"{memory / n:.2f}"
         rows.append(f"| {n:,} | {frames:.1f} | {1e-6 * flops / n:.2f} | {ms / n:.2f} | {peak} |")
-    return "\n".join([*rows, "", f"FLOPs ∝ atoms^{g['flops_exponent']:.2f}, time ∝ atoms^{g['ms_exponent']:.2f}."])
+    return "\n".join(
+        [
+            *rows,
+            "",
+            f"FLOPs ∝ atoms^{g['flops_exponent']:.2f}, time ∝ atoms^{g['ms_exponent']:.2f}.",
+        ]
+    )
 
 
 def shown(report: dict) -> str:
@@ -244,8 +319,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=100, help="of training, before rotation errors are measured")
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report")
+    parser.add_argument(
+        "--steps", type=int, default=100, help="of training, before rotation errors are measured"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=HERE.parent / "results", help="folder of the report"
+    )
     options = parser.parse_args()
     tune()
     torch.set_num_threads(1)
@@ -258,15 +337,27 @@ def main():
             results += rows
             for r in rows:
                 busy = f"   BUSY: others used {r['others']} cores" if r["busy"] else ""
-                print(f"{r['network']:8s} {r['structures']} {'E + F' if r['forces'] else 'E':5s} {r['side']:16s} "
-                      f"{r['frames']:5.2f} frames, work {r['work']:5.2f}   {1e-6 * r['flops']:9.1f} MFLOP "
-                      f"{r['flops_ratio']:6.2f}× (≤ {r['flops_allowed']:6.2f})   {r['ms']:7.1f} ms {r['ratio']:6.2f}× "
-                      f"(≤ {r['ratio_allowed']:6.2f})   {r['error_meV']:.1e} meV{busy}", flush=True)  # fmt: skip
-    command = f"python benchmarks/ecse.py --rounds {options.rounds} --repeats {options.repeats} --steps {options.steps}"
+                print(
+                    f"{r['network']:8s} {r['structures']} {'E + F' if r['forces'] else 'E':5s} "
+                    f"{r['side']:16s} {r['frames']:5.2f} frames, work {r['work']:5.2f}   "
+                    f"{1e-6 * r['flops']:9.1f} MFLOP {r['flops_ratio']:6.2f}× (≤ "
+                    f"{r['flops_allowed']:6.2f})   {r['ms']:7.1f} ms {r['ratio']:6.2f}× (≤ "
+                    f"{r['ratio_allowed']:6.2f})   {r['error_meV']:.1e} meV{busy}",
+                    flush=True,
+                )
+    command = (
+        f"python benchmarks/ecse.py --rounds {options.rounds} --repeats {options.repeats} --steps "
+        f"{options.steps}"
+    )
     growth = many_atoms(BOXES, options.rounds, options.repeats)
-    report = {"command": command, "machine": machine(), "before": before,
-              "busy": any(row["busy"] for row in (before, growth, *results)),
-              "results": results, "growth": growth}  # fmt: skip
+    report = {
+        "command": command,
+        "machine": machine(),
+        "before": before,
+        "busy": any(row["busy"] for row in (before, growth, *results)),
+        "results": results,
+        "growth": growth,
+    }
     print(growth_table(report), flush=True)
     write(options.out / "ecse.json", report)
     if options.out == HERE.parent / "results":

@@ -1,11 +1,14 @@
-"""The equivariant transformer's training step against torchmd-net's: 128 features, 6 layers, 5 Å, batches of QM9.
+"""The equivariant transformer's training step against torchmd-net's: 128 features, 6 layers, 5 Å,
+batches of QM9.
 
-Both sides get the same weights and batches and take the same step: neighbor list, forward (and forces), squared error,
-backward, AdamW. Options that make both the same function: vector_cutoff=True (everything a neighbor says fades out),
-trainable_rbf=False, max_num_neighbors large enough for every atom, and shifted softplus in the energy head. Before
-anything is timed, the two losses are compared.
+Both sides get the same weights and batches and take the same step: neighbor list, forward (and
+forces), squared error, backward, AdamW. Options that make both the same function:
+vector_cutoff=True (everything a neighbor says fades out), trainable_rbf=False, max_num_neighbors
+large enough for every atom, and shifted softplus in the energy head. Before anything is timed, the
+two losses are compared.
 
-    python benchmarks/et.py         about twenty minutes; writes results/et.json, a picture, and the README's table
+    python benchmarks/et.py         about twenty minutes; writes results/et.json, a picture, and the
+                                    README's table
 
 Needs the extra `bench`: pip install "scdlab[bench]".
 """
@@ -18,9 +21,19 @@ from harness import compare_steps, loss_difference, table, training_step
 
 HERE = Path(__file__).resolve()
 PEER = "torchmd-net"
-OPTIONS = dict(num_rbf=50, rbf_type="expnorm", trainable_rbf=False, activation="silu", attn_activation="silu",
-               neighbor_embedding=True, distance_influence="both", cutoff_lower=0.0, cutoff_upper=5.0,
-               max_num_neighbors=64, vector_cutoff=True)  # fmt: skip
+OPTIONS = dict(
+    num_rbf=50,
+    rbf_type="expnorm",
+    trainable_rbf=False,
+    activation="silu",
+    attn_activation="silu",
+    neighbor_embedding=True,
+    distance_influence="both",
+    cutoff_lower=0.0,
+    cutoff_upper=5.0,
+    max_num_neighbors=64,
+    vector_cutoff=True,
+)
 
 
 def peer(hidden: int, layers: int, heads: int):
@@ -31,15 +44,20 @@ def peer(hidden: int, layers: int, heads: int):
 
     body = TorchMD_ET(hidden_channels=hidden, num_layers=layers, num_heads=heads, **OPTIONS)
     return nn.ModuleDict(
-        {"body": body, "energy": Scalar(hidden, activation="ssp"), "noise": EquivariantVectorOutput(hidden)}
+        {
+            "body": body,
+            "energy": Scalar(hidden, activation="ssp"),
+            "noise": EquivariantVectorOutput(hidden),
+        }
     )
 
 
 def same_weights(ours, weights: dict) -> None:
-    """torchmd-net's weights (the state of `peer`, a dict of tensors) into ours; names and the order of rows differ.
+    """torchmd-net's weights (the state of `peer`, a dict of tensors) into ours; names and the order
+    of rows differ.
 
-    Its rows of v_proj and dv_proj stand head by head, (heads, 3, d/heads); ours part by part, (3, heads, d/heads). Its
-    first layer mixes vectors that are zero, so ours leaves those weights out.
+    Its rows of v_proj and dv_proj stand head by head, (heads, 3, d/heads); ours part by part, (3,
+    heads, d/heads). Its first layer mixes vectors that are zero, so ours leaves those weights out.
     """
     import torch
 
@@ -86,7 +104,9 @@ def sides(n: int, forces: bool):
     store = scdlab.load_qm9(limit=60_000)
     batch = store.take(torch.randperm(len(store))[:n].numpy())
     theirs = peer(hidden=128, layers=6, heads=8)
-    ours = scdlab.EquivariantTransformer(hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0, noise_head=False)
+    ours = scdlab.EquivariantTransformer(
+        hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0, noise_head=False
+    )
     same_weights(ours, theirs.state_dict())
     del theirs["noise"]
 
@@ -97,8 +117,14 @@ def sides(n: int, forces: bool):
     def predict_theirs():
         pos = batch.pos.detach().requires_grad_(forces)
         x, v, z, pos, owner = theirs["body"](batch.z, pos, batch.batch)
-        energy = theirs["energy"].reduce(theirs["energy"].pre_reduce(x, v, z, pos, owner), owner).squeeze(-1)
-        return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0] if forces else None
+        energy = (
+            theirs["energy"]
+            .reduce(theirs["energy"].pre_reduce(x, v, z, pos, owner), owner)
+            .squeeze(-1)
+        )
+        return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[
+            0
+        ] if forces else None
 
     size = n, batch.num_nodes, forces
     return {
@@ -114,13 +140,18 @@ def check(n: int, forces: bool) -> float:
 
 def shown(report: dict) -> str:
     """What the README shows: the table and the picture."""
-    return f"{table(report, PEER)}\n\n![Training step of the transformer against {PEER}](benchmarks/results/et.png)"
+    return (
+        f"{table(report, PEER)}\n"
+        "\n"
+        f"![Training step of the transformer against {PEER}](benchmarks/results/et.png)"
+    )
 
 
 def main():
     if find_spec("torchmdnet") is None:
         print(
-            'benchmarks/et.py compares with torchmd-net, which is not installed: pip install "scdlab[bench]". Skipped.'
+            "benchmarks/et.py compares with torchmd-net, which is not installed: pip install "
+            '"scdlab[bench]". Skipped.'
         )
         return
     title = "Training step of the equivariant transformer 128 × 6 on QM9"

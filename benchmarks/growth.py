@@ -1,18 +1,19 @@
 """How the cost of a training step grows: with atoms per structure, with the batch, and with pairs.
 
-SchNet and the equivariant transformer, 128 features, 6 blocks; one step = neighbor search, forward, squared error of
-energies, backward, AdamW. Three sweeps, each with everything else fixed:
+SchNet and the equivariant transformer, 128 features, 6 blocks; one step = neighbor search, forward,
+squared error of energies, backward, AdamW. Three sweeps, each with everything else fixed:
 
     atoms    one periodic structure of 64 … 1,728 atoms, 0.1 atoms/Å³ (that of water), cutoff 5 Å
     batch    4 … 256 molecules of QM9, cutoff 5 Å
     pairs    512 such atoms, cutoff 3 … 8 Å; the pairs that this makes are counted
 
-An exponent p, time ∝ size^p, is the slope of a straight line through the logarithms, over the larger half of a sweep:
-below it, what a step costs at all hides how it grows (and below 1,024 pairs filters are exact, not from tables). All
-sizes take turns in one process, on equal terms (subnormal numbers flushed, memory pages kept), and the median over
-rounds counts.
+An exponent p, time ∝ size^p, is the slope of a straight line through the logarithms, over the
+larger half of a sweep: below it, what a step costs at all hides how it grows (and below 1,024 pairs
+filters are exact, not from tables). All sizes take turns in one process, on equal terms (subnormal
+numbers flushed, memory pages kept), and the median over rounds counts.
 
-    python benchmarks/growth.py     about two minutes; writes results/growth.json, pictures, and the README's table
+    python benchmarks/growth.py     about two minutes; writes results/growth.json, pictures, and the
+                                    README's table
 """
 
 import argparse
@@ -26,7 +27,8 @@ from harness import Others, about, machine, put_into, tell_if_busy, training_ste
 HERE = Path(__file__).resolve()
 MODELS = ("SchNet", "EquivariantTransformer")
 COLORS = dict(zip(MODELS, ("#0072B2", "#E69F00"), strict=True))
-SWEEPS = {  # name: (what grows, as the axis says it; settings: atoms along an edge, molecules, or cutoff in Å)
+# name: (what grows, as the axis says it; settings: atoms along an edge, molecules, or cutoff in Å)
+SWEEPS = {
     "atoms": ("atoms per structure", (4, 5, 6, 7, 8, 10, 12)),
     "batch": ("molecules in a batch", (4, 8, 16, 32, 64, 128, 256)),
     "pairs": ("pairs within the cutoff", (3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0)),
@@ -35,21 +37,28 @@ SPACING = 2.15  # Å: 0.1 atoms/Å³
 
 
 def crystal(edge: int):
-    """A batch of one periodic structure: edge³ atoms (H, C, N, O) on a cubic lattice that is shaken a little."""
+    """A batch of one periodic structure: edge³ atoms (H, C, N, O) on a cubic lattice that is shaken
+    a little."""
     import ase
 
     import scdlab
 
     rng = np.random.default_rng(0)
-    at = SPACING * np.stack(np.meshgrid(*3 * [np.arange(edge)], indexing="ij"), axis=-1).reshape(-1, 3)
+    at = SPACING * np.stack(np.meshgrid(*3 * [np.arange(edge)], indexing="ij"), axis=-1).reshape(
+        -1, 3
+    )
     atoms = ase.Atoms(
-        rng.choice([1, 6, 7, 8], len(at)), at + rng.normal(0, 0.1, at.shape), cell=3 * [SPACING * edge], pbc=True
+        rng.choice([1, 6, 7, 8], len(at)),
+        at + rng.normal(0, 0.1, at.shape),
+        cell=3 * [SPACING * edge],
+        pbc=True,
     )
     return scdlab.AtomStore.from_ase([atoms]).take([0])
 
 
 def case(model: str, sweep: str, setting):
-    """(size, step) of one point of a sweep: how large it is in the sweep's own terms, and its training step."""
+    """(size, step) of one point of a sweep: how large it is in the sweep's own terms, and its
+    training step."""
     import torch
 
     import scdlab
@@ -58,7 +67,9 @@ def case(model: str, sweep: str, setting):
     cutoff = setting if sweep == "pairs" else 5.0
     if sweep == "batch":
         store = scdlab.load_qm9(limit=60_000)
-        batch = store.take(torch.randperm(len(store), generator=torch.Generator().manual_seed(0))[:setting].numpy())
+        batch = store.take(
+            torch.randperm(len(store), generator=torch.Generator().manual_seed(0))[:setting].numpy()
+        )
     else:
         batch = crystal(8 if sweep == "pairs" else setting)
     torch.manual_seed(0)
@@ -66,12 +77,17 @@ def case(model: str, sweep: str, setting):
     n = batch.num_graphs
     size = {"atoms": batch.num_nodes, "batch": n, "pairs": len(neighbor_list(batch, cutoff))}[sweep]
     return size, training_step(
-        network, lambda: (network(batch, noise=False).energy.float(), None), n, batch.num_nodes, False
+        network,
+        lambda: (network(batch, noise=False).energy.float(), None),
+        n,
+        batch.num_nodes,
+        False,
     )
 
 
 def exponent(sizes, times) -> tuple[float, float]:
-    """p and c of time = c · size^p by least squares on the logarithms of the larger half of a sweep (sizes in order).
+    """p and c of time = c · size^p by least squares on the logarithms of the larger half of a sweep
+    (sizes in order).
 
     Raises ValueError for fewer than three sizes, whose larger half is no line.
     """
@@ -83,7 +99,8 @@ def exponent(sizes, times) -> tuple[float, float]:
 
 
 def measure(model: str, sweep: str, settings, rounds: int) -> dict:
-    """One sweep of one model: the median over rounds of each size's step, in ms, and the exponent."""
+    """One sweep of one model: the median over rounds of each size's step, in ms, and the
+    exponent."""
     sizes, steps = zip(*(case(model, sweep, setting) for setting in settings), strict=True)
     times = [[] for _ in steps]
     for step in steps:
@@ -95,11 +112,19 @@ def measure(model: str, sweep: str, settings, rounds: int) -> dict:
             seen.append(1e3 * (time.perf_counter() - start))
     medians = [statistics.median(seen) for seen in times]
     p, c = exponent(sizes, medians)
-    return {"model": model, "sweep": sweep, "sizes": list(sizes), "ms": medians, "exponent": p, "factor_ms": c}
+    return {
+        "model": model,
+        "sweep": sweep,
+        "sizes": list(sizes),
+        "ms": medians,
+        "exponent": p,
+        "factor_ms": c,
+    }
 
 
 def picture(results: list[dict], sweep: str, path: Path) -> None:
-    """Time against size on logarithmic axes, both models, and the lines fitted to the larger halves, as an image."""
+    """Time against size on logarithmic axes, both models, and the lines fitted to the larger
+    halves, as an image."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -122,7 +147,10 @@ def picture(results: list[dict], sweep: str, path: Path) -> None:
 
 def table(report: dict) -> str:
     """The report as a markdown table, with the machine it was measured on."""
-    rows = [f"| a training step grows with | {' | exponent | '.join(MODELS)} | exponent |", "|---|--:|--:|--:|--:|"]
+    rows = [
+        f"| a training step grows with | {' | exponent | '.join(MODELS)} | exponent |",
+        "|---|--:|--:|--:|--:|",
+    ]
     for sweep, (what, _) in SWEEPS.items():
         found = {r["model"]: r for r in report["results"] if r["sweep"] == sweep}
         sizes = found[MODELS[0]]["sizes"]
@@ -130,19 +158,29 @@ def table(report: dict) -> str:
         for row in (found[model] for model in MODELS):
             cells += [f"{row['ms'][0]:.0f} to {row['ms'][-1]:.0f} ms", f"**{row['exponent']:.2f}**"]
         rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*rows, "", f"{about(report)} Exponents are those of the larger half of each sweep."])
+    return "\n".join(
+        [*rows, "", f"{about(report)} Exponents are those of the larger half of each sweep."]
+    )
 
 
 def shown(report: dict) -> str:
     """What the README shows: the table and the pictures."""
-    images = " ".join(f"![Growth with {what}](benchmarks/results/growth_{s}.png)" for s, (what, _) in SWEEPS.items())
+    images = " ".join(
+        f"![Growth with {what}](benchmarks/results/growth_{s}.png)"
+        for s, (what, _) in SWEEPS.items()
+    )
     return f"{table(report)}\n\n{images}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report and pictures")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=HERE.parent / "results",
+        help="folder of the report and pictures",
+    )
     options = parser.parse_args()
     tune()
     before = tell_if_busy()
@@ -154,10 +192,18 @@ def main():
             results.append(row)
             ends = f"{row['ms'][0]:.0f} … {row['ms'][-1]:.0f} ms"
             busy = f"   BUSY: others used {row['others']} cores" if row["busy"] else ""
-            print(f"{what:24s} {model:23s} {ends:16s} time ∝ size^{row['exponent']:.2f}{busy}", flush=True)
+            print(
+                f"{what:24s} {model:23s} {ends:16s} time ∝ size^{row['exponent']:.2f}{busy}",
+                flush=True,
+            )
     command = f"python benchmarks/growth.py --rounds {options.rounds}"
-    report = {"command": command, "machine": machine(), "before": before,
-              "busy": any(row["busy"] for row in (before, *results)), "results": results}  # fmt: skip
+    report = {
+        "command": command,
+        "machine": machine(),
+        "before": before,
+        "busy": any(row["busy"] for row in (before, *results)),
+        "results": results,
+    }
     write(options.out / "growth.json", report)
     for sweep in SWEEPS:
         picture(results, sweep, options.out / f"growth_{sweep}.png")

@@ -1,14 +1,14 @@
 """Side-by-side timings that can be trusted on a noisy machine.
 
-Each contestant lives in a process of its own and waits. The parent lets them take turns, one timing each per round,
-so that whatever slows the machine slows all of them; the ratio is taken within a round, and the median over rounds is
-quoted.
+Each contestant lives in a process of its own and waits. The parent lets them take turns, one timing
+each per round, so that whatever slows the machine slows all of them; the ratio is taken within a
+round, and the median over rounds is quoted.
 
-Two sets of terms. "equal": subnormal numbers flushed to zero and freed memory pages kept, for every contestant. "as it
-comes": an untouched process, as a user runs it.
+Two sets of terms. "equal": subnormal numbers flushed to zero and freed memory pages kept, for every
+contestant. "as it comes": an untouched process, as a user runs it.
 
-Beside each result stand the peak memory of a step, the floor under our step (`floor`), and whether other processes kept
-the machine busy meanwhile.
+Beside each result stand the peak memory of a step, the floor under our step (`floor`), and whether
+other processes kept the machine busy meanwhile.
 """
 
 import argparse
@@ -26,7 +26,9 @@ from pathlib import Path
 
 TERMS = ("equal", "as it comes")
 BUSY = 0.15  # cores short of torch's threads: less is the system's own
-CASES = [(n, forces) for n in (128, 32) for forces in (False, True)]  # molecules in a batch; with forces or without
+CASES = [
+    (n, forces) for n in (128, 32) for forces in (False, True)
+]  # molecules in a batch; with forces or without
 
 
 def tune() -> None:
@@ -34,18 +36,21 @@ def tune() -> None:
     import torch
 
     if not torch.set_flush_denormal(True):
-        raise SystemExit("This processor cannot flush subnormal numbers, so equal terms cannot be had here.")
+        raise SystemExit(
+            "This processor cannot flush subnormal numbers, so equal terms cannot be had here."
+        )
     from scdlab.memory import keep_pages
 
     keep_pages()
 
 
 def training_step(model, predict, n: int, n_atoms: int, forces: bool):
-    """A step of AdamW on the squared error to random labels, the same for every contestant: a function that takes one
-    and returns its loss. predict() gives energies [n] and forces [n_atoms, 3], or None.
+    """A step of AdamW on the squared error to random labels, the same for every contestant: a
+    function that takes one and returns its loss. predict() gives energies [n] and forces [n_atoms,
+    3], or None.
 
-    Gradients are asked for the parameters only: with forces the positions are a leaf too, and a plain backward() would
-    fill a gradient of theirs that nobody reads.
+    Gradients are asked for the parameters only: with forces the positions are a leaf too, and a
+    plain backward() would fill a gradient of theirs that nobody reads.
     """
     import torch
 
@@ -73,8 +78,8 @@ def training_step(model, predict, n: int, n_atoms: int, forces: bool):
 class PeakMemory:
     """How far this process's resident memory has risen above what it was at the start, in MB.
 
-    Memory freed before the start is handed back first, so that a step cannot hide in it. None where the system has no
-    such account (it is Linux's /proc).
+    Memory freed before the start is handed back first, so that a step cannot hide in it. None where
+    the system has no such account (it is Linux's /proc).
     """
 
     def __init__(self):
@@ -97,8 +102,8 @@ class PeakMemory:
 
 
 def serve(step) -> None:
-    """The contestant's side: time `step()` each time the parent asks for a number of repeats; print the median in ms
-    and the peak memory of all steps so far."""
+    """The contestant's side: time `step()` each time the parent asks for a number of repeats; print
+    the median in ms and the peak memory of all steps so far."""
     memory = PeakMemory()
     step()
     print("ready", flush=True)
@@ -112,13 +117,20 @@ def serve(step) -> None:
 
 
 class Contestant:
-    """A process that times its own step; `peak_MB` is the peak memory of its steps so far, None where unknown."""
+    """A process that times its own step; `peak_MB` is the peak memory of its steps so far, None
+    where unknown."""
 
     def __init__(self, script, *arguments):
         self.peak_MB = None
-        self.process = subprocess.Popen([sys.executable, str(script), *map(str, arguments)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
-        if not any(line.strip() == "ready" for line in self.process.stdout):  # some libraries greet before it
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), *map(str, arguments)],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        if not any(
+            line.strip() == "ready" for line in self.process.stdout
+        ):  # some libraries greet before it
             raise SystemExit(f"A contestant did not start: {' '.join(map(str, arguments))}")
 
     def time(self, repeats: int) -> float:
@@ -135,14 +147,16 @@ class Contestant:
 def duel(script, sides: dict, rounds: int, repeats: int) -> dict:
     """Interleaved timings: sides, {name: arguments of its contestant}, the first one ours.
 
-    For each peer: medians in ms, the median and spread of theirs / ours by round, peak memory in MB, and the cores that
-    other processes used meanwhile.
+    For each peer: medians in ms, the median and spread of theirs / ours by round, peak memory in
+    MB, and the cores that other processes used meanwhile.
     """
     contestants, others = {}, Others()
     try:
         for name, arguments in sides.items():
             contestants[name] = Contestant(script, *arguments)
-        times = [{name: one.time(repeats) for name, one in contestants.items()} for _ in range(rounds)]
+        times = [
+            {name: one.time(repeats) for name, one in contestants.items()} for _ in range(rounds)
+        ]
         load = others.report()
     finally:
         for one in contestants.values():
@@ -154,9 +168,13 @@ def duel(script, sides: dict, rounds: int, repeats: int) -> dict:
         rows[peer] = {
             "ours_ms": statistics.median(t[ours] for t in times),
             "theirs_ms": statistics.median(t[peer] for t in times),
-            "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
-            "ours_MB": contestants[ours].peak_MB, "theirs_MB": contestants[peer].peak_MB, **load,
-        }  # fmt: skip
+            "ratio": statistics.median(ratios),
+            "ratio_min": min(ratios),
+            "ratio_max": max(ratios),
+            "ours_MB": contestants[ours].peak_MB,
+            "theirs_MB": contestants[peer].peak_MB,
+            **load,
+        }
     return rows
 
 
@@ -167,7 +185,8 @@ class Others:
         self.wall, self.machine, self.own = time.perf_counter(), _busy_seconds(), _own_seconds()
 
     def report(self) -> dict:
-        """{"others": cores in use, "busy": whether too few are left for a thread on each of torch's}."""
+        """{"others": cores in use, "busy": whether too few are left for a thread on each of
+        torch's}."""
         import psutil
         import torch
 
@@ -181,7 +200,9 @@ def _busy_seconds() -> float:
     import psutil
 
     spent = psutil.cpu_times()._asdict()
-    return sum(spent.get(kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal"))
+    return sum(
+        spent.get(kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")
+    )
 
 
 def _own_seconds() -> float:
@@ -196,12 +217,16 @@ def _own_seconds() -> float:
 
 
 def tell_if_busy(seconds: float = 2.0) -> dict:
-    """Watch the machine for some seconds before a run; print a line and say so in the report when it is busy."""
+    """Watch the machine for some seconds before a run; print a line and say so in the report when
+    it is busy."""
     others = Others()
     time.sleep(seconds)
     load = others.report()
     if load["busy"]:
-        print(f"Other processes use {load['others']} cores of this machine now: the times will be those of a busy one.")
+        print(
+            f"Other processes use {load['others']} cores of this machine now: the times will be "
+            "those of a busy one."
+        )
     return load
 
 
@@ -210,11 +235,15 @@ def load_of(report: dict) -> str:
     seen = [row for row in [*report["results"], report.get("before", {})] if row.get("busy")]
     if not seen:
         return ""
-    return f" The machine was busy: other processes used up to {max(row['others'] for row in seen)} cores."
+    return (
+        f" The machine was busy: other processes used up to {max(row['others'] for row in seen)} "
+        "cores."
+    )
 
 
 def ceilings() -> dict:
-    """What this machine reaches with torch's threads, medians: a product of float32 matrices, and a copy in memory.
+    """What this machine reaches with torch's threads, medians: a product of float32 matrices, and a
+    copy in memory.
 
     Bandwidth counts bytes read and bytes written.
     """
@@ -238,9 +267,11 @@ def ceilings() -> dict:
 
 
 def matrix_products(step) -> int:
-    """Floating-point operations of all matrix products in one step, by the formulas of torch's flop counter.
+    """Floating-point operations of all matrix products in one step, by the formulas of torch's flop
+    counter.
 
-    Not its FlopCounterMode itself: that follows modules with hooks, which do not bear torch.autograd.grad.
+    Not its FlopCounterMode itself: that follows modules with hooks, which do not bear
+    torch.autograd.grad.
     """
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry
@@ -261,16 +292,17 @@ def matrix_products(step) -> int:
 
 
 def floor(step, ceiling: dict) -> dict:
-    """The time that this step's matrix products and unavoidable traffic take at the speeds that the machine reaches:
-    what is left to gain without computing the same function by other means. The ceilings are measured in the same run,
-    so floors of different runs differ as the machine does.
+    """The time that this step's matrix products and unavoidable traffic take at the speeds that the
+    machine reaches: what is left to gain without computing the same function by other means. The
+    ceilings are measured in the same run, so floors of different runs differ as the machine does.
 
-    flops: the matrix products that the step does now, counted by `matrix_products`. It does not see elementwise
-    arithmetic, gathers, sums over neighbors, nor compiled kernels of ours.
-    bytes: what must pass through memory. Parameters are read by the forward and the backward pass and by AdamW, which
-    writes them; their gradients are written and read; AdamW's two moments are read and written: nine times four bytes.
-    The atom features that each block of the model hands on are written and read once in every pass: forward and
-    backward, and with forces those of the forces too, as if no cache held them. Nothing for pairs, which a program may
+    flops: the matrix products that the step does now, counted by `matrix_products`. It does not see
+    elementwise arithmetic, gathers, sums over neighbors, nor compiled kernels of ours. bytes: what
+    must pass through memory. Parameters are read by the forward and the backward pass and by AdamW,
+    which writes them; their gradients are written and read; AdamW's two moments are read and
+    written: nine times four bytes. The atom features that each block of the model hands on are
+    written and read once in every pass: forward and backward, and with forces those of the forces
+    too, as if no cache held them. Nothing for pairs, which a program may
     make as it goes.
     floor_ms: the larger of flops and bytes over their measured ceilings.
     """
@@ -288,7 +320,9 @@ def floor(step, ceiling: dict) -> dict:
     for hook in hooks:
         hook.remove()
     if not features:
-        raise SystemExit("The model's blocks were not called, so the floor of its step cannot be counted.")
+        raise SystemExit(
+            "The model's blocks were not called, so the floor of its step cannot be counted."
+        )
     passes = 4 if step.forces else 2
     moved = 4 * (9 * sum(p.numel() for p in step.model.parameters()) + 2 * passes * features)
     seconds = max(flops / (1e9 * ceiling["matmul_GFLOPs"]), moved / (1e9 * ceiling["copy_GBs"]))
@@ -304,10 +338,17 @@ def machine() -> dict:
     from scdlab.claims.ledger import hardware_of
 
     found = hardware_of("cpu")
-    return {"processor": found["cpu"], "cores": found["cores"], "memory_GiB": found["memory_GiB"],
-            "threads": found["threads"], "python": platform.python_version(), "torch": torch.__version__,
-            "torch_geometric": torch_geometric.__version__, "numpy": numpy.__version__,
-            "date": str(date.today())}  # fmt: skip
+    return {
+        "processor": found["cpu"],
+        "cores": found["cores"],
+        "memory_GiB": found["memory_GiB"],
+        "threads": found["threads"],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_geometric": torch_geometric.__version__,
+        "numpy": numpy.__version__,
+        "date": str(date.today()),
+    }
 
 
 def write(path: Path, results: dict) -> None:
@@ -327,10 +368,17 @@ def picture(results: list[dict], path: Path, peer: str, title: str) -> None:
     for ax, terms in zip(axes, TERMS, strict=True):
         rows = [r for r in results if r["terms"] == terms]
         for k, (side, color) in enumerate((("ours", "#0072B2"), ("theirs", "#E69F00"))):
-            bars = ax.barh([i + 0.4 * k for i in range(len(rows))], [r[f"{side}_ms"] for r in rows], 0.38, color=color,
-                           label={"ours": "scdlab", "theirs": peer}[side])  # fmt: skip
+            bars = ax.barh(
+                [i + 0.4 * k for i in range(len(rows))],
+                [r[f"{side}_ms"] for r in rows],
+                0.38,
+                color=color,
+                label={"ours": "scdlab", "theirs": peer}[side],
+            )
             ax.bar_label(bars, fmt="%.0f", padding=3)
-        names = [f"{r['batch']} molecules,\nenergies{' + forces' if r['forces'] else ''}" for r in rows]
+        names = [
+            f"{r['batch']} molecules,\nenergies{' + forces' if r['forces'] else ''}" for r in rows
+        ]
         ax.set_yticks([i + 0.2 for i in range(len(rows))], names)
         ax.invert_yaxis()
         ax.margins(x=0.15)
@@ -341,9 +389,13 @@ def picture(results: list[dict], path: Path, peer: str, title: str) -> None:
 
 
 def table(report: dict, peer: str = "PyG") -> str:
-    """A report as a markdown table, with the machine it was measured on: what the README shows of one peer."""
-    rows = [f"| training step on | scdlab | {peer} | ratio, equal terms | scdlab | {peer} | ratio, as it comes "
-            f"| floor | memory, scdlab | {peer} |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
+    """A report as a markdown table, with the machine it was measured on: what the README shows of
+    one peer."""
+    rows = [
+        f"| training step on | scdlab | {peer} | ratio, equal terms | scdlab | {peer} | ratio, as "
+        f"it comes | floor | memory, scdlab | {peer} |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     cases = {}
     for row in report["results"]:
         if row["peer"] == peer:
@@ -351,9 +403,17 @@ def table(report: dict, peer: str = "PyG") -> str:
     for (batch, forces), terms in cases.items():
         cells = [f"{batch} molecules, energies{' and forces' if forces else ''}"]
         for row in (terms[t] for t in TERMS):
-            cells += [f"{row['ours_ms']:.0f} ms", f"{row['theirs_ms']:.0f} ms", f"**{row['ratio']:.1f}×**"]
+            cells += [
+                f"{row['ours_ms']:.0f} ms",
+                f"{row['theirs_ms']:.0f} ms",
+                f"**{row['ratio']:.1f}×**",
+            ]
         row = terms[TERMS[1]]
-        cells += [_cell(row["floor_ms"], "ms"), _cell(row["ours_MB"], "MB"), _cell(row["theirs_MB"], "MB")]
+        cells += [
+            _cell(row["floor_ms"], "ms"),
+            _cell(row["ours_MB"], "MB"),
+            _cell(row["theirs_MB"], "MB"),
+        ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([*rows, "", about(report)])
 
@@ -367,15 +427,19 @@ def about(report: dict) -> str:
     m = report["machine"]
     ceiling = ""
     if "copy_GBs" in m:
-        ceiling = f" Ceilings: {m['matmul_GFLOPs']:.0f} GFLOP/s (matrix products), {m['copy_GBs']:.0f} GB/s (copies)."
+        ceiling = (
+            f" Ceilings: {m['matmul_GFLOPs']:.0f} GFLOP/s (matrix products), {m['copy_GBs']:.0f} "
+            "GB/s (copies)."
+        )
     return (
-        f"Medians on {m['cores']} cores of {m['processor']}, torch {m['torch']}, {m['date']}: `{report['command']}`."
-        f"{ceiling}{load_of(report)}"
+        f"Medians on {m['cores']} cores of {m['processor']}, torch {m['torch']}, {m['date']}: "
+        f"`{report['command']}`.{ceiling}{load_of(report)}"
     )
 
 
 def put_into(readme: Path, name: str, text: str) -> None:
-    """Replace what stands between the readme's markers `<!-- bench: name -->` and `<!-- end -->`."""
+    """Replace what stands between the readme's markers `<!-- bench: name -->` and `<!-- end
+    -->`."""
     start = f"<!-- bench: {name} -->\n"
     before, rest = readme.read_text(encoding="utf-8").split(start)
     _, after = rest.split("<!-- end -->", 1)
@@ -383,27 +447,38 @@ def put_into(readme: Path, name: str, text: str) -> None:
 
 
 def same_predictions(predict: dict) -> None:
-    """End the program unless all sides predict our energies (to 1e-5, in norm) and forces (1e-4)."""
+    """End the program unless all sides predict our energies (to 1e-5, in norm) and forces
+    (1e-4)."""
     answers = {side: function() for side, function in predict.items()}
     for peer, theirs in answers.items():
-        for what, x, y, bound in zip(("energies", "forces"), answers["ours"], theirs, (1e-5, 1e-4), strict=True):
+        for what, x, y, bound in zip(
+            ("energies", "forces"), answers["ours"], theirs, (1e-5, 1e-4), strict=True
+        ):
             if y is not None and not (x - y).norm() <= bound * y.norm():
-                raise SystemExit(f"scdlab and {peer} do not predict the same {what}; nothing timed.")
+                raise SystemExit(
+                    f"scdlab and {peer} do not predict the same {what}; nothing timed."
+                )
 
 
 def loss_differences(steps: dict) -> dict:
-    """For each peer, the relative difference of its loss and ours before training: all must compute the same thing, and
-    predict the same energies and forces (the loss alone hardly sees forces that are small beside their targets).
+    """For each peer, the relative difference of its loss and ours before training: all must compute
+    the same thing, and predict the same energies and forces (the loss alone hardly sees forces that
+    are small beside their targets).
 
     steps: {"ours": step, peer: step, …}. Ends the program when they do not.
     """
-    same_predictions({side: step.predict for side, step in steps.items() if hasattr(step, "predict")})
+    same_predictions(
+        {side: step.predict for side, step in steps.items() if hasattr(step, "predict")}
+    )
     losses = {side: float(step()) for side, step in steps.items()}
     ours = losses.pop("ours")
     differences = {peer: abs(ours - loss) / abs(loss) for peer, loss in losses.items()}
     for peer, difference in differences.items():
         if not difference <= 1e-5:
-            raise SystemExit(f"scdlab and {peer} do not compute the same loss ({ours}, {losses[peer]}); nothing timed.")
+            raise SystemExit(
+                f"scdlab and {peer} do not compute the same loss ({ours}, {losses[peer]}); nothing "
+                "timed."
+            )
     return differences
 
 
@@ -413,18 +488,26 @@ def loss_difference(steps: dict) -> float:
 
 
 def compare_steps(script: Path, sides, peer: str, title: str, shown=table, versions=None) -> None:
-    """The command line of a benchmark of training steps: time all CASES under both TERMS, write report and picture, and
-    put `shown(report)` into the README.
+    """The command line of a benchmark of training steps: time all CASES under both TERMS, write
+    report and picture, and put `shown(report)` into the README.
 
-    sides(n, forces) -> {"ours": step, peer: step, …}, one peer or more; `peer` is the one pictured; versions: those of
-    the peers, for the report.
+    sides(n, forces) -> {"ours": step, peer: step, …}, one peer or more; `peer` is the one pictured;
+    versions: those of the peers, for the report.
     """
     parser = argparse.ArgumentParser(description=f"{title}, against {peer}.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=script.parent / "results", help="folder of the report and picture")
     parser.add_argument(
-        "--worker", nargs=4, metavar=("SIDE", "TERMS", "BATCH", "FORCES"), help="used by the script itself"
+        "--out",
+        type=Path,
+        default=script.parent / "results",
+        help="folder of the report and picture",
+    )
+    parser.add_argument(
+        "--worker",
+        nargs=4,
+        metavar=("SIDE", "TERMS", "BATCH", "FORCES"),
+        help="used by the script itself",
     )
     options = parser.parse_args()
     if options.worker:
@@ -447,9 +530,16 @@ def compare_steps(script: Path, sides, peer: str, title: str, shown=table, versi
                 case = {"peer": other, "batch": n, "forces": forces, "terms": terms}
                 results.append({**case, "loss_difference": differences[other], **under, **row})
                 print(_line(results[-1]), flush=True)
-    command = f"python benchmarks/{script.name} --rounds {options.rounds} --repeats {options.repeats}"
-    report = {"command": command, "machine": machine() | ceiling | (versions or {}), "before": before,
-              "busy": any(row["busy"] for row in (before, *results)), "results": results}  # fmt: skip
+    command = (
+        f"python benchmarks/{script.name} --rounds {options.rounds} --repeats {options.repeats}"
+    )
+    report = {
+        "command": command,
+        "machine": machine() | ceiling | (versions or {}),
+        "before": before,
+        "busy": any(row["busy"] for row in (before, *results)),
+        "results": results,
+    }
     write(options.out / f"{script.stem}.json", report)
     pictured = [row for row in results if row["peer"] == peer]
     picture(pictured, options.out / f"{script.stem}.png", peer, title)
@@ -459,9 +549,14 @@ def compare_steps(script: Path, sides, peer: str, title: str, shown=table, versi
 
 def _line(row: dict) -> str:
     """One result, as it is printed during a run."""
-    times = f"scdlab {row['ours_ms']:7.1f} ms   {row['peer']} {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
+    times = (
+        f"scdlab {row['ours_ms']:7.1f} ms   {row['peer']} {row['theirs_ms']:7.1f} ms   "
+        f"{row['ratio']:5.2f}×"
+    )
     spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
     memory = f"memory {_cell(row['ours_MB'], 'MB')} and {_cell(row['theirs_MB'], 'MB')}"
     busy = f"   BUSY: others used {row['others']} cores" if row["busy"] else ""
-    what = f"{row['batch']:4d} molecules  {'E + F' if row['forces'] else 'E':5s}  {row['terms']:12s}"
+    what = (
+        f"{row['batch']:4d} molecules  {'E + F' if row['forces'] else 'E':5s}  {row['terms']:12s}"
+    )
     return f"{what} {times} {spread}   floor {row['floor_ms']:.1f} ms   {memory}{busy}"

@@ -1,6 +1,8 @@
-"""Whether fused kernels and filter tables earn their place: the same training step with and without them.
+"""Whether fused kernels and filter tables earn their place: the same training step with and without
+them.
 
-SchNet and the equivariant transformer, 128 features × 6 layers, batches of QM9, equal terms. Three contestants:
+SchNet and the equivariant transformer, 128 features × 6 layers, batches of QM9, equal terms. Three
+contestants:
 
     plain     plain torch, exact filters          forms.plain_torch(), model.table = None
     fused     fused kernels, exact filters        model.table = None
@@ -8,13 +10,15 @@ SchNet and the equivariant transformer, 128 features × 6 layers, batches of QM9
 
 Their losses are compared before anything is timed. Beside the times stand
 
-- the error of tables: energies (without the elements' references) and forces of a batch against exact filters in
-  float64 and plain torch, |difference| / |value| as vectors over the batch; of random parameters on QM9, and after a
-  short training on ethanol. "none" is what float32 alone does, with exact filters.
-- the time that compiling the kernels takes the first time: the first training step of a process whose cache is empty,
-  less its second.
+- the error of tables: energies (without the elements' references) and forces of a batch against
+  exact filters in float64 and plain torch, |difference| / |value| as vectors over the batch; of
+  random parameters on QM9, and after a short training on ethanol. "none" is what float32 alone
+  does, with exact filters.
+- the time that compiling the kernels takes the first time: the first training step of a process
+  whose cache is empty, less its second.
 
-    python benchmarks/kernels.py    about five minutes; writes results/kernels.json, a picture, and the README's table
+    python benchmarks/kernels.py    about five minutes; writes results/kernels.json, a picture, and
+                                    the README's table
 """
 
 import argparse
@@ -26,7 +30,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import (  # fmt: skip
+from harness import (
     CASES,
     about,
     ceilings,
@@ -44,7 +48,11 @@ from harness import (  # fmt: skip
 HERE = Path(__file__).resolve()
 MODELS = {"SchNet": {}, "EquivariantTransformer": {"heads": 8}}
 CELLS = (256, 512, 1024)
-SIDES = {"fused": "fused kernels", "plain": "plain torch", "tables": "fused kernels, tables"}  # the first, to compare
+SIDES = {
+    "fused": "fused kernels",
+    "plain": "plain torch",
+    "tables": "fused kernels, tables",
+}  # the first, to compare
 
 
 def network(name: str, hidden: int = 128, layers: int = 6):
@@ -54,7 +62,9 @@ def network(name: str, hidden: int = 128, layers: int = 6):
     import scdlab
 
     torch.manual_seed(0)
-    return getattr(scdlab, name)(hidden=hidden, layers=layers, n_basis=50, cutoff=5.0, **MODELS[name])
+    return getattr(scdlab, name)(
+        hidden=hidden, layers=layers, n_basis=50, cutoff=5.0, **MODELS[name]
+    )
 
 
 def molecules(n: int):
@@ -96,13 +106,15 @@ def sides(name: str, n: int, forces: bool) -> dict:
 
 
 def check(name: str, n: int, forces: bool) -> dict:
-    """Relative differences of the losses of "plain" and "tables" and that of "fused"; ends the program above 1e-5."""
+    """Relative differences of the losses of "plain" and "tables" and that of "fused"; ends the
+    program above 1e-5."""
     steps = sides(name, n, forces)
     return loss_differences({"ours": steps.pop("fused"), **steps})
 
 
 def errors(model, batch, cells=CELLS) -> list[dict]:
-    """Relative errors of energies and forces with tables of so many cells, and of exact filters (cells: None)."""
+    """Relative errors of energies and forces with tables of so many cells, and of exact filters
+    (cells: None)."""
     from scdlab.nn import forms
     from scdlab.nn.heads import sum_over_atoms
 
@@ -120,7 +132,9 @@ def errors(model, batch, cells=CELLS) -> list[dict]:
     rows, kept = [], model.table
     for count in (None, *cells):
         model.table = count
-        energies, forces = (((a - b).norm() / b.norm()).item() for a, b in zip(answers(model), true, strict=True))
+        energies, forces = (
+            ((a - b).norm() / b.norm()).item() for a, b in zip(answers(model), true, strict=True)
+        )
         rows.append({"cells": count, "energies": energies, "forces": forces})
     model.table = kept
     if any(row["forces"] == rows[0]["forces"] for row in rows[1:]):
@@ -133,7 +147,15 @@ def trained(model, steps: int = 60):
     import scdlab
 
     train, test, _ = scdlab.load_ethanol().split(640, 128)
-    scdlab.fit(model, scdlab.objectives.EnergyForces(), train, steps=steps, batch_size=64, device="cpu", progress=False)
+    scdlab.fit(
+        model,
+        scdlab.objectives.EnergyForces(),
+        train,
+        steps=steps,
+        batch_size=64,
+        device="cpu",
+        progress=False,
+    )
     return model, test.take(range(len(test)))
 
 
@@ -141,10 +163,17 @@ def compile_seconds(name: str) -> float:
     """What compiling adds to the first step of a process with an empty cache, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(HERE), "--compile", name]
-        found = subprocess.run(command, env=os.environ | {"NUMBA_CACHE_DIR": folder}, stdout=subprocess.PIPE, text=True,
-                               check=True).stdout  # fmt: skip
+        found = subprocess.run(
+            command,
+            env=os.environ | {"NUMBA_CACHE_DIR": folder},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
         if not any(Path(folder).rglob("*.nbi")):
-            raise SystemExit("No kernel was compiled into the empty cache, so the time it takes is not known.")
+            raise SystemExit(
+                "No kernel was compiled into the empty cache, so the time it takes is not known."
+            )
     return float(found.split()[-1])
 
 
@@ -159,45 +188,71 @@ def first_step(name: str) -> float:
 
 
 def timed(name: str, n: int, forces: bool, rounds: int, repeats: int) -> dict:
-    """One case of the report: medians in ms; the gain of kernels (plain / fused) and of tables (fused / tables), each a
-    median over rounds with its spread; memory in MB."""
+    """One case of the report: medians in ms; the gain of kernels (plain / fused) and of tables
+    (fused / tables), each a median over rounds with its spread; memory in MB."""
     differences = check(name, n, forces)
-    rows = duel(HERE, {side: ("--worker", side, name, n, forces) for side in SIDES}, rounds, repeats)
+    rows = duel(
+        HERE, {side: ("--worker", side, name, n, forces) for side in SIDES}, rounds, repeats
+    )
     plain, tables = rows["plain"], rows["tables"]
     return {
-        "model": name, "batch": n, "forces": forces,
-        "plain_ms": plain["theirs_ms"], "fused_ms": plain["ours_ms"], "tables_ms": tables["theirs_ms"],
-        "kernels": plain["ratio"], "kernels_min": plain["ratio_min"], "kernels_max": plain["ratio_max"],
-        "tables": 1 / tables["ratio"], "tables_min": 1 / tables["ratio_max"], "tables_max": 1 / tables["ratio_min"],
-        "plain_MB": plain["theirs_MB"], "fused_MB": plain["ours_MB"], "tables_MB": tables["theirs_MB"],
-        "loss_difference": max(differences.values()), "others": plain["others"], "busy": plain["busy"],
-    }  # fmt: skip
+        "model": name,
+        "batch": n,
+        "forces": forces,
+        "plain_ms": plain["theirs_ms"],
+        "fused_ms": plain["ours_ms"],
+        "tables_ms": tables["theirs_ms"],
+        "kernels": plain["ratio"],
+        "kernels_min": plain["ratio_min"],
+        "kernels_max": plain["ratio_max"],
+        "tables": 1 / tables["ratio"],
+        "tables_min": 1 / tables["ratio_max"],
+        "tables_max": 1 / tables["ratio_min"],
+        "plain_MB": plain["theirs_MB"],
+        "fused_MB": plain["ours_MB"],
+        "tables_MB": tables["theirs_MB"],
+        "loss_difference": max(differences.values()),
+        "others": plain["others"],
+        "busy": plain["busy"],
+    }
 
 
 def table(report: dict) -> str:
     """The report as two markdown tables, with the machine it was measured on."""
-    head = f"| training step on | plain torch | fused kernels | gain | tables of {report['cells']:,} cells | gain |"
+    head = (
+        f"| training step on | plain torch | fused kernels | gain | tables of {report['cells']:,} "
+        "cells | gain |"
+    )
     rows = [head, "|---|--:|--:|--:|--:|--:|"]
     for r in report["results"]:
         rows.append(
-            f"| {r['model']}, {r['batch']} molecules, energies{' and forces' if r['forces'] else ''} "
-            f"| {r['plain_ms']:.0f} ms | {r['fused_ms']:.0f} ms | **{r['kernels']:.1f}×** "
-            f"| {r['tables_ms']:.0f} ms | **{r['tables']:.1f}×** |"
+            f"| {r['model']}, {r['batch']} molecules, "
+            f"energies{' and forces' if r['forces'] else ''} | {r['plain_ms']:.0f} ms | "
+            f"{r['fused_ms']:.0f} ms | **{r['kernels']:.1f}×** | {r['tables_ms']:.0f} ms | "
+            f"**{r['tables']:.1f}×** |"
         )
     cells = [row["cells"] for row in report["errors"][0]["errors"]]
     columns = " | ".join("float32, no table" if c is None else f"{c:,} cells" for c in cells)
-    rows += ["", f"| relative error of energies; forces | {columns} |", f"|---|{'--:|' * len(cells)}"]
+    rows += [
+        "",
+        f"| relative error of energies; forces | {columns} |",
+        f"|---|{'--:|' * len(cells)}",
+    ]
     for r in report["errors"]:
         found = " | ".join(f"{e['energies']:.0e}; {e['forces']:.0e}" for e in r["errors"])
         rows.append(f"| {r['model']}, {r['parameters']} | {found} |")
     seconds = ", ".join(f"{value:.0f} s for {name}" for name, value in report["compile_s"].items())
-    return "\n".join([*rows, "", f"Compiling the kernels, once on a machine: {seconds}. {about(report)}"])
+    return "\n".join(
+        [*rows, "", f"Compiling the kernels, once on a machine: {seconds}. {about(report)}"]
+    )
 
 
 def shown(report: dict) -> str:
     """What the README shows: the tables and the picture."""
     return (
-        f"{table(report)}\n\n![Training step without and with fused kernels and tables](benchmarks/results/kernels.png)"
+        f"{table(report)}\n"
+        "\n"
+        "![Training step without and with fused kernels and tables](benchmarks/results/kernels.png)"
     )
 
 
@@ -212,11 +267,20 @@ def picture(results: list[dict], path: Path) -> None:
     fig, axes = plt.subplots(1, len(names), figsize=(9, 3.6), layout="constrained", squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
         rows = [r for r in results if r["model"] == name]
-        for k, (side, color) in enumerate((("plain", "#999999"), ("fused", "#56B4E9"), ("tables", "#0072B2"))):
-            bars = ax.barh([i + 0.27 * k for i in range(len(rows))], [r[f"{side}_ms"] for r in rows], 0.25, color=color,
-                           label=SIDES[side])  # fmt: skip
+        for k, (side, color) in enumerate(
+            (("plain", "#999999"), ("fused", "#56B4E9"), ("tables", "#0072B2"))
+        ):
+            bars = ax.barh(
+                [i + 0.27 * k for i in range(len(rows))],
+                [r[f"{side}_ms"] for r in rows],
+                0.25,
+                color=color,
+                label=SIDES[side],
+            )
             ax.bar_label(bars, fmt="%.0f", padding=3)
-        labels = [f"{r['batch']} molecules,\nenergies{' + forces' if r['forces'] else ''}" for r in rows]
+        labels = [
+            f"{r['batch']} molecules,\nenergies{' + forces' if r['forces'] else ''}" for r in rows
+        ]
         ax.set_yticks([i + 0.27 for i in range(len(rows))], labels)
         ax.invert_yaxis()
         ax.margins(x=0.15)
@@ -230,8 +294,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report and picture")
-    parser.add_argument("--worker", nargs=4, metavar=("SIDE", "MODEL", "BATCH", "FORCES"), help="used by the script")
+    parser.add_argument(
+        "--out", type=Path, default=HERE.parent / "results", help="folder of the report and picture"
+    )
+    parser.add_argument(
+        "--worker", nargs=4, metavar=("SIDE", "MODEL", "BATCH", "FORCES"), help="used by the script"
+    )
     parser.add_argument("--compile", metavar="MODEL", help="used by the script itself")
     options = parser.parse_args()
     if options.compile:
@@ -244,7 +312,11 @@ def main():
         return
     before, ceiling, results, found = tell_if_busy(), ceilings(), [], []
     compiling = {name: compile_seconds(name) for name in MODELS}
-    print("compiling:", ", ".join(f"{name} {value:.1f} s" for name, value in compiling.items()), flush=True)
+    print(
+        "compiling:",
+        ", ".join(f"{name} {value:.1f} s" for name, value in compiling.items()),
+        flush=True,
+    )
     for name in MODELS:
         for parameters, (model, batch) in (
             ("random parameters, QM9", (network(name), molecules(64))),
@@ -253,19 +325,33 @@ def main():
             found.append({"model": name, "parameters": parameters, "errors": errors(model, batch)})
             for row in found[-1]["errors"]:
                 print(
-                    f"{name}, {parameters}, {row['cells']} cells: {row['energies']:.1e} {row['forces']:.1e}", flush=True
+                    f"{name}, {parameters}, {row['cells']} cells: {row['energies']:.1e} "
+                    f"{row['forces']:.1e}",
+                    flush=True,
                 )
     for name in MODELS:
         for n, forces in CASES:
             results.append(row := timed(name, n, forces, options.rounds, options.repeats))
             busy = f"   BUSY: others used {row['others']} cores" if row["busy"] else ""
-            times = "   ".join(f"{side} {row[f'{side}_ms']:7.1f} ms" for side in ("plain", "fused", "tables"))
+            times = "   ".join(
+                f"{side} {row[f'{side}_ms']:7.1f} ms" for side in ("plain", "fused", "tables")
+            )
             gains = f"kernels {row['kernels']:.2f}×   tables {row['tables']:.2f}×"
-            print(f"{name:22s} {n:4d} {'E + F' if forces else 'E':5s}  {times}   {gains}{busy}", flush=True)
+            print(
+                f"{name:22s} {n:4d} {'E + F' if forces else 'E':5s}  {times}   {gains}{busy}",
+                flush=True,
+            )
     command = f"python benchmarks/{HERE.name} --rounds {options.rounds} --repeats {options.repeats}"
-    report = {"command": command, "machine": machine() | ceiling, "before": before,
-              "busy": any(row["busy"] for row in (before, *results)), "cells": network("SchNet", 8, 1).table,
-              "compile_s": compiling, "errors": found, "results": results}  # fmt: skip
+    report = {
+        "command": command,
+        "machine": machine() | ceiling,
+        "before": before,
+        "busy": any(row["busy"] for row in (before, *results)),
+        "cells": network("SchNet", 8, 1).table,
+        "compile_s": compiling,
+        "errors": found,
+        "results": results,
+    }
     write(options.out / "kernels.json", report)
     picture(results, options.out / "kernels.png")
     if options.out == HERE.parent / "results":

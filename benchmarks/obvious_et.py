@@ -1,11 +1,12 @@
-"""The equivariant transformer and its self-conditioned denoising written the obvious way: the baseline that shows what
-our way of writing them is worth.
+"""The equivariant transformer and its self-conditioned denoising written the obvious way: the
+baseline that shows what our way of writing them is worth.
 
-The same equations as scdlab/nn/et.py, in plain torch, as torchmd-net and the released code of self-conditioned
-denoising write them: every pair stored in both directions, self-loops among them; projections of the basis evaluated on
-every edge; messages built edge by edge and summed with index_add; conditions handed to the atoms and modulations formed
-atom by atom; neighbors searched by the model in every pass. The search itself is ours (the released code has a compiled
-one), and so are the heads, which work atom by atom.
+The same equations as scdlab/nn/et.py, in plain torch, as torchmd-net and the released code of
+self-conditioned denoising write them: every pair stored in both directions, self-loops among them;
+projections of the basis evaluated on every edge; messages built edge by edge and summed with
+index_add; conditions handed to the atoms and modulations formed atom by atom; neighbors searched by
+the model in every pass. The search itself is ours (the released code has a compiled one), and so
+are the heads, which work atom by atom.
 """
 
 import copy
@@ -26,7 +27,8 @@ def sum_edges(messages, to, n):
 
 
 class AdaLN(nn.Module):
-    """Conditions of the atoms, c [N, d] -> scale γ, shift β and logit α of the gate, [N, d] each."""
+    """Conditions of the atoms, c [N, d] -> scale γ, shift β and logit α of the gate, [N, d]
+    each."""
 
     def __init__(self, d: int):
         super().__init__()
@@ -37,7 +39,8 @@ class AdaLN(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention over the edges to ← of: x [N, d], v [N, 3, d], modulation by adaLN or None -> changes of both."""
+    """Attention over the edges to ← of: x [N, d], v [N, 3, d], modulation by adaLN or None ->
+    changes of both."""
 
     def __init__(self, n_basis: int, d: int, heads: int):
         super().__init__()
@@ -58,9 +61,13 @@ class Layer(nn.Module):
         dk, dv = silu(self.dk(basis)), silu(self.dv(basis))  # (E, d), (E, 3d)
         a = q.index_select(0, to) * k.index_select(0, of) * dk
         a = silu(a.view(-1, self.heads, d // self.heads).sum(-1))  # (E, heads)
-        y, s1, s2 = (value.index_select(0, of) * dv * envelope.unsqueeze(-1)).chunk(3, dim=-1)  # (E, d) each
+        y, s1, s2 = (value.index_select(0, of) * dv * envelope.unsqueeze(-1)).chunk(
+            3, dim=-1
+        )  # (E, d) each
         y = (y.view(-1, self.heads, d // self.heads) * a.unsqueeze(-1)).view(-1, d)
-        w = v.index_select(0, of) * s1.unsqueeze(1) + s2.unsqueeze(1) * unit.unsqueeze(-1)  # (E, 3, d)
+        w = v.index_select(0, of) * s1.unsqueeze(1) + s2.unsqueeze(1) * unit.unsqueeze(
+            -1
+        )  # (E, 3, d)
         o1, o2, o3 = self.o(sum_edges(y, to, n)).chunk(3, dim=-1)  # (N, d) each
         dx = (u1 * u2).sum(1) * o2 + o3
         dx = dx if modulation is None else (1 + torch.tanh(gate)) * dx
@@ -82,11 +89,14 @@ class NeighborEmbedding(nn.Module):
 
 
 class ObviousTransformer(nn.Module):
-    """The function of `ours`, a scdlab.EquivariantTransformer, conditional or not, with a copy of its weights."""
+    """The function of `ours`, a scdlab.EquivariantTransformer, conditional or not, with a copy of
+    its weights."""
 
     def __init__(self, ours):
         super().__init__()
-        hidden, layers, heads, n_basis = (ours.config[key] for key in ("hidden", "layers", "heads", "n_basis"))
+        hidden, layers, heads, n_basis = (
+            ours.config[key] for key in ("hidden", "layers", "heads", "n_basis")
+        )
         self.cutoff, elements = ours.cutoff, len(ours.embedding.weight)
         start = math.exp(-self.cutoff)
         self.beta = (2 / n_basis * (1 - start)) ** -2
@@ -97,11 +107,17 @@ class ObviousTransformer(nn.Module):
         self.out_norm = nn.LayerNorm(hidden)
         self.mask_token = self.embedding_head = None
         if ours.mask_token is not None:
-            self.adaln, self.condition_norm = nn.ModuleList(AdaLN(hidden) for _ in range(layers)), nn.LayerNorm(hidden)
+            self.adaln, self.condition_norm = (
+                nn.ModuleList(AdaLN(hidden) for _ in range(layers)),
+                nn.LayerNorm(hidden),
+            )
             self.mask_token = nn.Parameter(torch.empty(hidden))
             self.embedding_head = copy.deepcopy(ours.embedding_head)
         self.to(ours.embedding.weight.dtype)
-        self.energy_head, self.noise_head = copy.deepcopy(ours.energy_head), copy.deepcopy(ours.noise_head)
+        self.energy_head, self.noise_head = (
+            copy.deepcopy(ours.energy_head),
+            copy.deepcopy(ours.noise_head),
+        )
         # our first layer has no U: it would mix vectors that are zero
         weights = dict(ours.named_parameters())
         with torch.no_grad():
@@ -109,9 +125,11 @@ class ObviousTransformer(nn.Module):
                 if name != "blocks.0.u.weight":
                     parameter.copy_(weights[name])
 
-    def forward(self, batch, condition=None, forces: bool = False, noise: bool = True) -> Prediction:
-        """Energies [B], forces [N, 3], noise [N, 3] and embeddings [B, d], as the models of scdlab give them.
-        condition [B, d]: of a conditional model; None for its mask token."""
+    def forward(
+        self, batch, condition=None, forces: bool = False, noise: bool = True
+    ) -> Prediction:
+        """Energies [B], forces [N, 3], noise [N, 3] and embeddings [B, d], as the models of scdlab
+        give them. condition [B, d]: of a conditional model; None for its mask token."""
         pairs = neighbor_list(batch, self.cutoff)
         pos = batch.pos.to(self.embedding.weight.dtype)
         pos = pos.detach().requires_grad_() if forces else pos
@@ -119,10 +137,14 @@ class ObviousTransformer(nn.Module):
         to, of = torch.cat([pairs.i, pairs.j, atoms]), torch.cat([pairs.j, pairs.i, atoms])
         r_ij = pos.index_select(0, of) - pos.index_select(0, to)  # (E, 3); no periodic images here
         real = (to != of).nonzero().squeeze(-1)
-        r = r_ij.new_zeros(len(to)).index_add(0, real, r_ij.index_select(0, real).norm(dim=-1))  # smooth at self-loops
+        r = r_ij.new_zeros(len(to)).index_add(
+            0, real, r_ij.index_select(0, real).norm(dim=-1)
+        )  # smooth at self-loops
         unit = r_ij / r.masked_fill(r == 0, 1.0).unsqueeze(-1)
         envelope = 0.5 * (torch.cos(r * (math.pi / self.cutoff)) + 1.0) * (r < self.cutoff)
-        bumps = torch.exp(-self.beta * (torch.exp(-5.0 / self.cutoff * r).unsqueeze(-1) - self.centers).square())
+        bumps = torch.exp(
+            -self.beta * (torch.exp(-5.0 / self.cutoff * r).unsqueeze(-1) - self.centers).square()
+        )
         basis = envelope.unsqueeze(-1) * bumps  # (E, n)
         x = self.embedding(batch.z)  # (N, d)
         part = basis.index_select(0, real), envelope.index_select(0, real), to[real], of[real]
@@ -149,7 +171,9 @@ class ObviousTransformer(nn.Module):
         )
 
 
-def two_passes(model, batch, generator, sigma: float = 0.04, regularize: float = 0.005, drop: float = 0.2) -> Tensor:
+def two_passes(
+    model, batch, generator, sigma: float = 0.04, regularize: float = 0.005, drop: float = 0.2
+) -> Tensor:
     """The loss of self-conditioned denoising, as its two passes are told: the loss of
     SelfConditionedDenoising(sigma, regularize, drop), from the same random numbers."""
     model.embedding.requires_grad_(False)  # elements keep their embeddings
@@ -158,7 +182,9 @@ def two_passes(model, batch, generator, sigma: float = 0.04, regularize: float =
     clean, noisy = batch.clone(), batch.clone()
     clean.pos = batch.pos + regularize * torch.randn(batch.pos.shape, **like)
     noise = sigma * torch.randn(batch.pos.shape, **like)  # (N, 3) Å
-    mean = sum_edges(noise, batch.batch, batch.num_graphs) / batch.ptr.diff().unsqueeze(-1)  # (B, 3)
+    mean = sum_edges(noise, batch.batch, batch.num_graphs) / batch.ptr.diff().unsqueeze(
+        -1
+    )  # (B, 3)
     noise = noise - mean[batch.batch]
     noisy.pos = batch.pos + noise
     c = model(clean, noise=False).embedding  # pass 1: (B, d)

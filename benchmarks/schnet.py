@@ -1,11 +1,14 @@
-"""SchNet's training step against PyTorch Geometric's: 128 features, 6 blocks, 50 Gaussians, 5 Å, batches of QM9.
+"""SchNet's training step against PyTorch Geometric's: 128 features, 6 blocks, 50 Gaussians, 5 Å,
+batches of QM9.
 
-All sides get the same weights, batches and edges, and take the same step: forward (and forces), squared error,
-backward, AdamW. PyG is given its edges (`interaction_graph=`), because its own search needs a compiled extension; we
-are given our pairs likewise. Before anything is timed, the losses are compared. schnetpack takes part where it is
-installed; how, and why it is not by default, says `schnetpack_with`.
+All sides get the same weights, batches and edges, and take the same step: forward (and forces),
+squared error, backward, AdamW. PyG is given its edges (`interaction_graph=`), because its own
+search needs a compiled extension; we are given our pairs likewise. Before anything is timed, the
+losses are compared. schnetpack takes part where it is installed; how, and why it is not by default,
+says `schnetpack_with`.
 
-    python benchmarks/schnet.py     about ten minutes; writes results/schnet.json, a picture, and the README's table
+    python benchmarks/schnet.py     about ten minutes; writes results/schnet.json, a picture, and
+                                    the README's table
 """
 
 from importlib import import_module
@@ -34,7 +37,12 @@ def sides(n: int, forces: bool) -> dict:
     pairs = neighbor_list(batch, 5.0)
     edges = torch.stack([torch.cat([pairs.i, pairs.j]), torch.cat([pairs.j, pairs.i])])
     pyg = PygSchNet(
-        128, 128, 6, 50, 5.0, interaction_graph=lambda pos, _: (edges, (pos[edges[0]] - pos[edges[1]]).norm(dim=-1))
+        128,
+        128,
+        6,
+        50,
+        5.0,
+        interaction_graph=lambda pos, _: (edges, (pos[edges[0]] - pos[edges[1]]).norm(dim=-1)),
     )
     ours = scdlab.SchNet(hidden=128, layers=6, n_basis=50, cutoff=5.0)
     same_weights(ours, pyg)
@@ -47,17 +55,23 @@ def sides(n: int, forces: bool) -> dict:
         """energy_of(pos) -> energies [n]; forces are its gradient."""
         pos = batch.pos.detach().requires_grad_(forces)
         energy = energy_of(pos)
-        return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0] if forces else None
+        return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[
+            0
+        ] if forces else None
 
     size = n, batch.num_nodes, forces
     steps = {
         "ours": training_step(ours, predict_ours, *size),
-        "PyG": training_step(pyg, lambda: predict_with(lambda pos: pyg(batch.z, pos, batch.batch).squeeze(-1)), *size),
+        "PyG": training_step(
+            pyg, lambda: predict_with(lambda pos: pyg(batch.z, pos, batch.batch).squeeze(-1)), *size
+        ),
     }
     if find_spec(SECOND):
         second = schnetpack_with(ours)
         steps[SECOND] = training_step(
-            second, lambda: predict_with(lambda pos: schnetpack_energy(second, batch, pos, edges)), *size
+            second,
+            lambda: predict_with(lambda pos: schnetpack_energy(second, batch, pos, edges)),
+            *size,
         )
     return steps
 
@@ -65,16 +79,18 @@ def sides(n: int, forces: bool) -> dict:
 def schnetpack_with(ours):
     """schnetpack's SchNet and its energy head, with our weights.
 
-    It is not among the kit's requirements, because none of its releases works with this torch as it comes: 2.1 asks
-    for a sympy older than torch's, and 2.0.3 imports the name of a type variable that torch no longer has. Given that
-    name, 2.0.3 computes what it always did.
+    It is not among the kit's requirements, because none of its releases works with this torch as it
+    comes: 2.1 asks for a sympy older than torch's, and 2.0.3 imports the name of a type variable
+    that torch no longer has. Given that name, 2.0.3 computes what it always did.
     """
     import torch
     from torch.utils.data import dataloader
 
     if not hasattr(dataloader, "T_co"):
         dataloader.T_co = TypeVar("T_co", covariant=True)
-    part = {name: import_module(f"{SECOND}.{name}") for name in ("representation", "atomistic", "nn")}
+    part = {
+        name: import_module(f"{SECOND}.{name}") for name in ("representation", "atomistic", "nn")
+    }
     ssp = import_module(f"{SECOND}.nn.activations").shifted_softplus
     basis, cutoff = part["nn"].GaussianRBF(50, 5.0), part["nn"].CosineCutoff(5.0)
     body = part["representation"].SchNet(128, 6, basis, cutoff)
@@ -98,7 +114,13 @@ def schnetpack_with(ours):
 def schnetpack_energy(model, batch, pos, edges):
     """Energies [n] at positions pos [N, 3], along edges [2, E]: schnetpack reads a dictionary."""
     i, j = edges
-    inputs = {"_atomic_numbers": batch.z, "_Rij": pos[j] - pos[i], "_idx_i": i, "_idx_j": j, "_idx_m": batch.batch}
+    inputs = {
+        "_atomic_numbers": batch.z,
+        "_Rij": pos[j] - pos[i],
+        "_idx_i": i,
+        "_idx_j": j,
+        "_idx_m": batch.batch,
+    }
     return model(inputs)["y"]
 
 
@@ -128,12 +150,17 @@ def check(n: int, forces: bool) -> float:
 
 def shown(report: dict) -> str:
     """What the README shows: a table for each peer."""
-    return "\n\n".join(table(report, peer) for peer in dict.fromkeys(row["peer"] for row in report["results"]))
+    return "\n\n".join(
+        table(report, peer) for peer in dict.fromkeys(row["peer"] for row in report["results"])
+    )
 
 
 def main():
     if find_spec(SECOND) is None:
-        print(f"not installed: {SECOND} (pip install -c requirements.lock {SECOND}==2.0.3); PyG is the only peer.")
+        print(
+            f"not installed: {SECOND} (pip install -c requirements.lock {SECOND}==2.0.3); PyG is "
+            "the only peer."
+        )
     versions = {SECOND: version(SECOND)} if find_spec(SECOND) else {}
     compare_steps(HERE, sides, "PyG", "Training step of SchNet 128 × 6 on QM9", shown, versions)
 

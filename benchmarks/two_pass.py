@@ -1,21 +1,24 @@
-"""The training step of self-conditioned denoising: two passes of one network, against the obvious way to write it, and
-against steps of one pass.
+"""The training step of self-conditioned denoising: two passes of one network, against the obvious
+way to write it, and against steps of one pass.
 
-The conditional equivariant transformer (CT), 128 features × 6 layers, 8 heads, 50 radial functions, 5 Å, batches of
-QM9. A step is what `scdlab.fit` does with SelfConditionedDenoising:
+The conditional equivariant transformer (CT), 128 features × 6 layers, 8 heads, 50 radial functions,
+5 Å, batches of QM9. A step is what `scdlab.fit` does with SelfConditionedDenoising:
 
-    c = embedding(x + 0.005 Å · ε₁)                      pass 1; a fifth of the c replaced by the mask token
+    c = embedding(x + 0.005 Å · ε₁)                      pass 1; a fifth of the c replaced by the
+                                                         mask token
     loss = mean (ε̂(x + 0.04 Å · ε₂ | c) - ε₂)²           pass 2
     backward through both passes, AdamW
 
-The obvious way (obvious_et.py) has the same weights and draws the same numbers, new in every step. Losses and gradients
-of both sides are compared before anything is timed.
+The obvious way (obvious_et.py) has the same weights and draws the same numbers, new in every step.
+Losses and gradients of both sides are compared before anything is timed.
 
-The steps of one pass are ours too, and take turns with the others: energies (the cheapest), noise by the noise head
-(what forces from a head of their own would cost), energies and forces as their gradient, and noise by the transformer
-without conditions, which shows what adaptive layer norm costs.
+The steps of one pass are ours too, and take turns with the others: energies (the cheapest), noise
+by the noise head (what forces from a head of their own would cost), energies and forces as their
+gradient, and noise by the transformer without conditions, which shows what adaptive layer norm
+costs.
 
-    python benchmarks/two_pass.py     about seven minutes; writes results/two_pass.json, a picture, the README's tables
+    python benchmarks/two_pass.py     about seven minutes; writes results/two_pass.json, a picture,
+                                      the README's tables
 """
 
 import argparse
@@ -47,7 +50,8 @@ ET = "noise, unconditional"
 
 
 def training_step(model, loss_of):
-    """A function that takes one step on loss_of(model, generator), with new noise each time, and returns its loss."""
+    """A function that takes one step on loss_of(model, generator), with new noise each time, and
+    returns its loss."""
     import torch
 
     generator = torch.Generator().manual_seed(1)
@@ -74,7 +78,10 @@ def contestants(n: int):
     torch.manual_seed(0)
     store = scdlab.load_qm9(limit=60_000)
     batch = store.take(torch.randperm(len(store))[:n].numpy())
-    batch.energy, batch.forces = torch.randn(n).double(), torch.randn(batch.pos.shape)  # for steps that need labels
+    batch.energy, batch.forces = (
+        torch.randn(n).double(),
+        torch.randn(batch.pos.shape),
+    )  # for steps that need labels
     ours = scdlab.EquivariantTransformer(**NETWORK, conditional=True)
     with torch.no_grad():  # a fresh network does as if it were not told anything
         for layer in ours.adaln:
@@ -102,7 +109,8 @@ def losses(batch) -> dict:
 
 
 def sides(n: int) -> dict:
-    """The steps on the same batch of n molecules, each of a network of its own; each returns its loss."""
+    """The steps on the same batch of n molecules, each of a network of its own; each returns its
+    loss."""
     import scdlab
 
     batch, ours, theirs = contestants(n)
@@ -114,7 +122,8 @@ def sides(n: int) -> dict:
 
 
 def check(n: int) -> tuple[float, float]:
-    """Relative differences of the two sides' losses and of their gradients, as vectors of all weights, before training.
+    """Relative differences of the two sides' losses and of their gradients, as vectors of all
+    weights, before training.
 
     Raises SystemExit when the sides do not compute the same.
     """
@@ -130,19 +139,26 @@ def check(n: int) -> tuple[float, float]:
         found.append((loss.detach(), weights))
     (loss, own), (other, obvious) = found
     same = own.keys() == obvious.keys()
-    own, obvious = (torch.cat([weights[name].flatten() for name in sorted(weights)]) for weights in (own, obvious))
+    own, obvious = (
+        torch.cat([weights[name].flatten() for name in sorted(weights)])
+        for weights in (own, obvious)
+    )
     differences = ((loss - other).abs() / other.abs()).item(), float("inf")
     if same:
         differences = differences[0], ((own - obvious).norm() / obvious.norm()).item()
     if not (differences[0] <= 1e-5 and differences[1] <= 1e-4):
-        raise SystemExit(f"The two sides do not compute the same loss and gradient ({differences}); nothing was timed.")
+        raise SystemExit(
+            f"The two sides do not compute the same loss and gradient ({differences}); nothing was "
+            "timed."
+        )
     return differences
 
 
 def result(rows: dict) -> dict:
-    """One line of the report from the duels of a batch. `ratio`: of the obvious way to ours; `single`: of each step of
-    one pass, its time, its memory, and how many of it our step of two passes costs; `adaln`: what a step of one pass
-    costs with adaptive layer norm, in steps without it."""
+    """One line of the report from the duels of a batch. `ratio`: of the obvious way to ours;
+    `single`: of each step of one pass, its time, its memory, and how many of it our step of two
+    passes costs; `adaln`: what a step of one pass costs with adaptive layer norm, in steps without
+    it."""
     single = {
         name: {"ms": row["theirs_ms"], "MB": row["theirs_MB"], "costs": 1 / row["ratio"]}
         for name, row in rows.items()
@@ -153,16 +169,27 @@ def result(rows: dict) -> dict:
 
 def table(report: dict) -> str:
     """The report as two markdown tables, with the machine it was measured on."""
-    rows = ["| two passes on | scdlab | the obvious way | ratio | floor | memory, scdlab | the obvious way |",
-            "|---|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
-    costs = [f"| two passes cost | {' | '.join(f'one pass: {name}' for name in SINGLES)} | adaLN costs a pass |",
-             f"|---|{'--:|' * (len(SINGLES) + 1)}"]  # fmt: skip
+    rows = [
+        "| two passes on | scdlab | the obvious way | ratio | floor | memory, scdlab | the obvious "
+        "way |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    costs = [
+        f"| two passes cost | {' | '.join(f'one pass: {name}' for name in SINGLES)} | adaLN costs "
+        "a pass |",
+        f"|---|{'--:|' * (len(SINGLES) + 1)}",
+    ]
     for r in report["results"]:
         case = f"{r['batch']} molecules, {TOLD[r['terms']]}"
         memory = " | ".join(_cell(r[side], "MB") for side in ("ours_MB", "theirs_MB"))
-        rows.append(f"| {case} | {r['ours_ms']:.0f} ms | {r['theirs_ms']:.0f} ms | **{r['ratio']:.1f}×** "
-                    f"| {r['floor_ms']:.0f} ms | {memory} |")  # fmt: skip
-        cells = (f"**{s['costs']:.2f}** of {s['ms']:.0f} ms" for s in (r["single"][name] for name in SINGLES))
+        rows.append(
+            f"| {case} | {r['ours_ms']:.0f} ms | {r['theirs_ms']:.0f} ms | **{r['ratio']:.1f}×** "
+            f"| {r['floor_ms']:.0f} ms | {memory} |"
+        )
+        cells = (
+            f"**{s['costs']:.2f}** of {s['ms']:.0f} ms"
+            for s in (r["single"][name] for name in SINGLES)
+        )
         costs.append(f"| {case} | {' | '.join(cells)} | {r['adaln'] - 1:+.0%} |")
     return "\n".join([*rows, "", *costs, "", about(report)])
 
@@ -170,7 +197,9 @@ def table(report: dict) -> str:
 def shown(report: dict) -> str:
     """What the README shows: the tables and the picture."""
     return (
-        f"{table(report)}\n\n![Two passes of the transformer against the obvious way](benchmarks/results/two_pass.png)"
+        f"{table(report)}\n"
+        "\n"
+        "![Two passes of the transformer against the obvious way](benchmarks/results/two_pass.png)"
     )
 
 
@@ -184,7 +213,9 @@ def picture(results: list[dict], path: Path) -> None:
     columns = min(2, len(results))
     rows = -(-len(results) // columns)
     size = 4.5 * columns, 2.4 * rows
-    fig, axes = plt.subplots(rows, columns, figsize=size, sharey=True, layout="constrained", squeeze=False)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=size, sharey=True, layout="constrained", squeeze=False
+    )
     for ax, r in zip(axes.flat, results, strict=False):
         bars = {"two passes, scdlab": r["ours_ms"], "two passes, the obvious way": r["theirs_ms"]}
         bars |= {f"one pass: {name}": r["single"][name]["ms"] for name in SINGLES}
@@ -202,8 +233,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results", help="folder of the report and picture")
-    parser.add_argument("--worker", nargs=3, metavar=("SIDE", "TERMS", "BATCH"), help="used by the script itself")
+    parser.add_argument(
+        "--out", type=Path, default=HERE.parent / "results", help="folder of the report and picture"
+    )
+    parser.add_argument(
+        "--worker", nargs=3, metavar=("SIDE", "TERMS", "BATCH"), help="used by the script itself"
+    )
     options = parser.parse_args()
     if options.worker:
         side, terms, n = options.worker
@@ -221,17 +256,33 @@ def main():
         for terms in TERMS:
             workers = {side: ("--worker", side, terms, n) for side in names}
             row = result(duel(HERE, workers, options.rounds, options.repeats))
-            about_it = {"batch": n, "terms": terms, "loss_difference": loss, "gradient_difference": gradient}
+            about_it = {
+                "batch": n,
+                "terms": terms,
+                "loss_difference": loss,
+                "gradient_difference": gradient,
+            }
             results.append(about_it | under | row)
-            times = f"scdlab {row['ours_ms']:7.1f} ms   {PEER} {row['theirs_ms']:7.1f} ms   {row['ratio']:5.2f}×"
+            times = (
+                f"scdlab {row['ours_ms']:7.1f} ms   {PEER} {row['theirs_ms']:7.1f} ms   "
+                f"{row['ratio']:5.2f}×"
+            )
             spread = f"({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
             single = ", ".join(f"{s['costs']:.2f} of {name}" for name, s in row["single"].items())
             busy = f"   BUSY: others used {row['others']} cores" if row["busy"] else ""
-            print(f"{n:4d} molecules  {terms:12s} {times} {spread}   {single}   adaLN {row['adaln']:.2f}×{busy}",
-                  flush=True)  # fmt: skip
+            print(
+                f"{n:4d} molecules  {terms:12s} {times} {spread}   {single}   adaLN "
+                f"{row['adaln']:.2f}×{busy}",
+                flush=True,
+            )
     command = f"python benchmarks/two_pass.py --rounds {options.rounds} --repeats {options.repeats}"
-    report = {"command": command, "machine": machine() | ceiling, "before": before,
-              "busy": any(row["busy"] for row in (before, *results)), "results": results}  # fmt: skip
+    report = {
+        "command": command,
+        "machine": machine() | ceiling,
+        "before": before,
+        "busy": any(row["busy"] for row in (before, *results)),
+        "results": results,
+    }
     write(options.out / "two_pass.json", report)
     picture(results, options.out / "two_pass.png")
     if options.out == HERE.parent / "results":

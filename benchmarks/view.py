@@ -1,9 +1,11 @@
-"""The 3-D view's answer to a slider: from the key that moves it to the picture that has been redrawn.
+"""The 3-D view's answer to a slider: from the key that moves it to the picture that has been
+redrawn.
 
-A real JupyterLab and a real Chromium, as a reader has them. The slider's key goes down in the browser; the browser
-tells the kernel, Python makes new noise and new arrows and sets the view's trait, the browser draws; the clock stops in
-the frame after the one that was drawn. Two kinds of arrows, one of each per atom. "From the trait" starts the clock
-where Python begins to make the scene. Chromium draws without a graphics card here: with one it is faster.
+A real JupyterLab and a real Chromium, as a reader has them. The slider's key goes down in the
+browser; the browser tells the kernel, Python makes new noise and new arrows and sets the view's
+trait, the browser draws; the clock stops in the frame after the one that was drawn. Two kinds of
+arrows, one of each per atom. "From the trait" starts the clock where Python begins to make the
+scene. Chromium draws without a graphics card here: with one it is faster.
 
     python benchmarks/view.py     about two minutes; writes results/view.json and the README's table
 """
@@ -33,7 +35,10 @@ atoms = {atoms}
 rest, rng, begun = atoms.get_positions(), np.random.default_rng(0), []
 slider = widgets.IntSlider(value=0, min=0, max=1000, description="step")
 def arrows(noise):
-    return {{"noise": {{"vectors": noise, "unit": "Å"}}, "answer": {{"vectors": -0.8 * noise, "unit": "Å"}}}}
+    return {{
+        "noise": {{"vectors": noise, "unit": "Å"}},
+        "answer": {{"vectors": -0.8 * noise, "unit": "Å"}},
+    }}
 view = view_molecule(atoms, arrows(rng.normal(0, 0.04, rest.shape)))
 def moved(change):
     begun.append(1000 * time.time())
@@ -47,12 +52,14 @@ WATCH = """() => {
     window.moves = [];
     addEventListener('keydown', () => { window.pressed = performance.now(); }, {capture: true});
     addEventListener('drawn', () => {
-        window.moves.push([performance.now() - window.pressed, performance.timeOrigin + performance.now()]); });
+        const now = performance.now();
+        window.moves.push([now - window.pressed, performance.timeOrigin + now]); });
 }"""
 
 
 def measure(browser, lab: str, atoms: int, moves: int) -> dict:
-    """Move the slider `moves` times, each when the picture of the last move stands; medians in ms."""
+    """Move the slider `moves` times, each when the picture of the last move stands; medians in
+    ms."""
     from test_lab import ASK
     from test_molecule_view import DRAWN, READY, put_notebook
 
@@ -77,21 +84,34 @@ def measure(browser, lab: str, atoms: int, moves: int) -> dict:
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.close()
     if problem or len(begun) != 2 * len(seen):
-        raise SystemExit(f"{len(seen)} pictures came of {len(begun) // 2} moves ({problem}); nothing was written.")
+        raise SystemExit(
+            f"{len(seen)} pictures came of {len(begun) // 2} moves ({problem}); nothing was "
+            "written."
+        )
     slider = sorted(pressed for pressed, _ in seen)
     return {
-        "atoms": atoms, "arrows": 2 * atoms, "moves": moves,
-        "slider_ms": statistics.median(slider), "slider_ms_90": slider[int(0.9 * len(slider))],
-        "trait_ms": statistics.median(drawn - start for (_, drawn), start in zip(seen, begun[::2], strict=True)),
-        "python_ms": statistics.median(end - start for start, end in zip(begun[::2], begun[1::2], strict=True)),
+        "atoms": atoms,
+        "arrows": 2 * atoms,
+        "moves": moves,
+        "slider_ms": statistics.median(slider),
+        "slider_ms_90": slider[int(0.9 * len(slider))],
+        "trait_ms": statistics.median(
+            drawn - start for (_, drawn), start in zip(seen, begun[::2], strict=True)
+        ),
+        "python_ms": statistics.median(
+            end - start for start, end in zip(begun[::2], begun[1::2], strict=True)
+        ),
         "message_kB": size / 1000,
-    }  # fmt: skip
+    }
 
 
 def table(report: dict) -> str:
     """The report as the README shows it."""
-    rows = ["| a slider moves | until redrawn | nine in ten within | from the trait | of it Python | message |",
-            "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    rows = [
+        "| a slider moves | until redrawn | nine in ten within | from the trait | of it Python | "
+        "message |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for r in report["results"]:
         rows.append(
             f"| {r['atoms']:,} atoms, {r['arrows']:,} arrows | **{r['slider_ms']:.0f} ms** "
@@ -100,8 +120,9 @@ def table(report: dict) -> str:
         )
     m = report["machine"]
     about = (
-        f"Medians of {report['results'][0]['moves']} moves on {m['cores']} cores of {m['processor']}, Chromium "
-        f"{m['chromium']} without a graphics card, {m['date']}: `{report['command']}`."
+        f"Medians of {report['results'][0]['moves']} moves on {m['cores']} cores of "
+        f"{m['processor']}, Chromium {m['chromium']} without a graphics card, {m['date']}: "
+        f"`{report['command']}`."
     )
     return "\n".join([*rows, "", about])
 

@@ -1,6 +1,7 @@
 """scdlab: learn and research self-supervised learning on atoms.
 
-The names below are the public face. They are imported on first use, so that `import scdlab` is instant.
+The names below are the public face. They are imported on first use, so that `import scdlab` is
+instant.
 """
 
 import importlib
@@ -41,7 +42,18 @@ _WHERE = {
     "FrameExplorer": "explore",
     "keep_pages": "memory",
 }
-_MODULES = ("atoms", "nn", "objectives", "training", "symmetry", "calculator", "explore", "claims", "lessons", "units")
+_MODULES = (
+    "atoms",
+    "nn",
+    "objectives",
+    "training",
+    "symmetry",
+    "calculator",
+    "explore",
+    "claims",
+    "lessons",
+    "units",
+)
 
 __all__ = ["__version__", *_WHERE]
 

@@ -1,7 +1,8 @@
 """The `scdlab` command: lab | run | data | train | evaluate | claims | bench | doctor.
 
-Every command imports what it needs when it runs, so that `scdlab --help` is instant. An error that a person can mend
-is one sentence and exit code 1 (`scdlab --debug …` shows where it arose); a command line that cannot be read, 2.
+Every command imports what it needs when it runs, so that `scdlab --help` is instant. An error that
+a person can mend is one sentence and exit code 1 (`scdlab --debug …` shows where it arose); a
+command line that cannot be read, 2.
 """
 
 from enum import StrEnum
@@ -45,8 +46,12 @@ class _Group(typer.core.TyperGroup):
 
 options = {"no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
 app = typer.Typer(name="scdlab", cls=_Group, **options)
-data_app = typer.Typer(help="The data sets: list them, make them again, download one.", invoke_without_command=True)
-claims_app = typer.Typer(help="What each paper claims and what was measured here.", invoke_without_command=True)
+data_app = typer.Typer(
+    help="The data sets: list them, make them again, download one.", invoke_without_command=True
+)
+claims_app = typer.Typer(
+    help="What each paper claims and what was measured here.", invoke_without_command=True
+)
 app.add_typer(data_app, name="data")
 app.add_typer(claims_app, name="claims")
 
@@ -60,16 +65,22 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _about(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
 ):
     """Learn and research self-supervised learning on atoms."""
 
 
 @app.command()
 def lab(
-    folder: Annotated[Path, typer.Option(help="Where an installed kit puts its lessons.")] = Path("scdlab-lessons"),
+    folder: Annotated[Path, typer.Option(help="Where an installed kit puts its lessons.")] = Path(
+        "scdlab-lessons"
+    ),
     port: Annotated[int, typer.Option(help="The next free one is taken when it is in use.")] = 8888,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Or only print the address.")] = True,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Or only print the address.")
+    ] = True,
 ):
     """Open the lessons in JupyterLab, at lesson 00. Nothing is asked of the network."""
     from jupyterlab.labapp import LabApp
@@ -111,15 +122,22 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
-        f"--LabApp.app_settings_dir={Path(__file__).with_name('lab_settings')}",  # do not even offer to fetch news
+        # do not even offer to fetch news
+        f"--LabApp.app_settings_dir={Path(__file__).with_name('lab_settings')}",
     ]
 
 
 @app.command()
 def run(
-    numbers: Annotated[list[int] | None, typer.Argument(help="Lessons, such as 0 1; all when none is given.")] = None,
-    profile: Annotated[str, typer.Option(help="quick (seconds) or full (minutes on a GPU).")] = "quick",
-    out: Annotated[Path, typer.Option(help="Folder for notebooks, pages and metrics.json.")] = Path("runs/lessons"),
+    numbers: Annotated[
+        list[int] | None, typer.Argument(help="Lessons, such as 0 1; all when none is given.")
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="quick (seconds) or full (minutes on a GPU).")
+    ] = "quick",
+    out: Annotated[Path, typer.Option(help="Folder for notebooks, pages and metrics.json.")] = Path(
+        "runs/lessons"
+    ),
     device: Annotated[Device, typer.Option()] = Device.auto,
     seed: Annotated[int | None, typer.Option(help="Instead of each lesson's own.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds that one lesson may take.")] = None,
@@ -133,11 +151,17 @@ def run(
 
     console = Console()
     with console.status(f"running lessons, profile {profile}"):
-        results = lessons.run(numbers, profile=profile, out=out, device=device.value, seed=seed, timeout=timeout)
+        results = lessons.run(
+            numbers, profile=profile, out=out, device=device.value, seed=seed, timeout=timeout
+        )
     table = Table("lesson", "seconds", "metrics", title=f"profile {profile}, results in {out}")
     for result in results:
         shown = Text("\n".join(f"{name} = {value:.4g}" for name, value in result.metrics.items()))
-        table.add_row(result.name, f"{result.seconds:.0f}", shown if result.ok else Text(result.error, style="red"))
+        table.add_row(
+            result.name,
+            f"{result.seconds:.0f}",
+            shown if result.ok else Text(result.error, style="red"),
+        )
     console.print(table)
     if not all(result.ok for result in results):
         raise typer.Exit(1)
@@ -156,8 +180,12 @@ def _data(ctx: typer.Context):
 
 @data_app.command("make")
 def make_data(
-    name: Annotated[str, typer.Argument(help="A committed set: ethanol, isomers, alloys or qm9-sample.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for it; its own place in data/ by default.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="A committed set: ethanol, isomers, alloys or qm9-sample.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for it; its own place in data/ by default.")
+    ] = None,
 ):
     """Make a committed data set again."""
     from scdlab.atoms.make import make
@@ -178,8 +206,9 @@ def get_data(
 
 
 def open_data(name: str):
-    """The AtomStore called `name`: qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, or a file that ASE
-    reads; with @START:STOP:STEP behind it, as ASE has it, only those of its structures."""
+    """The AtomStore called `name`: qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, or
+    a file that ASE reads; with @START:STOP:STEP behind it, as ASE has it, only those of its
+    structures."""
     import re
 
     if "@" in name and not Path(name).exists():
@@ -187,7 +216,8 @@ def open_data(name: str):
         found = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::([1-9]\d*))?", part)
         if not found:
             raise ValueError(
-                f"Behind @ stands START:STOP or START:STOP:STEP, as in qm9@:1000 or qm9@::10, not {part!r}."
+                "Behind @ stands START:STOP or START:STOP:STEP, as in qm9@:1000 or qm9@::10, not "
+                f"{part!r}."
             )
         return open_data(name)[slice(*(int(n) if n else None for n in found.groups()))]
     sets = ("qm9", "ethanol", "isomers", "alloys")
@@ -200,26 +230,35 @@ def open_data(name: str):
         return scdlab.AtomStore.open(name)
     if Path(name).is_file():
         return scdlab.AtomStore.from_file(name)
-    raise FileNotFoundError(f"There is no data set {name!r}: name {', '.join(named)}, md17:ethanol, or a file.")
+    raise FileNotFoundError(
+        f"There is no data set {name!r}: name {', '.join(named)}, md17:ethanol, or a file."
+    )
 
 
 SOURCES = "qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, or any file ASE reads"
 
 # What parts of a loss are measured in; a property has the unit of its labels.
-_UNITS = {"energy_mae": "eV", "force_mae": "eV/Å", "noise_mse": "σ²", "noise_unexplained": "of the noise",
-          "distance_mae": "Å", "blind_mae": "Å"}  # fmt: skip
+_UNITS = {
+    "energy_mae": "eV",
+    "force_mae": "eV/Å",
+    "noise_mse": "σ²",
+    "noise_unexplained": "of the noise",
+    "distance_mae": "Å",
+    "blind_mae": "Å",
+}
 
 
 def open_model(name: str, device: str = "cpu"):
-    """The model called `name`: one that comes with the kit, or a path that `scdlab.save` or `scdlab train` wrote."""
+    """The model called `name`: one that comes with the kit, or a path that `scdlab.save` or `scdlab
+    train` wrote."""
     from scdlab.training.checkpoint import pretrained_names
 
     return (scdlab.load_pretrained if name in pretrained_names() else scdlab.load)(name, device)
 
 
 def parse_call(text: str, option: str) -> tuple[str, dict]:
-    """The name in a text such as "SchNet" or "SchNet(cutoff=4.0)", and its settings, which are literals: no code is
-    run. Raises ValueError for anything else."""
+    """The name in a text such as "SchNet" or "SchNet(cutoff=4.0)", and its settings, which are
+    literals: no code is run. Raises ValueError for anything else."""
     import ast
 
     try:
@@ -229,13 +268,15 @@ def parse_call(text: str, option: str) -> tuple[str, dict]:
             raise ValueError
         return named.id, {k.arg: ast.literal_eval(k.value) for k in getattr(call, "keywords", [])}
     except (ValueError, SyntaxError) as error:
-        raise ValueError(f"--{option} is a name, or a name with settings that are plain values, as in 'Name(size=1)', "
-                         f"not {text!r}.") from error  # fmt: skip
+        raise ValueError(
+            f"--{option} is a name, or a name with settings that are plain values, as in "
+            f"'Name(size=1)', not {text!r}."
+        ) from error
 
 
 def _chosen(name: str, module, fits, option: str):
-    """The public class of that name in a module, of those that fit. Raises ValueError, with what there is, for
-    another."""
+    """The public class of that name in a module, of those that fit. Raises ValueError, with what
+    there is, for another."""
     public = {each: getattr(module, each) for each in module.__all__}
     there = {each: cls for each, cls in public.items() if isinstance(cls, type) and fits(cls)}
     if name not in there:
@@ -244,50 +285,74 @@ def _chosen(name: str, module, fits, option: str):
 
 
 def _made(cls, settings: dict):
-    """cls(**settings). Raises ValueError for a setting that it does not have, and for values it cannot take."""
+    """cls(**settings). Raises ValueError for a setting that it does not have, and for values it
+    cannot take."""
     import inspect
 
     known = list(inspect.signature(cls).parameters)
     if unknown := [str(key) for key in settings if key not in known]:
-        raise ValueError(f"{cls.__name__} has no setting {unknown[0]!r}; it has: {', '.join(known)}.")
+        raise ValueError(
+            f"{cls.__name__} has no setting {unknown[0]!r}; it has: {', '.join(known)}."
+        )
     try:
         return cls(**settings)
     except TypeError as error:
-        raise ValueError(f"{cls.__name__} cannot be made of {settings} ({error}): correct the settings.") from error
+        raise ValueError(
+            f"{cls.__name__} cannot be made of {settings} ({error}): correct the settings."
+        ) from error
 
 
 def make_model(text: str, **sizes):
-    """A fresh model of scdlab.nn, named with settings or without; sizes: more settings, None for its own."""
+    """A fresh model of scdlab.nn, named with settings or without; sizes: more settings, None for
+    its own."""
     from scdlab import nn
 
     name, settings = parse_call(text, "model")
-    cls = _chosen(name, nn, lambda each: issubclass(each, nn.AtomisticModel) and each is not nn.AtomisticModel, "model")
-    return _made(cls, settings | {name: value for name, value in sizes.items() if value is not None})
+    cls = _chosen(
+        name,
+        nn,
+        lambda each: issubclass(each, nn.AtomisticModel) and each is not nn.AtomisticModel,
+        "model",
+    )
+    return _made(
+        cls, settings | {name: value for name, value in sizes.items() if value is not None}
+    )
 
 
 def make_objective(text: str, target: str, forces: bool = True):
-    """The objective of a command line. text: its name, with settings or without, or nothing for labels alone; target:
-    the property to learn, beside an objective that has a `main` one."""
+    """The objective of a command line. text: its name, with settings or without, or nothing for
+    labels alone; target: the property to learn, beside an objective that has a `main` one."""
     import inspect
 
     from scdlab import objectives
 
     if not text:
-        return objectives.PropertyRegression(target) if target else objectives.EnergyForces(forces=forces)
+        return (
+            objectives.PropertyRegression(target)
+            if target
+            else objectives.EnergyForces(forces=forces)
+        )
     name, settings = parse_call(text, "objective")
     cls = _chosen(name, objectives, lambda each: hasattr(each, "prepare"), "objective")
     takes = inspect.signature(cls).parameters
     if "name" in takes and not target:
         raise ValueError(f"{name} needs --property, the name of what is to be learned.")
     if target and not {"name", "main"} & set(takes):
-        raise ValueError(f"{name} learns no property: leave --property {target} out, or name another objective.")
+        raise ValueError(
+            f"{name} learns no property: leave --property {target} out, or name another objective."
+        )
     if target:
-        settings |= {"name": target} if "name" in takes else {"main": objectives.PropertyRegression(target)}
+        settings |= (
+            {"name": target} if "name" in takes else {"main": objectives.PropertyRegression(target)}
+        )
     return _made(cls, settings)
 
 
-def report(model, store, objective, out: Path | None, max_atoms: int | None, data: str = "test") -> None:
-    """Print a model's errors with their units, and write them to metrics.json in the folder `out`."""
+def report(
+    model, store, objective, out: Path | None, max_atoms: int | None, data: str = "test"
+) -> None:
+    """Print a model's errors with their units, and write them to metrics.json in the folder
+    `out`."""
     from scdlab import files
 
     found = {}
@@ -302,7 +367,10 @@ def report(model, store, objective, out: Path | None, max_atoms: int | None, dat
         target = name.removesuffix("_mae")
         named = target in (*store.property_names, *store.vector_names)
         units[name] = _UNITS.get(name) or (store.units(target) if named else "")
-        print(f"{data} {name} = {value:.4g} {units[name] or '(no unit given)'} ({len(store)} structures)")
+        print(
+            f"{data} {name} = {value:.4g} {units[name] or '(no unit given)'} ({len(store)} "
+            "structures)"
+        )
     if out is not None:
         files.write_json(out / "metrics.json", {"structures": len(store), **found, "units": units})
 
@@ -314,42 +382,75 @@ _WHAT, _HOW = {"rich_help_panel": "What is trained on what"}, {"rich_help_panel"
 def train(
     data: Annotated[
         list[str],
-        typer.Option(help=f"{SOURCES}; every tenth structure with @::10 behind. Repeat it to mix several.", **_WHAT),
+        typer.Option(
+            help=f"{SOURCES}; every tenth structure with @::10 behind. Repeat it to mix several.",
+            **_WHAT,
+        ),
     ],
     objective: Annotated[
         str,
-        typer.Option(help="Of scdlab.objectives, as 'CoordinateDenoising(sigma=0.04)'; labels by default.", **_WHAT),
+        typer.Option(
+            help="Of scdlab.objectives, as 'CoordinateDenoising(sigma=0.04)'; labels by default.",
+            **_WHAT,
+        ),
     ] = "",
     target: Annotated[
-        str, typer.Option("--property", help="A property to learn; energies and forces by default.", **_WHAT)
+        str,
+        typer.Option(
+            "--property", help="A property to learn; energies and forces by default.", **_WHAT
+        ),
     ] = "",
     forces: Annotated[
-        bool, typer.Option("--forces/--no-forces", help="Learn forces as well, where there are any.", **_WHAT)
+        bool,
+        typer.Option(
+            "--forces/--no-forces", help="Learn forces as well, where there are any.", **_WHAT
+        ),
     ] = True,
     model: Annotated[
-        str, typer.Option(help="A new one, of scdlab.nn, as 'SchNet(cutoff=4.0)'; SchNet by default.", **_WHAT)
+        str,
+        typer.Option(
+            help="A new one, of scdlab.nn, as 'SchNet(cutoff=4.0)'; SchNet by default.", **_WHAT
+        ),
     ] = "",
     hidden: Annotated[
-        int | None, typer.Option(min=1, help="Its features per atom; the model's own default if not given.", **_WHAT)
+        int | None,
+        typer.Option(
+            min=1, help="Its features per atom; the model's own default if not given.", **_WHAT
+        ),
     ] = None,
     layers: Annotated[
-        int | None, typer.Option(min=1, help="Its interaction blocks; the model's own default likewise.", **_WHAT)
+        int | None,
+        typer.Option(
+            min=1, help="Its interaction blocks; the model's own default likewise.", **_WHAT
+        ),
     ] = None,
     init: Annotated[
-        str, typer.Option(help="Instead of a new one: a path, as of --out with /model, or one of the kit's.", **_WHAT)
+        str,
+        typer.Option(
+            help="Instead of a new one: a path, as of --out with /model, or one of the kit's.",
+            **_WHAT,
+        ),
     ] = "",
     n_train: Annotated[
-        int | None, typer.Option("--train", min=1, help="Training structures; 80 % by default.", **_HOW)
+        int | None,
+        typer.Option("--train", min=1, help="Training structures; 80 % by default.", **_HOW),
     ] = None,
     n_val: Annotated[
-        int | None, typer.Option("--val", min=0, help="Validation structures; half of the rest by default.", **_HOW)
+        int | None,
+        typer.Option(
+            "--val", min=0, help="Validation structures; half of the rest by default.", **_HOW
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Batches to learn from.", **_HOW)] = 2000,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Structures that a batch may hold; 32 without --max-atoms.", **_HOW)
+        int | None,
+        typer.Option(
+            min=1, help="Structures that a batch may hold; 32 without --max-atoms.", **_HOW
+        ),
     ] = None,
     max_atoms: Annotated[
-        int | None, typer.Option(help="Atoms that a batch may hold, which bounds the memory it takes.", **_HOW)
+        int | None,
+        typer.Option(help="Atoms that a batch may hold, which bounds the memory it takes.", **_HOW),
     ] = None,
     lr: Annotated[float, typer.Option(help="Largest learning rate.", **_HOW)] = 1e-3,
     head_lr: Annotated[
@@ -357,24 +458,35 @@ def train(
     ] = None,
     weight_decay: Annotated[float, typer.Option(min=0, help="AdamW's.", **_HOW)] = 0.0,
     drop_path: Annotated[
-        tuple[float, float] | None, typer.Option(help="Drop-path at the first step and at the last.", **_HOW)
+        tuple[float, float] | None,
+        typer.Option(help="Drop-path at the first step and at the last.", **_HOW),
     ] = None,
     augment: Annotated[
-        Augment, typer.Option(help="Turn structures at random, with O(3) also mirrored; auto: if it asks.", **_HOW)
+        Augment,
+        typer.Option(
+            help="Turn structures at random, with O(3) also mirrored; auto: if it asks.", **_HOW
+        ),
     ] = Augment.auto,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights and the batches.", **_HOW)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the split, the weights and the batches.", **_HOW)
+    ] = 0,
     device: Annotated[Device, typer.Option(**_HOW)] = Device.auto,
-    out: Annotated[Path, typer.Option(help="Folder for the model, its log and its checkpoint.", **_HOW)] = Path(
-        "runs/train"
-    ),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.", **_HOW)] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the model, its log and its checkpoint.", **_HOW)
+    ] = Path("runs/train"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in --out.", **_HOW)
+    ] = False,
 ):
     """Train a model, and print its errors on structures that it has not seen.
 
     \b
-    Learn labels:   scdlab train --data frames.extxyz --out runs/mine
-    Pretrain:       scdlab train --data a.xyz --data b.xyz --objective CoordinateDenoising --max-atoms 600 --out runs/a
-    Fine-tune:      scdlab train --data qm9 --init runs/a/model --property homo --head-lr 1e-3 --lr 1e-4
+    Learn labels:
+      scdlab train --data frames.extxyz --out runs/mine
+    Pretrain:
+      scdlab train --data a.xyz --data b.xyz --objective CoordinateDenoising --max-atoms 600 --out a
+    Fine-tune:
+      scdlab train --data qm9 --init a/model --property homo --head-lr 1e-3 --lr 1e-4
     """
     import numpy as np
     import torch
@@ -384,8 +496,10 @@ def train(
     if init and (model or hidden or layers):
         raise ValueError("--init brings its own model: leave --model, --hidden and --layers out.")
     if twice := [name for k, name in enumerate(data) if name in data[:k]]:
-        raise ValueError(f"--data names {twice[0]!r} twice, and the model would be tested on what it learned from; "
-                         "name it once.")  # fmt: skip
+        raise ValueError(
+            f"--data names {twice[0]!r} twice, and the model would be tested on what it learned "
+            "from; name it once."
+        )
     stores = [open_data(name) for name in data]
     store = stores[0] if len(stores) == 1 else scdlab.AtomStore.concat(stores)
     n_train = int(0.8 * len(store)) if n_train is None else n_train
@@ -396,11 +510,22 @@ def train(
     net = open_model(init) if init else make_model(model or "SchNet", hidden=hidden, layers=layers)
     store.check_budget(max_atoms)
     result = scdlab.fit(
-        net, goal, train_set, val_set if n_val else None, out=out, resume=resume, steps=steps, batch_size=batch_size,
-        max_atoms=max_atoms, lr=lr if head_lr is None else {"head": head_lr, "body": lr}, seed=seed,
-        weight_decay=weight_decay, device=device.value, anneal={"drop_path": drop_path} if drop_path else None,
+        net,
+        goal,
+        train_set,
+        val_set if n_val else None,
+        out=out,
+        resume=resume,
+        steps=steps,
+        batch_size=batch_size,
+        max_atoms=max_atoms,
+        lr=lr if head_lr is None else {"head": head_lr, "body": lr},
+        seed=seed,
+        weight_decay=weight_decay,
+        device=device.value,
+        anneal={"drop_path": drop_path} if drop_path else None,
         augment=None if augment == Augment.none else augment.value,
-    )  # fmt: skip
+    )
     print(result)
     with files.atomic_file(out / "test_index.npy") as new, open(new, "wb") as file:
         np.save(file, test_set.index)
@@ -411,9 +536,13 @@ def train(
 
 @app.command("evaluate")
 def evaluate_model(
-    model: Annotated[str, typer.Argument(help="A path, such as runs/train/model, or a name of one of the kit's.")],
+    model: Annotated[
+        str, typer.Argument(help="A path, such as runs/train/model, or a name of one of the kit's.")
+    ],
     data: Annotated[str, typer.Option(help=f"{SOURCES}.")],
-    objective: Annotated[str, typer.Option(help="As for train; by default all labels that the model predicts.")] = "",
+    objective: Annotated[
+        str, typer.Option(help="As for train; by default all labels that the model predicts.")
+    ] = "",
     max_atoms: Annotated[int | None, typer.Option(help="Atoms that a batch may hold.")] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json.")] = None,
@@ -429,7 +558,10 @@ def evaluate_model(
 
 
 @claims_app.callback()
-def _claims(ctx: typer.Context, lesson: Annotated[int | None, typer.Option(help="Only this lesson's.")] = None):
+def _claims(
+    ctx: typer.Context,
+    lesson: Annotated[int | None, typer.Option(help="Only this lesson's.")] = None,
+):
     """Print the table: what each paper claims and what was measured here."""
     if ctx.invoked_subcommand is None:
         from rich.console import Console
@@ -442,12 +574,22 @@ def _claims(ctx: typer.Context, lesson: Annotated[int | None, typer.Option(help=
 @claims_app.command("run")
 def run_claim(
     claim: Annotated[str, typer.Argument(metavar="ID")],
-    profile: Annotated[str, typer.Option(help="quick (mechanics only), cpu (half an hour) or full.")] = "quick",
-    seeds: Annotated[list[int] | None, typer.Option("--seed", help="Only these; repeat for several.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="quick (mechanics only), cpu (half an hour) or full.")
+    ] = "quick",
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", help="Only these; repeat for several.")
+    ] = None,
     device: Annotated[Device, typer.Option()] = Device.auto,
-    out: Annotated[Path, typer.Option(help="Where each seed's result is kept.")] = Path("runs/claims"),
-    allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Run, and record nothing.")] = False,
-    checkpoints: Annotated[Path | None, typer.Option(help="Folder for the models that the claim hands on.")] = None,
+    out: Annotated[Path, typer.Option(help="Where each seed's result is kept.")] = Path(
+        "runs/claims"
+    ),
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="Run, and record nothing.")
+    ] = False,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder for the models that the claim hands on.")
+    ] = None,
 ):
     """Measure a claim and, for the profiles cpu and full, record what was found."""
     from rich.console import Console
@@ -455,8 +597,15 @@ def run_claim(
     from scdlab import claims
 
     try:
-        claims.run(claim, profile, seeds=seeds, device=device.value, out=out, allow_dirty=allow_dirty,
-                   checkpoints=checkpoints)  # fmt: skip
+        claims.run(
+            claim,
+            profile,
+            seeds=seeds,
+            device=device.value,
+            out=out,
+            allow_dirty=allow_dirty,
+            checkpoints=checkpoints,
+        )
     except RuntimeError as error:  # the working tree cannot be named in a record
         raise ValueError(str(error)) from error
     Console().print(claims.compare(claim))
@@ -464,7 +613,9 @@ def run_claim(
 
 @app.command()
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Scripts in benchmarks/; all when none is given.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Scripts in benchmarks/; all when none is given.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each contestant takes.")] = 7,
 ):
     """Time the models against their peers (in a checkout)."""
@@ -476,16 +627,23 @@ def bench(
     folder = files.home("notebooks").parent / "benchmarks"
     scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if _has_main(path)}
     if not scripts:
-        raise FileNotFoundError("The benchmarks come with a checkout of the kit: clone it and run `make bench` there.")
+        raise FileNotFoundError(
+            "The benchmarks come with a checkout of the kit: clone it and run `make bench` there."
+        )
     if unknown := set(names or ()) - set(scripts):
-        raise ValueError(f"There is no benchmark {min(unknown)!r}: choose from {', '.join(scripts)}.")
+        raise ValueError(
+            f"There is no benchmark {min(unknown)!r}: choose from {', '.join(scripts)}."
+        )
     for name in names or scripts:
-        if subprocess.run([sys.executable, str(scripts[name]), "--rounds", str(rounds)], check=False).returncode:
+        if subprocess.run(
+            [sys.executable, str(scripts[name]), "--rounds", str(rounds)], check=False
+        ).returncode:
             raise typer.Exit(1)
 
 
 def _has_main(script: Path) -> bool:
-    """Whether a script defines main(); the others in the folder are modules that benchmarks share."""
+    """Whether a script defines main(); the others in the folder are modules that benchmarks
+    share."""
     import ast
 
     tree = ast.parse(script.read_text(encoding="utf-8"))

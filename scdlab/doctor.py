@@ -1,7 +1,8 @@
 """`scdlab doctor`: what this machine has for the kit, what is missing, and how to get it.
 
-`examine()` looks and returns a `Report`; it changes nothing, asks no network, and does without optional parts.
-A finding is "ok", "optional" (missing, and the kit works without it) or "required" (missing or too old).
+`examine()` looks and returns a `Report`; it changes nothing, asks no network, and does without
+optional parts. A finding is "ok", "optional" (missing, and the kit works without it) or "required"
+(missing or too old).
 """
 
 import importlib.metadata
@@ -18,7 +19,14 @@ import scdlab
 from scdlab import files
 
 MARKS = {"ok": ("✓", "green"), "optional": ("–", "yellow"), "required": ("✗", "red")}
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+CHROMIUM = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "msedge",
+)
 GIB = 2**30
 
 
@@ -59,7 +67,12 @@ class Report:
             text = Text(finding.text)
             if finding.remedy:
                 text.append(f"\n→ {finding.remedy}", style=color)
-            table.add_row(finding.area if finding.area != area else "", Text(mark, style=color), finding.name, text)
+            table.add_row(
+                finding.area if finding.area != area else "",
+                Text(mark, style=color),
+                finding.name,
+                text,
+            )
             area = finding.area
         return table
 
@@ -78,24 +91,45 @@ def examine(*areas: str) -> Report:
 
 
 def chromium() -> str | None:
-    """Path of a Chromium-like browser: SCDLAB_CHROMIUM, else the first on the search path; None when there is none."""
+    """Path of a Chromium-like browser: SCDLAB_CHROMIUM, else the first on the search path; None
+    when there is none."""
     named = os.environ.get("SCDLAB_CHROMIUM")
     return named or next((path for name in CHROMIUM if (path := shutil.which(name))), None)
 
 
 def _software():
-    yield Finding("software", "python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
+    yield Finding(
+        "software",
+        "python",
+        f"{platform.python_version()}, {platform.system()} {platform.machine()}",
+    )
     yield Finding("software", "scdlab", f"{scdlab.__version__}, {Path(scdlab.__file__).parent}")
     try:
         lines = importlib.metadata.requires("scdlab") or []
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("software", "packages", "scdlab is not installed", "required", "python -m pip install -e .")
+        yield Finding(
+            "software",
+            "packages",
+            "scdlab is not installed",
+            "required",
+            "python -m pip install -e .",
+        )
         return
-    needed = [requirement for requirement in map(Requirement, lines) if "extra" not in str(requirement.marker)]
-    here = [requirement for requirement in needed if requirement.marker is None or requirement.marker.evaluate()]
+    needed = [
+        requirement
+        for requirement in map(Requirement, lines)
+        if "extra" not in str(requirement.marker)
+    ]
+    here = [
+        requirement
+        for requirement in needed
+        if requirement.marker is None or requirement.marker.evaluate()
+    ]
     findings = [_package(requirement) for requirement in here]
     good = [finding for finding in findings if finding.state == "ok"]
-    yield Finding("software", "packages", ", ".join(f"{finding.name} {finding.text}" for finding in good))
+    yield Finding(
+        "software", "packages", ", ".join(f"{finding.name} {finding.text}" for finding in good)
+    )
     yield from (finding for finding in findings if finding.state != "ok")
     for requirement in (requirement for requirement in needed if requirement not in here):
         remedy = "conda-forge has builds for more systems; the committed data sets do not need it"
@@ -109,7 +143,13 @@ def _package(requirement: Requirement) -> Finding:
     except importlib.metadata.PackageNotFoundError:
         return Finding("software", requirement.name, "not installed", "required", remedy)
     if not requirement.specifier.contains(version, prereleases=True):
-        return Finding("software", requirement.name, f"{version}, needed {requirement.specifier}", "required", remedy)
+        return Finding(
+            "software",
+            requirement.name,
+            f"{version}, needed {requirement.specifier}",
+            "required",
+            remedy,
+        )
     return Finding("software", requirement.name, version)
 
 
@@ -121,10 +161,14 @@ def _machine():
     yield Finding("machine", "cores", str(cores))
     yield _kernels()
     memory = psutil.virtual_memory()
-    yield Finding("machine", "memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f}")
+    yield Finding(
+        "machine", "memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f}"
+    )
     free = shutil.disk_usage(_existing(files.cache_dir())).free / GIB
     low = free < 2
-    remedy = "make room, or point the environment variable SCDLAB_CACHE at another disk" if low else ""
+    remedy = (
+        "make room, or point the environment variable SCDLAB_CACHE at another disk" if low else ""
+    )
     text = f"{free:.1f} GiB free for the cache {files.cache_dir()}"
     yield Finding("machine", "disk", text, "optional" if low else "ok", remedy)
 
@@ -143,7 +187,8 @@ def _device() -> str:
 
 
 def _kernels() -> Finding:
-    """Whether numba compiles what the fused kernels are made of and may keep it, and whose threads run it."""
+    """Whether numba compiles what the fused kernels are made of and may keep it, and whose threads
+    run it."""
     try:
         from numba.core.caching import FunctionCache
 
@@ -152,15 +197,24 @@ def _kernels() -> Finding:
         _try_compiler()
     except Exception as error:  # a compiler that does not work may raise anything
         first = (str(error).splitlines() or [""])[0]
-        remedy = "python -m pip install --force-reinstall numba llvmlite; set NUMBA_CACHE_DIR to a folder of your own"
+        remedy = (
+            "python -m pip install --force-reinstall numba llvmlite; set NUMBA_CACHE_DIR to a "
+            "folder of your own"
+        )
         text = f"numba does not compile them ({type(error).__name__}: {first})"
         return Finding("machine", "fused kernels", text, "required", remedy)
     try:
         FunctionCache(kernels._sort.body)  # finds a folder that can be written
     except RuntimeError:
         remedy = "set NUMBA_CACHE_DIR to a folder of your own"
-        return Finding("machine", "fused kernels", "compiled anew in each process", "optional", remedy)
-    team = "torch's OpenMP threads" if kernels._TEAM else "threads of their own, because torch's are not to be had here"
+        return Finding(
+            "machine", "fused kernels", "compiled anew in each process", "optional", remedy
+        )
+    team = (
+        "torch's OpenMP threads"
+        if kernels._TEAM
+        else "threads of their own, because torch's are not to be had here"
+    )
     return Finding("machine", "fused kernels", f"numba compiles them; they run on {team}")
 
 
@@ -188,18 +242,24 @@ def _data():
     if lessons:
         yield Finding("data", "lessons", ", ".join(lessons))
     else:
-        yield Finding("data", "lessons", f"none in {notebooks}", "required", "install the kit again")
+        yield Finding(
+            "data", "lessons", f"none in {notebooks}", "required", "install the kit again"
+        )
     yield _stores("committed sets", files.home("data"), "required", "install the kit again")
     yield _qm9()
     yield _md17()
     checkpoints = sorted(path.stem for path in files.home("data").rglob("*.safetensors"))
-    yield Finding("data", "checkpoints", ", ".join(checkpoints) or "none yet: the lessons train their own")
+    yield Finding(
+        "data", "checkpoints", ", ".join(checkpoints) or "none yet: the lessons train their own"
+    )
     yield _stores("cache", files.cache_dir())
 
 
 def _stores(name: str, folder: Path, state: str = "ok", remedy: str = "") -> Finding:
     """The AtomStores below `folder`."""
-    found = sorted(path.parent.relative_to(folder).as_posix() for path in folder.rglob("store.json"))
+    found = sorted(
+        path.parent.relative_to(folder).as_posix() for path in folder.rglob("store.json")
+    )
     if found:
         return Finding("data", name, ", ".join(found))
     return Finding("data", name, f"nothing in {folder}", state, remedy if state != "ok" else "")
@@ -207,18 +267,27 @@ def _stores(name: str, folder: Path, state: str = "ok", remedy: str = "") -> Fin
 
 def _qm9() -> Finding:
     if importlib.util.find_spec("qm9pack") is not None:
-        return Finding("data", "QM9", f"all of it (qm9pack {importlib.metadata.version('qm9pack')})")
+        return Finding(
+            "data", "QM9", f"all of it (qm9pack {importlib.metadata.version('qm9pack')})"
+        )
     remedy = "python -m pip install qm9pack (90 MB): the whole set inside a wheel"
     return Finding("data", "QM9", "the sample of 5,000 molecules", "optional", remedy)
 
 
 def _md17() -> Finding:
-    places = [place for place in (files.user_data(), files.cache_dir() / "rmd17") if place and place.is_dir()]
+    places = [
+        place
+        for place in (files.user_data(), files.cache_dir() / "rmd17")
+        if place and place.is_dir()
+    ]
     found = sorted(path.name for place in places for path in place.rglob("rmd17_*.npz"))
     if found:
         return Finding("data", "rMD17", ", ".join(found))
     where = f"none in {files.user_data()}" if files.user_data() else "none: SCDLAB_DATA is not set"
-    remedy = "scdlab data get md17 ethanol, or set SCDLAB_DATA to the folder of your own rmd17_<name>.npz"
+    remedy = (
+        "scdlab data get md17 ethanol, or set SCDLAB_DATA to the folder of your own "
+        "rmd17_<name>.npz"
+    )
     return Finding("data", "rMD17", where, "optional", remedy)
 
 
@@ -227,7 +296,10 @@ def _browser():
     if path:
         yield Finding("tests", "Chromium", path)
     else:
-        remedy = "install Chromium or Chrome, or name it in SCDLAB_CHROMIUM; only the browser tests need it"
+        remedy = (
+            "install Chromium or Chrome, or name it in SCDLAB_CHROMIUM; only the browser tests "
+            "need it"
+        )
         yield Finding("tests", "Chromium", "none", "optional", remedy)
 
 

@@ -13,33 +13,39 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def home(name: str) -> Path:
-    """The kit's own folder `name` ("data", "notebooks"): beside the package in a checkout, inside it when installed."""
+    """The kit's own folder `name` ("data", "notebooks"): beside the package in a checkout, inside
+    it when installed."""
     checkout = _PACKAGE.parent / name
     return checkout if (_PACKAGE.parent / "pyproject.toml").is_file() else _PACKAGE / f"_{name}"
 
 
 def user_data() -> Path | None:
-    """The folder of the user's own data sets, from the environment variable SCDLAB_DATA; None when it is not set."""
+    """The folder of the user's own data sets, from the environment variable SCDLAB_DATA; None when
+    it is not set."""
     value = os.environ.get("SCDLAB_DATA")
     return Path(value).expanduser() if value else None
 
 
 def cache_dir() -> Path:
-    """Where parsed and downloaded data are kept: SCDLAB_CACHE, else ~/.cache/scdlab. Safe to delete at any time."""
+    """Where parsed and downloaded data are kept: SCDLAB_CACHE, else ~/.cache/scdlab. Safe to delete
+    at any time."""
     value = os.environ.get("SCDLAB_CACHE")
     return Path(value).expanduser() if value else Path.home() / ".cache" / "scdlab"
 
 
 @contextlib.contextmanager
 def atomic_file(path):
-    """Yield a temporary path beside `path`; move it there when the block ends well, remove it when it does not."""
+    """Yield a temporary path beside `path`; move it there when the block ends well, remove it when
+    it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
         yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files private; a result is an ordinary file
+        os.chmod(
+            name, 0o666 & ~_umask()
+        )  # mkstemp makes files private; a result is an ordinary file
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -47,7 +53,8 @@ def atomic_file(path):
 
 @contextlib.contextmanager
 def atomic_folder(path):
-    """Yield a temporary folder beside `path`; it replaces `path` when the block ends well, and is removed when not."""
+    """Yield a temporary folder beside `path`; it replaces `path` when the block ends well, and is
+    removed when not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -84,12 +91,18 @@ def digest(path) -> str:
 
 
 def content_digest(content: dict) -> str:
-    """sha256 of `content` as canonical json (sorted keys, no spaces), its own entry "digest" left out."""
+    """sha256 of `content` as canonical json (sorted keys, no spaces), its own entry "digest" left
+    out."""
     content = {k: v for k, v in content.items() if k != "digest"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def names_a_machine(content) -> bool:
-    """Whether `content`, as json, holds a path of some machine: what is published must make sense elsewhere."""
-    return bool(re.search(r'"(/|[A-Za-z]:\\\\|~)|/(home|root|tmp|Users|work)/', json.dumps(content)))
+    """Whether `content`, as json, holds a path of some machine: what is published must make sense
+    elsewhere."""
+    return bool(
+        re.search(r'"(/|[A-Za-z]:\\\\|~)|/(home|root|tmp|Users|work)/', json.dumps(content))
+    )

@@ -12,30 +12,37 @@ _kept = False
 
 
 def keep_pages() -> None:
-    """Keep freed memory for the next tensor instead of handing its pages back to the system; says so in one line.
+    """Keep freed memory for the next tensor instead of handing its pages back to the system; says
+    so in one line.
 
-    A training step frees and asks for the same large tensors over and over. Handed back, every page of theirs is
-    cleared and mapped anew each time; kept, it is there. The price: memory stays with the process until it ends, and
-    leaves gaps that do not fit the next tensor, so that more is resident than is in use: between training steps about
-    what the largest step took, and at the peak from nothing to some tens of percent more, as the tensors' sizes fall.
+    A training step frees and asks for the same large tensors over and over. Handed back, every page
+    of theirs is cleared and mapped anew each time; kept, it is there. The price: memory stays with
+    the process until it ends, and leaves gaps that do not fit the next tensor, so that more is
+    resident than is in use: between training steps about what the largest step took, and at the
+    peak from nothing to some tens of percent more, as the tensors' sizes fall.
 
-    Call it before the first large tensor. It holds for the whole process and cannot be undone; a second call does
-    nothing. Raises RuntimeError where the C library is not glibc (macOS, Windows, Alpine).
+    Call it before the first large tensor. It holds for the whole process and cannot be undone; a
+    second call does nothing. Raises RuntimeError where the C library is not glibc (macOS, Windows,
+    Alpine).
     """
     global _kept
     if _kept:
         return
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         raise RuntimeError(
-            f"keep_pages() sets glibc's malloc, which this Python on {sys.platform} does not use: leave the call out."
+            f"keep_pages() sets glibc's malloc, which this Python on {sys.platform} does not use: "
+            "leave the call out."
         )
     libc = ctypes.CDLL("libc.so.6")
     # some versions of glibc allow no threshold above 32 MB: there, no tensor gets pages of its own
     large = libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_UP_TO) or libc.mallopt(_M_MMAP_MAX, 0)
     if not (large and libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_UP_TO)):
-        raise RuntimeError("glibc refused mallopt, so freed pages cannot be kept here: leave keep_pages() out.")
+        raise RuntimeError(
+            "glibc refused mallopt, so freed pages cannot be kept here: leave keep_pages() out."
+        )
     _kept = True
     print(
-        "keep_pages: freed memory stays with this process until it ends, for fewer page faults (resident now: "
-        f"{psutil.Process().memory_info().rss / 1e6:.0f} MB; what it costs: psutil.Process().memory_info().rss later)."
+        "keep_pages: freed memory stays with this process until it ends, for fewer page faults "
+        f"(resident now: {psutil.Process().memory_info().rss / 1e6:.0f} MB; what it costs: "
+        "psutil.Process().memory_info().rss later)."
     )

@@ -1,4 +1,5 @@
-"""What every test shares: nothing leaves the machine, examples are the same in every run, pictures need no screen."""
+"""What every test shares: nothing leaves the machine, examples are the same in every run, pictures
+need no screen."""
 
 import ipaddress
 import os
@@ -14,7 +15,9 @@ from scdlab import lessons
 SLOW = ("browser", "lessons")  # folders of tests
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-hypothesis.settings.register_profile("kit", deadline=None, derandomize=True, print_blob=True)  # time is not asserted
+hypothesis.settings.register_profile(
+    "kit", deadline=None, derandomize=True, print_blob=True
+)  # time is not asserted
 hypothesis.settings.load_profile("kit")
 
 
@@ -24,14 +27,17 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 class Together(LoadScopeScheduling):
-    """Among several processes, what shares something expensive stays together, else the tests of a file do.
+    """Among several processes, what shares something expensive stays together, else the tests of a
+    file do.
 
-    One process opens JupyterLab; one process runs a lesson for all of its tests. So a test of a lesson has the lesson's
-    number as its parameter, or in its name: `lesson_02`.
+    One process opens JupyterLab; one process runs a lesson for all of its tests. So a test of a
+    lesson has the lesson's number as its parameter, or in its name: `lesson_02`.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        folder, file, name = re.fullmatch(r"(?:[^:]*/)?(\w+)/(\w+)\.py::(.*)", nodeid, re.S).groups()
+        folder, file, name = re.fullmatch(
+            r"(?:[^:]*/)?(\w+)/(\w+)\.py::(.*)", nodeid, re.S
+        ).groups()
         if folder in SLOW and (lesson := re.search(r"lesson_(\d\d)|\[(\d+)\]$", name)):
             return f"lesson {int(lesson[1] or lesson[2])}"
         return "JupyterLab" if folder == "browser" else file
@@ -40,7 +46,9 @@ class Together(LoadScopeScheduling):
 def pytest_collection_modifyitems(items):
     """Among several processes, what takes longest starts first."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.path.parent.name not in SLOW)  # stable: files keep their order
+        items.sort(
+            key=lambda item: item.path.parent.name not in SLOW
+        )  # stable: files keep their order
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -72,7 +80,9 @@ def ran(tmp_path_factory):
 
     def run(number):
         if number not in results:
-            (results[number],) = lessons.run(number, profile="quick", out=out / str(number), device="cpu")
+            (results[number],) = lessons.run(
+                number, profile="quick", out=out / str(number), device="cpu"
+            )
         return results[number]
 
     return run

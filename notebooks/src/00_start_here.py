@@ -10,14 +10,15 @@
 #
 # **Time.** Five minutes to read; the cells take about half a minute on two CPU cores.
 #
-# Run a cell with Shift + Enter, or all of them with *Run → Run All Cells*. Nothing here needs the network.
+# Run a cell with Shift + Enter, or all of them with *Run → Run All Cells*. Nothing here needs the
+# network.
 
 # %% [markdown]
 # ## How a lesson is set
 #
-# Every lesson starts with a cell like the next one. `PROFILE = "quick"` keeps each training to seconds; `"full"`
-# trains properly. The command `scdlab run 0 --profile full` runs this lesson without a browser, with these values
-# replaced.
+# Every lesson starts with a cell like the next one. `PROFILE = "quick"` keeps each training to
+# seconds; `"full"` trains properly. The command `scdlab run 0 --profile full` runs this lesson
+# without a browser, with these values replaced.
 
 # %% tags=["parameters"]
 PROFILE = "quick"  # "quick": seconds on two cores; "full": a longer training
@@ -39,9 +40,9 @@ STEPS = {"quick": 600, "full": 20_000}[PROFILE]
 # %% [markdown]
 # ## One molecule
 #
-# The kit comes with 2,000 snapshots of ethanol, CH₃CH₂OH, from a simulation at 500 K. For each of them quantum
-# chemistry (a fast approximate method called GFN2-xTB) gave the energy and the force on every atom. Here is the
-# first.
+# The kit comes with 2,000 snapshots of ethanol, CH₃CH₂OH, from a simulation at 500 K. For each of
+# them quantum chemistry (a fast approximate method called GFN2-xTB) gave the energy and the force
+# on every atom. Here is the first.
 
 # %%
 ethanol = scdlab.load_ethanol()
@@ -50,9 +51,9 @@ forces = frame.get_forces()
 explore.molecule_figure(frame, arrows=forces, labels=True, title="Ethanol and its forces")
 
 # %% [markdown]
-# To a model this molecule is two arrays and nothing else: the **atomic numbers** $z_i$ (6 for carbon, 8 for oxygen,
-# 1 for hydrogen) and the **positions** $\mathbf{r}_i$. There are no bonds in the input. The bonds drawn above are
-# only a help for the eye.
+# To a model this molecule is two arrays and nothing else: the **atomic numbers** $z_i$ (6 for
+# carbon, 8 for oxygen, 1 for hydrogen) and the **positions** $\mathbf{r}_i$. There are no bonds in
+# the input. The bonds drawn above are only a help for the eye.
 
 # %%
 for k in range(4):
@@ -62,7 +63,8 @@ print(f"… and {len(frame) - 4} more atoms.")
 print(f"Energy of the whole molecule: {frame.get_potential_energy():.4f} eV")
 
 # %% [markdown]
-# **Units.** Everywhere in the kit: lengths in Å (10⁻¹⁰ m), energies in eV, forces in eV/Å. Some sizes to remember:
+# **Units.** Everywhere in the kit: lengths in Å (10⁻¹⁰ m), energies in eV, forces in eV/Å. Some
+# sizes to remember:
 #
 # | | |
 # |---|---|
@@ -72,15 +74,15 @@ print(f"Energy of the whole molecule: {frame.get_potential_energy():.4f} eV")
 # | a C–C bond | about 3.6 eV |
 # | ethanol's energy above | −309 eV |
 #
-# The last line is large because it counts all valence electrons. Only *differences* of energies matter: between the
-# snapshots they are a few tenths of an eV.
+# The last line is large because it counts all valence electrons. Only *differences* of energies
+# matter: between the snapshots they are a few tenths of an eV.
 
 # %% [markdown]
 # ## Many molecules at once
 #
-# Molecules differ in size, so a batch cannot be one rectangular array. Instead all atoms stand in one long list, and
-# `batch` tells for each atom which molecule it belongs to. Here are three molecules of QM9, a set of 130,831 small
-# molecules.
+# Molecules differ in size, so a batch cannot be one rectangular array. Instead all atoms stand in
+# one long list, and `batch` tells for each atom which molecule it belongs to. Here are three
+# molecules of QM9, a set of 130,831 small molecules.
 
 # %%
 qm9 = scdlab.load_qm9(limit=100, root=DATA)
@@ -91,19 +93,20 @@ print("batch       ", batch.batch.tolist())
 print("positions   ", list(batch.pos.shape), " energies", list(batch.energy.shape))
 
 # %% [markdown]
-# A model maps such a batch to one energy per molecule and one force per atom, $\mathbf{F}_i = -\partial E / \partial
-# \mathbf{r}_i$.
+# A model maps such a batch to one energy per molecule and one force per atom,
+# $\mathbf{F}_i = -\partial E / \partial \mathbf{r}_i$.
 
 # %% [markdown]
 # ## The idea: distances
 #
-# A molecule's energy does not care where the molecule is or how it is turned. A model should know that before it has
-# seen any data. The simplest way is to let it see only the **distances** between atoms,
+# A molecule's energy does not care where the molecule is or how it is turned. A model should know
+# that before it has seen any data. The simplest way is to let it see only the **distances** between
+# atoms,
 #
 # $$ r_{ij} = \lVert \mathbf{r}_j - \mathbf{r}_i \rVert . $$
 #
-# **Predict.** Turn the molecule by 90°. Which of these change, and by how much: the positions, the distances, the
-# energy, the forces? Decide before you run the next cell.
+# **Predict.** Turn the molecule by 90°. Which of these change, and by how much: the positions, the
+# distances, the energy, the forces? Decide before you run the next cell.
 
 # %%
 turn = Rotation.from_euler("z", 90, degrees=True)
@@ -122,12 +125,12 @@ print(f"largest change of a coordinate: {change_positions:.2f} Å")
 print(f"largest change of a distance:   {change_distances:.1e} Å")
 
 # %% [markdown]
-# Coordinates change by Ångströms, distances by nothing but rounding. The energy stays too; it is *invariant*. The
-# forces turn with the molecule; they are *equivariant*. Numbering the atoms in another order changes no physics
-# either.
+# Coordinates change by Ångströms, distances by nothing but rounding. The energy stays too; it is
+# *invariant*. The forces turn with the molecule; they are *equivariant*. Numbering the atoms in
+# another order changes no physics either.
 #
-# One more step. A network that reads the bare number $r$ learns slowly. So each distance is spread over a **radial
-# basis** of $K$ Gaussians with centers $\mu_k$ and width set by $\gamma$:
+# One more step. A network that reads the bare number $r$ learns slowly. So each distance is spread
+# over a **radial basis** of $K$ Gaussians with centers $\mu_k$ and width set by $\gamma$:
 #
 # $$ e_k(r) = \exp\left( -\gamma (r - \mu_k)^2 \right), \qquad k = 1, \dots, K . $$
 #
@@ -136,10 +139,10 @@ print(f"largest change of a distance:   {change_distances:.1e} Å")
 # %% [markdown]
 # ## Look
 #
-# Choose a molecule, and one of its atoms (black ring). The model sees the atoms within the *cutoff* (blue). The red
-# line is one of the distances; the bars below are what the network reads instead of it. **Find out:** how large
-# must the cutoff be for a carbon atom to see the hydrogens on *its neighbor*? What happens to the bars when you
-# step from neighbor to neighbor?
+# Choose a molecule, and one of its atoms (black ring). The model sees the atoms within the *cutoff*
+# (blue). The red line is one of the distances; the bars below are what the network reads instead of
+# it. **Find out:** how large must the cutoff be for a carbon atom to see the hydrogens on *its
+# neighbor*? What happens to the bars when you step from neighbor to neighbor?
 
 # %%
 explorer = explore.NeighborExplorer(qm9, molecule=12)
@@ -148,9 +151,10 @@ explorer
 # %% [markdown]
 # ## Break it
 #
-# What if we feed coordinates all the same? Take the plainest learner there is, a linear fit (ridge regression), and
-# give it the Gaussian basis of all 27 coordinates of ethanol. To make it easy, we first turn every snapshot so that
-# it lies on top of the first one. The next cell holds the tools, the one after it uses them.
+# What if we feed coordinates all the same? Take the plainest learner there is, a linear fit (ridge
+# regression), and give it the Gaussian basis of all 27 coordinates of ethanol. To make it easy, we
+# first turn every snapshot so that it lies on top of the first one. The next cell holds the tools,
+# the one after it uses them.
 
 # %%
 train, val, test = ethanol.split(1000, 100, seed=SEED)
@@ -206,8 +210,8 @@ print(f"always guessing the mean energy:  {guess:.3f} eV")
 print(f"linear fit on coordinates:        {mae(by_coordinates(from_coordinates(test_pos))):.3f} eV")
 
 # %% [markdown]
-# It learned next to nothing. And now take one test snapshot and turn it slowly. Its true energy stays where it is.
-# What does the fit say?
+# It learned next to nothing. And now take one test snapshot and turn it slowly. Its true energy
+# stays where it is. What does the fit say?
 
 # %%
 angles = np.arange(0, 361, 10)
@@ -221,8 +225,8 @@ curves = {
 explore.path_plot(angles, curves, "rotation angle", "°", title="One molecule, turning")
 
 # %% [markdown]
-# The fit thinks that a turned molecule has another energy, wrong by electronvolts. More data would help only if it
-# showed every molecule in every orientation.
+# The fit thinks that a turned molecule has another energy, wrong by electronvolts. More data would
+# help only if it showed every molecule in every orientation.
 #
 # **The fix** changes one line: the same learner, with the same basis, reads the 36 distances.
 
@@ -255,9 +259,10 @@ explore.compare_bars(
 # %% [markdown]
 # ## Train a first network
 #
-# The fit on distances is good, but it works for ethanol only: it has one weight per pair of *numbered* atoms. A
-# graph network has no such list. Each atom looks at its neighbors, through the radial basis, and the energy is a
-# sum over atoms. Lesson 01 takes the network, SchNet, apart. Here we only train it, on energies and forces.
+# The fit on distances is good, but it works for ethanol only: it has one weight per pair of
+# *numbered* atoms. A graph network has no such list. Each atom looks at its neighbors, through the
+# radial basis, and the energy is a sum over atoms. Lesson 01 takes the network, SchNet, apart. Here
+# we only train it, on energies and forces.
 
 # %%
 torch.manual_seed(SEED)
@@ -276,9 +281,9 @@ errors["SchNet"] = score["energy_mae"]
 explore.compare_bars(errors, "energy MAE, test frames", "eV", "…and a small SchNet", log=True)
 
 # %% [markdown]
-# In the quick profile its energies are about as good as the linear fit's. But the network also gives *forces*, each the
-# exact derivative of its energy, so that molecules can move. And its symmetries are exact, as this report shows: the
-# errors are rounding.
+# In the quick profile its energies are about as good as the linear fit's. But the network also
+# gives *forces*, each the exact derivative of its energy, so that molecules can move. And its
+# symmetries are exact, as this report shows: the errors are rounding.
 
 # %%
 report = scdlab.symmetry_report(model, frame)
@@ -301,8 +306,8 @@ lessons.display_metrics(
 # %% [markdown]
 # ## Exercises
 #
-# Replace the dots `...`, run the cell, and read what the check says. It tells what is wrong, not only that
-# something is. A solution is folded below each exercise.
+# Replace the dots `...`, run the cell, and read what the check says. It tells what is wrong, not
+# only that something is. A solution is folded below each exercise.
 #
 # **1.** How many pairs do $n$ atoms form?
 
@@ -324,7 +329,8 @@ def pair_count_solution(n):
 assert lessons.check_pair_count(pair_count_solution, show=False)
 
 # %% [markdown]
-# **2.** All distances of a molecule as a matrix: `pos` is a torch tensor [n, 3], the result is [n, n].
+# **2.** All distances of a molecule as a matrix: `pos` is a torch tensor [n, 3], the result is [n,
+# n].
 
 
 # %%
@@ -345,8 +351,8 @@ def distance_matrix_solution(pos):
 assert lessons.check_distances(distance_matrix_solution, show=False)
 
 # %% [markdown]
-# **3.** Invent *one number* for a molecule that stays the same when the molecule is moved, turned, or its atoms are
-# numbered in another order, and that still depends on its shape.
+# **3.** Invent *one number* for a molecule that stays the same when the molecule is moved, turned,
+# or its atoms are numbered in another order, and that still depends on its shape.
 
 
 # %%
@@ -371,9 +377,9 @@ assert lessons.check_invariant(descriptor_solution, show=False)
 # ## Where to go next
 #
 # - **Lesson 01** opens the network used above, SchNet, and measures what its ideas are worth.
-# - From there on each lesson ends with a table: what the *paper* claims, what was *recorded* with this kit, and what
-#   *you* just measured. `scdlab claims` prints all of it.
-# - `scdlab doctor` tells what your machine has, and `scdlab data` which data sets are there. Set `DATA` above (or the
-#   environment variable `SCDLAB_DATA`) to a folder of your own.
-# - Everything on these pages works on your own molecules: `scdlab.AtomStore.from_file("my.xyz")` takes the place of
-#   `scdlab.load_ethanol()`.
+# - From there on each lesson ends with a table: what the *paper* claims, what was *recorded* with
+#   this kit, and what *you* just measured. `scdlab claims` prints all of it.
+# - `scdlab doctor` tells what your machine has, and `scdlab data` which data sets are there. Set
+#   `DATA` above (or the environment variable `SCDLAB_DATA`) to a folder of your own.
+# - Everything on these pages works on your own molecules: `scdlab.AtomStore.from_file("my.xyz")`
+#   takes the place of `scdlab.load_ethanol()`.

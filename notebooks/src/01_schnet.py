@@ -6,13 +6,15 @@
 # - say what a continuous-filter convolution computes, and write one in six lines;
 # - explain why distances are fed through a radial basis, and show what happens without it;
 # - train a network on energies *and* forces, and say why forces are worth so much;
-# - judge a force field by its symmetries, by molecules it has never seen, and by whether it conserves energy.
+# - judge a force field by its symmetries, by molecules it has never seen, and by whether it
+#   conserves energy.
 #
-# **Time.** Quick profile: one minute on two CPU cores. The full profile trains fifty times as long and is meant for a
-# GPU; before each training, `fit` says how long it will take.
+# **Time.** Quick profile: one minute on two CPU cores. The full profile trains fifty times as long
+# and is meant for a GPU; before each training, `fit` says how long it will take.
 #
-# **Paper.** K. T. Schütt, P.-J. Kindermans, H. E. Sauceda, S. Chmiela, A. Tkatchenko, K.-R. Müller, *SchNet: A
-# continuous-filter convolutional neural network for modeling quantum interactions*, NeurIPS 2017, arXiv:1706.08566.
+# **Paper.** K. T. Schütt, P.-J. Kindermans, H. E. Sauceda, S. Chmiela, A. Tkatchenko, K.-R. Müller,
+# *SchNet: A continuous-filter convolutional neural network for modeling quantum interactions*,
+# NeurIPS 2017, arXiv:1706.08566.
 
 # %% tags=["parameters"]
 PROFILE = "quick"  # "quick": a minute on two cores; "full": long trainings, for a GPU
@@ -54,47 +56,53 @@ def fresh(**options):
 # %% [markdown]
 # ## The idea
 #
-# An image is a grid, so a convolution needs one weight for each of a few *grid offsets*. Atoms sit anywhere. There is
-# no list of offsets, so there can be no list of weights.
+# An image is a grid, so a convolution needs one weight for each of a few *grid offsets*. Atoms sit
+# anywhere. There is no list of offsets, so there can be no list of weights.
 #
-# SchNet's answer: let a small network *generate* the weight for whatever distance occurs. Atom $i$ carries a feature
-# vector $x_i \in \mathbb{R}^d$, which starts as a learned vector of its element. One **continuous-filter
-# convolution** is
+# SchNet's answer: let a small network *generate* the weight for whatever distance occurs. Atom $i$
+# carries a feature vector $x_i \in \mathbb{R}^d$, which starts as a learned vector of its element.
+# One **continuous-filter convolution** is
 #
 # $$x_i \leftarrow \sum_{j \neq i} x_j \circ W(r_{ij}),$$
 #
-# where $r_{ij}$ is the distance between atoms $i$ and $j$ in Å, $W(r) \in \mathbb{R}^d$ is the filter, and $\circ$
-# multiplies channel by channel. Two details make it work:
+# where $r_{ij}$ is the distance between atoms $i$ and $j$ in Å, $W(r) \in \mathbb{R}^d$ is the
+# filter, and $\circ$ multiplies channel by channel. Two details make it work:
 #
-# - $W(r) = \mathrm{MLP}(e(r))\, c(r)$: the filter network does not see $r$ itself but a **radial basis** $e(r)$ of
-#   bumps $e_k(r) = \exp(-\gamma (r - \mu_k)^2)$, and a **cutoff** $c(r)$ lets a neighbor fade out smoothly at 5 Å.
-# - an **interaction block** wraps the convolution: $x_i \leftarrow x_i + \mathrm{MLP}(\mathrm{cfconv}(x)_i)$.
-#   Stacking $T$ blocks lets an atom hear from neighbors of neighbors.
+# - $W(r) = \mathrm{MLP}(e(r))\, c(r)$: the filter network does not see $r$ itself but a **radial
+#   basis** $e(r)$ of bumps $e_k(r) = \exp(-\gamma (r - \mu_k)^2)$, and a **cutoff** $c(r)$ lets a
+#   neighbor fade out smoothly at 5 Å.
+# - an **interaction block** wraps the convolution:
+#   $x_i \leftarrow x_i + \mathrm{MLP}(\mathrm{cfconv}(x)_i)$. Stacking $T$ blocks lets an atom hear
+#   from neighbors of neighbors.
 #
-# The energy is a sum over atoms, $E = \sum_i \mathrm{MLP}(x_i)$, and the force on atom $i$ is its exact derivative,
+# The energy is a sum over atoms, $E = \sum_i \mathrm{MLP}(x_i)$, and the force on atom $i$ is its
+# exact derivative,
 #
 # $$F_i = -\frac{\partial E}{\partial r_i}.$$
 #
-# *Which variant is this?* The first SchNet code activates the filter network after both of its layers and has no
-# cutoff; later codes drop the second activation and add the cutoff. We use the later form.
+# *Which variant is this?* The first SchNet code activates the filter network after both of its
+# layers and has no cutoff; later codes drop the second activation and add the cutoff. We use the
+# later form.
 #
 # ## Predict
 #
-# The filter $W$ is drawn below on a plane through an atom. **Before you scroll: what shape must it have? Can SchNet
-# learn a filter that looks up and down only?** Decide, then look.
+# The filter $W$ is drawn below on a plane through an atom. **Before you scroll: what shape must it
+# have? Can SchNet learn a filter that looks up and down only?** Decide, then look.
 
 # %%
 model = fresh()
 explore.filter_cuts(model, interaction=0, channel=0)
 
 # %% [markdown]
-# Rings, always. $W$ is a function of *one* number, the distance, so it cannot tell up from down. That is a limit (one
-# atom cannot see an angle in one step) and a gift: whatever the molecule is turned to, nothing changes.
+# Rings, always. $W$ is a function of *one* number, the distance, so it cannot tell up from down.
+# That is a limit (one atom cannot see an angle in one step) and a gift: whatever the molecule is
+# turned to, nothing changes.
 #
 # ## The code, in six lines
 #
-# A filter is the same from $i$ to $j$ as from $j$ to $i$. So each pair is stored once, its filter is computed once,
-# and used in both directions. Here is the whole convolution, and a check against the library: the same numbers?
+# A filter is the same from $i$ to $j$ as from $j$ to $i$. So each pair is stored once, its filter
+# is computed once, and used in both directions. Here is the whole convolution, and a check against
+# the library: the same numbers?
 
 # %%
 ethanol = scdlab.load_ethanol()
@@ -120,8 +128,9 @@ print(f"largest difference: {(ours - theirs).abs().max().item():.1e}")
 # %% [markdown]
 # ## Break it: the distance without a basis
 #
-# Why the bumps? A network fed with $r$ alone starts out almost linear in $r$: all its filters look alike, and so do
-# its gradients. The paper reports that training then gets stuck on a **plateau**. Same data, same seed, same steps:
+# Why the bumps? A network fed with $r$ alone starts out almost linear in $r$: all its filters look
+# alike, and so do its gradients. The paper reports that training then gets stuck on a **plateau**.
+# Same data, same seed, same steps:
 
 # %%
 train, val, test = ethanol.split(200, 100, seed=SEED)
@@ -151,21 +160,22 @@ yours = {
 claims.compare("schnet-rbf-plateau", yours)
 
 # %% [markdown]
-# You will meet such a table for every claim: the paper, what we recorded, and you. Your numbers come from one short
-# run with one seed, so do not expect them to match a record, which names its own conditions; expect the same story,
-# and say so when it is not. `scdlab claims run schnet-rbf-plateau --profile cpu` makes a proper measurement, with three
-# seeds.
+# You will meet such a table for every claim: the paper, what we recorded, and you. Your numbers
+# come from one short run with one seed, so do not expect them to match a record, which names its
+# own conditions; expect the same story, and say so when it is not.
+# `scdlab claims run schnet-rbf-plateau --profile cpu` makes a proper measurement, with three seeds.
 #
 # ## Train: energies and forces of ethanol
 #
 # The loss weighs energies against forces (paper, section 4.2):
 #
 # $$L = \rho\, \|E - \hat{E}\|^2
-# + \frac{1}{n} \sum_{i=1}^{n} \left\| F_i + \frac{\partial \hat{E}}{\partial r_i} \right\|^2, \qquad \rho = 0.01.$$
+# + \frac{1}{n} \sum_{i=1}^{n} \left\| F_i + \frac{\partial \hat{E}}{\partial r_i} \right\|^2,
+# \qquad \rho = 0.01.$$
 #
-# A total energy is a large number (about −309 eV for ethanol at this level of theory) of which only the last digits
-# change with the geometry. A **reference energy** per element, fitted by least squares before training, takes the
-# constant part off; the network learns the rest.
+# A total energy is a large number (about −309 eV for ethanol at this level of theory) of which only
+# the last digits change with the geometry. A **reference energy** per element, fitted by least
+# squares before training, takes the constant part off; the network learns the rest.
 
 # %%
 model = fresh()
@@ -178,8 +188,8 @@ explore.learning_curve(
 )
 
 # %% [markdown]
-# Is that good? Two yardsticks. A model that always answers "no force" has the mean size of the forces as its error.
-# And *chemical accuracy*, 1 kcal/mol, is 43 meV.
+# Is that good? Two yardsticks. A model that always answers "no force" has the mean size of the
+# forces as its error. And *chemical accuracy*, 1 kcal/mol, is 43 meV.
 
 # %%
 sample = test.take(range(100))
@@ -191,8 +201,9 @@ explore.parity_plot(
 )
 
 # %% [markdown]
-# Look at the filters again: each of the $T$ blocks has one per channel. They were smooth noise; now they have learned
-# which distances matter. Move the sliders. Which distances do the first block's filters tell apart, and why those?
+# Look at the filters again: each of the $T$ blocks has one per channel. They were smooth noise; now
+# they have learned which distances matter. Move the sliders. Which distances do the first block's
+# filters tell apart, and why those?
 
 # %%
 filters = explore.FilterExplorer(model)
@@ -201,11 +212,12 @@ filters
 # %% [markdown]
 # ## A curve needs few numbers
 #
-# The filters of a batch are made at thousands of distances, in every step, and all of them lie on the same few curves.
-# So why not evaluate each curve on a grid, and draw a smooth line (a cubic spline) through the points?
+# The filters of a batch are made at thousands of distances, in every step, and all of them lie on
+# the same few curves. So why not evaluate each curve on a grid, and draw a smooth line (a cubic
+# spline) through the points?
 #
-# **Predict.** How many points does it take until the forces agree to one part in a thousand: ten, a hundred, a
-# thousand? Think of the width of the bumps, a tenth of an ångström.
+# **Predict.** How many points does it take until the forces agree to one part in a thousand: ten, a
+# hundred, a thousand? Think of the width of the bumps, a tenth of an ångström.
 
 # %%
 frames = test.take(range(60))  # 2,160 pairs
@@ -226,18 +238,19 @@ explore.compare_curves(
 )
 
 # %% [markdown]
-# Once the grid is finer than the bumps, the error falls with the third power of the spacing, as the slope of a cubic
-# spline's does, down to what single precision can tell apart. The kit uses 512 intervals in training, as soon as there
-# are more pairs than twice that: then most of the work of the filter networks is gone, from the backward pass too.
-# `scdlab.nn.table` is the whole method, on two pages.
+# Once the grid is finer than the bumps, the error falls with the third power of the spacing, as the
+# slope of a cubic spline's does, down to what single precision can tell apart. The kit uses 512
+# intervals in training, as soon as there are more pairs than twice that: then most of the work of
+# the filter networks is gone, from the backward pass too. `scdlab.nn.table` is the whole method, on
+# two pages.
 
 # %% [markdown]
 # ## Forces on few labels, energies on many
 #
 # One frame of ethanol gives *one* energy and $3 \times 9 = 27$ force components.
 #
-# **Predict.** How many frames with energies alone are worth one frame with forces? Write down a number. Then run:
-# both curves get the same network, steps and batch size.
+# **Predict.** How many frames with energies alone are worth one frame with forces? Write down a
+# number. Then run: both curves get the same network, steps and batch size.
 
 # %%
 curves = {"energies only": [], "energies + forces": []}
@@ -264,11 +277,12 @@ claims.compare("schnet-forces-few-labels", yours)
 # %% [markdown]
 # ## QM9: energies of small organic molecules
 #
-# QM9 holds 130,831 molecules of up to nine heavy atoms, each in its equilibrium geometry; the label here is the
-# internal energy $U_0$ at 0 K (B3LYP). There are no forces to learn from: at a minimum they vanish.
+# QM9 holds 130,831 molecules of up to nine heavy atoms, each in its equilibrium geometry; the label
+# here is the internal energy $U_0$ at 0 K (B3LYP). There are no forces to learn from: at a minimum
+# they vanish.
 #
-# **Predict.** Energies spread over some 1,000 eV. How much of that do five numbers explain, one energy for each
-# element?
+# **Predict.** Energies spread over some 1,000 eV. How much of that do five numbers explain, one
+# energy for each element?
 
 # %%
 qm9 = scdlab.load_qm9(root=DATA) if PROFILE == "full" else scdlab.load_qm9(limit=20_000, root=DATA)
@@ -292,16 +306,19 @@ print(f"U0 of 500 unseen molecules: MAE {1e3 * qm9_error:.0f} meV")
 print(f"the references alone: {1e3 * left:.0f} meV")
 
 # %% [markdown]
-# The paper reports 0.31 kcal/mol (13 meV) with 110,000 training molecules. A few seconds on 2,000 do not get there, and
-# need not: the point is how far the references go, and how much further the network.
+# The paper reports 0.31 kcal/mol (13 meV) with 110,000 training molecules. A few seconds on 2,000
+# do not get there, and need not: the point is how far the references go, and how much further the
+# network.
 #
 # ## Molecules it has never seen
 #
-# C₇H₁₀O₂ has thousands of isomers: same atoms, other bonds. Our set holds molecular dynamics of sixty of them. Two
-# tests: new *frames of molecules the network trained on* (known), and *molecules it never met* (unknown).
+# C₇H₁₀O₂ has thousands of isomers: same atoms, other bonds. Our set holds molecular dynamics of
+# sixty of them. Two tests: new *frames of molecules the network trained on* (known), and *molecules
+# it never met* (unknown).
 #
-# All have the same atoms, so the references take the same energy off each of them: what tells isomers apart, nearly
-# 1 eV, is left to the network. Hence the energy gets its full weight here, $\rho = 1$.
+# All have the same atoms, so the references take the same energy off each of them: what tells
+# isomers apart, nearly 1 eV, is left to the network. Hence the energy gets its full weight here,
+# $\rho = 1$.
 #
 # **Predict.** Which error is larger, and by what factor?
 
@@ -330,9 +347,9 @@ claims.compare("schnet-isomers-known-unknown", yours)
 # %% [markdown]
 # ## Does it obey the laws?
 #
-# A network may have a small error and still be wrong in kind: an energy that changes when the molecule turns, or
-# forces that are the derivative of nothing. So measure it. The report works in double precision, where a law that
-# holds shows as about $10^{-12}$.
+# A network may have a small error and still be wrong in kind: an energy that changes when the
+# molecule turns, or forces that are the derivative of nothing. So measure it. The report works in
+# double precision, where a law that holds shows as about $10^{-12}$.
 
 # %%
 frame = test.to_ase(0)
@@ -342,13 +359,13 @@ report
 # %% [markdown]
 # ## Break it: forces that come from no energy
 #
-# Differentiating the energy costs about as much again as computing it. Why not predict forces directly? Many fast
-# models do. Here is a SchNet with a head of its own for forces: it turns with the molecule, as it should. But its
-# forces are the gradient of nothing.
+# Differentiating the energy costs about as much again as computing it. Why not predict forces
+# directly? Many fast models do. Here is a SchNet with a head of its own for forces: it turns with
+# the molecule, as it should. But its forces are the gradient of nothing.
 #
-# **Predict.** Both models have a small force error. We start both from the same frame with the same velocities and
-# integrate Newton's equations with no thermostat, so that the total energy should stay what it was. What will you
-# see?
+# **Predict.** Both models have a small force error. We start both from the same frame with the same
+# velocities and integrate Newton's equations with no thermostat, so that the total energy should
+# stay what it was. What will you see?
 
 # %%
 direct = fresh(direct_forces=True)
@@ -397,14 +414,16 @@ yours = {
 claims.compare("schnet-nve-conservative", yours)
 
 # %% [markdown]
-# Look at the two force errors again. In the quick profile the direct model's is *the smaller one*, and yet its total
-# energy wanders a hundred times as far: an error on test frames does not say whether a force field can be used for
-# dynamics. (The direct model has an energy head too, trained beside its forces; nothing ties the two together.)
+# Look at the two force errors again. In the quick profile the direct model's is *the smaller one*,
+# and yet its total energy wanders a hundred times as far: an error on test frames does not say
+# whether a force field can be used for dynamics. (The direct model has an energy head too, trained
+# beside its forces; nothing ties the two together.)
 #
 # ## Paper, recorded, yours
 #
-# Every claim of this lesson: what the paper says, and what this kit measured with three seeds on the machine that the
-# record names. A quick run like yours shows mechanics; a record is what we stand by.
+# Every claim of this lesson: what the paper says, and what this kit measured with three seeds on
+# the machine that the record names. A quick run like yours shows mechanics; a record is what we
+# stand by.
 
 # %%
 lessons.display_metrics(
@@ -428,10 +447,12 @@ claims.table(lesson=1)
 # %% [markdown]
 # ## Exercises
 #
-# Replace `...`, run the cell, and read what the check says. Each solution is folded below its exercise.
+# Replace `...`, run the cell, and read what the check says. Each solution is folded below its
+# exercise.
 #
-# **1. The activation.** SchNet uses the shifted softplus, $\mathrm{ssp}(x) = \ln(\tfrac12 e^x + \tfrac12)$. Write it
-# so that it survives $x = 200$. Why must an activation in a force field be smooth?
+# **1. The activation.** SchNet uses the shifted softplus,
+# $\mathrm{ssp}(x) = \ln(\tfrac12 e^x + \tfrac12)$. Write it so that it survives $x = 200$. Why must
+# an activation in a force field be smooth?
 
 
 # %%
@@ -452,7 +473,8 @@ def ssp_solution(x):
 assert lessons.check_ssp(ssp_solution, show=False)
 
 # %% [markdown]
-# **2. The basis.** Expand distances $r$ [P] in Gaussians at `centers` [K] with exponent `gamma`: [P, K].
+# **2. The basis.** Expand distances $r$ [P] in Gaussians at `centers` [K] with exponent `gamma`:
+# [P, K].
 
 
 # %%
@@ -493,7 +515,8 @@ def cfconv_solution(x, W, i, j):
 assert lessons.check_cfconv(cfconv_solution, show=False)
 
 # %% [markdown]
-# **4. The force.** Given a function `energy(pos)` and positions [n, 3], return the forces. Mind the sign.
+# **4. The force.** Given a function `energy(pos)` and positions [n, 3], return the forces. Mind the
+# sign.
 
 
 # %%
@@ -538,6 +561,7 @@ assert lessons.check_units(to_meV_solution, show=False)
 #
 # - Change `cutoff` in `fresh(...)` to 2 Å and train again. Which error suffers first, and why?
 # - Try `filter_activation="twice"`, the variant of the first code. Does it matter here?
-# - Your own data: `scdlab.AtomStore.from_file("frames.xyz")` reads whatever ase reads, and `scdlab train` trains from
-#   the shell.
-# - SchNet needed labels for all this. The next lessons ask what can be learned from structures alone.
+# - Your own data: `scdlab.AtomStore.from_file("frames.xyz")` reads whatever ase reads, and
+#   `scdlab train` trains from the shell.
+# - SchNet needed labels for all this. The next lessons ask what can be learned from structures
+#   alone.

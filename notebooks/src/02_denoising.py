@@ -3,17 +3,19 @@
 #
 # **After this lesson you can**
 #
-# - write the denoising objective in ten lines, and say what noise of 0.005 Å and of 0.04 Å does to a molecule;
+# - write the denoising objective in ten lines, and say what noise of 0.005 Å and of 0.04 Å does to
+#   a molecule;
 # - name the part of the noise that no network can see, and compute what it costs;
 # - explain why denoising learns forces, measure how far that is true, and find where it ends;
 # - pretrain without a label, fine-tune on few labels, and judge what the pretraining was worth.
 #
-# **Time.** Quick profile: under two minutes on two CPU cores. The full profile is meant for a GPU; before each
-# training, `fit` says how long it will take.
+# **Time.** Quick profile: under two minutes on two CPU cores. The full profile is meant for a GPU;
+# before each training, `fit` says how long it will take.
 #
-# **Papers.** S. Zaidi et al., *Pre-training via Denoising for Molecular Property Prediction*, ICLR 2023,
-# arXiv:2206.00133: the method, “Coord” for short. The network: P. Thölke, G. De Fabritiis, *TorchMD-NET: Equivariant
-# Transformers for Neural Network based Molecular Potentials*, ICLR 2022, arXiv:2202.02541.
+# **Papers.** S. Zaidi et al., *Pre-training via Denoising for Molecular Property Prediction*, ICLR
+# 2023, arXiv:2206.00133: the method, “Coord” for short. The network: P. Thölke, G. De Fabritiis,
+# *TorchMD-NET: Equivariant Transformers for Neural Network based Molecular Potentials*, ICLR 2022,
+# arXiv:2202.02541.
 
 # %% tags=["parameters"]
 PROFILE = "quick"  # "quick": under two minutes on two cores; "full": long trainings, for a GPU
@@ -37,13 +39,14 @@ from scdlab.objectives import CoordinateDenoising, PairwiseDenoising, PropertyRe
 SIZES = {
     "quick": dict(floor_steps=200, pretrain=10_000, pretrain_steps=120, md_steps=250, labels=200,
                   tune_steps=80, pair_steps=30, pair_tune_steps=30, points=400),
-    "full": dict(floor_steps=2000, pretrain=120_000, pretrain_steps=20_000, md_steps=10_000, labels=1000,
-                 tune_steps=5000, pair_steps=5000, pair_tune_steps=5000, points=4000),
+    "full": dict(floor_steps=2000, pretrain=120_000, pretrain_steps=20_000, md_steps=10_000,
+                 labels=1000, tune_steps=5000, pair_steps=5000, pair_tune_steps=5000, points=4000),
 }  # fmt: skip
 S = SIZES[PROFILE]
 TRAIN = dict(batch_size=32, seed=SEED, device=DEVICE)  # for every training below
 
-# Our networks were pretrained by the claims' recipes. They have seen none of the molecules held out here.
+# Our networks were pretrained by the claims' recipes. They have seen none of the molecules held out
+# here.
 shipped = scdlab.load_pretrained("coord-et")
 qm9 = scdlab.load_qm9(root=DATA)
 held_out, _, rest = qm9.split(min(5000, len(qm9) // 2), 0, seed=0)
@@ -58,8 +61,8 @@ def fresh(**options):
 # %% [markdown]
 # ## The idea
 #
-# A label costs a quantum-chemical calculation. A structure costs much less, and there are far more of them. **What can
-# be learned from structures alone, before anybody computes a label?**
+# A label costs a quantum-chemical calculation. A structure costs much less, and there are far more
+# of them. **What can be learned from structures alone, before anybody computes a label?**
 #
 # Take a molecule at rest. Shake it. Ask the network where the atoms were:
 #
@@ -68,12 +71,12 @@ def fresh(**options):
 #
 # - $x \in \mathbb{R}^{N \times 3}$: the positions of the $N$ atoms in Å, in an energy minimum;
 # - $\varepsilon$: the noise, drawn anew each time; $\sigma$: its size in Å per component;
-# - $\tilde{x}$: what the network gets to see, and $\hat{\varepsilon}(\tilde{x})$: its answer, three numbers for each
-#   atom, in units of $\sigma$.
+# - $\tilde{x}$: what the network gets to see, and $\hat{\varepsilon}(\tilde{x})$: its answer, three
+#   numbers for each atom, in units of $\sigma$.
 #
-# The answer “no noise” has the loss 1; a perfect answer has 0. To give it, a network must know where atoms like to be:
-# how long a C=O bond is, which angles carbon makes, that benzene is flat. Nobody tells it. Here is the smallest example,
-# a water molecule:
+# The answer “no noise” has the loss 1; a perfect answer has 0. To give it, a network must know
+# where atoms like to be: how long a C=O bond is, which angles carbon makes, that benzene is flat.
+# Nobody tells it. Here is the smallest example, a water molecule:
 
 # %%
 water = scdlab.AtomStore.from_ase([scdlab.from_smiles("O")])
@@ -93,40 +96,45 @@ explore.view_molecule(
 # %% [markdown]
 # ## Predict: how much is too much?
 #
-# A C–C bond is about 1.5 Å long, a C=C bond 1.34 Å. A bond's length changes by about $\sqrt{2}\,\sigma$ when both of
-# its ends are shaken. **At which $\sigma$ can one no longer tell a single bond from a double bond? At which has the
-# molecule gained 4 eV, about what it takes to break a C–C bond?** Write down two numbers, then move $\sigma$.
+# A C–C bond is about 1.5 Å long, a C=C bond 1.34 Å. A bond's length changes by about
+# $\sqrt{2}\,\sigma$ when both of its ends are shaken. **At which $\sigma$ can one no longer tell a
+# single bond from a double bond? At which has the molecule gained 4 eV, about what it takes to
+# break a C–C bond?** Write down two numbers, then move $\sigma$.
 
 # %%
 explorer = explore.NoiseExplorer(held_out, model=shipped, molecule=11, sigma=0.005, seed=SEED)
 explorer
 
 # %% [markdown]
-# Three arrows start at each shaken atom: the way back, $-\varepsilon$; the way back that a pretrained network answers,
-# $-\hat\varepsilon$; and the force $F$. **Find out:**
+# Three arrows start at each shaken atom: the way back, $-\varepsilon$; the way back that a
+# pretrained network answers, $-\hat\varepsilon$; and the force $F$. **Find out:**
 #
 # - which bonds change their reading first, and at which $\sigma$;
 # - how the energy grows with $\sigma$, and where it passes 1 eV;
 # - whether the force points along the way back. We come back to that.
 #
-# A slider and a line of Python move the same state. So the explorer can also be asked. (It counts the bonds that can have
-# more than one order.)
+# A slider and a line of Python move the same state. So the explorer can also be asked. (It counts
+# the bonds that can have more than one order.)
 
 # %%
 for sigma in (0.005, 0.04, 0.14):
     explorer.sigma = sigma
     told = explorer.state()
-    line = f"σ = {sigma:.3f} Å: {told['bonds_blurred_mean']:.1f} of {told['bonds']} bonds misread on average"
+    line = (
+        f"σ = {sigma:.3f} Å: {told['bonds_blurred_mean']:.1f} of {told['bonds']} bonds misread on "
+        "average"
+    )
     if told["energy_rise"] is not None:  # a reference is there
         line += f", energy + {told['energy_rise']:.2f} eV"
     print(line)
 explorer.sigma = 0.04
 
 # %% [markdown]
-# Two regimes have names. Noise of **0.005 Å regularizes**: bonds keep their order, all but those that sit on a border,
-# and the molecule has only been blurred a little. Noise of **0.04 Å corrupts**: it begins to mix up bond orders without
-# breaking bonds, so undoing it takes some chemistry. That is the size used for pretraining. At 0.14 Å, which we meet
-# again with DimeNet, the molecule has gained more energy than any of its bonds is worth.
+# Two regimes have names. Noise of **0.005 Å regularizes**: bonds keep their order, all but those
+# that sit on a border, and the molecule has only been blurred a little. Noise of **0.04 Å
+# corrupts**: it begins to mix up bond orders without breaking bonds, so undoing it takes some
+# chemistry. That is the size used for pretraining. At 0.14 Å, which we meet again with DimeNet, the
+# molecule has gained more energy than any of its bonds is worth.
 #
 # ## The code, in ten lines
 #
@@ -154,17 +162,19 @@ print(f"largest difference: {(ours - theirs).abs().item():.1e}")
 # %% [markdown]
 # ## An answer that turns with the molecule
 #
-# The answer is a vector for each atom. Turn the molecule, and all of them must turn with it. SchNet's features are made
-# of distances, which do not turn: no layer on top of them can say “up”. So the **equivariant transformer** gives each
-# atom two kinds of features: scalars $s_i \in \mathbb{R}^d$, which stay, and vectors
-# $v_i \in \mathbb{R}^{3 \times d}$, which turn. Its recipe for vectors, in one line:
+# The answer is a vector for each atom. Turn the molecule, and all of them must turn with it.
+# SchNet's features are made of distances, which do not turn: no layer on top of them can say “up”.
+# So the **equivariant transformer** gives each atom two kinds of features: scalars
+# $s_i \in \mathbb{R}^d$, which stay, and vectors $v_i \in \mathbb{R}^{3 \times d}$, which turn. Its
+# recipe for vectors, in one line:
 #
-# $$v_i \leftarrow v_i + \sum_{j \neq i} \Big( a(s_i, s_j, r_{ij})\, \hat{r}_{ij} + b(s_i, s_j, r_{ij})\, v_j \Big),$$
+# $$v_i \leftarrow v_i
+#   + \sum_{j \neq i} \Big( a(s_i, s_j, r_{ij})\, \hat{r}_{ij} + b(s_i, s_j, r_{ij})\, v_j \Big),$$
 #
-# with $\hat{r}_{ij}$ the unit vector from atom $i$ to atom $j$ at distance $r_{ij}$, and $a$, $b$ scalar weights from
-# attention: how much does $i$ listen to $j$? Vectors are only added up and scaled by scalars. Both commute with
-# turning, so nothing can go wrong. The first half of that line as code, and the library's whole network, both
-# turned:
+# with $\hat{r}_{ij}$ the unit vector from atom $i$ to atom $j$ at distance $r_{ij}$, and $a$, $b$
+# scalar weights from attention: how much does $i$ listen to $j$? Vectors are only added up and
+# scaled by scalars. Both commute with turning, so nothing can go wrong. The first half of that line
+# as code, and the library's whole network, both turned:
 
 
 # %%
@@ -188,23 +198,31 @@ rotation_error = (after - answer @ R.T).abs().max().item()
 print(f"the transformer: {rotation_error:.1e}, of answers up to {answer.abs().max().item():.2f}")
 
 # %% [markdown]
-# Nothing but rounding. Compare with augmentation, where a network is shown turned copies until it has learned to turn
-# its answer, more or less.
+# Nothing but rounding. Compare with augmentation, where a network is shown turned copies until it
+# has learned to turn its answer, more or less.
 #
 # ## Break it: noise that nobody can see
 #
-# Our loss has a flaw. Move all atoms by one and the same vector: no distance changes, and neither does the answer. But
-# the noise contains such a move. It is its mean, $\bar\varepsilon = \frac{1}{N} \sum_i \varepsilon_i$.
+# Our loss has a flaw. Move all atoms by one and the same vector: no distance changes, and neither
+# does the answer. But the noise contains such a move. It is its mean,
+# $\bar\varepsilon = \frac{1}{N} \sum_i \varepsilon_i$.
 #
-# **Predict.** Three of the $3N$ components of the noise are invisible, so no training helps with them. What is the
-# smallest loss that a translation-invariant network can reach, for water ($N = 3$) and for benzene ($N = 12$)? Sketch
-# the loss against $N$.
+# **Predict.** Three of the $3N$ components of the noise are invisible, so no training helps with
+# them. What is the smallest loss that a translation-invariant network can reach, for water
+# ($N = 3$) and for benzene ($N = 12$)? Sketch the loss against $N$.
 #
-# To see a floor one must get near it. So we train on six small molecules only. The smallest it soon knows by heart.
+# To see a floor one must get near it. So we train on six small molecules only. The smallest it soon
+# knows by heart.
 
 # %%
-NAMES = {"water": "O", "ammonia": "N", "methane": "C", "ethane": "CC", "cyclopropane": "C1CC1",
-         "benzene": "c1ccccc1"}  # fmt: skip
+NAMES = {
+    "water": "O",
+    "ammonia": "N",
+    "methane": "C",
+    "ethane": "CC",
+    "cyclopropane": "C1CC1",
+    "benzene": "c1ccccc1",
+}
 six = scdlab.AtomStore.from_ase([scdlab.from_smiles(s) for s in NAMES.values()])
 copies = six.subset(np.repeat(range(6), 5))
 N = six.n_atoms
@@ -229,10 +247,10 @@ curves = {"1/N": 1 / N, "loss": loss, "its share in the mean": in_the_mean}
 floor_plot("Noise as it comes")
 
 # %% [markdown]
-# The share in the mean lies on the line, or just above it where the network answers with a mean of its own. No training
-# brings it below. **The fix** is one line: take the
-# mean off, $\varepsilon_i \leftarrow \varepsilon_i - \bar\varepsilon$, molecule by molecule. Then nothing is asked that
-# cannot be seen. Same molecules, same network, same plot:
+# The share in the mean lies on the line, or just above it where the network answers with a mean of
+# its own. No training brings it below. **The fix** is one line: take the mean off,
+# $\varepsilon_i \leftarrow \varepsilon_i - \bar\varepsilon$, molecule by molecule. Then nothing is
+# asked that cannot be seen. Same molecules, same network, same plot:
 
 # %%
 centered_loss, _ = losses_by_size(centered=True)
@@ -250,23 +268,25 @@ for size, k in (("small", 0), ("large", 5)):  # water, benzene
 claims.compare("coord-noise-floor", yours)
 
 # %% [markdown]
-# (Your small molecule is water and your large one benzene; the record has the 1,000 smallest and the 1,000 largest of
-# 5,000 unseen ones. Its verdict is only “same direction”: the rule wants the share in the mean within 10 % of $1/N$ in
-# every seed, and one seed missed that by a little.)
+# (Your small molecule is water and your large one benzene; the record has the 1,000 smallest and
+# the 1,000 largest of 5,000 unseen ones. Its verdict is only “same direction”: the rule wants the
+# share in the mean within 10 % of $1/N$ in every seed, and one seed missed that by a little.)
 #
-# The whole loss has come down. But water does not fall to zero: it stops near the line again. (The larger molecules are
-# still far above; they need longer training.) **What else can the network not see?** Think before you read on.
+# The whole loss has come down. But water does not fall to zero: it stops near the line again. (The
+# larger molecules are still far above; they need longer training.) **What else can the network not
+# see?** Think before you read on.
 #
-# *Rotations.* A molecule does not know how it was turned, and the noise turns it a little. That hides three more
-# directions: $1/N$ again, for any molecule that is not a straight line, and it cannot be centered away so easily. For
-# QM9, with 18 atoms on average, each of the two is about 0.06. That is little beside the loss of 1 at the start, and a
-# good part of what is left at the end. The code of the paper does not center at all. Now you know what that costs.
+# *Rotations.* A molecule does not know how it was turned, and the noise turns it a little. That
+# hides three more directions: $1/N$ again, for any molecule that is not a straight line, and it
+# cannot be centered away so easily. For QM9, with 18 atoms on average, each of the two is about
+# 0.06. That is little beside the loss of 1 at the start, and a good part of what is left at the
+# end. The code of the paper does not center at all. Now you know what that costs.
 #
 # ## Train: no labels
 #
-# Now for the real thing: thousands of molecules of QM9, their geometries, and no label. SchNet takes part as well. It
-# has no vectors, but it has an energy, and the gradient of that is a vector that turns:
-# $\hat\varepsilon = \partial E / \partial x$, up to a scale. Nobody labels this $E$.
+# Now for the real thing: thousands of molecules of QM9, their geometries, and no label. SchNet
+# takes part as well. It has no vectors, but it has an energy, and the gradient of that is a vector
+# that turns: $\hat\varepsilon = \partial E / \partial x$, up to a scale. Nobody labels this $E$.
 #
 # **Predict.** Which one gets further in the same number of steps?
 
@@ -292,27 +312,29 @@ for name, left in noise_left.items():
     print(f"{name} leaves {100 * left:.0f} % of the noise in unseen molecules")
 
 # %% [markdown]
-# Both learn from the same steps; the lines above say which got further. A gradient costs a second differentiation, but
-# it needs no vectors: any network with an energy can denoise. From here on we keep the transformer. “Shipped” has the
-# same size, and was trained by our recipe for 4,000 steps on 100,000 molecules. Part of what it leaves is the rotations,
-# which no training takes away.
+# Both learn from the same steps; the lines above say which got further. A gradient costs a second
+# differentiation, but it needs no vectors: any network with an energy can denoise. From here on we
+# keep the transformer. “Shipped” has the same size, and was trained by our recipe for 4,000 steps
+# on 100,000 molecules. Part of what it leaves is the rotations, which no training takes away.
 
 # %% [markdown]
 # ## What has it learned? Forces
 #
-# There is a theorem behind this (Vincent, *Neural Computation* 23, 1661, 2011). Let $p_\sigma(\tilde{x})$ be the
-# density of shaken structures. The best possible answer is the slope of its logarithm, the **score**, up to a factor:
+# There is a theorem behind this (Vincent, *Neural Computation* 23, 1661, 2011). Let
+# $p_\sigma(\tilde{x})$ be the density of shaken structures. The best possible answer is the slope
+# of its logarithm, the **score**, up to a factor:
 #
 # $$\hat\varepsilon(\tilde{x}) = -\sigma\, \nabla \log p_\sigma(\tilde{x}).$$
 #
-# Now suppose that the structures come from a simulation at temperature $T$. Before the noise their density is
-# $p \propto e^{-E/k_B T}$, with the energy $E$ and Boltzmann's constant $k_B$. The slope of its logarithm is the force
-# $F = -\nabla E$ over $k_B T$. So for small $\sigma$, where $p_\sigma \approx p$,
+# Now suppose that the structures come from a simulation at temperature $T$. Before the noise their
+# density is $p \propto e^{-E/k_B T}$, with the energy $E$ and Boltzmann's constant $k_B$. The slope
+# of its logarithm is the force $F = -\nabla E$ over $k_B T$. So for small $\sigma$, where
+# $p_\sigma \approx p$,
 #
 # $$F \approx -\frac{k_B T}{\sigma}\, \hat\varepsilon .$$
 #
-# **Predict.** We take frames of ethanol at 500 K, *positions only*, and train a denoiser on them. No energy, no force
-# enters. Will its answer agree with the quantum-chemical forces?
+# **Predict.** We take frames of ethanol at 500 K, *positions only*, and train a denoiser on them.
+# No energy, no force enters. Will its answer agree with the quantum-chemical forces?
 
 # %%
 ethanol = scdlab.load_ethanol()
@@ -335,23 +357,26 @@ answers = {"answer": guess[:270]}
 explore.parity_plot(test.forces[:270], answers, "eV/Å", "force", title="Forces without labels")
 
 # %% [markdown]
-# A force field, learned from nothing but *where atoms are*. Atoms avoid high energies; their positions tell the rest.
+# A force field, learned from nothing but *where atoms are*. Atoms avoid high energies; their
+# positions tell the rest.
 #
-# The answer is too small, and the theorem says why: it is the force of the *smoothed* density. Heat makes a bond's length
-# vary by $s$. Noise on both ends widens $s^2$ to $s^2 + 2\sigma^2$, a softer spring by the ratio of the two, and that is
-# about what we find. Smaller noise would be more exact, and harder to learn.
+# The answer is too small, and the theorem says why: it is the force of the *smoothed* density. Heat
+# makes a bond's length vary by $s$. Noise on both ends widens $s^2$ to $s^2 + 2\sigma^2$, a softer
+# spring by the ratio of the two, and that is about what we find. Smaller noise would be more exact,
+# and harder to learn.
 #
 # ## Near a minimum, and far from it
 #
-# QM9 holds no simulation but minima, one structure for each molecule. Its density is a spike. Smoothed, a spike is a
-# Gaussian, equally wide in all directions: the network learns springs that are *all equally stiff*. True molecules are
-# stiff along bonds and soft where they turn. So the answer cannot be the force; at best it points roughly the same way.
+# QM9 holds no simulation but minima, one structure for each molecule. Its density is a spike.
+# Smoothed, a spike is a Gaussian, equally wide in all directions: the network learns springs that
+# are *all equally stiff*. True molecules are stiff along bonds and soft where they turn. So the
+# answer cannot be the force; at best it points roughly the same way.
 #
-# And away from a minimum? Shake a frame of the simulation. It was displaced by heat already. Was an atom moved by heat,
-# or by our noise? The network trained on minima cannot know.
+# And away from a minimum? Shake a frame of the simulation. It was displaced by heat already. Was an
+# atom moved by heat, or by our noise? The network trained on minima cannot know.
 #
-# **Predict.** The shipped network leaves only part of the noise unexplained when it is put on a minimum. How much on a
-# frame of the simulation?
+# **Predict.** The shipped network leaves only part of the noise unexplained when it is put on a
+# minimum. How much on a frame of the simulation?
 
 # %%
 on_minima = noise_left["shipped"]
@@ -366,16 +391,17 @@ shares = {
 explore.compare_bars(shares, "noise left", title="On minima (QM9), and off equilibrium (ethanol)")
 
 # %% [markdown]
-# A value above 1 is worse than no answer at all. The shipped network confidently moves the atoms back to the minimum,
-# heat and all. Yours, if trained for a few steps only, answers less boldly and does less harm. And the forces? We put
-# the same noise on the minimum and on frames, and ask GFN2-xTB for the force there.
+# A value above 1 is worse than no answer at all. The shipped network confidently moves the atoms
+# back to the minimum, heat and all. Yours, if trained for a few steps only, answers less boldly and
+# does less harm. And the forces? We put the same noise on the minimum and on frames, and ask
+# GFN2-xTB for the force there.
 
 # %%
 gfn2 = Reference("gfn2") if importlib.util.find_spec("tblite") else None  # no wheels for Windows
 
 
 def cosines(starts):
-    """Mean cosines of (−answer, force), (−noise, force), (answer, noise); noise of 0.04 Å on each."""
+    """Mean cosines of (−answer, force), (−noise, force) and (answer, noise), with noise of 0.04 Å."""
     rows = []
     for k, start in enumerate(starts):
         noise = displacements(start, 0.04, seed=k)
@@ -391,8 +417,10 @@ if gfn2:
     frames = [ethanol.to_ase(k) for k in range(0, 2000, 50)]
     for where, found in (("near", cosines([minimum] * 40)), ("far", cosines(frames))):
         told = [f"{value:.2f}" for value in found]
-        print(f"{where:>4}: cos(−answer, force) = {told[0]}, cos(−noise, force) = {told[1]}, "
-              f"cos(answer, noise) = {told[2]}")  # fmt: skip
+        print(
+            f"{where:>4}: cos(−answer, force) = {told[0]}, cos(−noise, force) = {told[1]}, "
+            f"cos(answer, noise) = {told[2]}"
+        )
         names = (f"cos_{what}_{where}" for what in ("answer_force", "noise_force", "answer_noise"))
         force_cosines |= dict(zip(names, found, strict=True))
 else:
@@ -400,20 +428,23 @@ else:
 claims.compare("coord-noise-force", force_cosines)
 
 # %% [markdown]
-# Read the middle number of the first line. Even the *true* way back is far from parallel to the force: stiff bonds shout,
-# soft angles whisper. That is the price of equal springs. Now compare it with the first number: the answer is *closer* to
-# the force than the truth is. Part of the reason you know: the noise also turns the molecule, which neither the force nor
-# the network can see. The rest, we think: what bonds did, a network can read; what soft angles did, it can hardly, and
-# keeps quiet. (Try it: take the turning off $\varepsilon$ and compute the middle number again.)
+# Read the middle number of the first line. Even the *true* way back is far from parallel to the
+# force: stiff bonds shout, soft angles whisper. That is the price of equal springs. Now compare it
+# with the first number: the answer is *closer* to the force than the truth is. Part of the reason
+# you know: the noise also turns the molecule, which neither the force nor the network can see. The
+# rest, we think: what bonds did, a network can read; what soft angles did, it can hardly, and keeps
+# quiet. (Try it: take the turning off $\varepsilon$ and compute the middle number again.)
 #
-# On the frames the answer still leans towards the force, since both point to the minimum. But it is much less the noise
-# that we added: the last number says so. (Our record is made with many molecules; yours is ethanol alone.)
+# On the frames the answer still leans towards the force, since both point to the minimum. But it is
+# much less the noise that we added: the last number says so. (Our record is made with many
+# molecules; yours is ethanol alone.)
 #
 # ## Few labels
 #
-# Now the test that matters. Is a pretrained network better at something it was never asked? The HOMO energy says how
-# tightly the outermost electrons are held. We give each network few labels and the same number of steps.
-# Three starts: random weights, the network you pretrained just now, and the shipped one.
+# Now the test that matters. Is a pretrained network better at something it was never asked? The
+# HOMO energy says how tightly the outermost electrons are held. We give each network few labels and
+# the same number of steps. Three starts: random weights, the network you pretrained just now, and
+# the shipped one.
 #
 # **Predict.** In which order will they end up?
 
@@ -441,30 +472,34 @@ for name, value in homo_mae.items():
 claims.compare("coord-few-labels-homo", yours)
 
 # %% [markdown]
-# You see a few steps on few labels, where a good start shows most. Does the head start last when both are trained to the
-# end? That is another question, and our record answers it for 500 labels and a thousand steps: a *tie*. The random start
-# has caught up. The paper on self-conditioned denoising trains a larger network on 110,000 labels, after pretraining on
-# 3.4 million molecules, and there a gain is left: 17.7 meV against 20.3. So a head start is easy to have and a lasting
-# one is not. One more caution: an earlier paper reports 15.5 meV for the same pretraining, so compare numbers within
-# one table.
+# You see a few steps on few labels, where a good start shows most. Does the head start last when
+# both are trained to the end? That is another question, and our record answers it for 500 labels
+# and a thousand steps: a *tie*. The random start has caught up. The paper on self-conditioned
+# denoising trains a larger network on 110,000 labels, after pretraining on 3.4 million molecules,
+# and there a gain is left: 17.7 meV against 20.3. So a head start is easy to have and a lasting one
+# is not. One more caution: an earlier paper reports 15.5 meV for the same pretraining, so compare
+# numbers within one table.
 #
 # ## Another view: distances
 #
-# A blog post took another road, with DimeNet, which knows angles between bonds. Its network corrects the shaken
-# molecule, and the loss compares *pairwise distances* before and after:
+# A blog post took another road, with DimeNet, which knows angles between bonds. Its network
+# corrects the shaken molecule, and the loss compares *pairwise distances* before and after:
 #
-# $$L = \frac{1}{2 \sigma^2 |P|} \sum_{(i,j) \in P} \Big( |\hat{x}_i - \hat{x}_j| - |x_i - x_j| \Big)^2 ,$$
+# $$L = \frac{1}{2 \sigma^2 |P|}
+#   \sum_{(i,j) \in P} \Big( |\hat{x}_i - \hat{x}_j| - |x_i - x_j| \Big)^2 ,$$
 #
-# with $\hat{x}$ the corrected positions and $P$ the pairs of atoms. The noise is large: $\sigma = 0.14$ Å. Distances do
-# not turn, so neither frame nor mean matters. Then the network is fine-tuned on the dipole moment $\mu$; the post
-# reports 0.0285 D without and 0.0261 D with pretraining, one run each.
+# with $\hat{x}$ the corrected positions and $P$ the pairs of atoms. The noise is large:
+# $\sigma = 0.14$ Å. Distances do not turn, so neither frame nor mean matters. Then the network is
+# fine-tuned on the dipole moment $\mu$; the post reports 0.0285 D without and 0.0261 D with
+# pretraining, one run each.
 #
 # We read the code. Two things in it are worth knowing:
 #
-# - $P$ held the pairs of the *whole batch*, so most terms compare atoms of different molecules, whose distance is an
-#   accident of the file. (Undoing the noise restores it all the same. Does it matter, then?)
-# - pretraining saw *all* of QM9, the geometries of the test molecules included. No label leaks, but the test is no
-#   longer unseen. One calls it *transductive*, and must say so.
+# - $P$ held the pairs of the *whole batch*, so most terms compare atoms of different molecules,
+#   whose distance is an accident of the file. (Undoing the noise restores it all the same. Does it
+#   matter, then?)
+# - pretraining saw *all* of QM9, the geometries of the test molecules included. No label leaks, but
+#   the test is no longer unseen. One calls it *transductive*, and must say so.
 #
 # Both are easy to do differently, so let us measure. Our network answers with the noise, as before:
 # $\hat{x} = \tilde{x} - \sigma \hat\varepsilon$.
@@ -497,8 +532,10 @@ for name, store, scope in (
     scdlab.fit(net, PairwiseDenoising(scope=scope), store, steps=S["pair_steps"], **small)
     dimenets[name] = net
     found = scdlab.evaluate(net, test_mu, PairwiseDenoising())
-    print(f"{name}: distances within molecules are wrong by {found['distance_mae']:.3f} Å, "
-          f"untreated by {found['blind_mae']:.3f} Å")  # fmt: skip
+    print(
+        f"{name}: distances within molecules are wrong by {found['distance_mae']:.3f} Å, "
+        f"untreated by {found['blind_mae']:.3f} Å"
+    )
 
 # %%
 mu_mae = {}
@@ -511,22 +548,24 @@ mu_mae["mu_mae_guess_D"] = float(np.abs(test_mu.property("mu") - median).mean())
 claims.compare("dimenet-pairwise-mu", mu_mae)
 
 # %% [markdown]
-# In the quick profile no arm gets far below the median: the dipole moment takes more labels and more steps than that.
-# Our record has more of both, and three seeds. Its errors are still many times the post's, and it is a *tie*: the seeds
-# differ from one another by more than the arms do. At this size one run each cannot tell, and neither can yours.
+# In the quick profile no arm gets far below the median: the dipole moment takes more labels and
+# more steps than that. Our record has more of both, and three seeds. Its errors are still many
+# times the post's, and it is a *tie*: the seeds differ from one another by more than the arms do.
+# At this size one run each cannot tell, and neither can yours.
 #
-# And the whole batch? In a quick run it restores the distances *within* molecules no worse than the clean arm. Our guess:
-# atoms of other molecules are fixed points to measure from, so this loss asks where each atom was, as Coord does.
+# And the whole batch? In a quick run it restores the distances *within* molecules no worse than the
+# clean arm. Our guess: atoms of other molecules are fixed points to measure from, so this loss asks
+# where each atom was, as Coord does.
 #
 # ## A map of what it knows
 #
-# Each molecule's embedding is a point in 64 dimensions. UMAP draws it in two and keeps neighbors together. We color by
-# the number of atoms. A picture persuades easily, so put a number beside it: the **extensivity**, $R^2$ of a linear fit
-# from the embedding to the number of atoms, on molecules that were left out of the fit. 1 means that size can be read
-# off; 0 that it cannot.
+# Each molecule's embedding is a point in 64 dimensions. UMAP draws it in two and keeps neighbors
+# together. We color by the number of atoms. A picture persuades easily, so put a number beside it:
+# the **extensivity**, $R^2$ of a linear fit from the embedding to the number of atoms, on molecules
+# that were left out of the fit. 1 means that size can be read off; 0 that it cannot.
 #
-# **Predict.** Is size easier to read before or after pretraining? And does it matter whether the atoms' features are
-# *added up* or *averaged*?
+# **Predict.** Is size easier to read before or after pretraining? And does it matter whether the
+# atoms' features are *added up* or *averaged*?
 
 # %%
 MODELS = {"untrained": fresh(), "yours": coord, "shipped": shipped}
@@ -542,22 +581,27 @@ for name, net in MODELS.items():
     told.append(f"{name:>10}: {extensivity[name]:.3f} from the mean, {summed:.3f} from the sum")
     if name != "shipped":
         arm = {"untrained": "untrained", "yours": "coord"}[name]
-        yours |= {f"r2_size_mean_{arm}": extensivity[name], f"r2_size_sum_{arm}": summed,
-                  f"r2_homo_neighbors_{arm}": near[name]}  # fmt: skip
+        yours |= {
+            f"r2_size_mean_{arm}": extensivity[name],
+            f"r2_size_sum_{arm}": summed,
+            f"r2_homo_neighbors_{arm}": near[name],
+        }
 print("\n".join(told))
 formulas = [held_out.to_ase(k).get_chemical_formula() for k in index]
 explore.compare_maps(maps, size, "atoms", numbers=extensivity, formulas=formulas)
 
 # %% [markdown]
-# *Before or after?* It hardly matters. In our record the *untrained* network's mean tells size slightly better, in each of
-# three seeds; a quick run may say the opposite. Pretraining neither makes extensivity nor removes it.
+# *Before or after?* It hardly matters. In our record the *untrained* network's mean tells size
+# slightly better, in each of three seeds; a quick run may say the opposite. Pretraining neither
+# makes extensivity nor removes it.
 #
-# *Sum or mean?* A sum over atoms grows with their number, trained or not: its $R^2$ says nothing about learning. That is
-# why the map shows means. But a mean still knows the *share* of hydrogen, and large molecules of QM9 have more of it. So
-# part of what looks like size is composition, even in a network that was never trained.
+# *Sum or mean?* A sum over atoms grows with their number, trained or not: its $R^2$ says nothing
+# about learning. That is why the map shows means. But a mean still knows the *share* of hydrogen,
+# and large molecules of QM9 have more of it. So part of what looks like size is composition, even
+# in a network that was never trained.
 #
-# Does the embedding know more than size? Guess each molecule's HOMO energy as the mean of its ten nearest neighbors in
-# the embedding. No label was used to place them:
+# Does the embedding know more than size? Guess each molecule's HOMO energy as the mean of its ten
+# nearest neighbors in the embedding. No label was used to place them:
 
 # %%
 for name, value in near.items():
@@ -565,17 +609,17 @@ for name, value in near.items():
 claims.compare("coord-extensivity", yours)
 
 # %% [markdown]
-# More than size, then, and more after pretraining. (The record has ten times as many points as a quick run. Neighbors are
-# nearer there, and the numbers higher.)
+# More than size, then, and more after pretraining. (The record has ten times as many points as a
+# quick run. Neighbors are nearer there, and the numbers higher.)
 #
-# The paper on self-conditioned denoising shows such maps for three networks: untrained, clustered by size; after Coord,
-# smooth but extensive; after its own method, less extensive. Its argument: noise is local, so denoising alone teaches
-# little about the molecule as a whole.
+# The paper on self-conditioned denoising shows such maps for three networks: untrained, clustered
+# by size; after Coord, smooth but extensive; after its own method, less extensive. Its argument:
+# noise is local, so denoising alone teaches little about the molecule as a whole.
 #
 # ## Two variations
 #
-# **Beside the labels.** While fine-tuning, a little noise regularizes, and the same pass can denoise. In one line, with
-# $\sigma = 0.005$ Å and weight 0.1, as the released code has it:
+# **Beside the labels.** While fine-tuning, a little noise regularizes, and the same pass can
+# denoise. In one line, with $\sigma = 0.005$ Å and weight 0.1, as the released code has it:
 
 # %%
 helper = CoordinateDenoising(sigma=0.005, main=PropertyRegression("homo"), weight=0.1)
@@ -586,9 +630,9 @@ aside = 0.1 * float(parts["noise_mse"])
 print(f"loss {loss.item():.3f}, of which {aside:.3f} is denoising")
 
 # %% [markdown]
-# **Along what is soft.** Gaussian noise spends most of its energy on stiff bonds. *Torsional* noise turns parts of the
-# molecule around the bonds that can turn, and leaves bond lengths alone. Here is 1-butanol, both ways, at
-# $\sigma = 0.1$ Å:
+# **Along what is soft.** Gaussian noise spends most of its energy on stiff bonds. *Torsional* noise
+# turns parts of the molecule around the bonds that can turn, and leaves bond lengths alone. Here is
+# 1-butanol, both ways, at $\sigma = 0.1$ Å:
 
 # %%
 butanol = scdlab.AtomStore.from_ase([scdlab.from_smiles("CCCCO")]).take([0])
@@ -602,8 +646,9 @@ explore.view_molecule((butanol.z, butanol.pos), kinds, title="Two kinds of noise
 # %% [markdown]
 # ## Paper, recorded, yours
 #
-# Every claim of this lesson: what the papers say, and what this kit measured with three seeds on the machine that the
-# record names. A quick run like yours shows mechanics; a record is what we stand by.
+# Every claim of this lesson: what the papers say, and what this kit measured with three seeds on
+# the machine that the record names. A quick run like yours shows mechanics; a record is what we
+# stand by.
 
 # %%
 lessons.display_metrics(
@@ -633,8 +678,8 @@ claims.table(lesson=2)
 # %% [markdown]
 # ## Exercises
 #
-# Replace `...`, run the cell, and read what the check says. Each solution is folded below its exercise. A batch holds
-# several molecules: `batch` [N] says for each atom which one it belongs to.
+# Replace `...`, run the cell, and read what the check says. Each solution is folded below its
+# exercise. A batch holds several molecules: `batch` [N] says for each atom which one it belongs to.
 #
 # **1. Center.** Take the mean off the noise `eps` [N, 3], for each molecule its own.
 
@@ -658,8 +703,9 @@ def center_solution(eps, batch):
 assert lessons.check_center(center_solution, show=False)
 
 # %% [markdown]
-# **2. The floor.** The $N$ atoms of a molecule get independent noise, of variance 1 in each component, *not* centered.
-# Which loss per component is left to a perfect translation-invariant network?
+# **2. The floor.** The $N$ atoms of a molecule get independent noise, of variance 1 in each
+# component, *not* centered. Which loss per component is left to a perfect translation-invariant
+# network?
 
 
 # %%
@@ -681,8 +727,8 @@ def floor_solution(N):
 assert lessons.check_noise_floor(floor_solution, show=False)
 
 # %% [markdown]
-# **3. The way back and the force.** Return cos(−ε, F), one number for each molecule, with one dot product over all its
-# atoms and components. Which value do equally stiff springs give?
+# **3. The way back and the force.** Return cos(−ε, F), one number for each molecule, with one dot
+# product over all its atoms and components. Which value do equally stiff springs give?
 
 
 # %%
@@ -706,8 +752,9 @@ def cosine_solution(eps, forces, batch):
 assert lessons.check_noise_force(cosine_solution, show=False)
 
 # %% [markdown]
-# **4. Corrupt some.** Displace only the atoms of `mask` [N] by `eps` [N, 3] (in Å). Return the noisy positions [N, 3],
-# and the targets of the corrupted atoms, in units of `sigma`: [M, 3]. Lesson 03 needs this.
+# **4. Corrupt some.** Displace only the atoms of `mask` [N] by `eps` [N, 3] (in Å). Return the
+# noisy positions [N, 3], and the targets of the corrupted atoms, in units of `sigma`: [M, 3].
+# Lesson 03 needs this.
 
 
 # %%
@@ -727,7 +774,8 @@ def corrupt_solution(pos, eps, mask, sigma):
 assert lessons.check_corrupt(corrupt_solution, show=False)
 
 # %% [markdown]
-# **5. Distances.** The mean over all pairs *within molecules* of $(|\hat{x}_i - \hat{x}_j| - |x_i - x_j|)^2$.
+# **5. Distances.** The mean over all pairs *within molecules* of
+# $(|\hat{x}_i - \hat{x}_j| - |x_i - x_j|)^2$.
 
 
 # %%
@@ -750,7 +798,8 @@ def pairwise_solution(pos, corrected, batch):
 assert lessons.check_pairwise(pairwise_solution, show=False)
 
 # %% [markdown]
-# **6. Extensivity.** Fit `n` [m] linearly (with a constant) to `x` [m, d], and return $R^2$ on `x_new`, `n_new`.
+# **6. Extensivity.** Fit `n` [m] linearly (with a constant) to `x` [m, d], and return $R^2$ on
+# `x_new`, `n_new`.
 
 
 # %%
@@ -774,9 +823,11 @@ assert lessons.check_extensivity(extensivity_solution, show=False)
 # %% [markdown]
 # ## Where to go next
 #
-# - Train `field` with $\sigma$ = 0.005 Å and 0.08 Å. Which one gives the better direction, which the better size?
+# - Train `field` with $\sigma$ = 0.005 Å and 0.08 Å. Which one gives the better direction, which
+#   the better size?
 # - Type a SMILES into the explorer: your own molecule. Does the network know it?
-# - Off equilibrium, denoising is ambiguous: many structures could have been the clean one. **DeNS** tells the network
-#   the forces of the clean structure, which settles the question. That is the next lesson.
-# - **Self-conditioned denoising** lets the network tell itself, through a bottleneck, what the clean structure was. The
-#   lesson after.
+# - Off equilibrium, denoising is ambiguous: many structures could have been the clean one. **DeNS**
+#   tells the network the forces of the clean structure, which settles the question. That is the
+#   next lesson.
+# - **Self-conditioned denoising** lets the network tell itself, through a bottleneck, what the
+#   clean structure was. The lesson after.

@@ -3,19 +3,20 @@
 #
 # **After this lesson you can**
 #
-# - show why “undo the noise” has no single answer off equilibrium, and how a force gives it one back;
+# - show why “undo the noise” has no single answer off equilibrium, and how a force gives it one
+#   back;
 # - turn a force into features of every degree, and say what each degree tells;
 # - write the objective with its mask: who is shaken, who is told, who is learned from;
 # - judge an ablation: does it do what it says, and what follows from its number?
 #
-# **Time.** Quick profile: under two minutes on two CPU cores. The full profile is meant for a GPU; before each
-# training,
-# `fit` says how long it will take.
+# **Time.** Quick profile: under two minutes on two CPU cores. The full profile is meant for a GPU;
+# before each training, `fit` says how long it will take.
 #
-# **Papers.** Y.-L. Liao, T. Smidt, M. Shuaibi, A. Das, *Generalizing Denoising to Non-Equilibrium Structures Improves
-# Equivariant Force Fields*, TMLR 2024, arXiv:2403.09549: the method, DeNS. The network with features of higher degree:
-# S. Batzner et al., *E(3)-equivariant graph neural networks for data-efficient and accurate interatomic potentials*,
-# Nat. Commun. 13, 2453 (2022), arXiv:2101.03164.
+# **Papers.** Y.-L. Liao, T. Smidt, M. Shuaibi, A. Das, *Generalizing Denoising to Non-Equilibrium
+# Structures Improves Equivariant Force Fields*, TMLR 2024, arXiv:2403.09549: the method, DeNS. The
+# network with features of higher degree: S. Batzner et al., *E(3)-equivariant graph neural networks
+# for data-efficient and accurate interatomic potentials*, Nat. Commun. 13, 2453 (2022),
+# arXiv:2101.03164.
 
 # %% tags=["parameters"]
 PROFILE = "quick"  # "quick": under two minutes on two cores; "full": long trainings, for a GPU
@@ -40,8 +41,10 @@ from scdlab.nn.force_encoding import spherical_degrees
 from scdlab.objectives import DeNS, EnergyForces
 
 SIZES = {
-    "quick": dict(frames=400, test=200, steps=150, hidden=48, layers=3, candidates=3000, tensor_steps=100),
-    "full": dict(frames=950, test=1000, steps=20_000, hidden=128, layers=6, candidates=20_000, tensor_steps=5000),
+    "quick": dict(frames=400, test=200, steps=150, hidden=48, layers=3, candidates=3000,
+                  tensor_steps=100),
+    "full": dict(frames=950, test=1000, steps=20_000, hidden=128, layers=6, candidates=20_000,
+                 tensor_steps=5000),
 }  # fmt: skip
 S = SIZES[PROFILE]
 TRAIN = dict(batch_size=16, seed=SEED, device=DEVICE)  # for every training below
@@ -61,18 +64,20 @@ def fresh():
 # %% [markdown]
 # ## The question
 #
-# In lesson 02 a network learned by repairing shaken molecules. It worked at energy minima. On frames of dynamics, away
-# from the minimum, that denoiser did no better than “no noise”: it took the frame's own distortion for noise. Training
-# on frames would help, but how far? **Does the question even have an answer? And can it be given one?**
+# In lesson 02 a network learned by repairing shaken molecules. It worked at energy minima. On
+# frames of dynamics, away from the minimum, that denoiser did no better than “no noise”: it took
+# the frame's own distortion for noise. Training on frames would help, but how far? **Does the
+# question even have an answer? And can it be given one?**
 #
-# We need a force field to find out, so let us train one first, on ethanol at 500 K. It is the plain way, energies and
-# forces alone, and it will be what everything below has to beat. Its loss is the *length* of the errors:
+# We need a force field to find out, so let us train one first, on ethanol at 500 K. It is the plain
+# way, energies and forces alone, and it will be what everything below has to beat. Its loss is the
+# *length* of the errors:
 #
 # $$L_\text{plain} = \rho\, |E - \hat{E}| + \frac{1}{N} \sum_i \| F_i - \hat{F}_i \|,
 #   \qquad \hat{F}_i = -\frac{\partial \hat{E}}{\partial x_i},$$
 #
-# with the energy $E$ (eV), the force $F_i$ on atom $i$ (eV/Å), its position $x_i$ (Å), hats for what the network says,
-# $N$ atoms, and the weight $\rho = 0.02$ Å⁻¹.
+# with the energy $E$ (eV), the force $F_i$ on atom $i$ (eV/Å), its position $x_i$ (Å), hats for
+# what the network says, $N$ atoms, and the weight $\rho = 0.02$ Å⁻¹.
 
 # %%
 labels = EnergyForces(rho=0.02, loss="norm")
@@ -86,9 +91,9 @@ print(f"force error {1e3 * error:.0f} meV/Å; the answer “no force” has {1e3
 # %% [markdown]
 # ## One picture, two structures
 #
-# Take a frame $x$ and displace one atom, the hydrogen of the OH group, by noise of $\sigma = 0.05$ Å. Now take another
-# structure, in which that hydrogen sat elsewhere, and displace it so that it lands in the same place. **What does the
-# network see of the difference?**
+# Take a frame $x$ and displace one atom, the hydrogen of the OH group, by noise of $\sigma = 0.05$
+# Å. Now take another structure, in which that hydrogen sat elsewhere, and displace it so that it
+# lands in the same place. **What does the network see of the difference?**
 
 # %%
 SIGMA = 0.05  # Å
@@ -107,7 +112,7 @@ other = picture - SIGMA * torch.randn(3, generator=generator)  # another place i
 
 
 def forces_at(places):
-    """The force [n, 3] on the hydrogen at each of the places [n, 3], the other atoms as in the frame."""
+    """Forces [n, 3] on the hydrogen at each of the places [n, 3], the other atoms as in the frame."""
     batch = test.subset([0] * len(places)).take(range(len(places)))
     batch.pos = frame.pos.repeat(len(places), 1)
     batch.pos[ATOM :: len(z)] = places
@@ -120,26 +125,25 @@ for name, place in (("first", frame.pos[ATOM]), ("second", other)):
 print(f"both end at {picture.numpy().round(3)} Å: one picture, two right answers")
 
 # %% [markdown]
-# The pictures are the same, atom by atom. No network, however large, can tell which answer is wanted. At a minimum this
-# did not happen: there the network may assume that the atoms were at rest, and only one place near by is a resting
-# place.
-# Off the minimum many places near by will do. The best answer is then the mean of all of them, weighed by how usual
-# each
-# one is, and it is a small one.
+# The pictures are the same, atom by atom. No network, however large, can tell which answer is
+# wanted. At a minimum this did not happen: there the network may assume that the atoms were at
+# rest, and only one place near by is a resting place. Off the minimum many places near by will do.
+# The best answer is then the mean of all of them, weighed by how usual each one is, and it is a
+# small one.
 #
-# But look at the forces. They differ. **If we were told the force that the atom felt before the noise, how far would
-# that narrow the places down?**
+# But look at the forces. They differ. **If we were told the force that the atom felt before the
+# noise, how far would that narrow the places down?**
 #
 # ## The ball of candidates
 #
-# Draw many places where the hydrogen may have been: all that lead to our picture by noise of size $\sigma$. They fill a
-# ball around it. For each, ask our force field for the force. Keep those whose force agrees with the one at the place
-# where the hydrogen was, within 0.3 eV/Å. (Each place counts the same here, usual or not.)
+# Draw many places where the hydrogen may have been: all that lead to our picture by noise of size
+# $\sigma$. They fill a ball around it. For each, ask our force field for the force. Keep those
+# whose force agrees with the one at the place where the hydrogen was, within 0.3 eV/Å. (Each place
+# counts the same here, usual or not.)
 #
-# **Predict.** Which shape is left: a ball, a disc, a needle, a point? The hydrogen has three ways to move: along the
-# O–H
-# bond, which is stiff; in the plane of C, O and H, which bends the angle; and out of that plane, which turns the group
-# about the C–O bond and costs next to nothing.
+# **Predict.** Which shape is left: a ball, a disc, a needle, a point? The hydrogen has three ways
+# to move: along the O–H bond, which is stiff; in the plane of C, O and H, which bends the angle;
+# and out of that plane, which turns the group about the C–O bond and costs next to nothing.
 
 # %%
 places = picture + SIGMA * torch.randn(S["candidates"], 3, generator=generator)
@@ -170,31 +174,33 @@ ball
 # %%
 spread = {name: steps[rows].std(dim=0, correction=0) for name, rows in kept.items()}
 for name, (bond, bend, turn) in spread.items():
-    print(f"{name:>16}: {int(kept[name].sum()):4d} places, spread {bond:.3f} Å along the bond, "
-          f"{bend:.3f} Å bending, {turn:.3f} Å turning")  # fmt: skip
+    print(
+        f"{name:>16}: {int(kept[name].sum()):4d} places, spread {bond:.3f} Å along the bond, "
+        f"{bend:.3f} Å bending, {turn:.3f} Å turning"
+    )
 
 # %% [markdown]
-# Along the stiff bond a small step changes the force by much, so the force pins the place down. Bending changes it less,
-# and turning about the C–O bond hardly at all: of the ball a thin disc is left. So a force is not the answer. It is a
-# **clue**, and the stiffer the direction, the better a clue.
+# Along the stiff bond a small step changes the force by much, so the force pins the place down.
+# Bending changes it less, and turning about the C–O bond hardly at all: of the ball a thin disc is
+# left. So a force is not the answer. It is a **clue**, and the stiffer the direction, the better a
+# clue.
 #
 # ## How to tell a network a force
 #
-# A network whose features turn with the structure must be told the force in features that turn likewise. Split it up by
-# **degree** $l = 0, 1, 2, \dots$:
+# A network whose features turn with the structure must be told the force in features that turn
+# likewise. Split it up by **degree** $l = 0, 1, 2, \dots$:
 #
 # $$x_F^{(l)} = W^{(l)}\, \frac{|F|}{\sqrt{3}}\; Y^{(l)}\!\left(\frac{F}{|F|}\right).$$
 #
-# - $Y^{(l)}$: the $2l + 1$ **spherical harmonics** of degree $l$, functions of a direction; scaled so that the
-#   squares of
-#   a degree add up to $2l + 1$;
-# - $W^{(l)}$: one learned weight for each channel, the same for all $2l + 1$ components, so that turning commutes
-#   with it;
+# - $Y^{(l)}$: the $2l + 1$ **spherical harmonics** of degree $l$, functions of a direction; scaled
+#   so that the squares of a degree add up to $2l + 1$;
+# - $W^{(l)}$: one learned weight for each channel, the same for all $2l + 1$ components, so that
+#   turning commutes with it;
 # - $|F|$: a long force speaks louder, and no force says nothing. That will be needed.
 #
-# Degree 0 is one number that does not turn: the length. Degree 1 is a vector. With the factor $1/\sqrt{3}$ it is the
-# force
-# itself (exercise 1). Degree 2 knows the axis, but not which way along it; and so on.
+# Degree 0 is one number that does not turn: the length. Degree 1 is a vector. With the factor
+# $1/\sqrt{3}$ it is the force itself (exercise 1). Degree 2 knows the axis, but not which way along
+# it; and so on.
 
 # %%
 force = torch.tensor([[0.4, -1.2, 0.3]], dtype=torch.float64)
@@ -207,8 +213,8 @@ print("degree 1 is the force:", before[1][0].numpy().round(3))
 encoding_error = float((after[1] - before[1] @ turn.T).abs().max())
 
 # %% [markdown]
-# Move through the trajectory. Then choose an atom and look at its force, degree by degree: blue lobes are positive,
-# orange ones negative. **Find out:**
+# Move through the trajectory. Then choose an atom and look at its force, degree by degree: blue
+# lobes are positive, orange ones negative. **Find out:**
 #
 # - where on the molecule forces are large, and where our force field errs;
 # - what happens to the sum of degrees as you add more of them;
@@ -223,23 +229,20 @@ explorer
 #
 # A step of DeNS does three things at once, in one pass of the network.
 #
-# - **Choose.** Each structure with probability $p$; in a chosen one, each atom with probability $r$. The mask $m_i = 1$
-#   marks the atoms that were chosen. (Here $p = r = \frac14$.)
-# - **Shake and tell.** $\tilde{x}_i = x_i + m_i \varepsilon_i$, and the clue is $m_i F_i$: only an atom that was
-#   shaken is
-#   told its force, the one it felt *before*.
-# - **Ask three questions.** What was the energy of the structure before? What were the forces on the atoms that stayed?
-#   What was the noise of those that did not?
+# - **Choose.** Each structure with probability $p$; in a chosen one, each atom with probability
+#   $r$. The mask $m_i = 1$ marks the atoms that were chosen. (Here $p = r = \frac14$.)
+# - **Shake and tell.** $\tilde{x}_i = x_i + m_i \varepsilon_i$, and the clue is $m_i F_i$: only an
+#   atom that was shaken is told its force, the one it felt *before*.
+# - **Ask three questions.** What was the energy of the structure before? What were the forces on
+#   the atoms that stayed? What was the noise of those that did not?
 #
 # $$L = \rho\, |E - \hat{E}| + \operatorname*{mean}_{m_i = 0} \| F_i - \hat{F}_i \|
-#   + \lambda\, \sigma_F \operatorname*{mean}_{m_i = 1} \left\| \hat\varepsilon_i - \frac{\varepsilon_i}{\sigma}
-#   \right\| .$$
+#   + \lambda\, \sigma_F \operatorname*{mean}_{m_i = 1}
+#   \left\| \hat\varepsilon_i - \frac{\varepsilon_i}{\sigma} \right\| .$$
 #
-# $\sigma_F$ (eV/Å) is the spread of the forces in the training set. The weight $\lambda$ falls linearly to zero over
-# the
-# training: at the end the network learns what we want it for. (The paper writes the last norm squared, its code does
-# not.
-# The library has both; we follow the code.)
+# $\sigma_F$ (eV/Å) is the spread of the forces in the training set. The weight $\lambda$ falls
+# linearly to zero over the training: at the end the network learns what we want it for. (The paper
+# writes the last norm squared, its code does not. The library has both; we follow the code.)
 #
 # In code. Is it what the library does?
 
@@ -270,25 +273,25 @@ loss_difference = abs(ours.item() - theirs.item())
 print(f"ours {ours.item():.6f}, the library's {theirs.item():.6f}")
 
 # %% [markdown]
-# Two limits are worth a thought, and the tests of the library hold it to both. With $p = 0$ nothing is shaken: DeNS
-# *is*
-# supervised learning. With $p = r = 1$ and all forces zero nobody is told anything: what is left beside the energy is
-# the plain denoising of lesson 02.
+# Two limits are worth a thought, and the tests of the library hold it to both. With $p = 0$ nothing
+# is shaken: DeNS *is* supervised learning. With $p = r = 1$ and all forces zero nobody is told
+# anything: what is left beside the energy is the plain denoising of lesson 02.
 #
 # ## Train: plain against DeNS against its ablations
 #
 # An **ablation** takes one part out, to see whether it mattered.
 #
-# - *whole structures*: $r = 1$. All atoms of a chosen structure are shaken, and no force is left to learn there.
+# - *whole structures*: $r = 1$. All atoms of a chosen structure are shaken, and no force is left to
+#   learn there.
 # - *not told*: the clue is kept back. The noise is ambiguous again.
-# - *another's force*: each atom is told the force of some other atom of its molecule. A **negative control**: it has
-#   the
-#   same size, the same shape, and hardly any information. Whatever it gains is not due to the forces.
+# - *another's force*: each atom is told the force of some other atom of its molecule. A **negative
+#   control**: it has the same size, the same shape, and hardly any information. Whatever it gains
+#   is not due to the forces.
 #
 # Same first weights, same frames, same steps for all.
 #
-# **Predict.** Put the five in order by their force error on unseen frames, without noise and without a clue. (Then put
-# down how much you would bet.)
+# **Predict.** Put the five in order by their force error on unseen frames, without noise and
+# without a clue. (Then put down how much you would bet.)
 
 # %%
 ARMS = {
@@ -308,8 +311,13 @@ force_mae = {name: 1e3 * each["force_mae"] for name, each in found.items()}
 explore.compare_bars(force_mae, "force MAE", "meV/Å", title="Ethanol, unseen frames")
 
 # %%
-NAMES = {"plain": "plain", "dens": "DeNS", "full": "whole structures", "untold": "not told",
-         "shuffled": "another's force"}  # fmt: skip
+NAMES = {
+    "plain": "plain",
+    "dens": "DeNS",
+    "full": "whole structures",
+    "untold": "not told",
+    "shuffled": "another's force",
+}
 yours = {f"force_mae_{arm}_meV_per_A": force_mae[name] for arm, name in NAMES.items()}
 yours |= {f"energy_mae_{arm}_meV": 1e3 * found[name]["energy_mae"] for arm, name in NAMES.items()}
 
@@ -323,14 +331,15 @@ def compare(claim_id):
 compare("dens-ethanol-forces")
 
 # %% [markdown]
-# Read the recorded column: 950 frames of revised MD17, 2,000 steps, three seeds. DeNS is *behind*. The rule, written
-# down before, calls that *not seen at this scale*, because the paper trains for more than 100,000 steps. Yours is a
-# short run, and the arms stand close together.
+# Read the recorded column: 950 frames of revised MD17, 2,000 steps, three seeds. DeNS is *behind*.
+# The rule, written down before, calls that *not seen at this scale*, because the paper trains for
+# more than 100,000 steps. Yours is a short run, and the arms stand close together.
 #
-# Why might it lose here? One structure in four is disturbed, and what is asked of it is harder. A short training pays
-# that price and has no time for the return. In the paper's regime a large network sees its 950 frames over and over,
-# until it knows them by heart; there, noise may be a remedy. That is our guess. (We also tried 100 frames, with fewer
-# steps, in the table at the end: DeNS is behind there as well.) The full profile is how to test it.
+# Why might it lose here? One structure in four is disturbed, and what is asked of it is harder. A
+# short training pays that price and has no time for the return. In the paper's regime a large
+# network sees its 950 frames over and over, until it knows them by heart; there, noise may be a
+# remedy. That is our guess. (We also tried 100 frames, with fewer steps, in the table at the end:
+# DeNS is behind there as well.) The full profile is how to test it.
 #
 # The ablations, each against DeNS:
 
@@ -344,19 +353,19 @@ compare("dens-force-encoding")
 compare("dens-shuffled-forces")
 
 # %% [markdown]
-# Three ties. Told, not told, or told another atom's force: no seed agrees with the next on which is better. Corrupting
-# whole structures gave the lower force error in every seed, but by so uneven a margin that our rule calls it a tie; the
-# paper's order it is not. Where there is no gain, no ablation can take it away: these tables do not support the paper's
-# explanation, and at this size they cannot refute it either.
+# Three ties. Told, not told, or told another atom's force: no seed agrees with the next on which is
+# better. Corrupting whole structures gave the lower force error in every seed, but by so uneven a
+# margin that our rule calls it a tie; the paper's order it is not. Where there is no gain, no
+# ablation can take it away: these tables do not support the paper's explanation, and at this size
+# they cannot refute it either.
 #
 # ## Does the clue help to denoise?
 #
-# A force field and a denoiser are two things. This question has its own measure: which share of the noise is left, on
-# unseen frames, when a quarter
-# of the atoms is shaken? 100 % is the blind answer.
+# A force field and a denoiser are two things. This question has its own measure: which share of the
+# noise is left, on unseen frames, when a quarter of the atoms is shaken? 100 % is the blind answer.
 #
-# **Predict.** The network that was never told anything, against the one that is told. And what will the latter do when
-# it is told the wrong force?
+# **Predict.** The network that was never told anything, against the one that is told. And what will
+# the latter do when it is told the wrong force?
 
 
 # %%
@@ -376,27 +385,22 @@ left = {
 claims.compare("dens-clue", {f"noise_left_{name}_percent": value for name, value in left.items()})
 
 # %% [markdown]
-# Read the recorded column: here the clue does what it promises. Told the forces, 35 % of the squared noise is left;
-# never
-# told, 65 %. (Not 100 %: it was trained on frames, and three quarters of the atoms stayed, to measure from.) The
-# negative
-# control says why: told another atom's force, a network leaves as much as one that is told nothing. And the network
-# that
-# has learned to listen is worse than the blind answer without its clue, and worse still with a wrong one. In a short
-# run
-# like yours the gaps are smaller. (The verdict is “same direction”, not “reproduced”: our rule wants less than half as
-# much in every seed, and it is a little more than half.)
+# Read the recorded column: here the clue does what it promises. Told the forces, 35 % of the
+# squared noise is left; never told, 65 %. (Not 100 %: it was trained on frames, and three quarters
+# of the atoms stayed, to measure from.) The negative control says why: told another atom's force, a
+# network leaves as much as one that is told nothing. And the network that has learned to listen is
+# worse than the blind answer without its clue, and worse still with a wrong one. In a short run
+# like yours the gaps are smaller. (The verdict is “same direction”, not “reproduced”: our rule
+# wants less than half as much in every seed, and it is a little more than half.)
 #
-# So the mechanism is real, and at this size it does not help the forces. **Two claims, two measurements:** that a
-# method
-# works as it was meant to, and that it is worth what it costs.
+# So the mechanism is real, and at this size it does not help the forces. **Two claims, two
+# measurements:** that a method works as it was meant to, and that it is worth what it costs.
 #
 # ## Break it: an ablation that ablates nothing
 #
-# The released code has an ablation “without force encoding” too. It looks for the mask under a name that the
-# trainer never sets. So the forces are told all the same. Nothing fails, nothing warns, a number comes out and goes
-# into
-# a table. Here is the same mistake in three lines:
+# The released code has an ablation “without force encoding” too. It looks for the mask under a name
+# that the trainer never sets. So the forces are told all the same. Nothing fails, nothing warns, a
+# number comes out and goes into a table. Here is the same mistake in three lines:
 
 
 # %%
@@ -420,19 +424,18 @@ for name, objective in (
     print(f"{name:>18}: loss {pair[name]:.9f}")
 
 # %% [markdown]
-# Equal to the last digit: that is how you catch it. **An ablation must change the number it is computed from.** Ours
-# are
-# arguments of `DeNS`, and tests watch what the model is told and who is shaken.
+# Equal to the last digit: that is how you catch it. **An ablation must change the number it is
+# computed from.** Ours are arguments of `DeNS`, and tests watch what the model is told and who is
+# shaken.
 #
 # ## Higher degrees
 #
-# Our transformer has scalars and vectors. It can be told degrees 0 and 1. Degree 1 is the whole force, so nothing is
-# lost.
-# Why then does the paper tell higher ones? Because its network works with features of those degrees, and a layer can
-# only
-# combine what is there. A small network of that kind is `TensorProductNet`: its features have degrees 0, 1, 2,
-# and neighbors speak to each other by **tensor products**, the one way to multiply features of degrees $l_1$ and $l_2$
-# and get one of degree $l_3$ that turns as it should.
+# Our transformer has scalars and vectors. It can be told degrees 0 and 1. Degree 1 is the whole
+# force, so nothing is lost. Why then does the paper tell higher ones? Because its network works
+# with features of those degrees, and a layer can only combine what is there. A small network of
+# that kind is `TensorProductNet`: its features have degrees 0, 1, 2, and neighbors speak to each
+# other by **tensor products**, the one way to multiply features of degrees $l_1$ and $l_2$ and get
+# one of degree $l_3$ that turns as it should.
 #
 # Told the force in degrees 0 to 2, and, as a control, with degree 2 of the clue left out:
 
@@ -452,15 +455,15 @@ report = scdlab.symmetry_report(net, test.to_ase(0))
 print(f"rotation error of the network {report.rotation:.0e}")
 
 # %% [markdown]
-# In a run this short, with one seed, degree 2 of the clue makes no clear difference. It holds nothing new: it is made
-# of
-# degree 1, and a network whose layers multiply features can make it as well. It is there to be at hand from the start.
+# In a run this short, with one seed, degree 2 of the clue makes no clear difference. It holds
+# nothing new: it is made of degree 1, and a network whose layers multiply features can make it as
+# well. It is there to be at hand from the start.
 #
 # ## Surfaces: atoms that may not move
 #
-# Much of the data off equilibrium are relaxations of molecules on surfaces, where the lower layers of the slab are held
-# fixed. A fixed atom must be neither shaken nor learned from: its force is not what moves it. A store marks them as
-# `fixed`, and `DeNS` and `EnergyForces` leave them out:
+# Much of the data off equilibrium are relaxations of molecules on surfaces, where the lower layers
+# of the slab are held fixed. A fixed atom must be neither shaken nor learned from: its force is not
+# what moves it. A store marks them as `fixed`, and `DeNS` and `EnergyForces` leave them out:
 
 # %%
 slab = ase.build.fcc111("Cu", (2, 2, 3), vacuum=6.0, periodic=True)
@@ -498,19 +501,19 @@ lessons.display_metrics(
 claims.table(lesson=3)
 
 # %% [markdown]
-# Which of these would you expect to change with 100,000 steps, and which not? The clue is physics, and should stay. The
-# order of the force errors is a race between a regularizer and overfitting, and may well turn.
+# Which of these would you expect to change with 100,000 steps, and which not? The clue is physics,
+# and should stay. The order of the force errors is a race between a regularizer and overfitting,
+# and may well turn.
 #
 # ## Exercises
 #
-# Replace `...`, run the cell, and read what the check says. Each solution is folded below its exercise. B is the
-# number of
-# structures in a batch, N the number of all their atoms.
+# Replace `...`, run the cell, and read what the check says. Each solution is folded below its
+# exercise. B is the number of structures in a batch, N the number of all their atoms.
 #
-# **1. The factor.** The harmonics of degree $l$ of a unit vector are $2l + 1$ numbers, and their squares add up to
-# $2l + 1$. Which factor makes their length 1? Write it as a function of `l`. At $l = 1$ you meet the $1/\sqrt{3}$ of
-# the
-# encoding: $Y^{(1)}(u) = \sqrt{3}\, u$ points along $u$, so the factor makes $|F|\, Y^{(1)}$ into $F$.
+# **1. The factor.** The harmonics of degree $l$ of a unit vector are $2l + 1$ numbers, and their
+# squares add up to $2l + 1$. Which factor makes their length 1? Write it as a function of `l`. At
+# $l = 1$ you meet the $1/\sqrt{3}$ of the encoding: $Y^{(1)}(u) = \sqrt{3}\, u$ points along $u$,
+# so the factor makes $|F|\, Y^{(1)}$ into $F$.
 
 
 # %%
@@ -531,9 +534,9 @@ def factor_solution(degree):
 assert lessons.check_unit_factor(factor_solution, show=False)
 
 # %% [markdown]
-# **2. The mask.** Which atoms are corrupted? Those whose structure was `chosen` [B], whose random number `u` [N] is
-# below
-# the share `r`, and that are not `fixed` [N]. `batch` [N] says which structure an atom belongs to. Return booleans [N].
+# **2. The mask.** Which atoms are corrupted? Those whose structure was `chosen` [B], whose random
+# number `u` [N] is below the share `r`, and that are not `fixed` [N]. `batch` [N] says which
+# structure an atom belongs to. Return booleans [N].
 
 
 # %%
@@ -553,8 +556,9 @@ def mask_solution(chosen, u, batch, fixed, r):
 assert lessons.check_dens_mask(mask_solution, show=False)
 
 # %% [markdown]
-# **3. What is kept.** An atom that was corrupted gives no force to learn from. Which share of all force labels is still
-# learned, on average? Write it as a function of `p` and `r`. Compare a quarter of the atoms with all of them.
+# **3. What is kept.** An atom that was corrupted gives no force to learn from. Which share of all
+# force labels is still learned, on average? Write it as a function of `p` and `r`. Compare a
+# quarter of the atoms with all of them.
 
 
 # %%
@@ -574,34 +578,32 @@ def share_solution(p, r):
 assert lessons.check_labels_kept(share_solution, show=False)
 
 # %% [markdown]
-# **4. Why is the energy kept?** The force labels of corrupted atoms are dropped, yet the energy of the corrupted
-# structure
-# is still compared with the label of the structure *before* the noise. Is that not a wrong label? Think before you
-# unfold.
+# **4. Why is the energy kept?** The force labels of corrupted atoms are dropped, yet the energy of
+# the corrupted structure is still compared with the label of the structure *before* the noise. Is
+# that not a wrong label? Think before you unfold.
 
 # %% [markdown] tags=["solution"] jupyter={"source_hidden": true}
-# It is the right label of what the network can find out. Positions and clue together say (nearly) which structure was
-# meant, and the energy is a function of that structure. So the question has an answer, and to give it the network must
-# undo the noise *inside*: the energy loss trains the same skill as the denoising loss. Without the clue it would be a
-# blurred label. A force on a corrupted atom could be asked for as well, were it not for the clue: the answer stands in
-# the input.
+# It is the right label of what the network can find out. Positions and clue together say (nearly)
+# which structure was meant, and the energy is a function of that structure. So the question has an
+# answer, and to give it the network must undo the noise *inside*: the energy loss trains the same
+# skill as the denoising loss. Without the clue it would be a blurred label. A force on a corrupted
+# atom could be asked for as well, were it not for the clue: the answer stands in the input.
 #
-# There is a catch, and it is a hard one. Our forces are the slope of the energy. A network that undoes the noise
-# perfectly says $\hat{E}(\tilde{x}) = E(x)$. Now push an atom $i$ that stayed, and keep the clue: the restored places
-# $x_j$
-# of the corrupted atoms $j$ move along. The force on $i$ is then $F_i + \sum_j F_j\, \partial x_j / \partial
-# \tilde{x}_i$,
-# and not $F_i$, the label. Energy and force terms pull against each other. With forces as an output of their own
-# there is
-# no such conflict. It may be one more reason why DeNS is behind here; we have not measured that.
+# There is a catch, and it is a hard one. Our forces are the slope of the energy. A network that
+# undoes the noise perfectly says $\hat{E}(\tilde{x}) = E(x)$. Now push an atom $i$ that stayed, and
+# keep the clue: the restored places $x_j$ of the corrupted atoms $j$ move along. The force on $i$
+# is then $F_i + \sum_j F_j\, \partial x_j / \partial \tilde{x}_i$, and not $F_i$, the label. Energy
+# and force terms pull against each other. With forces as an output of their own there is no such
+# conflict. It may be one more reason why DeNS is behind here; we have not measured that.
 
 # %% [markdown]
 # ## Where to go next
 #
-# - Aspirin: `scdlab.load_aspirin()` has 1,000 frames with GFN2-xTB forces. Your own: `scdlab.simulate(atoms, 500)`.
-# - Several sizes of noise at once: `DeNS(sigma=(0.01, 0.5))`. Near equilibrium only: `DeNS(only_below=0.5)`.
-# - From the shell: `scdlab train --data md17:ethanol --objective "DeNS(sigma=0.05)" --model
-#   "EquivariantTransformer(force_encoding=True)"`.
-# - Forces are labels, and labels are dear. **SCD** makes the clue itself, out of the clean structure, without any
-#   label.
-#   That is the next lesson.
+# - Aspirin: `scdlab.load_aspirin()` has 1,000 frames with GFN2-xTB forces. Your own:
+#   `scdlab.simulate(atoms, 500)`.
+# - Several sizes of noise at once: `DeNS(sigma=(0.01, 0.5))`. Near equilibrium only:
+#   `DeNS(only_below=0.5)`.
+# - From the shell:
+#   `scdlab train --data md17:ethanol --objective "DeNS(sigma=0.05)" --model "EquivariantTransformer(force_encoding=True)"`.
+# - Forces are labels, and labels are dear. **SCD** makes the clue itself, out of the clean
+#   structure, without any label. That is the next lesson.

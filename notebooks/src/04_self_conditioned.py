@@ -9,12 +9,12 @@
 # - read a map of embeddings with two numbers beside it, and fine-tune on few labels;
 # - find three bugs in published code, with one report.
 #
-# **Time.** Quick profile: under two minutes on two CPU cores. The full profile is meant for a GPU; before each
-# training, `fit` says how long it will take.
+# **Time.** Quick profile: under two minutes on two CPU cores. The full profile is meant for a GPU;
+# before each training, `fit` says how long it will take.
 #
-# **Papers.** The method: arXiv:2603.17196, with released code. adaLN: W. Peebles, S. Xie, *Scalable Diffusion Models
-# with Transformers* (DiT), ICCV 2023, arXiv:2212.09748. Lesson 02 is taken for granted: noise, its floor, the
-# equivariant transformer, “Coord”.
+# **Papers.** The method: arXiv:2603.17196, with released code. adaLN: W. Peebles, S. Xie, *Scalable
+# Diffusion Models with Transformers* (DiT), ICCV 2023, arXiv:2212.09748. Lesson 02 is taken for
+# granted: noise, its floor, the equivariant transformer, “Coord”.
 
 # %% tags=["parameters"]
 PROFILE = "quick"  # "quick": under two minutes on two cores; "full": long trainings, for a GPU
@@ -44,12 +44,12 @@ from scdlab.objectives import (
 SIZES = {
     "quick": dict(pretrain=10_000, steps=50, points=800, labels=500, tune_steps=80),
     "full": dict(pretrain=120_000, steps=10_000, points=4000, labels=1000, tune_steps=5000),
-}  # fmt: skip
+}
 S = SIZES[PROFILE]
 TRAIN = dict(batch_size=32, seed=SEED, device=DEVICE)  # for every training below
 
-# Three networks of one size, pretrained by the claims' recipes. The first two have seen 100,000 minima
-# of QM9, none of them held out here; the third has seen frames of ethanol.
+# Three networks of one size, pretrained by the claims' recipes. The first two have seen 100,000
+# minima of QM9, none of them held out here; the third has seen frames of ethanol.
 coord = scdlab.load_pretrained("coord-ct")
 scd = scdlab.load_pretrained("scd-ct")
 off = scdlab.load_pretrained("scd-ct-frames")
@@ -68,14 +68,14 @@ def fresh(**options):
 # %% [markdown]
 # ## Break it: three shortcomings of denoising
 #
-# Lesson 02 ended with a doubt. Denoising gave a head start, and the head start did not last. The paper on SCD blames
-# three shortcomings. Each can be tested.
+# Lesson 02 ended with a doubt. Denoising gave a head start, and the head start did not last. The
+# paper on SCD blames three shortcomings. Each can be tested.
 #
-# **1. Noise is local.** Each atom is moved by itself. To see where it was, a look at its neighbors is enough. So why
-# should the network learn anything about the molecule as a whole?
+# **1. Noise is local.** Each atom is moved by itself. To see where it was, a look at its neighbors
+# is enough. So why should the network learn anything about the molecule as a whole?
 #
-# **Predict.** Take an atom in the middle of a large molecule. Cut away everything farther than $R$ from it. From which
-# $R$ on is the answer for that atom what it was in the whole molecule?
+# **Predict.** Take an atom in the middle of a large molecule. Cut away everything farther than $R$
+# from it. From which $R$ on is the answer for that atom what it was in the whole molecule?
 
 # %%
 big = np.argsort(-held_out.n_atoms, kind="stable")[:40]  # the largest molecules held out
@@ -114,16 +114,17 @@ explore.compare_curves(
 )
 
 # %% [markdown]
-# The network could look 15 Å far: three layers of 5 Å each. It looks about 4 Å far, to the neighbors of neighbors.
-# Everything beyond could be another molecule.
+# The network could look 15 Å far: three layers of 5 Å each. It looks about 4 Å far, to the
+# neighbors of neighbors. Everything beyond could be another molecule.
 #
-# **2. The target is a vector.** Vectors come out of the vector features. Properties such as the HOMO energy are read
-# off the *scalar* features. Denoising needs these only as helpers, so nothing presses them to hold what a property
-# needs. A simple test is a **linear probe**: average the scalar features over the atoms, fit a property linearly to
-# these 64 numbers, and see how much of its variance the fit explains on molecules left out ($R^2$: 1 all, 0 nothing).
+# **2. The target is a vector.** Vectors come out of the vector features. Properties such as the
+# HOMO energy are read off the *scalar* features. Denoising needs these only as helpers, so nothing
+# presses them to hold what a property needs. A simple test is a **linear probe**: average the
+# scalar features over the atoms, fit a property linearly to these 64 numbers, and see how much of
+# its variance the fit explains on molecules left out ($R^2$: 1 all, 0 nothing).
 #
-# **Predict.** By how much does denoising raise the $R^2$ of the HOMO energy over that of a network with random
-# weights?
+# **Predict.** By how much does denoising raise the $R^2$ of the HOMO energy over that of a network
+# with random weights?
 
 
 # %%
@@ -139,13 +140,13 @@ for name, value in probes.items():
     print(f"{name:>10}: R² of the HOMO energy {value:.2f}")
 
 # %% [markdown]
-# It does not raise it, it *lowers* it. A random network's features still hold the molecule's composition, which says
-# much about the HOMO energy. Denoising has put other things in its place. (One linear fit is no verdict: fine-tuning
-# changes all weights, and we come back to it.)
+# It does not raise it, it *lowers* it. A random network's features still hold the molecule's
+# composition, which says much about the HOMO energy. Denoising has put other things in its place.
+# (One linear fit is no verdict: fine-tuning changes all weights, and we come back to it.)
 #
-# **3. Off equilibrium the question has no answer.** Atoms in a simulation are displaced by heat already. Which part of
-# a displacement is noise? Here are two frames of ethanol at 500 K that resemble each other, laid on top of each other,
-# and the structure halfway between them.
+# **3. Off equilibrium the question has no answer.** Atoms in a simulation are displaced by heat
+# already. Which part of a displacement is noise? Here are two frames of ethanol at 500 K that
+# resemble each other, laid on top of each other, and the structure halfway between them.
 
 # %%
 pool = frames.take(range(400)).pos.view(-1, 9, 3).double().numpy()
@@ -171,9 +172,9 @@ explore.view_molecule(
 )
 
 # %% [markdown]
-# (Arrows are drawn ten times as long.) Both frames are as likely. Their arrows are opposite, so the best blind answer is their mean: *nothing*. A network
-# that denoises frames must stay vague, and one that was trained on minima is worse than vague. It removes the heat as
-# well:
+# (Arrows are drawn ten times as long.) Both frames are as likely. Their arrows are opposite, so the
+# best blind answer is their mean: *nothing*. A network that denoises frames must stay vague, and
+# one that was trained on minima is worse than vague. It removes the heat as well:
 
 # %%
 store = new_frames[::2]
@@ -193,26 +194,30 @@ explore.compare_bars(left, "noise left", title="1: no better than no answer")
 # %% [markdown]
 # ## The idea
 #
-# All three shortcomings have one cure, says the paper: **let the network look at the clean structure first, and say in
-# a few numbers what it is.** Then let it denoise with this description at hand. Two passes of one network:
+# All three shortcomings have one cure, says the paper: **let the network look at the clean
+# structure first, and say in a few numbers what it is.** Then let it denoise with this description
+# at hand. Two passes of one network:
 #
 # $$c = \mathrm{embedding}(x + \varepsilon_1), \qquad
 # \hat\varepsilon = \mathrm{model}(x + \varepsilon_2 \mid c), \qquad
 # L = \frac{1}{3N} \left\| \hat\varepsilon - \frac{\varepsilon_2}{\sigma} \right\|^2 .$$
 #
 # - $x \in \mathbb{R}^{N \times 3}$: the clean positions of $N$ atoms in Å;
-# - $\varepsilon_1$: noise of 0.005 Å, which merely regularizes; $\varepsilon_2$: noise of $\sigma$ = 0.04 Å, to be
-#   predicted;
-# - $c \in \mathbb{R}^{64}$: the **condition**. It does not turn with the molecule. $\mid c$ reads “told $c$”.
+# - $\varepsilon_1$: noise of 0.005 Å, which merely regularizes; $\varepsilon_2$: noise of $\sigma$
+#   = 0.04 Å, to be predicted;
+# - $c \in \mathbb{R}^{64}$: the **condition**. It does not turn with the molecule. $\mid c$ reads
+#   “told $c$”.
 #
-# Why is this not cheating? Because $c$ is a **bottleneck**. It cannot carry noise: the first pass has not seen
-# $\varepsilon_2$. It cannot carry $x$ in full either: 64 numbers, pooled over all atoms. What is worth a place in
-# them? What cannot be read off the ruins: which of many conformations this was, what the molecule is as a whole. The
-# gradient of $L$ runs through *both* passes, so it presses the scalar features to know such things (shortcoming 2), for
-# the whole molecule (1), and off equilibrium too (3).
+# Why is this not cheating? Because $c$ is a **bottleneck**. It cannot carry noise: the first pass
+# has not seen $\varepsilon_2$. It cannot carry $x$ in full either: 64 numbers, pooled over all
+# atoms. What is worth a place in them? What cannot be read off the ruins: which of many
+# conformations this was, what the molecule is as a whole. The gradient of $L$ runs through *both*
+# passes, so it presses the scalar features to know such things (shortcoming 2), for the whole
+# molecule (1), and off equilibrium too (3).
 #
-# Nobody tells the network at the end: in fine-tuning there is one pass and no condition. So in pretraining a fifth of
-# the conditions are dropped, and replaced by a learned vector that means “not told”, the **mask token**.
+# Nobody tells the network at the end: in fine-tuning there is one pass and no condition. So in
+# pretraining a fifth of the conditions are dropped, and replaced by a learned vector that means
+# “not told”, the **mask token**.
 #
 # ## The code, in twenty lines
 
@@ -248,26 +253,32 @@ through = net.embedding_head.mlp[-1].weight.grad.norm().item()
 print(f"gradient that reaches the embedding through the condition: {through:.1e}")
 
 # %% [markdown]
-# Two things the library does besides. It searches neighbors once for both passes: at the midpoint of the two sets of
-# positions, with a margin. (How large must the margin be? Exercise 4.) And it **freezes the embeddings of the
-# elements** while pretraining. The less the network knows of elements, the less noise they add to the answer, and they
-# would slowly fade away, says the paper; fine-tuning would start from there.
+# Two things the library does besides. It searches neighbors once for both passes: at the midpoint
+# of the two sets of positions, with a margin. (How large must the margin be? Exercise 4.) And it
+# **freezes the embeddings of the elements** while pretraining. The less the network knows of
+# elements, the less noise they add to the answer, and they would slowly fade away, says the paper;
+# fine-tuning would start from there.
 #
 # ## How a vector tells a network what to do
 #
-# How does $c$ get in? Adding it to the atoms' features is the first thing one would try. **DiT**, a transformer that
-# makes pictures, found something better: let $c$ set the *knobs of every layer*. A layer normalizes its input, works on
-# it, and adds the result to what was there. adaLN makes scale, shift and gate of each layer functions of $c$:
+# How does $c$ get in? Adding it to the atoms' features is the first thing one would try. **DiT**, a
+# transformer that makes pictures, found something better: let $c$ set the *knobs of every layer*. A
+# layer normalizes its input, works on it, and adds the result to what was there. adaLN makes scale,
+# shift and gate of each layer functions of $c$:
 #
 # $$\beta, \gamma, \alpha = \mathrm{Linear}(\mathrm{SiLU}(\mathrm{Linear}(c))), \qquad
-# x \leftarrow x + (1 + \tanh \alpha) \circ \mathrm{block}\big((1 + \gamma) \circ \mathrm{LN}(x) + \beta\big).$$
+# x \leftarrow x
+#   + (1 + \tanh \alpha) \circ \mathrm{block}\big((1 + \gamma) \circ \mathrm{LN}(x) + \beta\big).$$
 #
-# - $x \in \mathbb{R}^{N \times d}$: scalar features; $\mathrm{LN}$: layer norm; $\circ$: channel by channel;
-# - $\beta$ shifts, $\gamma$ scales, $\alpha$ is the **gate**: from 0 (the layer is silent) to 2 (twice as loud).
+# - $x \in \mathbb{R}^{N \times d}$: scalar features; $\mathrm{LN}$: layer norm; $\circ$: channel by
+#   channel;
+# - $\beta$ shifts, $\gamma$ scales, $\alpha$ is the **gate**: from 0 (the layer is silent) to 2
+#   (twice as loud).
 #
-# The start matters: the last Linear begins at zero. (In DiT the gates begin closed, and layers open one by one. Ours
-# begin open.) Then no condition has any effect, and the network is exactly the plain one. It learns to listen, step by
-# step. Our transformer with adaLN is called **CT**. Is it the plain one at the start?
+# The start matters: the last Linear begins at zero. (In DiT the gates begin closed, and layers open
+# one by one. Ours begin open.) Then no condition has any effect, and the network is exactly the
+# plain one. It learns to listen, step by step. Our transformer with adaLN is called **CT**. Is it
+# the plain one at the start?
 
 # %%
 twin = fresh(conditional=False).eval()  # the same first weights, no condition at all
@@ -279,9 +290,9 @@ print(f"untrained: a random condition changes the answer by {start:.1e}")
 print(f"after SCD: by {listening:.2f}, in units of σ")
 
 # %% [markdown]
-# Vector features are not modulated. They meet $c$ only through scalars, so turning the molecule must still turn the
-# answer, *whatever the condition*. And $c$ is the only thing that adaLN reads, so forces at a given $c$ stay the exact
-# gradient of an energy. Both can be checked:
+# Vector features are not modulated. They meet $c$ only through scalars, so turning the molecule
+# must still turn the answer, *whatever the condition*. And $c$ is the only thing that adaLN reads,
+# so forces at a given $c$ stay the exact gradient of an energy. Both can be checked:
 
 # %%
 one = held_out.take([3])
@@ -297,11 +308,13 @@ scdlab.symmetry_report(scd, held_out.to_ase(3))
 # %% [markdown]
 # ## Predict: what is a description worth?
 #
-# The third network, `off`, was pretrained by SCD on frames of ethanol at 500 K. We shake a frame that it has not seen
-# and let it denoise under four conditions: its **own** embedding of the clean frame; **none**, the mask token; the
-# embedding of the **other** frame; and a **mix** of own and other.
+# The third network, `off`, was pretrained by SCD on frames of ethanol at 500 K. We shake a frame
+# that it has not seen and let it denoise under four conditions: its **own** embedding of the clean
+# frame; **none**, the mask token; the embedding of the **other** frame; and a **mix** of own and
+# other.
 #
-# **Write down the order** of the four, from the least noise left to the most. Then look, and move the sliders.
+# **Write down the order** of the four, from the least noise left to the most. Then look, and move
+# the sliders.
 
 # %%
 explorer = explore.ConditionExplorer(off, new_frames, molecule=0, other=7, seed=SEED)
@@ -314,7 +327,8 @@ explorer
 # - The wrong description does harm. More than none at all?
 # - Below are the gates. Which layer listens most?
 #
-# A widget shows one molecule. Now many, and for minima as well, where the third shortcoming does not apply:
+# A widget shows one molecule. Now many, and for minima as well, where the third shortcoming does
+# not apply:
 
 # %%
 told = {}
@@ -329,16 +343,18 @@ for where, net, s in (("frames", off, new_frames), ("minima", scd, held_out[:500
 claims.compare("scd-condition", told)
 
 # %% [markdown]
-# On frames its own description helps, and a stranger's misleads: worse than none. On minima it hardly matters. There the
-# ruins say it all, and shortcoming 3 does not exist.
+# On frames its own description helps, and a stranger's misleads: worse than none. On minima it
+# hardly matters. There the ruins say it all, and shortcoming 3 does not exist.
 #
-# The last three lines of the record are networks that were trained otherwise on the frames, the method's **ablations**:
+# The last three lines of the record are networks that were trained otherwise on the frames, the
+# method's **ablations**:
 #
-# - *Gradient stopped.* Pass 1 is used, and not trained by pass 2. The description is what the network happens to say.
-#   Does training it matter? On these frames, no: it leaves as little.
-# - *Another's embedding.* A negative control. It can help with nothing, so compare it with “told nothing”.
-# - *No bottleneck.* Every atom is told its own clean features. The answer is almost given away, and nothing global need
-#   be learned.
+# - *Gradient stopped.* Pass 1 is used, and not trained by pass 2. The description is what the
+#   network happens to say. Does training it matter? On these frames, no: it leaves as little.
+# - *Another's embedding.* A negative control. It can help with nothing, so compare it with “told
+#   nothing”.
+# - *No bottleneck.* Every atom is told its own clean features. The answer is almost given away, and
+#   nothing global need be learned.
 #
 # How the noise left depends on the description, frame by frame: from its own to another's.
 
@@ -364,8 +380,9 @@ explore.compare_curves(
 #
 # ## Train: two passes against one
 #
-# A step of SCD costs two passes. So a fair comparison gives plain denoising twice as many steps. (What is left
-# unequal: Coord trains the embeddings of the elements, SCD does not. What a step costs in time is among the claims.)
+# A step of SCD costs two passes. So a fair comparison gives plain denoising twice as many steps.
+# (What is left unequal: Coord trains the embeddings of the elements, SCD does not. What a step
+# costs in time is among the claims.)
 #
 # **Predict.** On minima, whose loss will be lower after a short run?
 
@@ -386,15 +403,16 @@ curve.update_yaxes(type="linear", dtick=0.1)
 # %% [markdown]
 # ## A map of what they know
 #
-# Each point is a molecule that no network has seen. UMAP puts neighbors together. Two numbers stand beside the map:
-# **extensivity**, the $R^2$ of the number of atoms from a linear fit, and **smoothness**, the $R^2$ of a property
-# guessed as the mean of the ten nearest neighbors.
+# Each point is a molecule that no network has seen. UMAP puts neighbors together. Two numbers stand
+# beside the map: **extensivity**, the $R^2$ of the number of atoms from a linear fit, and
+# **smoothness**, the $R^2$ of a property guessed as the mean of the ten nearest neighbors.
 #
-# **Predict.** The paper shows three maps colored by the number of atoms: *untrained*, clustered by size; *Coord*,
-# smooth but extensive; *SCD*, smooth and less extensive. Which order of the two numbers would that be?
+# **Predict.** The paper shows three maps colored by the number of atoms: *untrained*, clustered by
+# size; *Coord*, smooth but extensive; *SCD*, smooth and less extensive. Which order of the two
+# numbers would that be?
 #
-# Point at the map to see a molecule. Switch the network, the color, and what is mapped. (Do you have a published
-# checkpoint of CT? Put `scdlab.load_official_ct("its.ckpt")` among the networks.)
+# Point at the map to see a molecule. Switch the network, the color, and what is mapped. (Do you
+# have a published checkpoint of CT? Put `scdlab.load_official_ct("its.ckpt")` among the networks.)
 
 # %%
 NETS = {"untrained": random, "Coord": coord, "SCD": scd}
@@ -415,14 +433,15 @@ print("linear probe, R² of the HOMO energy:", ", ".join(f"{k} {v:.2f}" for k, v
 claims.compare("scd-extensivity", found)
 
 # %% [markdown]
-# Read the recorded column. *Smooth*: yes. After either pretraining the neighbors say more about the HOMO energy than in
-# the untrained network. *Less extensive*: not seen. The means of SCD and of Coord tell the size equally well, a *tie*.
-# (A mean over atoms removes size by construction; what is left is composition, see lesson 02. The paper's pictures have
-# no numbers, so we wrote down a rule before we measured.) The condition itself does tell less about size, and less about
-# the HOMO energy as well.
+# Read the recorded column. *Smooth*: yes. After either pretraining the neighbors say more about the
+# HOMO energy than in the untrained network. *Less extensive*: not seen. The means of SCD and of
+# Coord tell the size equally well, a *tie*. (A mean over atoms removes size by construction; what
+# is left is composition, see lesson 02. The paper's pictures have no numbers, so we wrote down a
+# rule before we measured.) The condition itself does tell less about size, and less about the HOMO
+# energy as well.
 #
-# And shortcoming 2? The linear probe answers: SCD does not press the HOMO energy into the scalar features either, not at
-# this size.
+# And shortcoming 2? The linear probe answers: SCD does not press the HOMO energy into the scalar
+# features either, not at this size.
 #
 # ## Few labels
 #
@@ -450,39 +469,48 @@ claims.compare(
 )
 
 # %% [markdown]
-# Yours is a short run on few labels: both head starts are large, and alike. The record has longer runs, two sizes of
-# training sets and three seeds. With 10,000 labels the head start has *lasted*: scratch is behind in every seed. But
-# between SCD and Coord, given the same budget, it is a *tie*, and so it is with 1,000 labels.
+# Yours is a short run on few labels: both head starts are large, and alike. The record has longer
+# runs, two sizes of training sets and three seeds. With 10,000 labels the head start has *lasted*:
+# scratch is behind in every seed. But between SCD and Coord, given the same budget, it is a *tie*,
+# and so it is with 1,000 labels.
 #
-# Why does the paper find more? Its network is larger, it has 3.4 million molecules to pretrain on and 110,000 labels,
-# and we do not know whether its Coord had as many passes. An earlier paper reports 15.5 meV for Coord where this one's table has 17.7.
-# So the true gain of SCD is smaller than its own table suggests. Compare within one table, at one budget, and count the
-# seeds.
+# Why does the paper find more? Its network is larger, it has 3.4 million molecules to pretrain on
+# and 110,000 labels, and we do not know whether its Coord had as many passes. An earlier paper
+# reports 15.5 meV for Coord where this one's table has 17.7. So the true gain of SCD is smaller
+# than its own table suggests. Compare within one table, at one budget, and count the seeds.
 #
-# A good fine-tuning run has more knobs, all of them arguments of `fit`: a learning rate for the new head and another
-# for the pretrained body, drop-path that fades, a little denoising beside the labels that fades as well:
+# A good fine-tuning run has more knobs, all of them arguments of `fit`: a learning rate for the new
+# head and another for the pretrained body, drop-path that fades, a little denoising beside the
+# labels that fades as well:
 
 # %%
 net = copy.deepcopy(scd)
 beside = CoordinateDenoising(sigma=0.005, main=homo, weight=0.1)
 run = scdlab.fit(
-    net, beside, labeled, steps=10, lr={"head": 1e-3, "body": 3e-4},
-    anneal={"drop_path": (0.15, 0.1), "weight": (0.1, 0.0)}, **TRAIN,
-)  # fmt: skip
+    net,
+    beside,
+    labeled,
+    steps=10,
+    lr={"head": 1e-3, "body": 3e-4},
+    anneal={"drop_path": (0.15, 0.1), "weight": (0.1, 0.0)},
+    **TRAIN,
+)
 out = net.cpu().eval()(test.take([0]))
 formula, label = test.to_ase(0).get_chemical_formula(), test.property("homo")[0]
 predicted = float(out.properties["homo"][0].detach())
 print(
-    f"HOMO of {formula}: {predicted:.2f} {net.units['homo']}, label {label:.2f} {test.units('homo')}"
+    f"HOMO of {formula}: {predicted:.2f} {net.units['homo']}, label {label:.2f} "
+    f"{test.units('homo')}"
 )
 
 # %% [markdown]
 # ## Find the bug
 #
-# The released code of the paper contains this network too, with three differences. We rebuilt its layout, number for
-# number, so that published checkpoints load: `scdlab.load_official_ct("checkpoint.ckpt")`. Here it is with random
-# weights. One report tells three stories. **Before you read on: which lines of the report are wrong, and what could be
-# the cause of each?**
+# The released code of the paper contains this network too, with three differences. We rebuilt its
+# layout, number for number, so that published checkpoints load:
+# `scdlab.load_official_ct("checkpoint.ckpt")`. Here it is with random weights. One report tells
+# three stories. **Before you read on: which lines of the report are wrong, and what could be the
+# cause of each?**
 
 # %%
 probe_atoms = scdlab.from_smiles("CO")
@@ -490,7 +518,7 @@ LAYOUT = dict(emb_dim=32, num_layers=2, num_heads=4, num_rbf=16)
 
 
 def released(steeper=1.0, **options):
-    """The released layout with random weights; `steeper`: the slope of its tanh on vectors, times this."""
+    """The released layout with random weights; `steeper` multiplies the slope of its tanh on vectors."""
     torch.manual_seed(SEED)
     net = OfficialCT(**LAYOUT, **options).eval()
     with torch.no_grad():
@@ -504,18 +532,18 @@ reports = {"as released": scdlab.symmetry_report(released(steeper=10), probe_ato
 reports["as released"]
 
 # %% [markdown]
-# **Bug 1.** Vectors are bounded by tanh, *component by component*: $v \leftarrow \tanh(\alpha v)$. Turn a vector by
-# 45° and its components change, and so does what tanh makes of them. At the start of training, where tanh is almost a
-# straight line, the error is tiny. Then the slope is learned. The cure: bound the *length*, keep the direction
-# (exercise 5).
+# **Bug 1.** Vectors are bounded by tanh, *component by component*: $v \leftarrow \tanh(\alpha v)$.
+# Turn a vector by 45° and its components change, and so does what tanh makes of them. At the start
+# of training, where tanh is almost a straight line, the error is tiny. Then the slope is learned.
+# The cure: bound the *length*, keep the direction (exercise 5).
 #
-# **Bug 2.** Each layer's adaLN reads the condition *and a copy of the features*, `h.detach()`, cut off from the
-# gradient. Energies are right; but what autograd returns as the force is not the slope of the energy. The cure: let
-# adaLN read $c$ alone, or do not detach.
+# **Bug 2.** Each layer's adaLN reads the condition *and a copy of the features*, `h.detach()`, cut
+# off from the gradient. Energies are right; but what autograd returns as the force is not the slope
+# of the energy. The cure: let adaLN read $c$ alone, or do not detach.
 #
 # **Bug 3.** An option whitens the vectors: divides by their covariance, with a small matrix
-# $\epsilon\,\mathrm{diag}(1, 2, 3)$ added to keep it regular. That matrix prefers the axes of space. The cure: a
-# multiple of the unit matrix.
+# $\epsilon\,\mathrm{diag}(1, 2, 3)$ added to keep it regular. That matrix prefers the axes of
+# space. The cure: a multiple of the unit matrix.
 #
 # Each alone, and cured:
 
@@ -530,8 +558,10 @@ variants = {
 }
 reports |= {name: scdlab.symmetry_report(net, probe_atoms) for name, net in variants.items()}
 for name, report in reports.items():
-    print(f"{name:>18}: rotation {report.rotation:.0e}, forces against finite differences "
-          f"{report.force_consistency:.0e}")  # fmt: skip
+    print(
+        f"{name:>18}: rotation {report.rotation:.0e}, forces against finite differences "
+        f"{report.force_consistency:.0e}"
+    )
 claims.compare(
     "ct-faults",
     {
@@ -547,13 +577,15 @@ claims.compare(
 )
 
 # %% [markdown]
-# None of this shows in a table of errors on QM9. A network can learn to be *almost* equivariant. But in dynamics an
-# error of the forces becomes heat (lesson 01), and a rotation error becomes a torque on a molecule in empty space.
+# None of this shows in a table of errors on QM9. A network can learn to be *almost* equivariant.
+# But in dynamics an error of the forces becomes heat (lesson 01), and a rotation error becomes a
+# torque on a molecule in empty space.
 #
 # ## Paper, recorded, yours
 #
-# Every claim of this lesson, whichever way it came out: few labels, forces of ethanol (where the paper itself reports a
-# loss), pretraining off equilibrium, SchNet in the transformer's place, and what a step costs.
+# Every claim of this lesson, whichever way it came out: few labels, forces of ethanol (where the
+# paper itself reports a loss), pretraining off equilibrium, SchNet in the transformer's place, and
+# what a step costs.
 
 # %%
 lessons.display_metrics(
@@ -578,26 +610,30 @@ claims.table(lesson=4)
 # %% [markdown]
 # Three lines deserve a second look.
 #
-# - *Forces of ethanol.* The paper reports a loss after SCD. We found a gain, and a larger one after Coord: our network is
-#   small, our labels are GFN2-xTB's, and one table does not speak for another. The rule, written down before, calls that
-#   *contradicted*.
-# - *SchNet.* It has no vectors, it denoises by the gradient of its energy, and it gains as well. So SCD is not tied to
-#   one architecture. Neither is Coord, and it is ahead.
-# - *Costs.* Two passes cost less than two steps of one pass, since they share neighbors and filters. And less than one
-#   step on forces as gradients, which goes through the network twice as well.
+# - *Forces of ethanol.* The paper reports a loss after SCD. We found a gain, and a larger one after
+#   Coord: our network is small, our labels are GFN2-xTB's, and one table does not speak for
+#   another. The rule, written down before, calls that *contradicted*.
+# - *SchNet.* It has no vectors, it denoises by the gradient of its energy, and it gains as well. So
+#   SCD is not tied to one architecture. Neither is Coord, and it is ahead.
+# - *Costs.* Two passes cost less than two steps of one pass, since they share neighbors and
+#   filters. And less than one step on forces as gradients, which goes through the network twice as
+#   well.
 #
-# So is SCD worth its second pass? As a *pretraining* for the HOMO energy, at this size and an equal budget: no better
-# than plain denoising. As a way to make denoising well-posed off equilibrium: yes, the negative control says so.
+# So is SCD worth its second pass? As a *pretraining* for the HOMO energy, at this size and an equal
+# budget: no better than plain denoising. As a way to make denoising well-posed off equilibrium:
+# yes, the negative control says so.
 
 # %% [markdown]
 # ## Exercises
 #
-# Replace `...`, run the cell, and read what the check says. Each solution is folded below its exercise. B is the number
-# of structures in a batch, N the number of all their atoms, d the number of channels.
+# Replace `...`, run the cell, and read what the check says. Each solution is folded below its
+# exercise. B is the number of structures in a batch, N the number of all their atoms, d the number
+# of channels.
 #
-# **1. Modulate.** Adaptive layer norm by hand. Norm the features `x` [N, d] of each atom over its channels: take off
-# their mean $\mu$ and divide by $\sqrt{\mathrm{var} + 10^{-5}}$, where var is the mean of $(x - \mu)^2$. Then multiply
-# by 1 + `scale` and add `shift`. Both are [N, d] and come from the condition. There are no learned weights.
+# **1. Modulate.** Adaptive layer norm by hand. Norm the features `x` [N, d] of each atom over its
+# channels: take off their mean $\mu$ and divide by $\sqrt{\mathrm{var} + 10^{-5}}$, where var is
+# the mean of $(x - \mu)^2$. Then multiply by 1 + `scale` and add `shift`. Both are [N, d] and come
+# from the condition. There are no learned weights.
 
 
 # %%
@@ -619,9 +655,9 @@ def modulate_solution(x, scale, shift):
 assert lessons.check_modulate(modulate_solution, show=False)
 
 # %% [markdown]
-# **2. Drop.** Of the conditions `c` [B, d], replace the rows with `u` < `p` by `token` [d], the mask token. Keep the
-# others exactly as they are. `u` [B] are random numbers between 0 and 1, one for each structure. `p` is the share that
-# is dropped, on average.
+# **2. Drop.** Of the conditions `c` [B, d], replace the rows with `u` < `p` by `token` [d], the
+# mask token. Keep the others exactly as they are. `u` [B] are random numbers between 0 and 1, one
+# for each structure. `p` is the share that is dropped, on average.
 
 
 # %%
@@ -642,8 +678,9 @@ def drop_solution(c, token, u, p):
 assert lessons.check_drop_condition(drop_solution, show=False)
 
 # %% [markdown]
-# **3. Somebody else's.** The negative control: give each structure of a batch the condition of another one. `c` is
-# [B, d], with B at least 2. Nobody may keep its own, and each condition is used once.
+# **3. Somebody else's.** The negative control: give each structure of a batch the condition of
+# another one. `c` is [B, d], with B at least 2. Nobody may keep its own, and each condition is used
+# once.
 
 
 # %%
@@ -663,10 +700,11 @@ def other_solution(c):
 assert lessons.check_other_condition(other_solution, show=False)
 
 # %% [markdown]
-# **4. The margin.** The two passes see the same atoms in two places, `first` and `second` [N, 3] (Å). They share one
-# list of pairs. The list is made at the midpoint of the two, with the cutoff plus a margin. It must hold every pair that
-# is within the cutoff in either pass. Of all moves from `first` to `second` you may use one number: the length of the
-# longest. Which is the smallest margin that is always enough?
+# **4. The margin.** The two passes see the same atoms in two places, `first` and `second` [N, 3]
+# (Å). They share one list of pairs. The list is made at the midpoint of the two, with the cutoff
+# plus a margin. It must hold every pair that is within the cutoff in either pass. Of all moves from
+# `first` to `second` you may use one number: the length of the longest. Which is the smallest
+# margin that is always enough?
 
 
 # %%
@@ -688,10 +726,11 @@ def margin_solution(first, second):
 assert lessons.check_margin(margin_solution, show=False)
 
 # %% [markdown]
-# **5. Find the bug.** Before each layer the released network bounds its vectors `v` [N, 3, d] (for each atom and each
-# channel one vector x, y, z) by `torch.tanh(v)`. Why is it no longer equivariant? Write a bound that is: each vector
-# becomes shorter than 1, longer ones stay longer, directions stay. It must be smooth and finite at `v` = 0, and so must
-# its gradient. Try `torch.tanh` first, and read what the check says.
+# **5. Find the bug.** Before each layer the released network bounds its vectors `v` [N, 3, d] (for
+# each atom and each channel one vector x, y, z) by `torch.tanh(v)`. Why is it no longer
+# equivariant? Write a bound that is: each vector becomes shorter than 1, longer ones stay longer,
+# directions stay. It must be smooth and finite at `v` = 0, and so must its gradient. Try
+# `torch.tanh` first, and read what the check says.
 
 
 # %%
@@ -716,10 +755,13 @@ assert lessons.check_vector_norm(normalize_solution, show=False)
 # %% [markdown]
 # ## Where to go next
 #
-# - Type your own molecule: `scdlab.from_smiles("CC(=O)O")`, `explore.ConditionExplorer(scd, store)` on a store of it.
-# - Ablate: `SelfConditionedDenoising(stop_gradient=True)`, `condition="other"`, `condition="atoms"`, `drop=0`.
-# - From the shell, on any files that ASE reads, several kinds mixed: `scdlab train` pretrains, fine-tunes with `--init`,
-#   and `scdlab evaluate` tests. The README has the commands.
-# - Off equilibrium there is another cure for the ambiguity: **DeNS** tells the network the forces of the clean
-#   structure.
-# - Our networks are exactly equivariant by design. **ECSE** makes any network so. That is the next lesson.
+# - Type your own molecule: `scdlab.from_smiles("CC(=O)O")`, `explore.ConditionExplorer(scd, store)`
+#   on a store of it.
+# - Ablate: `SelfConditionedDenoising(stop_gradient=True)`, `condition="other"`,
+#   `condition="atoms"`, `drop=0`.
+# - From the shell, on any files that ASE reads, several kinds mixed: `scdlab train` pretrains,
+#   fine-tunes with `--init`, and `scdlab evaluate` tests. The README has the commands.
+# - Off equilibrium there is another cure for the ambiguity: **DeNS** tells the network the forces
+#   of the clean structure.
+# - Our networks are exactly equivariant by design. **ECSE** makes any network so. That is the next
+#   lesson.

@@ -3,17 +3,19 @@
 #
 # **After this lesson you can**
 #
-# - measure how far a model is from being symmetric, and say what that does to energies, forces and dynamics;
+# - measure how far a model is from being symmetric, and say what that does to energies, forces and
+#   dynamics;
 # - explain why averages over rotations are never exact, and why a single frame jumps;
 # - build frames from pairs of neighbors, with weights that let them come and go smoothly;
 # - make any model of this kit exactly symmetric, afterwards, and say what it costs.
 #
-# **Time.** Quick profile: under two minutes on two CPU cores. The full profile is meant for a GPU; before each
-# training, `fit` says how long it will take.
+# **Time.** Quick profile: under two minutes on two CPU cores. The full profile is meant for a GPU;
+# before each training, `fit` says how long it will take.
 #
-# **Paper.** S. Pozdnyakov, M. Ceriotti, *Smooth, exact rotational symmetrization for deep learning on point clouds*,
-# NeurIPS 2023, arXiv:2305.19302: the network, PET, and the method, ECSE. Averages over a structure's principal axes:
-# O. Puny et al., *Frame averaging for invariant and equivariant network design*, ICLR 2022, arXiv:2110.03336.
+# **Paper.** S. Pozdnyakov, M. Ceriotti, *Smooth, exact rotational symmetrization for deep learning
+# on point clouds*, NeurIPS 2023, arXiv:2305.19302: the network, PET, and the method, ECSE. Averages
+# over a structure's principal axes: O. Puny et al., *Frame averaging for invariant and equivariant
+# network design*, ICLR 2022, arXiv:2110.03336.
 
 # %% tags=["parameters"]
 PROFILE = "quick"  # "quick": under two minutes on two cores; "full": long trainings, for a GPU
@@ -42,10 +44,10 @@ from scdlab.objectives import EnergyForces, PropertyRegression, SelfConditionedD
 from scdlab.symmetry import NearestPair, PCAFrames, Quadrature, RandomRotations
 
 SIZES = {
-    "quick": dict(frames=400, test=50, steps=240, hidden=64, layers=1, dipole_steps=200, aux_steps=60, md_steps=150,
-                  ct_steps=40, turns=10),
-    "full": dict(frames=950, test=500, steps=50_000, hidden=128, layers=2, dipole_steps=10_000, aux_steps=5000,
-                 md_steps=2000, ct_steps=5000, turns=64),
+    "quick": dict(frames=400, test=50, steps=240, hidden=64, layers=1, dipole_steps=200,
+                  aux_steps=60, md_steps=150, ct_steps=40, turns=10),
+    "full": dict(frames=950, test=500, steps=50_000, hidden=128, layers=2, dipole_steps=10_000,
+                 aux_steps=5000, md_steps=2000, ct_steps=5000, turns=64),
 }  # fmt: skip
 S = SIZES[PROFILE]
 TRAIN = dict(batch_size=16, seed=SEED, device=DEVICE)  # for every training below
@@ -64,22 +66,25 @@ def fresh():
 # %% [markdown]
 # ## The question
 #
-# All networks so far were symmetric by construction. Turn the molecule, and the energy stays; the forces turn along.
-# It is a strong law, and it is bought with strong limits: everything must be a distance, or a vector that is only ever
-# scaled and added, or a product of spherical harmonics. Nothing else may enter a layer.
+# All networks so far were symmetric by construction. Turn the molecule, and the energy stays; the
+# forces turn along. It is a strong law, and it is bought with strong limits: everything must be a
+# distance, or a vector that is only ever scaled and added, or a product of spherical harmonics.
+# Nothing else may enter a layer.
 #
-# What if we drop the law? Then any network will do, and the fashionable one is a **transformer**. PET, the
-# *point-edge transformer*, gives every atom a list of tokens: one for itself, one for each neighbor $j$ within the
-# cutoff. The token of a neighbor is made of the vector $r_{ij}$ as it is, three numbers along $x$, $y$ and $z$. The
-# tokens attend to each other. What comes out for the bond $ij$ is sent across to atom $j$, and the next layer begins.
+# What if we drop the law? Then any network will do, and the fashionable one is a **transformer**.
+# PET, the *point-edge transformer*, gives every atom a list of tokens: one for itself, one for each
+# neighbor $j$ within the cutoff. The token of a neighbor is made of the vector $r_{ij}$ as it is,
+# three numbers along $x$, $y$ and $z$. The tokens attend to each other. What comes out for the bond
+# $ij$ is sent across to atom $j$, and the next layer begins.
 #
-# One thing it must not drop: a neighbor that leaves through the cutoff must fade out. Attention makes that easy to get
-# wrong, because its weights add up to one. PET multiplies each weight by a cutoff function $f_c(r_{ij})$ first, and
-# then makes them add up to one again.
+# One thing it must not drop: a neighbor that leaves through the cutoff must fade out. Attention
+# makes that easy to get wrong, because its weights add up to one. PET multiplies each weight by a
+# cutoff function $f_c(r_{ij})$ first, and then makes them add up to one again.
 #
-# It knows nothing of rotations. So it must *learn* that they do not matter: every structure of every batch is turned
-# at random, and every second one mirrored. `fit` does that for a model that asks for it. **How well does it learn
-# it? And can the rest be repaired afterwards: exactly, and without doing harm?**
+# It knows nothing of rotations. So it must *learn* that they do not matter: every structure of
+# every batch is turned at random, and every second one mirrored. `fit` does that for a model that
+# asks for it. **How well does it learn it? And can the rest be repaired afterwards: exactly, and
+# without doing harm?**
 
 # %%
 labels = EnergyForces(rho=0.02, loss="norm")
@@ -93,12 +98,12 @@ print(f"force error {1e3 * error:.0f} meV/Å; the answer “no force” has {1e3
 # %% [markdown]
 # ## How wrong is it?
 #
-# Yours is a short run. One of 3,000 steps, by the same recipe, comes with the kit (it learned from revised MD17). We put
-# both to the test, and work with the longer one from here on. Take a frame of ethanol and turn it once around. Its
-# energy should be a straight line.
+# Yours is a short run. One of 3,000 steps, by the same recipe, comes with the kit (it learned from
+# revised MD17). We put both to the test, and work with the longer one from here on. Take a frame of
+# ethanol and turn it once around. Its energy should be a straight line.
 #
-# **Predict.** The network has seen thousands of turned molecules. Will the energy wobble by 0.1, 1, 10 or 100 meV?
-# (A thermal motion of all nine atoms has some 1,000 meV.)
+# **Predict.** The network has seen thousands of turned molecules. Will the energy wobble by 0.1, 1,
+# 10 or 100 meV? (A thermal motion of all nine atoms has some 1,000 meV.)
 
 # %%
 net = scdlab.load_pretrained("pet-ethanol")
@@ -140,12 +145,13 @@ wobble = {
 explore.path_plot(angles, wobble, "angle", "degrees", "meV", title="Ethanol, turned once around")
 
 # %% [markdown]
-# Training shrinks the violation, together with the error; it never becomes zero. And a small violation is not a small
-# matter:
+# Training shrinks the violation, together with the error; it never becomes zero. And a small
+# violation is not a small matter:
 #
-# - a molecule's energy depends on where it looks, so it has a **torque** that is not there: left alone, it begins to
-#   spin;
-# - two runs that should agree to the last digit do not, and every test of symmetry becomes a matter of taste.
+# - a molecule's energy depends on where it looks, so it has a **torque** that is not there: left
+#   alone, it begins to spin;
+# - two runs that should agree to the last digit do not, and every test of symmetry becomes a matter
+#   of taste.
 #
 # ## Averages: the price of patience
 #
@@ -153,12 +159,13 @@ explore.path_plot(angles, wobble, "angle", "degrees", "meV", title="Ethanol, tur
 #
 # $$\bar{E}(x) = \frac{1}{n} \sum_{k=1}^{n} E(R_k^{\top} x) .$$
 #
-# Either the rotations $R_k$ are drawn at random, once and for all (drawn anew in each call, the energy would not even
-# be a function); or they are chosen cleverly. A **quadrature** is exact for all functions of the rotation that are
-# smooth enough: of degree $l$ and below, in the sense of spherical harmonics.
+# Either the rotations $R_k$ are drawn at random, once and for all (drawn anew in each call, the
+# energy would not even be a function); or they are chosen cleverly. A **quadrature** is exact for
+# all functions of the rotation that are smooth enough: of degree $l$ and below, in the sense of
+# spherical harmonics.
 #
-# **Predict.** The error of a mean of $n$ random numbers falls as $n^{-1/2}$. How many orientations does it take to get
-# the wobble below a thousandth of a meV?
+# **Predict.** The error of a mean of $n$ random numbers falls as $n^{-1/2}$. How many orientations
+# does it take to get the wobble below a thousandth of a meV?
 
 # %%
 copies = [turned(frame, r) for r in Rotation.random(S["turns"], random_state=SEED)]
@@ -187,12 +194,14 @@ print(f"PET as it is: {raw_error:.1f} meV. For 0.001 meV: about {needed:.0e} ran
 # %% [markdown]
 # ## Break it: one good frame
 #
-# A cleverer idea. Let the *structure* say how it wants to be looked at. Its principal axes, for instance, turn along
-# with it: they make a **frame** $F = [a\; b\; c]$, an orthogonal matrix with the axes as columns. Seen in the frame, the
-# molecule has coordinates $F^{\top} x$, and those do not change when it turns. Whatever a network answers there, does not
-# change either. (An axis has no sign, so there are eight such frames, and one takes the mean.)
+# A cleverer idea. Let the *structure* say how it wants to be looked at. Its principal axes, for
+# instance, turn along with it: they make a **frame** $F = [a\; b\; c]$, an orthogonal matrix with
+# the axes as columns. Seen in the frame, the molecule has coordinates $F^{\top} x$, and those do
+# not change when it turns. Whatever a network answers there, does not change either. (An axis has
+# no sign, so there are eight such frames, and one takes the mean.)
 #
-# `PCAFrames` does that. `NearestPair` takes its axes from the two neighbors that are nearest to a central atom.
+# `PCAFrames` does that. `NearestPair` takes its axes from the two neighbors that are nearest to a
+# central atom.
 
 # %%
 curves["principal axes"] = {8: rotation_error(PCAFrames(exactly))}
@@ -204,10 +213,10 @@ for name, values in curves.items():
 # %% [markdown]
 # Exact to the last digit, with two evaluations. Are we done?
 #
-# **Predict.** Take the frame of ethanol. From 0 to 1, squeeze it slowly along its second principal axis, until it is
-# thinner there than along the first: these two axes change places. From 1 to 2, let the two nearest neighbors of the
-# middle carbon, both hydrogens, exchange their distances to it. The energy should change smoothly all along. What will
-# the energies do?
+# **Predict.** Take the frame of ethanol. From 0 to 1, squeeze it slowly along its second principal
+# axis, until it is thinner there than along the first: these two axes change places. From 1 to 2,
+# let the two nearest neighbors of the middle carbon, both hydrogens, exchange their distances to
+# it. The energy should change smoothly all along. What will the energies do?
 
 # %%
 centered = frame.positions - frame.positions.mean(0)
@@ -252,16 +261,16 @@ explore.path_plot(
 )
 
 # %% [markdown]
-# There are the jumps. A molecule that passes such a place has no force there; dynamics that pass it gain or lose
-# energy out of nothing. And the plain network, wrong as it is, was smooth.
+# There are the jumps. A molecule that passes such a place has no force there; dynamics that pass it
+# gain or lose energy out of nothing. And the plain network, wrong as it is, was smooth.
 #
-# How can one tell a jump from a steep slope? **Refine the path.** Split the step in ten, and the pieces of a smooth
-# function are ten times smaller. A jump stays what it is, in one of the ten:
+# How can one tell a jump from a steep slope? **Refine the path.** Split the step in ten, and the
+# pieces of a smooth function are ten times smaller. A jump stays what it is, in one of the ten:
 
 
 # %%
 def jump(model):
-    """The largest step beyond what PET itself has there, the largest piece of it, and what remains, in meV."""
+    """In meV: the largest step beyond PET's own, the largest piece of it, and what remains."""
     here = energies(model, path) - along["PET"]
     k = int(np.abs(np.diff(here)).argmax())
     between = deformed(np.linspace(t[k], t[k + 1], 11))
@@ -273,23 +282,25 @@ def jump(model):
 jumps = {name: jump(METHODS[name]) for name in ("principal axes", "nearest pair")}
 for name, (coarse, fine, left) in jumps.items():
     print(
-        f"{name:>15}: largest step {coarse:6.2f} meV, of its ten pieces {fine:6.2f} meV: jump {left:6.2f} meV"
+        f"{name:>15}: largest step {coarse:6.2f} meV, of its ten pieces {fine:6.2f} meV: jump "
+        f"{left:6.2f} meV"
     )
 
 # %% [markdown]
-# It is not a weakness of these two. There is a theorem: no frame that can be computed efficiently, taken by itself or
-# in a plain mean, is continuous everywhere (N. Dym et al., 2024, arXiv:2402.16077). Somewhere two choices are equally
-# good, and there it must swap.
+# It is not a weakness of these two. There is a theorem: no frame that can be computed efficiently,
+# taken by itself or in a plain mean, is continuous everywhere (N. Dym et al., 2024,
+# arXiv:2402.16077). Somewhere two choices are equally good, and there it must swap.
 #
 # ## ECSE: nobody swaps, everybody fades
 #
-# So take *all* frames that neighbors can make, and weigh them, such that no frame comes or goes with a weight above
-# zero. Around each atom $i$, every ordered pair of neighbors $j, k$ makes one:
+# So take *all* frames that neighbors can make, and weigh them, such that no frame comes or goes
+# with a weight above zero. Around each atom $i$, every ordered pair of neighbors $j, k$ makes one:
 #
 # $$a = \hat{r}_j, \qquad b = \frac{a \times \hat{r}_k}{|a \times \hat{r}_k|}, \qquad c = a \times b,
 #   \qquad F_{jk} = [a\; b\; c].$$
 #
-# The share of atom $i$ in the energy is the weighted mean of what the network says about it in all of them:
+# The share of atom $i$ in the energy is the weighted mean of what the network says about it in all
+# of them:
 #
 # $$E_i = \frac{\sum_{jk} w_{jk}\, E_i(F_{jk}^{\top} x) + w_\text{aux}\, E_{\text{aux},i}}
 #   {\sum_{jk} w_{jk} + w_\text{aux}} .$$
@@ -297,16 +308,17 @@ for name, (coarse, fine, left) in jumps.items():
 # The weight is a product of what must vanish before a frame may disappear:
 #
 # $$w_{jk} = f(r_j | R_\text{in}, \Delta)\; f(r_k | R_\text{in}, \Delta)\;
-#   q(s | W - \Delta_W, \Delta_W)\; \frac{s - (W - \Delta_W)}{\Delta_W}, \qquad s = \sin^2 \angle(r_j, r_k) .$$
+#   q(s | W - \Delta_W, \Delta_W)\; \frac{s - (W - \Delta_W)}{\Delta_W},
+#   \qquad s = \sin^2 \angle(r_j, r_k) .$$
 #
-# - $f(r | R, \Delta)$ is a smooth step: 1 up to $R - \Delta$, 0 from $R$ on (in Å). A neighbor beyond $R_\text{in}$ makes
-#   no frame.
-# - $q(s | \omega, \delta)$ is its mirror image: 0 up to $\omega$, 1 from $\omega + \delta$ on. Two neighbors in line
-#   with the atom give no $b$: they have $s = 0$, and weight 0.
-# - $R_\text{in}$, the inner radius, follows the nearest pair that is of use, *smoothly*: so there are few frames, and
-#   always one.
-# - If all neighbors are in line, there is no frame at all. Then $w_\text{aux} = 1$, and an **auxiliary model** that is
-#   symmetric by construction answers.
+# - $f(r | R, \Delta)$ is a smooth step: 1 up to $R - \Delta$, 0 from $R$ on (in Å). A neighbor
+#   beyond $R_\text{in}$ makes no frame.
+# - $q(s | \omega, \delta)$ is its mirror image: 0 up to $\omega$, 1 from $\omega + \delta$ on. Two
+#   neighbors in line with the atom give no $b$: they have $s = 0$, and weight 0.
+# - $R_\text{in}$, the inner radius, follows the nearest pair that is of use, *smoothly*: so there
+#   are few frames, and always one.
+# - If all neighbors are in line, there is no frame at all. Then $w_\text{aux} = 1$, and an
+#   **auxiliary model** that is symmetric by construction answers.
 #
 # Let us compute the weights in water, pair by pair, and ask the library for its own.
 
@@ -330,21 +342,32 @@ def weight(u, v, inner, width=0.15, angle=0.2, angle_width=0.15):
 
 water = molecule("H2O")
 frames = scdlab.ECSE(exactly).frames(batch_of([water]))
-by_hand = np.array([
-    weight(water.positions[j] - water.positions[i], water.positions[k] - water.positions[i], inner)
-    for i, j, k, inner in zip(frames.center, frames.first, frames.second, frames.inner[frames.center].numpy(),
-                              strict=True)
-])  # fmt: skip
+by_hand = np.array(
+    [
+        weight(
+            water.positions[j] - water.positions[i], water.positions[k] - water.positions[i], inner
+        )
+        for i, j, k, inner in zip(
+            frames.center,
+            frames.first,
+            frames.second,
+            frames.inner[frames.center].numpy(),
+            strict=True,
+        )
+    ]
+)
 weights_difference = float(np.abs(by_hand - frames.weights.numpy()).max())
 for i in range(3):
     mine = (frames.center == i).numpy()
-    print(f"atom {i} ({water.symbols[i]}): {mine.sum()} frames, R_in {float(frames.inner[i]):.2f} Å, "
-          f"weights {np.unique(by_hand[mine].round(3))}")  # fmt: skip
+    print(
+        f"atom {i} ({water.symbols[i]}): {mine.sum()} frames, R_in {float(frames.inner[i]):.2f} Å, "
+        f"weights {np.unique(by_hand[mine].round(3))}"
+    )
 print(f"largest difference to the library: {weights_difference:.0e}")
 
 # %% [markdown]
-# Four frames an atom: two orders of the pair, and each in a right-handed and a left-handed version. (Why both hands? That
-# is exercise 1.)
+# Four frames an atom: two orders of the pair, and each in a right-handed and a left-handed version.
+# (Why both hands? That is exercise 1.)
 #
 # Now the same plots as before, for ECSE.
 
@@ -384,12 +407,13 @@ picture
 #
 # ## See it work
 #
-# Choose the atom that moves, and a path for it; choose whose frames you want to see; turn the molecule. **Find out:**
+# Choose the atom that moves, and a path for it; choose whose frames you want to see; turn the
+# molecule. **Find out:**
 #
 # - what happens to the frames when a neighbor leaves, and when three atoms come in line;
 # - how $R_\text{in}$ knows whom to take;
-# - which of the four energies feel a rotation (switch *energy* to “in a full turn”), and which ones jump. Large changes
-#   hide small ones: read the verdict below the picture.
+# - which of the four energies feel a rotation (switch *energy* to “in a full turn”), and which ones
+#   jump. Large changes hide small ones: read the verdict below the picture.
 
 # %%
 explorer = explore.FrameExplorer(net, frame)
@@ -398,11 +422,13 @@ explorer
 # %% [markdown]
 # ## Nobody to ask: molecules on a line
 #
-# In CO₂ every atom's neighbors are in line. Two of them point the same way, or opposite ways, and a second axis cannot be
-# made of them: there is no frame. The auxiliary model answers. By default it is a small equivariant transformer; it says
-# nothing but reference energies until it is trained, and ECSE warns you. Training it is a `fit` like any other.
+# In CO₂ every atom's neighbors are in line. Two of them point the same way, or opposite ways, and a
+# second axis cannot be made of them: there is no frame. The auxiliary model answers. By default it
+# is a small equivariant transformer; it says nothing but reference energies until it is trained,
+# and ECSE warns you. Training it is a `fit` like any other.
 #
-# Between the two regimes nothing jumps either. Below we bend a water molecule open, until the three atoms are in line.
+# Between the two regimes nothing jumps either. Below we bend a water molecule open, until the three
+# atoms are in line.
 
 # %%
 exact = scdlab.ECSE(net)
@@ -426,25 +452,32 @@ for angle in bend:  # the hydrogens of water, bent open
         )
     bent.append(atoms)
 share = exact.frames(batch_of(bent)).rest.view(len(bend), 3)[:, 0].detach().numpy()  # of the oxygen
-opening = explore.path_plot(bend, {"w_aux of the oxygen": share}, "angle H–O–H", "degrees", "1",
-                            title="Water, bent open: the auxiliary model takes over")  # fmt: skip
+opening = explore.path_plot(
+    bend,
+    {"w_aux of the oxygen": share},
+    "angle H–O–H",
+    "degrees",
+    "1",
+    title="Water, bent open: the auxiliary model takes over",
+)
 opening.update_yaxes(title_text="weight w<sub>aux</sub>")
 opening
 
 # %% [markdown]
 # ## What it costs, and the knobs
 #
-# An atom's frames are made of *its own* neighbors, and the network is asked about that atom alone: about all that it
-# can feel, and nothing else. So the cost is
+# An atom's frames are made of *its own* neighbors, and the network is asked about that atom alone:
+# about all that it can feel, and nothing else. So the cost is
 #
 # $$\sum_i \text{frames}(i) \times |\text{what atom } i \text{ can feel}| .$$
 #
-# For a network with one layer, what an atom can feel are its neighbors, and ECSE costs as many evaluations as there are
-# frames an atom. With every layer that passes messages, the field widens. `local=False` pools the frames of the whole
-# structure instead: cheaper for small molecules and deep networks, but then a far molecule has a say (exercise 3).
+# For a network with one layer, what an atom can feel are its neighbors, and ECSE costs as many
+# evaluations as there are frames an atom. With every layer that passes messages, the field widens.
+# `local=False` pools the frames of the whole structure instead: cheaper for small molecules and
+# deep networks, but then a far molecule has a say (exercise 3).
 #
-# The paper also **prunes**: frames with a weight well below the largest are faded out, four times over. It saves more
-# than half of them, and we leave it off. Why? See the next section.
+# The paper also **prunes**: frames with a weight well below the largest are faded out, four times
+# over. It saves more than half of them, and we leave it off. Why? See the next section.
 
 # %%
 print("frames in this frame of ethanol")
@@ -465,10 +498,12 @@ for name, knobs in KNOBS.items():
 # %% [markdown]
 # ## Does it hurt?
 #
-# The symmetrized model is another model. It was not trained. Is it as accurate? Four models, one set of weights: PET
-# as it is, averaged over 16 random orientations, with ECSE, and with an ECSE that prunes.
+# The symmetrized model is another model. It was not trained. Is it as accurate? Four models, one
+# set of weights: PET as it is, averaged over 16 random orientations, with ECSE, and with an ECSE
+# that prunes.
 #
-# **Predict.** Which has the lowest force error? (An average over orientations also averages over errors.)
+# **Predict.** Which has the lowest force error? (An average over orientations also averages over
+# errors.)
 
 # %%
 ARMS = {
@@ -490,31 +525,36 @@ for name, model in ARMS.items():
     with torch.no_grad():
         off = 1e3 * (model(unseen).energy - unseen.energy)
     constant[name], varying[name] = float(off.mean()), float(off.std())
-    print(f"{name:>8}: forces {1e3 * found['force_mae']:6.1f} meV/Å, energies {constant[name]:6.1f} ± "
-          f"{varying[name]:5.1f} meV, rotation {yours[f'turned_{name}_meV']:.1e} meV, "
-          f"{1e3 * seconds[name]:5.1f} ms a frame")  # fmt: skip
+    print(
+        f"{name:>8}: forces {1e3 * found['force_mae']:6.1f} meV/Å, energies {constant[name]:6.1f} "
+        f"± {varying[name]:5.1f} meV, rotation {yours[f'turned_{name}_meV']:.1e} meV, "
+        f"{1e3 * seconds[name]:5.1f} ms a frame"
+    )
 asked = claims.get("ecse-accuracy").quantities
 claims.compare("ecse-accuracy", {name: value for name, value in yours.items() if name in asked})
 
 # %% [markdown]
 # Read the lines one by one.
 #
-# - *Rotation.* Both ECSEs are exact to rounding. The average over 16 orientations has gained a factor of about four.
-# - *Energies.* The numbers are the mean of the error, and how much it varies from frame to frame. ECSE always looks at
-#   an atom from its neighbors, so the network makes nearly the same mistake in every frame: mostly a constant, which
-#   does not matter, and around it *less* scatter than before. The mean absolute error in the table is mostly that
-#   constant.
-# - *Forces.* A few percent worse with ECSE, or a tenth. **Pruning hurts**: a frame that is faded out within a tenth of the weight
-#   makes the energy smooth, but steep, wherever the network is not symmetric by itself. The better the network, the less
-#   it matters. This is why ours is off, and the released protocol's is on.
-# - *Time.* It is the number of frames an atom. An average costs less only if you stop early, and you never arrive.
+# - *Rotation.* Both ECSEs are exact to rounding. The average over 16 orientations has gained a
+#   factor of about four.
+# - *Energies.* The numbers are the mean of the error, and how much it varies from frame to frame.
+#   ECSE always looks at an atom from its neighbors, so the network makes nearly the same mistake in
+#   every frame: mostly a constant, which does not matter, and around it *less* scatter than before.
+#   The mean absolute error in the table is mostly that constant.
+# - *Forces.* A few percent worse with ECSE, or a tenth. **Pruning hurts**: a frame that is faded
+#   out within a tenth of the weight makes the energy smooth, but steep, wherever the network is not
+#   symmetric by itself. The better the network, the less it matters. This is why ours is off, and
+#   the released protocol's is on.
+# - *Time.* It is the number of frames an atom. An average costs less only if you stop early, and
+#   you never arrive.
 #
 # ## Vectors: a dipole moment
 #
-# What turns with the structure is turned back before it is averaged: a vector $y$ as $F y$, a tensor $T$ as
-# $F T F^{\top}$. PET gives a dipole moment simply as three numbers. They are learned from turned molecules, and they
-# turn along only roughly. ECSE again makes it exact. (Forces need no such care: they are the gradient of an energy that
-# is exact already.)
+# What turns with the structure is turned back before it is averaged: a vector $y$ as $F y$, a
+# tensor $T$ as $F T F^{\top}$. PET gives a dipole moment simply as three numbers. They are learned
+# from turned molecules, and they turn along only roughly. ECSE again makes it exact. (Forces need
+# no such care: they are the gradient of an energy that is exact already.)
 
 # %%
 if "dipole" not in ethanol.vector_names:  # rMD17 has none: take ours
@@ -540,19 +580,23 @@ dipole_error, dipole_turned = {}, {}
 for name, model in {"raw": polar, "ecse": scdlab.ECSE(polar)}.items():
     dipole_error[name] = scdlab.evaluate(model, others, dipoles)["dipole_mae"]
     dipole_turned[name] = turning_error(copy.deepcopy(model).double())
-    print(f"{name:>5}: error {1e3 * dipole_error[name]:.0f} m(e Å), of {1e3 * typical:.0f}; "
-          f"under rotation {1e3 * dipole_turned[name]:.1e} m(e Å)")  # fmt: skip
+    print(
+        f"{name:>5}: error {1e3 * dipole_error[name]:.0f} m(e Å), of {1e3 * typical:.0f}; "
+        f"under rotation {1e3 * dipole_turned[name]:.1e} m(e Å)"
+    )
 
 # %% [markdown]
-# Exact is not the same as accurate. ECSE shows the network a molecule in a few special orientations, and it happens to do
-# worse in them here than on average. What it says there turns along to the last digit.
+# Exact is not the same as accurate. ECSE shows the network a molecule in a few special
+# orientations, and it happens to do worse in them here than on average. What it says there turns
+# along to the last digit.
 #
 # ## Dynamics: who is turning the molecule?
 #
-# Let the molecule vibrate without a thermostat, from a start without any spin. Its energy must not change, and it must
-# not begin to spin: nobody pushes it.
+# Let the molecule vibrate without a thermostat, from a start without any spin. Its energy must not
+# change, and it must not begin to spin: nobody pushes it.
 #
-# **Predict.** PET's forces are the gradient of an energy. Will that energy be conserved? Will the angular momentum?
+# **Predict.** PET's forces are the gradient of an energy. Will that energy be conserved? Will the
+# angular momentum?
 
 
 # %%
@@ -584,18 +628,20 @@ drift = {name: float(1e3 * np.abs(e - e[0]).max() / 9) for name, (_, e, _) in ru
 gained = {name: float(spin.max()) for name, (_, _, spin) in runs.items()}
 for name in runs:
     print(
-        f"{name:>5}: total energy within {drift[name]:.2f} meV/atom, angular momentum up to {gained[name]:.1e} ħ"
+        f"{name:>5}: total energy within {drift[name]:.2f} meV/atom, angular momentum up to "
+        f"{gained[name]:.1e} ħ"
     )
 
 # %% [markdown]
-# A gradient conserves energy, symmetric or not. Angular momentum is conserved only if the energy does not change under
-# rotation: that is Noether's theorem, in one picture.
+# A gradient conserves energy, symmetric or not. Angular momentum is conserved only if the energy
+# does not change under rotation: that is Noether's theorem, in one picture.
 #
 # ## The finale: repair what was released
 #
-# Lesson 04 found that the released SCD network is not equivariant, though it is built to be: it squeezes the three
-# components of each vector one by one. We build it with the release's own settings, train it for a moment, and measure.
-# (If you have a published checkpoint, take it instead: `scdlab.load_official_ct(path)`.)
+# Lesson 04 found that the released SCD network is not equivariant, though it is built to be: it
+# squeezes the three components of each vector one by one. We build it with the release's own
+# settings, train it for a moment, and measure. (If you have a published checkpoint, take it
+# instead: `scdlab.load_official_ct(path)`.)
 
 # %%
 torch.manual_seed(SEED)
@@ -627,8 +673,8 @@ print(f"error of the noise under rotation: {before:.1e} as released, {after:.1e}
 print(f"largest change of the noise that it predicts: {float(changed.detach().abs().max()):.1e} σ")
 
 # %% [markdown]
-# No weight was touched, nothing was trained again, and no layer was rewritten. It is what makes the method so useful:
-# it does not ask what is inside.
+# No weight was touched, nothing was trained again, and no layer was rewritten. It is what makes the
+# method so useful: it does not ask what is inside.
 #
 # ## Paper, recorded, yours
 
@@ -664,27 +710,31 @@ lessons.display_metrics(
 claims.table(lesson=5)
 
 # %% [markdown]
-# Five claims, measured on three networks of 3,000 steps each, with rules that were written down before:
+# Five claims, measured on three networks of 3,000 steps each, with rules that were written down
+# before:
 #
-# - *Exact and accurate*: force errors of 153 ± 18 meV/Å with ECSE, 144 ± 19 without, 214 ± 49 with pruning. Errors under
-#   rotation: below 1e-8 meV, and 27 ± 4 without. It is “same direction” because the training was short.
-# - *Smooth*: ECSE leaves a jump of 3e-9 meV, principal axes 16 to 19 meV, the nearest pair 6 to 23. The verdict is a *tie*,
-#   for a formal reason: a fourth kind, frames from the first three atoms of the file, had to jump too, and in one
-#   network it hardly did (0.1 meV). Look at the slopes: on the same paths pruning makes slopes of up to 600 eV/Å, where
-#   PET has 7.
-# - *Few frames*: *not seen*. Pruning leaves 6.6 of 17 frames of a molecule, 39 %, and our rule asked for a quarter. (The
-#   released protocol counts frames otherwise, and prunes harder.)
+# - *Exact and accurate*: force errors of 153 ± 18 meV/Å with ECSE, 144 ± 19 without, 214 ± 49 with
+#   pruning. Errors under rotation: below 1e-8 meV, and 27 ± 4 without. It is “same direction”
+#   because the training was short.
+# - *Smooth*: ECSE leaves a jump of 3e-9 meV, principal axes 16 to 19 meV, the nearest pair 6 to 23.
+#   The verdict is a *tie*, for a formal reason: a fourth kind, frames from the first three atoms of
+#   the file, had to jump too, and in one network it hardly did (0.1 meV). Look at the slopes: on
+#   the same paths pruning makes slopes of up to 600 eV/Å, where PET has 7.
+# - *Few frames*: *not seen*. Pruning leaves 6.6 of 17 frames of a molecule, 39 %, and our rule
+#   asked for a quarter. (The released protocol counts frames otherwise, and prunes harder.)
 # - *Cost*: one hand of ECSE costs 6 to 8 evaluations. No average of 256 or fewer comes near it.
 # - *Patience*: the error of random averages falls with an exponent of -0.50 ± 0.02.
 #
 # ## Exercises
 #
-# Replace `...`, run the cell, and read what the check says. Each solution is folded below its exercise.
+# Replace `...`, run the cell, and read what the check says. Each solution is folded below its
+# exercise.
 #
-# **1. Both hands.** All frames $[a\; b\; c]$ above are right-handed: their determinant is $+1$. Mirror the molecule,
-# and $a = \hat{r}_j$ and $c$ are mirrored along, but $b$, a cross product, gets an extra sign. So the mirror image has
-# *other* frames, and other energies. Given the right-handed frames `F` [K, 3, 3], return those that must be added, [K,
-# 3, 3], such that a molecule and its mirror image are seen alike. (−F has determinant −1 as well. Would it do?)
+# **1. Both hands.** All frames $[a\; b\; c]$ above are right-handed: their determinant is $+1$.
+# Mirror the molecule, and $a = \hat{r}_j$ and $c$ are mirrored along, but $b$, a cross product,
+# gets an extra sign. So the mirror image has *other* frames, and other energies. Given the
+# right-handed frames `F` [K, 3, 3], return those that must be added, [K, 3, 3], such that a
+# molecule and its mirror image are seen alike. (−F has determinant −1 as well. Would it do?)
 
 
 # %%
@@ -706,10 +756,11 @@ def other_hand_solution(F):
 assert lessons.check_other_hand(other_hand_solution, show=False)
 
 # %% [markdown]
-# **2. Find the detached gradient.** Here are three versions of ECSE. In one, the weights are cut off from the gradient;
-# in another, the axes are; one is right. All three have the same, exactly invariant energy. Write a function that finds
-# out: from `energy(pos)`, a function of positions [N, 3] that returns a number in eV, and `forces` [N, 3], return the
-# largest error of the forces, by central differences with step `h` in Å.
+# **2. Find the detached gradient.** Here are three versions of ECSE. In one, the weights are cut
+# off from the gradient; in another, the axes are; one is right. All three have the same, exactly
+# invariant energy. Write a function that finds out: from `energy(pos)`, a function of positions [N,
+# 3] that returns a number in eV, and `forces` [N, 3], return the largest error of the forces, by
+# central differences with step `h` in Å.
 
 
 # %%
@@ -765,17 +816,20 @@ for name, cut in suspects.items():
     force_errors[name] = force_error_solution(energy, got, still.pos, 1e-4)
     torques[name] = float(torch.linalg.cross(still.pos, got).sum(0).norm())
     print(
-        f"{name}: force error {1e3 * force_errors[name]:.1e} meV/Å, torque {1e3 * torques[name]:.1e} meV"
+        f"{name}: force error {1e3 * force_errors[name]:.1e} meV/Å, torque "
+        f"{1e3 * torques[name]:.1e} meV"
     )
 
 # %% [markdown]
-# Look at the torque of A, in the solution's output. It is zero: weights depend on distances and angles alone, so what is
-# missing turns nothing. A test of symmetry passes. Only finite differences find it.
+# Look at the torque of A, in the solution's output. It is zero: weights depend on distances and
+# angles alone, so what is missing turns nothing. A test of symmetry passes. Only finite differences
+# find it.
 #
-# **3. Two molecules, far apart.** If the frames of all atoms are pooled, a molecule's energy depends on which frames
-# another one offers. Given a function `shares(pos)` of positions [N, 3] that returns each atom's share of the energy
-# [N], and a mask `far` [N] of the atoms of the far molecule: turn that molecule about its own center by the rotation
-# `R` [3, 3], and return the largest change of the *other* atoms' shares.
+# **3. Two molecules, far apart.** If the frames of all atoms are pooled, a molecule's energy
+# depends on which frames another one offers. Given a function `shares(pos)` of positions [N, 3]
+# that returns each atom's share of the energy [N], and a mask `far` [N] of the atoms of the far
+# molecule: turn that molecule about its own center by the rotation `R` [3, 3], and return the
+# largest change of the *other* atoms' shares.
 
 
 # %%
@@ -815,18 +869,25 @@ for name, local in (("frames of each atom", True), ("pooled frames", False)):
     turn = torch.from_numpy(Rotation.random(random_state=SEED).as_matrix())
     leaks[name] = leak_solution(shares_of, both.pos, torch.arange(10) >= 5, turn)
     print(
-        f"{name}: the far molecule turns, and this one's atoms change by {1e3 * leaks[name]:.1e} meV"
+        f"{name}: the far molecule turns, and this one's atoms change by {1e3 * leaks[name]:.1e} "
+        "meV"
     )
 lessons.display_metrics(
-    force_error_cut_weights=force_errors["A"], force_error_right=force_errors["B"], torque_cut_weights=torques["A"],
-    leak_local_meV=1e3 * leaks["frames of each atom"], leak_pooled_meV=1e3 * leaks["pooled frames"],
-)  # fmt: skip
+    force_error_cut_weights=force_errors["A"],
+    force_error_right=force_errors["B"],
+    torque_cut_weights=torques["A"],
+    leak_local_meV=1e3 * leaks["frames of each atom"],
+    leak_pooled_meV=1e3 * leaks["pooled frames"],
+)
 
 # %% [markdown]
 # ## Where to go next
 #
-# - Train *through* ECSE: `fit(scdlab.ECSE(scdlab.PET()), …)` works, since everything is differentiable, twice.
-# - Crystals: `scdlab.ECSE(model)` takes periodic cells, and the cost grows linearly with the number of atoms.
-# - Your own network: give it `cutoff`, `hops` and a `Prediction` with `shares`, and ECSE will do the rest.
-# - Do you need it exact? Long dynamics, phonons and comparisons to the last digit say yes. A network whose own error is
-#   larger than its wobble says: not yet.
+# - Train *through* ECSE: `fit(scdlab.ECSE(scdlab.PET()), …)` works, since everything is
+#   differentiable, twice.
+# - Crystals: `scdlab.ECSE(model)` takes periodic cells, and the cost grows linearly with the number
+#   of atoms.
+# - Your own network: give it `cutoff`, `hops` and a `Prediction` with `shares`, and ECSE will do
+#   the rest.
+# - Do you need it exact? Long dynamics, phonons and comparisons to the last digit say yes. A
+#   network whose own error is larger than its wobble says: not yet.

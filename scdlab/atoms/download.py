@@ -1,4 +1,5 @@
-"""Downloads that can be interrupted: a `.part` file that grows, resumed by HTTP Range, checked, then renamed."""
+"""Downloads that can be interrupted: a `.part` file that grows, resumed by HTTP Range, checked,
+then renamed."""
 
 import hashlib
 import http.client
@@ -13,9 +14,10 @@ _CHUNK = 1 << 20  # bytes
 def download(url, path, sha256, *, attempts=4, wait=2.0, timeout=30.0, progress=True) -> Path:
     """Fetch `url` into the file `path`, whole and with this sha256, or not at all; returns `path`.
 
-    A transfer that breaks off is continued from `path`.part, in this call (`attempts` times, `wait` seconds apart) or
-    the next. Raises ConnectionError when the server cannot be reached or keeps breaking off (the .part file stays, for
-    the next time), ValueError when the complete file is not the published one (the .part file is removed).
+    A transfer that breaks off is continued from `path`.part, in this call (`attempts` times, `wait`
+    seconds apart) or the next. Raises ConnectionError when the server cannot be reached or keeps
+    breaking off (the .part file stays, for the next time), ValueError when the complete file is not
+    the published one (the .part file is removed).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,17 +27,26 @@ def download(url, path, sha256, *, attempts=4, wait=2.0, timeout=30.0, progress=
             time.sleep(wait)
         try:
             complete, trouble = _transfer(url, part, timeout, progress), "the transfer broke off"
-        except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and resets are OSErrors
+        except (
+            OSError,
+            http.client.HTTPException,
+        ) as error:  # URLError, timeouts and resets are OSErrors
             complete, trouble = False, str(getattr(error, "reason", error))
         if complete:
             break
     else:
-        raise ConnectionError(f"{url} could not be downloaded ({trouble}): try again, and it goes on where it stopped.")
+        raise ConnectionError(
+            f"{url} could not be downloaded ({trouble}): try again, and it goes on where it "
+            "stopped."
+        )
     with open(part, "rb") as f:
         found = hashlib.file_digest(f, "sha256").hexdigest()
     if found != sha256:
         part.unlink()
-        raise ValueError(f"{url} is not the published file (sha256 {found[:12]}…, expected {sha256[:12]}…): try again.")
+        raise ValueError(
+            f"{url} is not the published file (sha256 {found[:12]}…, expected {sha256[:12]}…): try "
+            "again."
+        )
     part.replace(path)
     return path
 
@@ -49,7 +60,9 @@ def _transfer(url, part, timeout, progress) -> bool:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: nothing after `have`: complete, or not the same file; the checksum knows
+        if (
+            error.code != 416
+        ):  # 416: nothing after `have`: complete, or not the same file; the checksum knows
             raise
         error.close()
         return True
@@ -58,7 +71,15 @@ def _transfer(url, part, timeout, progress) -> bool:
             have = 0
         length = response.headers.get("Content-Length")
         total = None if length is None else have + int(length)
-        bar = tqdm(total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, delay=1, disable=not progress)
+        bar = tqdm(
+            total=total,
+            initial=have,
+            desc=part.stem,
+            unit="B",
+            unit_scale=True,
+            delay=1,
+            disable=not progress,
+        )
         with open(part, "ab" if have else "wb") as f, bar:
             while chunk := response.read(_CHUNK):
                 f.write(chunk)

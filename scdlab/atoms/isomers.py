@@ -1,10 +1,13 @@
-"""The kit's own trajectories, in `data/`: ethanol, aspirin, and isomers of C7H10O2 with their two tests.
+"""The kit's own trajectories, in `data/`: ethanol, aspirin, and isomers of C7H10O2 with their two
+tests.
 
-All are GFN2-xTB molecular dynamics at 500 K, made by `scdlab data make ethanol | aspirin | isomers`.
+All are GFN2-xTB molecular dynamics at 500 K, made by `scdlab data make ethanol | aspirin |
+isomers`.
 
-The isomers pose the question of ISO17 (K. T. Schütt et al., NeurIPS 2017): does a model that has seen frames of some
-molecules predict *other frames of the same molecules* (known), and *molecules it has never seen* of that composition
-(unknown)? The second needs chemistry, the first only conformations.
+The isomers pose the question of ISO17 (K. T. Schütt et al., NeurIPS 2017): does a model that has
+seen frames of some molecules predict *other frames of the same molecules* (known), and *molecules
+it has never seen* of that composition (unknown)? The second needs chemistry, the first only
+conformations.
 """
 
 import numpy as np
@@ -14,32 +17,39 @@ from scdlab.atoms.store import AtomStore
 
 
 def load_ethanol() -> AtomStore:
-    """2,000 frames of ethanol at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one trajectory in order."""
+    """2,000 frames of ethanol at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one
+    trajectory in order."""
     return AtomStore.open(files.home("data") / "ethanol")
 
 
 def load_aspirin() -> AtomStore:
-    """1,000 frames of aspirin at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one trajectory in order."""
+    """1,000 frames of aspirin at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one
+    trajectory in order."""
     return AtomStore.open(files.home("data") / "aspirin")
 
 
 def load_isomers() -> AtomStore:
-    """50 frames each of 60 isomers of C7H10O2 at 500 K, GFN2-xTB, in order; property `molecule` counts the isomers."""
+    """50 frames each of 60 isomers of C7H10O2 at 500 K, GFN2-xTB, in order; property `molecule`
+    counts the isomers."""
     return AtomStore.open(files.home("data") / "isomers")
 
 
 def isomer_split(store, n_train=None, n_val=None, seed=0, unknown=0.2) -> dict:
     """{"train", "val", "known", "unknown"}: disjoint views, seeded.
 
-    A share `unknown` of the molecules is set aside whole. Of the other molecules' frames, drawn at random, n_train
-    (default 80 %) are for training, n_val (default 10 %) for validation; the rest are "known".
-    Raises ValueError when the store has no property `molecule`, and when the numbers leave a part empty.
+    A share `unknown` of the molecules is set aside whole. Of the other molecules' frames, drawn at
+    random, n_train (default 80 %) are for training, n_val (default 10 %) for validation; the rest
+    are "known". Raises ValueError when the store has no property `molecule`, and when the numbers
+    leave a part empty.
     """
     molecule = store.property("molecule")
     molecules = np.unique(molecule)
     aside = round(unknown * len(molecules))
     if not 0 < aside < len(molecules):
-        raise ValueError(f"A share of {unknown} of {len(molecules)} molecules leaves one side empty: choose another.")
+        raise ValueError(
+            f"A share of {unknown} of {len(molecules)} molecules leaves one side empty: choose "
+            "another."
+        )
     hidden = np.random.default_rng(seed).permutation(molecules)[:aside]
     of_hidden = np.isin(molecule, hidden)
     seen = store[~of_hidden]
@@ -47,8 +57,8 @@ def isomer_split(store, n_train=None, n_val=None, seed=0, unknown=0.2) -> dict:
     n_val = int(0.1 * len(seen)) if n_val is None else n_val
     if n_train + n_val >= len(seen):
         raise ValueError(
-            f"{n_train:,} + {n_val:,} frames leave none of the {len(seen):,} of known molecules for the test: "
-            "ask for fewer."
+            f"{n_train:,} + {n_val:,} frames leave none of the {len(seen):,} of known molecules "
+            "for the test: ask for fewer."
         )
     train, val, known = seen.split(n_train, n_val, seed)
     return {"train": train, "val": val, "known": known, "unknown": store[of_hidden]}

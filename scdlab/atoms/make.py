@@ -1,17 +1,20 @@
-"""Makes the small data sets that stand in `data/`: what they are, and the one command that remakes each.
+"""Makes the small data sets that stand in `data/`: what they are, and the one command that remakes
+each.
 
     scdlab data make ethanol | aspirin | isomers | alloys | qm9-sample
 
-ethanol      GFN2-xTB molecular dynamics of ethanol at 500 K: correlated frames of one molecule, as MD17 has.
+ethanol      GFN2-xTB molecular dynamics of ethanol at 500 K: correlated frames of one molecule, as
+             MD17 has.
 aspirin      the same for aspirin, 21 atoms.
-isomers      the same for 60 isomers of C7H10O2 taken from QM9, 50 frames each: chemistry and conformation vary at one
-             composition, as in ISO17 (Schütt et al., NeurIPS 2017).
-alloys       periodic crystals of seven metals and their binary alloys, labeled by EMT (Jacobsen, Stoltze, Nørskov,
-             Surf. Sci. 366, 394, 1996): structures of another domain, with labels that cost nothing.
+isomers      the same for 60 isomers of C7H10O2 taken from QM9, 50 frames each: chemistry and
+             conformation vary at one composition, as in ISO17 (Schütt et al., NeurIPS 2017).
+alloys       periodic crystals of seven metals and their binary alloys, labeled by EMT (Jacobsen,
+             Stoltze, Nørskov, Surf. Sci. 366, 394, 1996): structures of another domain, with labels
+             that cost nothing.
 qm9-sample   5,000 molecules of QM9, drawn at random, for machines without the whole set.
 
-A frame of ethanol or aspirin in which a bond broke or formed is dropped, an isomer that reacted is left out; meta says
-how many.
+A frame of ethanol or aspirin in which a bond broke or formed is dropped, an isomer that reacted is
+left out; meta says how many.
 """
 
 import itertools
@@ -31,11 +34,14 @@ LICENCE = {"licence": "MIT, as this kit"}
 
 
 def make(name: str, out=None, **settings) -> AtomStore:
-    """Make the data set `name` and save it in the folder `out` (default: data/<name> of the kit); returns the store.
+    """Make the data set `name` and save it in the folder `out` (default: data/<name> of the kit);
+    returns the store.
 
     Raises ValueError for an unknown name."""
     if name not in MAKERS:
-        raise ValueError(f"There is no recipe for a data set {name!r}: choose one of {', '.join(MAKERS)}.")
+        raise ValueError(
+            f"There is no recipe for a data set {name!r}: choose one of {', '.join(MAKERS)}."
+        )
     store = MAKERS[name](**settings)
     store.save(Path(out) if out else files.home("data") / name)
     return store
@@ -45,8 +51,14 @@ def make_ethanol(frames=2000, seed=0, progress=True) -> AtomStore:
     """Ethanol at 500 K: one trajectory of GFN2-xTB, a frame every 20 fs, with dipole moments."""
     from ase.build import molecule
 
-    store, dropped = _trajectory(molecule("CH3CH2OH"), frames, seed, progress, interval=40, dipole=True)
-    store.meta |= {"source": "ethanol, GFN2-xTB molecular dynamics", "frames_dropped": dropped, **LICENCE}
+    store, dropped = _trajectory(
+        molecule("CH3CH2OH"), frames, seed, progress, interval=40, dipole=True
+    )
+    store.meta |= {
+        "source": "ethanol, GFN2-xTB molecular dynamics",
+        "frames_dropped": dropped,
+        **LICENCE,
+    }
     return store
 
 
@@ -54,15 +66,22 @@ def make_aspirin(frames=1000, seed=0, progress=True) -> AtomStore:
     """Aspirin at 500 K: one trajectory of GFN2-xTB, a frame every 20 fs."""
     from scdlab.atoms.molecules import from_smiles
 
-    store, dropped = _trajectory(from_smiles("CC(=O)Oc1ccccc1C(=O)O"), frames, seed, progress, interval=40)
-    store.meta |= {"source": "aspirin, GFN2-xTB molecular dynamics", "frames_dropped": dropped, **LICENCE}
+    store, dropped = _trajectory(
+        from_smiles("CC(=O)Oc1ccccc1C(=O)O"), frames, seed, progress, interval=40
+    )
+    store.meta |= {
+        "source": "aspirin, GFN2-xTB molecular dynamics",
+        "frames_dropped": dropped,
+        **LICENCE,
+    }
     return store
 
 
 def make_isomers(molecules=60, frames=50, seed=0, progress=True) -> AtomStore:
     """Isomers of C7H10O2: GFN2-xTB at 500 K from their QM9 geometries, a frame every 10 fs.
 
-    Property `molecule` counts the isomers from 0; meta["qm9_rows"] says which molecule of load_qm9() each is."""
+    Property `molecule` counts the isomers from 0; meta["qm9_rows"] says which molecule of
+    load_qm9() each is."""
     from tqdm import tqdm
 
     qm9 = load_qm9()
@@ -94,8 +113,12 @@ def _trajectory(atoms, frames, seed, progress, interval, dipole=False):
     from ase import Atoms
 
     start = Atoms(atoms.numbers, atoms.positions)
-    store = simulate(start, frames, 500, "gfn2", seed, interval=interval, dipole=dipole, progress=progress)
-    whole = intact(store.take(range(frames)).pos.reshape(frames, -1, 3), start.numbers, start.positions)
+    store = simulate(
+        start, frames, 500, "gfn2", seed, interval=interval, dipole=dipole, progress=progress
+    )
+    whole = intact(
+        store.take(range(frames)).pos.reshape(frames, -1, 3), start.numbers, start.positions
+    )
     if not whole.any():
         return store[:0], frames
     kept = store[whole]
@@ -122,11 +145,12 @@ SYSTEMS = (*METALS, *("".join(pair) for pair in itertools.combinations(METALS, 2
 
 
 def make_alloys(structures=672, seed=0, progress=True) -> AtomStore:
-    """Alloys: as many crystals of each of the 28 SYSTEMS, of 4 to 32 atoms, with EMT's energies and forces.
+    """Alloys: as many crystals of each of the 28 SYSTEMS, of 4 to 32 atoms, with EMT's energies and
+    forces.
 
-    Crystal k belongs to system k // 4 % 28 and is a function of (seed, k) alone. Three of four are strained and
-    rattled, every fourth is a minimum of the energy in positions and cell (property `relaxed`). Labels are those of
-    positions and cell as they are stored, in float32.
+    Crystal k belongs to system k // 4 % 28 and is a function of (seed, k) alone. Three of four are
+    strained and rattled, every fourth is a minimum of the energy in positions and cell (property
+    `relaxed`). Labels are those of positions and cell as they are stored, in float32.
     """
     from ase.calculators.emt import EMT
     from tqdm import tqdm
@@ -135,7 +159,10 @@ def make_alloys(structures=672, seed=0, progress=True) -> AtomStore:
     for k in tqdm(range(structures), desc="alloys", disable=not progress):
         system, relaxed = k // 4 % len(SYSTEMS), k % 4 == 3
         crystal = _alloy(SYSTEMS[system], relaxed, np.random.default_rng([seed, k]))
-        crystal.positions, crystal.cell = crystal.positions.astype(np.float32), crystal.cell.astype(np.float32)
+        crystal.positions, crystal.cell = (
+            crystal.positions.astype(np.float32),
+            crystal.cell.astype(np.float32),
+        )
         crystal.calc = EMT()
         crystal.get_forces()
         crystal.info = {"system": system, "relaxed": int(relaxed)}
@@ -145,9 +172,14 @@ def make_alloys(structures=672, seed=0, progress=True) -> AtomStore:
         "calculator": "EMT (ase), energies counted from the pure metals' fcc crystals",
         "systems": list(SYSTEMS),
         "structures": {
-            "start": "fcc or hcp, 1, 2, 4 or 8 cells of 4 atoms, elements at random, lattice constant by Vegard's law",
+            "start": (
+                "fcc or hcp, 1, 2, 4 or 8 cells of 4 atoms, elements at random, lattice constant "
+                "by Vegard's law"
+            ),
             "distorted": "three of four: symmetric strain of spread 0.04, rattled by 0.02 to 0.2 Å",
-            "relaxed": "every fourth, property relaxed = 1: positions and cell, forces below 0.002 eV/Å",
+            "relaxed": (
+                "every fourth, property relaxed = 1: positions and cell, forces below 0.002 eV/Å"
+            ),
             "closest": f"no two atoms nearer than {CLOSEST} Å, periodic images included",
             "seed": seed,
         },
@@ -172,7 +204,8 @@ def _alloy(system, relaxed, rng):
 
 
 def _drawn(elements, rng):
-    """A strained and rattled crystal of `elements`, decorated at random, with at least one atom of each."""
+    """A strained and rattled crystal of `elements`, decorated at random, with at least one atom of
+    each."""
     from ase.build import bulk
     from ase.data import atomic_numbers, reference_states
 
@@ -180,11 +213,15 @@ def _drawn(elements, rng):
     n = 4 * int(np.prod(repeat))
     first = n if len(elements) == 1 else int(rng.integers(1, n))
     symbols = rng.permutation([elements[0]] * first + [elements[-1]] * (n - first))
-    a = np.mean([reference_states[atomic_numbers[symbol]]["a"] for symbol in symbols])  # Å, Vegard's law
+    a = np.mean(
+        [reference_states[atomic_numbers[symbol]]["a"] for symbol in symbols]
+    )  # Å, Vegard's law
     if rng.random() < 0.5:
         crystal = bulk("X", "fcc", a=a, cubic=True) * repeat
     else:  # of the same distance between neighbors
-        crystal = bulk("X", "hcp", a=a / np.sqrt(2), c=a * np.sqrt(4 / 3), orthorhombic=True) * repeat
+        crystal = (
+            bulk("X", "hcp", a=a / np.sqrt(2), c=a * np.sqrt(4 / 3), orthorhombic=True) * repeat
+        )
     crystal.symbols = symbols
     strain = np.eye(3) + rng.normal(0, 0.04, (3, 3))
     crystal.set_cell(crystal.cell.array @ (strain + strain.T) / 2, scale_atoms=True)
@@ -207,7 +244,9 @@ def make_qm9_sample(molecules=5000, seed=0) -> AtomStore:
     qm9 = load_qm9()
     rows = np.sort(np.random.default_rng(seed).permutation(len(qm9))[:molecules])
     sample = qm9.subset(rows)
-    sample.meta = qm9.meta | {"sample": f"{molecules:,} of {len(qm9):,} molecules at random, seed {seed}"}
+    sample.meta = qm9.meta | {
+        "sample": f"{molecules:,} of {len(qm9):,} molecules at random, seed {seed}"
+    }
     del sample.meta["csv_bytes"]
     return sample
 
@@ -225,5 +264,7 @@ def of_formula(store, formula: dict) -> np.ndarray:
     """Structures of `store` made of exactly `formula` {atomic number: count}, as indices."""
     batch = store.take(range(len(store)))
     structure = batch.batch.numpy()
-    counts = [np.bincount(structure, batch.z.numpy() == z, len(store)) == n for z, n in formula.items()]
+    counts = [
+        np.bincount(structure, batch.z.numpy() == z, len(store)) == n for z, n in formula.items()
+    ]
     return np.flatnonzero(np.logical_and.reduce([store.n_atoms == sum(formula.values()), *counts]))

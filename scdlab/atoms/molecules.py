@@ -1,8 +1,10 @@
-"""Molecules as chemists write them: a SMILES string becomes atoms in space, and bonds are read off the distances.
+"""Molecules as chemists write them: a SMILES string becomes atoms in space, and bonds are read off
+the distances.
 
-Two atoms are bonded when they are closer than 1.2 × the sum of their covalent radii (Cordero et al. 2008). A bond can
-turn when it is a bridge (cutting it parts the molecule), neither end is terminal, it is as long as a single bond, and
-neither part lies all on its axis. No model in the kit is told about bonds.
+Two atoms are bonded when they are closer than 1.2 × the sum of their covalent radii (Cordero et al.
+2008). A bond can turn when it is a bridge (cutting it parts the molecule), neither end is terminal,
+it is as long as a single bond, and neither part lies all on its axis. No model in the kit is told
+about bonds.
 """
 
 import ase
@@ -11,7 +13,9 @@ from ase.data import covalent_radii
 from scipy.spatial import cKDTree
 
 BOND_TOLERANCE = 1.2
-SINGLE = 0.93  # × the sum of the covalent radii: below, a bond is more than single (C-C 1.41 Å, C-N 1.37, C-O 1.32)
+# × the sum of the covalent radii: below, a bond is more than single (C-C 1.41 Å, C-N 1.37, C-O
+# 1.32)
+SINGLE = 0.93
 LARGEST = 200  # atoms with hydrogens: embedding and relaxing more takes rdkit minutes
 _OFF_AXIS = 0.2  # Å
 
@@ -19,31 +23,41 @@ _OFF_AXIS = 0.2  # Å
 def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
     """The molecule that a SMILES string describes, with its hydrogens, as one conformer in space.
 
-    Distances are embedded (ETKDG, Riniker and Landrum 2015) and relaxed with MMFF94 or, for elements that it does not
-    know, UFF; info["force_field"] says which, or "none". Ions carry formal charges (`get_initial_charges`). The same
-    seed gives the same atoms. Raises ValueError, with the reason, for what is not one whole molecule.
+    Distances are embedded (ETKDG, Riniker and Landrum 2015) and relaxed with MMFF94 or, for
+    elements that it does not know, UFF; info["force_field"] says which, or "none". Ions carry
+    formal charges (`get_initial_charges`). The same seed gives the same atoms. Raises ValueError,
+    with the reason, for what is not one whole molecule.
     """
     from rdkit import Chem, rdBase
     from rdkit.Chem import AllChem
 
     if not isinstance(smiles, str) or not smiles.strip():
-        raise ValueError(f"{smiles!r} is not a SMILES string; write a molecule such as 'CCO' (ethanol).")
+        raise ValueError(
+            f"{smiles!r} is not a SMILES string; write a molecule such as 'CCO' (ethanol)."
+        )
     if not 0 <= seed < 2**31:
-        raise ValueError(f"The seed of a conformer must be an integer from 0 to 2³¹ - 1, not {seed}.")
+        raise ValueError(
+            f"The seed of a conformer must be an integer from 0 to 2³¹ - 1, not {seed}."
+        )
     smiles = smiles.strip()
     with rdBase.BlockLogs():  # what rdkit would print is in the errors below
         molecule = _parse(smiles, Chem)
         molecule = Chem.AddHs(molecule)
         if molecule.GetNumAtoms() > LARGEST:
-            raise ValueError(f"SMILES {_short(smiles)} has {molecule.GetNumAtoms()} atoms with its hydrogens; up to "
-                             f"{LARGEST} are placed in space, read larger molecules from a file.")  # fmt: skip
+            raise ValueError(
+                f"SMILES {_short(smiles)} has {molecule.GetNumAtoms()} atoms with its hydrogens; "
+                f"up to {LARGEST} are placed in space, read larger molecules from a file."
+            )
         options = AllChem.ETKDGv3()
         options.randomSeed = seed
         if AllChem.EmbedMolecule(molecule, options) != 0:
             options.useRandomCoords = True  # slower, and finds strained cages
             if AllChem.EmbedMolecule(molecule, options) != 0:
-                raise ValueError(f"SMILES {_short(smiles)} cannot be placed in space (rdkit finds no conformer); check "
-                                 "its rings and stereo centers, or read the molecule from a file.")  # fmt: skip
+                raise ValueError(
+                    f"SMILES {_short(smiles)} cannot be placed in space (rdkit finds no "
+                    "conformer); check its rings and stereo centers, or read the molecule from a "
+                    "file."
+                )
         force_field = "none"
         if AllChem.MMFFHasAllMoleculeParams(molecule):
             force_field = "MMFF94"
@@ -63,23 +77,32 @@ def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
 
 
 def _parse(smiles: str, Chem):
-    """The rdkit molecule of a SMILES string, hydrogens as written. Raises ValueError with the reason."""
+    """The rdkit molecule of a SMILES string, hydrogens as written. Raises ValueError with the
+    reason."""
     molecule = Chem.MolFromSmiles(smiles, sanitize=False)
     if molecule is None:
-        raise ValueError(f"{_short(smiles)} is not a SMILES string that rdkit can read; look for an unclosed ring, "
-                         "bracket or parenthesis, and write elements like C, [Na+], Cl.")  # fmt: skip
+        raise ValueError(
+            f"{_short(smiles)} is not a SMILES string that rdkit can read; look for an unclosed "
+            "ring, bracket or parenthesis, and write elements like C, [Na+], Cl."
+        )
     problems = [problem.Message() for problem in Chem.DetectChemistryProblems(molecule)]
     if problems:
-        raise ValueError(f"SMILES {_short(smiles)} is no possible molecule ({problems[0]}); correct bonds or charges.")
+        raise ValueError(
+            f"SMILES {_short(smiles)} is no possible molecule ({problems[0]}); correct bonds or "
+            "charges."
+        )
     Chem.SanitizeMol(molecule)
     if molecule.GetNumAtoms() == 0 or any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
         raise ValueError(
-            f"SMILES {_short(smiles)} has a placeholder (*) or no atom at all; write every atom as an element."
+            f"SMILES {_short(smiles)} has a placeholder (*) or no atom at all; write every atom as "
+            "an element."
         )
     parts = len(Chem.GetMolFrags(molecule))
     if parts > 1:
-        raise ValueError(f"SMILES {_short(smiles)} describes {parts} separate molecules or ions, and nothing says how "
-                         "they lie to each other; give one of them.")  # fmt: skip
+        raise ValueError(
+            f"SMILES {_short(smiles)} describes {parts} separate molecules or ions, and nothing "
+            "says how they lie to each other; give one of them."
+        )
     return Chem.RemoveHs(molecule)
 
 
@@ -88,7 +111,8 @@ def _short(smiles: str) -> str:
 
 
 def bonds(z, pos) -> np.ndarray:
-    """Index pairs [n, 2], i < j, sorted, of the atoms (z [N], pos [N, 3] in Å) that are near enough to be bonded."""
+    """Index pairs [n, 2], i < j, sorted, of the atoms (z [N], pos [N, 3] in Å) that are near enough
+    to be bonded."""
     pos, radius = np.asarray(pos, dtype=float), covalent_radii[np.asarray(z)]
     if len(pos) < 2:
         return np.empty((0, 2), dtype=np.int64)
@@ -99,7 +123,8 @@ def bonds(z, pos) -> np.ndarray:
 
 
 def _candidates(pos, reach):
-    """Pairs i < j in lexicographic order that may be within reach: all of a small molecule, else by a tree."""
+    """Pairs i < j in lexicographic order that may be within reach: all of a small molecule, else by
+    a tree."""
     if len(pos) <= 64:
         return np.triu_indices(len(pos), 1)
     i, j = np.sort(cKDTree(pos).query_pairs(reach, output_type="ndarray"), axis=1).T
@@ -108,10 +133,12 @@ def _candidates(pos, reach):
 
 
 def rotatable_bonds(z, pos) -> list:
-    """The bonds that can turn, as (i, j, moved): `moved` are the atoms on the smaller side, that of j, without i and j.
+    """The bonds that can turn, as (i, j, moved): `moved` are the atoms on the smaller side, that of
+    j, without i and j.
 
-    Found from geometry alone. Methyl groups and hydroxyls count; rings, double and triple bonds, amides and aromatic
-    bonds do not. Turning `moved` about the axis from i to j changes no bond length and no bond angle.
+    Found from geometry alone. Methyl groups and hydroxyls count; rings, double and triple bonds,
+    amides and aromatic bonds do not. Turning `moved` about the axis from i to j changes no bond
+    length and no bond angle.
     """
     z, pos = np.asarray(z), np.asarray(pos, dtype=float)
     pairs = bonds(z, pos)
@@ -139,7 +166,8 @@ def rotatable_bonds(z, pos) -> list:
 
 
 def _off_axis(pos, i, j, atoms) -> bool:
-    """Whether any of `atoms` is away from the axis through i and j: turning about it would move that atom."""
+    """Whether any of `atoms` is away from the axis through i and j: turning about it would move
+    that atom."""
     return bool(axis_distance(pos, i, j, atoms).max() > _OFF_AXIS)
 
 
@@ -151,10 +179,12 @@ def axis_distance(pos, i, j, atoms) -> np.ndarray:
 
 
 def _bridges(neighbors):
-    """Yield (parent, child, atoms below, atoms of the fragment) for each bond whose cut parts its fragment.
+    """Yield (parent, child, atoms below, atoms of the fragment) for each bond whose cut parts its
+    fragment.
 
-    Tarjan's search, without recursion: visited in depth-first order, the atoms below a child are one run of `order`,
-    and its bond is a bridge when no bond leads from them to above it (low[child] > number[parent]).
+    Tarjan's search, without recursion: visited in depth-first order, the atoms below a child are
+    one run of `order`, and its bond is a bridge when no bond leads from them to above it
+    (low[child] > number[parent]).
     """
     number = [-1] * len(neighbors)
     low = [0] * len(neighbors)

@@ -1,12 +1,13 @@
 """Which atoms are within the cutoff of each other, as a half list: each unordered pair once.
 
-A pair's distance, and so its filter, is the same seen from either end: it is computed once and used both ways. In a
-periodic structure a pair is (i, j, image), with r_ij = pos[j] - pos[i] + shift @ cell; a cell smaller than the cutoff
-gives several images of one pair, and an atom pairs with its own images (i = j), each ±image once.
+A pair's distance, and so its filter, is the same seen from either end: it is computed once and used
+both ways. In a periodic structure a pair is (i, j, image), with r_ij = pos[j] - pos[i] + shift @
+cell; a cell smaller than the cutoff gives several images of one pair, and an atom pairs with its
+own images (i = j), each ±image once.
 
-Up to 200 atoms: all pairs by index arithmetic, then a filter, the whole batch at once (a cell list has nothing to skip
-at 20 atoms). Periodic structures of up to 80 atoms likewise, each pair with the few images that can be near. Larger
-structures: the cell list of `vesin`, one by one.
+Up to 200 atoms: all pairs by index arithmetic, then a filter, the whole batch at once (a cell list
+has nothing to skip at 20 atoms). Periodic structures of up to 80 atoms likewise, each pair with the
+few images that can be near. Larger structures: the cell list of `vesin`, one by one.
 """
 
 import threading
@@ -17,15 +18,16 @@ import torch
 
 ALL_PAIRS_UP_TO = 200  # atoms; above, n²/2 candidate pairs cost more than a cell list
 ALL_IMAGES_UP_TO = 80  # atoms of a periodic structure
-MANY = 100_000  # pairs and images of one structure: of a cell that is small or skewed beside the cutoff
+# pairs and images of one structure: of a cell that is small or skewed beside the cutoff
+MANY = 100_000
 _COINCIDENT = 1e-6  # Å
 _kept = threading.local()
 
 
 @dataclass
 class Pairs:
-    """The pairs within `cutoff` (Å) of a batch: i [P], j [P] int64 with i ≤ j, sorted; shift [P, 3] holds the integer
-    image of j in units of the cell vectors, None when nothing is periodic."""
+    """The pairs within `cutoff` (Å) of a batch: i [P], j [P] int64 with i ≤ j, sorted; shift [P, 3]
+    holds the integer image of j in units of the cell vectors, None when nothing is periodic."""
 
     i: torch.Tensor
     j: torch.Tensor
@@ -36,7 +38,8 @@ class Pairs:
         return len(self.i)
 
     def vectors(self, pos, batch) -> torch.Tensor:
-        """r_ij [P, 3] in Å from atom i to the image of atom j, differentiable in `pos` and in `batch.cell`."""
+        """r_ij [P, 3] in Å from atom i to the image of atom j, differentiable in `pos` and in
+        `batch.cell`."""
         r = pos.index_select(0, self.j) - pos.index_select(0, self.i)  # [P, 3]
         if self.shift is None:
             return r
@@ -47,15 +50,20 @@ class Pairs:
 
 @torch.no_grad()
 def neighbor_list(batch, cutoff: float) -> Pairs:
-    """The half list of all pairs closer than `cutoff` (Å) in a batch (pos, ptr, and cell and pbc where periodic).
+    """The half list of all pairs closer than `cutoff` (Å) in a batch (pos, ptr, and cell and pbc
+    where periodic).
 
-    Raises ValueError for a cutoff that is not positive, for atoms that coincide or have no finite position, and for
-    periodic cell vectors that span no volume.
+    Raises ValueError for a cutoff that is not positive, for atoms that coincide or have no finite
+    position, and for periodic cell vectors that span no volume.
     """
     if not cutoff > 0 or not np.isfinite(cutoff):
         raise ValueError(f"The cutoff is {cutoff}: it must be a positive length in Å, such as 5.0.")
     pos = batch.pos.detach()
-    ptr = batch.ptr if batch.get("ptr") is not None else torch.tensor([0, len(pos)], device=pos.device)
+    ptr = (
+        batch.ptr
+        if batch.get("ptr") is not None
+        else torch.tensor([0, len(pos)], device=pos.device)
+    )
     size = ptr.diff()
     owner = _structure_of_atoms(batch)
     periodic = _periodic(batch, len(size))
@@ -63,7 +71,9 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
     cells = None
     if periodic is not None:
         cells = _cells(batch, periodic)
-        images = (2.0 * cutoff * cells[1].norm(dim=2) + 1.0).prod(1)  # of one atom, near a given point, about
+        images = (2.0 * cutoff * cells[1].norm(dim=2) + 1.0).prod(
+            1
+        )  # of one atom, near a given point, about
         large |= periodic.any(1) & ((size > ALL_IMAGES_UP_TO) | (images * size * size > 2 * MANY))
     large = large.nonzero().flatten().tolist()  # these are left to the cell list
 
@@ -74,22 +84,29 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
 
     parts = []
     if len(large) < len(size):
-        parts.append(_all_pairs(pos, ptr, owner, large, cutoff) if periodic is None
-                     else _all_images(pos, ptr, owner, large, *cells, cutoff))  # fmt: skip
+        parts.append(
+            _all_pairs(pos, ptr, owner, large, cutoff)
+            if periodic is None
+            else _all_images(pos, ptr, owner, large, *cells, cutoff)
+        )
     for k in large:
         box, pbc = np.zeros((3, 3)), np.zeros(3, bool)
         if periodic is not None:
-            box, pbc = batch.cell.detach().reshape(-1, 3, 3)[k].double().cpu().numpy(), periodic[k].cpu().numpy()
+            box, pbc = (
+                batch.cell.detach().reshape(-1, 3, 3)[k].double().cpu().numpy(),
+                periodic[k].cpu().numpy(),
+            )
         parts.append(_cell_list(pos, int(ptr[k]), int(ptr[k + 1]), k, box, pbc, cutoff))
     i, j, shift = parts[0] if len(parts) == 1 else _merged(parts)
     return Pairs(i, j, None if periodic is None else shift.to(pos), float(cutoff))
 
 
 def pairs_within(ptr, structure, without=(), loops=False):
-    """All pairs i < j (with `loops`, i ≤ j) of atoms of the same structure, sorted: i [P], j [P] int64.
+    """All pairs i < j (with `loops`, i ≤ j) of atoms of the same structure, sorted: i [P], j [P]
+    int64.
 
-    ptr [B + 1]: where the atoms of each structure start; structure [N]: the one that each atom belongs to; without: the
-    structures to leave out.
+    ptr [B + 1]: where the atoms of each structure start; structure [N]: the one that each atom
+    belongs to; without: the structures to leave out.
     """
     atom = torch.arange(len(structure), device=ptr.device)
     own = 0 if loops else 1  # atom a pairs with a + own, …, the last of its structure
@@ -103,7 +120,8 @@ def pairs_within(ptr, structure, without=(), loops=False):
 def _repeated(count):
     """Each index k count[k] times, in order, and which time it is: [Σ count] both.
 
-    As repeat_interleave, but by counting the starts passed: that function opens a thread team every time.
+    As repeat_interleave, but by counting the starts passed: that function opens a thread team every
+    time.
     """
     first = torch.cumsum(count, 0) - count
     starts = torch.zeros(int(count.sum()) + 1, dtype=torch.long, device=count.device)
@@ -112,7 +130,8 @@ def _repeated(count):
 
 
 def _all_pairs(pos, ptr, owner, without, cutoff):
-    """Pairs of a batch that is not periodic but for the structures `without`: i < j, sorted, and no shift."""
+    """Pairs of a batch that is not periodic but for the structures `without`: i < j, sorted, and no
+    shift."""
     i, j = pairs_within(ptr, owner, without)
     r = pos.index_select(0, j).sub_(pos.index_select(0, i))
     d2 = torch.linalg.vecdot(r, r)  # [candidates]
@@ -122,7 +141,8 @@ def _all_pairs(pos, ptr, owner, without, cutoff):
 
 
 def _cells(batch, periodic):
-    """The cell vectors a_k and their duals b_k (a_k·b_l = δ_kl), [B, 3, 3] float64 each, zero where not periodic."""
+    """The cell vectors a_k and their duals b_k (a_k·b_l = δ_kl), [B, 3, 3] float64 each, zero where
+    not periodic."""
     cell = batch.cell.detach().reshape(-1, 3, 3).double().where(periodic.unsqueeze(2), 0.0)
     gram = cell @ cell.mT + torch.diag_embed((~periodic).double())
     inverse, failed = torch.linalg.inv_ex(gram)
@@ -134,9 +154,11 @@ def _cells(batch, periodic):
 
 
 def _all_images(pos, ptr, owner, without, cell, dual, cutoff):
-    """Pairs and images of a batch of small structures but those `without`: i ≤ j, sorted, self-images once.
+    """Pairs and images of a batch of small structures but those `without`: i ≤ j, sorted,
+    self-images once.
 
-    The image s of a pair lies at r = x + Σ s_k a_k, so s_k = b_k·(r - x), and |r| < cutoff leaves few of them:
+    The image s of a pair lies at r = x + Σ s_k a_k, so s_k = b_k·(r - x), and |r| < cutoff leaves
+    few of them:
     |b_k·x + s_k| ≤ cutoff |b_k|. Along a direction that is not periodic, b_k = 0 leaves s_k = 0.
     """
     pos = pos.double()
@@ -145,14 +167,19 @@ def _all_images(pos, ptr, owner, without, cell, dual, cutoff):
     along = along.index_select(0, j) - along.index_select(0, i)  # [P, 3], b_k·x
     reach = (cutoff * dual.norm(dim=2) + 1e-9).index_select(0, owner).index_select(0, i)  # [P, 3]
     low = torch.ceil(-along - reach).long()
-    span = (torch.floor(reach - along).long() - low + 1).clamp_(min=0)  # [P, 3], images along each direction
+    span = (torch.floor(reach - along).long() - low + 1).clamp_(
+        min=0
+    )  # [P, 3], images along each direction
     count = span.prod(1)
-    # the images of an atom itself come in opposite couples around s = 0, which is the middle one: those after it
+    # the images of an atom itself come in opposite couples around s = 0, which is the middle one:
+    # those after it
     skip = torch.where(i == j, count // 2 + 1, 0)
     pair, rank = _repeated(count - skip)
     rank += skip.index_select(0, pair)
     _, n1, n2 = span.index_select(0, pair).unbind(1)
-    shift = torch.stack([rank // (n1 * n2), rank // n2 % n1, rank % n2], 1) + low.index_select(0, pair)  # [Q, 3]
+    shift = torch.stack([rank // (n1 * n2), rank // n2 % n1, rank % n2], 1) + low.index_select(
+        0, pair
+    )  # [Q, 3]
 
     i, j = i.index_select(0, pair), j.index_select(0, pair)
     r = pos.index_select(0, j).sub_(pos.index_select(0, i))
@@ -164,12 +191,14 @@ def _all_images(pos, ptr, owner, without, cell, dual, cutoff):
 
 
 def _combined(x, rows):
-    """Σ_k x_k rows_k: [N, 3] and [N, 3, 3] -> [N, 3], faster than thousands of small matrix products."""
+    """Σ_k x_k rows_k: [N, 3] and [N, 3, 3] -> [N, 3], faster than thousands of small matrix
+    products."""
     return (x[:, 0:1] * rows[:, 0]).addcmul_(x[:, 1:2], rows[:, 1]).addcmul_(x[:, 2:3], rows[:, 2])
 
 
 def _cell_list(pos, start, end, k, box, pbc, cutoff):
-    """The half list of structure k, the atoms start:end, by vesin: i ≤ j, sorted, self-images once."""
+    """The half list of structure k, the atoms start:end, by vesin: i ≤ j, sorted, self-images
+    once."""
     from ase.geometry import complete_cell
 
     points = pos[start:end].double().cpu().numpy()
@@ -178,7 +207,9 @@ def _cell_list(pos, start, end, k, box, pbc, cutoff):
         box = complete_cell(np.where(pbc[:, None], box, 0.0))
     if not (abs(np.linalg.det(box)) > 1e-6 * np.prod(length[pbc]) > 0):  # NaN as well
         raise ValueError(_flat(k))
-    pairs, shift, d = _search(cutoff).compute(points, box, pbc, "PSd", copy=False)  # views, good until the next search
+    pairs, shift, d = _search(cutoff).compute(
+        points, box, pbc, "PSd", copy=False
+    )  # views, good until the next search
     if len(d) and d.min() < _COINCIDENT:
         raise ValueError(_coincident(k, *pairs[d.argmin()].tolist()))
     # numpy from here on: it does not wake torch's threads for such small arrays
@@ -186,13 +217,18 @@ def _cell_list(pos, start, end, k, box, pbc, cutoff):
     low, high = np.minimum(i, j), np.maximum(i, j)
     order = _order(low * (end - start) + high)
     shift = np.take(shift * np.where(i > j, -1, 1).astype(shift.dtype)[:, None], order, axis=0)
-    found = np.take(low, order) + start, np.take(high, order) + start, shift.astype(pos[:0].cpu().numpy().dtype)
+    found = (
+        np.take(low, order) + start,
+        np.take(high, order) + start,
+        shift.astype(pos[:0].cpu().numpy().dtype),
+    )
     return tuple(torch.from_numpy(x).to(pos.device) for x in found)
 
 
 def _search(cutoff):
-    """vesin's search, one for each thread: it keeps the memory of its last result, which spares page faults. On one
-    processor: more threads of its own would wait for torch's, which spin for a while after each operation."""
+    """vesin's search, one for each thread: it keeps the memory of its last result, which spares
+    page faults. On one processor: more threads of its own would wait for torch's, which spin for a
+    while after each operation."""
     import vesin
 
     if not hasattr(_kept, "search"):
@@ -202,8 +238,8 @@ def _search(cutoff):
 
 
 def _order(key):
-    """The order that sorts key [n] ≥ 0; where there is room, by sorting key and place as one number, three times faster
-    than np.argsort."""
+    """The order that sorts key [n] ≥ 0; where there is room, by sorting key and place as one
+    number, three times faster than np.argsort."""
     n = len(key)
     if not n or int(key.max()) >= 2**63 // n - 1:
         return np.argsort(key)
@@ -231,32 +267,45 @@ def _check_distances(d2, i, j, ptr, owner) -> None:
 
 
 def _coincident(k, a, b):
-    return f"Structure {k} of the batch has atoms {a} and {b} at the same position: remove one of them."
+    return (
+        f"Structure {k} of the batch has atoms {a} and {b} at the same position: remove one of "
+        "them."
+    )
 
 
 def _not_finite(k):
-    return f"Structure {k} of the batch has a position that is NaN or infinite: correct or remove it."
+    return (
+        f"Structure {k} of the batch has a position that is NaN or infinite: correct or remove it."
+    )
 
 
 def _flat(k):
     return (
-        f"Structure {k} of the batch has periodic cell vectors that lie in one plane or are not finite: correct its "
-        "cell or pbc."
+        f"Structure {k} of the batch has periodic cell vectors that lie in one plane or are not "
+        "finite: correct its cell or pbc."
     )
 
 
 def _structure_of_atoms(batch):
     owner = batch.get("batch")
-    return owner if owner is not None else torch.zeros(len(batch.pos), dtype=torch.long, device=batch.pos.device)
+    return (
+        owner
+        if owner is not None
+        else torch.zeros(len(batch.pos), dtype=torch.long, device=batch.pos.device)
+    )
 
 
 def _periodic(batch, n):
-    """pbc [B, 3], or None when no structure is periodic; a cell without pbc is periodic all round."""
+    """pbc [B, 3], or None when no structure is periodic; a cell without pbc is periodic all
+    round."""
     if batch.get("cell") is None:
         return None
     pbc = batch.get("pbc")
     cell = batch.cell.reshape(-1, 3, 3)
     pbc = (cell != 0).any(2) if pbc is None else pbc.reshape(-1, 3).bool()
     if len(cell) != n or len(pbc) != n:
-        raise ValueError(f"The batch has {n} structures but {len(cell)} cells and {len(pbc)} pbc: give each its own.")
+        raise ValueError(
+            f"The batch has {n} structures but {len(cell)} cells and {len(pbc)} pbc: give each its "
+            "own."
+        )
     return pbc if bool(pbc.any()) else None

@@ -1,11 +1,12 @@
-"""QM9: 130,831 small organic molecules (H C N O F, up to 9 heavy atoms) at their B3LYP/6-31G(2df,p) minima.
+"""QM9: 130,831 small organic molecules (H C N O F, up to 9 heavy atoms) at their B3LYP/6-31G(2df,p)
+minima.
 
-R. Ramakrishnan, P. O. Dral, M. Rupp, O. A. von Lilienfeld, Sci. Data 1, 140022 (2014); CC0. Of the published 133,885
-molecules, the 3,054 that failed the consistency check of their bonds are left out. Energies are total energies: no
-atomic references are subtracted.
+R. Ramakrishnan, P. O. Dral, M. Rupp, O. A. von Lilienfeld, Sci. Data 1, 140022 (2014); CC0. Of the
+published 133,885 molecules, the 3,054 that failed the consistency check of their bonds are left
+out. Energies are total energies: no atomic references are subtracted.
 
-The data come inside the package `qm9pack` as csv files. They are parsed once, into a memory-mapped store in the cache;
-where the package is missing, a sample of 5,000 molecules stands in.
+The data come inside the package `qm9pack` as csv files. They are parsed once, into a memory-mapped
+store in the cache; where the package is missing, a sample of 5,000 molecules stands in.
 """
 
 import importlib.util
@@ -40,19 +41,23 @@ _ELEMENTS = {b"H": 1, b"C": 6, b"N": 7, b"O": 8, b"F": 9}
 
 
 def load_qm9(limit=None, root=None) -> AtomStore:
-    """QM9 in the order of its files: positions in Å, the properties of `PROPERTIES` in their units, energy = U0 in eV.
+    """QM9 in the order of its files: positions in Å, the properties of `PROPERTIES` in their units,
+    energy = U0 in eV.
 
-    limit: only the first so many molecules. root: a folder with the three csv files of qm9pack; by default those of the
-    installed package. The first call parses them (seconds), later ones open the cache.
-    Without both, the kit's sample of 5,000 molecules is returned, with a warning.
-    Raises FileNotFoundError when `root` lacks a file, ValueError for a truncated one or a senseless limit.
+    limit: only the first so many molecules. root: a folder with the three csv files of qm9pack; by
+    default those of the installed package. The first call parses them (seconds), later ones open
+    the cache. Without both, the kit's sample of 5,000 molecules is returned, with a warning. Raises
+    FileNotFoundError when `root` lacks a file, ValueError for a truncated one or a senseless limit.
     """
     if limit is not None and not limit > 0:
-        raise ValueError(f"load_qm9: limit is {limit}: ask for at least one molecule, or leave it out for all.")
+        raise ValueError(
+            f"load_qm9: limit is {limit}: ask for at least one molecule, or leave it out for all."
+        )
     folder = _installed() if root is None else Path(root).expanduser()
     if folder is None:
         warnings.warn(
-            "qm9pack is not installed: this is the kit's sample of 5,000 molecules; `pip install qm9pack` brings all.",
+            "qm9pack is not installed: this is the kit's sample of 5,000 molecules; `pip install "
+            "qm9pack` brings all.",
             stacklevel=2,
         )
         store = AtomStore.open(files.home("data") / "qm9-sample")
@@ -62,7 +67,8 @@ def load_qm9(limit=None, root=None) -> AtomStore:
 
 
 def _installed() -> Path | None:
-    """qm9pack's data folder. The package is found but not imported: its import asks for the departed pkg_resources."""
+    """qm9pack's data folder. The package is found but not imported: its import asks for the
+    departed pkg_resources."""
     found = importlib.util.find_spec("qm9pack")
     if found is None or not found.submodule_search_locations:
         return None
@@ -70,10 +76,13 @@ def _installed() -> Path | None:
 
 
 def _cached(folder: Path) -> AtomStore:
-    """The store parsed from the csv files in `folder`: from the cache if it was made of these very files."""
+    """The store parsed from the csv files in `folder`: from the cache if it was made of these very
+    files."""
     missing = [name for name in PARTS if not (folder / name).is_file()]
     if missing:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}: give the folder with the csv files of qm9pack.")
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(missing)}: give the folder with the csv files of qm9pack."
+        )
     sizes = {name: (folder / name).stat().st_size for name in PARTS}
     cache = files.cache_dir() / CACHE
     try:
@@ -87,7 +96,8 @@ def _cached(folder: Path) -> AtomStore:
 
 
 def parse(folder: Path, sizes=None) -> AtomStore:
-    """Parse the csv files in `folder`. Raises ValueError for a file that is truncated or lacks molecules."""
+    """Parse the csv files in `folder`. Raises ValueError for a file that is truncated or lacks
+    molecules."""
     z, pos, size, columns = [], [], [], []
     for name in PARTS:
         part = _parse_part(folder / name)
@@ -95,9 +105,14 @@ def parse(folder: Path, sizes=None) -> AtomStore:
             whole.append(some)
     n = sum(map(len, size))
     if n != MOLECULES:
-        raise ValueError(f"{folder} holds {n:,} molecules, not {MOLECULES:,}: a file is incomplete; reinstall qm9pack.")
+        raise ValueError(
+            f"{folder} holds {n:,} molecules, not {MOLECULES:,}: a file is incomplete; reinstall "
+            "qm9pack."
+        )
     values = np.concatenate(columns)  # [n, properties], in the files' units
-    values = {name: values[:, k] * factor for k, (name, (_, factor, _)) in enumerate(PROPERTIES.items())}
+    values = {
+        name: values[:, k] * factor for k, (name, (_, factor, _)) in enumerate(PROPERTIES.items())
+    }
     meta = {
         "source": "QM9 (Ramakrishnan et al., Sci. Data 1, 140022, 2014), from the package qm9pack",
         "licence": "CC0",
@@ -118,19 +133,24 @@ def parse(folder: Path, sizes=None) -> AtomStore:
 def _parse_part(path: Path):
     """(z [N], pos [N, 3], atoms per molecule [n], values [n, P]) of one file.
 
-    Lists stand in quotes, so splitting a line at the quotes gives its fields; numbers of all lines are then converted
-    together, which is several times faster than line by line."""
+    Lists stand in quotes, so splitting a line at the quotes gives its fields; numbers of all lines
+    are then converted together, which is several times faster than line by line."""
     head, *lines = path.read_bytes().split(b"\n")
     names = head.decode().strip().split(",")
     wanted = [name for name, _, _ in PROPERTIES.values()]
     if not set(wanted) <= set(names):
-        raise ValueError(f"{path} lacks the columns {sorted(set(wanted) - set(names))}: reinstall qm9pack.")
-    # '' name ,index, smiles , inchi ,atoms, formula , elements , xyz , charges , frequencies ,numbers
+        raise ValueError(
+            f"{path} lacks the columns {sorted(set(wanted) - set(names))}: reinstall qm9pack."
+        )
+    # '' name ,index, smiles , inchi ,atoms, formula , elements , xyz , charges , frequencies
+    # ,numbers
     lists = [line.split(b'"') for line in lines[:-1]]
     broken = next((k for k, fields in enumerate(lists) if len(fields) != 17), None)
     if broken is not None or not lists or lines[-1]:  # a last line without its end may lack digits
         at = len(lines) if broken is None else broken
-        raise ValueError(f"{path} is truncated near line {at + 2}: reinstall qm9pack or copy the file again.")
+        raise ValueError(
+            f"{path} is truncated near line {at + 2}: reinstall qm9pack or copy the file again."
+        )
     size = np.array([fields[6].strip(b",") for fields in lists]).astype(np.int64)
     symbols = b",".join(fields[9][1:-1] for fields in lists).replace(b"'", b"").split(b",")
     z = np.array([_ELEMENTS[symbol] for symbol in symbols], np.uint8)
@@ -138,14 +158,18 @@ def _parse_part(path: Path):
     values = _numbers(b",".join(fields[16][1:].rstrip() for fields in lists))
     last = names[names.index("Harmonic_Freq_cmi") + 1 :]  # the plain numbers after the last list
     if len(z) != size.sum() or len(xyz) != 3 * len(z) or len(values) != len(last) * len(size):
-        raise ValueError(f"{path} is truncated in its last line: reinstall qm9pack or copy the file again.")
+        raise ValueError(
+            f"{path} is truncated in its last line: reinstall qm9pack or copy the file again."
+        )
     values = values.reshape(len(size), -1)[:, [last.index(name) for name in wanted]]
     return z, xyz.reshape(-1, 3).astype(np.float32), size, values
 
 
 def _numbers(text: bytes) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # what numpy says where a number cannot be read
+        warnings.simplefilter(
+            "error", DeprecationWarning
+        )  # what numpy says where a number cannot be read
         try:
             return np.fromstring(text, sep=",")
         except DeprecationWarning:

@@ -1,11 +1,14 @@
-"""Label-making by molecular dynamics: Langevin trajectories with any ase calculator, GFN2-xTB by default.
+"""Label-making by molecular dynamics: Langevin trajectories with any ase calculator, GFN2-xTB by
+default.
 
     m a = F(x) − m γ v + √(2 m γ k_B T) ξ(t)
 
-samples the canonical ensemble at temperature T: the frames are the off-equilibrium structures, with energies and
-forces, that a force field learns from. The same seed gives the same trajectory on the same machine.
+samples the canonical ensemble at temperature T: the frames are the off-equilibrium structures, with
+energies and forces, that a force field learns from. The same seed gives the same trajectory on the
+same machine.
 
-GFN2-xTB: C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), by the library tblite.
+GFN2-xTB: C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), by the
+library tblite.
 """
 
 import contextlib
@@ -32,38 +35,56 @@ def simulate(
     dipole=False,
     progress=True,
 ) -> AtomStore:
-    """`n_frames` frames of Langevin dynamics of `atoms` (ase.Atoms, left untouched), with energies and forces.
+    """`n_frames` frames of Langevin dynamics of `atoms` (ase.Atoms, left untouched), with energies
+    and forces.
 
-    temperature in K; timestep in fs; friction γ in 1/fs; a frame every `interval` steps, after `equilibration` steps.
-    calculator: "gfn2" (GFN2-xTB), "emt" (metals), or any ase calculator. Velocities are drawn from Maxwell-Boltzmann
-    with zero total momentum; fixed atoms stay fixed, and stand in the store as `fixed`. Stored forces are the
-    calculator's own, also on fixed atoms. dipole: also keep the dipole moments, as the property "dipole" in e Å, which
-    of an ion depend on the origin.
-    Raises ValueError for settings that make no sense, an unknown calculator, dipole moments that the calculator or a
-    periodic structure does not have, and a run that blows up.
+    temperature in K; timestep in fs; friction γ in 1/fs; a frame every `interval` steps, after
+    `equilibration` steps. calculator: "gfn2" (GFN2-xTB), "emt" (metals), or any ase calculator.
+    Velocities are drawn from Maxwell-Boltzmann with zero total momentum; fixed atoms stay fixed,
+    and stand in the store as `fixed`. Stored forces are the calculator's own, also on fixed atoms.
+    dipole: also keep the dipole moments, as the property "dipole" in e Å, which of an ion depend on
+    the origin. Raises ValueError for settings that make no sense, an unknown calculator, dipole
+    moments that the calculator or a periodic structure does not have, and a run that blows up.
     """
     from ase import units
     from ase.md.langevin import Langevin
     from ase.md.velocitydistribution import Stationary, thermalize_momenta
 
-    numbers = {"temperature": temperature, "timestep": timestep, "friction": friction, "interval": interval}
+    numbers = {
+        "temperature": temperature,
+        "timestep": timestep,
+        "friction": friction,
+        "interval": interval,
+    }
     for name, value in ({"n_frames": n_frames} | numbers).items():
         if not value > 0:
             raise ValueError(f"simulate: {name} is {value}, but must be positive.")
-    for name, value in {"n_frames": n_frames, "interval": interval, "equilibration": equilibration}.items():
+    for name, value in {
+        "n_frames": n_frames,
+        "interval": interval,
+        "equilibration": equilibration,
+    }.items():
         if value != int(value) or value < 0:
-            raise ValueError(f"simulate: {name} is {value}, but must be a whole number, and not negative.")
+            raise ValueError(
+                f"simulate: {name} is {value}, but must be a whole number, and not negative."
+            )
     if not len(atoms):
         raise ValueError("simulate: the structure has no atoms: pass one with at least one atom.")
     atoms = atoms.copy()
     atoms.calc, name, limit = _calculator(calculator)
     if dipole and "dipole" not in atoms.calc.implemented_properties:
-        raise ValueError(f"simulate: {name} gives no dipole moments: use 'gfn2', or leave dipole=True out.")
+        raise ValueError(
+            f"simulate: {name} gives no dipole moments: use 'gfn2', or leave dipole=True out."
+        )
     if dipole and atoms.pbc.any():
-        raise ValueError("simulate: a periodic structure has no dipole moment of its own: leave dipole=True out.")
+        raise ValueError(
+            "simulate: a periodic structure has no dipole moment of its own: leave dipole=True out."
+        )
     rng = np.random.default_rng(seed)
     thermalize_momenta(atoms, temperature, rng=rng)
-    if len(atoms) > 1 and not atoms.constraints:  # a lone atom would be left without motion, a held one cannot drift
+    if (
+        len(atoms) > 1 and not atoms.constraints
+    ):  # a lone atom would be left without motion, a held one cannot drift
         Stationary(atoms)
     dynamics = Langevin(
         atoms,
@@ -71,26 +92,33 @@ def simulate(
         temperature_K=temperature,
         friction=friction / units.fs,
         rng=rng,
-        fixcm=False,  # ase deprecates it: it does not sample the canonical ensemble; a drifting molecule is harmless
+        # ase deprecates it: it does not sample the canonical ensemble; a drifting molecule is
+        # harmless
+        fixcm=False,
     )
     frames = []
     with limit(), _progress(equilibration + n_frames * interval, name, progress) as advance:
         for k in range(int(n_frames)):
             for _ in range(interval if k else equilibration + interval):
-                dynamics.run(1)  # one by one, so that the bar moves and an explosion is seen at once
+                dynamics.run(
+                    1
+                )  # one by one, so that the bar moves and an explosion is seen at once
                 _check_alive(atoms, dynamics.nsteps, timestep)
                 advance()
             frames.append(_labeled(atoms, dipole))
     settings = numbers | {"equilibration": equilibration, "seed": seed, "calculator": name}
-    meta = {"source": "scdlab.simulate", "simulation": settings} | ({"units": {"dipole": "e Å"}} if dipole else {})
+    meta = {"source": "scdlab.simulate", "simulation": settings} | (
+        {"units": {"dipole": "e Å"}} if dipole else {}
+    )
     return AtomStore.from_ase(frames, meta=meta)
 
 
 def intact(pos, z, reference, stretch=1.5, contact=1.15) -> np.ndarray:
     """Which frames still have the bonds of `reference` and no others: [F] bool.
 
-    pos [F, n, 3] and reference [n, 3] in Å, z [n]. Atoms are bonded in the reference when closer than 1.25 times the
-    sum of their covalent radii; a bond is lost beyond `stretch` times that sum, a new one made below `contact` times.
+    pos [F, n, 3] and reference [n, 3] in Å, z [n]. Atoms are bonded in the reference when closer
+    than 1.25 times the sum of their covalent radii; a bond is lost beyond `stretch` times that sum,
+    a new one made below `contact` times.
     """
     from ase.data import covalent_radii
 
@@ -110,8 +138,9 @@ def _calculator(calculator):
             from tblite.ase import TBLite
         except ModuleNotFoundError as error:
             raise ValueError(
-                "simulate: the calculator 'gfn2' needs tblite, which is not installed (Windows and ARM Linux have no "
-                "wheels): install it, from conda-forge where need be, or give another ase calculator."
+                "simulate: the calculator 'gfn2' needs tblite, which is not installed (Windows and "
+                "ARM Linux have no wheels): install it, from conda-forge where need be, or give "
+                "another ase calculator."
             ) from error
 
         return TBLite(method="GFN2-xTB", verbosity=0), "GFN2-xTB (tblite)", _one_thread
@@ -120,16 +149,20 @@ def _calculator(calculator):
 
         return EMT(), "EMT (ase)", contextlib.nullcontext
     if not hasattr(calculator, "get_potential_energy"):
-        raise ValueError(f"simulate: unknown calculator {calculator!r}: use 'gfn2', 'emt' or an ase calculator object.")
+        raise ValueError(
+            f"simulate: unknown calculator {calculator!r}: use 'gfn2', 'emt' or an ase calculator "
+            "object."
+        )
     return calculator, type(calculator).__name__, contextlib.nullcontext
 
 
 @contextlib.contextmanager
 def _one_thread():
-    """One OpenMP thread for tblite (2 ms per ethanol; threads only make such small systems wait for each other).
+    """One OpenMP thread for tblite (2 ms per ethanol; threads only make such small systems wait for
+    each other).
 
-    The environment variable is read once, when the OpenMP runtime is loaded, and torch has loaded it already; torch's
-    own setting reaches the same runtime."""
+    The environment variable is read once, when the OpenMP runtime is loaded, and torch has loaded
+    it already; torch's own setting reaches the same runtime."""
     import torch
 
     threads = torch.get_num_threads()
@@ -141,7 +174,9 @@ def _one_thread():
 
 
 def _check_alive(atoms, step, timestep):
-    if not np.isfinite(atoms.positions).all() or np.abs(atoms.get_velocities()).max() > 10:  # 10 ase units ≈ 1 Å/fs
+    if (
+        not np.isfinite(atoms.positions).all() or np.abs(atoms.get_velocities()).max() > 10
+    ):  # 10 ase units ≈ 1 Å/fs
         raise ValueError(
             f"The simulation blew up at step {step}: start from a relaxed structure, "
             f"or use a timestep below {timestep} fs."
@@ -149,19 +184,23 @@ def _check_alive(atoms, step, timestep):
 
 
 def _labeled(atoms, dipole):
-    """A copy of `atoms` that carries its energy, its (unconstrained) forces and, where wanted, its dipole moment."""
+    """A copy of `atoms` that carries its energy, its (unconstrained) forces and, where wanted, its
+    dipole moment."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     frame = atoms.copy()
     forces = atoms.get_forces(apply_constraint=False)
     moment = {"dipole": atoms.get_dipole_moment()} if dipole else {}
-    frame.calc = SinglePointCalculator(frame, energy=atoms.get_potential_energy(), forces=forces, **moment)
+    frame.calc = SinglePointCalculator(
+        frame, energy=atoms.get_potential_energy(), forces=forces, **moment
+    )
     return frame
 
 
 @contextlib.contextmanager
 def _progress(total, name, wanted):
-    """A function to call after each step; it opens a bar once the first steps show that the run takes long."""
+    """A function to call after each step; it opens a bar once the first steps show that the run
+    takes long."""
     from tqdm import tqdm
 
     start, done, bar = time.perf_counter(), 0, None
@@ -171,7 +210,11 @@ def _progress(total, name, wanted):
         done += 1
         if bar is not None:
             bar.update(1)
-        elif wanted and done == min(20, total) and (time.perf_counter() - start) / done * total > _BAR_FROM:
+        elif (
+            wanted
+            and done == min(20, total)
+            and (time.perf_counter() - start) / done * total > _BAR_FROM
+        ):
             bar = tqdm(total=total, initial=done, desc=f"MD, {name}", unit="step")
 
     try:

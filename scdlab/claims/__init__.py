@@ -1,7 +1,7 @@
 """Claims: what each paper claims, the recipe that tests it here, what was measured.
 
-`table()` lists them, `run(id, profile)` measures one and writes its record, `compare(id, yours)` draws
-"paper / recorded / yours". See `ledger` for what a claim, a record and a verdict are.
+`table()` lists them, `run(id, profile)` measures one and writes its record, `compare(id, yours)`
+draws "paper / recorded / yours". See `ledger` for what a claim, a record and a verdict are.
 """
 
 from . import denoising, dens, ecse, schnet, self_conditioned

@@ -1,14 +1,17 @@
-"""Lesson 03: what is claimed for denoising off equilibrium (DeNS), and how each claim is tested here.
+"""Lesson 03: what is claimed for denoising off equilibrium (DeNS), and how each claim is tested
+here.
 
-    Y.-L. Liao, T. Smidt, M. Shuaibi, A. Das, TMLR 2024, arXiv:2403.09549 ("DeNS"), its tables and its released code
+    Y.-L. Liao, T. Smidt, M. Shuaibi, A. Das, TMLR 2024, arXiv:2403.09549 ("DeNS"), its tables and
+    its released code
 
-The network is the equivariant transformer, which can be told forces, for every arm alike: same first weights, frames,
-batches, steps, learning rate. The arms differ in the objective alone. All learn energies and forces of one molecule
-from few frames of its dynamics: frames of revised MD17, or, to try the mechanics anywhere, the kit's own of ethanol.
-Errors are those of structures as they are, without noise and without a clue, on frames that no training has seen.
+The network is the equivariant transformer, which can be told forces, for every arm alike: same
+first weights, frames, batches, steps, learning rate. The arms differ in the objective alone. All
+learn energies and forces of one molecule from few frames of its dynamics: frames of revised MD17,
+or, to try the mechanics anywhere, the kit's own of ethanol. Errors are those of structures as they
+are, without noise and without a clue, on frames that no training has seen.
 
-Trained networks are one per seed and arm; the claims share them (`keep`). The first two quantities of a claim are its
-arms, as expected: better, worse.
+Trained networks are one per seed and arm; the claims share them (`keep`). The first two quantities
+of a claim are its arms, as expected: better, worse.
 """
 
 import numpy as np
@@ -21,30 +24,91 @@ from .denoising import SEEN, trained
 from .ledger import Claim, direction, get, graded, keep, register
 
 PAPER = "the DeNS paper (arXiv:2403.09549)"
-DECIDES = ("data", "n_train", "n_val", "hidden", "layers", "heads", "n_basis", "sigma", "probability", "ratio",
-           "weight", "rho", "steps", "batch_size", "lr")  # fmt: skip
+DECIDES = (
+    "data",
+    "n_train",
+    "n_val",
+    "hidden",
+    "layers",
+    "heads",
+    "n_basis",
+    "sigma",
+    "probability",
+    "ratio",
+    "weight",
+    "rho",
+    "steps",
+    "batch_size",
+    "lr",
+)
 QUICK = {
-    "seeds": 1, "data": "kit:ethanol", "n_train": 40, "n_val": 8, "n_test": 16, "hidden": 16, "layers": 2, "heads": 2,
-    "n_basis": 8, "sigma": 0.05, "probability": 0.25, "ratio": 0.25, "weight": 0.0625, "rho": 0.02, "steps": 5,
-    "batch_size": 4, "lr": 2e-3,
-}  # fmt: skip
+    "seeds": 1,
+    "data": "kit:ethanol",
+    "n_train": 40,
+    "n_val": 8,
+    "n_test": 16,
+    "hidden": 16,
+    "layers": 2,
+    "heads": 2,
+    "n_basis": 8,
+    "sigma": 0.05,
+    "probability": 0.25,
+    "ratio": 0.25,
+    "weight": 0.0625,
+    "rho": 0.02,
+    "steps": 5,
+    "batch_size": 4,
+    "lr": 2e-3,
+}
 CPU = {
-    "seeds": 3, "data": "md17:ethanol", "n_train": 950, "n_val": 50, "n_test": 1000, "hidden": 64, "layers": 3,
-    "heads": 4, "n_basis": 32, "sigma": 0.05, "probability": 0.25, "ratio": 0.25, "weight": 0.0625, "rho": 0.02,
-    "steps": 2000, "batch_size": 16, "lr": 2e-3,
-}  # fmt: skip
-FULL = CPU | {"hidden": 128, "layers": 6, "heads": 8, "n_basis": 50, "steps": 120_000, "batch_size": 8, "lr": 5e-4}
+    "seeds": 3,
+    "data": "md17:ethanol",
+    "n_train": 950,
+    "n_val": 50,
+    "n_test": 1000,
+    "hidden": 64,
+    "layers": 3,
+    "heads": 4,
+    "n_basis": 32,
+    "sigma": 0.05,
+    "probability": 0.25,
+    "ratio": 0.25,
+    "weight": 0.0625,
+    "rho": 0.02,
+    "steps": 2000,
+    "batch_size": 16,
+    "lr": 2e-3,
+}
+FULL = CPU | {
+    "hidden": 128,
+    "layers": 6,
+    "heads": 8,
+    "n_basis": 50,
+    "steps": 120_000,
+    "batch_size": 8,
+    "lr": 5e-4,
+}
 
 
 def objective_of(arm, settings):
-    """What an arm minimizes: lengths of errors in every term. Squares would be ruled by the largest errors, and those
-    are of corrupted structures, which keep some of their secret."""
+    """What an arm minimizes: lengths of errors in every term. Squares would be ruled by the largest
+    errors, and those are of corrupted structures, which keep some of their secret."""
     labels = EnergyForces(settings["rho"], loss="norm")
     if arm == "plain":
         return labels
-    changed = {"dens": {}, "full": {"ratio": 1.0}, "untold": {"told": "none"}, "shuffled": {"told": "other"}}[arm]
-    return DeNS(**{**{name: settings[name] for name in ("probability", "ratio", "sigma", "weight")}, **changed},
-                main=labels)  # fmt: skip
+    changed = {
+        "dens": {},
+        "full": {"ratio": 1.0},
+        "untold": {"told": "none"},
+        "shuffled": {"told": "other"},
+    }[arm]
+    return DeNS(
+        **{
+            **{name: settings[name] for name in ("probability", "ratio", "sigma", "weight")},
+            **changed,
+        },
+        main=labels,
+    )
 
 
 def frames(settings, seed):
@@ -61,11 +125,27 @@ def learned(arm, settings, seed, device):
 
     def train(folder):
         torch.manual_seed(seed)
-        model = scdlab.EquivariantTransformer(settings["hidden"], settings["layers"], settings["heads"],
-                                              settings["n_basis"], force_encoding=True)  # fmt: skip
+        model = scdlab.EquivariantTransformer(
+            settings["hidden"],
+            settings["layers"],
+            settings["heads"],
+            settings["n_basis"],
+            force_encoding=True,
+        )
         few, val, _ = frames({**settings, "n_test": 1}, seed)
-        return trained(model, objective_of(arm, settings), few, settings["steps"], settings["batch_size"],
-                       settings["lr"], seed, device, val=val, out=folder, resume=folder is not None)  # fmt: skip
+        return trained(
+            model,
+            objective_of(arm, settings),
+            few,
+            settings["steps"],
+            settings["batch_size"],
+            settings["lr"],
+            seed,
+            device,
+            val=val,
+            out=folder,
+            resume=folder is not None,
+        )
 
     return keep(f"dens-{arm}", settings, seed, train)
 
@@ -96,9 +176,11 @@ WORDS = {
     "shuffled": "DeNS told another atom's force",
 }
 RULE = (
-    "Train on energies and forces of n_train frames with the same steps; compare the force errors of the two arms on "
-    "unseen frames, without noise." + SEEN + "With the paper's direction: reproduced when training took at least "
-    "100,000 steps, as in the paper, else same direction. With the opposite one: contradicted after so many steps, "
+    "Train on energies and forces of n_train frames with the same steps; compare the force errors "
+    "of the two arms on unseen frames, without noise."
+    + SEEN
+    + "With the paper's direction: reproduced when training took at least 100,000 steps, as in "
+    "the paper, else same direction. With the opposite one: contradicted after so many steps, "
     "else not seen at this scale."
 )
 
@@ -106,9 +188,15 @@ RULE = (
 def _claim(id, title, paper, arms, source=f"{PAPER}, MD17", paper_values=None, **settings):
     quantities = {f"force_mae_{arm}_meV_per_A": f"force error, {WORDS[arm]}" for arm in arms}
     quantities |= {f"energy_mae_{arm}_meV": f"energy error, {WORDS[arm]}" for arm in arms}
-    profiles = {"quick": QUICK, "cpu": {**CPU, **settings}, "full": {**FULL, **settings, "steps": FULL["steps"]}}
+    profiles = {
+        "quick": QUICK,
+        "cpu": {**CPU, **settings},
+        "full": {**FULL, **settings, "steps": FULL["steps"]},
+    }
     about = dict(title=title, source=source, paper=paper, paper_values=paper_values or {})
-    how = dict(quantities=quantities, rule=RULE, judge=judge, recipe=errors(arms), profiles=profiles)
+    how = dict(
+        quantities=quantities, rule=RULE, judge=judge, recipe=errors(arms), profiles=profiles
+    )
     return register(Claim(id=id, lesson=3, **about, **how))
 
 
@@ -117,7 +205,10 @@ _claim(
     "Denoising beside the labels makes forces better (ethanol).",
     "MD17 ethanol, Equiformer (L = 2): 3.1 meV/Å, with DeNS 2.6",
     ("dens", "plain"),
-    paper_values={"force_mae_dens_meV_per_A": "2.6 (MD17)", "force_mae_plain_meV_per_A": "3.1 (MD17)"},
+    paper_values={
+        "force_mae_dens_meV_per_A": "2.6 (MD17)",
+        "force_mae_plain_meV_per_A": "3.1 (MD17)",
+    },
 )
 _claim(
     "dens-partial",
@@ -141,10 +232,16 @@ _claim(
 
 
 def noise_left(settings, seed, device) -> dict:
-    """Share of the noise that each arm leaves on unseen frames, and what a clue is worth to the same network."""
+    """Share of the noise that each arm leaves on unseen frames, and what a clue is worth to the
+    same network."""
     test, values = frames(settings, seed)[2], {}
-    for name, arm, told in (("told", "dens", "own"), ("untold", "untold", "none"), ("kept_back", "dens", "none"),
-                            ("wrong", "dens", "other"), ("shuffled", "shuffled", "other")):  # fmt: skip
+    for name, arm, told in (
+        ("told", "dens", "own"),
+        ("untold", "untold", "none"),
+        ("kept_back", "dens", "none"),
+        ("wrong", "dens", "other"),
+        ("shuffled", "shuffled", "other"),
+    ):
         share = {name: settings[name] for name in ("ratio", "sigma")}
         asked = DeNS(probability=1.0, told=told, **share)
         found = scdlab.evaluate(learned(arm, settings, seed, device), test, asked)
@@ -155,7 +252,9 @@ def noise_left(settings, seed, device) -> dict:
 def judge_noise_left(values, settings) -> str:
     seen = direction(values["noise_left_told_percent"], values["noise_left_untold_percent"])
     if seen == "paper":
-        pinned = np.all(values["noise_left_told_percent"] < 0.5 * values["noise_left_untold_percent"])
+        pinned = np.all(
+            values["noise_left_told_percent"] < 0.5 * values["noise_left_untold_percent"]
+        )
         return "reproduced" if pinned else "same direction"
     return "contradicted" if seen == "opposite" else "tie"
 
@@ -171,16 +270,23 @@ register(
             "noise_left_told_percent": "noise left, told the forces, %",
             "noise_left_untold_percent": "noise left, another network that is never told, %",
             "noise_left_kept_back_percent": "noise left, the first network, told nothing, %",
-            "noise_left_wrong_percent": "noise left, the first network, told other atoms' forces, %",
-            "noise_left_shuffled_percent": "noise left, a network trained on other atoms' forces, told such, %",
+            "noise_left_wrong_percent": (
+                "noise left, the first network, told other atoms' forces, %"
+            ),
+            "noise_left_shuffled_percent": (
+                "noise left, a network trained on other atoms' forces, told such, %"
+            ),
         },
-        rule="The networks of the other claims. On unseen frames, with a share `ratio` of the atoms of every frame "
-        "corrupted, compare the mean squared error of the noise, as a share of that of the blind answer, of the "
-        "network that is told the forces and of the one that never was."
+        rule=(
+            "The networks of the other claims. On unseen frames, with a share `ratio` of the atoms "
+            "of every frame corrupted, compare the mean squared error of the noise, as a share of "
+            "that of the blind answer, of the network that is told the forces and of the one that "
+            "never was."
+        )
         + SEEN
-        + "With the paper's direction: reproduced when, in every "
-        "seed, less than half as much is left with the clue as without, else same direction. With the opposite "
-        "direction: contradicted.",
+        + "With the paper's direction: reproduced when, in every seed, less than half as much is "
+        "left with the clue as without, else same direction. With the opposite direction: "
+        "contradicted.",
         judge=judge_noise_left,
         recipe=noise_left,
         profiles={"quick": QUICK, "cpu": CPU, "full": FULL},

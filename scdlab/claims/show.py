@@ -15,7 +15,8 @@ NOT_RECORDED = "not recorded yet"
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; shows itself in a terminal (rich), in a notebook (html) and as plain text."""
+    """Rows of text under a header; shows itself in a terminal (rich), in a notebook (html) and as
+    plain text."""
 
     title: str
     columns: tuple[str, ...]
@@ -23,12 +24,20 @@ class Table:
     note: str = ""
 
     def __rich__(self) -> rich.table.Table:
-        table = rich.table.Table(title=self.title, caption=self.note or None, box=rich.box.SIMPLE_HEAD, show_lines=True)
-        narrowest = [28, *[None] * (len(self.columns) - 2), 12]  # the longest id, and "contradicted", on one line
+        table = rich.table.Table(
+            title=self.title, caption=self.note or None, box=rich.box.SIMPLE_HEAD, show_lines=True
+        )
+        narrowest = [
+            28,
+            *[None] * (len(self.columns) - 2),
+            12,
+        ]  # the longest id, and "contradicted", on one line
         for column, width in zip(self.columns, narrowest, strict=True):
             table.add_column(column, overflow="fold", width=width)
         for row in self.rows:
-            table.add_row(*(rich.text.Text(cell) for cell in row))  # Text: a "[" in a cell is no markup
+            table.add_row(
+                *(rich.text.Text(cell) for cell in row)
+            )  # Text: a "[" in a cell is no markup
         return table
 
     def __str__(self) -> str:
@@ -41,17 +50,19 @@ class Table:
         cell = "style='text-align:left;vertical-align:top;padding:4px 10px;white-space:pre-line'"
         head = "".join(f"<th {cell}>{html.escape(c)}</th>" for c in self.columns)
         body = "".join(
-            "<tr>" + "".join(f"<td {cell}>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows
+            "<tr>" + "".join(f"<td {cell}>{html.escape(c)}</td>" for c in row) + "</tr>"
+            for row in self.rows
         )
         return (
-            f"<table><caption style='text-align:left;font-weight:bold'>{html.escape(self.title)}</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            "<table><caption "
+            f"style='text-align:left;font-weight:bold'>{html.escape(self.title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
             + (f"<p><small>{html.escape(self.note)}</small></p>" if self.note else "")
         )
 
 
 def table(lesson: int | None = None) -> Table:
-    """Every claim (of one lesson, when given): the paper's number, the record of its largest profile, the verdict."""
+    """Every claim (of one lesson, when given): the paper's number, the record of its largest
+    profile, the verdict."""
     rows = []
     for claim in ledger.claims():
         if lesson is not None and claim.lesson != lesson:
@@ -59,7 +70,10 @@ def table(lesson: int | None = None) -> Table:
         record = ledger.load_record(claim.id)
         recorded = NOT_RECORDED
         if record:
-            arms = [f"{claim.quantities[name]}: {record.text(name)} {unit(name)}".rstrip() for name in claim.arms]
+            arms = [
+                f"{claim.quantities[name]}: {record.text(name)} {unit(name)}".rstrip()
+                for name in claim.arms
+            ]
             recorded = "\n".join([*arms, f"({record.where})"])
         about = f"{claim.id}\n{claim.title} (lesson {claim.lesson:02d})"
         rows.append((about, claim.paper, recorded, record.verdict if record else "–"))
@@ -70,8 +84,8 @@ def table(lesson: int | None = None) -> Table:
 def compare(claim_id: str, yours: dict | float | None = None) -> Table:
     """The claim's quantities: paper, recorded, yours.
 
-    `yours`: name -> value for any of the claim's quantities, or one number for its first. Values may be text.
-    ValueError for an unknown claim or quantity.
+    `yours`: name -> value for any of the claim's quantities, or one number for its first. Values
+    may be text. ValueError for an unknown claim or quantity.
     """
     claim = ledger.get(claim_id)
     if yours is None:
@@ -80,7 +94,8 @@ def compare(claim_id: str, yours: dict | float | None = None) -> Table:
         yours = {claim.arms[0]: yours}
     if unknown := set(yours) - set(claim.quantities):
         raise ValueError(
-            f"The claim {claim_id!r} has no quantity {sorted(unknown)[0]!r}; it has {', '.join(claim.quantities)}."
+            f"The claim {claim_id!r} has no quantity {sorted(unknown)[0]!r}; it has "
+            f"{', '.join(claim.quantities)}."
         )
     record = ledger.load_record(claim_id)
     rows = tuple(
@@ -99,7 +114,8 @@ def compare(claim_id: str, yours: dict | float | None = None) -> Table:
 
 
 def unit(name: str) -> str:
-    """The unit that ends a quantity's name: "force_mae_meV_per_A" -> "meV/Å"; "" for a plain number."""
+    """The unit that ends a quantity's name: "force_mae_meV_per_A" -> "meV/Å"; "" for a plain
+    number."""
     found = re.search(r"_(meV|eV|ps|K|D)((?:_per_[A-Za-z]+)*)$", name)
     return found[1] + re.sub(r"_per_A$", "/Å", found[2]).replace("_per_", "/") if found else ""
 

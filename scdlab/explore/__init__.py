@@ -1,10 +1,18 @@
-"""Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in traits."""
+"""Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in
+traits."""
 
 from scdlab.explore.condition import ConditionExplorer
 from scdlab.explore.embedding import EmbeddingExplorer
 from scdlab.explore.forces import ForceExplorer
 from scdlab.explore.frames import FrameExplorer
-from scdlab.explore.maps import compare_maps, embed, embedding_map, extensivity, reduce_embedding, smoothness
+from scdlab.explore.maps import (
+    compare_maps,
+    embed,
+    embedding_map,
+    extensivity,
+    reduce_embedding,
+    smoothness,
+)
 from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
     compare_bars,

@@ -1,15 +1,20 @@
-"""What a condition does: one noisy molecule, denoised by a network that was told what it is, nothing, or something
-else.
+"""What a condition does: one noisy molecule, denoised by a network that was told what it is,
+nothing, or something else.
 
-    c = embedding(x)                     what the network says of the clean molecule, one vector    `self_embedding`
-    ε̂ = σ · model(x + ε | c).noise       what it answers when told c                                `answer`
-    |ε̂ − ε|² / |ε|²                      the share of the noise that is left                        `noise_left`
-    1 + tanh α(c)                        how loud each channel of each layer is under c             `gates`
+    c = embedding(x)                     what the network says of the clean molecule, one vector
+                                         `self_embedding`
+    ε̂ = σ · model(x + ε | c).noise       what it answers when told c
+                                          `answer`
+    |ε̂ − ε|² / |ε|²                      the share of the noise that is left
+                                          `noise_left`
+    1 + tanh α(c)                        how loud each channel of each layer is under c
+                                         `gates`
 
-Four conditions are compared: the molecule's "own" embedding; "none", the mask token, which is the network as it is
-fine-tuned; the embedding of an "other" molecule; and a "mix", (1 − t) own + t other. All four denoise the same draws of
-the noise. What one draw leaves differs much from draw to draw, and hardly from condition to condition, so two
-conditions are to be compared draw by draw: the error of the mean difference is far below that of either mean.
+Four conditions are compared: the molecule's "own" embedding; "none", the mask token, which is the
+network as it is fine-tuned; the embedding of an "other" molecule; and a "mix", (1 − t) own + t
+other. All four denoise the same draws of the noise. What one draw leaves differs much from draw to
+draw, and hardly from condition to condition, so two conditions are to be compared draw by draw: the
+error of the mean difference is far below that of either mean.
 
 Self-conditioned denoising: arXiv:2603.17196; gates: `nn/adaln.py`.
 """
@@ -34,42 +39,68 @@ from scdlab.nn.model import AtomisticModel
 
 CONDITIONS = ("own", "none", "other", "mix")
 DRAWS = 32  # of the noise behind a bar
-_WIDTH = 470  # pixels of the picture: with the molecule's 350 it fits a notebook beside the file browser
-_REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)  # where the colors of a change may end
+_WIDTH = (
+    470  # pixels of the picture: with the molecule's 350 it fits a notebook beside the file browser
+)
+_REACHES = (
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    1.0,
+    1.5,
+    2.0,
+)  # where the colors of a change may end
 
 
-# ------------------------------------------------------------------------------------------------------- the functions
+# --------------------------------------------------------------------------------------------------
+# the functions
 
 
 class Left(NamedTuple):
-    """The share of the noise that is left: its mean over the draws, and the standard error of that mean."""
+    """The share of the noise that is left: its mean over the draws, and the standard error of that
+    mean."""
 
     mean: float
     error: float
 
 
 def self_embedding(model, atoms: ase.Atoms) -> np.ndarray:
-    """The model's own embedding [d] of the molecule as it stands, without regularizing noise: the condition "own".
+    """The model's own embedding [d] of the molecule as it stands, without regularizing noise: the
+    condition "own".
 
-    Raises ValueError for a model that takes no condition, and for elements that it was not trained on.
+    Raises ValueError for a model that takes no condition, and for elements that it was not trained
+    on.
     """
     _check_conditional(model)
     with _evaluated(model), torch.no_grad():
-        return model(_batch(model, atoms, atoms.positions), noise=False).embedding[0].double().cpu().numpy()
+        return (
+            model(_batch(model, atoms, atoms.positions), noise=False)
+            .embedding[0]
+            .double()
+            .cpu()
+            .numpy()
+        )
 
 
 def mixed(own, other, mix: float) -> np.ndarray:
     """(1 − mix) · own + mix · other: [d]. Exactly `own` at 0 and `other` at 1."""
     if not 0 <= mix <= 1:
-        raise ValueError(f"mix is the other molecule's part in the condition, from 0 to 1, not {mix}.")
+        raise ValueError(
+            f"mix is the other molecule's part in the condition, from 0 to 1, not {mix}."
+        )
     return (1 - mix) * array(own) + mix * array(other)
 
 
 def answer(model, atoms: ase.Atoms, pos, condition=None) -> np.ndarray:
-    """The network's answer ε̂/σ at positions [..., n, 3] in Å when it is told `condition`, in units of σ: same shape.
+    """The network's answer ε̂/σ at positions [..., n, 3] in Å when it is told `condition`, in units
+    of σ: same shape.
 
-    condition: one vector [d] for all of them, None for the mask token. Raises ValueError as `self_embedding` does, and
-    for a condition of another width.
+    condition: one vector [d] for all of them, None for the mask token. Raises ValueError as
+    `self_embedding` does, and for a condition of another width.
     """
     pos, c = np.asarray(pos, float), _condition(model, condition)
     batch = _batch(model, atoms, pos)
@@ -78,22 +109,30 @@ def answer(model, atoms: ase.Atoms, pos, condition=None) -> np.ndarray:
     return eps.double().cpu().numpy().reshape(pos.shape)
 
 
-def shares_left(model, atoms: ase.Atoms, sigma: float, condition=None, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
-    """|ε̂ − ε|² / |ε|² of each of so many draws of the noise (`noise.displacements`, of size sigma in Å): [draws].
+def shares_left(
+    model, atoms: ase.Atoms, sigma: float, condition=None, seed: int = 0, draws: int = DRAWS
+) -> np.ndarray:
+    """|ε̂ − ε|² / |ε|² of each of so many draws of the noise (`noise.displacements`, of size sigma
+    in Å): [draws].
 
-    0 is perfect, and 1 what the blind guess ε̂ = 0 gets. Equal seeds give the same draws whatever the condition, so that
-    two conditions can be compared draw by draw. Raises ValueError as `answer` does, for a sigma that is not positive,
-    and for a single atom.
+    0 is perfect, and 1 what the blind guess ε̂ = 0 gets. Equal seeds give the same draws whatever
+    the condition, so that two conditions can be compared draw by draw. Raises ValueError as
+    `answer` does, for a sigma that is not positive, and for a single atom.
     """
     if len(atoms) < 2:
-        raise ValueError("A single atom cannot be displaced against others, so there is no noise to be left: choose a "
-                         "molecule of two atoms or more.")  # fmt: skip
+        raise ValueError(
+            "A single atom cannot be displaced against others, so there is no noise to be left: "
+            "choose a molecule of two atoms or more."
+        )
     eps = noise.displacements(atoms, sigma, seed, draws=draws)
     return _share(sigma * answer(model, atoms, atoms.positions + eps, condition), eps)
 
 
-def noise_left(model, atoms: ase.Atoms, sigma: float, condition=None, seed: int = 0, draws: int = DRAWS) -> Left:
-    """The share of the noise that is left under a condition: mean over the draws and its standard error.
+def noise_left(
+    model, atoms: ase.Atoms, sigma: float, condition=None, seed: int = 0, draws: int = DRAWS
+) -> Left:
+    """The share of the noise that is left under a condition: mean over the draws and its standard
+    error.
 
     Arguments and errors as in `shares_left`; the standard error needs two draws or more.
     """
@@ -103,22 +142,27 @@ def noise_left(model, atoms: ase.Atoms, sigma: float, condition=None, seed: int 
 
 
 def gates(model, c=None) -> np.ndarray:
-    """The gates 1 + tanh α that a condition c [d] (None: the mask token) sets: [layers, d], from 0 to 2.
+    """The gates 1 + tanh α that a condition c [d] (None: the mask token) sets: [layers, d], from 0
+    to 2.
 
-    A gate is the factor of what a layer adds to a channel: 1 as without adaLN, 0 closed. Raises ValueError for a model
-    that takes no condition, and for a condition of another width.
+    A gate is the factor of what a layer adds to a channel: 1 as without adaLN, 0 closed. Raises
+    ValueError for a model that takes no condition, and for a condition of another width.
     """
     c = _condition(model, c)
     with torch.no_grad():
         c = model.condition_norm(model.mask_token.unsqueeze(0) if c is None else c)  # (1, d)
-        one = SimpleNamespace(batch=torch.zeros(1, dtype=torch.long, device=c.device))  # a structure of one row
+        one = SimpleNamespace(
+            batch=torch.zeros(1, dtype=torch.long, device=c.device)
+        )  # a structure of one row
         return torch.cat([layer(c, one)[2] for layer in model.adaln]).double().cpu().numpy()
 
 
 def _check_conditional(model) -> None:
     if not isinstance(model, AtomisticModel) or getattr(model, "adaln", None) is None:
-        raise ValueError(f"ConditionExplorer and its functions take a conditional model of scdlab, such as "
-                         f"EquivariantTransformer(conditional=True), not this {type(model).__name__}.")  # fmt: skip
+        raise ValueError(
+            f"ConditionExplorer and its functions take a conditional model of scdlab, such as "
+            f"EquivariantTransformer(conditional=True), not this {type(model).__name__}."
+        )
 
 
 def _condition(model, condition) -> torch.Tensor | None:
@@ -128,8 +172,10 @@ def _condition(model, condition) -> torch.Tensor | None:
         return None
     condition = array(condition)
     if condition.shape != (model.d,) or not np.isfinite(condition).all():
-        raise ValueError(f"The condition must be one vector of {model.d} finite numbers, the model's width, and its "
-                         f"shape is {list(condition.shape)}.")  # fmt: skip
+        raise ValueError(
+            f"The condition must be one vector of {model.d} finite numbers, the model's width, and "
+            f"its shape is {list(condition.shape)}."
+        )
     return torch.from_numpy(condition[None]).to(model.mask_token)
 
 
@@ -163,20 +209,27 @@ def _mean(values) -> Left:
     return Left(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5))
 
 
-# -------------------------------------------------------------------------------------------------------- the explorer
+# --------------------------------------------------------------------------------------------------
+# the explorer
 
 
 class SvgExplorer(Explorer):
     """An Explorer whose `picture` is svg text: no FigureWidget, which is 5 MB in a page.
 
-    State, controls and errors are as there. Numbers that cost something are kept (`_remember`), and a state that is
-    drawn already is not drawn again; a subclass sets `_cache` and `_drawn` before it reads the one, and `_drawn` to
-    `_key()` once all is drawn."""
+    State, controls and errors are as there. Numbers that cost something are kept (`_remember`), and
+    a state that is drawn already is not drawn again; a subclass sets `_cache` and `_drawn` before
+    it reads the one, and `_drawn` to `_key()` once all is drawn."""
 
     def __init__(self, **controls: widgets.Widget):
-        self.message, self.controls, self.drawn = widgets.HTML(), controls, widgets.HTML(self.picture())
+        self.message, self.controls, self.drawn = (
+            widgets.HTML(),
+            controls,
+            widgets.HTML(self.picture()),
+        )
         row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
-        widgets.VBox.__init__(self, [row, self.message, self.drawn])  # that of Explorer makes a figure
+        widgets.VBox.__init__(
+            self, [row, self.message, self.drawn]
+        )  # that of Explorer makes a figure
         for name, control in controls.items():
             self._link(name, control)
         self.observe(self._changed, names=list(self.names))
@@ -216,22 +269,27 @@ class SvgExplorer(Explorer):
 
 
 class ConditionExplorer(SvgExplorer):
-    """A noisy molecule, denoised under a condition one can choose: what being told helps, and what it changes inside.
+    """A noisy molecule, denoised under a condition one can choose: what being told helps, and what
+    it changes inside.
 
-    model: one of scdlab's conditional models. store: an AtomStore, by default the kit's sample of QM9; its first 1,000
-    molecules can be chosen.
+    model: one of scdlab's conditional models. store: an AtomStore, by default the kit's sample of
+    QM9; its first 1,000 molecules can be chosen.
 
-    State, in traits: molecule and other (rows of the store), condition ("own", "none", "other", "mix"), mix (the other
-    molecule's part in the mix, 0 to 1), sigma in Å (0.003 to 0.5), seed. `state()` adds every number displayed:
+    State, in traits: molecule and other (rows of the store), condition ("own", "none", "other",
+    "mix"), mix (the other molecule's part in the mix, 0 to 1), sigma in Å (0.003 to 0.5), seed.
+    `state()` adds every number displayed:
 
-        unexplained             the share of the noise left of the draw shown, under the present condition
-        left_own …              its mean over 32 other draws, under each condition; error_own …: standard errors
-        gain_own …              by how much less than "none" a condition leaves on the same draws; gain_error_own …
+        unexplained             the share of the noise left of the draw shown, under the present
+                                condition
+        left_own …              its mean over 32 other draws, under each condition; error_own …:
+                                standard errors
+        gain_own …              by how much less than "none" a condition leaves on the same draws;
+                                gain_error_own …
         gate_mean, gate_spread  mean and standard deviation of the gates under the present condition
         gate_change             their mean distance from the gates under "none"
 
-    Channels stand in one order, by how much the four conditions of the first state spread them, so that pictures
-    compare. Raises ValueError for another model, and for what no slider reaches.
+    Channels stand in one order, by how much the four conditions of the first state spread them, so
+    that pictures compare. Raises ValueError for another model, and for what no slider reaches.
     """
 
     names = ("molecule", "other", "condition", "mix", "sigma", "seed")
@@ -256,28 +314,45 @@ class ConditionExplorer(SvgExplorer):
         self.molecule, self.other, self.condition, self.mix = molecule, other, condition, mix
         self.sigma, self.seed = sigma, seed
         self.order = self._spread_order()  # [d], of the channels
-        self.view = MoleculeView(self.displaced, self.arrows(), title=self._title(), size=(350, 330))
+        self.view = MoleculeView(
+            self.displaced, self.arrows(), title=self._title(), size=(350, 330)
+        )
         self.words = widgets.HTML()
         row = dict(style={"description_width": "80px"}, layout=widgets.Layout(width="330px"))
         last = min(len(self.store), 1000) - 1
         super().__init__(
             molecule=widgets.IntSlider(molecule, 0, last, description="molecule", **row),
             other=widgets.IntSlider(other, 0, last, description="other", **row),
-            condition=widgets.Dropdown(options=CONDITIONS, value=condition, description="condition", **row),
-            mix=widgets.FloatSlider(mix, min=0, max=1, step=0.01, description="mix", readout_format=".2f", **row),
+            condition=widgets.Dropdown(
+                options=CONDITIONS, value=condition, description="condition", **row
+            ),
+            mix=widgets.FloatSlider(
+                mix, min=0, max=1, step=0.01, description="mix", readout_format=".2f", **row
+            ),
             sigma=widgets.FloatLogSlider(
-                value=sigma, min=-386 * noise.STEP, max=-46 * noise.STEP, step=noise.STEP,
-                description="σ (Å)", readout_format=".3f", **row,
+                value=sigma,
+                min=-386 * noise.STEP,
+                max=-46 * noise.STEP,
+                step=noise.STEP,
+                description="σ (Å)",
+                readout_format=".3f",
+                **row,
             ),
             seed=widgets.IntSlider(seed, 0, 99, description="seed", **row),
-        )  # fmt: skip
+        )
         wrap = widgets.Layout(flex_flow="row wrap")
         both = widgets.HBox([self.view, self.drawn], layout=wrap)
-        self.children = [widgets.HBox(list(self.controls.values()), layout=wrap), self.message, both, self.words]
+        self.children = [
+            widgets.HBox(list(self.controls.values()), layout=wrap),
+            self.message,
+            both,
+            self.words,
+        ]
         self._tell()
         self._drawn = self._key()
 
-    # ------------------------------------------------------------------------------------------------------- the state
+    # ----------------------------------------------------------------------------------------------
+    # the state
 
     @traitlets.validate("molecule", "other", "seed")
     def _check_range(self, proposal):
@@ -291,7 +366,10 @@ class ConditionExplorer(SvgExplorer):
     @traitlets.validate("condition")
     def _check_condition(self, proposal):
         if proposal["value"] not in CONDITIONS:
-            raise ValueError(f"The condition is one of {', '.join(map(repr, CONDITIONS))}, not {proposal['value']!r}.")
+            raise ValueError(
+                f"The condition is one of {', '.join(map(repr, CONDITIONS))}, not "
+                f"{proposal['value']!r}."
+            )
         return proposal["value"]
 
     @traitlets.validate("mix")
@@ -307,7 +385,8 @@ class ConditionExplorer(SvgExplorer):
         return sigma
 
     def refresh(self) -> None:
-        """Compute all numbers anew, and sort the channels anew: after training the model further."""
+        """Compute all numbers anew, and sort the channels anew: after training the model
+        further."""
         self._cache.clear()
         self._drawn, self.order = None, self._spread_order()
         self._changed({"name": "model"})
@@ -325,7 +404,8 @@ class ConditionExplorer(SvgExplorer):
         return atoms
 
     def vector(self, condition: str | None = None) -> np.ndarray | None:
-        """A condition, by default the present one, as the model is told it: [d], None for the mask token."""
+        """A condition, by default the present one, as the model is told it: [d], None for the mask
+        token."""
         condition = condition or self.condition
         if condition == "none":
             return None
@@ -337,15 +417,22 @@ class ConditionExplorer(SvgExplorer):
         return noise.displacements(self.atoms, self.sigma, self.seed)
 
     def answer(self) -> np.ndarray:
-        """The network's answer ε̂ [n, 3] in Å to the noise that is shown, under the present condition."""
-        return self.sigma * self._of_condition("answer", self.condition, "molecule seed sigma", lambda c: answer(
-            self.model, self.atoms, self.displaced.positions, c))  # fmt: skip
+        """The network's answer ε̂ [n, 3] in Å to the noise that is shown, under the present
+        condition."""
+        return self.sigma * self._of_condition(
+            "answer",
+            self.condition,
+            "molecule seed sigma",
+            lambda c: answer(self.model, self.atoms, self.displaced.positions, c),
+        )
 
     def state(self) -> dict:
         """The traits, and every number displayed."""
         shares = {name: self._shares(name) for name in CONDITIONS}
         left = {name: _mean(each) for name, each in shares.items()}
-        gain = {name: _mean(shares["none"] - each) for name, each in shares.items() if name != "none"}
+        gain = {
+            name: _mean(shares["none"] - each) for name, each in shares.items() if name != "none"
+        }
         now = self._gates(self.condition)
         return super().state() | {
             "formula": self.atoms.get_chemical_formula(),
@@ -362,68 +449,104 @@ class ConditionExplorer(SvgExplorer):
         }
 
     def arrows(self) -> dict:
-        """The arrows that are drawn, as `view_molecule` takes them: the ways back −ε and −ε̂, from the displaced
-        atoms."""
+        """The arrows that are drawn, as `view_molecule` takes them: the ways back −ε and −ε̂, from
+        the displaced atoms."""
         scale = dict(unit="Å", scale=noise.magnification(self.sigma))
         back = {"show_noise": -self.noise(), "show_answer": -self.answer()}
-        return {noise._ARROWS[key][0]: dict(vectors=v, color=noise._ARROWS[key][1], **scale) for key, v in back.items()}
+        return {
+            noise._ARROWS[key][0]: dict(vectors=v, color=noise._ARROWS[key][1], **scale)
+            for key, v in back.items()
+        }
 
-    # ----------------------------------------------------------------------------------------------------- the numbers
+    # ----------------------------------------------------------------------------------------------
+    # the numbers
 
     def _atoms(self, row: int) -> ase.Atoms:
         name = f"Molecule {row}"
         return self._remember(("atoms", row), lambda: noise._checked(self.store.to_ase(row), name))
 
     def _embedding(self, row: int) -> np.ndarray:
-        return self._remember(("embedding", row), lambda: self_embedding(self.model, self._atoms(row)))
+        return self._remember(
+            ("embedding", row), lambda: self_embedding(self.model, self._atoms(row))
+        )
 
     def _of_condition(self, what: str, condition: str, names: str, make):
-        """make(c) for a condition, kept under the traits `names` and under those that the condition hangs on."""
-        names += {"own": " molecule", "none": "", "other": " other", "mix": " molecule other mix"}[condition]
+        """make(c) for a condition, kept under the traits `names` and under those that the condition
+        hangs on."""
+        names += {"own": " molecule", "none": "", "other": " other", "mix": " molecule other mix"}[
+            condition
+        ]
         key = (what, condition, *((name, getattr(self, name)) for name in names.split()))
         return self._remember(key, lambda: make(self.vector(condition)))
 
     def _shares(self, condition: str) -> np.ndarray:
-        return self._of_condition("shares", condition, "molecule seed sigma", lambda c: shares_left(
-            self.model, self.atoms, self.sigma, c, self.seed))  # fmt: skip
+        return self._of_condition(
+            "shares",
+            condition,
+            "molecule seed sigma",
+            lambda c: shares_left(self.model, self.atoms, self.sigma, c, self.seed),
+        )
 
     def _gates(self, condition: str) -> np.ndarray:
         return self._of_condition("gates", condition, "", lambda c: gates(self.model, c))
 
     def _spread_order(self) -> np.ndarray:
-        spread = np.std([self._gates(name) for name in CONDITIONS], axis=0).mean(0)  # (4, layers, d) -> (d)
+        spread = np.std([self._gates(name) for name in CONDITIONS], axis=0).mean(
+            0
+        )  # (4, layers, d) -> (d)
         return np.argsort(-spread, kind="stable")
 
-    # ----------------------------------------------------------------------------------------------------- the drawing
+    # ----------------------------------------------------------------------------------------------
+    # the drawing
 
     def picture(self) -> str:
-        """Bars of the noise left under the four conditions; the gates under the present one, and how far they are from
-        those under the mask token."""
+        """Bars of the noise left under the four conditions; the gates under the present one, and
+        how far they are from those under the mask token."""
         told, at = self.state(), CONDITIONS.index(self.condition)
-        left, errors = (100 * np.array([told[f"{what}_{c}"] for c in CONDITIONS]) for what in ("left", "error"))
+        left, errors = (
+            100 * np.array([told[f"{what}_{c}"] for c in CONDITIONS]) for what in ("left", "error")
+        )
         bars = svg.bars(
-            CONDITIONS, left, errors, f"Noise left in {told['formula']} when told …",
-            f"noise left (%), mean of {DRAWS} draws ± standard error", at, (100.0, "no denoising"),
+            CONDITIONS,
+            left,
+            errors,
+            f"Noise left in {told['formula']} when told …",
+            f"noise left (%), mean of {DRAWS} draws ± standard error",
+            at,
+            (100.0, "no denoising"),
             ["minus “none”", *(_difference(c, told) if c != "none" else "" for c in CONDITIONS)],
             _WIDTH,
-        )  # fmt: skip
+        )
         now, none = (self._gates(name)[:, self.order] for name in (self.condition, "none"))
         rows = [f"layer {k}" for k in range(len(now))]
         gate_map = svg.heat_map(
-            now, rows, f"Gates 1 + tanh α when told “{self.condition}”", f"{now.shape[1]} channels", 1.0, 1.0,
-            ("closed", "twice as loud"), _WIDTH,
-        )  # fmt: skip
+            now,
+            rows,
+            f"Gates 1 + tanh α when told “{self.condition}”",
+            f"{now.shape[1]} channels",
+            1.0,
+            1.0,
+            ("closed", "twice as loud"),
+            _WIDTH,
+        )
         most = max(np.abs(self._gates(name) - self._gates("none")).max() for name in CONDITIONS)
         change = svg.heat_map(
-            now - none, rows, "The same gates minus those when told “none”",
-            "the same channels, those that a condition moves most at the left", 0.0,
-            next(reach for reach in _REACHES if most <= reach), ("quieter", "louder"), _WIDTH,
-        )  # fmt: skip
+            now - none,
+            rows,
+            "The same gates minus those when told “none”",
+            "the same channels, those that a condition moves most at the left",
+            0.0,
+            next(reach for reach in _REACHES if most <= reach),
+            ("quieter", "louder"),
+            _WIDTH,
+        )
         return svg.below([bars, gate_map, change])
 
     def still(self) -> str:
         """The displaced molecule with its arrows, the picture, and the numbers in words."""
-        return svg.below([self.view.still(), self.picture()], [f"{name}: {text}" for name, text in self._lines()])
+        return svg.below(
+            [self.view.still(), self.picture()], [f"{name}: {text}" for name, text in self._lines()]
+        )
 
     def _title(self) -> str:
         return f"{self.atoms.get_chemical_formula()} displaced, σ = {self.sigma:.3f} Å"
@@ -442,7 +565,8 @@ class ConditionExplorer(SvgExplorer):
             return np.log10(value) / noise.STEP if name == "sigma" else value / control.step
 
         def slid(change):
-            """A browser moves a slider that was set from Python onto its grid, and says so: that is no move."""
+            """A browser moves a slider that was set from Python onto its grid, and says so: that is
+            no move."""
             if abs(steps(change["new"]) - steps(getattr(self, name))) > 0.51:
                 setattr(self, name, change["new"])
 
@@ -470,16 +594,23 @@ def in_words(told: dict) -> list[tuple[str, str]]:
         ("told", means[told["condition"]]),
         ("this draw", f"the arrows: {100 * told['unexplained']:.0f} % of this noise is left"),
         ("noise left", f"{left} (mean of {told['draws']} other draws)"),
-        ("against none", ", ".join(_against_none(name, told) for name in ("own", "other", "mix"))
-         + " (percentage points on the same draws ± standard error)"),
-        ("gates", f"mean {told['gate_mean']:.2f}, spread {told['gate_spread']:.2f} (1: as without a condition); they "
-                  f"are {told['gate_change']:.3f} away from those under none on average"),
-    ]  # fmt: skip
+        (
+            "against none",
+            ", ".join(_against_none(name, told) for name in ("own", "other", "mix"))
+            + " (percentage points on the same draws ± standard error)",
+        ),
+        (
+            "gates",
+            f"mean {told['gate_mean']:.2f}, spread {told['gate_spread']:.2f} (1: as without a "
+            f"condition); they are {told['gate_change']:.3f} away from those under none on average",
+        ),
+    ]
     return lines
 
 
 def _against_none(name: str, told: dict) -> str:
-    """Such as "own leaves 1.20 ± 0.30 less"; a difference within two standard errors is called none."""
+    """Such as "own leaves 1.20 ± 0.30 less"; a difference within two standard errors is called
+    none."""
     gain, error = 100 * told[f"gain_{name}"], 100 * told[f"gain_error_{name}"]
     if abs(gain) <= 2 * error:
         return f"{name} leaves as much ({_difference(name, told)})"
@@ -487,6 +618,7 @@ def _against_none(name: str, told: dict) -> str:
 
 
 def _difference(name: str, told: dict) -> str:
-    """What a condition leaves minus what the mask token leaves, in percentage points: "−1.20 ± 0.30"."""
+    """What a condition leaves minus what the mask token leaves, in percentage points: "−1.20 ±
+    0.30"."""
     less = round(-100 * told[f"gain_{name}"], 2) + 0.0  # no −0.00
     return f"{less:+.2f} ± {100 * told[f'gain_error_{name}']:.2f}".replace("-", "−")

@@ -1,15 +1,20 @@
-"""Forces as a clue: a trajectory with its forces, what DeNS corrupts in each frame, and how a force is told in degrees.
+"""Forces as a clue: a trajectory with its forces, what DeNS corrupts in each frame, and how a force
+is told in degrees.
 
-    x̃_i = x_i + m_i ε_i,   clue_i = m_i F_i          what the network is given: `DeNS.corrupt`, `corruption`
+    x̃_i = x_i + m_i ε_i,   clue_i = m_i F_i          what the network is given: `DeNS.corrupt`,
+                                                      `corruption`
 
-A force is told as |F|/√3 Y^(l)(F/|F|), degree by degree (`nn.force_encoding`). Read back as a function of direction,
+A force is told as |F|/√3 Y^(l)(F/|F|), degree by degree (`nn.force_encoding`). Read back as a
+function of direction,
 
     f_l(n) = |F|/√3 Σ_m Y_lm(F/|F|) Y_lm(n) = |F|/√3 (2l+1) P_l(cos ∠(F, n))          `lobes`
 
-with Legendre's polynomials P_l: every degree is symmetric about F, so a section through F shows all of it. Degree 0 is
-|F|/√3 to every side. Degree 1 is F itself, f_1(n) = √3 F·n: nothing is lost. Degree 2 is as large towards -F as towards
-F: the axis without its sign. The sum of degrees 0 … L narrows around F as L grows (`half_angle`): it says nothing that
-F did not, but says it in the degrees in which a network's layers work.
+with Legendre's polynomials P_l: every degree is symmetric about F, so a section through F shows all
+of it. Degree 0 is
+|F|/√3 to every side. Degree 1 is F itself, f_1(n) = √3 F·n: nothing is lost. Degree 2 is as large
+towards -F as towards
+F: the axis without its sign. The sum of degrees 0 … L narrows around F as L grows (`half_angle`):
+it says nothing that F did not, but says it in the degrees in which a network's layers work.
 
 DeNS: Y.-L. Liao, T. Smidt, M. Shuaibi and A. Das, TMLR 2024, arXiv:2403.09549.
 """
@@ -38,15 +43,25 @@ ARROWS = {  # trait -> (legend, color)
     "show_predicted": ("predicted force", style.GREEN),
     "show_difference": ("predicted − true", style.PURPLE),
 }
-_NOTES = (("length only", "no direction"), ("F itself",), ("axis, not sign",), ("axis and sign",), ("all together",))
-_WIDTH = 470  # pixels of the lobes: with the molecule's 350 they fit a notebook beside the file browser
+_NOTES = (
+    ("length only", "no direction"),
+    ("F itself",),
+    ("axis, not sign",),
+    ("axis and sign",),
+    ("all together",),
+)
+_WIDTH = (
+    470  # pixels of the lobes: with the molecule's 350 they fit a notebook beside the file browser
+)
 
 
-# ------------------------------------------------------------------------------------------------------- the functions
+# --------------------------------------------------------------------------------------------------
+# the functions
 
 
 def lobes(force, degrees=range(DEGREES + 1)) -> np.ndarray:
-    """f_l in eV/Å of a force [3] for each of `degrees`, at `ANGLES` from the force: [len(degrees), 144].
+    """f_l in eV/Å of a force [3] for each of `degrees`, at `ANGLES` from the force: [len(degrees),
+    144].
 
     Raises ValueError for a force that is not three finite numbers.
     """
@@ -59,8 +74,8 @@ def lobes(force, degrees=range(DEGREES + 1)) -> np.ndarray:
 
 @cache
 def half_angle(first: int, last: int) -> float | None:
-    """The angle from F, in degrees of arc, at which the sum of f_l over l = first … last has first fallen to half of
-    what it is towards F; None where it never does, as for degree 0 alone."""
+    """The angle from F, in degrees of arc, at which the sum of f_l over l = first … last has first
+    fallen to half of what it is towards F; None where it never does, as for degree 0 alone."""
     total = sum(_towards(degree) for degree in range(first, last + 1))
     crossings = (total - total(1.0) / 2).roots()
     real = crossings[np.isreal(crossings)].real
@@ -73,19 +88,26 @@ def _towards(degree: int) -> Legendre:
     return (2 * degree + 1) * Legendre.basis(degree)
 
 
-def corruption(store, frame: int, sigma: float = 0.05, ratio: float = 0.25, seed: int = 0) -> Corruption:
-    """What `DeNS` does to a frame that it has chosen; which atoms and how is a function of (seed, frame) alone.
+def corruption(
+    store, frame: int, sigma: float = 0.05, ratio: float = 0.25, seed: int = 0
+) -> Corruption:
+    """What `DeNS` does to a frame that it has chosen; which atoms and how is a function of (seed,
+    frame) alone.
 
-    At another sigma the same atoms move in the same directions, and a larger ratio adds atoms. Errors as of `DeNS`.
+    At another sigma the same atoms move in the same directions, and a larger ratio adds atoms.
+    Errors as of `DeNS`.
     """
-    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, frame]).generate_state(1)[0]))
+    generator = torch.Generator().manual_seed(
+        int(np.random.SeedSequence([seed, frame]).generate_state(1)[0])
+    )
     return DeNS(probability=1.0, ratio=ratio, sigma=sigma).corrupt(store.take([frame]), generator)
 
 
 def predicted_forces(model, store, frame: int, name: str = "") -> np.ndarray:
     """`model(batch, forces=True).forces` of one frame, in evaluation mode: [n, 3] eV/Å.
 
-    Raises ValueError, with the model's name, when the model fails or gives no finite force for each atom.
+    Raises ValueError, with the model's name, when the model fails or gives no finite force for each
+    atom.
     """
     name = repr(name or type(model).__name__)
     batch = store.take([frame]).to(next((p.device for p in model.parameters()), "cpu"))
@@ -96,42 +118,48 @@ def predicted_forces(model, store, frame: int, name: str = "") -> np.ndarray:
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise ValueError(f"Model {name} failed on frame {frame}: {reason}.") from error
     if forces is None or forces.shape != batch.pos.shape or not bool(torch.isfinite(forces).all()):
-        raise ValueError(f"Model {name} gave no finite force for each atom of frame {frame}: it needs finite "
-                         "model(batch, forces=True).forces of shape [atoms, 3].")  # fmt: skip
+        raise ValueError(
+            f"Model {name} gave no finite force for each atom of frame {frame}: it needs finite "
+            "model(batch, forces=True).forces of shape [atoms, 3]."
+        )
     return forces.double().cpu().numpy()
 
 
 def turn_of(force) -> float:
-    """The angle at which a force [3] is seen from the side of the still pictures, in radians from the right; upwards
-    for one that points at the reader."""
+    """The angle at which a force [3] is seen from the side of the still pictures, in radians from
+    the right; upwards for one that points at the reader."""
     right, up = svg._VIEW[:2] @ np.asarray(force, float)
     return float(np.arctan2(up, right)) if np.hypot(right, up) > 1e-9 else np.pi / 2
 
 
-# -------------------------------------------------------------------------------------------------------- the explorer
+# --------------------------------------------------------------------------------------------------
+# the explorer
 
 
 class ForceExplorer(SvgExplorer):
-    """A trajectory with forces: true and predicted arrows, what DeNS corrupts, and the degrees of one atom's force.
+    """A trajectory with forces: true and predicted arrows, what DeNS corrupts, and the degrees of
+    one atom's force.
 
-    store: an AtomStore of frames with forces, such as `scdlab.load_ethanol()`. model: a trained model, several as
-    name -> model, or None for the true forces alone.
+    store: an AtomStore of frames with forces, such as `scdlab.load_ethanol()`. model: a trained
+    model, several as name -> model, or None for the true forces alone.
 
-    State, in traits: frame, atom, model (a name, "" without one), degree (0 to 3: the last of the sum), sigma in Å
-    (0.005 to 0.3), ratio (0.01 to 1), seed, corrupt (show the noisy structure with its clue), and show_true,
-    show_predicted, show_difference: which arrows are drawn. `state()` adds the numbers displayed, None for what is not
-    there:
+    State, in traits: frame, atom, model (a name, "" without one), degree (0 to 3: the last of the
+    sum), sigma in Å (0.005 to 0.3), ratio (0.01 to 1), seed, corrupt (show the noisy structure with
+    its clue), and show_true, show_predicted, show_difference: which arrows are drawn. `state()`
+    adds the numbers displayed, None for what is not there:
 
         formula, n_atoms, symbols  of the frame
         name                       of the atom
         energy, rms_force          eV; eV/Å per component
-        mae, cosine                of the model's forces on the clean frame: meV/Å per component; over all components
+        mae, cosine                of the model's forces on the clean frame: meV/Å per component;
+                                   over all components
         true, predicted …          the atom's force [3] in eV/Å, the model's, and its difference
         corrupted, moved           the atoms that DeNS corrupts, and how far, root mean square in Å
         half_angle                 of the sum of degrees 0 … degree, in degrees of arc
         towards, against           f_0 … f_3 along F and along -F, eV/Å
 
-    Raises ValueError for an empty store or one without forces, for a model that fails, and for what no slider reaches.
+    Raises ValueError for an empty store or one without forces, for a model that fails, and for what
+    no slider reaches.
     """
 
     names = ("frame", "model", "atom", "degree", "sigma", "ratio", "seed", "corrupt", *ARROWS)
@@ -157,13 +185,23 @@ class ForceExplorer(SvgExplorer):
         if not len(store):
             raise ValueError("The store is empty: ForceExplorer needs at least one frame.")
         if not store.has_forces:
-            raise ValueError("ForceExplorer needs frames with forces, and this store has none: use "
-                             "scdlab.load_ethanol() or scdlab.simulate.")  # fmt: skip
-        models = model if isinstance(model, dict) else {} if model is None else {type(model).__name__: model}
+            raise ValueError(
+                "ForceExplorer needs frames with forces, and this store has none: use "
+                "scdlab.load_ethanol() or scdlab.simulate."
+            )
+        models = (
+            model
+            if isinstance(model, dict)
+            else {}
+            if model is None
+            else {type(model).__name__: model}
+        )
         self.models = {str(name): each for name, each in models.items()}
         for name, each in self.models.items():
             if not isinstance(each, torch.nn.Module):
-                raise ValueError(f"Model {name!r} must be a model, not {each!r}; scdlab.load(path) loads one.")
+                raise ValueError(
+                    f"Model {name!r} must be a model, not {each!r}; scdlab.load(path) loads one."
+                )
         self.store, self._cache, self._drawn = store, OrderedDict(), None
         self.frame, self.atom, self.degree, self.seed = frame, atom, degree, seed
         self.sigma, self.ratio, self.corrupt = sigma, ratio, corrupt
@@ -174,8 +212,10 @@ class ForceExplorer(SvgExplorer):
         super().__init__(**self._make_controls())
         at, wrap = self.controls, widgets.Layout(flex_flow="row wrap", align_items="center")
         boxes = ("corrupt", *ARROWS)
-        rows = [widgets.HBox([at[name] for name in group if name in at], layout=wrap)
-                for group in ([name for name in self.names if name not in boxes], boxes)]  # fmt: skip
+        rows = [
+            widgets.HBox([at[name] for name in group if name in at], layout=wrap)
+            for group in ([name for name in self.names if name not in boxes], boxes)
+        ]
         right = widgets.VBox([self.drawn, self.words])
         both = widgets.HBox([self.view, right], layout=widgets.Layout(flex_flow="row wrap"))
         self.children = [*rows, self.message, both]
@@ -185,32 +225,51 @@ class ForceExplorer(SvgExplorer):
     def _make_controls(self) -> dict:
         row = dict(style={"description_width": "60px"}, layout=widgets.Layout(width="300px"))
         controls = {
-            name: widgets.IntSlider(getattr(self, name), 0, self._last(name), description=name, **row)
+            name: widgets.IntSlider(
+                getattr(self, name), 0, self._last(name), description=name, **row
+            )
             for name in ("frame", "atom", "degree", "seed")
         }
         controls["sigma"] = widgets.FloatSlider(
-            self.sigma, min=SIGMAS[0], max=SIGMAS[1], step=0.005, description="σ (Å)", readout_format=".3f", **row
+            self.sigma,
+            min=SIGMAS[0],
+            max=SIGMAS[1],
+            step=0.005,
+            description="σ (Å)",
+            readout_format=".3f",
+            **row,
         )
         controls["ratio"] = widgets.FloatSlider(
-            self.ratio, min=0.05, max=1.0, step=0.05, description="ratio", readout_format=".2f", **row
+            self.ratio,
+            min=0.05,
+            max=1.0,
+            step=0.05,
+            description="ratio",
+            readout_format=".2f",
+            **row,
         )
         if len(self.models) > 1:
             controls["model"] = widgets.Dropdown(
                 options=list(self.models), value=self.model, description="model", **row
             )
-        ticks = {"corrupt": "corrupt"} | {name: ARROWS[name][0] for name in (ARROWS if self.models else ["show_true"])}
+        ticks = {"corrupt": "corrupt"} | {
+            name: ARROWS[name][0] for name in (ARROWS if self.models else ["show_true"])
+        }
         box = dict(indent=False, layout=widgets.Layout(width="auto", margin="2px 14px 2px 10px"))
         for name, words in ticks.items():
             controls[name] = widgets.Checkbox(getattr(self, name), description=words, **box)
         return controls
 
-    # ------------------------------------------------------------------------------------------------------- the state
+    # ----------------------------------------------------------------------------------------------
+    # the state
 
     @traitlets.validate("frame", "atom", "degree", "seed")
     def _check_range(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
         if not 0 <= value <= self._last(name):
-            raise ValueError(f"The explorer's {name} goes from 0 to {self._last(name)}, not {value}.")
+            raise ValueError(
+                f"The explorer's {name} goes from 0 to {self._last(name)}, not {value}."
+            )
         return value
 
     @traitlets.validate("sigma", "ratio")
@@ -225,8 +284,10 @@ class ForceExplorer(SvgExplorer):
     def _check_model(self, proposal):
         known = list(self.models) or [""]
         if proposal["value"] not in known:
-            raise ValueError(f"The explorer's model is one of {', '.join(map(repr, known))}, not "
-                             f"{proposal['value']!r}.")  # fmt: skip
+            raise ValueError(
+                f"The explorer's model is one of {', '.join(map(repr, known))}, not "
+                f"{proposal['value']!r}."
+            )
         return proposal["value"]
 
     def _last(self, name: str) -> int:
@@ -247,46 +308,64 @@ class ForceExplorer(SvgExplorer):
         return self._labels()[0]
 
     def forces(self) -> dict:
-        """show_true, show_predicted, show_difference -> forces [n, 3] in eV/Å of the frame; the last two if there is a
-        model. Cached: do not change them."""
+        """show_true, show_predicted, show_difference -> forces [n, 3] in eV/Å of the frame; the
+        last two if there is a model. Cached: do not change them."""
         forces = {"show_true": self._labels()[2]}
         if self.model:
             predicted = self._of_model(self.model)
-            forces |= {"show_predicted": predicted, "show_difference": predicted - forces["show_true"]}
+            forces |= {
+                "show_predicted": predicted,
+                "show_difference": predicted - forces["show_true"],
+            }
         return forces
 
     def corruption(self) -> Corruption:
         """What DeNS does to this frame."""
         key = ("corruption", self.frame, self.sigma, self.ratio, self.seed)
-        return self._remember(key, lambda: corruption(self.store, self.frame, self.sigma, self.ratio, self.seed))
+        return self._remember(
+            key, lambda: corruption(self.store, self.frame, self.sigma, self.ratio, self.seed)
+        )
 
     def state(self) -> dict:
         """The traits, and every number displayed: plain values, None for what is not there."""
         return dict(self._remember(("state", *self._key()), self._measure))
 
     def _measure(self) -> dict:
-        (atoms, energy, true), forces, (eps, mask, *_) = self._labels(), self.forces(), self.corruption()
-        of_atom = {name.removeprefix("show_"): forces[name][self.atom].tolist() if name in forces else None
-                   for name in ARROWS}  # fmt: skip
+        (atoms, energy, true), forces, (eps, mask, *_) = (
+            self._labels(),
+            self.forces(),
+            self.corruption(),
+        )
+        of_atom = {
+            name.removeprefix("show_"): forces[name][self.atom].tolist() if name in forces else None
+            for name in ARROWS
+        }
         curves = lobes(true[self.atom])
         cosine = noise.cosine(forces["show_predicted"], true) if self.model else np.nan
-        return super().state() | of_atom | {
-            "formula": atoms.get_chemical_formula(),
-            "n_atoms": len(atoms),
-            "name": f"{atoms.symbols[self.atom]}{self.atom}",
-            "energy": energy,
-            "rms_force": float(np.sqrt((true**2).mean())),
-            "mae": float(1000 * np.abs(forces["show_difference"]).mean()) if self.model else None,
-            "cosine": noise._number(cosine),
-            "symbols": atoms.get_chemical_symbols(),
-            "corrupted": np.flatnonzero(mask).tolist(),
-            "moved": float(eps[mask].square().sum(1).mean().sqrt()) if mask.any() else 0.0,
-            "half_angle": half_angle(0, self.degree),
-            "towards": curves[:, 0].tolist(),
-            "against": curves[:, len(ANGLES) // 2].tolist(),
-        }  # fmt: skip
+        return (
+            super().state()
+            | of_atom
+            | {
+                "formula": atoms.get_chemical_formula(),
+                "n_atoms": len(atoms),
+                "name": f"{atoms.symbols[self.atom]}{self.atom}",
+                "energy": energy,
+                "rms_force": float(np.sqrt((true**2).mean())),
+                "mae": float(1000 * np.abs(forces["show_difference"]).mean())
+                if self.model
+                else None,
+                "cosine": noise._number(cosine),
+                "symbols": atoms.get_chemical_symbols(),
+                "corrupted": np.flatnonzero(mask).tolist(),
+                "moved": float(eps[mask].square().sum(1).mean().sqrt()) if mask.any() else 0.0,
+                "half_angle": half_angle(0, self.degree),
+                "towards": curves[:, 0].tolist(),
+                "against": curves[:, len(ANGLES) // 2].tolist(),
+            }
+        )
 
-    # ----------------------------------------------------------------------------------------------------- the numbers
+    # ----------------------------------------------------------------------------------------------
+    # the numbers
 
     def _labels(self) -> tuple:
         """The frame's atoms, energy in eV (None without one), and forces [n, 3] in eV/Å."""
@@ -299,28 +378,37 @@ class ForceExplorer(SvgExplorer):
 
     def _of_model(self, name: str) -> np.ndarray:
         key = ("predicted", name, self.frame)
-        return self._remember(key, lambda: predicted_forces(self.models[name], self.store, self.frame, name))
+        return self._remember(
+            key, lambda: predicted_forces(self.models[name], self.store, self.frame, name)
+        )
 
     def _scales(self) -> None:
-        """Å drawn per eV/Å, once for all frames and models: four in five forces are up to 1.8 Å long, and differences
-        are drawn ten times as long where they are small throughout."""
-        some = self.store.take(np.unique(np.linspace(0, len(self.store) - 1, 100).astype(int))).forces
+        """Å drawn per eV/Å, once for all frames and models: four in five forces are up to 1.8 Å
+        long, and differences are drawn ten times as long where they are small throughout."""
+        some = self.store.take(
+            np.unique(np.linspace(0, len(self.store) - 1, 100).astype(int))
+        ).forces
         strong = np.quantile(np.linalg.norm(some, axis=1), 0.8)
         self.scale = _round_scale([np.array([[strong, 0.0, 0.0]])])
         true = self._labels()[2]
-        off = max((np.square(self._of_model(name) - true).mean() for name in self.models), default=0.0)
+        off = max(
+            (np.square(self._of_model(name) - true).mean() for name in self.models), default=0.0
+        )
         self.magnified = 10 if 0 < off < 0.1**2 * np.square(true).mean() else 1
 
-    # ----------------------------------------------------------------------------------------------------- the drawing
+    # ----------------------------------------------------------------------------------------------
+    # the drawing
 
     def arrows(self) -> dict:
-        """The arrows that are drawn, as `view_molecule` takes them. On a corrupted frame: the clue, which only
-        corrupted atoms are told, and the way back −ε; predictions, which are of the clean frame, are not drawn
-        there."""
+        """The arrows that are drawn, as `view_molecule` takes them. On a corrupted frame: the clue,
+        which only corrupted atoms are told, and the way back −ε; predictions, which are of the
+        clean frame, are not drawn there."""
         forces, noisy = self.forces(), self.corruption()
         kinds = {}
         for trait, (name, color) in ARROWS.items():
-            if not (getattr(self, trait) and trait in forces) or (self.corrupt and trait != "show_true"):
+            if not (getattr(self, trait) and trait in forces) or (
+                self.corrupt and trait != "show_true"
+            ):
                 continue
             vectors = noisy.clue if self.corrupt else forces[trait]
             scale = self.scale * (self.magnified if trait == "show_difference" else 1)
@@ -328,7 +416,10 @@ class ForceExplorer(SvgExplorer):
             kinds[name] = dict(vectors=vectors, unit="eV/Å", color=color, scale=scale)
         if self.corrupt:
             kinds["way back −ε"] = dict(
-                vectors=-noisy.eps, unit="Å", color=style.BLUE, scale=noise.magnification(self.sigma)
+                vectors=-noisy.eps,
+                unit="Å",
+                color=style.BLUE,
+                scale=noise.magnification(self.sigma),
             )
         return kinds
 
@@ -337,9 +428,14 @@ class ForceExplorer(SvgExplorer):
         atoms, told = self.atoms.copy(), self.state()
         if self.corrupt:
             atoms.positions = atoms.positions + self.corruption().eps.double().numpy()
-        title = f"{told['formula']}, frame {self.frame}" + (f", noise σ = {self.sigma:.3f} Å" if self.corrupt else "")
+        title = f"{told['formula']}, frame {self.frame}" + (
+            f", noise σ = {self.sigma:.3f} Å" if self.corrupt else ""
+        )
         chosen = f"corrupted by DeNS: {len(told['corrupted'])} of {told['n_atoms']} atoms"
-        marked = {chosen: told["corrupted"], f"{told['name']}, the atom whose force is read": [self.atom]}
+        marked = {
+            chosen: told["corrupted"],
+            f"{told['name']}, the atom whose force is read": [self.atom],
+        }
         return dict(atoms=atoms, arrows=self.arrows(), title=title, marked=marked)
 
     def picture(self) -> str:
@@ -348,16 +444,30 @@ class ForceExplorer(SvgExplorer):
         curves = lobes(force)
         total = curves[: self.degree + 1].sum(0)
         half = [half_angle(degree, degree) for degree in range(DEGREES + 1)] + [told["half_angle"]]
-        notes = [(*note, f"half at {angle:.0f}°") if angle else note for note, angle in zip(_NOTES, half, strict=True)]
+        notes = [
+            (*note, f"half at {angle:.0f}°") if angle else note
+            for note, angle in zip(_NOTES, half, strict=True)
+        ]
         heads = [*(f"degree {degree}" for degree in range(DEGREES + 1)), f"sum, 0 to {self.degree}"]
-        title = f"Force of {told['name']} by degree: |F| = {np.linalg.norm(force):.2f} eV/Å, the arrow is F"
+        title = (
+            f"Force of {told['name']} by degree: |F| = {np.linalg.norm(force):.2f} eV/Å, the arrow "
+            "is F"
+        )
         return svg.lobes(
-            [*curves, total], heads, notes, turn_of(force), title, range(self.degree + 1, DEGREES + 1), _WIDTH
-        )  # fmt: skip
+            [*curves, total],
+            heads,
+            notes,
+            turn_of(force),
+            title,
+            range(self.degree + 1, DEGREES + 1),
+            _WIDTH,
+        )
 
     def still(self) -> str:
         """The molecule with its arrows, the lobes, and the numbers in words."""
-        return svg.below([self.view.still(), self.picture()], [f"{name}: {text}" for name, text in self._lines()])
+        return svg.below(
+            [self.view.still(), self.picture()], [f"{name}: {text}" for name, text in self._lines()]
+        )
 
     def _lines(self) -> list[tuple[str, str]]:
         return in_words(self.state())
@@ -373,7 +483,8 @@ class ForceExplorer(SvgExplorer):
             return super()._link(name, control)
 
         def slid(change):
-            """A browser moves a slider that was set from Python onto its grid, and says so: that is no move."""
+            """A browser moves a slider that was set from Python onto its grid, and says so: that is
+            no move."""
             if abs(change["new"] - getattr(self, name)) > 0.51 * control.step:
                 setattr(self, name, change["new"])
 
@@ -382,7 +493,9 @@ class ForceExplorer(SvgExplorer):
 
     def _adjust(self, change) -> None:
         if change["name"] == "frame":
-            self.controls["atom"].max = self._last("atom")  # a slider beyond its new end moves to it
+            self.controls["atom"].max = self._last(
+                "atom"
+            )  # a slider beyond its new end moves to it
 
     def _redraw(self) -> None:
         picture, scene = self.picture(), self._scene()  # what may fail, before anything changes
@@ -394,21 +507,39 @@ class ForceExplorer(SvgExplorer):
 def in_words(told: dict) -> list[tuple[str, str]]:
     """The numbers of `ForceExplorer.state()` as lines (what, text)."""
     name, (near, far) = told["name"], (told["towards"], told["against"])
-    both = [f"{a:+.2f} towards F and {b:+.2f} eV/Å towards −F" for a, b in zip(near, far, strict=True)]
+    both = [
+        f"{a:+.2f} towards F and {b:+.2f} eV/Å towards −F" for a, b in zip(near, far, strict=True)
+    ]
     energy = "" if told["energy"] is None else f"energy {told['energy']:.3f} eV, "
-    lines = [("frame", f"{told['frame']}: {energy}RMS force {told['rms_force']:.2f} eV/Å per component")]
+    lines = [
+        ("frame", f"{told['frame']}: {energy}RMS force {told['rms_force']:.2f} eV/Å per component")
+    ]
     if told["model"]:
-        cosine = "" if told["cosine"] is None else f", cosine with the true ones {told['cosine']:.3f}"
-        lines.append((told["model"], f"MAE of the clean frame's forces {told['mae']:.1f} meV/Å per component{cosine}"))
+        cosine = (
+            "" if told["cosine"] is None else f", cosine with the true ones {told['cosine']:.3f}"
+        )
+        lines.append(
+            (
+                told["model"],
+                f"MAE of the clean frame's forces {told['mae']:.1f} meV/Å per component{cosine}",
+            )
+        )
     for what in ("true", "predicted", "difference"):
         if told[what] is not None:
             xyz = ", ".join(f"{x:+.2f}" for x in told[what])
-            lines.append((f"{name}, {what}", f"({xyz}) eV/Å, length {np.linalg.norm(told[what]):.2f}"))
+            lines.append(
+                (f"{name}, {what}", f"({xyz}) eV/Å, length {np.linalg.norm(told[what]):.2f}")
+            )
     which = ", ".join(f"{told['symbols'][k]}{k}" for k in told["corrupted"]) or "none, by chance"
     text = f"{which}: each atom with probability {told['ratio']:.2g}"
     if told["corrupted"]:
-        text += f"; noise of σ = {told['sigma']:.3f} Å moves them by {told['moved']:.3f} Å (root mean square)"
-        text += f"; {name} " + ("is told its force" if told["atom"] in told["corrupted"] else "stays, told nothing")
+        text += (
+            f"; noise of σ = {told['sigma']:.3f} Å moves them by {told['moved']:.3f} Å (root mean "
+            "square)"
+        )
+        text += f"; {name} " + (
+            "is told its force" if told["atom"] in told["corrupted"] else "stays, told nothing"
+        )
     lines.append(("corrupted", text))
     if not any(told["true"]):
         lines.append(("degrees", f"the force on {name} is zero, and so is every degree of it"))
@@ -420,6 +551,9 @@ def in_words(told: dict) -> list[tuple[str, str]]:
             ("degree 1", f"3 numbers, exactly F: {both[1]}"),
             ("degree 2", f"5 numbers: {both[2]}, the axis but not the sign"),
             ("degree 3", f"7 numbers: {both[3]}, the sign again, in a narrower lobe"),
-            (f"sum, 0 to {told['degree']}", f"{sum(near[: told['degree'] + 1]):.2f} eV/Å towards F, {sharp}"),
+            (
+                f"sum, 0 to {told['degree']}",
+                f"{sum(near[: told['degree'] + 1]):.2f} eV/Å towards F, {sharp}",
+            ),
         ]
     return [(what, text.replace("-", "−")) for what, text in lines]

@@ -1,16 +1,22 @@
-"""Frames one can watch: an atom moves, the molecule turns, and three ways to make a model's energy invariant answer.
+"""Frames one can watch: an atom moves, the molecule turns, and three ways to make a model's energy
+invariant answer.
 
-A model that knows nothing of rotations gives another energy when the molecule turns. Averages over frames mend that:
+A model that knows nothing of rotations gives another energy when the molecule turns. Averages over
+frames mend that:
 
     raw          E(r) as it is
-    8 rotations  the mean over eight rotations, fixed once: less wavy, never flat      `symmetry.averaging`
+    8 rotations  the mean over eight rotations, fixed once: less wavy, never flat
+                 `symmetry.averaging`
     PCA frames   the axes of the molecule's extent: flat, but E jumps where two change places
-    ECSE         frames of each atom's neighbors, smoothly weighted: flat, and no jump      `symmetry.ecse`
+    ECSE         frames of each atom's neighbors, smoothly weighted: flat, and no jump
+                 `symmetry.ecse`
 
-Two scans say which does what: E along a path of one atom (`paths_of`), and E while the molecule turns about a fixed
-skew axis. A *jump* is what is left of a change in E when the path is cut ever finer (`refined`).
+Two scans say which does what: E along a path of one atom (`paths_of`), and E while the molecule
+turns about a fixed skew axis. A *jump* is what is left of a change in E when the path is cut ever
+finer (`refined`).
 
-ECSE: S. Pozdnyakov and M. Ceriotti, NeurIPS 2023, arXiv:2305.19302. PCA frames: O. Puny et al., ICLR 2022.
+ECSE: S. Pozdnyakov and M. Ceriotti, NeurIPS 2023, arXiv:2305.19302. PCA frames: O. Puny et al.,
+ICLR 2022.
 """
 
 import itertools
@@ -35,12 +41,18 @@ from scdlab.nn.model import AtomisticModel
 from scdlab.symmetry.averaging import _STRAIGHT, PCAFrames, RandomRotations
 from scdlab.symmetry.ecse import ECSE
 
-AXIS = np.array([1.0, 2.0, 3.0]) / 14**0.5  # that the molecule turns about: skew to every bond, one hopes
+AXIS = (
+    np.array([1.0, 2.0, 3.0]) / 14**0.5
+)  # that the molecule turns about: skew to every bond, one hopes
 STEPS = 32  # of a path
-SMALL, STEEP = 0.01, 0.5  # meV; jumps and steps below them are not told: float32 rounds to some 0.001
+SMALL, STEEP = (
+    0.01,
+    0.5,
+)  # meV; jumps and steps below them are not told: float32 rounds to some 0.001
 PRUNINGS = 4  # shown for an ECSE that does not prune: as many as the paper takes
 TURN = 15  # degrees between two points of a turn
-WITHIN = 0.001  # Å; a step within that is one in practice, since a time step of dynamics moves an atom farther
+# Å; a step within that is one in practice, since a time step of dynamics moves an atom farther
+WITHIN = 0.001
 MOST_ATOMS = 40  # that the explorer takes: ECSE evaluates the model some times for each
 MOST_NEIGHBORS = 12  # in the matrices: the nearest
 BOND, LINE, CUTOFF = "along the bond", "in a circle through the line", "out through the cutoff"
@@ -51,15 +63,20 @@ METHODS = {  # name -> (legend, color, dashes, width)
     "ecse": ("ECSE", style.BLUE, "", 2.5),
 }
 _AXES = (("a", style.BLUE), ("b", style.VERMILION), ("c", style.GREEN))
-_LEFT, _WIDTH = 350, 470  # pixels of the molecule and of the plots: together they fit beside the file browser
+_LEFT, _WIDTH = (
+    350,
+    470,
+)  # pixels of the molecule and of the plots: together they fit beside the file browser
 
 
-# ------------------------------------------------------------------------------------------------------- the functions
+# --------------------------------------------------------------------------------------------------
+# the functions
 
 
 class Path(NamedTuple):
-    """A path of one atom. place: how far it has moved, t [m] in Å along the path -> where it is, [m, 3] in Å. low and
-    high: the ends of t. What the path changes is `what`, in `unit`: start + rate · t."""
+    """A path of one atom. place: how far it has moved, t [m] in Å along the path -> where it is,
+    [m, 3] in Å. low and high: the ends of t. What the path changes is `what`, in `unit`: start +
+    rate · t."""
 
     place: Callable
     low: float
@@ -79,17 +96,22 @@ class Path(NamedTuple):
         return self.start + self.rate * np.asarray(t)
 
 
-def paths_of(atoms: ase.Atoms, atom: int, cutoff: float, own: dict | None = None) -> dict[str, Path]:
+def paths_of(
+    atoms: ase.Atoms, atom: int, cutoff: float, own: dict | None = None
+) -> dict[str, Path]:
     """The named paths of an atom, each through its place in `atoms` at t = 0.
 
-    "along the bond": 0.2 Å towards its nearest atom j, to 0.6 Å away. "in a circle through the line" (from three
-    atoms on): about j, from an angle of some 50° at j, seen from the atom l nearest to j, until the three are in line,
-    and beyond. "out through the
-    cutoff": away from j, until 0.3 Å beyond the cutoff. own: name -> [3] in Å, straight paths from the atom's place and
-    back the same way. Raises ValueError for a single atom, and for a path of one's own that is no such vector.
+    "along the bond": 0.2 Å towards its nearest atom j, to 0.6 Å away. "in a circle through the
+    line" (from three atoms on): about j, from an angle of some 50° at j, seen from the atom l
+    nearest to j, until the three are in line, and beyond. "out through the cutoff": away from j,
+    until 0.3 Å beyond the cutoff. own: name -> [3] in Å, straight paths from the atom's place and
+    back the same way. Raises ValueError for a single atom, and for a path of one's own that is no
+    such vector.
     """
     if len(atoms) < 2:
-        raise ValueError("A single atom has no neighbors, so it has neither paths nor frames; choose a molecule.")
+        raise ValueError(
+            "A single atom has no neighbors, so it has neither paths nor frames; choose a molecule."
+        )
     x, at = atoms.positions, atoms.positions[atom]
     j = _nearest(x, atom, [atom])
     u, r = _unit(at - x[j]), float(np.linalg.norm(at - x[j]))
@@ -106,7 +128,11 @@ def paths_of(atoms: ase.Atoms, atom: int, cutoff: float, own: dict | None = None
         to_line = r * (np.pi - angle)  # Å
         side = -v - (u @ -v) * u  # the way to the line
         if to_line < 0.05:  # there already: both ways from it
-            low, high, side = -r * np.pi / 8, r * np.pi / 8, np.cross(u, np.eye(3)[np.abs(u).argmin()])
+            low, high, side = (
+                -r * np.pi / 8,
+                r * np.pi / 8,
+                np.cross(u, np.eye(3)[np.abs(u).argmin()]),
+            )
         else:  # 0 and the line are among the steps
             whole = np.pi + 0.25 - 50 * np.pi / 180
             step = to_line / max(1, round(STEPS * (np.pi - angle) / whole))
@@ -119,20 +145,27 @@ def paths_of(atoms: ase.Atoms, atom: int, cutoff: float, own: dict | None = None
             return x[j] + r * (np.cos(turned) * u + np.sin(turned) * side)
 
         names = "–".join(_name(atoms, i) for i in (k, j, atom))
-        paths[LINE] = Path(around, low, high, f"angle {names}", "°", np.degrees(angle), np.degrees(1 / r))
+        paths[LINE] = Path(
+            around, low, high, f"angle {names}", "°", np.degrees(angle), np.degrees(1 / r)
+        )
     paths[CUTOFF] = Path(straight(u), 0.0, max(cutoff + 0.3 - r, 0.6), bond, "Å", r, 1.0)
     for name, vector in (own or {}).items():
         vector = np.asarray(vector, float)
         if vector.shape != (3,) or not np.isfinite(vector).all() or not vector.any():
-            raise ValueError(f"The path {name!r} must be a vector of three finite numbers in Å, not all zero, and is "
-                             f"{vector.tolist()}.")  # fmt: skip
+            raise ValueError(
+                f"The path {name!r} must be a vector of three finite numbers in Å, not all zero, "
+                f"and is {vector.tolist()}."
+            )
         long = float(np.linalg.norm(vector))
-        paths[name] = Path(straight(vector / long), -long, long, f"{_name(atoms, atom)} moved", "Å", 0.0, 1.0)
+        paths[name] = Path(
+            straight(vector / long), -long, long, f"{_name(atoms, atom)} moved", "Å", 0.0, 1.0
+        )
     return paths
 
 
 def turned(pos, degrees: float, about) -> np.ndarray:
-    """Positions [..., n, 3] turned by an angle in degrees around the axis (1, 2, 3) through the point `about` [3]."""
+    """Positions [..., n, 3] turned by an angle in degrees around the axis (1, 2, 3) through the
+    point `about` [3]."""
     if not degrees % 360:
         return np.asarray(pos, float)
     return (pos - about) @ Rotation.from_rotvec(degrees * AXIS, degrees=True).as_matrix().T + about
@@ -141,34 +174,45 @@ def turned(pos, degrees: float, about) -> np.ndarray:
 def energies(model, atoms: ase.Atoms, pos) -> np.ndarray:
     """`model(batch).energy` at positions [m, n, 3] in Å, in evaluation mode: [m] eV.
 
-    NaN where `PCAFrames` has no frame, the atoms being on one line. That an untrained auxiliary model answers is no
-    warning here: the explorer tells it.
+    NaN where `PCAFrames` has no frame, the atoms being on one line. That an untrained auxiliary
+    model answers is no warning here: the explorer tells it.
     """
     batch = _batch(model, atoms, pos)
-    if isinstance(model, PCAFrames) and not (there := _planar(batch.pos.view(len(pos), -1, 3))).all():
+    if (
+        isinstance(model, PCAFrames)
+        and not (there := _planar(batch.pos.view(len(pos), -1, 3))).all()
+    ):
         e = np.full(len(pos), np.nan)
         if there.any():
             e[there] = energies(model, atoms, np.asarray(pos)[there])
         return e
     with _evaluated(model), torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="(?s).*auxiliary model that answers there has not been trained")
+        warnings.filterwarnings(
+            "ignore", message="(?s).*auxiliary model that answers there has not been trained"
+        )
         return model(batch).energy.double().cpu().numpy()
 
 
 def weight_matrix(frames, center: int, neighbors) -> np.ndarray:
-    """The weights w_jj' of an ECSE's `Frames` around an atom, for `neighbors` [m]: [m, m], zero where no frame is."""
+    """The weights w_jj' of an ECSE's `Frames` around an atom, for `neighbors` [m]: [m, m], zero
+    where no frame is."""
     there, place = _right_handed(frames, center), {int(k): row for row, k in enumerate(neighbors)}
     matrix = np.zeros((len(place), len(place)))
-    for j, k, w in zip(frames.first[there].tolist(), frames.second[there].tolist(), frames.weights[there].tolist(),
-                       strict=True):  # fmt: skip
+    for j, k, w in zip(
+        frames.first[there].tolist(),
+        frames.second[there].tolist(),
+        frames.weights[there].tolist(),
+        strict=True,
+    ):
         if j in place and k in place:
             matrix[place[j], place[k]] = w
     return matrix
 
 
 class Scan(NamedTuple):
-    """An energy along a path: at t [m] in Å the energy e [m] in eV; the largest jump in eV, and where, t in Å; and the
-    step within 0.001 Å around there, in eV, which is as large for a function that is smooth but steep."""
+    """An energy along a path: at t [m] in Å the energy e [m] in eV; the largest jump in eV, and
+    where, t in Å; and the step within 0.001 Å around there, in eV, which is as large for a function
+    that is smooth but steep."""
 
     t: np.ndarray
     e: np.ndarray
@@ -178,18 +222,23 @@ class Scan(NamedTuple):
 
 
 def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1), enough: float = 1e-6) -> Scan:
-    """energy(t [m]) -> [m] on an even grid, cut finer where it changes most suddenly: so many intervals (`keep`) each
-    time, into four.
+    """energy(t [m]) -> [m] on an even grid, cut finer where it changes most suddenly: so many
+    intervals (`keep`) each time, into four.
 
-    A smooth function leaves next to nothing of its suddenness (`_suddenness`) in an interval 16,384 times shorter, a
-    few 10⁻⁶ Å; a jump stays. What has fallen below `enough`, in eV, is cut no finer. NaN are passed over.
+    A smooth function leaves next to nothing of its suddenness (`_suddenness`) in an interval 16,384
+    times shorter, a few 10⁻⁶ Å; a jump stays. What has fallen below `enough`, in eV, is cut no
+    finer. NaN are passed over.
     """
     t = np.asarray(t, float)
     e = energy(t)
     pieces, jump, at = [(t, e)], np.nan, np.nan
     for n in (*keep, 0):
-        found = [(sudden, x[k : k + 2], y[k : k + 2]) for x, y in pieces for k, sudden in enumerate(_suddenness(y))
-                 if np.isfinite(sudden)]  # fmt: skip
+        found = [
+            (sudden, x[k : k + 2], y[k : k + 2])
+            for x, y in pieces
+            for k, sudden in enumerate(_suddenness(y))
+            if np.isfinite(sudden)
+        ]
         if not found:
             break
         found.sort(key=lambda each: -each[0])
@@ -200,19 +249,25 @@ def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1), enough: float = 1e-
             cut = [np.linspace(*x, 5) for _, x, _ in found[:n]]
             new = energy(np.concatenate([x[1:-1] for x in cut])).reshape(-1, 3)
             ends = [y for *_, y in found[:n]]
-            pieces = [(x, np.array([y[0], *mid, y[1]])) for x, y, mid in zip(cut, ends, new, strict=True)]
+            pieces = [
+                (x, np.array([y[0], *mid, y[1]])) for x, y, mid in zip(cut, ends, new, strict=True)
+            ]
             t, e = np.concatenate([t, *(x[1:-1] for x in cut)]), np.concatenate([e, new.ravel()])
     order = t.argsort()
     t, e = t[order], e[order]
     known = np.isfinite(e)
-    around = np.interp(at + WITHIN * (np.arange(4) - 1.5), t[known], e[known]) if known.any() else np.full(4, np.nan)
+    around = (
+        np.interp(at + WITHIN * (np.arange(4) - 1.5), t[known], e[known])
+        if known.any()
+        else np.full(4, np.nan)
+    )
     return Scan(t, e, jump, at, float(_suddenness(around)[1]))
 
 
 def _suddenness(e) -> np.ndarray:
-    """By how much each step Δ_k of e [m] differs from those beside it, [m - 1]: from both Δ_(k±1) at least, at an end
-    from the two next. Of long rows: from what the cubic through Δ_(k±1) and Δ_(k±2) makes of it, which lets pass a
-    smooth bend, and no jump that a slope happens to hide."""
+    """By how much each step Δ_k of e [m] differs from those beside it, [m - 1]: from both Δ_(k±1)
+    at least, at an end from the two next. Of long rows: from what the cubic through Δ_(k±1) and
+    Δ_(k±2) makes of it, which lets pass a smooth bend, and no jump that a slope happens to hide."""
     step = np.pad(np.diff(e), 1, constant_values=np.nan)
     step[0], step[-1] = step[3], step[-4]
     sudden = np.fmin(np.abs(step[1:-1] - step[:-2]), np.abs(step[1:-1] - step[2:]))
@@ -224,14 +279,16 @@ def _suddenness(e) -> np.ndarray:
 
 
 def _planar(pos: torch.Tensor) -> np.ndarray:
-    """Which of the structures [m, n, 3] have atoms that are not on one line, as `PCAFrames` tells it: [m]."""
+    """Which of the structures [m, n, 3] have atoms that are not on one line, as `PCAFrames` tells
+    it: [m]."""
     x = pos.double() - pos.double().mean(1, keepdim=True)
     values = torch.linalg.eigvalsh(x.mT @ x)
     return (values[:, 1] > _STRAIGHT**2 * values[:, 2]).cpu().numpy()
 
 
 def _batch(model, atoms: ase.Atoms, pos):
-    """The molecule at positions [m, n, 3], as a batch on the model's device, as precise as the model."""
+    """The molecule at positions [m, n, 3], as a batch on the model's device, as precise as the
+    model."""
     weight = next(model.parameters())
     batch = AtomStore.from_ase([atoms]).take([0] * len(pos)).to(weight.device)
     batch.pos = torch.as_tensor(np.reshape(pos, (-1, 3))).to(weight)
@@ -257,25 +314,29 @@ def _name(atoms: ase.Atoms, k: int) -> str:
     return f"{atoms.symbols[k]}{k}"
 
 
-# -------------------------------------------------------------------------------------------------------- the pictures
+# --------------------------------------------------------------------------------------------------
+# the pictures
 
 
 def frames_picture(
     atoms: ase.Atoms, center: int, axes, shares, inner: float, outer: float, half: float, title=""
 ) -> str:
-    """A molecule around one of its atoms, with frames: axes [k, 3, 3], opaque by their shares [k] of the weight.
+    """A molecule around one of its atoms, with frames: axes [k, 3, 3], opaque by their shares [k]
+    of the weight.
 
-    inner, outer: R_in and R_out in Å, the outlines of two spheres; half: Å from the middle to the picture's edge. Seen
-    from the side of all still pictures; what is farther off is cut.
+    inner, outer: R_in and R_out in Å, the outlines of two spheres; half: Å from the middle to the
+    picture's edge. Seen from the side of all still pictures; what is farther off is cut.
     """
     size, top = _LEFT, 24
     scale, middle = size / 2 / half, np.array([size / 2, top + size / 2])  # pixels per Å
     flat = (atoms.positions - atoms.positions[center]) @ svg._VIEW.T
     x, y = (middle + scale * flat[:, :2] * [1, -1]).T
-    body = [f'<circle cx="{middle[0]}" cy="{middle[1]}" r="{scale * outer:.1f}" fill="none" stroke="{style.INK}" '
-            'stroke-dasharray="5 4"/>',
-            f'<circle cx="{middle[0]}" cy="{middle[1]}" r="{scale * inner:.1f}" fill="{style.YELLOW}" '
-            f'fill-opacity="0.18" stroke="{style.INK}" stroke-width="1.5"/>']  # fmt: skip
+    body = [
+        f'<circle cx="{middle[0]}" cy="{middle[1]}" r="{scale * outer:.1f}" fill="none" '
+        f'stroke="{style.INK}" stroke-dasharray="5 4"/>',
+        f'<circle cx="{middle[0]}" cy="{middle[1]}" r="{scale * inner:.1f}" fill="{style.YELLOW}" '
+        f'fill-opacity="0.18" stroke="{style.INK}" stroke-width="1.5"/>',
+    ]
     balls = svg._balls(atoms, x, y, flat[:, 2], None, center, aside=True)
     body += [part for part in balls if not part.startswith("<text")]
     order = np.argsort(shares)  # the heaviest on top
@@ -283,19 +344,36 @@ def frames_picture(
         arrows = ""
         for (name, color), axis in zip(_AXES, np.asarray(axes)[k].T, strict=True):
             tip = middle + 1.3 * scale * (svg._VIEW @ axis)[:2] * [1, -1]
-            outline = " ".join(f"{a:.1f},{b:.1f}" for a, b in svg._arrow(_POINTER, middle, tip, 1.3 * scale, 1.0))
-            arrows += f'<polygon points="{outline}" fill="{color}" stroke="white" stroke-width="0.5"/>'
+            outline = " ".join(
+                f"{a:.1f},{b:.1f}" for a, b in svg._arrow(_POINTER, middle, tip, 1.3 * scale, 1.0)
+            )
+            arrows += (
+                f'<polygon points="{outline}" fill="{color}" stroke="white" stroke-width="0.5"/>'
+            )
             if k == order[-1]:
                 arrows += _label(*(tip + 9 * _direction(tip - middle) + [0, 4]), name, color)
-        body.append(f'<g class="frame" opacity="{_opacity(shares[k] / max(shares)):.2f}">{arrows}</g>')
+        body.append(
+            f'<g class="frame" opacity="{_opacity(shares[k] / max(shares)):.2f}">{arrows}</g>'
+        )
     halo = '<text paint-order="stroke" stroke="white" stroke-width="3" '
-    body += [part.replace("<text ", halo, 1) for part in balls if part.startswith("<text")]  # over the axes
-    edge = f'<svg x="0" y="{top}" width="{size}" height="{size}" viewBox="0 {top} {size} {size}">{"".join(body)}</svg>'
+    body += [
+        part.replace("<text ", halo, 1) for part in balls if part.startswith("<text")
+    ]  # over the axes
+    edge = (
+        f'<svg x="0" y="{top}" width="{size}" height="{size}" viewBox="0 {top} {size} '
+        f'{size}">{"".join(body)}</svg>'
+    )
     y0 = top + size + 14
     legend = [svg._text(8, 16, title, "start"), edge]
-    legend.append(f'<circle cx="16" cy="{y0}" r="7" fill="{style.YELLOW}" fill-opacity="0.3" stroke="{style.INK}"/>')
+    legend.append(
+        f'<circle cx="16" cy="{y0}" r="7" fill="{style.YELLOW}" fill-opacity="0.3" '
+        f'stroke="{style.INK}"/>'
+    )
     legend.append(svg._text(30, y0 + 4, f"R_in = {inner:.2f} Å", "start"))
-    legend.append(f'<circle cx="148" cy="{y0}" r="7" fill="none" stroke="{style.INK}" stroke-dasharray="4 3"/>')
+    legend.append(
+        f'<circle cx="148" cy="{y0}" r="7" fill="none" stroke="{style.INK}" stroke-dasharray="4 '
+        '3"/>'
+    )
     legend.append(svg._text(162, y0 + 4, f"R_out = {outer:.2f} Å", "start"))
     told = "no frame: the auxiliary model answers"
     if len(shares):
@@ -305,13 +383,16 @@ def frames_picture(
 
 
 def matrices(before, after, names, title: str = "", prunings: int = PRUNINGS) -> str:
-    """The weights [m, m] of pairs of neighbors before and after pruning, as colored cells with their numbers.
+    """The weights [m, m] of pairs of neighbors before and after pruning, as colored cells with
+    their numbers.
 
     names [m]: of the neighbors; rows are j, which gives the axis a, and columns j'.
     """
     m, top, left = len(names), 62, 40
     if not m:
-        return svg._document(_WIDTH, 40, [svg._text(8, 16, f"{title}: there are none", "start")], title)
+        return svg._document(
+            _WIDTH, 40, [svg._text(8, 16, f"{title}: there are none", "start")], title
+        )
     cell = min(28.0, 172.0 / m)
     most = max(float(np.max(before)), float(np.max(after)), 1e-9)
     body = [svg._text(8, 16, title, "start")]
@@ -323,11 +404,17 @@ def matrices(before, after, names, title: str = "", prunings: int = PRUNINGS) ->
         for row, column in itertools.product(range(m), range(m)):
             x, y, w = x0 + cell * column, top + cell * row, values[row][column]
             color = style.LIGHT if row == column else _shade(w / most)
-            body.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}" fill="{color}" '
-                        'stroke="#BDBDBD" stroke-width="0.5"/>')  # fmt: skip
+            body.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}" '
+                f'fill="{color}" stroke="#BDBDBD" stroke-width="0.5"/>'
+            )
             if w > 0 and cell >= 14:
                 ink = "white" if w > 0.55 * most else style.INK
-                body.append(_label(x + cell / 2, y + cell / 2 + 3.5, _short(w), ink, 10 if cell >= 20 else 8))
+                body.append(
+                    _label(
+                        x + cell / 2, y + cell / 2 + 3.5, _short(w), ink, 10 if cell >= 20 else 8
+                    )
+                )
         small = 11 if cell >= 20 else 9
         for k, name in enumerate(names):
             body.append(_label(x0 - 4, top + cell * (k + 0.5) + 4, name, style.INK, small, "end"))
@@ -335,12 +422,24 @@ def matrices(before, after, names, title: str = "", prunings: int = PRUNINGS) ->
     return svg._document(_WIDTH, top + cell * m + 10, body, f"{title}: up to {most:.2f}")
 
 
-def chart(curves: dict, mark: float, dots: dict, x_label: str, y_label: str, title: str = "", low=0.0, high=1.0) -> str:
-    """Curves of the four methods: name -> (x [m], y [m]), NaN left out; a line at x = mark, with a dot of each at
-    dots[name]. low, high: the ends of the x axis. A curve without a number is named as such in the legend."""
+def chart(
+    curves: dict,
+    mark: float,
+    dots: dict,
+    x_label: str,
+    y_label: str,
+    title: str = "",
+    low=0.0,
+    high=1.0,
+) -> str:
+    """Curves of the four methods: name -> (x [m], y [m]), NaN left out; a line at x = mark, with a
+    dot of each at dots[name]. low, high: the ends of the x axis. A curve without a number is named
+    as such in the legend."""
     tall, left, top, right = 262, 62, 46, 12
     bottom = tall - 42
-    known = np.concatenate([y[np.isfinite(y)] for _, y in curves.values()] + [np.array(list(dots.values()), float)])
+    known = np.concatenate(
+        [y[np.isfinite(y)] for _, y in curves.values()] + [np.array(list(dots.values()), float)]
+    )
     known = known[np.isfinite(known)]
     y_ticks = _ticks(*(known.min(), known.max()) if len(known) else (0.0, 1.0))
 
@@ -358,11 +457,17 @@ def chart(curves: dict, mark: float, dots: dict, x_label: str, y_label: str, tit
         if low - 1e-9 <= tick <= high + 1e-9:
             body.append(svg._line(across(tick), bottom, across(tick), bottom + 4))
             body.append(svg._text(across(tick), bottom + 17, f"{tick:.6g}".replace("-", "−")))
-    body.append(svg._line(left, bottom, _WIDTH - right, bottom) + svg._line(left, top, left, bottom))
+    body.append(
+        svg._line(left, bottom, _WIDTH - right, bottom) + svg._line(left, top, left, bottom)
+    )
     body.append(svg._text((left + _WIDTH - right) / 2, bottom + 35, x_label))
     turn = f'transform="rotate(-90 14 {(top + bottom) / 2:.0f})" '
     body.append(svg._text(14, (top + bottom) / 2, y_label).replace("<text ", f"<text {turn}", 1))
-    body.append(svg._line(across(mark), top, across(mark), bottom, style.INK, 'stroke-width="1" opacity="0.5"'))
+    body.append(
+        svg._line(
+            across(mark), top, across(mark), bottom, style.INK, 'stroke-width="1" opacity="0.5"'
+        )
+    )
     x0 = left
     for name, (x, y) in curves.items():
         legend, color, dash, width = METHODS[name]
@@ -379,8 +484,10 @@ def chart(curves: dict, mark: float, dots: dict, x_label: str, y_label: str, tit
         x0 += 49 + 6.6 * len(legend)
     for name, y in dots.items():
         if np.isfinite(y):
-            body.append(f'<circle class="here {name}" cx="{across(mark):.1f}" cy="{up(y):.1f}" r="4.5" '
-                        f'fill="{METHODS[name][1]}" stroke="white"/>')  # fmt: skip
+            body.append(
+                f'<circle class="here {name}" cx="{across(mark):.1f}" cy="{up(y):.1f}" r="4.5" '
+                f'fill="{METHODS[name][1]}" stroke="white"/>'
+            )
     return svg._document(_WIDTH, tall, body, f"{title}: {y_label} against {x_label}")
 
 
@@ -388,9 +495,16 @@ _POINTER = ((0, 0), (10, 4.5), (10, 1.6))  # the outline of an axis, in pixels
 
 
 def _label(x, y, words: str, color: str, size: int = 13, anchor: str = "middle") -> str:
-    halo = ' paint-order="stroke" stroke="white" stroke-width="3" font-weight="bold"' if size == 13 else ""
-    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{color}"{halo}>'
-            f"{svg._plain(words)}</text>")  # fmt: skip
+    halo = (
+        ' paint-order="stroke" stroke="white" stroke-width="3" font-weight="bold"'
+        if size == 13
+        else ""
+    )
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" '
+        f'font-size="{size}" fill="{color}"{halo}>'
+        f"{svg._plain(words)}</text>"
+    )
 
 
 def _direction(v) -> np.ndarray:
@@ -421,34 +535,43 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(step * k, 9) + 0.0 for k in np.arange(first, max(last, first + 1) + 1)]
 
 
-# -------------------------------------------------------------------------------------------------------- the explorer
+# --------------------------------------------------------------------------------------------------
+# the explorer
 
 
 class FrameExplorer(SvgExplorer):
-    """An atom that moves and a molecule that turns: the frames that ECSE makes, and what four energies make of it.
+    """An atom that moves and a molecule that turns: the frames that ECSE makes, and what four
+    energies make of it.
 
-    model: a backbone with an energy, such as a trained PET, or an ECSE of one. atoms: a molecule of 2 to 40 atoms, by
-    default water. paths: name -> vector [3] in Å, further paths of the chosen atom (`paths_of`).
+    model: a backbone with an energy, such as a trained PET, or an ECSE of one. atoms: a molecule of
+    2 to 40 atoms, by default water. paths: name -> vector [3] in Å, further paths of the chosen
+    atom (`paths_of`).
 
-    State, in traits: atom (that moves), path (a name), moved (Å along it), rotation (degrees about the axis (1, 2, 3)),
-    center (the atom whose frames are drawn), and shows: "path" (E along the path) or "turn" (E while the molecule turns
-    where it stands). `state()` adds every number displayed, None for what is not there:
+    State, in traits: atom (that moves), path (a name), moved (Å along it), rotation (degrees about
+    the axis (1, 2, 3)), center (the atom whose frames are drawn), and shows: "path" (E along the
+    path) or "turn" (E while the molecule turns where it stands). `state()` adds every number
+    displayed, None for what is not there:
 
         formula, name, center_name     of the molecule, of the atom that moves, of the center
         coordinate                     the distance in Å or angle in degrees that the path changes
         neighbors, distances           of the center, nearest first, as far as ECSE looks
         inner, outer                   R_in and R_out in Å
         frames                         right-handed frames of the center, as the ECSE has them
-        frames_before, frames_after    before pruning, and after `prunings_shown` (those of the ECSE; 4 if it has none)
+        frames_before, frames_after    before pruning, and after `prunings_shown` (those of the
+                                       ECSE; 4 if it has none)
         largest, auxiliary             the largest weight; w_aux, 1 where there is no frame
         energy_raw …                   eV of the structure that is shown
-        spread_raw …, turned_at        highest − lowest energy in a full turn, meV, where the atom has moved that far:
-                                       the structure as given for "path", the one that is shown for "turn"
-        jump_raw …, jump_at_raw …      the largest jump along the path in meV, and where, as coordinate
-        step_raw …                     how large it is within 0.001 Å, in meV: a jump, or smooth but steep
+        spread_raw …, turned_at        highest − lowest energy in a full turn, meV, where the atom
+                                       has moved that far: the structure as given for "path", the
+                                       one that is shown for "turn"
+        jump_raw …, jump_at_raw …      the largest jump along the path in meV, and where, as
+                                       coordinate
+        step_raw …                     how large it is within 0.001 Å, in meV: a jump, or smooth but
+                                       steep
 
-    The curve along a path is of the molecule at rotation 0: an invariant energy stays on its curve when the molecule is
-    turned. Raises ValueError for another model, periodic structures, single atoms, and for what no slider reaches.
+    The curve along a path is of the molecule at rotation 0: an invariant energy stays on its curve
+    when the molecule is turned. Raises ValueError for another model, periodic structures, single
+    atoms, and for what no slider reaches.
     """
 
     names = ("atom", "path", "moved", "rotation", "center", "shows")
@@ -472,11 +595,15 @@ class FrameExplorer(SvgExplorer):
         self.model = model
         self.backbone = model.model if isinstance(model, ECSE) else model
         if not isinstance(self.backbone, AtomisticModel):
-            raise ValueError(f"FrameExplorer takes a model of scdlab, such as PET(), or an ECSE of one, not "
-                             f"{type(model).__name__}.")  # fmt: skip
+            raise ValueError(
+                f"FrameExplorer takes a model of scdlab, such as PET(), or an ECSE of one, not "
+                f"{type(model).__name__}."
+            )
         if isinstance(model, ECSE) and not model.local:
-            raise ValueError("FrameExplorer shows the frames of single atoms, and this ECSE pools those of all; give "
-                             "ECSE(model, local=True).")  # fmt: skip
+            raise ValueError(
+                "FrameExplorer shows the frames of single atoms, and this ECSE pools those of all; "
+                "give ECSE(model, local=True)."
+            )
         self.atoms = _checked(molecule("H2O") if atoms is None else atoms)
         self._cache, self._drawn, self._own = OrderedDict(), None, dict(paths or {})
         self._make_methods()
@@ -488,19 +615,28 @@ class FrameExplorer(SvgExplorer):
         self.molecule, self.words = widgets.HTML(self.scene()), widgets.HTML(self._words())
         super().__init__(**self._make_controls())
         at, wrap = self.controls, widgets.Layout(flex_flow="row wrap", align_items="center")
-        rows = [widgets.HBox([at[name] for name in group], layout=wrap)
-                for group in (("atom", "path", "moved"), ("center", "rotation", "shows"))]  # fmt: skip
-        both = widgets.HBox([self.molecule, self.drawn], layout=widgets.Layout(flex_flow="row wrap"))
+        rows = [
+            widgets.HBox([at[name] for name in group], layout=wrap)
+            for group in (("atom", "path", "moved"), ("center", "rotation", "shows"))
+        ]
+        both = widgets.HBox(
+            [self.molecule, self.drawn], layout=widgets.Layout(flex_flow="row wrap")
+        )
         self.children = [*rows, self.message, both, self.words]
         self._drawn = self._key()
 
     def _make_methods(self) -> None:
         exact = self.model if isinstance(self.model, ECSE) else ECSE(self.model)
-        self.methods = {"raw": self.backbone, "rotations": RandomRotations(self.backbone, 8, inversion=False),
-                        "pca": PCAFrames(self.backbone), "ecse": exact}  # fmt: skip
+        self.methods = {
+            "raw": self.backbone,
+            "rotations": RandomRotations(self.backbone, 8, inversion=False),
+            "pca": PCAFrames(self.backbone),
+            "ecse": exact,
+        }
         self.prunings = exact.prunings or PRUNINGS  # that are shown, done or not
         self.before, self.after = (
-            ECSE(self.backbone, auxiliary=None, **(exact.settings | {"prunings": n})) for n in (0, self.prunings)
+            ECSE(self.backbone, auxiliary=None, **(exact.settings | {"prunings": n}))
+            for n in (0, self.prunings)
         )
 
     def _make_controls(self) -> dict:
@@ -508,23 +644,43 @@ class FrameExplorer(SvgExplorer):
         who = [(_name(self.atoms, k), k) for k in range(len(self.atoms))]
         now = self._path()
         return {
-            "atom": widgets.Dropdown(options=who, value=self.atom, description="atom to move", **row),
-            "path": widgets.Dropdown(options=list(self._paths()), value=self.path, description="path", **row),
+            "atom": widgets.Dropdown(
+                options=who, value=self.atom, description="atom to move", **row
+            ),
+            "path": widgets.Dropdown(
+                options=list(self._paths()), value=self.path, description="path", **row
+            ),
             "moved": widgets.FloatSlider(
-                self.moved, min=now.low, max=now.high, step=(now.high - now.low) / STEPS, description="moved (Å)",
-                readout_format=".3f", **row,
+                self.moved,
+                min=now.low,
+                max=now.high,
+                step=(now.high - now.low) / STEPS,
+                description="moved (Å)",
+                readout_format=".3f",
+                **row,
             ),
             "rotation": widgets.FloatSlider(
-                self.rotation, min=0, max=360, step=TURN, description="rotation (°)", readout_format=".0f", **row
+                self.rotation,
+                min=0,
+                max=360,
+                step=TURN,
+                description="rotation (°)",
+                readout_format=".0f",
+                **row,
             ),
-            "center": widgets.Dropdown(options=who, value=self.center, description="frames of", **row),
+            "center": widgets.Dropdown(
+                options=who, value=self.center, description="frames of", **row
+            ),
             "shows": widgets.Dropdown(
-                options=[("along the path", "path"), ("in a full turn", "turn")], value=self.shows,
-                description="energy", **row,
+                options=[("along the path", "path"), ("in a full turn", "turn")],
+                value=self.shows,
+                description="energy",
+                **row,
             ),
-        }  # fmt: skip
+        }
 
-    # ------------------------------------------------------------------------------------------------------- the state
+    # ----------------------------------------------------------------------------------------------
+    # the state
 
     @traitlets.validate("atom", "center")
     def _check_atom(self, proposal):
@@ -538,7 +694,9 @@ class FrameExplorer(SvgExplorer):
         name, value = proposal["trait"].name, proposal["value"]
         known = list(self._paths()) if name == "path" else ["path", "turn"]
         if value not in known:
-            raise ValueError(f"The explorer's {name} is one of {', '.join(map(repr, known))}, not {value!r}.")
+            raise ValueError(
+                f"The explorer's {name} is one of {', '.join(map(repr, known))}, not {value!r}."
+            )
         return value
 
     @traitlets.validate("moved", "rotation")
@@ -547,7 +705,9 @@ class FrameExplorer(SvgExplorer):
         low, high = (self._path().low, self._path().high) if name == "moved" else (0.0, 360.0)
         if not low - 1e-6 <= value <= high + 1e-6:  # NaN is not
             where = f" {self.path}" if name == "moved" else ""
-            raise ValueError(f"The explorer's {name} goes from {low:.3g} to {high:.3g}{where}, not {value:g}.")
+            raise ValueError(
+                f"The explorer's {name} goes from {low:.3g} to {high:.3g}{where}, not {value:g}."
+            )
         return value
 
     def refresh(self) -> None:
@@ -561,7 +721,8 @@ class FrameExplorer(SvgExplorer):
         return turned(self._along([self.moved])[0], self.rotation, self.atoms.positions.mean(0))
 
     def frames(self, pruned: bool | None = None):
-        """`Frames` of all atoms of the structure that is shown: those of the ECSE, or before or after pruning."""
+        """`Frames` of all atoms of the structure that is shown: those of the ECSE, or before or
+        after pruning."""
         exact = {None: self.methods["ecse"], False: self.before, True: self.after}[pruned]
         key = ("frames", exact.prunings, self.atom, self.path, self.moved, self.rotation)
         return self._remember(key, lambda: self._frames(exact))
@@ -569,28 +730,40 @@ class FrameExplorer(SvgExplorer):
     def scans(self) -> dict[str, Scan]:
         """Name of a method -> its energy along the path, at rotation 0."""
         path = self._path()
-        return self._remember(("scans", self.atom, self.path), lambda: {
-            name: refined(lambda t, name=name: self._energies(name, self._along(t)), path.grid)
-            for name in self.methods})  # fmt: skip
+        return self._remember(
+            ("scans", self.atom, self.path),
+            lambda: {
+                name: refined(lambda t, name=name: self._energies(name, self._along(t)), path.grid)
+                for name in self.methods
+            },
+        )
 
     def turns(self) -> dict[str, np.ndarray]:
-        """Name of a method -> its energies [25] in eV at 0, 15 … 360 degrees, of the structure `turned_at`."""
+        """Name of a method -> its energies [25] in eV at 0, 15 … 360 degrees, of the structure
+        `turned_at`."""
         at = self._turned_at()
         key = ("turns", self.atom, self.path, at) if at else ("turns", "as given")
         return self._remember(key, lambda: self._turn(self._along([at])[0]))
 
     def now(self) -> dict[str, float]:
-        """Name of a method -> its energy in eV of the structure that is shown. Read off the curves where it is on
-        one."""
+        """Name of a method -> its energy in eV of the structure that is shown. Read off the curves
+        where it is on one."""
         scans = self.scans()
         known = np.flatnonzero(np.abs(scans["raw"].t - self.moved) < 1e-6)
         if not self.rotation % 360 and len(known) and self._on_grid():
-            return {name: float(scan.e[np.abs(scan.t - self.moved).argmin()]) for name, scan in scans.items()}
+            return {
+                name: float(scan.e[np.abs(scan.t - self.moved).argmin()])
+                for name, scan in scans.items()
+            }
         if self._turned_at() == self.moved and not self.rotation % TURN:
             return {name: float(e[int(self.rotation // TURN)]) for name, e in self.turns().items()}
         key = ("now", self.atom, self.path, self.moved, self.rotation)
         return self._remember(
-            key, lambda: {name: float(self._energies(name, self.positions()[None])[0]) for name in self.methods}
+            key,
+            lambda: {
+                name: float(self._energies(name, self.positions()[None])[0])
+                for name in self.methods
+            },
         )
 
     def state(self) -> dict:
@@ -623,18 +796,22 @@ class FrameExplorer(SvgExplorer):
             "turned_at": float(self._turned_at()),
         }
         told |= {f"energy_{name}": noise._number(e) for name, e in self.now().items()}
-        told |= {f"spread_{name}": noise._number(1000 * np.ptp(e)) for name, e in self.turns().items()}
+        told |= {
+            f"spread_{name}": noise._number(1000 * np.ptp(e)) for name, e in self.turns().items()
+        }
         for name, scan in self.scans().items():
             told[f"jump_{name}"] = noise._number(1000 * scan.jump)
             told[f"jump_at_{name}"] = noise._number(path.read(scan.at))
             told[f"step_{name}"] = noise._number(1000 * scan.step)
         return super().state() | told
 
-    # ----------------------------------------------------------------------------------------------------- the numbers
+    # ----------------------------------------------------------------------------------------------
+    # the numbers
 
     def _paths(self) -> dict[str, Path]:
         return self._remember(
-            ("paths", self.atom), lambda: paths_of(self.atoms, self.atom, self.backbone.cutoff, self._own)
+            ("paths", self.atom),
+            lambda: paths_of(self.atoms, self.atom, self.backbone.cutoff, self._own),
         )
 
     def _path(self) -> Path:
@@ -647,7 +824,9 @@ class FrameExplorer(SvgExplorer):
         return pos
 
     def _energies(self, name: str, pos) -> np.ndarray:
-        with _evaluated(self.model):  # the averages share it, and each would leave it in its own mode
+        with _evaluated(
+            self.model
+        ):  # the averages share it, and each would leave it in its own mode
             return energies(self.methods[name], self.atoms, pos)
 
     def _on_grid(self) -> bool:
@@ -667,7 +846,8 @@ class FrameExplorer(SvgExplorer):
             return exact.frames(_batch(self.backbone, self.atoms, self.positions()[None]))
 
     def _neighbors(self) -> tuple[np.ndarray, np.ndarray]:
-        """The atoms that can give axes around the center, nearest first: [m], and their distances [m] in Å."""
+        """The atoms that can give axes around the center, nearest first: [m], and their distances
+        [m] in Å."""
         pos = self.positions()
         r = np.linalg.norm(pos - pos[self.center], axis=1)
         order = np.argsort(r.round(6), kind="stable")
@@ -678,7 +858,8 @@ class FrameExplorer(SvgExplorer):
         """The neighbor of the atom that moves."""
         return _nearest(self.atoms.positions, self.atom, [self.atom])
 
-    # ----------------------------------------------------------------------------------------------------- the drawing
+    # ----------------------------------------------------------------------------------------------
+    # the drawing
 
     def scene(self) -> str:
         """The molecule around the center, with its right-handed frames, R_in and R_out."""
@@ -689,16 +870,26 @@ class FrameExplorer(SvgExplorer):
         name, outer = _name(self.atoms, self.center), self.methods["ecse"].outer
         title = f"{self.atoms.get_chemical_formula()}: {len(weights)} frames of {name}"
         return frames_picture(
-            atoms, self.center, frames.axes[there].cpu().numpy(), weights / max(weights.sum(), 1e-300),
-            float(frames.inner[self.center]), outer, outer + 0.1, title,
-        )  # fmt: skip
+            atoms,
+            self.center,
+            frames.axes[there].cpu().numpy(),
+            weights / max(weights.sum(), 1e-300),
+            float(frames.inner[self.center]),
+            outer,
+            outer + 0.1,
+            title,
+        )
 
     def picture(self) -> str:
-        """The energies along the path, or in a full turn, and the weights of the pairs of neighbors."""
+        """The energies along the path, or in a full turn, and the weights of the pairs of
+        neighbors."""
         path, now = self._path(), self.now()
         if self.shows == "path":
             curves = {name: (path.read(scan.t), scan.e) for name, scan in self.scans().items()}
-            zero = {name: _first(scan.e[np.abs(scan.t).argmin()], scan.e) for name, scan in self.scans().items()}
+            zero = {
+                name: _first(scan.e[np.abs(scan.t).argmin()], scan.e)
+                for name, scan in self.scans().items()
+            }
             mark, ends = float(path.read(self.moved)), sorted(path.read([path.low, path.high]))
             about = f"Energy when {_name(self.atoms, self.atom)} moves {self.path}"
             about += f"; dots: turned by {self.rotation:.0f}°" if self.rotation % 360 else ""
@@ -708,19 +899,30 @@ class FrameExplorer(SvgExplorer):
             curves = {name: (angles, e) for name, e in self.turns().items()}
             zero = {name: e[0] for name, e in self.turns().items()}
             mark, ends, x_label = self.rotation, (0, 360), style.label("rotation", "°")
-            about = f"Energy of the molecule as it turns ({_name(self.atoms, self.atom)} moved by {self.moved:.3f} Å)"
+            about = (
+                f"Energy of the molecule as it turns ({_name(self.atoms, self.atom)} moved by "
+                f"{self.moved:.3f} Å)"
+            )
         curves = {name: (x, 1000 * (e - zero[name])) for name, (x, e) in curves.items()}
         dots = {name: 1000 * (e - zero[name]) for name, e in now.items()}
-        plot = chart(curves, mark, dots, x_label, style.label("energy, relative", "meV"), about, *ends)
+        plot = chart(
+            curves, mark, dots, x_label, style.label("energy, relative", "meV"), about, *ends
+        )
         near = self._neighbors()[0][:MOST_NEIGHBORS]
-        before, after = (weight_matrix(self.frames(pruned), self.center, near) for pruned in (False, True))
+        before, after = (
+            weight_matrix(self.frames(pruned), self.center, near) for pruned in (False, True)
+        )
         names = [_name(self.atoms, k) for k in near]
-        title = f"Weights w of pairs of neighbors of {_name(self.atoms, self.center)}, nearest first"
+        title = (
+            f"Weights w of pairs of neighbors of {_name(self.atoms, self.center)}, nearest first"
+        )
         return svg.below([plot, matrices(before, after, names, title, self.prunings)])
 
     def still(self) -> str:
         """The molecule with its frames, the plots, and the numbers in words."""
-        return svg.below([self.scene(), self.picture()], [f"{name}: {text}" for name, text in self._lines()])
+        return svg.below(
+            [self.scene(), self.picture()], [f"{name}: {text}" for name, text in self._lines()]
+        )
 
     def _lines(self) -> list[tuple[str, str]]:
         return in_words(self.state(), self._auxiliary_is_silent())
@@ -742,11 +944,17 @@ class FrameExplorer(SvgExplorer):
             return super()._link(name, control)
 
         def slid(change):
-            """A browser moves a slider that was set from Python onto its grid, and says so: that is no move."""
+            """A browser moves a slider that was set from Python onto its grid, and says so: that is
+            no move."""
             if abs(change["new"] - getattr(self, name)) > 0.51 * control.step:
                 grid = self._path().grid
-                setattr(self, name, float(grid[np.abs(grid - change["new"]).argmin()]) if name == "moved"
-                        else change["new"])  # fmt: skip
+                setattr(
+                    self,
+                    name,
+                    float(grid[np.abs(grid - change["new"]).argmin()])
+                    if name == "moved"
+                    else change["new"],
+                )
 
         control.observe(slid, names=["value"])
         self.observe(lambda change: control.set_trait("value", change["new"]), names=[name])
@@ -756,60 +964,97 @@ class FrameExplorer(SvgExplorer):
             return
         path, control = self._path(), self.controls["moved"]
         if not path.low - 1e-6 <= self.moved <= path.high + 1e-6:
-            self._drawn = tuple(0.0 if name == "moved" else getattr(self, name) for name in self.names)
+            self._drawn = tuple(
+                0.0 if name == "moved" else getattr(self, name) for name in self.names
+            )
             self.moved = 0.0  # not drawn twice
             self._drawn = None
         with control.hold_trait_notifications():
-            control.min, control.max, control.step = path.low, path.high, (path.high - path.low) / STEPS
+            control.min, control.max, control.step = (
+                path.low,
+                path.high,
+                (path.high - path.low) / STEPS,
+            )
             control.value = self.moved
 
     def _redraw(self) -> None:
-        picture, scene, words = self.picture(), self.scene(), self._words()  # what may fail, before anything changes
+        picture, scene, words = (
+            self.picture(),
+            self.scene(),
+            self._words(),
+        )  # what may fail, before anything changes
         self.drawn.value, self.molecule.value, self.words.value = picture, scene, words
 
 
 def _first(value: float, others) -> float:
-    """A number to subtract: `value`, or the first of the others where that is NaN; 0 where all are."""
+    """A number to subtract: `value`, or the first of the others where that is NaN; 0 where all
+    are."""
     finite = [each for each in (value, *others) if np.isfinite(each)]
     return float(finite[0]) if finite else 0.0
 
 
 def _checked(atoms) -> ase.Atoms:
     if not isinstance(atoms, ase.Atoms):
-        raise ValueError(f"FrameExplorer takes one molecule as ase.Atoms, not {type(atoms).__name__}; store.to_ase(k) "
-                         "gives one of a store.")  # fmt: skip
+        raise ValueError(
+            f"FrameExplorer takes one molecule as ase.Atoms, not {type(atoms).__name__}; "
+            "store.to_ase(k) gives one of a store."
+        )
     if atoms.pbc.any():
-        raise ValueError("FrameExplorer takes molecules, and this structure is periodic; set atoms.pbc = False, or cut "
-                         "a cluster out of it.")  # fmt: skip
+        raise ValueError(
+            "FrameExplorer takes molecules, and this structure is periodic; set atoms.pbc = False, "
+            "or cut a cluster out of it."
+        )
     if not 2 <= len(atoms) <= MOST_ATOMS:
-        raise ValueError(f"FrameExplorer takes molecules of 2 to {MOST_ATOMS} atoms, not {len(atoms)}; choose another.")
+        raise ValueError(
+            f"FrameExplorer takes molecules of 2 to {MOST_ATOMS} atoms, not {len(atoms)}; choose "
+            "another."
+        )
     return noise._checked(atoms, "The molecule")
 
 
 def in_words(told: dict, silent: bool = False) -> list[tuple[str, str]]:
-    """The numbers of `FrameExplorer.state()` as lines (what, text). silent: the auxiliary model was never trained."""
+    """The numbers of `FrameExplorer.state()` as lines (what, text). silent: the auxiliary model was
+    never trained."""
     unit = "°" if told["unit"] == "°" else " Å"
     where = f"{told['moved']:.3f} Å {told['path']}: {told['what']} = {told['coordinate']:.2f}{unit}"
     r = [f"{d:.2f}" for d in told["distances"]]
     many = len(r)
     near = f"{many} neighbor{'s' * (many != 1)} within R_out = {told['outer']:.2f} Å"
-    near += f", at {', '.join(r[:MOST_NEIGHBORS])}{' …' if many > MOST_NEIGHBORS else ''} Å" if r else ""
-    lines = [(told["name"], f"moved by {where}; the molecule turned by {told['rotation']:.0f}°"),
-             (f"around {told['center_name']}", f"{near}; R_in = {told['inner']:.2f} Å")]  # fmt: skip
+    near += (
+        f", at {', '.join(r[:MOST_NEIGHBORS])}{' …' if many > MOST_NEIGHBORS else ''} Å"
+        if r
+        else ""
+    )
+    lines = [
+        (told["name"], f"moved by {where}; the molecule turned by {told['rotation']:.0f}°"),
+        (f"around {told['center_name']}", f"{near}; R_in = {told['inner']:.2f} Å"),
+    ]
     if told["frames"]:
         hands = ", each with its mirror image" if told["both_hands"] else ""
-        text = f"{told['frames_before']} before pruning, {told['frames_after']} after {told['prunings_shown']} prunings"
+        text = (
+            f"{told['frames_before']} before pruning, {told['frames_after']} after "
+            f"{told['prunings_shown']} prunings"
+        )
         text += f"{hands}; " if told["prunings"] else f"{hands}; this ECSE does not prune; "
         text += f"largest weight {told['largest']:.2f}, w_aux = {told['auxiliary']:.2f}"
-        text += ": the auxiliary model has a part" if told["auxiliary"] > 0 else ": no need of the auxiliary model"
+        text += (
+            ": the auxiliary model has a part"
+            if told["auxiliary"] > 0
+            else ": no need of the auxiliary model"
+        )
     else:
         text = f"no frame: the auxiliary model answers (w_aux = {told['auxiliary']:.2f})"
     if silent and told["auxiliary"] > 0:
         text += ", which was not trained, so what it says is reference energies alone"
     lines += [("frames", text), ("verdict", verdict(told))]
-    steep = [name for name in METHODS if not _jumps(told, name) and (told[f"step_{name}"] or 0) > STEEP]
+    steep = [
+        name for name in METHODS if not _jumps(told, name) and (told[f"step_{name}"] or 0) > STEEP
+    ]
     if steep:
-        text = ", ".join(f"{METHODS[name][0]} {_meV(told[f'step_{name}'])} meV{_where(told, name)}" for name in steep)
+        text = ", ".join(
+            f"{METHODS[name][0]} {_meV(told[f'step_{name}'])} meV{_where(told, name)}"
+            for name in steep
+        )
         text += f" within {WITHIN} Å"
         text += "; with fewer prunings ECSE is gentler" * ("ecse" in steep and told["prunings"] > 0)
         lines.append(("no jump, but steep", text))
@@ -819,15 +1064,26 @@ def in_words(told: dict, silent: bool = False) -> list[tuple[str, str]]:
 def verdict(told: dict) -> str:
     """Which of the four is flat in a turn and which jumps along the path, in one sentence."""
     spreads = ", ".join(f"{METHODS[name][0]} {_meV(told[f'spread_{name}'])}" for name in METHODS)
-    jumps = [f"with {METHODS[name][0]} by {_meV(told[f'jump_{name}'])} meV{_where(told, name)}" for name in METHODS
-             if _jumps(told, name)]  # fmt: skip
-    start = f"{told['name']} moved by {told['turned_at']:.3f} Å" if told["turned_at"] else "of the molecule as given"
+    jumps = [
+        f"with {METHODS[name][0]} by {_meV(told[f'jump_{name}'])} meV{_where(told, name)}"
+        for name in METHODS
+        if _jumps(told, name)
+    ]
+    start = (
+        f"{told['name']} moved by {told['turned_at']:.3f} Å"
+        if told["turned_at"]
+        else "of the molecule as given"
+    )
     along = f"{' and '.join(jumps)}, else not" if jumps else "with none"
-    return f"in a full turn ({start}) the energy varies by {spreads} meV, and along the path it jumps {along}."
+    return (
+        f"in a full turn ({start}) the energy varies by {spreads} meV, and along the path it jumps "
+        f"{along}."
+    )
 
 
 def _jumps(told: dict, name: str) -> bool:
-    """Whether the change is there however finely the path is cut; of what is only steep little is left."""
+    """Whether the change is there however finely the path is cut; of what is only steep little is
+    left."""
     jump = told[f"jump_{name}"] or 0.0
     return jump > SMALL and jump > 0.5 * told[f"step_{name}"]
 

@@ -1,24 +1,31 @@
-"""Noise one can hold: a molecule displaced by noise, and what its bonds, its forces and a network make of that.
+"""Noise one can hold: a molecule displaced by noise, and what its bonds, its forces and a network
+make of that.
 
     x̃ = x + ε,   ε ~ N(0, σ²)      x: clean positions, ε: the noise, σ in Å
 
-Four things can be read off the displaced molecule, and each is a function here before it is a picture:
+Four things can be read off the displaced molecule, and each is a function here before it is a
+picture:
 
-    bonds      a bond's length says whether it is single, double or triple; noise blurs that   `blurred_bonds`
-    energy     E(x + ε) − E(x): how far up the wall the noise has pushed                       `energy_against_sigma`
-    forces     near a minimum F(x̃) ≈ −H ε, H the Hessian: forces point back                   `cosine(-eps, F)`
-    a network  ε̂ = σ · model(x̃).noise: does the answer point where the noise did?             `cosine(answer, eps)`
+    bonds      a bond's length says whether it is single, double or triple; noise blurs that
+               `blurred_bonds`
+    energy     E(x + ε) − E(x): how far up the wall the noise has pushed
+               `energy_against_sigma`
+    forces     near a minimum F(x̃) ≈ −H ε, H the Hessian: forces point back
+               `cosine(-eps, F)`
+    a network  ε̂ = σ · model(x̃).noise: does the answer point where the noise did?
+               `cosine(answer, eps)`
 
-Signs. Every cosine is written so that +1 is what one hopes for: cos(−ε, F), since a force that undoes the noise points
-along −ε; cos(ε̂, ε), since the answer should be the noise; and cos(−ε̂, F), since −ε̂ is the network's way back. The
-arrows of the explorer are these ways back, −ε, −ε̂ and F, all drawn from the displaced atoms: where denoising is force
-learning, they agree. They never agree fully, not even for an exact network: H is stiff along bonds and soft elsewhere,
-so F leans towards the stiff directions and cos(−ε, F) stays below 1.
+Signs. Every cosine is written so that +1 is what one hopes for: cos(−ε, F), since a force that
+undoes the noise points along −ε; cos(ε̂, ε), since the answer should be the noise; and cos(−ε̂, F),
+since −ε̂ is the network's way back. The arrows of the explorer are these ways back, −ε, −ε̂ and F,
+all drawn from the displaced atoms: where denoising is force learning, they agree. They never agree
+fully, not even for an exact network: H is stiff along bonds and soft elsewhere, so F leans towards
+the stiff directions and cos(−ε, F) stays below 1.
 
 A cosine is taken over all 3n components at once: cos(a, b) = Σ a·b / (|a| |b|).
 
-Coordinate denoising: S. Zaidi et al., ICLR 2023, arXiv:2206.00133. Regimes of σ: 0.005 Å regularizes and leaves bond
-orders readable, 0.04 Å blurs them without breaking bonds.
+Coordinate denoising: S. Zaidi et al., ICLR 2023, arXiv:2206.00133. Regimes of σ: 0.005 Å
+regularizes and leaves bond orders readable, 0.04 Å blurs them without breaking bonds.
 """
 
 import html
@@ -46,31 +53,47 @@ from scdlab.explore.view import MoleculeView, as_atoms
 from scdlab.explore.widgets import Explorer, lines_table
 from scdlab.objectives.coordinate import KINDS, draw_noise
 
-REGIMES = {0.005: "regularizing", 0.04: "corrupting"}  # σ in Å -> what noise of about that size does
+# σ in Å -> what noise of about that size does
+REGIMES = {0.005: "regularizing", 0.04: "corrupting"}
 SIGMAS = np.geomspace(0.003, 0.5, 10)  # Å; where the curves over σ are computed
-STEP = 1 / 153  # of the slider, in log₁₀ σ: its grid holds 1, 2, 3, 4, 5, 6, 8 and 9 times 0.01 and so on, to 0.2 %
+# Of the slider, in log₁₀ σ: its grid holds 1, 2, 3, 4, 5, 6, 8 and 9 times 0.01, …, to 0.2 %.
+STEP = 1 / 153
 MOST_ATOMS = 200  # that the explorer takes
 MOST_FOR_GFN2 = 40  # that GFN2-xTB is asked about here, which keeps a slider's move below a second
-STIFFNESS = 100  # eV/Å²; about what pulls a displaced atom back: sets the scale of the forces beside that of the noise
+# eV/Å²; about what pulls a displaced atom back: sets the scale of the forces beside that of the
+# noise
+STIFFNESS = 100
 ROOM = 8.617333e-5 * 300  # eV; k_B T at 300 K
 
-# Radii in Å of an atom in a single, double and triple bond: P. Pyykkö and M. Atsumi, Chem. Eur. J. 15, 186 (2009) and
-# 15, 12770 (2009); P. Pyykkö, S. Riedel, M. Patzschke, Chem. Eur. J. 11, 3511 (2005). It is a table of what organic
-# molecules have: single bonds alone for hydrogen and the halogens, no triple bond of O, Si and S.
+# Radii in Å of an atom in a single, double and triple bond: P. Pyykkö and M. Atsumi, Chem. Eur. J.
+# 15, 186 (2009) and 15, 12770 (2009); P. Pyykkö, S. Riedel, M. Patzschke, Chem. Eur. J. 11, 3511
+# (2005). It is a table of what organic molecules have: single bonds alone for hydrogen and the
+# halogens, no triple bond of O, Si and S.
 RADII = {
-    "H": (0.32,), "B": (0.85, 0.78, 0.73), "C": (0.75, 0.67, 0.60), "N": (0.71, 0.60, 0.54), "O": (0.63, 0.57),
-    "F": (0.64,), "Si": (1.16, 1.07), "P": (1.11, 1.02, 0.94), "S": (1.03, 0.94), "Cl": (0.99,), "Br": (1.14,),
+    "H": (0.32,),
+    "B": (0.85, 0.78, 0.73),
+    "C": (0.75, 0.67, 0.60),
+    "N": (0.71, 0.60, 0.54),
+    "O": (0.63, 0.57),
+    "F": (0.64,),
+    "Si": (1.16, 1.07),
+    "P": (1.11, 1.02, 0.94),
+    "S": (1.03, 0.94),
+    "Cl": (0.99,),
+    "Br": (1.14,),
     "I": (1.33,),
-}  # fmt: skip
+}
 ORDERS = ("single", "double", "triple")
 LONE_WIDTH = 0.08  # Å; half-width of the band of a pair that has one order only
 
 
-# ----------------------------------------------------------------------------------------------- bonds and their bands
+# -----------------------------------------------------------------------------------------------
+# bonds and their bands
 
 
 class Band(NamedTuple):
-    """The lengths that speak for one order of bond between two elements: low … high around the typical length, in Å."""
+    """The lengths that speak for one order of bond between two elements: low … high around the
+    typical length, in Å."""
 
     pair: str
     order: int
@@ -82,16 +105,22 @@ class Band(NamedTuple):
 def bands_of(a: str, b: str) -> list[Band]:
     """The bands of two elements, single bond first; [] for elements without radii in `RADII`.
 
-    The typical length of an order is the sum of the two radii of that order. Neighboring bands meet halfway, so that a
-    length belongs to the order whose typical length is nearest; the first and the last band reach as far outwards as
-    inwards.
+    The typical length of an order is the sum of the two radii of that order. Neighboring bands meet
+    halfway, so that a length belongs to the order whose typical length is nearest; the first and
+    the last band reach as far outwards as inwards.
     """
     a, b = sorted((a, b), key=_carbon_first)
-    lengths = [x + y for x, y in zip(RADII.get(a, ()), RADII.get(b, ()), strict=False)]  # falling: triple is shortest
+    lengths = [
+        x + y for x, y in zip(RADII.get(a, ()), RADII.get(b, ()), strict=False)
+    ]  # falling: triple is shortest
     middles = [(x + y) / 2 for x, y in itertools.pairwise(lengths)]
     bands = []
     for k, length in enumerate(lengths):
-        low = middles[k] if k < len(middles) else length - (middles[-1] - length if middles else LONE_WIDTH)
+        low = (
+            middles[k]
+            if k < len(middles)
+            else length - (middles[-1] - length if middles else LONE_WIDTH)
+        )
         high = middles[k - 1] if k else length + (length - middles[0] if middles else LONE_WIDTH)
         bands.append(Band(f"{a}–{b}", k + 1, round(length, 4), round(low, 4), round(high, 4)))
     return bands
@@ -117,10 +146,12 @@ def bond_lengths(pos, pairs) -> np.ndarray:
 
 
 def bond_orders(atoms: ase.Atoms, pos=None, pairs=None) -> np.ndarray:
-    """The order 1, 2 or 3 that each bond's length speaks for: [..., b]; 0 where `RADII` lacks an element.
+    """The order 1, 2 or 3 that each bond's length speaks for: [..., b]; 0 where `RADII` lacks an
+    element.
 
-    pairs [b, 2]: by default the bonds of `atoms` at its own positions (`plots.bonds_of`). pos [..., n, 3]: where to
-    read the lengths; by default there too. A reading of lengths, not chemistry: benzene's 1.39 Å speaks for "double".
+    pairs [b, 2]: by default the bonds of `atoms` at its own positions (`plots.bonds_of`). pos [...,
+    n, 3]: where to read the lengths; by default there too. A reading of lengths, not chemistry:
+    benzene's 1.39 Å speaks for "double".
     """
     pairs = bonds_of(atoms) if pairs is None else pairs
     lengths = bond_lengths(atoms.positions if pos is None else pos, pairs)
@@ -136,15 +167,16 @@ def bond_orders(atoms: ase.Atoms, pos=None, pairs=None) -> np.ndarray:
 def blurred_bonds(atoms: ase.Atoms, pos) -> np.ndarray:
     """How many bonds of `atoms` lie in another band at positions `pos` [..., n, 3]: integers [...].
 
-    The blurring number: next to none at σ = 0.005 Å, a good part of the double and aromatic bonds at 0.04 Å. Bonds of
-    hydrogen have one order, and never count.
+    The blurring number: next to none at σ = 0.005 Å, a good part of the double and aromatic bonds
+    at 0.04 Å. Bonds of hydrogen have one order, and never count.
     """
     pairs = bonds_of(atoms)
     return (bond_orders(atoms, pos, pairs) != bond_orders(atoms, pairs=pairs)).sum(-1)
 
 
 def length_density(lengths, grid, width: float) -> np.ndarray:
-    """A smooth histogram of `lengths` (any shape, Å) on an even `grid` [m] in Å: density in 1/Å, integral ≤ 1.
+    """A smooth histogram of `lengths` (any shape, Å) on an even `grid` [m] in Å: density in 1/Å,
+    integral ≤ 1.
 
     Counted in the grid's cells and smeared by a Gaussian of standard deviation `width` in Å.
     """
@@ -157,16 +189,23 @@ def length_density(lengths, grid, width: float) -> np.ndarray:
     return np.convolve(counts, kernel / kernel.sum(), mode="same")
 
 
-# ------------------------------------------------------------------------------------------ noise, answers, references
+# ------------------------------------------------------------------------------------------ noise,
+# answers, references
 
 
-def displacements(atoms: ase.Atoms, sigma: float, seed: int = 0, kind: str = "gaussian", draws: int | None = None):
-    """The noise ε [n, 3] in Å that `CoordinateDenoising` would draw with this seed; draws: so many, [draws, n, 3].
+def displacements(
+    atoms: ase.Atoms, sigma: float, seed: int = 0, kind: str = "gaussian", draws: int | None = None
+):
+    """The noise ε [n, 3] in Å that `CoordinateDenoising` would draw with this seed; draws: so many,
+    [draws, n, 3].
 
-    Of gaussian noise, equal seeds give the same directions at every σ, so that a slider moves along a ray.
+    Of gaussian noise, equal seeds give the same directions at every σ, so that a slider moves along
+    a ray.
     """
     if not (np.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"sigma must be a positive length in Å, not {sigma}; 0.005 and 0.04 are the usual ones.")
+        raise ValueError(
+            f"sigma must be a positive length in Å, not {sigma}; 0.005 and 0.04 are the usual ones."
+        )
     batch = AtomStore.from_ase([_bare(atoms)]).take([0] * (draws or 1))
     eps, _ = draw_noise(batch, sigma, torch.Generator().manual_seed(int(seed)), kind=kind)
     eps = eps.double().numpy().reshape(-1, len(atoms), 3)
@@ -174,7 +213,8 @@ def displacements(atoms: ase.Atoms, sigma: float, seed: int = 0, kind: str = "ga
 
 
 def denoise(model, atoms: ase.Atoms, pos) -> np.ndarray:
-    """The network's answer ε̂/σ at positions [..., n, 3], in units of σ: `model(batch, noise=True).noise`, same shape.
+    """The network's answer ε̂/σ at positions [..., n, 3], in units of σ: `model(batch,
+    noise=True).noise`, same shape.
 
     Raises ValueError for a model that cannot denoise, and for elements that it was not trained on.
     """
@@ -193,7 +233,8 @@ def denoise(model, atoms: ase.Atoms, pos) -> np.ndarray:
 
 
 def cosine(a, b) -> float:
-    """cos(a, b) = Σ a·b / (|a| |b|) over the last two axes [..., n, 3]; NaN where one of them is zero."""
+    """cos(a, b) = Σ a·b / (|a| |b|) over the last two axes [..., n, 3]; NaN where one of them is
+    zero."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     length = np.sqrt((a**2).sum((-2, -1)) * (b**2).sum((-2, -1)))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -201,11 +242,12 @@ def cosine(a, b) -> float:
 
 
 class Reference:
-    """What is asked for energies and forces: "gfn2" (GFN2-xTB), a trained model, or an ase calculator.
+    """What is asked for energies and forces: "gfn2" (GFN2-xTB), a trained model, or an ase
+    calculator.
 
-    `reference(atoms, pos)` with positions [..., n, 3] in Å gives energies [...] in eV and forces [..., n, 3] in eV/Å,
-    NaN where the calculator finds no solution. Raises ValueError for elements it does not know, and for "gfn2" where
-    tblite is missing.
+    `reference(atoms, pos)` with positions [..., n, 3] in Å gives energies [...] in eV and forces
+    [..., n, 3] in eV/Å, NaN where the calculator finds no solution. Raises ValueError for elements
+    it does not know, and for "gfn2" where tblite is missing.
     """
 
     def __init__(self, reference="gfn2"):
@@ -214,31 +256,50 @@ class Reference:
                 from tblite.ase import TBLite
             except ImportError as error:
                 raise ValueError(
-                    "The reference 'gfn2' needs tblite, which is not installed (Windows and ARM Linux have no wheels): "
-                    "install it, from conda-forge where need be, or give a trained model as the reference."
+                    "The reference 'gfn2' needs tblite, which is not installed (Windows and ARM "
+                    "Linux have no wheels): install it, from conda-forge where need be, or give a "
+                    "trained model as the reference."
                 ) from error
-            self.calculator, self.name, self.most = TBLite(method="GFN2-xTB", verbosity=0), "GFN2-xTB", MOST_FOR_GFN2
+            self.calculator, self.name, self.most = (
+                TBLite(method="GFN2-xTB", verbosity=0),
+                "GFN2-xTB",
+                MOST_FOR_GFN2,
+            )
         elif isinstance(reference, torch.nn.Module):
             if not bool(reference.energy_head.reference.any()):
-                raise ValueError(f"This {type(reference).__name__} was never trained on energies, so it is no "
-                                 "reference for energies and forces; train it with EnergyForces, or use "
-                                 "'gfn2'.")  # fmt: skip
-            self.calculator, self.name, self.most = Calculator(reference), type(reference).__name__, MOST_ATOMS
+                raise ValueError(
+                    f"This {type(reference).__name__} was never trained on energies, so it is no "
+                    "reference for energies and forces; train it with EnergyForces, or use "
+                    "'gfn2'."
+                )
+            self.calculator, self.name, self.most = (
+                Calculator(reference),
+                type(reference).__name__,
+                MOST_ATOMS,
+            )
         elif hasattr(reference, "get_potential_energy"):
             self.calculator, self.name, self.most = reference, type(reference).__name__, MOST_ATOMS
         else:
-            raise ValueError(f"The reference must be 'gfn2', a trained model or an ase calculator, not {reference!r}.")
+            raise ValueError(
+                "The reference must be 'gfn2', a trained model or an ase calculator, not "
+                f"{reference!r}."
+            )
 
     def __call__(self, atoms: ase.Atoms, pos=None):
         pos = atoms.positions if pos is None else np.asarray(pos, float)
         if len(atoms) > self.most:
-            raise ValueError(f"{self.name} is asked about molecules of up to {self.most} atoms here, not {len(atoms)}.")
+            raise ValueError(
+                f"{self.name} is asked about molecules of up to {self.most} atoms here, not "
+                f"{len(atoms)}."
+            )
         probe = _bare(atoms)
         probe.calc = self.calculator
         flat = pos.reshape(-1, len(atoms), 3)
         energy, forces = np.full(len(flat), np.nan), np.full(flat.shape, np.nan)
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # reaches the OpenMP runtime that tblite shares: threads slow down such small systems
+        torch.set_num_threads(
+            1
+        )  # reaches the OpenMP runtime that tblite shares: threads slow down such small systems
         try:
             for k, each in enumerate(flat):
                 probe.calc.reset()
@@ -247,14 +308,20 @@ class Reference:
                     forces[k], energy[k] = probe.get_forces(), probe.get_potential_energy()
                 except CalculationFailed:
                     continue
-        except (CalculatorSetupError, NotImplementedError) as error:  # ase's own calculators raise the latter
-            raise ValueError(f"{self.name} cannot treat {atoms.get_chemical_formula()}: {error}") from error
+        except (
+            CalculatorSetupError,
+            NotImplementedError,
+        ) as error:  # ase's own calculators raise the latter
+            raise ValueError(
+                f"{self.name} cannot treat {atoms.get_chemical_formula()}: {error}"
+            ) from error
         finally:
             torch.set_num_threads(threads)
         return energy.reshape(pos.shape[:-2])[()], forces.reshape(pos.shape)
 
     def relax(self, atoms: ase.Atoms, fmax: float = 0.01, steps: int = 200) -> ase.Atoms:
-        """A copy of `atoms` in this reference's nearest minimum: largest force below fmax in eV/Å, or `steps` done.
+        """A copy of `atoms` in this reference's nearest minimum: largest force below fmax in eV/Å,
+        or `steps` done.
 
         Only from there do forces say what the noise has done, and nothing else."""
         from ase.optimize import BFGS
@@ -265,7 +332,9 @@ class Reference:
         try:
             BFGS(relaxed, logfile=None).run(fmax=fmax, steps=steps)
         except CalculationFailed as error:
-            raise ValueError(f"{self.name} could not relax {atoms.get_chemical_formula()}: {error}") from error
+            raise ValueError(
+                f"{self.name} could not relax {atoms.get_chemical_formula()}: {error}"
+            ) from error
         relaxed.calc = None
         return relaxed
 
@@ -276,21 +345,31 @@ def as_reference(reference) -> Reference:
 
 
 def reference_forces(atoms: ase.Atoms, reference="gfn2", pos=None) -> np.ndarray:
-    """Forces [..., n, 3] in eV/Å of a `Reference` at positions [..., n, 3], by default those of `atoms`."""
+    """Forces [..., n, 3] in eV/Å of a `Reference` at positions [..., n, 3], by default those of
+    `atoms`."""
     return as_reference(reference)(atoms, pos)[1]
 
 
 def energy_against_sigma(
-    atoms: ase.Atoms, sigmas=SIGMAS, reference="gfn2", seed: int = 0, kind: str = "gaussian", draws: int | None = None
+    atoms: ase.Atoms,
+    sigmas=SIGMAS,
+    reference="gfn2",
+    seed: int = 0,
+    kind: str = "gaussian",
+    draws: int | None = None,
 ) -> np.ndarray:
-    """E(x + ε) − E(x) in eV at each σ [s] (Å): [s], or [draws, s]. At a minimum and for small σ it is ½ εᵀHε ∝ σ²."""
+    """E(x + ε) − E(x) in eV at each σ [s] (Å): [s], or [draws, s]. At a minimum and for small σ it
+    is ½ εᵀHε ∝ σ²."""
     reference = as_reference(reference)
-    eps = np.stack([displacements(atoms, sigma, seed, kind, draws) for sigma in sigmas], axis=-3)  # ([draws,] s, n, 3)
+    eps = np.stack(
+        [displacements(atoms, sigma, seed, kind, draws) for sigma in sigmas], axis=-3
+    )  # ([draws,] s, n, 3)
     return reference(atoms, atoms.positions + eps)[0] - reference(atoms)[0]
 
 
 def read_structure(text: str) -> ase.Atoms:
-    """The molecule that `text` names: a structure file that ase can read (its first structure), or a SMILES string.
+    """The molecule that `text` names: a structure file that ase can read (its first structure), or
+    a SMILES string.
 
     Raises ValueError when it is neither, or when it has more than 200 atoms.
     """
@@ -307,7 +386,9 @@ def read_structure(text: str) -> ase.Atoms:
         try:
             atoms = ase.io.read(Path(text).expanduser(), index=0)
         except Exception as error:  # each of ase's readers fails in its own way
-            raise ValueError(f"ase cannot read a structure from {text}: {error or type(error).__name__}") from error
+            raise ValueError(
+                f"ase cannot read a structure from {text}: {error or type(error).__name__}"
+            ) from error
     else:
         try:
             atoms = from_smiles(text)
@@ -318,22 +399,32 @@ def read_structure(text: str) -> ase.Atoms:
 
 def _checked(atoms: ase.Atoms, name: str) -> ase.Atoms:
     if not 0 < len(atoms) <= MOST_ATOMS:
-        raise ValueError(f"{name} has {len(atoms):,} atoms; the explorer takes 1 to {MOST_ATOMS}: "
-                         "scdlab.explore.view_molecule draws larger structures.")  # fmt: skip
+        raise ValueError(
+            f"{name} has {len(atoms):,} atoms; the explorer takes 1 to {MOST_ATOMS}: "
+            "scdlab.explore.view_molecule draws larger structures."
+        )
     atoms = _bare(atoms)
-    AtomStore.from_ase([atoms])  # elements and positions that no store takes, and no view draws, are refused here
+    AtomStore.from_ase(
+        [atoms]
+    )  # elements and positions that no store takes, and no view draws, are refused here
     return as_atoms(atoms)
 
 
 def _bare(atoms: ase.Atoms) -> ase.Atoms:
     """Elements, positions, charges and cell alone: no labels, no constraints."""
     charges = atoms.get_initial_charges()
-    return ase.Atoms(atoms.numbers, atoms.get_positions(), cell=atoms.cell, pbc=atoms.pbc, charges=charges)
+    return ase.Atoms(
+        atoms.numbers, atoms.get_positions(), cell=atoms.cell, pbc=atoms.pbc, charges=charges
+    )
 
 
-# -------------------------------------------------------------------------------------------------------- the pictures
+# --------------------------------------------------------------------------------------------------
+# the pictures
 
-DRAWS = {"gaussian": 300, "torsional": 30}  # noise draws behind the smooth histogram; turning changes no length
+DRAWS = {
+    "gaussian": 300,
+    "torsional": 30,
+}  # noise draws behind the smooth histogram; turning changes no length
 LANES = 6  # element pairs in it
 _BAND_COLORS = {1: style.SKY, 2: style.ORANGE, 3: style.PURPLE}
 _COSINES = {  # key -> (legend, color, dash)
@@ -349,30 +440,40 @@ _ARROWS = {  # trait -> (legend, color)
 
 
 def _lanes(atoms: ase.Atoms) -> dict:
-    """Pair of elements -> its bonds: of pairs that can have several orders, else (methane) of all that have bands."""
+    """Pair of elements -> its bonds: of pairs that can have several orders, else (methane) of all
+    that have bands."""
     symbols, lanes = atoms.get_chemical_symbols(), {}
     pairs = bonds_of(atoms)
     for k, (i, j) in enumerate(pairs):
         if bands := bands_of(symbols[i], symbols[j]):
             lanes.setdefault(bands[0].pair, []).append(k)
     several = {pair: bonds for pair, bonds in lanes.items() if len(bands_of(*pair.split("–"))) > 1}
-    most = sorted((several or lanes).items(), key=lambda lane: (-len(lane[1]), lane[0]))  # with the most bonds first
+    most = sorted(
+        (several or lanes).items(), key=lambda lane: (-len(lane[1]), lane[0])
+    )  # with the most bonds first
     return dict(most[:LANES])
 
 
 def lengths_picture(atoms: ase.Atoms, pos, many) -> dict:
-    """What the histogram shows, one lane for each pair of elements, from the top: names, x range, and the traces' data.
+    """What the histogram shows, one lane for each pair of elements, from the top: names, x range,
+    and the traces' data.
 
     pos [n, 3]: this displacement; many [draws, n, 3]: those that the smooth curves are made of.
     """
     pairs, lanes = bonds_of(atoms), _lanes(atoms)
     table = {pair: bands_of(*pair.split("–")) for pair in lanes}
-    edges = [edge for bands in table.values() for band in bands for edge in (band.low, band.high)] or [1.0, 1.6]
+    edges = [
+        edge for bands in table.values() for band in bands for edge in (band.low, band.high)
+    ] or [1.0, 1.6]
     low, high = min(edges) - 0.04, max(edges) + 0.04
-    grid = np.arange(low - 0.2, high + 0.2, 0.002)  # beyond what is drawn, as far as smearing reaches
+    grid = np.arange(
+        low - 0.2, high + 0.2, 0.002
+    )  # beyond what is drawn, as far as smearing reaches
     shown = slice(100, -100, 2)
     clean, now, some = (bond_lengths(p, pairs) for p in (atoms.positions, pos, many))
-    width = float(np.clip(0.25 * (some - clean).std(), 0.003, 0.05)) if len(pairs) else 0.003  # adds 3 % to the spread
+    width = (
+        float(np.clip(0.25 * (some - clean).std(), 0.003, 0.05)) if len(pairs) else 0.003
+    )  # adds 3 % to the spread
     height = len(lanes) - 1 - np.arange(len(lanes))  # of each lane's floor
     density = [length_density(some[:, bonds], grid, width)[shown] for bonds in lanes.values()]
     tallest = max((d.max() for d in density), default=1.0) or 1.0
@@ -396,86 +497,169 @@ def lengths_picture(atoms: ase.Atoms, pos, many) -> dict:
 
 
 def noise_figure(numbers: dict) -> go.Figure:
-    """Bond lengths against their bands, the energy against σ, and the cosines against σ: `NoiseExplorer.numbers()`."""
+    """Bond lengths against their bands, the energy against σ, and the cosines against σ:
+    `NoiseExplorer.numbers()`."""
     fig = make_subplots(rows=3, cols=1, row_heights=[0.4, 0.27, 0.33], vertical_spacing=0.13)
-    fill = dict(mode="lines", fill="toself", line_width=0, opacity=0.45, hoverinfo="skip", legend="legend")
+    fill = dict(
+        mode="lines", fill="toself", line_width=0, opacity=0.45, hoverinfo="skip", legend="legend"
+    )
     for order in (3, 2, 1):
         color = _BAND_COLORS[order]
-        fig.add_scatter(**fill, fillcolor=color, line_color=color, name=ORDERS[order - 1], row=1, col=1)
+        fig.add_scatter(
+            **fill, fillcolor=color, line_color=color, name=ORDERS[order - 1], row=1, col=1
+        )
     line = dict(color=style.INK, width=2)
-    fig.add_scatter(mode="lines", line=line, name="many draws", hoverinfo="skip", legend="legend", row=1, col=1)
+    fig.add_scatter(
+        mode="lines", line=line, name="many draws", hoverinfo="skip", legend="legend", row=1, col=1
+    )
     line = dict(color=style.INK, width=3)
-    fig.add_scatter(mode="lines", line=line, name="clean", legend="legend", row=1, col=1, hovertemplate="%{x:.3f} Å")
+    fig.add_scatter(
+        mode="lines",
+        line=line,
+        name="clean",
+        legend="legend",
+        row=1,
+        col=1,
+        hovertemplate="%{x:.3f} Å",
+    )
     marker = dict(color=style.VERMILION, size=7, symbol="circle", line=dict(color="white", width=1))
-    fig.add_scatter(mode="markers", marker=marker, name="this draw", legend="legend", row=1, col=1,
-                    hovertemplate="%{x:.3f} Å")  # fmt: skip
+    fig.add_scatter(
+        mode="markers",
+        marker=marker,
+        name="this draw",
+        legend="legend",
+        row=1,
+        col=1,
+        hovertemplate="%{x:.3f} Å",
+    )
     dashed = dict(color=style.GRAY, dash="dash", width=1.5)
-    fig.add_scatter(mode="lines", line=dashed, name="∝ σ²", legend="legend2", hoverinfo="skip", row=2, col=1)
-    dots = dict(mode="lines+markers", marker_size=5, hovertemplate="%{y:.3g} at σ = %{x:.3g} Å<extra></extra>")
-    fig.add_scatter(**dots, line=dict(color=style.INK), name="E(x + ε) − E(x)", legend="legend2", row=2, col=1)
+    fig.add_scatter(
+        mode="lines", line=dashed, name="∝ σ²", legend="legend2", hoverinfo="skip", row=2, col=1
+    )
+    dots = dict(
+        mode="lines+markers",
+        marker_size=5,
+        hovertemplate="%{y:.3g} at σ = %{x:.3g} Å<extra></extra>",
+    )
+    fig.add_scatter(
+        **dots, line=dict(color=style.INK), name="E(x + ε) − E(x)", legend="legend2", row=2, col=1
+    )
     for name, color, dash in _COSINES.values():
-        fig.add_scatter(**dots, line=dict(color=color, dash=dash), name=name, legend="legend3", row=3, col=1)
+        fig.add_scatter(
+            **dots, line=dict(color=color, dash=dash), name=name, legend="legend3", row=3, col=1
+        )
     here = dict(color=[style.INK], size=11, symbol="diamond", line=dict(color="white", width=1))
     for row in (2, 3):
-        fig.add_scatter(mode="markers", marker=here, showlegend=False, row=row, col=1, hovertemplate="%{y:.3g}")
+        fig.add_scatter(
+            mode="markers", marker=here, showlegend=False, row=row, col=1, hovertemplate="%{y:.3g}"
+        )
     for trace, data in zip(fig.data, numbers["traces"], strict=True):
         trace.update(data)
     sigma_axis = style.LOG | dict(range=np.log10([0.0026, 0.58]).tolist())
     fig.update_xaxes(**sigma_axis, row=2, col=1)
     fig.update_xaxes(**sigma_axis, title_text=style.label("σ", "Å"), row=3, col=1)
     fig.update_xaxes(title_text=style.label("bond length", "Å"), title_standoff=2, row=1, col=1)
-    fig.update_yaxes(title_text=style.label("energy rise", "eV"), type="log", dtick=2, tickformat="~g", row=2, col=1)
+    fig.update_yaxes(
+        title_text=style.label("energy rise", "eV"),
+        type="log",
+        dtick=2,
+        tickformat="~g",
+        row=2,
+        col=1,
+    )
     fig.update_yaxes(title_text="cosine", dtick=0.5, row=3, col=1)
-    small = dict(orientation="h", x=0.0, xanchor="left", yanchor="bottom", font_size=12, bgcolor="rgba(0,0,0,0)")
+    small = dict(
+        orientation="h",
+        x=0.0,
+        xanchor="left",
+        yanchor="bottom",
+        font_size=12,
+        bgcolor="rgba(0,0,0,0)",
+    )
     tops = [fig.layout[axis].domain[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
     fig.update_layout(
-        template="scdlab", width=650, height=650, margin=dict(l=70, r=15, t=45, b=50), font_size=13, uirevision="noise",
-        meta={"with_still": True},  # on a page without a kernel the molecule's picture stands above it
+        template="scdlab",
+        width=650,
+        height=650,
+        margin=dict(l=70, r=15, t=45, b=50),
+        font_size=13,
+        uirevision="noise",
+        meta={
+            "with_still": True
+        },  # on a page without a kernel the molecule's picture stands above it
         legend=small | dict(y=tops[0]),
         legend2=small | dict(y=tops[1], entrywidth=130),
         legend3=small | dict(y=tops[2], entrywidth=100),
-    )  # fmt: skip
+    )
     for sigma, what in REGIMES.items():
         for row in (2, 3):
             fig.add_vline(x=sigma, line=dict(color=style.GRAY, width=1, dash="dot"), row=row, col=1)
         fig.add_annotation(
-            x=np.log10(sigma), y=1, xref="x2", yref="y2 domain", text=what, font=dict(size=12, color=style.GRAY),
-            xanchor="left", yanchor="top", xshift=4, showarrow=False,
-        )  # fmt: skip
+            x=np.log10(sigma),
+            y=1,
+            xref="x2",
+            yref="y2 domain",
+            text=what,
+            font=dict(size=12, color=style.GRAY),
+            xanchor="left",
+            yanchor="top",
+            xshift=4,
+            showarrow=False,
+        )
     for axis, values in _axes(numbers).items():
         fig.layout[axis].update(values)
     return fig
 
 
 def _axes(numbers: dict) -> dict:
-    """What the axes owe to the state: the lanes' names, the range of lengths, the range of the cosines."""
+    """What the axes owe to the state: the lanes' names, the range of lengths, the range of the
+    cosines."""
     lengths = numbers["lengths"]
     lanes = max(1, len(lengths["names"]))
     drawn = [y for trace in numbers["traces"][8:11] for y in trace["y"] if y is not None]
     return {
         "xaxis": dict(range=lengths["range"]),
-        "yaxis": dict(tickvals=lengths["heights"], ticktext=lengths["names"], range=[-0.2, lanes], showgrid=False),
+        "yaxis": dict(
+            tickvals=lengths["heights"],
+            ticktext=lengths["names"],
+            range=[-0.2, lanes],
+            showgrid=False,
+        ),
         "yaxis3": dict(range=[min([-0.05, *(y - 0.1 for y in drawn)]), 1.08]),
     }
 
 
-# -------------------------------------------------------------------------------------------------------- the explorer
+# --------------------------------------------------------------------------------------------------
+# the explorer
 
 
 class NoiseExplorer(Explorer):
-    """A molecule under noise that one can turn up: what it does to bonds, energy, forces and a network's answer.
+    """A molecule under noise that one can turn up: what it does to bonds, energy, forces and a
+    network's answer.
 
-    store: an AtomStore, by default the kit's sample of QM9; its first 1,000 molecules can be chosen. model: any model
-    that can denoise; None leaves the answer out. reference: "gfn2", a trained model, an ase calculator, or None.
+    store: an AtomStore, by default the kit's sample of QM9; its first 1,000 molecules can be
+    chosen. model: any model that can denoise; None leaves the answer out. reference: "gfn2", a
+    trained model, an ase calculator, or None.
 
-    State, in traits: molecule (index in the store), source ("store", a SMILES, or the path of a structure file), sigma
-    in Å (0.003 to 0.5), seed, kind ("gaussian", "torsional"), relaxed (start from the reference's own minimum, where
-    its forces vanish; else from the structure as it is), and show_noise, show_answer, show_force: which arrows are
-    drawn. `state()` adds every number displayed; `load(text)` raises what the text box only tells. What cannot be shown
-    stands, with the reason, in `message` and in `state()["notes"]`; the rest is shown.
+    State, in traits: molecule (index in the store), source ("store", a SMILES, or the path of a
+    structure file), sigma in Å (0.003 to 0.5), seed, kind ("gaussian", "torsional"), relaxed (start
+    from the reference's own minimum, where its forces vanish; else from the structure as it is),
+    and show_noise, show_answer, show_force: which arrows are drawn. `state()` adds every number
+    displayed; `load(text)` raises what the text box only tells. What cannot be shown stands, with
+    the reason, in `message` and in `state()["notes"]`; the rest is shown.
     """
 
-    names = ("molecule", "source", "sigma", "seed", "kind", "relaxed", "show_noise", "show_answer", "show_force")
+    names = (
+        "molecule",
+        "source",
+        "sigma",
+        "seed",
+        "kind",
+        "relaxed",
+        "show_noise",
+        "show_answer",
+        "show_force",
+    )
     molecule, seed = traitlets.Int(), traitlets.Int()
     source = traitlets.Unicode("store")
     sigma = traitlets.Float(0.04)
@@ -497,7 +681,8 @@ class NoiseExplorer(Explorer):
     ):
         if model is not None and not isinstance(model, torch.nn.Module):
             raise ValueError(
-                f"model must be a model, not {model!r}; scdlab.load_pretrained(name) loads one that ships."
+                f"model must be a model, not {model!r}; scdlab.load_pretrained(name) loads one "
+                "that ships."
             )
         self.store = AtomStore.open(files.home("data") / "qm9-sample") if store is None else store
         self.model, self.reference, self._missing = model, None, []
@@ -509,37 +694,67 @@ class NoiseExplorer(Explorer):
                     raise
                 self._missing.append(str(error))
         self._cache, self._drawn, self._last_read = OrderedDict(), None, ("", None)
-        self.molecule, self.sigma, self.seed, self.kind, self.relaxed = molecule, sigma, seed, kind, relaxed
+        self.molecule, self.sigma, self.seed, self.kind, self.relaxed = (
+            molecule,
+            sigma,
+            seed,
+            kind,
+            relaxed,
+        )
         self.source = source
         first = self.numbers()
-        self.view = MoleculeView(first["atoms"], self.arrows(), title=self._title(), size=(430, 380))
+        self.view = MoleculeView(
+            first["atoms"], self.arrows(), title=self._title(), size=(430, 380)
+        )
         self.words = widgets.HTML()
         row = dict(style={"description_width": "70px"})
-        wide, small = widgets.Layout(width="330px"), widgets.Layout(width="220px", margin="2px 24px 2px 2px")
+        wide, small = (
+            widgets.Layout(width="330px"),
+            widgets.Layout(width="220px", margin="2px 24px 2px 2px"),
+        )
         box = widgets.Layout(width="auto", margin="2px 14px 2px 0")
         sigma_slider = widgets.FloatLogSlider(
-            value=sigma, min=-386 * STEP, max=-46 * STEP, step=STEP,
-            description="σ (Å)", readout_format=".3f", layout=wide, **row,
-        )  # fmt: skip
+            value=sigma,
+            min=-386 * STEP,
+            max=-46 * STEP,
+            step=STEP,
+            description="σ (Å)",
+            readout_format=".3f",
+            layout=wide,
+            **row,
+        )
         ticks = {"relaxed": "start at the reference's minimum"} | {
             name: legend for name, (legend, _) in _ARROWS.items()
         }
         super().__init__(
             molecule=widgets.IntSlider(
-                molecule, 0, min(len(self.store), 1000) - 1, description="molecule", layout=wide, **row
+                molecule,
+                0,
+                min(len(self.store), 1000) - 1,
+                description="molecule",
+                layout=wide,
+                **row,
             ),
             sigma=sigma_slider,
             seed=widgets.IntSlider(seed, 0, 99, description="seed", layout=wide, **row),
-            kind=widgets.Dropdown(options=KINDS, value=kind, description="noise", layout=small, **row),
+            kind=widgets.Dropdown(
+                options=KINDS, value=kind, description="noise", layout=small, **row
+            ),
             **{
-                name: widgets.Checkbox(getattr(self, name), description=what, indent=False, layout=box)
+                name: widgets.Checkbox(
+                    getattr(self, name), description=what, indent=False, layout=box
+                )
                 for name, what in ticks.items()
             },
         )
         self.text = widgets.Text(
-            "" if source == "store" else source, placeholder="SMILES or file, e.g. CC(=O)O; empty: the store",
-            description="or", continuous_update=False, layout=wide, **row,
-        )  # fmt: skip
+            "" if source == "store" else source,
+            placeholder="SMILES or file, e.g. CC(=O)O; empty: the store",
+            description="or",
+            continuous_update=False,
+            layout=wide,
+            **row,
+        )
         self.text.observe(self._typed, names=["value"])
         self._lay_out()
         self._tell()
@@ -562,17 +777,22 @@ class NoiseExplorer(Explorer):
             ),
         ]
         left = widgets.VBox([self.view, self.words], layout=widgets.Layout(flex="0 1 auto"))
-        right = widgets.VBox([self.figure], layout=widgets.Layout(flex="1 1 420px", min_width="380px"))
+        right = widgets.VBox(
+            [self.figure], layout=widgets.Layout(flex="1 1 420px", min_width="380px")
+        )
         both = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap"))
         self.children = [*rows, self.message, both]
 
-    # ------------------------------------------------------------------------------------------------------- the state
+    # ----------------------------------------------------------------------------------------------
+    # the state
 
     @traitlets.validate("sigma")
     def _check_sigma(self, proposal):
         sigma = proposal["value"]
         low, high = SIGMAS[[0, -1]]
-        if not (np.isfinite(sigma) and 0.998 * low <= sigma <= 1.002 * high):  # the slider's ends lie within
+        if not (
+            np.isfinite(sigma) and 0.998 * low <= sigma <= 1.002 * high
+        ):  # the slider's ends lie within
             raise ValueError(f"The explorer shows sigma from {low:g} to {high:g} Å, not {sigma:g}.")
         return sigma
 
@@ -592,7 +812,8 @@ class NoiseExplorer(Explorer):
         return text
 
     def load(self, text: str) -> None:
-        """Show the molecule of a SMILES or a structure file. Raises ValueError, and shows what it did, for neither."""
+        """Show the molecule of a SMILES or a structure file. Raises ValueError, and shows what it
+        did, for neither."""
         self.source = text
 
     def refresh(self) -> None:
@@ -607,7 +828,8 @@ class NoiseExplorer(Explorer):
         return self._clean()["atoms"]
 
     def numbers(self) -> dict:
-        """Everything that the present state shows: arrays, traces and numbers. Cached: do not change it."""
+        """Everything that the present state shows: arrays, traces and numbers. Cached: do not
+        change it."""
         return self._remember("numbers", "source molecule relaxed seed kind sigma", self._compute)
 
     def state(self) -> dict:
@@ -615,9 +837,11 @@ class NoiseExplorer(Explorer):
         return super().state() | self.numbers()["told"]
 
     def arrows(self) -> dict:
-        """The arrows that are drawn, as `view_molecule` takes them: all start at the displaced atoms.
+        """The arrows that are drawn, as `view_molecule` takes them: all start at the displaced
+        atoms.
 
-        Their scale is one of three, by the decade of σ, so that within a decade longer arrows are more noise.
+        Their scale is one of three, by the decade of σ, so that within a decade longer arrows are
+        more noise.
         """
         n, drawn = self.numbers(), magnification(self.sigma)
         scale = {"Å": drawn, "eV/Å": drawn / STIFFNESS}
@@ -627,7 +851,12 @@ class NoiseExplorer(Explorer):
             "show_force": (n["forces"], "eV/Å"),
         }
         return {
-            name: dict(vectors=vectors[trait][0], unit=vectors[trait][1], color=color, scale=scale[vectors[trait][1]])
+            name: dict(
+                vectors=vectors[trait][0],
+                unit=vectors[trait][1],
+                color=color,
+                scale=scale[vectors[trait][1]],
+            )
             for trait, (name, color) in _ARROWS.items()
             if getattr(self, trait) and vectors[trait][0] is not None
         }
@@ -651,10 +880,12 @@ class NoiseExplorer(Explorer):
         self._cache.move_to_end(key)
         return self._cache[key]
 
-    # ----------------------------------------------------------------------------------------------------- the numbers
+    # ----------------------------------------------------------------------------------------------
+    # the numbers
 
     def _clean(self) -> dict:
-        """The clean molecule, its energy (None: the reference cannot be asked), and what must be said about it."""
+        """The clean molecule, its energy (None: the reference cannot be asked), and what must be
+        said about it."""
         return self._remember("clean", "source molecule relaxed", self._find_clean)
 
     def _find_clean(self) -> dict:
@@ -670,13 +901,18 @@ class NoiseExplorer(Explorer):
             except ValueError as error:
                 notes.append(f"No reference: {error}")
         if len(atoms) == 1:
-            notes.append("A single atom has no bonds, and centered noise does not move it: choose a molecule.")
+            notes.append(
+                "A single atom has no bonds, and centered noise does not move it: choose a "
+                "molecule."
+            )
         return {"atoms": atoms, "energy": energy, "notes": notes}
 
     def _measure(self, sigmas) -> dict:
-        """At each σ [s]: noise eps and answer ε̂ [s, n, 3] in Å, forces [s, n, 3] in eV/Å, rise [s] in eV, cosines [s].
+        """At each σ [s]: noise eps and answer ε̂ [s, n, 3] in Å, forces [s, n, 3] in eV/Å, rise [s]
+        in eV, cosines [s].
 
-        What cannot be had is None (arrays of vectors) or NaN, and `notes` says why; `drawn`: there is noise to show.
+        What cannot be had is None (arrays of vectors) or NaN, and `notes` says why; `drawn`: there
+        is noise to show.
         """
         clean = self._clean()
         atoms, notes, drawn = clean["atoms"], [], True
@@ -692,7 +928,9 @@ class NoiseExplorer(Explorer):
             rise = energy - clean["energy"]
         if self.model is not None:
             try:
-                answer = denoise(self.model, atoms, atoms.positions + eps) * np.reshape(sigmas, (-1, 1, 1))
+                answer = denoise(self.model, atoms, atoms.positions + eps) * np.reshape(
+                    sigmas, (-1, 1, 1)
+                )
             except ValueError as error:
                 notes.append(f"No answer of the network: {error}")
         back = None if answer is None else -answer
@@ -705,25 +943,40 @@ class NoiseExplorer(Explorer):
             name: np.full(len(eps), np.nan) if a is None or b is None else cosine(a, b)
             for name, (a, b) in pairs.items()
         }
-        return {"eps": eps, "rise": rise, "forces": forces, "answer": answer, "notes": notes, "drawn": drawn} | cosines
+        return {
+            "eps": eps,
+            "rise": rise,
+            "forces": forces,
+            "answer": answer,
+            "notes": notes,
+            "drawn": drawn,
+        } | cosines
 
     def _compute(self) -> dict:
         """The numbers of the present state; see `numbers`."""
         clean, sigma = self._clean(), self.sigma
         atoms = clean["atoms"]
-        curves = self._remember("curves", "source molecule relaxed seed kind", lambda: self._measure(SIGMAS))
+        curves = self._remember(
+            "curves", "source molecule relaxed seed kind", lambda: self._measure(SIGMAS)
+        )
         here = self._measure([sigma])
-        eps, forces, answer = (None if here[k] is None else here[k][0] for k in ("eps", "forces", "answer"))
+        eps, forces, answer = (
+            None if here[k] is None else here[k][0] for k in ("eps", "forces", "answer")
+        )
         notes = [*clean["notes"], *here["notes"]]
         if forces is not None and not np.isfinite(forces).all():
             forces = None
             notes.append(f"{self.reference.name} found no solution for this displacement.")
         if self.kind == "torsional" and here["drawn"] and not eps.any():
-            notes.append("No bond of this molecule can turn, so torsional noise leaves it as it is.")
+            notes.append(
+                "No bond of this molecule can turn, so torsional noise leaves it as it is."
+            )
         pos = atoms.positions + eps
         many = atoms.positions[None]
         if here["drawn"]:
-            many = atoms.positions + displacements(atoms, sigma, self.seed, self.kind, DRAWS[self.kind])
+            many = atoms.positions + displacements(
+                atoms, sigma, self.seed, self.kind, DRAWS[self.kind]
+            )
         lengths = lengths_picture(atoms, pos, many)
         blurred, pairs = blurred_bonds(atoms, many), bonds_of(atoms)
         several = [len(bands_of(*(atoms.symbols[k] for k in pair))) > 1 for pair in pairs]
@@ -737,7 +990,9 @@ class NoiseExplorer(Explorer):
             "bonds_blurred_mean": float(blurred.mean()),
             "draws": len(many),
             "energy_rise": _number(here["rise"][0]),  # eV
-            "force_length": None if forces is None else _number(np.linalg.norm(forces, axis=1).mean()),  # eV/Å
+            "force_length": None
+            if forces is None
+            else _number(np.linalg.norm(forces, axis=1).mean()),  # eV/Å
             **{name: _number(here[name][0]) for name in _COSINES},
             "unexplained": None if answer is None else _number(_unexplained(answer, eps)),
             "notes": notes,
@@ -745,11 +1000,19 @@ class NoiseExplorer(Explorer):
         displaced = atoms.copy()
         displaced.positions = pos
         return {
-            "atoms": displaced, "clean": atoms, "eps": eps, "forces": forces, "answer": answer, "lengths": lengths,
-            "curves": curves, "told": told, "traces": lengths["traces"] + _sigma_traces(curves, told, sigma),
-        }  # fmt: skip
+            "atoms": displaced,
+            "clean": atoms,
+            "eps": eps,
+            "forces": forces,
+            "answer": answer,
+            "lengths": lengths,
+            "curves": curves,
+            "told": told,
+            "traces": lengths["traces"] + _sigma_traces(curves, told, sigma),
+        }
 
-    # ----------------------------------------------------------------------------------------------------- the drawing
+    # ----------------------------------------------------------------------------------------------
+    # the drawing
 
     def picture(self) -> go.Figure:
         return noise_figure(self.numbers())
@@ -764,7 +1027,9 @@ class NoiseExplorer(Explorer):
 
     def _lines(self) -> list[tuple[str, str]]:
         """The numbers in words: (what, text)."""
-        return in_words(self.numbers()["told"], self.sigma, self.reference.name if self.reference else "")
+        return in_words(
+            self.numbers()["told"], self.sigma, self.reference.name if self.reference else ""
+        )
 
     def _tell(self) -> None:
         self.words.value = lines_table(self._lines(), "line-height: 1.35; max-width: 430px")
@@ -790,7 +1055,8 @@ class NoiseExplorer(Explorer):
             return super()._link(name, control)
 
         def slid(change):
-            """A browser moves a slider that was set from Python onto its grid, and says so: that is no move."""
+            """A browser moves a slider that was set from Python onto its grid, and says so: that is
+            no move."""
             if abs(np.log10(change["new"] / self.sigma)) > 0.5 * STEP + 1e-6:
                 self.sigma = change["new"]
 
@@ -824,28 +1090,42 @@ class NoiseExplorer(Explorer):
 
 
 def magnification(sigma: float) -> int:
-    """Å drawn per Å of noise: 100 below σ = 0.01 Å, 10 below 0.1 Å, and 1 from there, where tips reach the clean
-    positions."""
+    """Å drawn per Å of noise: 100 below σ = 0.01 Å, 10 below 0.1 Å, and 1 from there, where tips
+    reach the clean positions."""
     return 100 if sigma < 0.01 else 10 if sigma < 0.1 else 1
 
 
 def regime(sigma: float) -> str:
-    """What noise of this σ (Å) does, in words; the borders lie at the geometric middle, and as far beyond."""
+    """What noise of this σ (Å) does, in words; the borders lie at the geometric middle, and as far
+    beyond."""
     small, large = REGIMES
     middle = (small * large) ** 0.5
     if sigma < middle:
         return "the regularizing regime (around 0.005 Å)"
-    return "the corrupting regime (around 0.04 Å)" if sigma < large**2 / middle else "beyond both regimes"
+    return (
+        "the corrupting regime (around 0.04 Å)"
+        if sigma < large**2 / middle
+        else "beyond both regimes"
+    )
 
 
 def in_words(told: dict, sigma: float, reference: str = "") -> list[tuple[str, str]]:
     """The numbers of `NoiseExplorer.state()` as lines (what, text)."""
     lines = [
-        ("noise", f"σ = {sigma:.3f} Å, {told['regime']}; an atom moves by {told['noise_length']:.3f} Å on average")
+        (
+            "noise",
+            f"σ = {sigma:.3f} Å, {told['regime']}; an atom moves by {told['noise_length']:.3f} Å "
+            "on average",
+        )
     ]
     if told["bonds"]:
         mean = f"{told['bonds_blurred_mean']:.2g} on average over {told['draws']} draws"
-        lines.append(("bonds", f"{told['bonds_blurred']} of {told['bonds']} now read as another order ({mean})"))
+        lines.append(
+            (
+                "bonds",
+                f"{told['bonds_blurred']} of {told['bonds']} now read as another order ({mean})",
+            )
+        )
     else:
         lines.append(("bonds", "single by necessity: there is no order to blur"))
     if told["energy_rise"] is not None:
@@ -853,20 +1133,33 @@ def in_words(told: dict, sigma: float, reference: str = "") -> list[tuple[str, s
         heat = f"{rise / ROOM:,.0f}" if abs(rise) > 10 * ROOM else f"{rise / ROOM:.2g}"
         lines.append(("energy", f"{rise:+.3g} eV ({reference}), {heat} kT at 300 K"))
     if told["cos_back_force"] is not None:
-        lines.append(("force", f"cos(−ε, F) = {told['cos_back_force']:.2f}; an atom's force is "
-                               f"{told['force_length']:.3g} eV/Å on average"))  # fmt: skip
+        lines.append(
+            (
+                "force",
+                f"cos(−ε, F) = {told['cos_back_force']:.2f}; an atom's force is "
+                f"{told['force_length']:.3g} eV/Å on average",
+            )
+        )
     if told["cos_answer_noise"] is not None:
         text = f"cos(ε̂, ε) = {told['cos_answer_noise']:.2f}"
         if told["cos_answer_force"] is not None:
             text += f", cos(−ε̂, F) = {told['cos_answer_force']:.2f}"
-        lines.append(("network", f"{text}; it leaves {100 * told['unexplained']:.0f} % of the noise unexplained"))
+        lines.append(
+            (
+                "network",
+                f"{text}; it leaves {100 * told['unexplained']:.0f} % of the noise unexplained",
+            )
+        )
     return lines
 
 
 def _sigma_traces(curves: dict, told: dict, sigma: float) -> list[dict]:
-    """Data of the lower panels: ∝ σ² through the first point, energy, three cosines, and the present σ in both."""
+    """Data of the lower panels: ∝ σ² through the first point, energy, three cosines, and the
+    present σ in both."""
     x = SIGMAS.tolist()
-    rise = [value if np.isfinite(value) and value > 0 else None for value in curves["rise"].tolist()]
+    rise = [
+        value if np.isfinite(value) and value > 0 else None for value in curves["rise"].tolist()
+    ]
     start = next(((s, e) for s, e in zip(x, rise, strict=True) if e), None)
     guide = [None if start is None else start[1] * (s / start[0]) ** 2 for s in x]
     cosines = [[_number(value) for value in curves[name]] for name in _COSINES]
@@ -891,6 +1184,10 @@ def _number(value) -> float | None:
 def _with_lines(picture: str, lines: list[str]) -> str:
     """An svg picture with lines of text below it."""
     width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', picture).groups())
-    texts = [svg._text(8, height + 16 + 16 * k, line, anchor="start") for k, line in enumerate(lines)]
-    picture = picture.replace("<svg ", f'<svg height="{height:g}" ', 1)  # a nested picture needs both sides
+    texts = [
+        svg._text(8, height + 16 + 16 * k, line, anchor="start") for k, line in enumerate(lines)
+    ]
+    picture = picture.replace(
+        "<svg ", f'<svg height="{height:g}" ', 1
+    )  # a nested picture needs both sides
     return svg._document(max(width, 560), height + 16 * len(lines) + 12, [picture, *texts])

@@ -1,7 +1,9 @@
-"""One look for every figure: colors that color-blind readers can tell apart, axes with units, the same fonts.
+"""One look for every figure: colors that color-blind readers can tell apart, axes with units, the
+same fonts.
 
-The colors are those of Okabe and Ito (Color Universal Design, 2008). Importing this module registers the plotly
-template "scdlab"; it does not make it the default of figures that are not ours.
+The colors are those of Okabe and Ito (Color Universal Design, 2008). Importing this module
+registers the plotly template "scdlab"; it does not make it the default of figures that are not
+ours.
 """
 
 import plotly.graph_objects as go
@@ -13,16 +15,41 @@ BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#F0E442", "#000000"
 GRAY, LIGHT, INK = "#8C8C8C", "#E6E6E6", "#262626"
 COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK)
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")  # lines differ without color too
+DASHES = (
+    "solid",
+    "dash",
+    "dot",
+    "dashdot",
+    "longdash",
+    "longdashdot",
+    "solid",
+)  # lines differ without color too
 DIVERGING = "RdBu"  # for values around zero, with zero in the middle
-LOG = dict(type="log", dtick="D2", tickformat="~g")  # a logarithmic axis, labeled 1, 2, 5, 10, … in full
+LOG = dict(
+    type="log", dtick="D2", tickformat="~g"
+)  # a logarithmic axis, labeled 1, 2, 5, 10, … in full
 FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
-_REMOVED = ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "tableRotation", "resetCameraLastSave3d"]
+_REMOVED = [
+    "select2d",
+    "lasso2d",
+    "zoomIn2d",
+    "zoomOut2d",
+    "autoScale2d",
+    "tableRotation",
+    "resetCameraLastSave3d",
+]
 _AXIS = dict(
-    showline=True, linecolor=INK, linewidth=1, ticks="outside", tickcolor=INK, gridcolor=LIGHT, zeroline=False,
-    automargin=True, title=dict(standoff=8),
-)  # fmt: skip
+    showline=True,
+    linecolor=INK,
+    linewidth=1,
+    ticks="outside",
+    tickcolor=INK,
+    gridcolor=LIGHT,
+    zeroline=False,
+    automargin=True,
+    title=dict(standoff=8),
+)
 
 pio.templates["scdlab"] = go.layout.Template(
     layout=dict(
@@ -47,7 +74,8 @@ def label(quantity: str, unit: str | None = None) -> str:
 
 
 def figure(x: str = "", y: str = "", title: str = "", height: int = 380, **layout) -> go.Figure:
-    """An empty figure in the kit's style. x, y: axis titles with units, from `label`; height in pixels."""
+    """An empty figure in the kit's style. x, y: axis titles with units, from `label`; height in
+    pixels."""
     fig = go.Figure(layout=dict(template="scdlab", title_text=title, height=height, **layout))
     fig.update_xaxes(title_text=x)
     fig.update_yaxes(title_text=y)
@@ -65,7 +93,8 @@ def line(k: int) -> dict:
 
 
 def element_color(z: int) -> str:
-    """The chemist's color of element z; hydrogen, which is white by custom, is a light gray on our white paper."""
+    """The chemist's color of element z; hydrogen, which is white by custom, is a light gray on our
+    white paper."""
     if z == 1:
         return "#DADADA"
     return "#" + "".join(f"{round(255 * c):02X}" for c in jmol_colors[z])

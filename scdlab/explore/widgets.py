@@ -1,12 +1,15 @@
-"""Widgets: state in traits, pictures from the pure functions of `plots`, and nothing hidden in between.
+"""Widgets: state in traits, pictures from the pure functions of `plots`, and nothing hidden in
+between.
 
-A slider and a line of Python change the same trait, the trait's observer draws, so a test needs no browser:
+A slider and a line of Python change the same trait, the trait's observer draws, so a test needs no
+browser:
 
     explorer = NeighborExplorer(store)
     explorer.cutoff = 1.2
     explorer.state()        # {"molecule": 0, "atom": 0, "cutoff": 1.2, "neighbor": 1, "sees": 4}
 
-An error while drawing is shown in the widget and raised again: neither the reader nor the lesson runner can miss it.
+An error while drawing is shown in the widget and raised again: neither the reader nor the lesson
+runner can miss it.
 """
 
 import html
@@ -27,8 +30,9 @@ _WIDE = dict(style={"description_width": "90px"}, layout=widgets.Layout(width="3
 class Explorer(widgets.VBox):
     """A figure and its controls: the base of the kit's widgets.
 
-    A subclass declares its state as traits, lists them in `names`, sets them before it calls `__init__` with one
-    control per trait, and defines `picture` and `still`. Its figure keeps the number and the kind of its traces.
+    A subclass declares its state as traits, lists them in `names`, sets them before it calls
+    `__init__` with one control per trait, and defines `picture` and `still`. Its figure keeps the
+    number and the kind of its traces.
     """
 
     names: tuple[str, ...] = ()
@@ -67,7 +71,9 @@ class Explorer(widgets.VBox):
             self._redraw()
         except Exception as error:
             told = html.escape(f"{type(error).__name__}: {error}")
-            self.message.value = f"<b style='color:{style.VERMILION}'>This picture failed: {told}</b>"
+            self.message.value = (
+                f"<b style='color:{style.VERMILION}'>This picture failed: {told}</b>"
+            )
             raise
         self.message.value = ""
 
@@ -92,8 +98,9 @@ class Explorer(widgets.VBox):
 def lines_table(lines, style: str) -> str:
     """Lines (what, text) as html: names in bold, then their texts; style: of the table."""
     rows = "".join(
-        f"<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top; white-space: nowrap'>"
-        f"{html.escape(what)}</td><td style='padding-bottom: 2px'>{html.escape(text)}</td></tr>"
+        "<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top; "
+        f"white-space: nowrap'>{html.escape(what)}</td><td style='padding-bottom: "
+        f"2px'>{html.escape(text)}</td></tr>"
         for what, text in lines
     )
     return f"<table style='{style}'>{rows}</table>"
@@ -104,10 +111,12 @@ def _slider(kind, name: str, value, low, high, **options):
 
 
 class NeighborExplorer(Explorer):
-    """What one atom of a molecule sees: its neighbors within a cutoff, and one distance in a basis of Gaussians.
+    """What one atom of a molecule sees: its neighbors within a cutoff, and one distance in a basis
+    of Gaussians.
 
-    store: an AtomStore of molecules of at least two atoms; its first 1,000 can be chosen. State: molecule and atom
-    (indices), cutoff in Å, and neighbor: which distance is expanded, by rank (1 = nearest).
+    store: an AtomStore of molecules of at least two atoms; its first 1,000 can be chosen. State:
+    molecule and atom (indices), cutoff in Å, and neighbor: which distance is expanded, by rank (1 =
+    nearest).
     """
 
     names = ("molecule", "atom", "cutoff", "neighbor")
@@ -115,7 +124,13 @@ class NeighborExplorer(Explorer):
     cutoff = traitlets.Float()
 
     def __init__(
-        self, store, molecule: int = 0, atom: int = 0, cutoff: float = 2.0, neighbor: int = 1, n_basis: int = 20
+        self,
+        store,
+        molecule: int = 0,
+        atom: int = 0,
+        cutoff: float = 2.0,
+        neighbor: int = 1,
+        n_basis: int = 20,
     ):
         self.store, self.basis = store, GaussianBasis(n_basis, 0.0, 5.0)
         self.molecule, self.atom, self.cutoff, self.neighbor = molecule, atom, cutoff, neighbor
@@ -123,7 +138,9 @@ class NeighborExplorer(Explorer):
         super().__init__(
             molecule=_slider(widgets.IntSlider, "molecule", molecule, 0, min(len(store), 1000) - 1),
             atom=_slider(widgets.IntSlider, "atom", atom, 0, last),
-            cutoff=_slider(widgets.FloatSlider, "cutoff (Å)", cutoff, 0.5, 6.0, step=0.1, readout_format=".1f"),
+            cutoff=_slider(
+                widgets.FloatSlider, "cutoff (Å)", cutoff, 0.5, 6.0, step=0.1, readout_format=".1f"
+            ),
             neighbor=_slider(widgets.IntSlider, "neighbor", neighbor, 1, last),
         )
 
@@ -149,8 +166,13 @@ class NeighborExplorer(Explorer):
     def picture(self) -> go.Figure:
         r = self.distances()
         if len(r) < 2:
-            raise ValueError(f"Molecule {self.molecule} is a single atom, which has no neighbors: choose another one.")
-        other = np.argsort(np.where(np.arange(len(r)) == self.atom, -1.0, r), kind="stable")[self.neighbor]
+            raise ValueError(
+                f"Molecule {self.molecule} is a single atom, which has no neighbors: choose "
+                "another one."
+            )
+        other = np.argsort(np.where(np.arange(len(r)) == self.atom, -1.0, r), kind="stable")[
+            self.neighbor
+        ]
         return plots.neighbor_figure(self.atoms, self.atom, self.cutoff, int(other), self.basis)
 
     def still(self) -> str:
@@ -165,10 +187,11 @@ class NeighborExplorer(Explorer):
 
 
 class FilterExplorer(Explorer):
-    """The filters that a SchNet has learned, one at a time: as a curve over the distance, and around an atom.
+    """The filters that a SchNet has learned, one at a time: as a curve over the distance, and
+    around an atom.
 
-    model: anything with `filter_curves(distances [R]) -> [layers, R, d]`, and with `cutoff` in Å unless one is given.
-    State: layer and channel.
+    model: anything with `filter_curves(distances [R]) -> [layers, R, d]`, and with `cutoff` in Å
+    unless one is given. State: layer and channel.
     """
 
     names = ("layer", "channel")

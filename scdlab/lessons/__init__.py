@@ -30,7 +30,11 @@ from scdlab.lessons.checks import (
 )
 from scdlab.lessons.metrics import display_metrics
 
-_LAZY = ("LessonResult", "list_lessons", "run")  # papermill and nbconvert, which a lesson itself does not need
+_LAZY = (
+    "LessonResult",
+    "list_lessons",
+    "run",
+)  # papermill and nbconvert, which a lesson itself does not need
 
 __all__ = [
     "Check",

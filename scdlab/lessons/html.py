@@ -1,8 +1,10 @@
-"""An executed lesson as one html file that opens offline: no script, style, font or image comes from anywhere else.
+"""An executed lesson as one html file that opens offline: no script, style, font or image comes
+from anywhere else.
 
-nbconvert's own pages fetch require.js, MathJax, mermaid and the widget manager from the network. Here formulas become
-MathML when the page is written, plotly figures are drawn by one copy of plotly.js inside the page, a widget is replaced
-by the static picture it carries (image/svg+xml or text/html beside its view), and cells tagged `solution` are folded.
+nbconvert's own pages fetch require.js, MathJax, mermaid and the widget manager from the network.
+Here formulas become MathML when the page is written, plotly figures are drawn by one copy of
+plotly.js inside the page, a widget is replaced by the static picture it carries (image/svg+xml or
+text/html beside its view), and cells tagged `solution` are folded.
 """
 
 import copy
@@ -22,7 +24,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 _TEMPLATE = """
 {%- extends 'index.html.j2' -%}
-{%- block html_head_js -%}{% if resources.plotly %}<script>{{ resources.plotly }}</script>{% endif %}{%- endblock -%}
+{%- block html_head_js -%}
+{%- if resources.plotly %}<script>{{ resources.plotly }}</script>{% endif %}
+{%- endblock -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
@@ -73,7 +77,9 @@ class _Exporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context, source):
         cell = context.get("cell", {})
-        renderer = _Renderer(escape=False, attachments=cell.get("attachments", {}), exclude_anchor_links=True)
+        renderer = _Renderer(
+            escape=False, attachments=cell.get("attachments", {}), exclude_anchor_links=True
+        )
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
@@ -99,15 +105,24 @@ def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
 
 
 def _still(data: dict, name: str) -> dict:
-    """What is left of one output on a page: a plotly figure as html, a widget's own picture, anything else as it is."""
+    """What is left of one output on a page: a plotly figure as html, a widget's own picture,
+    anything else as it is."""
     if PLOTLY in data:
         figure = {key: data[PLOTLY][key] for key in ("data", "layout") if key in data[PLOTLY]}
         figure = json.loads(json.dumps(figure))
-        drawn = pio.to_html(figure, full_html=False, include_plotlyjs=False, div_id=name, validate=False)
-        if (figure["layout"].get("meta") or {}).get("with_still"):  # a widget that shows more than its figure
+        drawn = pio.to_html(
+            figure, full_html=False, include_plotlyjs=False, div_id=name, validate=False
+        )
+        if (figure["layout"].get("meta") or {}).get(
+            "with_still"
+        ):  # a widget that shows more than its figure
             drawn = data.get("image/svg+xml", "") + drawn
         return {"text/html": drawn}
-    data = {mime: value for mime, value in data.items() if mime not in (WIDGET, "application/javascript")}
+    data = {
+        mime: value
+        for mime, value in data.items()
+        if mime not in (WIDGET, "application/javascript")
+    }
     if "image/svg+xml" in data:  # a picture says more than the text/html beside it
         data.pop("text/html", None)
     return data

@@ -1,4 +1,5 @@
-"""The numbers a lesson stands for: shown to the reader as a small table, collected by the runner from that output."""
+"""The numbers a lesson stands for: shown to the reader as a small table, collected by the runner
+from that output."""
 
 import html
 import math
@@ -11,7 +12,8 @@ MIME = "application/vnd.scdlab.metrics+json"
 
 
 def display_metrics(**values) -> None:
-    """Show named numbers; the runner writes them to metrics.json. `display_metrics(energy_mae_eV=0.012)`.
+    """Show named numbers; the runner writes them to metrics.json.
+    `display_metrics(energy_mae_eV=0.012)`.
 
     Names carry their unit. Values: finite numbers (0-d tensors and numpy scalars too), or bools.
 
@@ -21,7 +23,8 @@ def display_metrics(**values) -> None:
     """
     clean = {name: _plain(name, value) for name, value in values.items()}
     rows = "".join(
-        f"<tr><td style='text-align:left'>{html.escape(name)}</td><td style='text-align:right'>{_text(value)}</td></tr>"
+        f"<tr><td style='text-align:left'>{html.escape(name)}</td><td "
+        f"style='text-align:right'>{_text(value)}</td></tr>"
         for name, value in clean.items()
     )
     plain = "\n".join(f"{name}: {_text(value)}" for name, value in clean.items())
@@ -29,7 +32,8 @@ def display_metrics(**values) -> None:
 
 
 def show_html(text: str, plain: str, more: dict | None = None) -> None:
-    """Display html in a notebook (with `more` mime types beside it), or print the plain text elsewhere."""
+    """Display html in a notebook (with `more` mime types beside it), or print the plain text
+    elsewhere."""
     if get_ipython() is None:
         print(plain)
     else:
@@ -51,7 +55,9 @@ def _plain(name, value):
     if isinstance(value, bool):
         return value
     if not isinstance(value, numbers.Real):
-        raise TypeError(f"The metric {name!r} must be a number or a bool, not {type(value).__name__}.")
+        raise TypeError(
+            f"The metric {name!r} must be a number or a bool, not {type(value).__name__}."
+        )
     if not math.isfinite(value):
         raise ValueError(f"The metric {name!r} is {value}: a lesson's number must be finite.")
     return value if isinstance(value, int) else float(value)

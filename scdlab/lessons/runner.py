@@ -1,9 +1,10 @@
 """Run lessons headless: every cell, every slider, within a time limit, and say plainly what failed.
 
-A notebook can fail without failing. An error in a widget's callback ends in an Output widget, in the kernel's log,
-or as an error output of a cell that itself "succeeded". So after the cells the runner moves each slider, menu and
-box once, as a reader would, and then looks for errors everywhere they can hide: the cells' outputs, the saved state
-of Output widgets, tracebacks that a cell printed, and what the kernel's process wrote to its standard error.
+A notebook can fail without failing. An error in a widget's callback ends in an Output widget, in
+the kernel's log, or as an error output of a cell that itself "succeeded". So after the cells the
+runner moves each slider, menu and box once, as a reader would, and then looks for errors everywhere
+they can hide: the cells' outputs, the saved state of Output widgets, tracebacks that a cell
+printed, and what the kernel's process wrote to its standard error.
 """
 
 import ast
@@ -34,7 +35,10 @@ from scdlab.lessons.html import WIDGET, to_html
 from scdlab.lessons.metrics import collect
 
 PROFILES = ("quick", "full")
-TIME_LIMIT = {"quick": 600, "full": 6 * 3600}  # seconds for one lesson, unless `timeout` says otherwise
+TIME_LIMIT = {
+    "quick": 600,
+    "full": 6 * 3600,
+}  # seconds for one lesson, unless `timeout` says otherwise
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -93,7 +97,9 @@ class LessonResult:
 
     def __str__(self) -> str:
         where = f" in cell [{self.cell}]" if self.cell else ""
-        return f"{self.name}: {self.status} after {self.seconds:.0f} s" + ("" if self.ok else f"{where}: {self.error}")
+        return f"{self.name}: {self.status} after {self.seconds:.0f} s" + (
+            "" if self.ok else f"{where}: {self.error}"
+        )
 
 
 def list_lessons(folder=None) -> list[Path]:
@@ -112,21 +118,28 @@ def run(
     data: str | None = None,
     folder=None,
 ) -> list[LessonResult]:
-    """Run lessons one after the other; a failure is reported in its result, and the next lesson still runs.
+    """Run lessons one after the other; a failure is reported in its result, and the next lesson
+    still runs.
 
-    numbers: one number or several, None for all lessons. out: folder for NN_name.ipynb (executed), NN_name.html (opens
-    offline) and metrics.json; "runs/lessons" by default. parameters: values for a lesson's `parameters` cell; device,
-    seed and data are short for DEVICE, SEED and DATA. timeout: seconds for each lesson; then its kernel is killed.
+    numbers: one number or several, None for all lessons. out: folder for NN_name.ipynb (executed),
+    NN_name.html (opens offline) and metrics.json; "runs/lessons" by default. parameters: values for
+    a lesson's `parameters` cell; device, seed and data are short for DEVICE, SEED and DATA.
+    timeout: seconds for each lesson; then its kernel is killed.
 
     Raises:
-        ValueError: an unknown lesson, profile or parameter, or a time limit that is not positive. Nothing ran then.
+        ValueError: an unknown lesson, profile or parameter, or a time limit that is not positive.
+            Nothing ran then.
     """
     if profile not in PROFILES:
         raise ValueError(f"There is no profile {profile!r}: choose from {', '.join(PROFILES)}.")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"The time limit must be a positive number of seconds, not {timeout}.")
     short = {"DEVICE": device, "SEED": seed, "DATA": data}
-    values = {"PROFILE": profile} | {k: v for k, v in short.items() if v is not None} | (parameters or {})
+    values = (
+        {"PROFILE": profile}
+        | {k: v for k, v in short.items() if v is not None}
+        | (parameters or {})
+    )
     paths = _choose(numbers, list_lessons(folder))
     for path in paths:
         _refuse_unknown(path, values)
@@ -156,7 +169,12 @@ def parameters_of(path) -> list[str]:
     for cell in nbformat.read(path, as_version=4).cells:
         if "parameters" in cell.metadata.get("tags", ()):
             nodes = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
-            return [target.id for node in nodes for target in node.targets if isinstance(target, ast.Name)]
+            return [
+                target.id
+                for node in nodes
+                for target in node.targets
+                if isinstance(target, ast.Name)
+            ]
     return []
 
 
@@ -165,12 +183,19 @@ def _refuse_unknown(path: Path, values: dict) -> None:
     for name in values:
         if name not in known:
             there = ", ".join(known) or "none"
-            raise ValueError(f"The lesson {path.stem} has no parameter {name}: its parameters are {there}.")
+            raise ValueError(
+                f"The lesson {path.stem} has no parameter {name}: its parameters are {there}."
+            )
 
 
 def _summary(profile: str, results: list[LessonResult]) -> dict:
     lessons = {
-        r.name: {"status": r.status, "seconds": round(r.seconds, 1), "metrics": r.metrics, "error": r.error}
+        r.name: {
+            "status": r.status,
+            "seconds": round(r.seconds, 1),
+            "metrics": r.metrics,
+            "error": r.error,
+        }
         for r in results
     }
     return {"profile": profile, "lessons": lessons}
@@ -179,7 +204,9 @@ def _summary(profile: str, results: list[LessonResult]) -> dict:
 def _run_one(path: Path, out: Path, values: dict, limit: float) -> LessonResult:
     start = time.monotonic()
     notebook, trouble = _execute(path, values, limit)
-    result = LessonResult(path.stem, time.monotonic() - start, out / path.name, out / f"{path.stem}.html")
+    result = LessonResult(
+        path.stem, time.monotonic() - start, out / path.name, out / f"{path.stem}.html"
+    )
     result.metrics = collect(notebook)
     if trouble is not None:
         result.cell, result.error = trouble
@@ -205,10 +232,15 @@ def _execute(path: Path, values: dict, limit: float):
             kernel = _Kernel(stderr, limit)
             with kernel, _quiet_papermill(), contextlib.suppress(PapermillExecutionError):
                 papermill.execute_notebook(
-                    todo, done, values, kernel_name="python3", language="python",
+                    todo,
+                    done,
+                    values,
+                    kernel_name="python3",
+                    language="python",
                     kernel_manager_class=kernel.manager_class(),
-                    progress_bar=False, cwd=path.parent,
-                )  # fmt: skip
+                    progress_bar=False,
+                    cwd=path.parent,
+                )
         notebook = nbformat.read(done, as_version=4)  # papermill saves it however the run ends
         printed = log.read_text(encoding="utf-8", errors="replace")
     remove_error_markers(notebook)
@@ -221,11 +253,16 @@ def _execute(path: Path, values: dict, limit: float):
 
 
 def _settle(notebook) -> None:
-    """Leave of a progress bar what a screen shows at the end: its last state, not those that were overwritten."""
+    """Leave of a progress bar what a screen shows at the end: its last state, not those that were
+    overwritten."""
     for cell in notebook.cells:
         merged = []
         for output in cell.get("outputs", ()):
-            if merged and output.output_type == merged[-1].output_type == "stream" and output.name == merged[-1].name:
+            if (
+                merged
+                and output.output_type == merged[-1].output_type == "stream"
+                and output.name == merged[-1].name
+            ):
                 merged[-1].text += output.text
             else:
                 merged.append(output)
@@ -237,14 +274,18 @@ def _settle(notebook) -> None:
 
 
 class _ShellChannel(AsyncZMQSocketChannel):
-    """The channel on which a cell's reply comes, and on which Output widgets send their state to the kernel.
+    """The channel on which a cell's reply comes, and on which Output widgets send their state to
+    the kernel.
 
-    Such a message may swallow the socket's signal that the reply is there, and the run would wait for it for ever.
+    Such a message may swallow the socket's signal that the reply is there, and the run would wait
+    for it for ever.
     """
 
     def send(self, msg):
         super().send(msg)
-        _ = self.socket.events  # asking for them makes the socket look once more for what has arrived
+        _ = (
+            self.socket.events
+        )  # asking for them makes the socket look once more for what has arrived
 
 
 class _Client(AsyncKernelClient):
@@ -252,7 +293,8 @@ class _Client(AsyncKernelClient):
 
 
 class _Kernel:
-    """The kernel of one lesson: this very interpreter, its standard error kept, its life limited to `limit` seconds."""
+    """The kernel of one lesson: this very interpreter, its standard error kept, its life limited to
+    `limit` seconds."""
 
     def __init__(self, stderr, limit: float):
         self.stderr, self.limit = stderr, limit
@@ -271,7 +313,8 @@ class _Kernel:
         return self.died or (self.timed_out and kind is not None and issubclass(kind, Exception))
 
     def _kill(self) -> None:
-        """End the kernel and what it started. A kill cannot be blocked by a cell; an interrupt can."""
+        """End the kernel and what it started. A kill cannot be blocked by a cell; an interrupt
+        can."""
         self.timed_out = True
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self._pid)
@@ -280,7 +323,8 @@ class _Kernel:
                     each.kill()
 
     def manager_class(self):
-        """A kernel manager that starts sys.executable, whatever kernels are installed under the name "python3"."""
+        """A kernel manager that starts sys.executable, whatever kernels are installed under the
+        name "python3"."""
         kernel = self
 
         class Manager(AsyncKernelManager):
@@ -292,7 +336,9 @@ class _Kernel:
                 return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
 
             async def _async_launch_kernel(self, kernel_cmd, **options):
-                await super()._async_launch_kernel(kernel_cmd, **options | {"stderr": kernel.stderr})
+                await super()._async_launch_kernel(
+                    kernel_cmd, **options | {"stderr": kernel.stderr}
+                )
                 kernel._pid = self.provisioner.pid
                 if kernel.timed_out:  # the limit passed while the kernel was starting
                     kernel._kill()
@@ -321,7 +367,9 @@ def _first_trouble(notebook, kernel_log: str, kernel: _Kernel) -> tuple[int | No
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     started = [cell for cell in code if cell.metadata.papermill.get("start_time")]
-    last = started[-1].execution_count or len(started) if started else None  # where a killed kernel was
+    last = (
+        started[-1].execution_count or len(started) if started else None
+    )  # where a killed kernel was
     for cell in code:
         if "raises-exception" in cell.metadata.get("tags", ()):
             continue
@@ -331,8 +379,14 @@ def _first_trouble(notebook, kernel_log: str, kernel: _Kernel) -> tuple[int | No
                 if line := _error_line(inner):
                     return _place(cell, line)
     if kernel.timed_out:
-        return last, f"The lesson did not end within its time limit of {kernel.limit:g} s; its kernel was killed."
-    for inner in (output for key in models for output in _outputs_inside(key, models)):  # not shown by a cell
+        return (
+            last,
+            f"The lesson did not end within its time limit of {kernel.limit:g} s; its kernel was "
+            "killed.",
+        )
+    for inner in (
+        output for key in models for output in _outputs_inside(key, models)
+    ):  # not shown by a cell
         if line := _error_line(inner):
             return None, f"A widget's callback failed: {line}"
     if TRACEBACK in kernel_log:
@@ -349,10 +403,15 @@ def _place(cell, line: str) -> tuple[int | None, str]:
 
 
 def _error_line(output) -> str | None:
-    """The last line of the error that an output shows or of the traceback that it printed; None for a sound one."""
+    """The last line of the error that an output shows or of the traceback that it printed; None for
+    a sound one."""
     if output["output_type"] == "error":
         return f"{output['ename']}: {output['evalue']}".splitlines()[0]
-    if output["output_type"] == "stream" and output["name"] == "stderr" and TRACEBACK in output["text"]:
+    if (
+        output["output_type"] == "stream"
+        and output["name"] == "stderr"
+        and TRACEBACK in output["text"]
+    ):
         return _last_line(output["text"])
     return None
 
@@ -360,7 +419,10 @@ def _error_line(output) -> str | None:
 def _last_line(printed: str) -> str:
     """The error's own line: the first line after a traceback that is not indented."""
     after = re.sub(r"\x1b\[[0-9;]*m", "", printed).split(TRACEBACK)[-1].splitlines()[1:]
-    return next((line for line in after if line.strip() and not line.startswith((" ", "\t"))), "an error was printed")
+    return next(
+        (line for line in after if line.strip() and not line.startswith((" ", "\t"))),
+        "an error was printed",
+    )
 
 
 def _outputs_inside(key: str | None, models: dict) -> list:

@@ -1,15 +1,20 @@
-"""Bessel bases: the natural functions of a distance, and of a distance and an angle, inside a sphere of radius c.
+"""Bessel bases: the natural functions of a distance, and of a distance and an angle, inside a
+sphere of radius c.
 
-A particle in a spherical box has the standing waves j_l(z_ln r/c) Y_lm, where z_ln is the n-th zero of the spherical
-Bessel function j_l: all of them vanish at the cutoff c, and they are orthonormal in the ball. DimeNet (Gasteiger et
-al., ICLR 2020, arXiv:2003.03123, section 5) expands a distance in the waves that do not depend on direction, and a
-distance with an angle in those that turn about one axis (m = 0). With x = r/c, so that the ball has radius 1:
+A particle in a spherical box has the standing waves j_l(z_ln r/c) Y_lm, where z_ln is the n-th zero
+of the spherical Bessel function j_l: all of them vanish at the cutoff c, and they are orthonormal
+in the ball. DimeNet (Gasteiger et al., ICLR 2020, arXiv:2003.03123, section 5) expands a distance
+in the waves that do not depend on direction, and a distance with an angle in those that turn about
+one axis (m = 0). With x = r/c, so that the ball has radius 1:
 
     radial:       e_n(x)    = √2 sin(nπx) / x                               ∫ e_n e_m x² dx = δ_nm
-    spherical:    a_ln(x,α) = √2 / |j_{l+1}(z_ln)| · j_l(z_ln x) · Y_l0(α)     Y_l0(α) = √((2l+1)/4π) P_l(cos α)
-    envelope:     u(x) = 1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2 x^(p+2)          u = u' = u'' = 0 at x = 1
+    spherical:    a_ln(x,α) = √2 / |j_{l+1}(z_ln)| · j_l(z_ln x) · Y_l0(α)
+                  Y_l0(α) = √((2l+1)/4π) P_l(cos α)
+    envelope:     u(x) = 1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2 x^(p+2)
+                  u = u' = u'' = 0 at x = 1
 
-P_l is a polynomial in cos α, so the angle itself, whose slope is infinite for atoms in a line, is never computed.
+P_l is a polynomial in cos α, so the angle itself, whose slope is infinite for atoms in a line, is
+never computed.
 """
 
 import functools
@@ -39,18 +44,24 @@ def spherical_bessel_zeros(n_spherical: int, n_radial: int) -> np.ndarray:
     zeros = [math.pi * np.arange(1, n_radial + n_spherical)]
     for order in range(1, n_spherical):
         wave = functools.partial(spherical_jn, order)
-        zeros.append(np.array([brentq(wave, a, b, xtol=1e-13) for a, b in itertools.pairwise(zeros[-1])]))
+        zeros.append(
+            np.array([brentq(wave, a, b, xtol=1e-13) for a, b in itertools.pairwise(zeros[-1])])
+        )
     return np.stack([z[:n_radial] for z in zeros])
 
 
 def spherical_bessel(order: int, x: Tensor) -> Tensor:
     """j_l(x) for x ≥ 0, any shape, with derivatives of any order.
 
-    Upwards, j_{l+1} = (2l+1)/x j_l - j_{l-1} loses digits once x is well below l; there the power series is summed,
-    j_l(x) = x^l/(2l+1)!! Σ_k (-x²/2)^k / (k! (2l+3)(2l+5)…(2l+2k+1)). Both meet at x = max(1, l/2).
+    Upwards, j_{l+1} = (2l+1)/x j_l - j_{l-1} loses digits once x is well below l; there the power
+    series is summed, j_l(x) = x^l/(2l+1)!! Σ_k (-x²/2)^k / (k! (2l+3)(2l+5)…(2l+2k+1)). Both meet
+    at x = max(1, l/2).
     """
     meet = max(1.0, order / 2)
-    large, small = x.clamp(min=meet), x.clamp(max=meet)  # each branch is finite where the other is taken
+    large, small = (
+        x.clamp(min=meet),
+        x.clamp(max=meet),
+    )  # each branch is finite where the other is taken
     before, now = torch.cos(large) / large, torch.sin(large) / large  # j_{-1}, j_0
     for k in range(order):
         before, now = now, (2 * k + 1) / large * now - before
@@ -62,15 +73,19 @@ def spherical_bessel(order: int, x: Tensor) -> Tensor:
 
 
 class BesselBasis(nn.Module):
-    """u(x) √2 sin(ω_n x)/x, x = r/c: [P] -> [P, n]. The frequencies start at ω_n = nπ and are trained."""
+    """u(x) √2 sin(ω_n x)/x, x = r/c: [P] -> [P, n]. The frequencies start at ω_n = nπ and are
+    trained."""
 
     def __init__(self, n: int, cutoff: float):
         super().__init__()
         self.n, self.cutoff = n, cutoff
-        self.frequencies = nn.Parameter(math.pi * torch.arange(1, n + 1, dtype=torch.get_default_dtype()))
+        self.frequencies = nn.Parameter(
+            math.pi * torch.arange(1, n + 1, dtype=torch.get_default_dtype())
+        )
 
     def waves(self, x: Tensor) -> Tensor:
-        """The functions without their envelope, orthonormal before training: x [P] in [0, 1] -> [P, n]."""
+        """The functions without their envelope, orthonormal before training: x [P] in [0, 1] -> [P,
+        n]."""
         x = x.unsqueeze(-1)
         return math.sqrt(2) * torch.sin(self.frequencies * x) / x
 
@@ -80,7 +95,8 @@ class BesselBasis(nn.Module):
 
 
 class SphericalBesselBasis(nn.Module):
-    """The radial half of the spherical basis, √2 / |j_{l+1}(z_ln)| j_l(z_ln x): [P] -> [P, n_spherical, n_radial].
+    """The radial half of the spherical basis, √2 / |j_{l+1}(z_ln)| j_l(z_ln x): [P] -> [P,
+    n_spherical, n_radial].
 
     It is multiplied by u(x)/x, as in the released code; the paper writes u(x).
     """
@@ -92,11 +108,16 @@ class SphericalBesselBasis(nn.Module):
         zeros = spherical_bessel_zeros(n_spherical, n_radial)
         norm = math.sqrt(2) / np.abs([spherical_jn(order + 1, z) for order, z in enumerate(zeros)])
         self.cutoff = cutoff
-        self.register_buffer("zeros", torch.as_tensor(zeros, dtype=torch.get_default_dtype()), persistent=False)
-        self.register_buffer("norm", torch.as_tensor(norm, dtype=torch.get_default_dtype()), persistent=False)
+        self.register_buffer(
+            "zeros", torch.as_tensor(zeros, dtype=torch.get_default_dtype()), persistent=False
+        )
+        self.register_buffer(
+            "norm", torch.as_tensor(norm, dtype=torch.get_default_dtype()), persistent=False
+        )
 
     def waves(self, x: Tensor) -> Tensor:
-        """The functions without their envelope, orthonormal for each l: x [P] in [0, 1] -> [P, l, n]."""
+        """The functions without their envelope, orthonormal for each l: x [P] in [0, 1] -> [P, l,
+        n]."""
         args = x.view(-1, 1, 1) * self.zeros  # (P, l, n)
         waves = [spherical_bessel(order, args[:, order]) for order in range(len(self.zeros))]
         return torch.stack(waves, dim=1) * self.norm
@@ -107,7 +128,8 @@ class SphericalBesselBasis(nn.Module):
 
 
 def zonal_harmonics(cos: Tensor, n: int) -> list[Tensor]:
-    """Y_00, Y_10, … of the cosine of an angle, any shape: (k+1) P_{k+1} = (2k+1) cos P_k - k P_{k-1}."""
+    """Y_00, Y_10, … of the cosine of an angle, any shape: (k+1) P_{k+1} = (2k+1) cos P_k - k
+    P_{k-1}."""
     legendre = [torch.ones_like(cos), cos]
     for k in range(1, n - 1):
         legendre.append(((2 * k + 1) * cos * legendre[-1] - k * legendre[-2]) / (k + 1))

@@ -1,25 +1,27 @@
-"""DimeNet++: messages that know the angle between bonds (Gasteiger, Groß, Günnemann, "Directional message passing",
-ICLR 2020, arXiv:2003.03123; Gasteiger et al., arXiv:2011.14115).
+"""DimeNet++: messages that know the angle between bonds (Gasteiger, Groß, Günnemann, "Directional
+message passing", ICLR 2020, arXiv:2003.03123; Gasteiger et al., arXiv:2011.14115).
 
-Features live on directed edges j→i, not on atoms. A message listens to the messages that arrive at its start, each
-through a filter of how far that neighbor is and at which angle it stands:
+Features live on directed edges j→i, not on atoms. A message listens to the messages that arrive at
+its start, each through a filter of how far that neighbor is and at which angle it stands:
 
-    m_ji ← m_ji + block(m_ji, Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji))           a: spherical Bessel basis, scdlab.nn.bessel
-    x_i  = Σ_blocks MLP(Σ_j m_ji ∘ W' e(r_ji))                             e: radial Bessel basis
+    m_ji ← m_ji + block(m_ji, Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji))           a: spherical Bessel
+    basis, scdlab.nn.bessel x_i  = Σ_blocks MLP(Σ_j m_ji ∘ W' e(r_ji))
+    e: radial Bessel basis
 
-so distances and angles are enough to tell apart structures that distances within a cutoff cannot. `k ≠ i` means the
-reversed edge: another periodic image of atom i counts.
+so distances and angles are enough to tell apart structures that distances within a cutoff cannot.
+`k ≠ i` means the reversed edge: another periodic image of atom i counts.
 
-How the sum over triplets k→j→i is done here. It separates into a part of the edge k→j alone and a part of the angle,
-a = Σ_l R_l(r_kj) Y_l(α_kji). Give the D edges of atom j numbered slots s = 1 … D: slot s is both the incoming edge
-from neighbor s and the outgoing edge to it. Then for every atom
+How the sum over triplets k→j→i is done here. It separates into a part of the edge k→j alone and a
+part of the angle, a = Σ_l R_l(r_kj) Y_l(α_kji). Give the D edges of atom j numbered slots s = 1 …
+D: slot s is both the incoming edge from neighbor s and the outgoing edge to it. Then for every atom
 
     out_s = Σ_l Σ_t Y_l(û_s · û_t) (m ∘ R_l W_l)_t,       t ≠ s: the diagonal is zero
 
-is n_spherical products of matrices [D, D] @ [D, features], where a list of triplets would gather and add rows. The
-angular matrices Y_l are the same in all blocks.
+is n_spherical products of matrices [D, D] @ [D, features], where a list of triplets would gather
+and add rows. The angular matrices Y_l are the same in all blocks.
 
-Vectors: v_i = Σ_j f(m_ji) ∘ e(r_ji) r̂_ij turns with the structure. It feeds the noise head and vector properties.
+Vectors: v_i = Σ_j f(m_ji) ∘ e(r_ji) r̂_ij turns with the structure. It feeds the noise head and
+vector properties.
 """
 
 import torch
@@ -35,7 +37,9 @@ def glorot_orthogonal_(weight: Tensor, scale: float = 2.0) -> Tensor:
     """Orthogonal rows, rescaled to the variance scale / (fan_in + fan_out) (released DimeNet)."""
     nn.init.orthogonal_(weight)
     with torch.no_grad():
-        return weight.mul_((scale / (sum(weight.shape) * weight.var(correction=0).clamp(min=1e-12))).sqrt())
+        return weight.mul_(
+            (scale / (sum(weight.shape) * weight.var(correction=0).clamp(min=1e-12))).sqrt()
+        )
 
 
 def _linear(d_in: int, d_out: int, bias: bool = True) -> nn.Linear:
@@ -49,8 +53,9 @@ def _linear(d_in: int, d_out: int, bias: bool = True) -> nn.Linear:
 class Edges:
     """Directed edges of a half list, and the slots that hold the edges of each atom side by side.
 
-    Edge e < P is pair e from j to i, edge e + P the same pair from i to j. to, of [E]: the edge brings what `of` says
-    to `to`; reverse [E]. Atom a has the slots a·D … a·D + D - 1; those beyond its number of edges are empty.
+    Edge e < P is pair e from j to i, edge e + P the same pair from i to j. to, of [E]: the edge
+    brings what `of` says to `to`; reverse [E]. Atom a has the slots a·D … a·D + D - 1; those beyond
+    its number of edges are empty.
     """
 
     def __init__(self, i: Tensor, j: Tensor, n: int):
@@ -59,18 +64,31 @@ class Edges:
         number = torch.arange(2 * p, device=i.device)
         self.reverse = torch.cat([number[p:], number[:p]])
         order = torch.argsort(self.to, stable=True)
-        degree = torch.zeros(n, dtype=torch.long, device=i.device).index_add_(0, self.to, torch.ones_like(self.to))
+        degree = torch.zeros(n, dtype=torch.long, device=i.device).index_add_(
+            0, self.to, torch.ones_like(self.to)
+        )
         self.width = max(int(degree.max()), 1) if n else 1  # D
         to = self.to.index_select(0, order)
-        rank = number - (degree.cumsum(0) - degree).index_select(0, to)  # of an edge among those of its atom
-        self.slot = torch.empty_like(number).index_copy_(0, order, to * self.width + rank)  # (E): where edge e arrives
-        self.edge = torch.full((n * self.width,), 2 * p, device=i.device)  # (N·D): which edge is there; E: none
+        rank = number - (degree.cumsum(0) - degree).index_select(
+            0, to
+        )  # of an edge among those of its atom
+        self.slot = torch.empty_like(number).index_copy_(
+            0, order, to * self.width + rank
+        )  # (E): where edge e arrives
+        self.edge = torch.full(
+            (n * self.width,), 2 * p, device=i.device
+        )  # (N·D): which edge is there; E: none
         self.edge.index_copy_(0, self.slot, number)
-        self.pair = torch.where(self.edge >= p, self.edge - p, self.edge)  # (N·D): its pair; P: none
-        self.leaving = self.slot.index_select(0, self.reverse)  # (E): slot of edge e at the atom it leaves
+        self.pair = torch.where(
+            self.edge >= p, self.edge - p, self.edge
+        )  # (N·D): its pair; P: none
+        self.leaving = self.slot.index_select(
+            0, self.reverse
+        )  # (E): slot of edge e at the atom it leaves
 
     def spread(self, x: Tensor, index: Tensor) -> Tensor:
-        """Rows of x into slots, zeros where a slot is empty; index: self.edge for [E, …], self.pair for [P, …]."""
+        """Rows of x into slots, zeros where a slot is empty; index: self.edge for [E, …], self.pair
+        for [P, …]."""
         return torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, index)
 
 
@@ -81,13 +99,19 @@ class _Geometry:
         n, d, r = edges.n, edges.width, r_ij.norm(dim=-1)  # (P)
         self.edges = edges
         self.rbf = model.rbf(r)  # (P, n_radial)
-        self.radial = [edges.spread(a, edges.pair) for a in model.sbf(r).unbind(1)]  # l times (N·D, n_radial)
+        self.radial = [
+            edges.spread(a, edges.pair) for a in model.sbf(r).unbind(1)
+        ]  # l times (N·D, n_radial)
         unit = r_ij / r.unsqueeze(-1)
-        unit = edges.spread(torch.cat([unit, -unit]), edges.edge)  # (N·D, 3): from the slot's atom to its neighbor
+        unit = edges.spread(
+            torch.cat([unit, -unit]), edges.edge
+        )  # (N·D, 3): from the slot's atom to its neighbor
         self.unit = unit.view(n, d, 3)
         cos = self.unit @ self.unit.transpose(1, 2)  # (N, D, D)
         other = 1 - torch.eye(d, dtype=cos.dtype, device=cos.device)  # not the reversed edge
-        self.angular = [y * other for y in zonal_harmonics(cos, len(self.radial))]  # l times (N, D, D)
+        self.angular = [
+            y * other for y in zonal_harmonics(cos, len(self.radial))
+        ]  # l times (N, D, D)
 
     def both(self, x: Tensor) -> Tensor:
         """One row a pair -> one row an edge."""
@@ -95,7 +119,8 @@ class _Geometry:
 
 
 class EmbeddingBlock(nn.Module):
-    """The first messages: m_ji = act(W [x_j, x_i, act(W' e(r_ji))]); the three parts of W act on atoms and pairs."""
+    """The first messages: m_ji = act(W [x_j, x_i, act(W' e(r_ji))]); the three parts of W act on
+    atoms and pairs."""
 
     def __init__(self, n_radial: int, d: int):
         super().__init__()
@@ -127,21 +152,34 @@ class InteractionBlock(nn.Module):
 
     def __init__(self, d: int, int_emb: int, basis_emb: int, n_spherical: int, n_radial: int):
         super().__init__()
-        self.rbf1, self.rbf2 = _linear(n_radial, basis_emb, bias=False), _linear(basis_emb, d, bias=False)
+        self.rbf1, self.rbf2 = (
+            _linear(n_radial, basis_emb, bias=False),
+            _linear(basis_emb, d, bias=False),
+        )
         self.sbf1 = _linear(n_spherical * n_radial, basis_emb, bias=False)
         self.sbf2 = _linear(basis_emb, int_emb, bias=False)
         self.kj, self.ji = _linear(d, d), _linear(d, d)
         self.down, self.up = _linear(d, int_emb, bias=False), _linear(int_emb, d, bias=False)
-        self.before, self.lin, self.after = Residual(d), _linear(d, d), nn.Sequential(Residual(d), Residual(d))
+        self.before, self.lin, self.after = (
+            Residual(d),
+            _linear(d, d),
+            nn.Sequential(Residual(d), Residual(d)),
+        )
 
     def listen(self, m: Tensor, geometry: _Geometry) -> Tensor:
         """Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji): [E, int_emb] -> [E, int_emb]."""
         edges = geometry.edges
-        w = (self.sbf2.weight @ self.sbf1.weight).view(-1, len(geometry.angular), self.rbf1.in_features)
+        w = (self.sbf2.weight @ self.sbf1.weight).view(
+            -1, len(geometry.angular), self.rbf1.in_features
+        )
         m = edges.spread(m, edges.edge)  # (N·D, int_emb)
         out = m.new_zeros(())
-        for y, radial, w_l in zip(geometry.angular, geometry.radial, w.unbind(1), strict=True):  # each l by itself
-            said = (m * (radial @ w_l.T)).view(edges.n, edges.width, -1)  # the filter is zero in empty slots
+        for y, radial, w_l in zip(
+            geometry.angular, geometry.radial, w.unbind(1), strict=True
+        ):  # each l by itself
+            said = (m * (radial @ w_l.T)).view(
+                edges.n, edges.width, -1
+            )  # the filter is zero in empty slots
             out = torch.baddbmm(out, y, said)  # (N, D, D) @ (N, D, int_emb)
         return out.flatten(0, 1).index_select(0, edges.leaving)
 
@@ -171,12 +209,15 @@ class OutputBlock(nn.Module):
 
 
 class VectorBlock(nn.Module):
-    """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d]. W starts small: no noise is the first guess."""
+    """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d]. W starts small: no noise is the
+    first guess."""
 
     def __init__(self, n_radial: int, d: int):
         super().__init__()
         self.rbf, self.lin = _linear(n_radial, d, bias=False), nn.Linear(d, d, bias=False)
-        nn.init.normal_(self.lin.weight, std=0.01 / d**0.5)  # not zero, where the length of a vector has no slope
+        nn.init.normal_(
+            self.lin.weight, std=0.01 / d**0.5
+        )  # not zero, where the length of a vector has no slope
 
     def forward(self, m: Tensor, geometry: _Geometry) -> Tensor:
         edges = geometry.edges
@@ -188,10 +229,10 @@ class VectorBlock(nn.Module):
 class DimeNet(AtomisticModel):
     """DimeNet++ with energies, forces as their gradient, and vectors along its edges.
 
-    hidden: width d of messages and features; layers: interaction blocks; int_emb: width in which messages meet their
-    filters; basis_emb: width through which the basis passes; out_emb: width of the output blocks; n_spherical,
-    n_radial: degrees l and roots n of the basis; cutoff in Å; noise_head: whether there is one (without it, noise is
-    the gradient of the energy).
+    hidden: width d of messages and features; layers: interaction blocks; int_emb: width in which
+    messages meet their filters; basis_emb: width through which the basis passes; out_emb: width of
+    the output blocks; n_spherical, n_radial: degrees l and roots n of the basis; cutoff in Å;
+    noise_head: whether there is one (without it, noise is the gradient of the energy).
     """
 
     has_vectors = True
@@ -208,19 +249,35 @@ class DimeNet(AtomisticModel):
         cutoff: float = 5.0,
         noise_head: bool = True,
     ):
-        config = dict(hidden=hidden, layers=layers, int_emb=int_emb, basis_emb=basis_emb, out_emb=out_emb,
-                      n_spherical=n_spherical, n_radial=n_radial, cutoff=cutoff, noise_head=noise_head)  # fmt: skip
+        config = dict(
+            hidden=hidden,
+            layers=layers,
+            int_emb=int_emb,
+            basis_emb=basis_emb,
+            out_emb=out_emb,
+            n_spherical=n_spherical,
+            n_radial=n_radial,
+            cutoff=cutoff,
+            noise_head=noise_head,
+        )
         super().__init__(hidden, cutoff, config)
-        if low := [name for name, value in config.items() if name not in ("cutoff", "noise_head") and value < 1]:
+        if low := [
+            name
+            for name, value in config.items()
+            if name not in ("cutoff", "noise_head") and value < 1
+        ]:
             raise ValueError(f"DimeNet needs {low[0]} to be at least 1, not {config[low[0]]}.")
         self.rbf = BesselBasis(n_radial, self.cutoff)
         self.sbf = SphericalBesselBasis(n_spherical, n_radial, self.cutoff)
         self.embed = EmbeddingBlock(n_radial, hidden)
         self.blocks = nn.ModuleList(
-            InteractionBlock(hidden, int_emb, basis_emb, n_spherical, n_radial) for _ in range(layers)
+            InteractionBlock(hidden, int_emb, basis_emb, n_spherical, n_radial)
+            for _ in range(layers)
         )
         self.hops = layers + 1
-        self.outputs = nn.ModuleList(OutputBlock(n_radial, hidden, out_emb) for _ in range(layers + 1))
+        self.outputs = nn.ModuleList(
+            OutputBlock(n_radial, hidden, out_emb) for _ in range(layers + 1)
+        )
         self.vectors = VectorBlock(n_radial, hidden)
         self.noise_head = NoiseHead(hidden) if noise_head else None
 

@@ -1,22 +1,25 @@
-"""The equivariant transformer (TorchMD-Net ET: Thölke and De Fabritiis, ICLR 2022, arXiv:2202.02541).
+"""The equivariant transformer (TorchMD-Net ET: Thölke and De Fabritiis, ICLR 2022,
+arXiv:2202.02541).
 
-Every atom carries scalars x_i [d], which do not change when the structure turns, and vectors v_i [3, d], which turn
-with it. A layer is attention over neighbors, with the distance in both keys and values:
+Every atom carries scalars x_i [d], which do not change when the structure turns, and vectors v_i
+[3, d], which turn with it. A layer is attention over neighbors, with the distance in both keys and
+values:
 
     a_ij = SiLU(Σ_head q_i k_j ∘ dk(r_ij))                       weight of neighbor j, one per head
     (y, s¹, s²)_ij = val_j ∘ dv(r_ij) · c(r_ij)                  what it says; c: cosine cutoff
     y_i = Σ_j a_ij y_ij            w_i = Σ_j v_j ∘ s¹_ij + s²_ij r̂_ij
     x_i ← x_i + (U₁v_i · U₂v_i) ∘ o²(y_i) + o³(y_i)              v_i ← v_i + o¹(y_i) ∘ U₃v_i + w_i
 
-Vectors are only ever added, scaled by scalars and mixed across channels, so the network is exactly equivariant. Atoms
-attend to themselves too (r = 0, r̂ = 0). Two departures from the released code: the cutoff multiplies the values, so
-that *everything* a neighbor says fades out at r_c (its default leaves the vectors uncut, and forces jump), and the
-centers of the basis are not trained.
+Vectors are only ever added, scaled by scalars and mixed across channels, so the network is exactly
+equivariant. Atoms attend to themselves too (r = 0, r̂ = 0). Two departures from the released code:
+the cutoff multiplies the values, so that *everything* a neighbor says fades out at r_c (its default
+leaves the vectors uncut, and forces jump), and the centers of the basis are not trained.
 
-With conditional=True this is CT, the conditional transformer: adaptive layer norm (adaln.py) in every layer, on the
-scalars; the vectors are not modulated. With force_encoding=True atoms can be told forces (force_encoding.py): degree 0
-is added to their scalars before the first layer, degree 1 to their vectors after it, where vectors begin (a first layer
-that met vectors would cost a tenth of a training step).
+With conditional=True this is CT, the conditional transformer: adaptive layer norm (adaln.py) in
+every layer, on the scalars; the vectors are not modulated. With force_encoding=True atoms can be
+told forces (force_encoding.py): degree 0 is added to their scalars before the first layer, degree 1
+to their vectors after it, where vectors begin (a first layer that met vectors would cost a tenth of
+a training step).
 """
 
 import torch
@@ -39,7 +42,8 @@ def _linear(d_in: int, d_out: int, bias: bool = True) -> nn.Linear:
 
 
 class NeighborEmbedding(nn.Module):
-    """x_i ← linear([x_i, Σ_j W(r_ij) ∘ emb(z_j)]): who is around, before the first layer (eq. 3)."""
+    """x_i ← linear([x_i, Σ_j W(r_ij) ∘ emb(z_j)]): who is around, before the first layer (eq.
+    3)."""
 
     def __init__(self, n_basis: int, d: int):
         super().__init__()
@@ -48,23 +52,26 @@ class NeighborEmbedding(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor, edges) -> Tensor:
         filters = edges.filters
-        w = filters.once(self, lambda: filters.rows(self.filter(filters.basis)))  # (P, d), or as a table has rows
+        w = filters.once(
+            self, lambda: filters.rows(self.filter(filters.basis))
+        )  # (P, d), or as a table has rows
         heard = carry(w, self.embedding(z), edges.both, filters.cut)  # (N, d)
         return self.combine(torch.cat([x, heard], dim=-1))
 
 
 def _part(layer: nn.Linear, k: int, x: Tensor, d: int) -> Tensor:
-    """The k-th block of d outputs of a linear layer: a layer computes only the blocks that somebody asks for."""
+    """The k-th block of d outputs of a linear layer: a layer computes only the blocks that somebody
+    asks for."""
     rows = slice(k * d, (k + 1) * d)
     return linear(x, layer.weight[rows], None if layer.bias is None else layer.bias[rows])
 
 
 class Attention(nn.Module):
-    """One layer: (x [N, d], v [N, 3, d] or None for zero) -> changes of both. modulation: scale, shift and gate of
-    adaLN, [N, d] each.
+    """One layer: (x [N, d], v [N, 3, d] or None for zero) -> changes of both. modulation: scale,
+    shift and gate of adaLN, [N, d] each.
 
-    The rows of `value` and `dv` stand as (y, s¹, s²), of `u` as (U₁, U₂, U₃), of `o` as (o¹, o², o³), d rows each. The
-    first layer meets v = 0 and has no U.
+    The rows of `value` and `dv` stand as (y, s¹, s²), of `u` as (U₁, U₂, U₃), of `o` as (o¹, o²,
+    o³), d rows each. The first layer meets v = 0 and has no U.
     """
 
     def __init__(self, n_basis: int, d: int, heads: int, first: bool = False):
@@ -83,7 +90,9 @@ class Attention(nn.Module):
         dx, dv = self.change(torch.addcmul(shift, scale, self.norm(x)), v, edges, vectors)
         return gate * dx, dv
 
-    def change(self, x: Tensor, v: Tensor | None, edges, vectors: bool) -> tuple[Tensor, Tensor | None]:
+    def change(
+        self, x: Tensor, v: Tensor | None, edges, vectors: bool
+    ) -> tuple[Tensor, Tensor | None]:
         d, filters = self.d, edges.filters
 
         def val(k):
@@ -91,10 +100,14 @@ class Attention(nn.Module):
 
         def dv(k):
             # (P, n) -> (P, d), or rows of a table
-            return filters.once((self, k), lambda: filters.rows(silu(_part(self.dv, k, filters.basis, d))))
+            return filters.once(
+                (self, k), lambda: filters.rows(silu(_part(self.dv, k, filters.basis, d)))
+            )
 
         def dv_self(k):
-            return filters.once((self, k, 0), lambda: silu(_part(self.dv, k, edges.at_zero, d)))  # (1, d)
+            return filters.once(
+                (self, k, 0), lambda: silu(_part(self.dv, k, edges.at_zero, d))
+            )  # (1, d)
 
         def o(k):
             return _part(self.o, k, y, d)  # (N, d)
@@ -104,12 +117,18 @@ class Attention(nn.Module):
 
         y = self.attend(x, val(0), dv(0), dv_self(0), edges)  # (N, d)
         if v is None:
-            return o(2), point(edges.r, dv(2), val(2), edges.both, filters.plain) if vectors else None
+            return o(2), point(
+                edges.r, dv(2), val(2), edges.both, filters.plain
+            ) if vectors else None
         dx = (u(0) * u(1)).sum(1) * o(1) + o(2)
         if not vectors:
             return dx, None
-        told = v * val(1).unsqueeze(1)  # (N, 3, d): v_j ∘ val¹_j, formed per atom rather than per edge
-        w = carry(dv(1), told, edges.both, filters.cut) + point(edges.r, dv(2), val(2), edges.both, filters.plain)
+        told = v * val(1).unsqueeze(
+            1
+        )  # (N, 3, d): v_j ∘ val¹_j, formed per atom rather than per edge
+        w = carry(dv(1), told, edges.both, filters.cut) + point(
+            edges.r, dv(2), val(2), edges.both, filters.plain
+        )
         return dx, u(2) * o(0).unsqueeze(1) + w + told * dv_self(1)
 
     def attend(self, x, val, dv, dv_self, edges) -> Tensor:
@@ -118,14 +137,19 @@ class Attention(nn.Module):
         q, k = self.q(x), self.k(x)  # (N, d) each
         dk = filters.once((self, "k"), lambda: filters.rows(silu(self.dk(filters.basis))))  # (P, d)
         dk_self = filters.once((self, "k", 0), lambda: silu(self.dk(edges.at_zero)))  # (1, d)
-        a = silu(logits(q, k, dk, edges.both, filters.plain)) * filters.envelope.unsqueeze(-1)  # (2, P, heads)
-        a_self = silu((q * k * dk_self).view(len(x), self.heads, -1).sum(-1, keepdim=True))  # (N, heads, 1)
+        a = silu(logits(q, k, dk, edges.both, filters.plain)) * filters.envelope.unsqueeze(
+            -1
+        )  # (2, P, heads)
+        a_self = silu(
+            (q * k * dk_self).view(len(x), self.heads, -1).sum(-1, keepdim=True)
+        )  # (N, heads, 1)
         own = a_self * (val * dv_self).view(len(x), self.heads, -1)  # (N, heads, d/heads)
         return attend(a, dv, val, edges.both, filters.plain) + own.view_as(val)
 
 
 class _Edges:
-    """What the layers read about the pairs: filters, the basis at r = 0 [1, n], c(r) r̂_ij [P, 3]."""
+    """What the layers read about the pairs: filters, the basis at r = 0 [1, n], c(r) r̂_ij [P,
+    3]."""
 
     def __init__(self, basis, filters, r_ij, r, pairs, n, heads):
         self.both, self.filters = BothWays(pairs.i, pairs.j, n, heads), filters
@@ -134,12 +158,14 @@ class _Edges:
 
 
 class EquivariantTransformer(AtomisticModel):
-    """The equivariant transformer with energies, forces as their gradient, and noise from a gated equivariant head.
+    """The equivariant transformer with energies, forces as their gradient, and noise from a gated
+    equivariant head.
 
-    hidden: width d; layers: attention layers; heads: attention heads, a divisor of d; n_basis: radial functions; cutoff
-    in Å; noise_head: whether there is one (without it, noise is the gradient of the energy); conditional: whether it
-    takes a condition (CT), and has an embedding head to make one; drop_path: probability with which a structure skips a
-    layer in training, scalars and vectors together. `model.drop_path` may be changed between runs. force_encoding:
+    hidden: width d; layers: attention layers; heads: attention heads, a divisor of d; n_basis:
+    radial functions; cutoff in Å; noise_head: whether there is one (without it, noise is the
+    gradient of the energy); conditional: whether it takes a condition (CT), and has an embedding
+    head to make one; drop_path: probability with which a structure skips a layer in training,
+    scalars and vectors together. `model.drop_path` may be changed between runs. force_encoding:
     whether atoms can be told forces, for denoising off equilibrium.
     """
 
@@ -157,20 +183,35 @@ class EquivariantTransformer(AtomisticModel):
         drop_path: float = 0.0,
         force_encoding: bool = False,
     ):
-        config = dict(hidden=hidden, layers=layers, heads=heads, n_basis=n_basis, cutoff=cutoff, noise_head=noise_head,
-                      conditional=conditional, drop_path=drop_path, force_encoding=force_encoding)  # fmt: skip
+        config = dict(
+            hidden=hidden,
+            layers=layers,
+            heads=heads,
+            n_basis=n_basis,
+            cutoff=cutoff,
+            noise_head=noise_head,
+            conditional=conditional,
+            drop_path=drop_path,
+            force_encoding=force_encoding,
+        )
         super().__init__(hidden, cutoff, config)
         if layers < 1 or heads < 1 or hidden < heads or hidden % heads:
-            raise ValueError("EquivariantTransformer needs at least one layer, and hidden to be a multiple of heads, "
-                             f"not layers={layers}, hidden={hidden}, heads={heads}.")  # fmt: skip
+            raise ValueError(
+                "EquivariantTransformer needs at least one layer, and hidden to be a multiple of "
+                f"heads, not layers={layers}, hidden={hidden}, heads={heads}."
+            )
         if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path is a probability from 0 to below 1, such as 0.1, not {drop_path}.")
+            raise ValueError(
+                f"drop_path is a probability from 0 to below 1, such as 0.1, not {drop_path}."
+            )
         self.drop_path = drop_path
         self.basis = ExpNormalBasis(n_basis, cutoff)
         self.embedding = nn.Embedding(MAX_Z + 1, hidden)
         self.hops = layers + 1
         self.neighbor_embedding = NeighborEmbedding(n_basis, hidden)
-        self.blocks = nn.ModuleList(Attention(n_basis, hidden, heads, first=k == 0) for k in range(layers))
+        self.blocks = nn.ModuleList(
+            Attention(n_basis, hidden, heads, first=k == 0) for k in range(layers)
+        )
         self.out_norm = nn.LayerNorm(hidden)
         self.noise_head = NoiseHead(hidden) if noise_head else None
         if conditional:
@@ -181,14 +222,20 @@ class EquivariantTransformer(AtomisticModel):
     def represent(self, batch, pairs, condition=None, vectors=False, clue=None) -> Features:
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
         r = r_ij.norm(dim=-1)  # (P)
-        edges = _Edges(self.basis, self.filters(r), r_ij, r, pairs, len(batch.z), self.config["heads"])
+        edges = _Edges(
+            self.basis, self.filters(r), r_ij, r, pairs, len(batch.z), self.config["heads"]
+        )
         x = self.neighbor_embedding(self.embedding(batch.z), batch.z, edges)  # (N, d)
         v = None  # (N, 3, d), zero before the first layer
         if clue is not None:
-            x = x + clue[0].squeeze(1)  # what is told of a force: its length here, the force itself with the vectors
+            x = x + clue[0].squeeze(
+                1
+            )  # what is told of a force: its length here, the force itself with the vectors
         for k, block in enumerate(self.blocks):
             last = block is self.blocks[-1]
-            modulation = None if condition is None else self.adaln[k](condition, batch)  # (N, d) each
+            modulation = (
+                None if condition is None else self.adaln[k](condition, batch)
+            )  # (N, d) each
             # nobody asks for the last vectors: not computed
             dx, dv = block(x, v, edges, vectors=vectors or not last, modulation=modulation)
             if self.training and self.drop_path:

@@ -1,29 +1,36 @@
-"""Sums over neighbors as multilinear forms: everything they compute, and all their derivatives, from a few loops.
+"""Sums over neighbors as multilinear forms: everything they compute, and all their derivatives,
+from a few loops.
 
-A pair {i, j} is stored once and heard both ways: i hears j, j hears i. Write such a directed edge as a ← b; what
-depends on the distance alone (f) belongs to the pair and serves both its edges, and r_ab = -r_ba. Then
+A pair {i, j} is stored once and heard both ways: i hears j, j hears i. Write such a directed edge
+as a ← b; what depends on the distance alone (f) belongs to the pair and serves both its edges, and
+r_ab = -r_ba. Then
 
-    carry       F(f, g, u)    = Σ_{a←b} f ∘ (g_a · u_b)                   f [P, d]; g, u [N, d] or [N, 3, d]
-    attention   F(f, A, q, k) = Σ_{a←b} Σ_heads A_ab (q_a · k_b ∘ f)      A [2, P, heads]; q, k [N, d]
-    point       F(f, r, g, s) = Σ_{a←b} Σ_xyz r_ab · g_a ∘ f ∘ s_b        r [P, 3]; g [N, 3, d]; s [N, d]
+    carry       F(f, g, u)    = Σ_{a←b} f ∘ (g_a · u_b)                   f [P, d]; g, u [N, d] or
+                              [N, 3, d]
+    attention   F(f, A, q, k) = Σ_{a←b} Σ_heads A_ab (q_a · k_b ∘ f)
+                A [2, P, heads]; q, k [N, d]
+    point       F(f, r, g, s) = Σ_{a←b} Σ_xyz r_ab · g_a ∘ f ∘ s_b
+                r [P, 3]; g [N, 3, d]; s [N, d]
 
-Each is linear in each argument, so its derivative by one argument is a sum that no longer holds it, and those are the
-operations of a layer:
+Each is linear in each argument, so its derivative by one argument is a sum that no longer holds it,
+and those are the operations of a layer:
 
     ∂F/∂g: Σ_b f ∘ u_b, a convolution; vectors carried over
-    ∂F/∂A: logits Σ_head q_a k_b ∘ f           ∂F/∂q: Σ_b A_ab f ∘ k_b, what attention sums over neighbors
+    ∂F/∂A: logits Σ_head q_a k_b ∘ f           ∂F/∂q: Σ_b A_ab f ∘ k_b, what attention sums over
+                                               neighbors
     ∂F/∂g: Σ_b r_ab f ∘ s_b, new vectors along the edges
 
-The derivative of ∂F/∂x in direction h by another argument y is ∂F/∂y with h put in x's place: forms stay forms, to
-any order. Forces need the first derivative, training on forces the second.
+The derivative of ∂F/∂x in direction h by another argument y is ∂F/∂y with h put in x's place: forms
+stay forms, to any order. Forces need the first derivative, training on forces the second.
 
-Filters come from a `Place` (table.py): f may be the rows of a spline, f_p = c_p Σ_t B_t(r_p) T_{node_p + t}, with a
-factor c [P]. A form is linear in c and in T as well; its derivative by r_p replaces B by dB/dr, and c_p is what it is
-multiplied by. So forms over splines too stay forms, with one more number, the order of the derivative.
+Filters come from a `Place` (table.py): f may be the rows of a spline, f_p = c_p Σ_t B_t(r_p)
+T_{node_p + t}, with a factor c [P]. A form is linear in c and in T as well; its derivative by r_p
+replaces B by dB/dr, and c_p is what it is multiplied by. So forms over splines too stay forms, with
+one more number, the order of the derivative.
 
-Two implementations: fused loops for float32 on a processor (kernels.py), which keep nothing of the size [edges, d],
-and plain torch everywhere else. Plain torch takes a thousand pairs at a time, so that [edges, 3, d] never leaves the
-cache.
+Two implementations: fused loops for float32 on a processor (kernels.py), which keep nothing of the
+size [edges, d], and plain torch everywhere else. Plain torch takes a thousand pairs at a time, so
+that [edges, 3, d] never leaves the cache.
 """
 
 import contextlib
@@ -40,7 +47,8 @@ _fused = True
 
 @contextlib.contextmanager
 def plain_torch():
-    """Within this context no fused kernel runs: the reference that they are tested and timed against."""
+    """Within this context no fused kernel runs: the reference that they are tested and timed
+    against."""
     global _fused
     before, _fused = _fused, False
     try:
@@ -52,17 +60,25 @@ def plain_torch():
 class BothWays:
     """Pairs i, j [P] of n atoms, walked in both directions: edge p is i ← j, edge P + p is j ← i.
 
-    `chunks`, for plain torch: a slice of the pairs, and for its edges first i ← j, then j ← i: `to` and `of` [2C], who
-    hears and who is heard. `walk`, for the kernels: start [N + 1], other [2P], edge [2P], whom each atom hears.
+    `chunks`, for plain torch: a slice of the pairs, and for its edges first i ← j, then j ← i: `to`
+    and `of` [2C], who hears and who is heard. `walk`, for the kernels: start [N + 1], other [2P],
+    edge [2P], whom each atom hears.
 
-    `asked`: what a backward pass is for. A custom function cannot see that from within. None: everything; "positions":
-    forces, so tables, which do not depend on positions, need no gradient; "parameters": positions need none.
+    `asked`: what a backward pass is for. A custom function cannot see that from within. None:
+    everything; "positions": forces, so tables, which do not depend on positions, need no gradient;
+    "parameters": positions need none.
     """
 
     def __init__(self, i: Tensor, j: Tensor, n: int, heads: int = 1):
         if i.shape != j.shape or i.dim() != 1:
-            raise ValueError(f"Pairs are two lists of the same length, not of shapes {[*i.shape]} and {[*j.shape]}.")
-        self.i, self.j = i.long().contiguous(), j.long().contiguous()  # the kernels read them by address
+            raise ValueError(
+                f"Pairs are two lists of the same length, not of shapes {[*i.shape]} and "
+                f"{[*j.shape]}."
+            )
+        self.i, self.j = (
+            i.long().contiguous(),
+            j.long().contiguous(),
+        )  # the kernels read them by address
         self.n, self.p, self.heads = n, len(i), heads
         self.asked: str | None = None
 
@@ -70,7 +86,10 @@ class BothWays:
     def chunks(self):
         size = _AT_A_TIME if self.i.device.type == "cpu" else max(self.p, 1)
         slices = (slice(start, start + size) for start in range(0, self.p, size))
-        return [(at, torch.cat([self.i[at], self.j[at]]), torch.cat([self.j[at], self.i[at]])) for at in slices]
+        return [
+            (at, torch.cat([self.i[at], self.j[at]]), torch.cat([self.j[at], self.i[at]]))
+            for at in slices
+        ]
 
     @functools.cached_property
     def walk(self):
@@ -78,7 +97,10 @@ class BothWays:
 
         ends = torch.cat([self.i, self.j])
         if self.p and not 0 <= int(ends.min()) <= int(ends.max()) < self.n:
-            raise IndexError(f"Pairs name atoms outside 0 … {self.n - 1}: give the model the pairs of this very batch.")
+            raise IndexError(
+                f"Pairs name atoms outside 0 … {self.n - 1}: give the model the pairs of this very "
+                "batch."
+            )
         start, edge = sort_pairs(ends, self.n)
         return start, torch.cat([self.j, self.i]).index_select(0, edge), edge
 
@@ -88,9 +110,11 @@ class BothWays:
 
 
 class _Partials(torch.autograd.Function):
-    """The derivatives of a form by its arguments number `wanted`, at the other arguments: (c, f, and the form's own).
+    """The derivatives of a form by its arguments number `wanted`, at the other arguments: (c, f,
+    and the form's own).
 
-    r [P]: distances that the place depends on, or None; order: how many times its spline has been differentiated.
+    r [P]: distances that the place depends on, or None; order: how many times its spline has been
+    differentiated.
     """
 
     @staticmethod
@@ -108,7 +132,9 @@ class _Partials(torch.autograd.Function):
     def backward(ctx, *directions):
         r, *args = ctx.saved_tensors
         if ctx.edges.asked == "parameters" and torch.is_grad_enabled():
-            ctx.edges.asked = None  # this gradient will be differentiated, and then positions matter again
+            ctx.edges.asked = (
+                None  # this gradient will be differentiated, and then positions matter again
+            )
         need_r, *need = ctx.needs_input_grad[5:]
         if ctx.edges.asked == "positions" and r is not None:
             need[1] = False  # rows of a table
@@ -137,8 +163,13 @@ class _Partials(torch.autograd.Function):
 
 
 def _gather(x: Tensor | None, index: Tensor, *shape: int) -> Tensor | None:
-    """Rows of x as [2, C, …] edges; flat first, because index_select copies rows of matrices fastest."""
-    return None if x is None else x.reshape(len(x), -1).index_select(0, index).view(2, len(index) // 2, *shape)
+    """Rows of x as [2, C, …] edges; flat first, because index_select copies rows of matrices
+    fastest."""
+    return (
+        None
+        if x is None
+        else x.reshape(len(x), -1).index_select(0, index).view(2, len(index) // 2, *shape)
+    )
 
 
 def _add(out: Tensor, index: Tensor, edges: Tensor) -> None:
@@ -153,7 +184,10 @@ def _attention(wanted, edges, f, A, q, k):
     shapes = (edges.p, d), (2, edges.p, heads), (edges.n, d), (edges.n, d)
     out = {m: like.new_zeros(shapes[m]) for m in wanted}
     for at, to, of in edges.chunks:
-        qa, kb = _gather(q, to, heads, d // heads), _gather(k, of, heads, d // heads)  # (2, C, heads, d/heads) each
+        qa, kb = (
+            _gather(q, to, heads, d // heads),
+            _gather(k, of, heads, d // heads),
+        )  # (2, C, heads, d/heads) each
         fp = None if f is None else f[at].view(-1, heads, d // heads)  # (C, heads, d/heads)
         w = None if A is None else A[:, at].unsqueeze(-1)  # (2, C, heads, 1)
         if 0 in out or 1 in out:
@@ -173,7 +207,10 @@ def _attention(wanted, edges, f, A, q, k):
 def _carry(wanted, edges, f, g, u):
     """F = Σ_{a←b} f ∘ (g_a · u_b)"""
     like = u if g is None else g
-    d, x = like.shape[-1], like[:1].numel() // like.shape[-1]  # components: 1 of scalars, 3 of vectors
+    d, x = (
+        like.shape[-1],
+        like[:1].numel() // like.shape[-1],
+    )  # components: 1 of scalars, 3 of vectors
     shapes = (edges.p, d), like.shape, like.shape
     out = {k: like.new_zeros(shapes[k]) for k in wanted}
     for at, to, of in edges.chunks:
@@ -207,7 +244,9 @@ def _point(wanted, edges, f, r, g, s):
             out[1][at] = there - back
         if 0 in out or 3 in out:
             along = ga[:, :, 0] * rab[:, :, 0]
-            along.addcmul_(ga[:, :, 1], rab[:, :, 1]).addcmul_(ga[:, :, 2], rab[:, :, 2])  # (2, C, d): r_ab · g_a
+            along.addcmul_(ga[:, :, 1], rab[:, :, 1]).addcmul_(
+                ga[:, :, 2], rab[:, :, 2]
+            )  # (2, C, d): r_ab · g_a
         if 0 in out:
             out[0][at].addcmul_(along[0], sb[0]).addcmul_(along[1], sb[1])
         if 3 in out:
@@ -216,9 +255,11 @@ def _point(wanted, edges, f, r, g, s):
 
 
 class _Form:
-    """A form's two implementations: plain torch, and the name of the fused one in kernels.py, loaded when used.
+    """A form's two implementations: plain torch, and the name of the fused one in kernels.py,
+    loaded when used.
 
-    of: what each of the form's own arguments has one row of: "atom", "pair", or "way", [2, P, heads].
+    of: what each of the form's own arguments has one row of: "atom", "pair", or "way", [2, P,
+    heads].
     """
 
     def __init__(self, plain, *of):
@@ -233,16 +274,23 @@ class _Form:
             x.dim() < 3 or x.shape[1] == 3 or self is _ATTENTION for x in tensors
         )  # scalars, or vectors of three
         if flat and fused_for((args[-1] if f is None else f).shape[-1], edges.heads, *tensors):
-            return _Partials.apply(self, (wanted + 1,), edges, place, 0, place.r, place.factor, f, *args)[0]
+            return _Partials.apply(
+                self, (wanted + 1,), edges, place, 0, place.r, place.factor, f, *args
+            )[0]
         f = None if f is None else place.filters(f)
         return _Partials.apply(self, (wanted + 1,), edges, None, 0, None, None, f, *args)[0]
 
     def _check(self, edges, place, f, args) -> None:
-        """Raise ValueError for arguments of another batch or width; the kernels would read past their ends."""
+        """Raise ValueError for arguments of another batch or width; the kernels would read past
+        their ends."""
         d = (args[-1] if f is None else f).shape[-1]
         rows = {"atom": edges.n, "pair": edges.p}
         fits = f is None or f.shape == (place.n_rows, d)
-        fits = fits and place.n_pairs == edges.p and (place.factor is None or len(place.factor) == edges.p)
+        fits = (
+            fits
+            and place.n_pairs == edges.p
+            and (place.factor is None or len(place.factor) == edges.p)
+        )
         for of, x in zip(self.of, args, strict=True):
             if x is None:
                 continue
@@ -253,15 +301,18 @@ class _Form:
         if not fits:
             shapes = ", ".join(str([*x.shape]) for x in (f, *args) if x is not None)
             raise ValueError(
-                f"A sum over {edges.p} pairs of {edges.n} atoms does not go with tensors of shapes {shapes}: filters "
-                "have a row for each pair, features one for each atom, and all are of one width."
+                f"A sum over {edges.p} pairs of {edges.n} atoms does not go with tensors of shapes "
+                f"{shapes}: filters have a row for each pair, features one for each atom, and all "
+                "are of one width."
             )
 
 
 def fused_for(d: int, heads: int, *tensors: Tensor) -> bool:
-    """Whether the fused kernels take d features in so many heads: float32 on a processor, eights of features in a head,
-    unless `plain_torch` forbids it."""
-    fit = d % (8 * heads) == 0 and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors)
+    """Whether the fused kernels take d features in so many heads: float32 on a processor, eights of
+    features in a head, unless `plain_torch` forbids it."""
+    fit = d % (8 * heads) == 0 and all(
+        x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors
+    )
     return _fused and fit
 
 
@@ -270,7 +321,8 @@ _CARRY, _POINT = _Form(_carry, "atom", "atom"), _Form(_point, "pair", "atom", "a
 
 
 def logits(q: Tensor, k: Tensor, f: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
-    """Σ_head q_a k_b ∘ f for every edge: q, k [N, d], f [P, d] or rows of the place's table -> [2, P, heads]."""
+    """Σ_head q_a k_b ∘ f for every edge: q, k [N, d], f [P, d] or rows of the place's table -> [2,
+    P, heads]."""
     return _ATTENTION.partial(1, edges, place, f, None, q, k)
 
 
@@ -285,7 +337,8 @@ def carry(f: Tensor, u: Tensor, edges: BothWays, place: Place | None = None) -> 
 
 
 def point(r: Tensor, f: Tensor, s: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
-    """Σ_b r_ab f ∘ s_b for every atom: r [P, 3] from i towards j, f [P, d] or rows, s [N, d] -> [N, 3, d]."""
+    """Σ_b r_ab f ∘ s_b for every atom: r [P, 3] from i towards j, f [P, d] or rows, s [N, d] -> [N,
+    3, d]."""
     return _POINT.partial(2, edges, place, f, r, None, s)
 
 
@@ -295,5 +348,6 @@ def pair_sum(f: Tensor, x: Tensor, i: Tensor, j: Tensor) -> Tensor:
 
 
 def pair_product(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """The symmetric product x_i ∘ y_j + x_j ∘ y_i of the two atoms of each pair: x, y [N, d] -> [P, d]."""
+    """The symmetric product x_i ∘ y_j + x_j ∘ y_i of the two atoms of each pair: x, y [N, d] -> [P,
+    d]."""
     return _CARRY.partial(0, BothWays(i, j, len(x)), None, None, x, y)

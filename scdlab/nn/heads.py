@@ -1,19 +1,25 @@
 """Read-outs: from features of atoms to energies, properties of molecules, and forces.
 
-Energy:    E = Σ_i (E_ref[z_i] + s · MLP(x_i))       E_ref: energy of each element, s: scale; both from the training set
-Property:  y = μ + s · pool_i MLP(x_i)               pool = sum (extensive properties) or mean (intensive ones)
-Vector:    y = s · Σ_i gated equivariant blocks of (x_i, v_i)        turns with the structure, as a dipole moment does
-Tensor:    y = s · Σ_i a_i 1 + sym(u_i ⊗ w_i),  (a, u, w) likewise   turns on both sides, as a polarizability does
+Energy:    E = Σ_i (E_ref[z_i] + s · MLP(x_i))       E_ref: energy of each element, s: scale; both
+                                                     from the training set
+Property:  y = μ + s · pool_i MLP(x_i)               pool = sum (extensive properties) or mean
+                                                     (intensive ones)
+Vector:    y = s · Σ_i gated equivariant blocks of (x_i, v_i)        turns with the structure, as a
+           dipole moment does
+Tensor:    y = s · Σ_i a_i 1 + sym(u_i ⊗ w_i),  (a, u, w) likewise
+                                                turns on both sides, as a polarizability does
 Noise:     ε̂_i/σ = gated equivariant blocks of (x_i, v_i)     turns with the structure
 Embedding: c = MLP(LN(Σ_i LN(SiLU(linear(LN(x_i))))))    one vector a structure, which does not turn
-Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij     equivariant, but the gradient of nothing: kept for comparison
+Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij     equivariant, but the gradient of nothing:
+                                                         kept for comparison
 
-A model that knows nothing of rotations (PET) has plain heads: the numbers along the axes are MLP(x_i), and nothing
-makes them turn. What a structure has is a sum of its atoms' shares; heads give both, `shares` an atom's, `total` the
-sum.
+A model that knows nothing of rotations (PET) has plain heads: the numbers along the axes are
+MLP(x_i), and nothing makes them turn. What a structure has is a sum of its atoms' shares; heads
+give both, `shares` an atom's, `total` the sum.
 
-Total energies are around -10⁴ eV and interesting differences around 10⁻² eV, more than float32's seven digits hold.
-So the network predicts only what the reference leaves over, and the sum with the reference is made in float64.
+Total energies are around -10⁴ eV and interesting differences around 10⁻² eV, more than float32's
+seven digits hold. So the network predicts only what the reference leaves over, and the sum with the
+reference is made in float64.
 """
 
 import torch
@@ -42,7 +48,8 @@ def sum_over_atoms(x: Tensor, batch) -> Tensor:
 
 
 class _Head(nn.Module):
-    """A module whose buffers stay float64 whatever the precision of the network (they hold total energies)."""
+    """A module whose buffers stay float64 whatever the precision of the network (they hold total
+    energies)."""
 
     def _apply(self, fn, recurse=True):
         exact = dict(self._buffers)
@@ -53,7 +60,8 @@ class _Head(nn.Module):
 
 
 def _plain(d: int, d_out: int, linear: bool = False) -> nn.Sequential:
-    """From features of an atom to numbers: two layers, or one where the features are read-outs already."""
+    """From features of an atom to numbers: two layers, or one where the features are read-outs
+    already."""
     return nn.Sequential(nn.Linear(d, d_out)) if linear else mlp(d, max(d // 2, 1), d_out)
 
 
@@ -63,7 +71,9 @@ class EnergyHead(_Head):
     def __init__(self, d: int, linear: bool = False):
         super().__init__()
         self.mlp = _plain(d, 1, linear)
-        self.register_buffer("reference", torch.zeros(MAX_Z + 1, dtype=torch.float64))  # eV, by atomic number
+        self.register_buffer(
+            "reference", torch.zeros(MAX_Z + 1, dtype=torch.float64)
+        )  # eV, by atomic number
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
 
     def shares(self, x: Tensor, z: Tensor) -> Tensor:
@@ -79,19 +89,21 @@ class EnergyHead(_Head):
 
 
 class PropertyHead(_Head):
-    """Atom features -> a property [B], float64, in the unit of the labels; or a vector [B, 3] or tensor [B, 3, 3]
-    (symmetric) that turns with the structure; or, with pool="atoms", three numbers an atom, [N, 3], that do not turn,
-    in the precision of the network.
+    """Atom features -> a property [B], float64, in the unit of the labels; or a vector [B, 3] or
+    tensor [B, 3, 3] (symmetric) that turns with the structure; or, with pool="atoms", three numbers
+    an atom, [N, 3], that do not turn, in the precision of the network.
 
-    plain: the backbone knows nothing of rotations; vectors and tensors are numbers along the axes of space, and those
-    of atoms are vectors too. linear: one layer instead of two.
+    plain: the backbone knows nothing of rotations; vectors and tensors are numbers along the axes
+    of space, and those of atoms are vectors too. linear: one layer instead of two.
     """
 
     def __init__(self, d: int, pool: str, plain: bool = False, linear: bool = False):
         super().__init__()
         if pool not in POOLS:
-            raise ValueError(f"A property is pooled over atoms by 'sum' or 'mean', is a 'vector' or a 'tensor' of the "
-                             f"structure, or a vector of its 'atoms', not {pool!r}.")  # fmt: skip
+            raise ValueError(
+                "A property is pooled over atoms by 'sum' or 'mean', is a 'vector' or a 'tensor' "
+                f"of the structure, or a vector of its 'atoms', not {pool!r}."
+            )
         self.pool, self.plain = pool, plain or pool in ("sum", "mean", "atoms")
         turns = NoiseHead(d) if pool == "vector" else TensorHead(d) if pool == "tensor" else None
         numbers = {"vector": 3, "atoms": 3, "tensor": 9}.get(pool, 1)
@@ -122,30 +134,38 @@ class PropertyHead(_Head):
 
 
 def norm(v: Tensor) -> Tensor:
-    """Length of vector features, [N, 3, d] -> [N, d], smooth at zero: sqrt(|v|² + ε²), above |v| by ε²/2|v| at most. It
-    does not turn."""
+    """Length of vector features, [N, 3, d] -> [N, d], smooth at zero: sqrt(|v|² + ε²), above |v| by
+    ε²/2|v| at most. It does not turn."""
     eps = 1e-4
     return (v.square().sum(1) + eps**2).sqrt()
 
 
 class GatedEquivariantBlock(nn.Module):
-    """Scalars and vectors exchange what symmetry allows (PaiNN, Schütt et al. 2021, section 3.3; TorchMD-Net):
+    """Scalars and vectors exchange what symmetry allows (PaiNN, Schütt et al. 2021, section 3.3;
+    TorchMD-Net):
 
-    x', g = MLP([x, |W₁ v|]),   v' = g ∘ W₂ v.   Lengths go into the scalars, scalars scale the vectors.
+    x', g = MLP([x, |W₁ v|]),   v' = g ∘ W₂ v.   Lengths go into the scalars, scalars scale the
+                                                 vectors.
     """
 
     def __init__(self, d_in: int, d_out: int):
         super().__init__()
-        self.length, self.vector = nn.Linear(d_in, d_in, bias=False), nn.Linear(d_in, d_out, bias=False)
+        self.length, self.vector = (
+            nn.Linear(d_in, d_in, bias=False),
+            nn.Linear(d_in, d_out, bias=False),
+        )
         self.mlp = nn.Sequential(nn.Linear(2 * d_in, d_in), nn.SiLU(), nn.Linear(d_in, 2 * d_out))
 
     def forward(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        x, gate = self.mlp(torch.cat([x, norm(self.length(v))], dim=-1)).chunk(2, dim=-1)  # (N, d_out) each
+        x, gate = self.mlp(torch.cat([x, norm(self.length(v))], dim=-1)).chunk(
+            2, dim=-1
+        )  # (N, d_out) each
         return x, gate.unsqueeze(1) * self.vector(v)  # (N, d_out), (N, 3, d_out)
 
 
 class NoiseHead(nn.Module):
-    """Atom features x [N, d], v [N, 3, d] -> noise [N, 3] in units of σ: it turns with the structure."""
+    """Atom features x [N, d], v [N, 3, d] -> noise [N, 3] in units of σ: it turns with the
+    structure."""
 
     def __init__(self, d: int):
         super().__init__()
@@ -158,7 +178,8 @@ class NoiseHead(nn.Module):
 
 
 class TensorHead(nn.Module):
-    """Atom features x [N, d], v [N, 3, d] -> symmetric tensors [N, 3, 3], a 1 + ½ (u ⊗ w + w ⊗ u)."""
+    """Atom features x [N, d], v [N, 3, d] -> symmetric tensors [N, 3, 3], a 1 + ½ (u ⊗ w + w ⊗
+    u)."""
 
     def __init__(self, d: int):
         super().__init__()
@@ -169,28 +190,34 @@ class TensorHead(nn.Module):
         x, v = self.block1(x, v)
         x, v = self.block2(nn.functional.silu(x), v)  # (N, 2), (N, 3, 2)
         both = v[:, :, :1] * v[:, :, 1].unsqueeze(1)  # (N, 3, 3)
-        return 0.5 * (both + both.mT) + x[:, :1, None] * torch.eye(3, dtype=x.dtype, device=x.device)
+        return 0.5 * (both + both.mT) + x[:, :1, None] * torch.eye(
+            3, dtype=x.dtype, device=x.device
+        )
 
 
 class EmbeddingHead(nn.Module):
-    """Atom features [N, d] -> one vector a structure, [B, d]: a dense layer an atom, the sum, a two-layer MLP.
+    """Atom features [N, d] -> one vector a structure, [B, d]: a dense layer an atom, the sum, a
+    two-layer MLP.
 
-    Normalized before each layer and after the first activation, as in the released code of self-conditioned denoising.
-    What a geometry adds to such a sum is small beside what its composition does, and without the norms it is learned at
-    half the speed.
+    Normalized before each layer and after the first activation, as in the released code of
+    self-conditioned denoising. What a geometry adds to such a sum is small beside what its
+    composition does, and without the norms it is learned at half the speed.
     """
 
     def __init__(self, d: int):
         super().__init__()
         self.atom = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.SiLU(), nn.LayerNorm(d))
-        self.mlp = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.SiLU(), nn.LayerNorm(d), nn.Linear(d, d))
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(d), nn.Linear(d, d), nn.SiLU(), nn.LayerNorm(d), nn.Linear(d, d)
+        )
 
     def forward(self, x: Tensor, batch) -> Tensor:
         return self.mlp(sum_over_atoms(self.atom(x), batch))  # (N, d) -> (B, d)
 
 
 class DirectForceHead(_Head):
-    """Forces [N, 3] in eV/Å as sums of pair forces along the bonds: f_ij r̂_ij, with f_ij = f_ji, so that F_ij = -F_ji.
+    """Forces [N, 3] in eV/Å as sums of pair forces along the bonds: f_ij r̂_ij, with f_ij = f_ji,
+    so that F_ij = -F_ji.
 
     Rotates with the molecule and conserves momentum; nothing makes it the gradient of an energy.
     """
@@ -203,7 +230,9 @@ class DirectForceHead(_Head):
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
 
     def forward(self, x: Tensor, basis: Tensor, envelope: Tensor, unit: Tensor, pairs) -> Tensor:
-        h = pair_product(self.left(x), self.right(x), pairs.i, pairs.j) * self.filter(basis)  # (N, d) -> (P, d)
+        h = pair_product(self.left(x), self.right(x), pairs.i, pairs.j) * self.filter(
+            basis
+        )  # (N, d) -> (P, d)
         f = self.mlp(h) * envelope.unsqueeze(-1) * unit  # (P, 3): force on i, pushing away from j
         out = x.new_zeros(x.shape[0], 3).index_add(0, pairs.i, -f).index_add(0, pairs.j, f)
         return out * self.scale.to(x.dtype)

@@ -1,23 +1,27 @@
-"""Fused kernels for sums over neighbors on a processor (numba): messages are summed as they are formed.
+"""Fused kernels for sums over neighbors on a processor (numba): messages are summed as they are
+formed.
 
-A layer on [edges, d] tensors is bound by memory: each operation reads and writes one, and a multiplication is over
-before its numbers have arrived. Here one loop goes over the edges of an atom, forms what each neighbor says in
-registers, eight features at a time, and adds it up. Nothing of the size [edges, d] is ever written.
+A layer on [edges, d] tensors is bound by memory: each operation reads and writes one, and a
+multiplication is over before its numbers have arrived. Here one loop goes over the edges of an
+atom, forms what each neighbor says in registers, eight features at a time, and adds it up. Nothing
+of the size [edges, d] is ever written.
 
 A pair's filter w_p [d] is a weighted sum of `taps` consecutive rows of a table T [K, d],
 
     w_p = Σ_t B_pt T_{node_p + t},
 
-a spline over distance (four taps), or, with B = 1 and node_p = p, row p itself (one tap). Directed edges are numbered
-so that edge p < P is i ← j (i hears j) and edge P + p is j ← i. `start`, `other`, `edge` list for every atom whom it
-hears, and by which edge. `begin`, `order` list the pairs that start at each row of T.
+a spline over distance (four taps), or, with B = 1 and node_p = p, row p itself (one tap). Directed
+edges are numbered so that edge p < P is i ← j (i hears j) and edge P + p is j ← i. `start`,
+`other`, `edge` list for every atom whom it hears, and by which edge. `begin`, `order` list the
+pairs that start at each row of T.
 
-Every kernel is a function of one address: a block of integers that holds a counter, the number of items, and then
-sizes and addresses of arrays, in the order that its docstring names. Threads draw runs of items from the counter until
-none are left, so each result is written by one thread, in one order: answers do not depend on the number of threads.
-Float32 and int64; d, and the width of a head, are multiples of eight. Kernels are compiled when first called, a second
-each, and kept on disk; importing this file compiles nothing. `forms.py` has the same sums in plain torch. Like torch's
-own operations, they hang in a forked process that inherits a team of threads.
+Every kernel is a function of one address: a block of integers that holds a counter, the number of
+items, and then sizes and addresses of arrays, in the order that its docstring names. Threads draw
+runs of items from the counter until none are left, so each result is written by one thread, in one
+order: answers do not depend on the number of threads. Float32 and int64; d, and the width of a
+head, are multiples of eight. Kernels are compiled when first called, a second each, and kept on
+disk; importing this file compiles nothing. `forms.py` has the same sums in plain torch. Like
+torch's own operations, they hang in a forked process that inherits a team of threads.
 """
 
 import _thread
@@ -38,7 +42,8 @@ _ATOMS, _PAIRS, _ROWS = 16, 64, 32  # items that a thread draws at once
 
 
 class Kernel:
-    """A kernel, compiled when first called: kernel(items, *sizes and tensors) runs it on torch's threads."""
+    """A kernel, compiled when first called: kernel(items, *sizes and tensors) runs it on torch's
+    threads."""
 
     def __init__(self, body):
         self.body, self.__doc__ = body, body.__doc__
@@ -57,25 +62,33 @@ class Kernel:
 
     def __call__(self, items: int, *args) -> None:
         for x in args:  # a kernel reads by address: what it is given must be what it takes it for
-            if not isinstance(x, int) and not (x.dtype in _TYPES and x.device.type == "cpu" and x.is_contiguous()):
+            if not isinstance(x, int) and not (
+                x.dtype in _TYPES and x.device.type == "cpu" and x.is_contiguous()
+            ):
                 raise TypeError(
-                    f"{self.body.__name__} was given {x.dtype} on {x.device}: a fault in scdlab, please report it."
+                    f"{self.body.__name__} was given {x.dtype} on {x.device}: a fault in scdlab, "
+                    "please report it."
                 )
-        block = np.array([0, items, *(x if isinstance(x, int) else x.data_ptr() for x in args)], dtype=np.int64)
+        block = np.array(
+            [0, items, *(x if isinstance(x, int) else x.data_ptr() for x in args)], dtype=np.int64
+        )
         _on_threads(self.compiled, block, args, torch.get_num_threads())
 
 
 def prepare() -> None:
-    """Compile all kernels now and keep them on disk, so that no training waits for it (`make lab` calls this)."""
+    """Compile all kernels now and keep them on disk, so that no training waits for it (`make lab`
+    calls this)."""
     for kernel in (k for k in globals().values() if isinstance(k, Kernel)):
         kernel.compiled  # noqa: B018
 
 
 def _on_threads(compiled, block, args, n: int) -> None:
-    """Run the compiled kernel on n threads at once and wait; block and args: all the memory that it works on.
+    """Run the compiled kernel on n threads at once and wait; block and args: all the memory that it
+    works on.
 
-    On torch's own thread team where it is to be had (its OpenMP library runs any C function): a second team would find
-    the processors taken by the first, which spins for a while after each operation, waiting for the next.
+    On torch's own thread team where it is to be had (its OpenMP library runs any C function): a
+    second team would find the processors taken by the first, which spins for a while after each
+    operation, waiting for the next.
     """
     data = block.ctypes.data
     if n == 1:
@@ -87,9 +100,11 @@ def _on_threads(compiled, block, args, n: int) -> None:
 
 
 def _on_python_threads(call, data: int, memory, n: int) -> None:
-    """The same on threads of our own. An interrupt waits until all have ended, and each holds the memory it writes.
+    """The same on threads of our own. An interrupt waits until all have ended, and each holds the
+    memory it writes.
 
-    Bare threads: those of `threading` take locks as they start, and an interrupt that meets one can leave it taken."""
+    Bare threads: those of `threading` take locks as they start, and an interrupt that meets one can
+    leave it taken."""
     interrupt, started, ended = None, [], []
 
     def work(kept):
@@ -118,7 +133,10 @@ def _team():
             call = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW).GOMP_parallel
         except (AttributeError, OSError):  # no such library here (other systems), or not loaded
             continue
-        call.argtypes, call.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+        call.argtypes, call.restype = (
+            [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint],
+            None,
+        )
         return call
     return None
 
@@ -142,7 +160,8 @@ def _weights(B, p):
 
 @njit(inline="always")
 def _filter(at, row, taps, b):
-    """Eight features of w = Σ_t b_t T_t, whose rows follow each other from address `at`, `row` bytes apart."""
+    """Eight features of w = Σ_t b_t T_t, whose rows follow each other from address `at`, `row`
+    bytes apart."""
     w = b[0] * load(at)
     if taps == 4:
         w = w + b[1] * load(at + row) + b[2] * load(at + 2 * row) + b[3] * load(at + 3 * row)
@@ -158,7 +177,8 @@ def _zero(at, size):
 
 @njit(inline="always")
 def _spread(to, row, taps, low, high, b, m):
-    """Add b_t m to eight features of the rows t = low … high - 1 from address `to`, those that this thread owns."""
+    """Add b_t m to eight features of the rows t = low … high - 1 from address `to`, those that this
+    thread owns."""
     if low == 0:
         store(to, load(to) + b[0] * m)
     if taps == 4:
@@ -170,15 +190,22 @@ def _spread(to, row, taps, low, high, b, m):
             store(to + 3 * row, load(to + 3 * row) + b[3] * m)
 
 
-# --------------------------------------------------------------------------------------------- carry: Σ w · (g_a · u_b)
+# ---------------------------------------------------------------------------------------------
+# carry: Σ w · (g_a · u_b)
 
 
 @Kernel
 def _carry_sum(data):
-    """atoms; P, taps, X, d; start, other, edge, node, B, T, u [N, X, d], out [N, X, d]: out_a = Σ_b w ∘ u_b"""
+    """atoms; P, taps, X, d; start, other, edge, node, B, T, u [N, X, d], out [N, X, d]: out_a = Σ_b
+    w ∘ u_b"""
     h = _block(data)
     n, P, taps, X, row = h[1], h[2], h[3], h[4], 4 * h[5]
-    start, other, edge, node = ints(h[6], n + 1), ints(h[7], 2 * P), ints(h[8], 2 * P), ints(h[9], P)
+    start, other, edge, node = (
+        ints(h[6], n + 1),
+        ints(h[7], 2 * P),
+        ints(h[8], 2 * P),
+        ints(h[9], P),
+    )
     B, T, u, out = floats(h[10], P, taps), h[11], h[12], h[13]
     while True:
         first = draw(data, _ATOMS)
@@ -201,7 +228,8 @@ def _carry_sum(data):
 
 @njit(inline="always")
 def _product(gi, gj, ui, uj, row, X):
-    """Eight features of Σ_x (g_i ∘ u_j + g_j ∘ u_i), over X = 1 or 3 components, `row` bytes apart."""
+    """Eight features of Σ_x (g_i ∘ u_j + g_j ∘ u_i), over X = 1 or 3 components, `row` bytes
+    apart."""
     m = load(gi) * load(uj) + load(gj) * load(ui)
     if X == 3:
         m = m + load(gi + row) * load(uj + row) + load(gj + row) * load(ui + row)
@@ -211,10 +239,19 @@ def _product(gi, gj, ui, uj, row, X):
 
 @Kernel
 def _carry_dot(data):
-    """pairs; taps, X, d; i, j, node, B, T, g, u [N, X, d], out [P]: out_p = w · Σ_x (g_i ∘ u_j + g_j ∘ u_i)"""
+    """pairs; taps, X, d; i, j, node, B, T, g, u [N, X, d], out [P]: out_p = w · Σ_x (g_i ∘ u_j +
+    g_j ∘ u_i)"""
     h = _block(data)
     P, taps, X, row = h[1], h[2], h[3], 4 * h[4]
-    i, j, node, B, T, g, u = ints(h[5], P), ints(h[6], P), ints(h[7], P), floats(h[8], P, taps), h[9], h[10], h[11]
+    i, j, node, B, T, g, u = (
+        ints(h[5], P),
+        ints(h[6], P),
+        ints(h[7], P),
+        floats(h[8], P, taps),
+        h[9],
+        h[10],
+        h[11],
+    )
     out = floats(h[12], P, 1)
     while True:
         first = draw(data, _PAIRS)
@@ -231,10 +268,17 @@ def _carry_dot(data):
 
 @Kernel
 def _carry_table(data):
-    """rows; P, taps, X, d; i, j, begin, order, B, g, u [N, X, d], out [K, d]: the derivative by T"""
+    """rows; P, taps, X, d; i, j, begin, order, B, g, u [N, X, d], out [K, d]: the derivative by
+    T"""
     h = _block(data)
     K, P, taps, X, row = h[1], h[2], h[3], h[4], 4 * h[5]
-    i, j, begin, order, B = ints(h[6], P), ints(h[7], P), ints(h[8], K + 1), ints(h[9], P), floats(h[10], P, taps)
+    i, j, begin, order, B = (
+        ints(h[6], P),
+        ints(h[7], P),
+        ints(h[8], K + 1),
+        ints(h[9], P),
+        floats(h[10], P, taps),
+    )
     g, u, out = h[11], h[12], h[13]
     while True:
         first = draw(data, _ROWS)
@@ -252,15 +296,25 @@ def _carry_table(data):
                     _spread(to + c, row, taps, low, high, b, m)
 
 
-# ------------------------------------------------------------------------- attention: Σ Σ_heads A_ab (q_a · k_b ∘ w)
+# ------------------------------------------------------------------------- attention: Σ Σ_heads
+# A_ab (q_a · k_b ∘ w)
 
 
 @Kernel
 def _logits(data):
-    """pairs; taps, heads, d; i, j, node, B, T, q, k [N, d], out [2P, heads]: out_ab = Σ_head q_a ∘ k_b ∘ w"""
+    """pairs; taps, heads, d; i, j, node, B, T, q, k [N, d], out [2P, heads]: out_ab = Σ_head q_a ∘
+    k_b ∘ w"""
     h = _block(data)
     P, taps, heads, row = h[1], h[2], h[3], 4 * h[4]
-    i, j, node, B, T, q, k = ints(h[5], P), ints(h[6], P), ints(h[7], P), floats(h[8], P, taps), h[9], h[10], h[11]
+    i, j, node, B, T, q, k = (
+        ints(h[5], P),
+        ints(h[6], P),
+        ints(h[7], P),
+        floats(h[8], P, taps),
+        h[9],
+        h[10],
+        h[11],
+    )
     out, width = floats(h[12], 2 * P, heads), row // heads
     while True:
         first = draw(data, _PAIRS)
@@ -279,12 +333,24 @@ def _logits(data):
 
 @Kernel
 def _attention_sum(data):
-    """atoms; P, taps, heads, d, flip; start, other, edge, node, B, T, A [2P, heads], k [N, d], out [N, d]:
-    out_a = Σ_b A_ab w ∘ k_b, with flip = 1 out_b = Σ_a A_ab w ∘ k_a"""
+    """atoms; P, taps, heads, d, flip; start, other, edge, node, B, T, A [2P, heads], k [N, d], out
+    [N, d]: out_a = Σ_b A_ab w ∘ k_b, with flip = 1 out_b = Σ_a A_ab w ∘ k_a"""
     h = _block(data)
     n, P, taps, heads, row, flip = h[1], h[2], h[3], h[4], 4 * h[5], h[6]
-    start, other, edge, node = ints(h[7], n + 1), ints(h[8], 2 * P), ints(h[9], 2 * P), ints(h[10], P)
-    B, T, A, k, out, width = floats(h[11], P, taps), h[12], floats(h[13], 2 * P, heads), h[14], h[15], row // heads
+    start, other, edge, node = (
+        ints(h[7], n + 1),
+        ints(h[8], 2 * P),
+        ints(h[9], 2 * P),
+        ints(h[10], P),
+    )
+    B, T, A, k, out, width = (
+        floats(h[11], P, taps),
+        h[12],
+        floats(h[13], 2 * P, heads),
+        h[14],
+        h[15],
+        row // heads,
+    )
     while True:
         first = draw(data, _ATOMS)
         if first >= n:
@@ -300,7 +366,10 @@ def _attention_sum(data):
                 for head in range(heads):
                     weight = fill(A[by, head])
                     for c in range(head * width, (head + 1) * width, 32):
-                        store(to + c, load(to + c) + weight * (_filter(at + c, row, taps, b) * load(of + c)))
+                        store(
+                            to + c,
+                            load(to + c) + weight * (_filter(at + c, row, taps, b) * load(of + c)),
+                        )
 
 
 @Kernel
@@ -310,7 +379,13 @@ def _attention_dot(data):
     h = _block(data)
     P, taps, heads, row = h[1], h[2], h[3], 4 * h[4]
     i, j, node, B, T = ints(h[5], P), ints(h[6], P), ints(h[7], P), floats(h[8], P, taps), h[9]
-    A, q, k, out, width = floats(h[10], 2 * P, heads), h[11], h[12], floats(h[13], P, 1), row // heads
+    A, q, k, out, width = (
+        floats(h[10], 2 * P, heads),
+        h[11],
+        h[12],
+        floats(h[13], P, 1),
+        row // heads,
+    )
     while True:
         first = draw(data, _PAIRS)
         if first >= P:
@@ -321,17 +396,26 @@ def _attention_dot(data):
             for head in range(heads):
                 there, back = fill(A[p, head]), fill(A[P + p, head])
                 for c in range(head * width, (head + 1) * width, 32):
-                    m = there * (load(q + ai + c) * load(k + aj + c)) + back * (load(q + aj + c) * load(k + ai + c))
+                    m = there * (load(q + ai + c) * load(k + aj + c)) + back * (
+                        load(q + aj + c) * load(k + ai + c)
+                    )
                     s = s + m * _filter(at + c, row, taps, b)
             out[p, 0] = total(s)
 
 
 @Kernel
 def _attention_table(data):
-    """rows; P, taps, heads, d; i, j, begin, order, B, A [2P, heads], q, k [N, d], out [K, d]: the derivative by T"""
+    """rows; P, taps, heads, d; i, j, begin, order, B, A [2P, heads], q, k [N, d], out [K, d]: the
+    derivative by T"""
     h = _block(data)
     K, P, taps, heads, row = h[1], h[2], h[3], h[4], 4 * h[5]
-    i, j, begin, order, B = ints(h[6], P), ints(h[7], P), ints(h[8], K + 1), ints(h[9], P), floats(h[10], P, taps)
+    i, j, begin, order, B = (
+        ints(h[6], P),
+        ints(h[7], P),
+        ints(h[8], K + 1),
+        ints(h[9], P),
+        floats(h[10], P, taps),
+    )
     A, q, k, out, width = floats(h[11], 2 * P, heads), h[12], h[13], h[14], row // heads
     while True:
         first = draw(data, _ROWS)
@@ -352,15 +436,22 @@ def _attention_table(data):
                         _spread(to + c, row, taps, low, high, b, m)
 
 
-# ----------------------------------------------------------------------------- point: Σ Σ_xyz r_ab · g_a ∘ w ∘ s_b
+# ----------------------------------------------------------------------------- point: Σ Σ_xyz r_ab
+# · g_a ∘ w ∘ s_b
 
 
 @Kernel
 def _point_vectors(data):
-    """atoms; P, taps, d; start, other, edge, node, B, T, r [P, 3], s [N, d], out [N, 3, d]: out_a = Σ_b r_ab w ∘ s_b"""
+    """atoms; P, taps, d; start, other, edge, node, B, T, r [P, 3], s [N, d], out [N, 3, d]: out_a =
+    Σ_b r_ab w ∘ s_b"""
     h = _block(data)
     n, P, taps, row = h[1], h[2], h[3], 4 * h[4]
-    start, other, edge, node = ints(h[5], n + 1), ints(h[6], 2 * P), ints(h[7], 2 * P), ints(h[8], P)
+    start, other, edge, node = (
+        ints(h[5], n + 1),
+        ints(h[6], 2 * P),
+        ints(h[7], 2 * P),
+        ints(h[8], P),
+    )
     B, T, r, s, out = floats(h[9], P, taps), h[10], floats(h[11], P, 3), h[12], h[13]
     while True:
         first = draw(data, _ATOMS)
@@ -388,7 +479,12 @@ def _point_scalars(data):
     out_b = Σ_a w ∘ (r_ab · g_a)"""
     h = _block(data)
     n, P, taps, row = h[1], h[2], h[3], 4 * h[4]
-    start, other, edge, node = ints(h[5], n + 1), ints(h[6], 2 * P), ints(h[7], 2 * P), ints(h[8], P)
+    start, other, edge, node = (
+        ints(h[5], n + 1),
+        ints(h[6], 2 * P),
+        ints(h[7], 2 * P),
+        ints(h[8], P),
+    )
     B, T, r, g, out = floats(h[9], P, taps), h[10], floats(h[11], P, 3), h[12], h[13]
     while True:
         first = draw(data, _ATOMS)
@@ -399,7 +495,9 @@ def _point_scalars(data):
             _zero(to, row)
             for e in range(start[a], start[a + 1]):
                 p = edge[e] if edge[e] < P else edge[e] - P
-                sign = np.float32(-1.0) if edge[e] < P else np.float32(1.0)  # r_ab: this is the edge b ← a, seen from b
+                sign = (
+                    np.float32(-1.0) if edge[e] < P else np.float32(1.0)
+                )  # r_ab: this is the edge b ← a, seen from b
                 rx, ry, rz = fill(sign * r[p, 0]), fill(sign * r[p, 1]), fill(sign * r[p, 2])
                 b, at, x = _weights(B, p), T + node[p] * row, g + 3 * other[e] * row
                 for c in range(0, row, 32):
@@ -409,10 +507,19 @@ def _point_scalars(data):
 
 @Kernel
 def _point_pairs(data):
-    """pairs; taps, d; i, j, node, B, T, g [N, 3, d], s [N, d], out [P, 3]: out_p = Σ_c w ∘ (g_i ∘ s_j − g_j ∘ s_i)"""
+    """pairs; taps, d; i, j, node, B, T, g [N, 3, d], s [N, d], out [P, 3]: out_p = Σ_c w ∘ (g_i ∘
+    s_j − g_j ∘ s_i)"""
     h = _block(data)
     P, taps, row = h[1], h[2], 4 * h[3]
-    i, j, node, B, T, g, s = ints(h[4], P), ints(h[5], P), ints(h[6], P), floats(h[7], P, taps), h[8], h[9], h[10]
+    i, j, node, B, T, g, s = (
+        ints(h[4], P),
+        ints(h[5], P),
+        ints(h[6], P),
+        floats(h[7], P, taps),
+        h[8],
+        h[9],
+        h[10],
+    )
     out = floats(h[11], P, 3)
     zero = fill(np.float32(0.0))
     while True:
@@ -442,10 +549,18 @@ def _along(rx, ry, rz, gi, gj, si, sj, row):
 
 @Kernel
 def _point_dot(data):
-    """pairs; taps, d; i, j, node, B, T, r, g, s, out [P]: out_p = w · ((r · g_i) ∘ s_j − (r · g_j) ∘ s_i)"""
+    """pairs; taps, d; i, j, node, B, T, r, g, s, out [P]: out_p = w · ((r · g_i) ∘ s_j − (r · g_j)
+    ∘ s_i)"""
     h = _block(data)
     P, taps, row = h[1], h[2], 4 * h[3]
-    i, j, node, B, T, r = ints(h[4], P), ints(h[5], P), ints(h[6], P), floats(h[7], P, taps), h[8], floats(h[9], P, 3)
+    i, j, node, B, T, r = (
+        ints(h[4], P),
+        ints(h[5], P),
+        ints(h[6], P),
+        floats(h[7], P, taps),
+        h[8],
+        floats(h[9], P, 3),
+    )
     g, s, out = h[10], h[11], floats(h[12], P, 1)
     while True:
         first = draw(data, _PAIRS)
@@ -453,10 +568,18 @@ def _point_dot(data):
             break
         for p in range(first, min(first + _PAIRS, P)):
             b, at, si, sj = _weights(B, p), T + node[p] * row, s + i[p] * row, s + j[p] * row
-            gi, gj, rx, ry, rz = g + 3 * i[p] * row, g + 3 * j[p] * row, fill(r[p, 0]), fill(r[p, 1]), fill(r[p, 2])
+            gi, gj, rx, ry, rz = (
+                g + 3 * i[p] * row,
+                g + 3 * j[p] * row,
+                fill(r[p, 0]),
+                fill(r[p, 1]),
+                fill(r[p, 2]),
+            )
             m = fill(np.float32(0.0))
             for c in range(0, row, 32):
-                m = m + _filter(at + c, row, taps, b) * _along(rx, ry, rz, gi + c, gj + c, si + c, sj + c, row)
+                m = m + _filter(at + c, row, taps, b) * _along(
+                    rx, ry, rz, gi + c, gj + c, si + c, sj + c, row
+                )
             out[p, 0] = total(m)
 
 
@@ -465,7 +588,13 @@ def _point_table(data):
     """rows; P, taps, d; i, j, begin, order, B, r, g, s, out [K, d]: the derivative by T"""
     h = _block(data)
     K, P, taps, row = h[1], h[2], h[3], 4 * h[4]
-    i, j, begin, order, B = ints(h[5], P), ints(h[6], P), ints(h[7], K + 1), ints(h[8], P), floats(h[9], P, taps)
+    i, j, begin, order, B = (
+        ints(h[5], P),
+        ints(h[6], P),
+        ints(h[7], K + 1),
+        ints(h[8], P),
+        floats(h[9], P, taps),
+    )
     r, g, s, out = floats(h[10], P, 3), h[11], h[12], h[13]
     while True:
         first = draw(data, _ROWS)
@@ -490,12 +619,14 @@ def _point_table(data):
                     _spread(to + c, row, taps, low, high, b, m)
 
 
-# ------------------------------------------------------------------------------------------------------- lists of edges
+# --------------------------------------------------------------------------------------------------
+# lists of edges
 
 
 @Kernel
 def _sort(data):
-    """1; P, K; key [P], begin [K + 1], order [P]: the stable order that sorts keys 0 … K - 1, and where each begins"""
+    """1; P, K; key [P], begin [K + 1], order [P]: the stable order that sorts keys 0 … K - 1, and
+    where each begins"""
     h = _block(data)
     P, K = h[2], h[3]
     key, begin, order = ints(h[4], P), ints(h[5], K + 1), ints(h[6], P)
@@ -513,18 +644,21 @@ def _sort(data):
         begin[0] = 0
 
 
-# ---------------------------------------------------------------------- what forms.py calls: derivatives of the forms
+# ---------------------------------------------------------------------- what forms.py calls:
+# derivatives of the forms
 
 
 def sort_pairs(key: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """begin [n + 1], order [P]: the pairs with key k are order[begin[k] : begin[k + 1]], in their old order."""
+    """begin [n + 1], order [P]: the pairs with key k are order[begin[k] : begin[k + 1]], in their
+    old order."""
     begin, order = key.new_empty(n + 1), torch.empty_like(key)
     _sort(1, len(key), n, key, begin, order)
     return begin, order
 
 
 class _Read:
-    """How the pairs read a table at a place: sizes and lists in the kernels' order, and outputs of the right shape."""
+    """How the pairs read a table at a place: sizes and lists in the kernels' order, and outputs of
+    the right shape."""
 
     def __init__(self, edges, place, order, c, f):
         edges.walk  # noqa: B018 - checks the pairs, before a kernel reads by them
@@ -556,7 +690,9 @@ class _Read:
         if "rows" not in kept:
             node = self.place.node
             kept["rows"] = (
-                (torch.arange(len(node) + 1, device="cpu"), node) if self.taps == 1 else sort_pairs(node, self.K)
+                (torch.arange(len(node) + 1, device="cpu"), node)
+                if self.taps == 1
+                else sort_pairs(node, self.K)
             )
         return self.edges.i, self.edges.j, *kept["rows"], self.B
 
@@ -566,7 +702,8 @@ def _solid(*tensors):
 
 
 def carry(wanted, edges, place, order, c, f, g, u):
-    """Derivatives of Σ_{a←b} c w ∘ (g_a · u_b) by arguments number `wanted` of c [P], f [K, d], g, u [N, (3,) d]."""
+    """Derivatives of Σ_{a←b} c w ∘ (g_a · u_b) by arguments number `wanted` of c [P], f [K, d], g,
+    u [N, (3,) d]."""
     g, u = _solid(g, u)
     like, read, N, P = u if g is None else g, _Read(edges, place, order, c, f), edges.n, edges.p
     d = like.shape[-1]
@@ -586,9 +723,16 @@ def carry(wanted, edges, place, order, c, f, g, u):
 
 
 def attention(wanted, edges, place, order, c, f, A, q, k):
-    """Derivatives of Σ_{a←b} Σ_heads c A_ab (q_a · k_b ∘ w) by c [P], f [K, d], A [2, P, heads], q, k [N, d]."""
+    """Derivatives of Σ_{a←b} Σ_heads c A_ab (q_a · k_b ∘ w) by c [P], f [K, d], A [2, P, heads], q,
+    k [N, d]."""
     A, q, k = _solid(A, q, k)
-    like, read, N, P, heads = k if q is None else q, _Read(edges, place, order, c, f), edges.n, edges.p, edges.heads
+    like, read, N, P, heads = (
+        k if q is None else q,
+        _Read(edges, place, order, c, f),
+        edges.n,
+        edges.p,
+        edges.heads,
+    )
     d, K, taps = like.shape[1], read.K, read.taps
     out = []
     for m in wanted:
@@ -609,7 +753,8 @@ def attention(wanted, edges, place, order, c, f, A, q, k):
 
 
 def point(wanted, edges, place, order, c, f, r, g, s):
-    """Derivatives of Σ_{a←b} Σ_xyz c r_ab · g_a ∘ w ∘ s_b by c [P], f [K, d], r [P, 3], g [N, 3, d], s [N, d]."""
+    """Derivatives of Σ_{a←b} Σ_xyz c r_ab · g_a ∘ w ∘ s_b by c [P], f [K, d], r [P, 3], g [N, 3,
+    d], s [N, d]."""
     r, g, s = _solid(r, g, s)
     read, N, P = _Read(edges, place, order, c, f), edges.n, edges.p
     d, K, taps = (g if s is None else s).shape[-1], read.K, read.taps

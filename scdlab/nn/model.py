@@ -1,9 +1,10 @@
 """What every backbone shares: batch in, `Prediction` out.
 
-A backbone writes one method, `represent`, from a batch and its pairs to features of atoms. This file turns features
-into energies, properties and embeddings, and energies into forces
+A backbone writes one method, `represent`, from a batch and its pairs to features of atoms. This
+file turns features into energies, properties and embeddings, and energies into forces
 
-    F_i = -∂E/∂r_i        (so a force field is curl-free by construction: energy is conserved in dynamics)
+    F_i = -∂E/∂r_i        (so a force field is curl-free by construction: energy is conserved in
+                          dynamics)
 """
 
 import contextlib
@@ -24,24 +25,29 @@ from scdlab.nn.table import Filters
 
 @dataclass
 class Prediction:
-    """What a model says about a batch of B structures with N atoms. What was not asked for, or is not there, is
-    None."""
+    """What a model says about a batch of B structures with N atoms. What was not asked for, or is
+    not there, is None."""
 
     energy: Tensor | None = None  # [B] eV, float64
     forces: Tensor | None = None  # [N, 3] eV/Å
     noise: Tensor | None = None  # [N, 3] in units of σ
-    embedding: Tensor | None = None  # [B, d] one vector a structure: the embedding head's, else the sum of `atoms`
+    embedding: Tensor | None = (
+        None  # [B, d] one vector a structure: the embedding head's, else the sum of `atoms`
+    )
     atoms: Tensor | None = None  # [N, d] one vector an atom
-    properties: dict[str, Tensor] = field(default_factory=dict)  # name -> [B] or [B, 3], in the unit of the labels
-    # What each atom gives to what is summed over atoms: "energy" -> [N] eV; of properties, [N, …], in units of the head
+    properties: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # name -> [B] or [B, 3], in the unit of the labels
+    # What each atom gives to what is summed over atoms: "energy" -> [N] eV; of properties, [N, …],
+    # in units of the head
     shares: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
 class Features:
-    """What `represent` returns: invariant x [N, d]; v [N, 3, d], vectors that turn with the structure, from backbones
-    that have them; forces [N, 3] from backbones that predict them directly; edges, if sums over them may be told what a
-    backward pass is for."""
+    """What `represent` returns: invariant x [N, d]; v [N, 3, d], vectors that turn with the
+    structure, from backbones that have them; forces [N, 3] from backbones that predict them
+    directly; edges, if sums over them may be told what a backward pass is for."""
 
     x: Tensor
     v: Tensor | None = None
@@ -50,13 +56,17 @@ class Features:
 
 
 class AtomisticModel(nn.Module):
-    """Base of all backbones. `config` holds the arguments that rebuild the model; `d` is the width of its features;
-    `table` the cells of the tables that filters are read from in training, or None for exact filters always."""
+    """Base of all backbones. `config` holds the arguments that rebuild the model; `d` is the width
+    of its features; `table` the cells of the tables that filters are read from in training, or None
+    for exact filters always."""
 
     has_vectors = False  # whether `represent` can give v
-    plain = False  # whether it knows nothing of rotations: heads for vectors give numbers along the axes of space
+    # whether it knows nothing of rotations: heads for vectors give numbers along the axes of space
+    plain = False
     linear = False  # whether features are read-outs, so that heads are one layer
-    hops: int | None = None  # an atom's share depends on atoms that are so many neighbors away; None: on any
+    hops: int | None = (
+        None  # an atom's share depends on atoms that are so many neighbors away; None: on any
+    )
 
     def __init__(self, d: int, cutoff: float, config: dict):
         super().__init__()
@@ -64,33 +74,49 @@ class AtomisticModel(nn.Module):
             raise ValueError(f"The cutoff must be a positive distance in Å, not {cutoff}.")
         self.d, self.cutoff, self.config = d, float(cutoff), config
         self.energy_head = EnergyHead(d, self.linear)
-        self.noise_head = None  # of backbones with vector features; the others denoise by the gradient of the energy
-        self.mask_token = self.embedding_head = None  # of models that take a condition: see `_take_condition`
-        self.force_encoding: ForceEncoding | None = None  # of models that can be told forces: see `_take_clue`
+        # of backbones with vector features; the others denoise by the gradient of the energy
+        self.noise_head = None
+        self.mask_token = self.embedding_head = (
+            None  # of models that take a condition: see `_take_condition`
+        )
+        self.force_encoding: ForceEncoding | None = (
+            None  # of models that can be told forces: see `_take_clue`
+        )
         self.property_heads = nn.ModuleDict()
         self._table: int | None = 512
         self._shared: dict | None = None  # tables, within `one_table`
-        # Elements met in training. An embedding nobody trained would answer all the same, and wrongly.
+        # Elements met in training. An embedding nobody trained would answer all the same, and
+        # wrongly.
         self.register_buffer("seen", torch.zeros(MAX_Z + 1, dtype=torch.bool))
 
     def represent(self, batch, pairs: Pairs, condition: Tensor | None, vectors: bool) -> Features:
-        """Features of the atoms; `batch.pos` [N, 3] may carry a gradient; condition: what `adaln` reads, [B, d] or
-        [N, d], None for a model that takes none; vectors: whether `v` is asked for. Each backbone has its own. One that
-        can be told forces takes them as `clue`, the list that its `force_encoding` gives, or None."""
-        raise TypeError(f"{type(self).__name__} must define represent(batch, pairs, condition, vectors).")
+        """Features of the atoms; `batch.pos` [N, 3] may carry a gradient; condition: what `adaln`
+        reads, [B, d] or [N, d], None for a model that takes none; vectors: whether `v` is asked
+        for. Each backbone has its own. One that can be told forces takes them as `clue`, the list
+        that its `force_encoding` gives, or None."""
+        raise TypeError(
+            f"{type(self).__name__} must define represent(batch, pairs, condition, vectors)."
+        )
 
     def _take_condition(self, layers: int) -> None:
-        """Make the model a conditional one. Called last, so that all other weights are drawn as without it."""
+        """Make the model a conditional one. Called last, so that all other weights are drawn as
+        without it."""
         self.adaln = nn.ModuleList(AdaLN(self.d) for _ in range(layers))
-        self.condition_norm = nn.LayerNorm(self.d)  # embeddings grow with the structure, modulations should not
+        self.condition_norm = nn.LayerNorm(
+            self.d
+        )  # embeddings grow with the structure, modulations should not
         self.mask_token = nn.Parameter(torch.randn(self.d))
         self.embedding_head = EmbeddingHead(self.d)
 
     def _condition(self, condition: Tensor | None, batch) -> Tensor | None:
-        """What `represent` is told: the condition, or the mask token for every structure, normalized."""
+        """What `represent` is told: the condition, or the mask token for every structure,
+        normalized."""
         if self.mask_token is None:
             if condition is not None:
-                raise ValueError(f"This {type(self).__name__} takes no condition; build it with conditional=True.")
+                raise ValueError(
+                    f"This {type(self).__name__} takes no condition; build it with "
+                    "conditional=True."
+                )
             return None
         if condition is None:
             condition = self.mask_token.expand(batch.num_graphs, -1)
@@ -98,7 +124,8 @@ class AtomisticModel(nn.Module):
         return self.condition_norm(condition.to(self.mask_token))
 
     def _take_clue(self, lmax: int) -> None:
-        """Make the model one that can be told forces, in degrees 0 … lmax. Called last, as `_take_condition` is."""
+        """Make the model one that can be told forces, in degrees 0 … lmax. Called last, as
+        `_take_condition` is."""
         self.force_encoding = ForceEncoding(self.d, lmax)
 
     def _clue(self, clue: Tensor | None, batch, dtype) -> dict:
@@ -106,14 +133,22 @@ class AtomisticModel(nn.Module):
         if clue is None:
             return {}
         if self.force_encoding is None:
-            raise ValueError(f"This {type(self).__name__} cannot be told forces; build it with force_encoding=True.")
+            raise ValueError(
+                f"This {type(self).__name__} cannot be told forces; build it with "
+                "force_encoding=True."
+            )
         if clue.shape != batch.pos.shape:
-            raise ValueError(f"The clue has shape {list(clue.shape)}, and this batch needs {list(batch.pos.shape)}: a "
-                             "force in eV/Å for each atom, zero for one that is told nothing.")  # fmt: skip
+            raise ValueError(
+                f"The clue has shape {list(clue.shape)}, and this batch needs "
+                f"{list(batch.pos.shape)}: a force in eV/Å for each atom, zero for one that is "
+                "told nothing."
+            )
         if not bool(clue.isfinite().all()):
             k = int((~clue.isfinite().all(-1)).nonzero()[0])
-            raise ValueError(f"The force that atom {k} of the batch is told is not a number; leave its structure out, "
-                             "or tell it zero.")  # fmt: skip
+            raise ValueError(
+                f"The force that atom {k} of the batch is told is not a number; leave its "
+                "structure out, or tell it zero."
+            )
         return {"clue": self.force_encoding(clue.to(dtype))}
 
     @property
@@ -123,29 +158,37 @@ class AtomisticModel(nn.Module):
 
     @property
     def table(self) -> int | None:
-        """Cells of the tables that filters are read from in training; None for exact filters. Kept by `save`."""
+        """Cells of the tables that filters are read from in training; None for exact filters. Kept
+        by `save`."""
         return self._table
 
     @table.setter
     def table(self, cells: int | None):
         if cells is not None and (not isinstance(cells, int) or cells < 8):
-            raise ValueError(f"A table has 8 cells or more, or is None for exact filters, not {cells!r}.")
+            raise ValueError(
+                f"A table has 8 cells or more, or is None for exact filters, not {cells!r}."
+            )
         self._table = cells
 
     def filters(self, r: Tensor) -> Filters:
-        """What the layers ask about the distances r [P] of this pass. Filters are exact, but in training, where fused
-        kernels run and pairs are many, they come from a table."""
+        """What the layers ask about the distances r [P] of this pass. Filters are exact, but in
+        training, where fused kernels run and pairs are many, they come from a table."""
         cells = self.table
         heads = self.config.get("heads", 1)
-        if cells is None or not self.training or len(r) < 2 * cells or not fused_for(self.d, heads, r):
+        if (
+            cells is None
+            or not self.training
+            or len(r) < 2 * cells
+            or not fused_for(self.d, heads, r)
+        ):
             cells = None
         return Filters(self.basis, r, self.cutoff, cells, self._shared)
 
     @contextlib.contextmanager
     def one_table(self):
-        """Within this context, passes that read their filters from the same table make it once, and their gradients
-        meet there: for several passes in one step. The weights must stay as they are until it ends, and a backward pass
-        waits for its end."""
+        """Within this context, passes that read their filters from the same table make it once, and
+        their gradients meet there: for several passes in one step. The weights must stay as they
+        are until it ends, and a backward pass waits for its end."""
         before, self._shared = self._shared, {}
         try:
             yield
@@ -153,24 +196,35 @@ class AtomisticModel(nn.Module):
             self._shared = before
 
     def add_property(self, name: str, pool: str | None = None) -> PropertyHead:
-        """Give the model a head for the property `name`, or return the one it has. pool: "sum" or "mean" (the default)
-        over atoms; "vector" or "tensor" for one that turns with the structure, [B, 3] or [B, 3, 3]; "atoms" for three
-        numbers an atom, [N, 3].
+        """Give the model a head for the property `name`, or return the one it has. pool: "sum" or
+        "mean" (the default) over atoms; "vector" or "tensor" for one that turns with the structure,
+        [B, 3] or [B, 3, 3]; "atoms" for three numbers an atom, [N, 3].
 
-        Raises ValueError for a head that is there with another pool, and for vectors that the backbone does not have.
+        Raises ValueError for a head that is there with another pool, and for vectors that the
+        backbone does not have.
         """
         if name in self.property_heads and pool not in (None, self.property_heads[name].pool):
-            raise ValueError(f"This {type(self).__name__} has a head for {name!r} with "
-                             f"pool={self.property_heads[name].pool!r}, not {pool!r}; use that, or a fresh "
-                             "model.")  # fmt: skip
+            raise ValueError(
+                f"This {type(self).__name__} has a head for {name!r} with "
+                f"pool={self.property_heads[name].pool!r}, not {pool!r}; use that, or a fresh "
+                "model."
+            )
         pool = pool or "mean"
         if name not in self.property_heads:
             if pool in ("vector", "tensor") and not (self.has_vectors or self.plain):
-                raise ValueError(f"{type(self).__name__} has no vector features, so it has no {pool} properties; use "
-                                 "a backbone that has them, such as EquivariantTransformer or DimeNet.")  # fmt: skip
+                raise ValueError(
+                    f"{type(self).__name__} has no vector features, so it has no {pool} "
+                    "properties; use a backbone that has them, such as EquivariantTransformer or "
+                    "DimeNet."
+                )
             weight = next(self.parameters())
-            self.property_heads[name] = PropertyHead(self.d, pool, self.plain, self.linear).to(weight)
-            self.config = {**self.config, "properties": {**self.config.get("properties", {}), name: pool}}
+            self.property_heads[name] = PropertyHead(self.d, pool, self.plain, self.linear).to(
+                weight
+            )
+            self.config = {
+                **self.config,
+                "properties": {**self.config.get("properties", {}), name: pool},
+            }
         return self.property_heads[name]
 
     def forward(
@@ -184,19 +238,23 @@ class AtomisticModel(nn.Module):
     ):
         """Predict for a batch.
 
-        condition: for models that take one (conditional=True), [B, d], one a structure, or [N, d], one an atom. A row
-        that equals `mask_token` says nothing, and None is that token for all; forces: also give forces; noise: also
-        give the noise in the positions, in units of σ (None: when the model has a head for it; a model without one
-        answers with the gradient of its energy, -forces / scale); pairs: neighbors within the cutoff, when they are
-        already known; pairs beyond it do no harm; clue: for models that take one (force_encoding=True), [N, 3] eV/Å,
-        the forces that atoms are told, zero for those that are told nothing. Raises ValueError for what the backbone
-        does not take or cannot give, and, outside training, for elements that were not in the training set.
+        condition: for models that take one (conditional=True), [B, d], one a structure, or [N, d],
+        one an atom. A row that equals `mask_token` says nothing, and None is that token for all;
+        forces: also give forces; noise: also give the noise in the positions, in units of σ (None:
+        when the model has a head for it; a model without one answers with the gradient of its
+        energy, -forces / scale); pairs: neighbors within the cutoff, when they are already known;
+        pairs beyond it do no harm; clue: for models that take one (force_encoding=True), [N, 3]
+        eV/Å, the forces that atoms are told, zero for those that are told nothing. Raises
+        ValueError for what the backbone does not take or cannot give, and, outside training, for
+        elements that were not in the training set.
         """
         noise = self.noise_head is not None if noise is None else noise
         by_gradient = noise and self.noise_head is None
         if by_gradient and self.direct_forces:
-            raise ValueError(f"This {type(self).__name__} has no noise head, and its forces are no gradient that could "
-                             "stand in for one; build it with direct_forces=False.")  # fmt: skip
+            raise ValueError(
+                f"This {type(self).__name__} has no noise head, and its forces are no gradient "
+                "that could stand in for one; build it with direct_forces=False."
+            )
         if not self.training:
             self.check_elements(batch.z)
         pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
@@ -207,19 +265,29 @@ class AtomisticModel(nn.Module):
             condition = self._condition(condition, batch)
             inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
             inputs.pos = pos = _leaf(batch.pos, dtype) if differentiate else batch.pos.to(dtype)
-            vectors = (noise and not by_gradient) or any(not h.plain for h in self.property_heads.values())
-            features = self.represent(inputs, pairs, condition, vectors=vectors, **self._clue(clue, batch, dtype))
+            vectors = (noise and not by_gradient) or any(
+                not h.plain for h in self.property_heads.values()
+            )
+            features = self.represent(
+                inputs, pairs, condition, vectors=vectors, **self._clue(clue, batch, dtype)
+            )
             shares = {"energy": self.energy_head.shares(features.x, batch.z)}
             energy = self.energy_head.total(shares["energy"], batch)
             out_forces = features.forces if forces else None
-            out_noise = self.noise_head(features.x, features.v) if noise and not by_gradient else None
+            out_noise = (
+                self.noise_head(features.x, features.v) if noise and not by_gradient else None
+            )
             if differentiate:
                 # will forces, or noise that is a gradient, be differentiated?
                 second = keep_graph and (self.training or by_gradient or batch.pos.requires_grad)
                 with _asked_for_positions(features.edges, for_good=_ours(batch)):
-                    (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=second, retain_graph=keep_graph)
+                    (gradient,) = torch.autograd.grad(
+                        energy.sum(), pos, create_graph=second, retain_graph=keep_graph
+                    )
                 out_forces = -gradient if forces else None
-                out_noise = gradient / self.energy_head.scale.to(dtype) if by_gradient else out_noise
+                out_noise = (
+                    gradient / self.energy_head.scale.to(dtype) if by_gradient else out_noise
+                )
         with torch.set_grad_enabled(keep_graph):
             x, v = features.x, features.v
             if not keep_graph:
@@ -232,22 +300,29 @@ class AtomisticModel(nn.Module):
                 noise=out_noise if out_noise is None or keep_graph else out_noise.detach(),
                 embedding=(self.embedding_head or sum_over_atoms)(x, batch),
                 atoms=x,
-                properties={name: head.total(shares[name], batch) for name, head in self.property_heads.items()},
+                properties={
+                    name: head.total(shares[name], batch)
+                    for name, head in self.property_heads.items()
+                },
                 shares=shares,
             )
 
     def check_elements(self, z: Tensor) -> None:
-        """Raise ValueError when atomic numbers z hold an element that was not in the training set."""
+        """Raise ValueError when atomic numbers z hold an element that was not in the training
+        set."""
         if self.seen.any() and not self.seen[z].all():
             unknown = ", ".join(chemical_symbols[k] for k in z[~self.seen[z]].unique().tolist())
             known = ", ".join(chemical_symbols[k] for k in self.seen.nonzero().flatten().tolist())
-            raise ValueError(f"The model was trained on {known} only and cannot say anything about {unknown}; train it "
-                             "on structures that contain every element it is asked about.")  # fmt: skip
+            raise ValueError(
+                f"The model was trained on {known} only and cannot say anything about {unknown}; "
+                "train it on structures that contain every element it is asked about."
+            )
 
 
 @contextlib.contextmanager
 def _asked_for_positions(edges: BothWays | None, for_good: bool):
-    """A backward pass for forces: sums over edges leave the rest out. for_good: nobody will ask for positions again."""
+    """A backward pass for forces: sums over edges leave the rest out. for_good: nobody will ask for
+    positions again."""
     if edges is not None:
         edges.asked = "positions"
     yield
@@ -256,11 +331,13 @@ def _asked_for_positions(edges: BothWays | None, for_good: bool):
 
 
 def _ours(batch) -> bool:
-    """Whether the positions that are differentiated by are our own leaf, which no caller can reach."""
+    """Whether the positions that are differentiated by are our own leaf, which no caller can
+    reach."""
     cell = batch.get("cell")
     return not batch.pos.requires_grad and not (cell is not None and cell.requires_grad)
 
 
 def _leaf(pos: Tensor, dtype) -> Tensor:
-    """Positions to differentiate by: the caller's own if they carry a gradient already, else a fresh leaf."""
+    """Positions to differentiate by: the caller's own if they carry a gradient already, else a
+    fresh leaf."""
     return pos.to(dtype) if pos.requires_grad else pos.detach().to(dtype).requires_grad_()

@@ -1,28 +1,31 @@
-"""Tensor products of features and spherical harmonics (NequIP: Batzner et al., Nat. Commun. 13, 2453, 2022,
-arXiv:2101.03164), after tensor field networks (Thomas et al., arXiv:1802.08219).
+"""Tensor products of features and spherical harmonics (NequIP: Batzner et al., Nat. Commun. 13,
+2453, 2022, arXiv:2101.03164), after tensor field networks (Thomas et al., arXiv:1802.08219).
 
-Every atom carries features of degree l = 0 … l_max with d channels each, x_i^(l) [2l + 1, d], which turn as the
-spherical harmonics Y^(l) do: numbers, vectors, and from degree 2 on what tells directions more sharply (e3nn's irreps
-d×0e + d×1o + d×2e). Two of them, of degrees l₁ and l₂, have a product of every degree from |l₁ - l₂| to l₁ + l₂, with
-coefficients C that are known (Wigner's 3j symbols). A layer lets neighbors speak in all products that mirror as
-harmonics do, l₁ + l₂ + l₃ even, each weighed by the distance:
+Every atom carries features of degree l = 0 … l_max with d channels each, x_i^(l) [2l + 1, d], which
+turn as the spherical harmonics Y^(l) do: numbers, vectors, and from degree 2 on what tells
+directions more sharply (e3nn's irreps d×0e + d×1o + d×2e). Two of them, of degrees l₁ and l₂, have
+a product of every degree from |l₁ - l₂| to l₁ + l₂, with coefficients C that are known (Wigner's 3j
+symbols). A layer lets neighbors speak in all products that mirror as harmonics do, l₁ + l₂ + l₃
+even, each weighed by the distance:
 
-    x̃_j = W x_j                                                                        each degree by itself
-    m_i^(l₃) = Σ_j Σ_{l₁ l₂} R_{l₁l₂l₃}(r_ij) ∘ [Y^(l₂)(r̂_ij) ⊗ x̃_j^(l₁)]^(l₃) / √n      n: a usual number of neighbors
-    s, g = V m_i^(0)                   x_i^(0) ← (x_i^(0) + act(s)) / √2
-    u^(l) = V m_i^(l)                  x_i^(l) ← (x_i^(l) + 2σ(g^(l)) ∘ u^(l)) / √2       a number gates each channel
+    x̃_j = W x_j                                                                        each degree
+    by itself m_i^(l₃) = Σ_j Σ_{l₁ l₂} R_{l₁l₂l₃}(r_ij) ∘ [Y^(l₂)(r̂_ij) ⊗ x̃_j^(l₁)]^(l₃) / √n
+    n: a usual number of neighbors s, g = V m_i^(0)                   x_i^(0) ← (x_i^(0) + act(s)) /
+    √2 u^(l) = V m_i^(l)                  x_i^(l) ← (x_i^(l) + 2σ(g^(l)) ∘ u^(l)) / √2       a
+    number gates each channel
 
-R(r) = MLP(e(r)), without biases and with act(0) = 0, of Bessel functions e whose envelope vanishes at the cutoff with
-two derivatives: so does all that a neighbor says. act is SiLU, scaled so that normal inputs keep their size; σ is the
-sigmoid.
+R(r) = MLP(e(r)), without biases and with act(0) = 0, of Bessel functions e whose envelope vanishes
+at the cutoff with two derivatives: so does all that a neighbor says. act is SiLU, scaled so that
+normal inputs keep their size; σ is the sigmoid.
 
-Departures from the released code: products of one degree are added before V, each after its own R, not mixed by a V of
-its own; features stay beside the update as they are, not mixed by a matrix for each element; gates are sigmoids, half
-open where g = 0; and what is not read is not there: the first layer meets degree 0 alone (unless atoms are told
-forces), the last gives degrees 0 and 1.
+Departures from the released code: products of one degree are added before V, each after its own R,
+not mixed by a V of its own; features stay beside the update as they are, not mixed by a matrix for
+each element; gates are sigmoids, half open where g = 0; and what is not read is not there: the
+first layer meets degree 0 alone (unless atoms are told forces), the last gives degrees 0 and 1.
 
-The coefficients and the harmonics are e3nn's; the contraction is a few lines of torch, which train several times faster
-than e3nn's module and give the same numbers (tests/parity/test_e3nn_nequip.py).
+The coefficients and the harmonics are e3nn's; the contraction is a few lines of torch, which train
+several times faster than e3nn's module and give the same numbers
+(tests/parity/test_e3nn_nequip.py).
 """
 
 import functools
@@ -36,7 +39,9 @@ from scdlab.nn.bessel import BesselBasis
 from scdlab.nn.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
 
-NEIGHBORS = 16  # n: what an atom of a molecule of some twenty atoms has within 5 Å; a crystal has a few times as many
+# n: what an atom of a molecule of some twenty atoms has within 5 Å; a crystal has a few times as
+# many
+NEIGHBORS = 16
 _BASIS = 3.0  # about the size of the Bessel functions at the distances between atoms of a molecule
 _SILU = 1.6765324703310909  # 1 / sqrt(E[silu(z)²]), z normal
 
@@ -46,14 +51,16 @@ def act(x: Tensor) -> Tensor:
 
 
 def product_paths(l_in: int, l_sh: int, l_out: int) -> list[tuple[int, int, int]]:
-    """All (l₁, l₂, l₃) up to these degrees with |l₁ - l₂| ≤ l₃ ≤ l₁ + l₂ and an even sum, so that mirrors are kept."""
+    """All (l₁, l₂, l₃) up to these degrees with |l₁ - l₂| ≤ l₃ ≤ l₁ + l₂ and an even sum, so that
+    mirrors are kept."""
     every = ((a, b, c) for c in range(l_out + 1) for a in range(l_in + 1) for b in range(l_sh + 1))
     return [(a, b, c) for a, b, c in every if abs(a - b) <= c <= a + b and (a + b + c) % 2 == 0]
 
 
 @functools.lru_cache
 def coefficients(l1: int, l2: int, l3: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """√(2l₃ + 1) C, [2l₂ + 1, 2l₃ + 1, 2l₁ + 1]: components of size one have products of size one."""
+    """√(2l₃ + 1) C, [2l₂ + 1, 2l₃ + 1, 2l₁ + 1]: components of size one have products of size
+    one."""
     from e3nn.o3 import wigner_3j
 
     with torch.inference_mode(False):  # it is kept, and may be needed for training later
@@ -64,7 +71,8 @@ def coefficients(l1: int, l2: int, l3: int, dtype: torch.dtype, device: torch.de
 class _Edges:
     """What all layers read about the pairs, walked both ways: edge p is i ← j, edge P + p is j ← i.
 
-    to, of [2P]: who hears and who is heard; basis [P, n], the same both ways; y^(l) [P, 2l + 1], from i towards j.
+    to, of [2P]: who hears and who is heard; basis [P, n], the same both ways; y^(l) [P, 2l + 1],
+    from i towards j.
     """
 
     def __init__(self, basis, r_ij: Tensor, pairs, lmax: int):
@@ -79,24 +87,29 @@ class _Edges:
         self.kept = {}
 
     def matrices(self, l1: int, l2: int, l3: int) -> Tensor:
-        """What takes degree l₁ to degree l₃ in the product with Y^(l₂)(r̂): [2, P, 2l₃ + 1, 2l₁ + 1]."""
+        """What takes degree l₁ to degree l₃ in the product with Y^(l₂)(r̂): [2, P, 2l₃ + 1, 2l₁ +
+        1]."""
         if (l1, l2, l3) not in self.kept:
             y = self.y[l2]
-            k = (y @ coefficients(l1, l2, l3, y.dtype, y.device).flatten(1)).view(len(y), 2 * l3 + 1, 2 * l1 + 1)
+            k = (y @ coefficients(l1, l2, l3, y.dtype, y.device).flatten(1)).view(
+                len(y), 2 * l3 + 1, 2 * l1 + 1
+            )
             self.kept[l1, l2, l3] = torch.stack([k, (-1) ** l2 * k])  # Y(-r̂) = (-1)^l Y(r̂)
         return self.kept[l1, l2, l3]
 
 
 def _product(k: Tensor, x: Tensor) -> Tensor:
-    """k @ x, [2, P, a, b] and [2, P, b, d] -> [2, P, a, d]; by component where one of a and b is 1, which is faster."""
+    """k @ x, [2, P, a, b] and [2, P, b, d] -> [2, P, a, d]; by component where one of a and b is 1,
+    which is faster."""
     if k.shape[3] == 1:
         return k * x
     return (k.mT * x).sum(2, keepdim=True) if k.shape[2] == 1 else k @ x
 
 
 class Convolution(nn.Module):
-    """What neighbors say: features of degrees up to l_in, [N, 2l + 1, d] each or None for zero -> of degrees up to
-    l_out, likewise. `radial` holds one matrix for each path, in the order of `paths`."""
+    """What neighbors say: features of degrees up to l_in, [N, 2l + 1, d] each or None for zero ->
+    of degrees up to l_out, likewise. `radial` holds one matrix for each path, in the order of
+    `paths`."""
 
     def __init__(self, d: int, n_basis: int, l_in: int, l_sh: int, l_out: int, width: int = 64):
         super().__init__()
@@ -105,24 +118,38 @@ class Convolution(nn.Module):
         self.radial = nn.Parameter(torch.randn(len(self.paths), width, d) / math.sqrt(width))
         into = [c for _, _, c in self.paths]
         with torch.no_grad():  # several paths into one degree share its size
-            self.radial /= torch.tensor([math.sqrt(NEIGHBORS * into.count(c)) for c in into]).view(-1, 1, 1)
+            self.radial /= torch.tensor([math.sqrt(NEIGHBORS * into.count(c)) for c in into]).view(
+                -1, 1, 1
+            )
 
     def forward(self, x: list[Tensor | None], edges: _Edges, l_out: int) -> list[Tensor]:
         n, _, d = x[0].shape
         h = act(edges.basis @ self.hidden)  # (P, width)
-        said = [None if f is None else f.flatten(1).index_select(0, edges.of).view(2, len(h), f.shape[1], d) for f in x]
+        said = [
+            None
+            if f is None
+            else f.flatten(1).index_select(0, edges.of).view(2, len(h), f.shape[1], d)
+            for f in x
+        ]
         m = [0.0] * (l_out + 1)
         for (l1, l2, l3), radial in zip(self.paths, self.radial.unbind(), strict=True):
             if l3 <= l_out and said[l1] is not None:
                 r = (h @ radial).unsqueeze(1)  # (P, 1, d)
                 k = edges.matrices(l1, l2, l3)
-                m[l3] = m[l3] + (_product(k, said[l1] * r) if l1 < l3 else _product(k, said[l1]) * r)
-        flat = [f.flatten(2).flatten(0, 1) for f in m]  # (2P, (2l + 1) d): rows, which index_add adds fastest
-        return [f.new_zeros(n, f.shape[1]).index_add(0, edges.to, f).unflatten(1, (-1, d)) for f in flat]
+                m[l3] = m[l3] + (
+                    _product(k, said[l1] * r) if l1 < l3 else _product(k, said[l1]) * r
+                )
+        flat = [
+            f.flatten(2).flatten(0, 1) for f in m
+        ]  # (2P, (2l + 1) d): rows, which index_add adds fastest
+        return [
+            f.new_zeros(n, f.shape[1]).index_add(0, edges.to, f).unflatten(1, (-1, d)) for f in flat
+        ]
 
 
 def _linear(d_in: int, d_out: int) -> nn.Linear:
-    """A linear layer without bias (a vector that is added to all would not turn) that keeps the size of features."""
+    """A linear layer without bias (a vector that is added to all would not turn) that keeps the
+    size of features."""
     layer = nn.Linear(d_in, d_out, bias=False)
     nn.init.normal_(layer.weight, std=d_in**-0.5)
     return layer
@@ -150,11 +177,13 @@ class Interaction(nn.Module):
 
 
 class TensorProductNet(AtomisticModel):
-    """A small NequIP with energies, forces as their gradient, and noise from a gated equivariant head.
+    """A small NequIP with energies, forces as their gradient, and noise from a gated equivariant
+    head.
 
-    hidden: channels d of each degree; layers: interactions; lmax: highest degree of features and harmonics; n_basis:
-    Bessel functions; cutoff in Å; noise_head: whether there is one (without it, noise is the gradient of the energy);
-    force_encoding: whether atoms can be told forces, in all degrees, for denoising off equilibrium.
+    hidden: channels d of each degree; layers: interactions; lmax: highest degree of features and
+    harmonics; n_basis: Bessel functions; cutoff in Å; noise_head: whether there is one (without it,
+    noise is the gradient of the energy); force_encoding: whether atoms can be told forces, in all
+    degrees, for denoising off equilibrium.
     """
 
     has_vectors = True
@@ -169,19 +198,30 @@ class TensorProductNet(AtomisticModel):
         noise_head: bool = True,
         force_encoding: bool = False,
     ):
-        config = dict(hidden=hidden, layers=layers, lmax=lmax, n_basis=n_basis, cutoff=cutoff, noise_head=noise_head,
-                      force_encoding=force_encoding)  # fmt: skip
+        config = dict(
+            hidden=hidden,
+            layers=layers,
+            lmax=lmax,
+            n_basis=n_basis,
+            cutoff=cutoff,
+            noise_head=noise_head,
+            force_encoding=force_encoding,
+        )
         super().__init__(hidden, cutoff, config)
         if layers < 1 or hidden < 1 or n_basis < 1 or not 1 <= lmax <= 11:
-            raise ValueError("TensorProductNet needs at least one layer, channel and basis function, and lmax from 1 "
-                             f"to 11, not layers={layers}, hidden={hidden}, n_basis={n_basis}, "
-                             f"lmax={lmax}.")  # fmt: skip
+            raise ValueError(
+                "TensorProductNet needs at least one layer, channel and basis function, and lmax "
+                f"from 1 to 11, not layers={layers}, hidden={hidden}, n_basis={n_basis}, "
+                f"lmax={lmax}."
+            )
         self.basis = BesselBasis(n_basis, self.cutoff)
         self.hops = layers
         self.embedding = nn.Embedding(MAX_Z + 1, hidden)
         l_in = [lmax if force_encoding else 0] + [lmax] * (layers - 1)
         l_out = [lmax] * (layers - 1) + [1]
-        self.blocks = nn.ModuleList(Interaction(hidden, n_basis, a, lmax, c) for a, c in zip(l_in, l_out, strict=True))
+        self.blocks = nn.ModuleList(
+            Interaction(hidden, n_basis, a, lmax, c) for a, c in zip(l_in, l_out, strict=True)
+        )
         self.noise_head = NoiseHead(hidden) if noise_head else None
         if force_encoding:
             self._take_clue(lmax)
@@ -194,5 +234,7 @@ class TensorProductNet(AtomisticModel):
             x = [x[0] + clue[0], *clue[1:]]
         for block in self.blocks:
             last = block is self.blocks[-1]
-            x = block(x, edges, lmax if not last else int(vectors))  # degrees that nobody asks for are not computed
+            x = block(
+                x, edges, lmax if not last else int(vectors)
+            )  # degrees that nobody asks for are not computed
         return Features(x[0].squeeze(1), x[1] if vectors else None)

@@ -1,7 +1,9 @@
-"""Published checkpoints of CT, and nothing but their numbers: opened, checked against their layout, renamed, loaded.
+"""Published checkpoints of CT, and nothing but their numbers: opened, checked against their layout,
+renamed, loaded.
 
-A checkpoint is somebody else's file. Only tensors and plain data are taken from it, memory-mapped, so that optimizer
-states beside the weights cost nothing; what would have to be unpickled is refused. `official_ct` is the model.
+A checkpoint is somebody else's file. Only tensors and plain data are taken from it, memory-mapped,
+so that optimizer states beside the weights cost nothing; what would have to be unpickled is
+refused. `official_ct` is the model.
 """
 
 import json
@@ -33,12 +35,13 @@ _NAMES = [  # ours, the release's
 def load_official_ct(path_or_state_dict, config=None) -> OfficialCT:
     """A published CT, ready for evaluation.
 
-    path_or_state_dict: a Lightning .ckpt, a file with a plain state dict (torch's or .safetensors), or the mapping
-    itself; config: the release's settings, a dict or a path to json; None: the checkpoint's own hyper-parameters. What
-    is left out has the release's default. Only tensors and plain data are read; no code in the file is run.
+    path_or_state_dict: a Lightning .ckpt, a file with a plain state dict (torch's or .safetensors),
+    or the mapping itself; config: the release's settings, a dict or a path to json; None: the
+    checkpoint's own hyper-parameters. What is left out has the release's default. Only tensors and
+    plain data are read; no code in the file is run.
 
-    Raises ValueError for a file that holds anything else, for settings that are missing or not a CT's, and for a
-    checkpoint of another layout, naming the first key that differs.
+    Raises ValueError for a file that holds anything else, for settings that are missing or not a
+    CT's, and for a checkpoint of another layout, naming the first key that differs.
     """
     named, content = "the state dict", path_or_state_dict
     if not isinstance(content, Mapping):
@@ -47,23 +50,37 @@ def load_official_ct(path_or_state_dict, config=None) -> OfficialCT:
         config = content.get("hyper_parameters")
     elif not isinstance(config, Mapping):
         config = json.loads(Path(config).read_text(encoding="utf-8"))
-    missing = [k for k in ("emb_dim", "num_layers", "num_heads", "num_rbf") if k not in (config or {})]
+    missing = [
+        k for k in ("emb_dim", "num_layers", "num_heads", "num_rbf") if k not in (config or {})
+    ]
     if missing:
-        raise ValueError(f"Nothing says what {missing[0]!r} of {named} is; give the release's settings as config.")
+        raise ValueError(
+            f"Nothing says what {missing[0]!r} of {named} is; give the release's settings as "
+            "config."
+        )
     model = OfficialCT(**{k: v for k, v in config.items() if k in FIXED | DEFAULTS}).eval()
 
     state = content.get("state_dict", content)
-    if any(k.startswith("model.") for k in state):  # Lightning's; "ema_model." beside it was never trained
+    if any(
+        k.startswith("model.") for k in state
+    ):  # Lightning's; "ema_model." beside it was never trained
         state = {k.removeprefix("model."): t for k, t in state.items() if k.startswith("model.")}
     own = model.state_dict()
     ours = {_official_name(k): k for k in own if k not in ("seen", "energy_head.reference")}
-    shapes = {k: (1, model.d) if k.endswith("mask_token") else tuple(own[ours[k]].shape) for k in ours}
-    for key in [*shapes, *(k for k in state if not k.startswith("noise_normalizer."))]:  # statistics nobody reads
+    shapes = {
+        k: (1, model.d) if k.endswith("mask_token") else tuple(own[ours[k]].shape) for k in ours
+    }
+    for key in [
+        *shapes,
+        *(k for k in state if not k.startswith("noise_normalizer.")),
+    ]:  # statistics nobody reads
         want = f"shape {shapes[key]}" if key in shapes else "no such key"
         has = f"shape {tuple(state[key].shape)}" if key in state else "no such key"
         if want != has:
-            raise ValueError(f"The layout of {named} is not that of its settings: at {key!r} it has {has}, and {want} "
-                             "was expected; give the settings it was trained with.")  # fmt: skip
+            raise ValueError(
+                f"The layout of {named} is not that of its settings: at {key!r} it has {has}, and "
+                f"{want} was expected; give the settings it was trained with."
+            )
     own.update({ours[k]: torch.as_tensor(state[k]).reshape(own[ours[k]].shape) for k in shapes})
     model.load_state_dict(own)
     return model
@@ -81,8 +98,12 @@ def _read(path: Path) -> Mapping:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        raise ValueError(f"{path.name} is no file of torch.save that holds tensors and plain data only, and nothing "
-                         "else is opened; save its state dict alone where you trust it.") from error  # fmt: skip
+        raise ValueError(
+            f"{path.name} is no file of torch.save that holds tensors and plain data only, and "
+            "nothing else is opened; save its state dict alone where you trust it."
+        ) from error
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path.name} holds a {type(content).__name__}; expected a state dict or a checkpoint.")
+        raise ValueError(
+            f"{path.name} holds a {type(content).__name__}; expected a state dict or a checkpoint."
+        )
     return content

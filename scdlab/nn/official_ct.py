@@ -1,23 +1,29 @@
-"""The released CT (the conditional transformer of self-conditioned denoising, arXiv:2603.17196), number for number.
+"""The released CT (the conditional transformer of self-conditioned denoising, arXiv:2603.17196),
+number for number.
 
-Published checkpoints hold weights for one exact sequence of operations, and this file is that sequence, in plain torch.
-With c the condition, for edges j → i within the cutoff and i → i (r = 0, r̂ = 0), a layer is
+Published checkpoints hold weights for one exact sequence of operations, and this file is that
+sequence, in plain torch. With c the condition, for edges j → i within the cutoff and i → i (r = 0,
+r̂ = 0), a layer is
 
-    h = LN(x),   (shift, scale, gate) = fc([c, h]),   h ← tanh(a h) (1 + scale)/a + shift,   v ← tanh(a' v) g' + b'
-    α_ij = SiLU(Σ_head q_i k_j ∘ dk_ij),   (y, s¹, s²)_ij = val_j ∘ dv_ij c(r_ij),   y_i = Σ_j α_ij y_ij
-    x_i ← LN(x_i + tanh(a" gate) ∘ ((U₁v · U₂v) ∘ o² + o³))       v_i ← v_i + o¹ ∘ U₃v_i + Σ_j v_j ∘ s¹_ij + s²_ij r̂_ij
+    h = LN(x),   (shift, scale, gate) = fc([c, h]),   h ← tanh(a h) (1 + scale)/a + shift,
+                                                      v ← tanh(a' v) g' + b'
+    α_ij = SiLU(Σ_head q_i k_j ∘ dk_ij),   (y, s¹, s²)_ij = val_j ∘ dv_ij c(r_ij),
+                                           y_i = Σ_j α_ij y_ij
+    x_i ← LN(x_i + tanh(a" gate) ∘ ((U₁v · U₂v) ∘ o² + o³))       v_i ← v_i + o¹ ∘ U₃v_i + Σ_j v_j ∘
+    s¹_ij + s²_ij r̂_ij
 
-It breaks three laws, which `EquivariantTransformer(conditional=True)`, our CT, keeps; `scdlab.symmetry_report` says by
-how much:
+It breaks three laws, which `EquivariantTransformer(conditional=True)`, our CT, keeps;
+`scdlab.symmetry_report` says by how much:
 
-1. tanh and b', component by component (`vec_prenorm`), do not turn with the vectors: nothing is equivariant any more.
-2. fc reads a *detached* copy of h, so what autograd calls a gradient is not the energy's. `detach=False`, an option of
-   ours, gives the same energies and their true forces.
-3. Whitening of vectors (`layernorm_on_vec`, `vec_post_norm`) adds ε diag(1, 2, 3) to their covariance: the axes of
-   space show while vectors are short.
+1. tanh and b', component by component (`vec_prenorm`), do not turn with the vectors: nothing is
+   equivariant any more.
+2. fc reads a *detached* copy of h, so what autograd calls a gradient is not the energy's.
+   `detach=False`, an option of ours, gives the same energies and their true forces.
+3. Whitening of vectors (`layernorm_on_vec`, `vec_post_norm`) adds ε diag(1, 2, 3) to their
+   covariance: the axes of space show while vectors are short.
 
-In periodic structures it keeps the `max_num_neighbors` nearest of each atom, so that energies jump, and vectors from an
-atom to its own images stay as long as they are.
+In periodic structures it keeps the `max_num_neighbors` nearest of each atom, so that energies jump,
+and vectors from an atom to its own images stay as long as they are.
 """
 
 import copy
@@ -33,11 +39,35 @@ from scdlab.nn.heads import EmbeddingHead, EnergyHead, NoiseHead, sum_over_atoms
 from scdlab.nn.model import AtomisticModel, Features, Prediction, _leaf
 from scdlab.nn.radial import cosine_cutoff
 
-DEFAULTS = dict(emb_dim=256, num_layers=8, num_heads=8, num_rbf=64, cutoff_upper=5.0, max_z=118, max_num_neighbors=32,
-                 trainable_rbf=True, neighbor_embedding=True, vector_cutoff=True, vec_prenorm=True, vec_post_norm=False,
-                 inv_post_norm=False, layernorm_on_vec=False, detach=True, drop_path=0.0)  # fmt: skip
-FIXED = dict(model="CET", rbf_type="expnorm", activation="silu", distance_influence="both", cutoff_lower=0.0,
-              emb_agg="sum", head_agg="sum", add_head_to_pred=False, conditional=True)  # fmt: skip
+DEFAULTS = dict(
+    emb_dim=256,
+    num_layers=8,
+    num_heads=8,
+    num_rbf=64,
+    cutoff_upper=5.0,
+    max_z=118,
+    max_num_neighbors=32,
+    trainable_rbf=True,
+    neighbor_embedding=True,
+    vector_cutoff=True,
+    vec_prenorm=True,
+    vec_post_norm=False,
+    inv_post_norm=False,
+    layernorm_on_vec=False,
+    detach=True,
+    drop_path=0.0,
+)
+FIXED = dict(
+    model="CET",
+    rbf_type="expnorm",
+    activation="silu",
+    distance_influence="both",
+    cutoff_lower=0.0,
+    emb_agg="sum",
+    head_agg="sum",
+    add_head_to_pred=False,
+    conditional=True,
+)
 
 
 def _clamp(x: Tensor) -> Tensor:
@@ -45,7 +75,8 @@ def _clamp(x: Tensor) -> Tensor:
 
 
 class _Whiten(nn.Module):
-    """(C + ε diag(1, 2, 3))^-½ (v - v̄): v̄ and C are the mean and the covariance of an atom's vectors [3, d]."""
+    """(C + ε diag(1, 2, 3))^-½ (v - v̄): v̄ and C are the mean and the covariance of an atom's
+    vectors [3, d]."""
 
     def __init__(self, d: int, eps: float = 1e-5):
         super().__init__()
@@ -59,17 +90,26 @@ class _Whiten(nn.Module):
 
 
 class _AdaLN(nn.Module):
-    """Adaptive layer norm: x [N, d], condition [N, d] -> modulated x, and the gate of the layer's change of x."""
+    """Adaptive layer norm: x [N, d], condition [N, d] -> modulated x, and the gate of the layer's
+    change of x."""
 
     def __init__(self, d: int, detach: bool):
         super().__init__()
-        self.x_norm, self.detach, self.alpha_x = nn.LayerNorm(d), detach, nn.Parameter(torch.tensor(0.2))
-        self.fc = nn.Sequential(nn.Linear(2 * d, d), nn.SiLU(), nn.LayerNorm(d), nn.Linear(d, 3 * d))
+        self.x_norm, self.detach, self.alpha_x = (
+            nn.LayerNorm(d),
+            detach,
+            nn.Parameter(torch.tensor(0.2)),
+        )
+        self.fc = nn.Sequential(
+            nn.Linear(2 * d, d), nn.SiLU(), nn.LayerNorm(d), nn.Linear(d, 3 * d)
+        )
         self.x_modulate = nn.ParameterDict({"alpha": torch.tensor(0.2)})
 
     def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         h = self.x_norm(x)
-        shift, scale, gate = self.fc(torch.cat([c, h.detach() if self.detach else h], -1)).chunk(3, -1)
+        shift, scale, gate = self.fc(torch.cat([c, h.detach() if self.detach else h], -1)).chunk(
+            3, -1
+        )
         a = self.x_modulate["alpha"].abs().clamp(min=1e-5)
         return torch.tanh(a * h) * (1 + scale) / a + shift, torch.tanh(gate * self.alpha_x)
 
@@ -77,13 +117,24 @@ class _AdaLN(nn.Module):
 class _Layer(nn.Module):
     """Attention over neighbors: x [N, d], v [N, 3, d], condition c [N, d] -> changes of x and v."""
 
-    def __init__(self, d: int, heads: int, n_basis: int, vec_prenorm: bool, vector_cutoff: bool, detach: bool):
+    def __init__(
+        self, d: int, heads: int, n_basis: int, vec_prenorm: bool, vector_cutoff: bool, detach: bool
+    ):
         super().__init__()
         self.heads, self.vec_prenorm, self.vector_cutoff = heads, vec_prenorm, vector_cutoff
         self.conditional_ln = _AdaLN(d, detach)
-        self.vec_norm = nn.ParameterDict({"norm_alpha": torch.tensor(0.2), "norm_gamma": torch.full((d,), 5.0),
-                                          "norm_beta": torch.zeros(d)})  # fmt: skip
-        self.q_proj, self.k_proj, self.v_proj = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, 3 * d)
+        self.vec_norm = nn.ParameterDict(
+            {
+                "norm_alpha": torch.tensor(0.2),
+                "norm_gamma": torch.full((d,), 5.0),
+                "norm_beta": torch.zeros(d),
+            }
+        )
+        self.q_proj, self.k_proj, self.v_proj = (
+            nn.Linear(d, d),
+            nn.Linear(d, d),
+            nn.Linear(d, 3 * d),
+        )
         self.o_proj, self.vec_proj = nn.Linear(d, 3 * d), nn.Linear(d, 3 * d, bias=False)
         self.dk_proj, self.dv_proj = nn.Linear(n_basis, d), nn.Linear(n_basis, 3 * d)
 
@@ -96,7 +147,9 @@ class _Layer(nn.Module):
             p = self.vec_norm
             v = torch.tanh(p["norm_alpha"] * v) * p["norm_gamma"] + p["norm_beta"]
         q, k, value = (per_head(f(h)) for f in (self.q_proj, self.k_proj, self.v_proj))
-        dk, dv = (per_head(silu(f(edges.basis))) for f in (self.dk_proj, self.dv_proj))  # (E, heads, …)
+        dk, dv = (
+            per_head(silu(f(edges.basis))) for f in (self.dk_proj, self.dv_proj)
+        )  # (E, heads, …)
         a = silu((q[edges.to] * k[edges.of] * dk).sum(-1, keepdim=True))  # (E, heads, 1)
         told, cut = value[edges.of] * dv, edges.cut[:, None, None]
         a, told = (a, told * cut) if self.vector_cutoff else (a * cut, told)
@@ -108,23 +161,33 @@ class _Layer(nn.Module):
 
 
 class _Edges:
-    """Both directions of all pairs, then each atom to itself: of → to [E], unit vectors [E, 3], distances r [E], cut
-    [E], others [E]: whether two different atoms meet. most: neighbors that an atom of a periodic structure may have."""
+    """Both directions of all pairs, then each atom to itself: of → to [E], unit vectors [E, 3],
+    distances r [E], cut [E], others [E]: whether two different atoms meet. most: neighbors that an
+    atom of a periodic structure may have."""
 
     def __init__(self, batch, pairs, cutoff: float, most: int):
         self.n, atoms = len(batch.z), torch.arange(len(batch.z), device=batch.z.device)
         to, of = torch.cat([pairs.i, pairs.j, atoms]), torch.cat([pairs.j, pairs.i, atoms])
         vector = pairs.vectors(batch.pos, batch)  # (P, 3), from i to j
         r = vector.norm(dim=-1)
-        r, vector = torch.cat([r, r, r.new_zeros(self.n)]), torch.cat([vector, -vector, r.new_zeros(self.n, 3)])
+        r, vector = (
+            torch.cat([r, r, r.new_zeros(self.n)]),
+            torch.cat([vector, -vector, r.new_zeros(self.n, 3)]),
+        )
         kept = r < cutoff
         if pairs.shift is not None:
-            for i in (torch.bincount(to[kept]) > most + 1).nonzero():  # + 1: the atom itself, at r = 0
-                reach = r[kept & (to == i)].square().kthvalue(most + 2).values + 0.01  # Å², past the next neighbor
+            for i in (
+                torch.bincount(to[kept]) > most + 1
+            ).nonzero():  # + 1: the atom itself, at r = 0
+                reach = (
+                    r[kept & (to == i)].square().kthvalue(most + 2).values + 0.01
+                )  # Å², past the next neighbor
                 kept &= (to != i) | (r.square() <= reach)
         self.to, self.of, self.r, vector = to[kept], of[kept], r[kept], vector[kept]
         self.others, self.cut = self.to != self.of, cosine_cutoff(self.r, cutoff)
-        self.unit = torch.where(self.others.unsqueeze(-1), vector / (self.r + 1e-8).unsqueeze(-1), vector)
+        self.unit = torch.where(
+            self.others.unsqueeze(-1), vector / (self.r + 1e-8).unsqueeze(-1), vector
+        )
 
     def gather(self, told: Tensor) -> Tensor:
         """Sum what the edges tell [E, …] at the atoms they go to: [N, …]."""
@@ -132,7 +195,8 @@ class _Edges:
 
 
 class _EnergyHead(EnergyHead):
-    """y = mean + Σ_i std · s_i with s_i the scalars of two gated blocks; our names, and reference energies as usual."""
+    """y = mean + Σ_i std · s_i with s_i the scalars of two gated blocks; our names, and reference
+    energies as usual."""
 
     def __init__(self, d: int):
         super().__init__(d)
@@ -149,10 +213,12 @@ class _EnergyHead(EnergyHead):
 
 
 class OfficialCT(AtomisticModel):
-    """The released CT. config: its settings by the release's own names, `detach`, and `drop_path` as of our CT.
+    """The released CT. config: its settings by the release's own names, `detach`, and `drop_path`
+    as of our CT.
 
-    `Prediction.energy` is the release's scalar output y [B], in the unit it was trained on (after self-supervised
-    training alone it means nothing), `forces` its gradient; `embedding` is the embedding head's output.
+    `Prediction.energy` is the release's scalar output y [B], in the unit it was trained on (after
+    self-supervised training alone it means nothing), `forces` its gradient; `embedding` is the
+    embedding head's output.
     """
 
     has_vectors = True
@@ -162,43 +228,80 @@ class OfficialCT(AtomisticModel):
         super().__init__(config["emb_dim"], config["cutoff_upper"], config)
         for name, value in FIXED.items():
             if config[name] != value:
-                raise ValueError(f"The released CT has {name}={value!r}, not {config[name]!r}; give a CT's settings.")
+                raise ValueError(
+                    f"The released CT has {name}={value!r}, not {config[name]!r}; give a CT's "
+                    "settings."
+                )
         if config["num_layers"] < 1 or config["emb_dim"] % config["num_heads"]:
-            raise ValueError("The released CT has at least one layer, and emb_dim is a multiple of num_heads, not "
-                             f"num_layers={config['num_layers']}, emb_dim={config['emb_dim']}, "
-                             f"num_heads={config['num_heads']}.")  # fmt: skip
-        d, n, layers, max_z, cutoff = self.d, config["num_rbf"], config["num_layers"], config["max_z"], self.cutoff
-        start, options = math.exp(-cutoff), {k: config[k] for k in ("vec_prenorm", "vector_cutoff", "detach")}
+            raise ValueError(
+                "The released CT has at least one layer, and emb_dim is a multiple of num_heads, "
+                f"not num_layers={config['num_layers']}, emb_dim={config['emb_dim']}, "
+                f"num_heads={config['num_heads']}."
+            )
+        d, n, layers, max_z, cutoff = (
+            self.d,
+            config["num_rbf"],
+            config["num_layers"],
+            config["max_z"],
+            self.cutoff,
+        )
+        start, options = (
+            math.exp(-cutoff),
+            {k: config[k] for k in ("vec_prenorm", "vector_cutoff", "detach")},
+        )
         body = {
             "embedding": nn.Embedding(max_z, d),
-            "distance_expansion": nn.ParameterDict({"means": torch.linspace(start, 1, n),
-                                                    "betas": torch.full((n,), (2 / n * (1 - start)) ** -2)}),
-            "attention_layers": nn.ModuleList(_Layer(d, config["num_heads"], n, **options) for _ in range(layers)),
+            "distance_expansion": nn.ParameterDict(
+                {
+                    "means": torch.linspace(start, 1, n),
+                    "betas": torch.full((n,), (2 / n * (1 - start)) ** -2),
+                }
+            ),
+            "attention_layers": nn.ModuleList(
+                _Layer(d, config["num_heads"], n, **options) for _ in range(layers)
+            ),
             "x_post_norm": nn.ModuleList(nn.LayerNorm(d) for _ in range(layers)),
             "v_post_norm": nn.ModuleList(_Whiten(d) for _ in range(layers)),
-        }  # fmt: skip
+        }
         if config["neighbor_embedding"]:
-            parts = dict(embedding=nn.Embedding(max_z, d), distance_proj=nn.Linear(n, d), combine=nn.Linear(2 * d, d))
+            parts = dict(
+                embedding=nn.Embedding(max_z, d),
+                distance_proj=nn.Linear(n, d),
+                combine=nn.Linear(2 * d, d),
+            )
             body["neighbor_embedding_module"] = nn.ModuleDict(parts)
         self.rep_model = nn.ModuleDict(body)
         self.rep_model["distance_expansion"].requires_grad_(config["trainable_rbf"])
         self.hops = layers + config["neighbor_embedding"]
         self.drop_path = config["drop_path"]
         self.condition_norm, self.mask_token = nn.LayerNorm(d), nn.Parameter(torch.zeros(d))
-        self.noise_head, self.energy_head, self.embedding_head = NoiseHead(d), _EnergyHead(d), EmbeddingHead(d)
+        self.noise_head, self.energy_head, self.embedding_head = (
+            NoiseHead(d),
+            _EnergyHead(d),
+            EmbeddingHead(d),
+        )
 
     def represent(self, batch, pairs, condition, vectors=True) -> Features:
         """x [N, d] and v [N, 3, d], from a condition that is normalized already."""
         body, config = self.rep_model, self.config
         edges = _Edges(batch, pairs, self.cutoff, config["max_num_neighbors"])
-        bump = torch.exp(-5 / self.cutoff * edges.r).unsqueeze(-1) - body["distance_expansion"]["means"]  # (E, n)
-        bump = (-body["distance_expansion"]["betas"] * bump.square()).clamp(min=-30).exp()  # no subnormal numbers
+        bump = (
+            torch.exp(-5 / self.cutoff * edges.r).unsqueeze(-1)
+            - body["distance_expansion"]["means"]
+        )  # (E, n)
+        bump = (
+            (-body["distance_expansion"]["betas"] * bump.square()).clamp(min=-30).exp()
+        )  # no subnormal numbers
         edges.basis = edges.cut.unsqueeze(-1) * bump
         x = body["embedding"](batch.z)
         if config["neighbor_embedding"]:
             near = body["neighbor_embedding_module"]
-            w = near["distance_proj"](edges.basis) * (edges.cut * edges.others).unsqueeze(-1)  # (E, d)
-            x = near["combine"](torch.cat([x, edges.gather(w * near["embedding"](batch.z)[edges.of])], -1))
+            w = near["distance_proj"](edges.basis) * (edges.cut * edges.others).unsqueeze(
+                -1
+            )  # (E, d)
+            x = near["combine"](
+                torch.cat([x, edges.gather(w * near["embedding"](batch.z)[edges.of])], -1)
+            )
         c = _clamp(condition if len(condition) == len(x) else condition[batch.batch])
         v = x.new_zeros(len(x), 3, self.d)
         parts = (body[k] for k in ("attention_layers", "x_post_norm", "v_post_norm"))
@@ -209,19 +312,33 @@ class OfficialCT(AtomisticModel):
                 path = drawn_paths(batch, self.drop_path, x)  # (N, 1)
                 dx, dv = path * dx, path.unsqueeze(1) * dv
             x, v = x + _clamp(dx), v + _clamp(dv)
-            x, v = x_norm(x) if config["inv_post_norm"] else x, v_norm(v) if config["vec_post_norm"] else v
+            x, v = (
+                x_norm(x) if config["inv_post_norm"] else x,
+                v_norm(v) if config["vec_post_norm"] else v,
+            )
         x = x if config["inv_post_norm"] else x_norm(x)
-        return Features(x, v_norm(v) if config["layernorm_on_vec"] and not config["vec_post_norm"] else v)
+        return Features(
+            x, v_norm(v) if config["layernorm_on_vec"] and not config["vec_post_norm"] else v
+        )
 
     def forward(self, batch, condition=None, forces=False, noise=None, pairs=None) -> Prediction:
         """As of any conditional model. Raises ValueError for elements beyond the embedding too."""
         if int(batch.z.max()) >= self.config["max_z"]:
-            raise ValueError(f"The model embeds atomic numbers below {self.config['max_z']}, and there is a "
-                             f"{int(batch.z.max())}; leave such structures out.")  # fmt: skip
+            raise ValueError(
+                f"The model embeds atomic numbers below {self.config['max_z']}, and there is a "
+                f"{int(batch.z.max())}; leave such structures out."
+            )
         if not self.training:
             self.check_elements(batch.z)
-        inputs, keep = copy.copy(batch), torch.is_grad_enabled()  # shallow: the caller's batch keeps its own positions
-        inputs.pos = _leaf(batch.pos, self.mask_token.dtype) if forces else batch.pos.to(self.mask_token.dtype)
+        inputs, keep = (
+            copy.copy(batch),
+            torch.is_grad_enabled(),
+        )  # shallow: the caller's batch keeps its own positions
+        inputs.pos = (
+            _leaf(batch.pos, self.mask_token.dtype)
+            if forces
+            else batch.pos.to(self.mask_token.dtype)
+        )
         pairs, gradient = neighbor_list(batch, self.cutoff) if pairs is None else pairs, None
         with torch.set_grad_enabled(keep or forces):
             features = self.represent(inputs, pairs, self._condition(condition, batch))
@@ -230,13 +347,25 @@ class OfficialCT(AtomisticModel):
             energy = self.energy_head.total(shares["energy"], batch)
             if forces:
                 second = keep and (self.training or batch.pos.requires_grad)
-                (gradient,) = torch.autograd.grad(energy.sum(), inputs.pos, create_graph=second, retain_graph=keep)
+                (gradient,) = torch.autograd.grad(
+                    energy.sum(), inputs.pos, create_graph=second, retain_graph=keep
+                )
         if not keep:
-            x, v, energy, shares["energy"] = x.detach(), v.detach(), energy.detach(), shares["energy"].detach()
+            x, v, energy, shares["energy"] = (
+                x.detach(),
+                v.detach(),
+                energy.detach(),
+                shares["energy"].detach(),
+            )
         shares |= {name: head.shares(x, v) for name, head in self.property_heads.items()}
         return Prediction(
-            energy=energy, forces=None if gradient is None else -gradient, atoms=x,
-            noise=None if noise is False else self.noise_head(x, v), embedding=self.embedding_head(x, batch),
-            properties={name: head.total(shares[name], batch) for name, head in self.property_heads.items()},
+            energy=energy,
+            forces=None if gradient is None else -gradient,
+            atoms=x,
+            noise=None if noise is False else self.noise_head(x, v),
+            embedding=self.embedding_head(x, batch),
+            properties={
+                name: head.total(shares[name], batch) for name, head in self.property_heads.items()
+            },
             shares=shares,
-        )  # fmt: skip
+        )

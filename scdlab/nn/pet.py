@@ -1,29 +1,34 @@
-"""PET, the Point-Edge Transformer (Pozdnyakov and Ceriotti, NeurIPS 2023, arXiv:2305.19302): attention over the
-neighbors of each atom, which knows nothing of rotations.
+"""PET, the Point-Edge Transformer (Pozdnyakov and Ceriotti, NeurIPS 2023, arXiv:2305.19302):
+attention over the neighbors of each atom, which knows nothing of rotations.
 
-Tensors that turn with a structure cost much, and arrows need none: this network reads the components of r_ij as plain
-numbers, and sees rotated copies in training (`fit` turns its batches at random). What remains can be averaged away.
-Messages m_ij live on directed edges i ← j, m_ij = embedding of z_j at first. Layer l, at each atom i:
+Tensors that turn with a structure cost much, and arrows need none: this network reads the
+components of r_ij as plain numbers, and sees rotated copies in training (`fit` turns its batches at
+random). What remains can be averaged away. Messages m_ij live on directed edges i ← j, m_ij =
+embedding of z_j at first. Layer l, at each atom i:
 
-    tokens:      t_ij = MLP([linear(r_ij, |r_ij|), m_ij]) of the neighbors, c_i of the atom itself (an embedding of z_i
-                 at first, then what the layer before left of it)
-    transformer: tokens hear each other, attention_layers times:  t ← t + attention(LN(t)),  t ← t + MLP(LN(t))
-                 weight of token t:  f(r_t) exp(q·k_t / √d) / Σ_t' f(r_t') exp(q·k_t' / √d),   f = 1 for c_i
+    tokens:      t_ij = MLP([linear(r_ij, |r_ij|), m_ij]) of the neighbors, c_i of the atom itself
+                 (an embedding of z_i at first, then what the layer before left of it)
+    transformer: tokens hear each other, attention_layers times:  t ← t + attention(LN(t)),  t ← t +
+        MLP(LN(t))
+                 weight of token t:  f(r_t) exp(q·k_t / √d) / Σ_t' f(r_t') exp(q·k_t' / √d),
+                                     f = 1 for c_i
     read-outs:   x_i ← [x_i, SiLU(A_l c_i), Σ_j f(r_ij) SiLU(B_l t_ij)]
     exchange:    m_ij ← ½(m_ij + t_ji)
 
-f is the smooth step (radial.py): a neighbor that leaves vanishes with all derivatives. A linear head on x is a sum over
-layers and atoms of one two-layer head for centers and another for bonds.
+f is the smooth step (radial.py): a neighbor that leaves vanishes with all derivatives. A linear
+head on x is a sum over layers and atoms of one two-layer head for centers and another for bonds.
 
-Departures from the paper: a neighbor's element enters through the first message only; the token's MLP reads two parts,
-not three. f enters as ln f beside the logits, ahead of an ordinary softmax: the same numbers. PyTorch's fused attention
-is faster, but cannot be differentiated twice, as training on forces does.
+Departures from the paper: a neighbor's element enters through the first message only; the token's
+MLP reads two parts, not three. f enters as ln f beside the logits, ahead of an ordinary softmax:
+the same numbers. PyTorch's fused attention is faster, but cannot be differentiated twice, as
+training on forces does.
 
-Data layout. Linear layers work on flat tokens, [n + e, h]: the centers of the n atoms that a layer computes, then their
-e directed edges; no row is padding. Attention alone needs tokens by atom, [n, most neighbors + 1, …], where column 0 is
-the center and column 1 + k the k-th neighbor; `slot` says where in there each flat token goes, and ln f = -∞ keeps what
-is left empty out of the softmax. Directed edges are sorted by the atom that hears, atoms by how far they are from the
-one whose share is asked for (`batch.hop`; all alike when there is none). So those that a layer needs come first:
+Data layout. Linear layers work on flat tokens, [n + e, h]: the centers of the n atoms that a layer
+computes, then their e directed edges; no row is padding. Attention alone needs tokens by atom, [n,
+most neighbors + 1, …], where column 0 is the center and column 1 + k the k-th neighbor; `slot` says
+where in there each flat token goes, and ln f = -∞ keeps what is left empty out of the softmax.
+Directed edges are sorted by the atom that hears, atoms by how far they are from the one whose share
+is asked for (`batch.hop`; all alike when there is none). So those that a layer needs come first:
 layer l of L computes atoms with hop ≤ L - 1 - l, the first n_l, and edges, the first e_l.
 """
 
@@ -39,10 +44,11 @@ from scdlab.nn.radial import step_logit
 
 
 class _Field:
-    """Which atoms and edges a layer computes, and where their tokens go: the first n atoms, the first e edges.
+    """Which atoms and edges a layer computes, and where their tokens go: the first n atoms, the
+    first e edges.
 
-    slot [n + e]: row of each flat token among the n · width rows by atom; bias [n, 1, 1, width]: ln f there, -∞ where
-    there is no token.
+    slot [n + e]: row of each flat token among the n · width rows by atom; bias [n, 1, 1, width]: ln
+    f there, -∞ where there is no token.
     """
 
     def __init__(self, n: int, edges: "_Edges"):
@@ -62,11 +68,12 @@ class _Field:
 
 
 class _Edges:
-    """Directed edges within the cutoff, sorted by the atom that hears; atoms have their place in the order of hops.
+    """Directed edges within the cutoff, sorted by the atom that hears; atoms have their place in
+    the order of hops.
 
-    atoms [N]: the atom at each place; to, of [E]: places of who hears and who is heard; rank [E]: which neighbor it is;
-    reverse [E]: the edge the other way (-1 when nobody needs it); geometry [E, 4]: r_ij and |r_ij|; f, log_f [E];
-    fields: one a layer.
+    atoms [N]: the atom at each place; to, of [E]: places of who hears and who is heard; rank [E]:
+    which neighbor it is; reverse [E]: the edge the other way (-1 when nobody needs it); geometry
+    [E, 4]: r_ij and |r_ij|; f, log_f [E]; fields: one a layer.
     """
 
     def __init__(self, batch, pairs, cutoff: float, width: float, layers: int):
@@ -75,11 +82,17 @@ class _Edges:
         if pairs.cutoff > cutoff:
             near = (r < cutoff).nonzero().flatten()
             i, j, r, r_ij = (x.index_select(0, near) for x in (i, j, r, r_ij))
-        p, to, of = len(i), torch.cat([i, j]), torch.cat([j, i])  # edge p is i ← j, edge P + p is j ← i
+        p, to, of = (
+            len(i),
+            torch.cat([i, j]),
+            torch.cat([j, i]),
+        )  # edge p is i ← j, edge P + p is j ← i
         self.atoms, hop = torch.arange(len(z), device=z.device), batch.get("hop")
         if hop is not None:
             hop, self.atoms = hop.sort(stable=True)
-            place = torch.empty_like(self.atoms).index_copy(0, self.atoms, torch.arange(len(z), device=z.device))
+            place = torch.empty_like(self.atoms).index_copy(
+                0, self.atoms, torch.arange(len(z), device=z.device)
+            )
             to, of = place.index_select(0, to), place.index_select(0, of)
         computed = [len(z) if hop is None else int((hop < k).sum()) for k in range(layers, 0, -1)]
 
@@ -103,7 +116,8 @@ class _Edges:
 
 
 class Block(nn.Module):
-    """One block of a transformer over the tokens of each atom, pre-norm: flat tokens [n + e, h] -> the same."""
+    """One block of a transformer over the tokens of each atom, pre-norm: flat tokens [n + e, h] ->
+    the same."""
 
     def __init__(self, d: int, heads: int):
         super().__init__()
@@ -132,7 +146,8 @@ class Layer(nn.Module):
     def __init__(self, d: int, blocks: int, heads: int, cutoff: float):
         super().__init__()
         self.geometry = nn.Linear(4, d)
-        # Bonds differ by tenths of an Å, around a length far from 0; with torch's weights, forces stay at 0 for long.
+        # Bonds differ by tenths of an Å, around a length far from 0; with torch's weights, forces
+        # stay at 0 for long.
         nn.init.normal_(self.geometry.weight, std=3.0)  # per Å
         with torch.no_grad():
             self.geometry.bias.copy_(-0.5 * cutoff * self.geometry.weight[:, 3])
@@ -141,19 +156,23 @@ class Layer(nn.Module):
         self.center, self.bond = nn.Linear(d, d), nn.Linear(d, d)
 
     def forward(self, center: Tensor, message: Tensor, edges: _Edges, field: _Field):
-        """Centers [n, h] and messages [e, h] -> centers and tokens of neighbors, likewise, and read-outs [n, 2h]."""
+        """Centers [n, h] and messages [e, h] -> centers and tokens of neighbors, likewise, and
+        read-outs [n, 2h]."""
         token = self.mlp(torch.cat([self.geometry(edges.geometry[: field.e]), message], dim=1))
         x = torch.cat([center, token])
         for block in self.blocks:
             x = block(x, field)
         center, token = x.split([field.n, field.e])
         bonds = edges.f[: field.e].unsqueeze(-1) * silu(self.bond(token))
-        bonds = torch.zeros_like(center).index_add(0, edges.to[: field.e], bonds)  # (e, h) -> (n, h)
+        bonds = torch.zeros_like(center).index_add(
+            0, edges.to[: field.e], bonds
+        )  # (e, h) -> (n, h)
         return center, token, torch.cat([silu(self.center(center)), bonds], dim=1)
 
 
 class NumbersHead(nn.Module):
-    """Atom features x [N, d] -> noise [N, 3] in units of σ, along the axes of space; `v` is for other backbones."""
+    """Atom features x [N, d] -> noise [N, 3] in units of σ, along the axes of space; `v` is for
+    other backbones."""
 
     def __init__(self, d: int):
         super().__init__()
@@ -164,7 +183,8 @@ class NumbersHead(nn.Module):
 
 
 class ForceHead(_Head):
-    """Atom features x [N, d] -> forces [N, 3] in eV/Å, along the axes of space: the gradient of nothing."""
+    """Atom features x [N, d] -> forces [N, 3] in eV/Å, along the axes of space: the gradient of
+    nothing."""
 
     def __init__(self, d: int):
         super().__init__()
@@ -176,15 +196,18 @@ class ForceHead(_Head):
 
 
 class PET(AtomisticModel):
-    """The Point-Edge Transformer with energies, forces as their gradient, and noise: not equivariant.
+    """The Point-Edge Transformer with energies, forces as their gradient, and noise: not
+    equivariant.
 
-    hidden: width h of tokens and messages; layers: exchanges of messages and the transformer of each; attention_layers:
-    blocks of a transformer; heads: of attention, a divisor of hidden; cutoff in Å, and cutoff_width, over how much of
-    it neighbors fade; noise_head: whether there is one (without it, noise is the gradient of the energy);
-    direct_forces: predict forces by a head of their own. Features are the read-outs of all layers, d = 2 layers hidden.
+    hidden: width h of tokens and messages; layers: exchanges of messages and the transformer of
+    each; attention_layers: blocks of a transformer; heads: of attention, a divisor of hidden;
+    cutoff in Å, and cutoff_width, over how much of it neighbors fade; noise_head: whether there is
+    one (without it, noise is the gradient of the energy); direct_forces: predict forces by a head
+    of their own. Features are the read-outs of all layers, d = 2 layers hidden.
 
-    batch.hop [N] int64, where there is one: steps of at most the cutoff from each atom to the nearest of those whose
-    shares are asked for. What others would add is not computed, and the features of atoms with hop > 0 mean nothing.
+    batch.hop [N] int64, where there is one: steps of at most the cutoff from each atom to the
+    nearest of those whose shares are asked for. What others would add is not computed, and the
+    features of atoms with hop > 0 mean nothing.
     """
 
     plain = linear = augment = True
@@ -201,29 +224,57 @@ class PET(AtomisticModel):
         direct_forces: bool = False,
     ):
         if layers < 1 or attention_layers < 1 or hidden < 1:
-            raise ValueError("PET needs at least one layer, attention layer and feature, not "
-                             f"layers={layers}, attention_layers={attention_layers}, hidden={hidden}.")  # fmt: skip
+            raise ValueError(
+                "PET needs at least one layer, attention layer and feature, not "
+                f"layers={layers}, attention_layers={attention_layers}, hidden={hidden}."
+            )
         if heads < 1 or hidden % heads:
-            raise ValueError(f"PET's heads share its features evenly: hidden={hidden} is no multiple of heads={heads}.")
-        config = dict(hidden=hidden, layers=layers, attention_layers=attention_layers, heads=heads, cutoff=cutoff,
-                      cutoff_width=cutoff_width, noise_head=noise_head, direct_forces=direct_forces)  # fmt: skip
+            raise ValueError(
+                f"PET's heads share its features evenly: hidden={hidden} is no multiple of "
+                f"heads={heads}."
+            )
+        config = dict(
+            hidden=hidden,
+            layers=layers,
+            attention_layers=attention_layers,
+            heads=heads,
+            cutoff=cutoff,
+            cutoff_width=cutoff_width,
+            noise_head=noise_head,
+            direct_forces=direct_forces,
+        )
         super().__init__(2 * layers * hidden, cutoff, config)
         if not 0 < cutoff_width <= cutoff:
-            raise ValueError(f"PET's neighbors fade over the last cutoff_width of the cutoff: it is above 0 and at "
-                             f"most cutoff={cutoff} Å, not {cutoff_width}.")  # fmt: skip
+            raise ValueError(
+                "PET's neighbors fade over the last cutoff_width of the cutoff: it is above 0 and "
+                f"at most cutoff={cutoff} Å, not {cutoff_width}."
+            )
         self.width, self.hops = float(cutoff_width), layers
-        self.center, self.neighbor = nn.Embedding(MAX_Z + 1, hidden), nn.Embedding(MAX_Z + 1, hidden)
-        self.blocks = nn.ModuleList(Layer(hidden, attention_layers, heads, cutoff) for _ in range(layers))
+        self.center, self.neighbor = (
+            nn.Embedding(MAX_Z + 1, hidden),
+            nn.Embedding(MAX_Z + 1, hidden),
+        )
+        self.blocks = nn.ModuleList(
+            Layer(hidden, attention_layers, heads, cutoff) for _ in range(layers)
+        )
         with torch.no_grad():
-            self.energy_head.mlp[0].weight.mul_(0.1)  # forces grow from small ones, rather than collapse first
+            self.energy_head.mlp[0].weight.mul_(
+                0.1
+            )  # forces grow from small ones, rather than collapse first
         self.noise_head = NumbersHead(self.d) if noise_head else None
         self.force_head = ForceHead(self.d) if direct_forces else None
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         edges = _Edges(batch, pairs, self.cutoff, self.width, len(self.blocks))
         z, field = batch.z.index_select(0, edges.atoms), edges.fields[0]
-        center, message, x = self.center(z[: field.n]), self.neighbor(z.index_select(0, edges.of)), []
-        for block, field, following in zip(self.blocks, edges.fields, [*edges.fields[1:], None], strict=True):
+        center, message, x = (
+            self.center(z[: field.n]),
+            self.neighbor(z.index_select(0, edges.of)),
+            [],
+        )
+        for block, field, following in zip(
+            self.blocks, edges.fields, [*edges.fields[1:], None], strict=True
+        ):
             center, token, y = block(center[: field.n], message, edges, field)
             x.append(pad(y, (0, 0, 0, len(z) - field.n)))  # (n, 2h) -> (N, 2h)
             if following is not None:

@@ -1,19 +1,21 @@
-"""SchNet: continuous-filter convolutions (Schütt et al., NeurIPS 2017, arXiv:1706.08566; J. Chem. Phys. 148, 241722,
-2018).
+"""SchNet: continuous-filter convolutions (Schütt et al., NeurIPS 2017, arXiv:1706.08566; J. Chem.
+Phys. 148, 241722, 2018).
 
-Pixels sit on a grid, atoms do not. A convolution over atoms needs its filter at whatever distance the neighbors
-happen to be, so a small network generates it:
+Pixels sit on a grid, atoms do not. A convolution over atoms needs its filter at whatever distance
+the neighbors happen to be, so a small network generates it:
 
-    cfconv:       x_i ← Σ_j x_j ∘ W(r_ij),      W(r) = MLP(e(r)) · c(r),    e: radial basis, c: cutoff
+    cfconv:       x_i ← Σ_j x_j ∘ W(r_ij),      W(r) = MLP(e(r)) · c(r),
+                                                e: radial basis, c: cutoff
     interaction:  v_i = linear(ssp(linear(cfconv(linear(x)))_i)),           x_i ← x_i + v_i
     energy:       E = Σ_i MLP(x_i)
 
-ssp is the shifted softplus. The first code activates the filter after both of its layers and has no cutoff function;
-later ones (SchNetPack, PyG) drop the second activation and multiply by a cosine cutoff. The default here is the later
-form; `filter_activation="twice"` gives the first activation, still with the cutoff, without which forces jump.
+ssp is the shifted softplus. The first code activates the filter after both of its layers and has no
+cutoff function; later ones (SchNetPack, PyG) drop the second activation and multiply by a cosine
+cutoff. The default here is the later form; `filter_activation="twice"` gives the first activation,
+still with the cutoff, without which forces jump.
 
-With conditional=True a condition modulates what enters an interaction and gates what it gives (adaln.py). SchNet has no
-layer norm, and gets none: it is x itself that is scaled and shifted.
+With conditional=True a condition modulates what enters an interaction and gates what it gives
+(adaln.py). SchNet has no layer norm, and gets none: it is x itself that is scaled and shifted.
 """
 
 import torch
@@ -47,7 +49,9 @@ class Interaction(nn.Module):
         self.lin_out1, self.lin_out2 = nn.Linear(d, d), nn.Linear(d, d)
 
     def forward(self, x: Tensor, filters, edges) -> Tensor:
-        w = filters.once(self, lambda: filters.rows(self.filter(filters.basis)))  # (P, d), or as a table has rows
+        w = filters.once(
+            self, lambda: filters.rows(self.filter(filters.basis))
+        )  # (P, d), or as a table has rows
         y = carry(w, self.lin_in(x), edges, filters.cut)  # cfconv: (N, d) -> (N, d)
         return self.lin_out2(shifted_softplus(self.lin_out1(y)))
 
@@ -55,10 +59,11 @@ class Interaction(nn.Module):
 class SchNet(AtomisticModel):
     """SchNet with energies, and forces as their gradient.
 
-    hidden: width d of the features; layers: interaction blocks, weights not shared; n_basis: radial functions; cutoff
-    in Å; basis: "gaussian" or "none" (the raw distance); filter_activation: "once" or "twice" (see above);
-    direct_forces: predict forces by a head of their own, not as the gradient of the energy (a comparison, not advice);
-    conditional: whether it takes a condition, and has an embedding head to make one.
+    hidden: width d of the features; layers: interaction blocks, weights not shared; n_basis: radial
+    functions; cutoff in Å; basis: "gaussian" or "none" (the raw distance); filter_activation:
+    "once" or "twice" (see above); direct_forces: predict forces by a head of their own, not as the
+    gradient of the energy (a comparison, not advice); conditional: whether it takes a condition,
+    and has an embedding head to make one.
     """
 
     def __init__(
@@ -72,16 +77,30 @@ class SchNet(AtomisticModel):
         direct_forces: bool = False,
         conditional: bool = False,
     ):
-        config = dict(hidden=hidden, layers=layers, n_basis=n_basis, cutoff=cutoff, basis=basis,
-                      filter_activation=filter_activation, direct_forces=direct_forces,
-                      conditional=conditional)  # fmt: skip
+        config = dict(
+            hidden=hidden,
+            layers=layers,
+            n_basis=n_basis,
+            cutoff=cutoff,
+            basis=basis,
+            filter_activation=filter_activation,
+            direct_forces=direct_forces,
+            conditional=conditional,
+        )
         super().__init__(hidden, cutoff, config)
         if basis not in ("gaussian", "none"):
-            raise ValueError(f"SchNet's basis is 'gaussian' or 'none' (the raw distance), not {basis!r}.")
+            raise ValueError(
+                f"SchNet's basis is 'gaussian' or 'none' (the raw distance), not {basis!r}."
+            )
         if filter_activation not in ("once", "twice"):
-            raise ValueError(f"SchNet's filter_activation is 'once' or 'twice', not {filter_activation!r}.")
+            raise ValueError(
+                f"SchNet's filter_activation is 'once' or 'twice', not {filter_activation!r}."
+            )
         if layers < 1 or hidden < 1:
-            raise ValueError(f"SchNet needs at least one layer and one feature, not layers={layers}, hidden={hidden}.")
+            raise ValueError(
+                f"SchNet needs at least one layer and one feature, not layers={layers}, "
+                f"hidden={hidden}."
+            )
         self.basis = GaussianBasis(n_basis, 0.0, cutoff) if basis == "gaussian" else RawDistance()
         self.hops = layers + direct_forces
         self.embedding = nn.Embedding(MAX_Z + 1, hidden)
@@ -110,7 +129,8 @@ class SchNet(AtomisticModel):
 
     @torch.no_grad()
     def filter_curves(self, distances: Tensor) -> Tensor:
-        """The learned filters W(r) at distances [R] in Å -> [layers, R, d]: functions of one scalar, so curves."""
+        """The learned filters W(r) at distances [R] in Å -> [layers, R, d]: functions of one
+        scalar, so curves."""
         distances = torch.as_tensor(distances).to(self.embedding.weight)
         basis, envelope = self.basis(distances), cosine_cutoff(distances, self.cutoff)
         return torch.stack([block.filter(basis) * envelope.unsqueeze(-1) for block in self.blocks])

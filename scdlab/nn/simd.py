@@ -1,10 +1,11 @@
 """Eight float32 numbers at once, as a type of numba: what the fused kernels compute with.
 
-Left to itself, a compiler must assume that arrays overlap, and guards every short loop against it; here loads and
-stores are written out. An `eight` lives in one register where the processor has registers of 256 bits, else in two.
-Addresses are integers, in bytes.
+Left to itself, a compiler must assume that arrays overlap, and guards every short loop against it;
+here loads and stores are written out. An `eight` lives in one register where the processor has
+registers of 256 bits, else in two. Addresses are integers, in bytes.
 
-numba keeps compiled kernels by the date of kernels.py and does not look here: after a change, save that file too.
+numba keeps compiled kernels by the date of kernels.py and does not look here: after a change, save
+that file too.
 """
 
 import operator
@@ -64,7 +65,9 @@ def fill(typing, x):
     """Eight times the number x."""
 
     def code(context, builder, signature, args):
-        one = builder.insert_element(ir.Constant(_LLVM, ir.Undefined), args[0], ir.Constant(_INT, 0))
+        one = builder.insert_element(
+            ir.Constant(_LLVM, ir.Undefined), args[0], ir.Constant(_INT, 0)
+        )
         return _shuffled(builder, one, [0] * 8)
 
     return eight(types.float32), code
@@ -124,9 +127,12 @@ def floats(address, n, d):
 
 @intrinsic
 def draw(typing, counter, size):
-    """Add `size` to the int64 that `counter` points at, and return what it was. Atomic: threads share a queue."""
+    """Add `size` to the int64 that `counter` points at, and return what it was. Atomic: threads
+    share a queue."""
 
     def code(context, builder, signature, args):
-        return builder.atomic_rmw("add", builder.bitcast(args[0], ir.IntType(64).as_pointer()), args[1], "monotonic")
+        return builder.atomic_rmw(
+            "add", builder.bitcast(args[0], ir.IntType(64).as_pointer()), args[1], "monotonic"
+        )
 
     return types.int64(types.voidptr, types.int64), code

@@ -1,20 +1,25 @@
-"""Filter tables: a filter is a function of one scalar, so it is computed at some hundred distances, not at every pair.
+"""Filter tables: a filter is a function of one scalar, so it is computed at some hundred distances,
+not at every pair.
 
-A network W(r) that turns a distance into a filter [d] is evaluated on a grid r_k = r_0 + kh, once a pass. Between the
-nodes a cubic B-spline runs, with q = ⌊(r - r_0)/h⌋ and u = (r - r_0)/h - q:
+A network W(r) that turns a distance into a filter [d] is evaluated on a grid r_k = r_0 + kh, once a
+pass. Between the nodes a cubic B-spline runs, with q = ⌊(r - r_0)/h⌋ and u = (r - r_0)/h - q:
 
-    w(r) = Σ_{t=0}^{3} B_t(u) T_{q+t},      T = (1 + δ/6 + δ²/36) W,      δW_k = 2W_k - W_{k-1} - W_{k+1},
+    w(r) = Σ_{t=0}^{3} B_t(u) T_{q+t},      T = (1 + δ/6 + δ²/36) W,
+                                            δW_k = 2W_k - W_{k-1} - W_{k+1},
 
 so T_k = (54 W_k - 10 (W_{k-1} + W_{k+1}) + W_{k-2} + W_{k+2}) / 36.
 
-The spline through the points W solves (1 - δ/6) T = W; three terms of the geometric series need no system of equations
-and leave an error of order h⁶ at the nodes, h⁴ between them (quasi-interpolation; de Boor, A Practical Guide to
-Splines, chapter XII). It is twice continuously differentiable, so forces are smooth, and they are the exact gradient of
-the interpolated energy. T is linear in W: training goes through the table, and the backward pass of the filter network
-runs on the grid too. With K nodes and P pairs the filter networks cost K/P of what they did. Each further derivative by
-the distance is less exact by one order of h: enough for energies and forces, less for curvatures.
+The spline through the points W solves (1 - δ/6) T = W; three terms of the geometric series need no
+system of equations and leave an error of order h⁶ at the nodes, h⁴ between them
+(quasi-interpolation; de Boor, A Practical Guide to Splines, chapter XII). It is twice continuously
+differentiable, so forces are smooth, and they are the exact gradient of the interpolated energy. T
+is linear in W: training goes through the table, and the backward pass of the filter network runs on
+the grid too. With K nodes and P pairs the filter networks cost K/P of what they did. Each further
+derivative by the distance is less exact by one order of h: enough for energies and forces, less for
+curvatures.
 
-`Place` says how a pair reads its filter: from a table of its own row (exact), or from four rows of a spline.
+`Place` says how a pair reads its filter: from a table of its own row (exact), or from four rows of
+a spline.
 """
 
 import functools
@@ -27,11 +32,15 @@ from torch.nn.functional import pad
 from scdlab.nn.radial import cosine_cutoff
 
 # Pieces of the cubic B-spline: column t holds B_t(u) as coefficients of 1, u, u², u³.
-_PIECES = torch.tensor([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]], dtype=torch.float64) / 6
+_PIECES = (
+    torch.tensor([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]], dtype=torch.float64)
+    / 6
+)
 
 
 class Place:
-    """Where the pairs of one pass find their filters: in rows f [P, d] of their own, times factor [P] if given."""
+    """Where the pairs of one pass find their filters: in rows f [P, d] of their own, times factor
+    [P] if given."""
 
     r = None  # distances that the place itself depends on; here the rows carry that dependence
 
@@ -55,20 +64,30 @@ class Place:
 
     @functools.cached_property
     def kept(self) -> dict:
-        """What the kernels have made of this place, by name: weights by order, and lists of pairs by row."""
+        """What the kernels have made of this place, by name: weights by order, and lists of pairs
+        by row."""
         return {}
 
 
 class Spline(Place):
-    """Rows of a table [cells + 3, d] over [start, cutoff], for pairs at r [P]; with `cut`, times the cosine cutoff.
+    """Rows of a table [cells + 3, d] over [start, cutoff], for pairs at r [P]; with `cut`, times
+    the cosine cutoff.
 
-    The cutoff is applied to the pair and not to the table: so the filter is exactly zero at r_c, with zero slope.
+    The cutoff is applied to the pair and not to the table: so the filter is exactly zero at r_c,
+    with zero slope.
     """
 
     factor = None
 
     def __init__(self, r: Tensor, start: float, cutoff: float, cells: int, cut: bool):
-        self.r, self.start, self.cutoff, self.cells, self.cut, self.n_pairs = r, start, cutoff, cells, cut, len(r)
+        self.r, self.start, self.cutoff, self.cells, self.cut, self.n_pairs = (
+            r,
+            start,
+            cutoff,
+            cells,
+            cut,
+            len(r),
+        )
         self.step, self.n_rows = (cutoff - start) / cells, cells + 3
 
     @functools.cached_property
@@ -87,7 +106,9 @@ class Spline(Place):
         return total
 
     def _splines(self, order: int) -> Tensor:
-        u = ((self.r - self.start) / self.step - self.node).clamp(max=1.0)  # beyond the cutoff, where nothing is heard
+        u = ((self.r - self.start) / self.step - self.node).clamp(
+            max=1.0
+        )  # beyond the cutoff, where nothing is heard
         powers = [torch.zeros_like(u)] * order
         for k in range(order, 4):
             powers.append(math.perm(k, order) / self.step**order * u ** (k - order))
@@ -99,8 +120,8 @@ class Spline(Place):
 
 
 class _Rows(torch.autograd.Function):
-    """T = (1 + δ/6 + δ²/36) W: W [K + 4, d] -> [K, d]. Weighing five rows symmetrically, it is its own transpose, if
-    zeros stand about the gradient."""
+    """T = (1 + δ/6 + δ²/36) W: W [K + 4, d] -> [K, d]. Weighing five rows symmetrically, it is its
+    own transpose, if zeros stand about the gradient."""
 
     @staticmethod
     def forward(ctx, w: Tensor) -> Tensor:
@@ -113,14 +134,17 @@ class _Rows(torch.autograd.Function):
 
 
 class Filters:
-    """What the layers of one pass ask about the distances r [P]: `basis`, what filter networks read (at the pairs, or
-    at the nodes of a grid), `rows`, which makes of their answers what pairs read, and the places `plain` and `cut`
-    (times the cosine cutoff), by which they do.
+    """What the layers of one pass ask about the distances r [P]: `basis`, what filter networks read
+    (at the pairs, or at the nodes of a grid), `rows`, which makes of their answers what pairs read,
+    and the places `plain` and `cut` (times the cosine cutoff), by which they do.
 
-    cells: of a table; None for the exact filters; tables: where passes that may share their tables keep them.
+    cells: of a table; None for the exact filters; tables: where passes that may share their tables
+    keep them.
     """
 
-    def __init__(self, basis, r: Tensor, cutoff: float, cells: int | None = None, tables: dict | None = None):
+    def __init__(
+        self, basis, r: Tensor, cutoff: float, cells: int | None = None, tables: dict | None = None
+    ):
         self.cells, self.envelope, self.made = cells, cosine_cutoff(r, cutoff), None
         if cells is None:
             self.basis = basis(r)  # (P, n)
@@ -128,8 +152,12 @@ class Filters:
         else:
             closest = float(r.detach().min())
             if not math.isfinite(closest):
-                raise ValueError("A position of the batch is NaN or infinite: correct or remove its structure.")
-            start = math.floor(4.0 * closest) / 4.0  # on a coarse scale: closer by a hair, same table
+                raise ValueError(
+                    "A position of the batch is NaN or infinite: correct or remove its structure."
+                )
+            start = (
+                math.floor(4.0 * closest) / 4.0
+            )  # on a coarse scale: closer by a hair, same table
             start = min(start, 0.5 * cutoff)
             if tables is not None:  # what was made without a gradient has none to give
                 self.made = tables.setdefault((start, cells, r.dtype, torch.is_grad_enabled()), {})
@@ -138,8 +166,11 @@ class Filters:
             self.plain, self.cut = (Spline(r, start, cutoff, cells, cut) for cut in (False, True))
 
     def rows(self, values: Tensor) -> Tensor:
-        """Values of a filter network at `basis` -> rows for the places: the same, or the spline's coefficients."""
-        return values if self.cells is None else _Rows.apply(values)  # (cells + 7, d) -> (cells + 3, d)
+        """Values of a filter network at `basis` -> rows for the places: the same, or the spline's
+        coefficients."""
+        return (
+            values if self.cells is None else _Rows.apply(values)
+        )  # (cells + 7, d) -> (cells + 3, d)
 
     def once(self, name, make) -> Tensor:
         """make(), or what a pass that shares this table has made under the same name."""

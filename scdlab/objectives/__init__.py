@@ -1,4 +1,5 @@
-"""What one training step minimizes: an objective maps (model, batch, generator) to a loss and its named parts."""
+"""What one training step minimizes: an objective maps (model, batch, generator) to a loss and its
+named parts."""
 
 from scdlab.objectives.coordinate import CoordinateDenoising, draw_noise, noise_floor
 from scdlab.objectives.dens import DeNS

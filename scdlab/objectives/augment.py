@@ -1,9 +1,11 @@
-"""Turned structures in training: what a model that knows nothing of rotations (PET) has to learn from examples.
+"""Turned structures in training: what a model that knows nothing of rotations (PET) has to learn
+from examples.
 
     r_i → ± R r_i,   F_i → ± R F_i,   cell vectors and μ likewise,   E → E
 
-with a rotation R of its own for each structure, uniform over SO(3): a unit quaternion q = (w, v), uniform on the sphere
-in four dimensions (Shoemake 1992, "Uniform random rotations"), turns by R = (w² - |v|²) 1 + 2 v vᵀ + 2 w [v]ₓ.
+with a rotation R of its own for each structure, uniform over SO(3): a unit quaternion q = (w, v),
+uniform on the sphere in four dimensions (Shoemake 1992, "Uniform random rotations"), turns by R =
+(w² - |v|²) 1 + 2 v vᵀ + 2 w [v]ₓ.
 """
 
 import copy
@@ -17,24 +19,30 @@ KINDS = ("rotations", "O(3)")
 
 
 def random_rotations(n: int, generator=None, device=None) -> Tensor:
-    """n rotations R [n, 3, 3], float64, uniform over SO(3). The generator must live on the device."""
-    q = torch.randn(n, 4, dtype=torch.float64, device=device, generator=generator)  # of any length: it has no direction
+    """n rotations R [n, 3, 3], float64, uniform over SO(3). The generator must live on the
+    device."""
+    q = torch.randn(
+        n, 4, dtype=torch.float64, device=device, generator=generator
+    )  # of any length: it has no direction
     w, v = (q / q.norm(dim=1, keepdim=True)).split([1, 3], dim=1)  # (n, 1), (n, 3)
     one = torch.eye(3, dtype=q.dtype, device=q.device)
-    cross = torch.linalg.cross(v.unsqueeze(1), one.expand(n, 3, 3), dim=2)  # rows v × e_k: [v]ₓ transposed
+    cross = torch.linalg.cross(
+        v.unsqueeze(1), one.expand(n, 3, 3), dim=2
+    )  # rows v × e_k: [v]ₓ transposed
     w = w.unsqueeze(2)  # (n, 1, 1)
     square = v.square().sum(1).view(n, 1, 1)
     return (w.square() - square) * one + 2 * v.unsqueeze(2) * v.unsqueeze(1) + 2 * w * cross.mT
 
 
 def turn(batch, generator=None, inversion: bool = True):
-    """The batch with each structure turned about the origin by a random rotation of its own and, with `inversion`,
-    for half of the structures, drawn at random, mirrored at the origin too.
+    """The batch with each structure turned about the origin by a random rotation of its own and,
+    with `inversion`, for half of the structures, drawn at random, mirrored at the origin too.
 
-    Turned are pos [N, 3], forces [N, 3], cell [B, 3, 3] (rows are vectors), and the vectors [B, 3] that the store
-    declared (`atoms.store.vector_names`), which must change their sign under inversion, as dipole moments do. All else
-    stays: numbers, and atom properties, even if they are three numbers an atom. Each field keeps its precision. The
-    batch that was given keeps what it has. The generator must live on the batch's device.
+    Turned are pos [N, 3], forces [N, 3], cell [B, 3, 3] (rows are vectors), and the vectors [B, 3]
+    that the store declared (`atoms.store.vector_names`), which must change their sign under
+    inversion, as dipole moments do. All else stays: numbers, and atom properties, even if they are
+    three numbers an atom. Each field keeps its precision. The batch that was given keeps what it
+    has. The generator must live on the batch's device.
     """
     turned, n = copy.copy(batch), batch.num_graphs  # shallow
     rotation = random_rotations(n, generator, batch.pos.device)  # (B, 3, 3)

@@ -2,25 +2,27 @@
 
 Two passes of one network per step:
 
-    c = embedding(x + ε₁)            pass 1: ε₁ ~ N(0, σ₁² I), σ₁ = 0.005 Å, which merely regularizes
+    c = embedding(x + ε₁)            pass 1: ε₁ ~ N(0, σ₁² I), σ₁ = 0.005 Å, which merely
+                                     regularizes
     ε̂ = model(x + ε₂ | c)            pass 2: ε₂ ~ N(0, σ² I), σ = 0.04 Å, which blurs bond orders
     L = ‖ε̂ - ε₂/σ‖² per component
 
-c is one invariant vector per structure, a bottleneck. The gradient runs through both passes: what helps to repair the
-structure and cannot be seen in the ruins is worth putting into c, so the scalar features learn what is global. A fifth
-of the conditions are dropped, replaced by the model's learned `mask_token`, so that the unconditional network, which is
-what gets fine-tuned, is trained too.
+c is one invariant vector per structure, a bottleneck. The gradient runs through both passes: what
+helps to repair the structure and cannot be seen in the ruins is worth putting into c, so the scalar
+features learn what is global. A fifth of the conditions are dropped, replaced by the model's
+learned `mask_token`, so that the unconditional network, which is what gets fine-tuned, is trained
+too.
 
-Both passes use one list of neighbors. The atoms stand at a = x + ε₁ in one pass and at b = x + ε₂ in the other; at the
-midpoint a pair is farther apart than in either by max |a - b| at most. The pairs that are within the cutoff plus that
-margin at the midpoint hold all that count in either pass, and a pair beyond the cutoff counts for nothing, because the
-cutoff function is zero there.
+Both passes use one list of neighbors. The atoms stand at a = x + ε₁ in one pass and at b = x + ε₂
+in the other; at the midpoint a pair is farther apart than in either by max |a - b| at most. The
+pairs that are within the cutoff plus that margin at the midpoint hold all that count in either
+pass, and a pair beyond the cutoff counts for nothing, because the cutoff function is zero there.
 
-Three ablations and a variant: stop_gradient=True lets pass 1 go untrained by pass 2; condition="other" gives every
-structure the embedding of the next one of its batch, which can help with nothing (a negative control; one that is
-alone in its batch, as the last of a validation may be, is told nothing); "atoms" has no bottleneck, every atom being
-told its own features of pass 1; `part` embeds one part of a structure, a pocket, and denoises the other, its ligand,
-each alone.
+Three ablations and a variant: stop_gradient=True lets pass 1 go untrained by pass 2;
+condition="other" gives every structure the embedding of the next one of its batch, which can help
+with nothing (a negative control; one that is alone in its batch, as the last of a validation may
+be, is told nothing); "atoms" has no bottleneck, every atom being told its own features of pass 1;
+`part` embeds one part of a structure, a pocket, and denoises the other, its ligand, each alone.
 """
 
 import contextlib
@@ -38,8 +40,8 @@ CONDITIONS = ("own", "other", "atoms")
 
 
 def shared_pairs(first, second, cutoff: float) -> Pairs:
-    """One half list for two passes over the same atoms at two places: every pair that is within the cutoff (Å) in batch
-    `first` or in batch `second`, and a few that are in neither."""
+    """One half list for two passes over the same atoms at two places: every pair that is within the
+    cutoff (Å) in batch `first` or in batch `second`, and a few that are in neither."""
     margin = float((first.pos - second.pos).norm(dim=-1).max())  # Å
     return neighbor_list(moved(first, 0.5 * (second.pos - first.pos)), cutoff + margin)
 
@@ -47,20 +49,21 @@ def shared_pairs(first, second, cutoff: float) -> Pairs:
 class SelfConditionedDenoising:
     """Denoising with the network's own embedding of the clean structure as its condition.
 
-    sigma: size in Å of the noise that is to be predicted; regularize: that of the noise in the pass that embeds, 0 for
-    none; drop: share of the conditions that are dropped, in validation too; stop_gradient, condition ("own", "other",
-    "atoms"): see above; part: which atoms are embedded, the others being denoised, as a function from a batch to
-    booleans [N] or as the name of such a field of the batch; centered: no noise in the mean of a structure; main:
-    another objective, computed from pass 1, with loss = main + weight · denoising.
+    sigma: size in Å of the noise that is to be predicted; regularize: that of the noise in the pass
+    that embeds, 0 for none; drop: share of the conditions that are dropped, in validation too;
+    stop_gradient, condition ("own", "other", "atoms"): see above; part: which atoms are embedded,
+    the others being denoised, as a function from a batch to booleans [N] or as the name of such a
+    field of the batch; centered: no noise in the mean of a structure; main: another objective,
+    computed from pass 1, with loss = main + weight · denoising.
 
-    frozen: the embeddings of the elements are not trained, or they would shrink to nothing, denoising being the easier
-    the less the network knows of them, and fine-tuning would start from there. This objective hides them from its
-    gradient while it is computed and leaves no mark in the model: under any other objective, fine-tuning among them,
-    they are trained.
+    frozen: the embeddings of the elements are not trained, or they would shrink to nothing,
+    denoising being the easier the less the network knows of them, and fine-tuning would start from
+    there. This objective hides them from its gradient while it is computed and leaves no mark in
+    the model: under any other objective, fine-tuning among them, they are trained.
 
-    Parts: "noise_mse" and "noise_unexplained", as CoordinateDenoising's; `counted` says after each call over how many
-    atoms they are means. Random numbers are drawn in the order ε₁ (if regularize), ε₂, uniform [B] (a condition is
-    dropped where it is below `drop`).
+    Parts: "noise_mse" and "noise_unexplained", as CoordinateDenoising's; `counted` says after each
+    call over how many atoms they are means. Random numbers are drawn in the order ε₁ (if
+    regularize), ε₂, uniform [B] (a condition is dropped where it is below `drop`).
     """
 
     def __init__(
@@ -77,21 +80,31 @@ class SelfConditionedDenoising:
         frozen: bool = True,
     ):
         if not (math.isfinite(sigma) and sigma > 0):
-            raise ValueError(f"sigma is the size of the noise to predict, a positive length in Å such as 0.04, not "
-                             f"{sigma}.")  # fmt: skip
+            raise ValueError(
+                "sigma is the size of the noise to predict, a positive length in Å such as 0.04, "
+                f"not {sigma}."
+            )
         if not (math.isfinite(regularize) and regularize >= 0):
-            raise ValueError("regularize is the size of the noise in the pass that embeds, a length in Å such as 0.005 "
-                             f"or 0, not {regularize}.")  # fmt: skip
+            raise ValueError(
+                "regularize is the size of the noise in the pass that embeds, a length in Å such "
+                f"as 0.005 or 0, not {regularize}."
+            )
         if not 0 <= drop <= 1:
-            raise ValueError(f"drop is the share of conditions that are dropped, from 0 to 1, not {drop}.")
+            raise ValueError(
+                f"drop is the share of conditions that are dropped, from 0 to 1, not {drop}."
+            )
         if condition not in CONDITIONS:
             raise ValueError(f"The condition is one of {', '.join(CONDITIONS)}, not {condition!r}.")
         if part is not None and not (callable(part) or isinstance(part, str)):
-            raise ValueError("part says which atoms are embedded: a function of the batch, or the name of a boolean "
-                             f"field of it, not {part!r}.")  # fmt: skip
+            raise ValueError(
+                "part says which atoms are embedded: a function of the batch, or the name of a "
+                f"boolean field of it, not {part!r}."
+            )
         if part is not None and (condition == "atoms" or main is not None):
-            raise ValueError("With part, one pass sees some atoms and the other pass the others, so neither "
-                             "condition='atoms' nor main can be had; leave them out.")  # fmt: skip
+            raise ValueError(
+                "With part, one pass sees some atoms and the other pass the others, so neither "
+                "condition='atoms' nor main can be had; leave them out."
+            )
         check_main(main)
         check_weight(weight)
         self.sigma, self.regularize, self.drop = float(sigma), float(regularize), float(drop)
@@ -103,19 +116,26 @@ class SelfConditionedDenoising:
     def __repr__(self):
         part = "" if self.part is None else f", part={getattr(self.part, '__name__', self.part)!r}"
         main = f", main={self.main!r}, weight={self.weight}" if self.main else ""
-        return (f"SelfConditionedDenoising(sigma={self.sigma}, regularize={self.regularize}, drop={self.drop}, "
-                f"stop_gradient={self.stop_gradient}, condition={self.condition!r}{part}{main}, "
-                f"centered={self.centered}, frozen={self.frozen})")  # fmt: skip
+        return (
+            f"SelfConditionedDenoising(sigma={self.sigma}, regularize={self.regularize}, "
+            f"drop={self.drop}, stop_gradient={self.stop_gradient}, "
+            f"condition={self.condition!r}{part}{main}, centered={self.centered}, "
+            f"frozen={self.frozen})"
+        )
 
     def prepare(self, model, train) -> None:
-        """Prepare for the main objective, if there is one, and check that the model can do this at all.
+        """Prepare for the main objective, if there is one, and check that the model can do this at
+        all.
 
-        Raises ValueError when it takes no condition or has no noise to give, and when the training set lacks `part`.
+        Raises ValueError when it takes no condition or has no noise to give, and when the training
+        set lacks `part`.
         """
         _check_conditional(model)
         if self.condition == "other" and len(train) < 2:
-            raise ValueError("condition='other' takes the embedding of another structure, and the training set has one "
-                             "only; give more.")  # fmt: skip
+            raise ValueError(
+                "condition='other' takes the embedding of another structure, and the training set "
+                "has one only; give more."
+            )
         if self.main:
             self.main.prepare(model, train)
         _mark_seen(model, train)
@@ -126,19 +146,28 @@ class SelfConditionedDenoising:
 
     def __call__(self, model, batch, generator=None):
         _check_conditional(model)
-        with model.one_table(), _without_elements(model) if self.frozen else contextlib.nullcontext():
+        with (
+            model.one_table(),
+            _without_elements(model) if self.frozen else contextlib.nullcontext(),
+        ):
             return self._loss(model, batch, generator)
 
     def _loss(self, model, batch, generator):
         first, second = self._parts(batch)  # the same atoms, or one part and the other
         clean = first
         if self.regularize:
-            clean = moved(first, draw_noise(first, self.regularize, generator, centered=False)[0])  # x + ε₁
-        eps, mask = draw_noise(second, self.sigma, generator, centered=self.centered)  # (N, 3) Å, (N)
+            clean = moved(
+                first, draw_noise(first, self.regularize, generator, centered=False)[0]
+            )  # x + ε₁
+        eps, mask = draw_noise(
+            second, self.sigma, generator, centered=self.centered
+        )  # (N, 3) Å, (N)
         noisy = moved(second, eps)  # x + ε₂
         pairs = shared_pairs(clean, noisy, model.cutoff) if self.part is None else None
 
-        told = model(clean, noise=False, pairs=pairs, **(self.main.asks if self.main else {}))  # pass 1
+        told = model(
+            clean, noise=False, pairs=pairs, **(self.main.asks if self.main else {})
+        )  # pass 1
         c = self._dropped(model, self._condition(told), second, generator)  # (B, d), or (N, d)
         out = model(noisy, condition=c, noise=True, pairs=pairs)  # pass 2: ε̂ (N, 3)
 
@@ -158,18 +187,24 @@ class SelfConditionedDenoising:
         else:
             chosen, name = batch.get(self.part), self.part
             if chosen is None:
-                raise ValueError(f"The structures have no field {name!r} to tell their parts apart; give the store "
-                                 f"atom_properties={{{name!r}: booleans}}, or part as a function.")  # fmt: skip
+                raise ValueError(
+                    f"The structures have no field {name!r} to tell their parts apart; give the "
+                    f"store atom_properties={{{name!r}: booleans}}, or part as a function."
+                )
         if getattr(chosen, "dtype", None) != torch.bool or chosen.shape != batch.z.shape:
             shape = list(getattr(chosen, "shape", ()))
-            raise ValueError(f"part {name!r} must give one boolean for each of the {len(batch.z)} atoms, not "
-                             f"{getattr(chosen, 'dtype', type(chosen).__name__)} of shape {shape}.")  # fmt: skip
+            raise ValueError(
+                f"part {name!r} must give one boolean for each of the {len(batch.z)} atoms, not "
+                f"{getattr(chosen, 'dtype', type(chosen).__name__)} of shape {shape}."
+            )
         embedded = sum_over_atoms(chosen.long(), batch)  # (B) atoms of each structure
         if bool(((embedded == 0) | (embedded == batch.ptr.diff())).any()):
             k = int(((embedded == 0) | (embedded == batch.ptr.diff())).nonzero()[0])
-            raise ValueError(f"part {name!r} takes {int(embedded[k])} of the {int(batch.ptr[k + 1] - batch.ptr[k])} "
-                             f"atoms of structure {k} of the batch; every structure needs one atom to embed and one to "
-                             "denoise.")  # fmt: skip
+            raise ValueError(
+                f"part {name!r} takes {int(embedded[k])} of the "
+                f"{int(batch.ptr[k + 1] - batch.ptr[k])} atoms of structure {k} of the batch; "
+                "every structure needs one atom to embed and one to denoise."
+            )
         return _cut(batch, chosen), _cut(batch, ~chosen)
 
     def _condition(self, told):
@@ -181,7 +216,9 @@ class SelfConditionedDenoising:
 
     def _dropped(self, model, c, batch, generator):
         """c with some structures' rows replaced by the mask token."""
-        dropped = torch.rand(batch.num_graphs, device=c.device, generator=generator) < self.drop  # (B)
+        dropped = (
+            torch.rand(batch.num_graphs, device=c.device, generator=generator) < self.drop
+        )  # (B)
         if self.condition == "other" and batch.num_graphs == 1:
             dropped = torch.ones_like(dropped)  # there is no other
         if self.condition == "atoms":
@@ -191,14 +228,20 @@ class SelfConditionedDenoising:
 
 def _check_conditional(model) -> None:
     if getattr(model, "mask_token", None) is None:
-        raise ValueError(f"SelfConditionedDenoising needs a model that takes a condition, and this "
-                         f"{type(model).__name__} does not; build it with conditional=True.")  # fmt: skip
+        raise ValueError(
+            f"SelfConditionedDenoising needs a model that takes a condition, and this "
+            f"{type(model).__name__} does not; build it with conditional=True."
+        )
 
 
 @contextlib.contextmanager
 def _without_elements(model):
     """Within this context no gradient of an element's embedding is recorded."""
-    weights = [m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding) and m.weight.requires_grad]
+    weights = [
+        m.weight
+        for m in model.modules()
+        if isinstance(m, torch.nn.Embedding) and m.weight.requires_grad
+    ]
     for weight in weights:
         weight.requires_grad_(False)
     try:

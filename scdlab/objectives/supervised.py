@@ -1,15 +1,19 @@
 """Learning from labels: energies and forces, or one property (Schütt et al. 2017, section 4.2).
 
-    EnergyForces:         L = ρ ‖E - Ê‖² + 1/n Σ_i ‖F_i + ∂Ê/∂r_i‖²          (ρ = 0.01 in the paper; eV, eV/Å)
-                          L = ρ |E - Ê|  + 1/n Σ_i ‖F_i + ∂Ê/∂r_i‖           with loss="norm": large errors count less
-    PropertyRegression:   L = ‖y - ŷ‖² / s²                                   (s: spread of y in the training set)
-                          L = 1/3 ‖y - ŷ‖² / s²     of vectors                (s: root mean square component of y)
+    EnergyForces:         L = ρ ‖E - Ê‖² + 1/n Σ_i ‖F_i + ∂Ê/∂r_i‖²
+                          (ρ = 0.01 in the paper; eV, eV/Å)
+                          L = ρ |E - Ê|  + 1/n Σ_i ‖F_i + ∂Ê/∂r_i‖
+                                         with loss="norm": large errors count less
+    PropertyRegression:   L = ‖y - ŷ‖² / s²                                   (s: spread of y in the
+                          training set) L = 1/3 ‖y - ŷ‖² / s²     of vectors                (s: root
+                          mean square component of y)
 
-An objective is called with (model, batch, generator) and returns the loss and its named parts, 0-dimensional tensors
-for the log. `prepare` is called once before training: it fits what is not learned by gradient, such as reference
-energies. `heads` are the modules that answer for the labels; in a pretrained model they alone are new, and
-`fit(..., lr={"head": …, "body": …})` gives them a learning rate of their own. Objectives that can share a forward pass
-with another say what they ask the model for (`asks`), and `compare` its Prediction with the labels.
+An objective is called with (model, batch, generator) and returns the loss and its named parts,
+0-dimensional tensors for the log. `prepare` is called once before training: it fits what is not
+learned by gradient, such as reference energies. `heads` are the modules that answer for the labels;
+in a pretrained model they alone are new, and `fit(..., lr={"head": …, "body": …})` gives them a
+learning rate of their own. Objectives that can share a forward pass with another say what they ask
+the model for (`asks`), and `compare` its Prediction with the labels.
 """
 
 from types import MappingProxyType
@@ -21,10 +25,12 @@ from scdlab.nn.heads import MAX_Z
 
 
 def reference_energies(z, structure, energy) -> np.ndarray:
-    """Per-element energies that explain most of the total: least squares of E [n] on element counts -> [119] eV.
+    """Per-element energies that explain most of the total: least squares of E [n] on element counts
+    -> [119] eV.
 
-    z [N]: atomic numbers; structure [N]: which structure each atom belongs to. Where a data set cannot tell elements
-    apart (one molecule, say) the solution of smallest norm is taken; totals come out the same.
+    z [N]: atomic numbers; structure [N]: which structure each atom belongs to. Where a data set
+    cannot tell elements apart (one molecule, say) the solution of smallest norm is taken; totals
+    come out the same.
     """
     counts = np.zeros((len(energy), MAX_Z + 1))
     np.add.at(counts, (structure, z), 1.0)
@@ -39,7 +45,8 @@ def _mark_seen(model, store) -> None:
 
 
 def free_atoms(batch):
-    """Which atoms of a batch may move, [N], where it marks some as `fixed`; None where it marks none."""
+    """Which atoms of a batch may move, [N], where it marks some as `fixed`; None where it marks
+    none."""
     fixed = batch.get("fixed")
     return None if fixed is None else ~fixed.bool()
 
@@ -54,13 +61,16 @@ def squared_or_norm(error, loss: str):
 
 
 class EnergyForces:
-    """Energies, and forces as well unless forces=False. rho: weight ρ of the energy term when forces are there; loss:
-    "squared", or "norm" for the lengths of the errors themselves.
+    """Energies, and forces as well unless forces=False. rho: weight ρ of the energy term when
+    forces are there; loss: "squared", or "norm" for the lengths of the errors themselves.
 
-    Forces on atoms that the structures mark as `fixed` are not learned, and do not count in the error.
+    Forces on atoms that the structures mark as `fixed` are not learned, and do not count in the
+    error.
     """
 
-    atomwise = frozenset({"force_mae"})  # parts that are means over atoms; the others are means over structures
+    atomwise = frozenset(
+        {"force_mae"}
+    )  # parts that are means over atoms; the others are means over structures
 
     def __init__(self, rho: float = 0.01, forces: bool = True, loss: str = "squared"):
         if loss not in LOSSES:
@@ -77,10 +87,15 @@ class EnergyForces:
 
         Raises ValueError when labels are missing or are not finite numbers.
         """
-        for name, there in (("energies", train.has_energy), ("forces", train.has_forces or not self.forces)):
+        for name, there in (
+            ("energies", train.has_energy),
+            ("forces", train.has_forces or not self.forces),
+        ):
             if not there:
-                raise ValueError(f"{self!r} needs {name}, and the training set has none; use a labeled data set"
-                                 f"{' or EnergyForces(forces=False)' if name == 'forces' else ''}.")  # fmt: skip
+                raise ValueError(
+                    f"{self!r} needs {name}, and the training set has none; use a labeled data set"
+                    f"{' or EnergyForces(forces=False)' if name == 'forces' else ''}."
+                )
         batch = train.take(np.arange(len(train)))
         z, energy = batch.z.numpy(), batch.energy.numpy()
         self._check_numbers(batch)
@@ -109,27 +124,34 @@ class EnergyForces:
             if bool(wrong.any()):
                 where = wrong.nonzero().flatten().tolist()
                 raise ValueError(
-                    f"{len(where):,} of {len(wrong):,} structures of the training set have {name} that are not finite "
-                    f"numbers (the first is number {where[0]}); leave them out."
+                    f"{len(where):,} of {len(wrong):,} structures of the training set have {name} "
+                    f"that are not finite numbers (the first is number {where[0]}); leave them out."
                 )
 
     def heads(self, model) -> list:
         """The modules that give energies and forces."""
-        return [head for head in (model.energy_head, getattr(model, "force_head", None)) if head is not None]
+        return [
+            head
+            for head in (model.energy_head, getattr(model, "force_head", None))
+            if head is not None
+        ]
 
     def __call__(self, model, batch, generator=None):
         return self.compare(model, model(batch, noise=False, **self.asks), batch)
 
     def compare(self, model, out, batch, left_out=None):
-        """Loss and parts of a Prediction, which must have been `asks`-ed for what is compared; left_out [N]: atoms
-        whose forces do not count, beside the fixed ones."""
+        """Loss and parts of a Prediction, which must have been `asks`-ed for what is compared;
+        left_out [N]: atoms whose forces do not count, beside the fixed ones."""
         error = out.energy - batch.energy  # (B) eV, float64
         parts = {"energy_mae": error.detach().abs().mean()}
         loss = squared_or_norm(error.unsqueeze(-1), self.loss).mean()
         self.counted = {}
         if self.forces:
             residual = out.forces - batch.forces.to(out.forces.dtype)  # (N, 3) eV/Å
-            term, far = squared_or_norm(residual, self.loss), residual.detach().abs().mean(-1)  # (N)
+            term, far = (
+                squared_or_norm(residual, self.loss),
+                residual.detach().abs().mean(-1),
+            )  # (N)
             counts = free_atoms(batch)
             if left_out is not None:
                 counts = ~left_out if counts is None else counts & ~left_out
@@ -137,7 +159,10 @@ class EnergyForces:
                 term, far = term.mean(), far.mean()
             else:
                 number = counts.sum()
-                term, far = (torch.where(counts, each, 0.0).sum() / number.clamp(min=1) for each in (term, far))
+                term, far = (
+                    torch.where(counts, each, 0.0).sum() / number.clamp(min=1)
+                    for each in (term, far)
+                )
                 self.counted = {"force_mae": number}
             parts["force_mae"] = far
             loss = self.rho * loss + term
@@ -145,28 +170,36 @@ class EnergyForces:
 
 
 def finite(name: str, vector: bool = False) -> str:
-    """The expression that says which structures of a `store` have the property: advice for people."""
+    """The expression that says which structures of a `store` have the property: advice for
+    people."""
     return f"np.isfinite(store.property({name!r})){'.all(1)' if vector else ''}"
 
 
-EXTENSIVE = frozenset({"alpha", "r2", "zpve", "U0", "U", "H", "G", "Cv"})  # of QM9's properties: they grow with size
+EXTENSIVE = frozenset(
+    {"alpha", "r2", "zpve", "U0", "U", "H", "G", "Cv"}
+)  # of QM9's properties: they grow with size
 
 
 class PropertyRegression:
-    """One named property of the structures. pool: "sum" or "mean" over atoms; by default what suits QM9's property.
+    """One named property of the structures. pool: "sum" or "mean" over atoms; by default what suits
+    QM9's property.
 
-    "vector" is for what has a direction, such as a dipole moment: the head gives a vector. Where the labels are
-    vectors, [n, 3], it is compared with them by components, and the part "<name>_mae" is the mean absolute error of a
-    component; where they are numbers, as QM9's μ, its length is compared.
+    "vector" is for what has a direction, such as a dipole moment: the head gives a vector. Where
+    the labels are vectors, [n, 3], it is compared with them by components, and the part
+    "<name>_mae" is the mean absolute error of a component; where they are numbers, as QM9's μ, its
+    length is compared.
 
-    Fine-tuning is the same on a model that has been pretrained; its head for the property is the only new part:
+    Fine-tuning is the same on a model that has been pretrained; its head for the property is the
+    only new part:
 
         model = scdlab.load("runs/pretrained/model")
         scdlab.fit(model, PropertyRegression("homo"), train, val, lr={"head": 1e-3, "body": 1e-4})
-        homo = model(batch).properties["homo"]  # [B], in model.units["homo"]; one pass, no condition
+        homo = model(batch).properties["homo"]  # [B], in model.units["homo"]; one pass, no
+                                                condition
 
-    Denoising goes on beside it with CoordinateDenoising(sigma=0.005, main=PropertyRegression("homo"), weight=0.1), and
-    fades with fit(..., anneal={"weight": (0.1, 0.0)}).
+    Denoising goes on beside it with CoordinateDenoising(sigma=0.005,
+    main=PropertyRegression("homo"), weight=0.1), and fades with fit(..., anneal={"weight": (0.1,
+    0.0)}).
     """
 
     atomwise = frozenset()
@@ -176,23 +209,30 @@ class PropertyRegression:
         self.name = name
         self.pool = pool or ("sum" if name in EXTENSIVE else "mean")
         if self.pool not in ("sum", "mean", "vector"):
-            raise ValueError(f"A property is learned as a 'sum', a 'mean' or a 'vector' or its length, not {pool!r}.")
+            raise ValueError(
+                "A property is learned as a 'sum', a 'mean' or a 'vector' or its length, not "
+                f"{pool!r}."
+            )
 
     def __repr__(self):
         return f"PropertyRegression({self.name!r}, pool={self.pool!r})"
 
     def prepare(self, model, train) -> None:
-        """Give the model a head for the property, set its mean and spread from the training set, and keep its unit as
-        `model.units[name]`. Raises ValueError for labels that are missing, for all of the structures or for some, and
-        for vectors that are to be learned as numbers."""
+        """Give the model a head for the property, set its mean and spread from the training set,
+        and keep its unit as `model.units[name]`. Raises ValueError for labels that are missing, for
+        all of the structures or for some, and for vectors that are to be learned as numbers."""
         y = torch.from_numpy(np.array(train.property(self.name)))  # (n) or (n, 3) float64
         if len(missing := (~y.isfinite().view(len(y), -1).all(1)).nonzero().flatten()):
             remedy = f"leave them out with store[{finite(self.name, y.ndim == 2)}]"
-            raise ValueError(f"{len(missing):,} of {len(y):,} structures have no {self.name!r} (the first is number "
-                             f"{int(missing[0])}); {remedy}.")  # fmt: skip
+            raise ValueError(
+                f"{len(missing):,} of {len(y):,} structures have no {self.name!r} (the first is "
+                f"number {int(missing[0])}); {remedy}."
+            )
         if y.ndim == 2 and self.pool != "vector":
-            raise ValueError(f"{self.name!r} is a vector in this training set: learn it with PropertyRegression("
-                             f"{self.name!r}, 'vector').")  # fmt: skip
+            raise ValueError(
+                f"{self.name!r} is a vector in this training set: learn it with PropertyRegression("
+                f"{self.name!r}, 'vector')."
+            )
         head = model.add_property(self.name, self.pool)
         if y.ndim == 1:
             head.mean.copy_(y.mean())
@@ -209,11 +249,17 @@ class PropertyRegression:
         return self.compare(model, model(batch, noise=False), batch)
 
     def compare(self, model, out, batch):
-        """Loss and parts of a Prediction. Raises ValueError for numbers that are to be compared with vectors."""
-        y, label = out.properties[self.name], batch[self.name]  # (B) or (B, 3) each, in the unit of the labels
+        """Loss and parts of a Prediction. Raises ValueError for numbers that are to be compared
+        with vectors."""
+        y, label = (
+            out.properties[self.name],
+            batch[self.name],
+        )  # (B) or (B, 3) each, in the unit of the labels
         if y.ndim < label.ndim:
-            raise ValueError(f"The model gives {self.name!r} as a number, and the labels are vectors; train it with "
-                             f"PropertyRegression({self.name!r}, 'vector').")  # fmt: skip
+            raise ValueError(
+                f"The model gives {self.name!r} as a number, and the labels are vectors; train it "
+                f"with PropertyRegression({self.name!r}, 'vector')."
+            )
         error = (y if y.ndim == label.ndim else y.norm(dim=-1)) - label  # (B) or (B, 3)
         loss = (error / model.property_heads[self.name].std).square().mean()
         return loss, {f"{self.name}_mae": error.detach().abs().mean()}

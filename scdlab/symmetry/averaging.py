@@ -1,18 +1,20 @@
-"""Averages over rotations that make any model symmetric, each with the flaw that ECSE is meant to mend.
+"""Averages over rotations that make any model symmetric, each with the flaw that ECSE is meant to
+mend.
 
-A model f that knows nothing of rotations sees a structure r from K frames F, rotation matrices whose columns are the
-axes, and what it says is turned back and averaged:
+A model f that knows nothing of rotations sees a structure r from K frames F, rotation matrices
+whose columns are the axes, and what it says is turned back and averaged:
 
     E(r) = Σ_k w_k f(F_kᵀ r) / Σ_k w_k
 
-Frames that are fixed in space (`RandomRotations`, `Quadrature`) keep E smooth, but invariant only in part. Frames that
-turn with the structure (`PCAFrames`, `NearestPair`, `QRFrames`), F(R r) = R F(r), make E invariant exactly, but it
-jumps, or grows without bound in its gradient, where the choice of the frame does: no frames that can be computed
-efficiently and weigh alike are continuous (Dym, Lawrence, Siegel 2024, "Equivariant frames and the impossibility of
-continuous canonicalization").
+Frames that are fixed in space (`RandomRotations`, `Quadrature`) keep E smooth, but invariant only
+in part. Frames that turn with the structure (`PCAFrames`, `NearestPair`, `QRFrames`), F(R r) = R
+F(r), make E invariant exactly, but it jumps, or grows without bound in its gradient, where the
+choice of the frame does: no frames that can be computed efficiently and weigh alike are continuous
+(Dym, Lawrence, Siegel 2024, "Equivariant frames and the impossibility of continuous
+canonicalization").
 
-Mirror images: a frame of determinant -1 shows the model the mirror image. With one beside each proper frame E is
-invariant under O(3), else under SO(3) only.
+Mirror images: a frame of determinant -1 shows the model the mirror image. With one beside each
+proper frame E is invariant under O(3), else under SO(3) only.
 """
 
 import numpy as np
@@ -25,19 +27,29 @@ from scdlab.atoms.neighbors import _periodic
 from scdlab.nn.heads import sum_over_atoms
 from scdlab.symmetry.frames import Frames, Symmetrized
 
-_STRAIGHT = 1e-4  # sine of an angle below which three atoms are on one line: positions are float32 in a store
-_OCTAHEDRAL = {3: (1 / 6, 0, 0), 5: (1 / 15, 0, 3 / 40), 7: (1 / 21, 4 / 105, 9 / 280)}  # degree -> weight by kind
+# sine of an angle below which three atoms are on one line: positions are float32 in a store
+_STRAIGHT = 1e-4
+_OCTAHEDRAL = {
+    3: (1 / 6, 0, 0),
+    5: (1 / 15, 0, 3 / 40),
+    7: (1 / 21, 4 / 105, 9 / 280),
+}  # degree -> weight by kind
 
 
 class _Fixed(Symmetrized):
-    """Averages over the same frames for every structure: axes [K, 3, 3] and weights [K], float64, no parameters and
-    no buffers, so that no change of the model's precision rounds them."""
+    """Averages over the same frames for every structure: axes [K, 3, 3] and weights [K], float64,
+    no parameters and no buffers, so that no change of the model's precision rounds them."""
 
-    def __init__(self, model, settings: dict, axes: np.ndarray, weights: np.ndarray, inversion: bool):
+    def __init__(
+        self, model, settings: dict, axes: np.ndarray, weights: np.ndarray, inversion: bool
+    ):
         super().__init__(model, settings)
         self._axes, self._weights = torch.from_numpy(axes), torch.from_numpy(weights)
         if inversion:
-            self._axes, self._weights = torch.cat([self._axes, -self._axes]), self._weights.repeat(2)
+            self._axes, self._weights = (
+                torch.cat([self._axes, -self._axes]),
+                self._weights.repeat(2),
+            )
 
     @property
     def evaluations(self) -> int:
@@ -51,51 +63,63 @@ class _Fixed(Symmetrized):
 
 
 class RandomRotations(_Fixed):
-    """The mean over n rotations drawn once, uniformly from SO(3): a Monte Carlo estimate of ∫ f(Rᵀ r) dR, whose error
-    falls as n^-½ and is never zero.
+    """The mean over n rotations drawn once, uniformly from SO(3): a Monte Carlo estimate of ∫ f(Rᵀ
+    r) dR, whose error falls as n^-½ and is never zero.
 
-    The rotations are fixed by `seed`. Drawn anew in every call, the energy would not be a function of the structure.
-    A uniform rotation is a unit quaternion uniform on the sphere (Shoemake 1992, "Uniform random rotations"). n counts
-    evaluations of the model; inversion: half of them are of the other half's mirror images, -F.
+    The rotations are fixed by `seed`. Drawn anew in every call, the energy would not be a function
+    of the structure. A uniform rotation is a unit quaternion uniform on the sphere (Shoemake 1992,
+    "Uniform random rotations"). n counts evaluations of the model; inversion: half of them are of
+    the other half's mirror images, -F.
 
     Raises ValueError unless n is a positive integer, even with inversion.
     """
 
     def __init__(self, model, n: int = 16, inversion: bool = True, seed: int = 0):
         if not isinstance(n, int) or n < 1 or (inversion and n % 2):
-            raise ValueError(f"RandomRotations takes n evaluations, a positive integer that is even where inversion "
-                             f"pairs them, not {n!r}; choose another n, or inversion=False.")  # fmt: skip
+            raise ValueError(
+                "RandomRotations takes n evaluations, a positive integer that is even where "
+                f"inversion pairs them, not {n!r}; choose another n, or inversion=False."
+            )
         axes = _random_rotations(n // 2 if inversion else n, seed)
-        super().__init__(model, dict(n=n, inversion=inversion, seed=seed), axes, np.ones(len(axes)), inversion)
+        super().__init__(
+            model, dict(n=n, inversion=inversion, seed=seed), axes, np.ones(len(axes)), inversion
+        )
 
 
 class Quadrature(_Fixed):
-    """An exact rule over SO(3): where f(Rᵀ r), as a function of R, holds no degree above `degree` (Wigner's D^l with
-    l ≤ degree), the mean is ∫ f(Rᵀ r) dR to rounding, and so invariant. What f has in higher degrees stays in part.
+    """An exact rule over SO(3): where f(Rᵀ r), as a function of R, holds no degree above `degree`
+    (Wigner's D^l with l ≤ degree), the mean is ∫ f(Rᵀ r) dR to rounding, and so invariant. What f
+    has in higher degrees stays in part.
 
-    R = Rz(φ) Ry(θ) Rz(γ) and D^l_mn ∝ e^-imφ d^l_mn(θ) e^-inγ. degree + 1 equal steps of γ leave n = 0 alone, and
-    D^l_m0 is a spherical harmonic of (θ, φ). So the rule is a product: degree + 1 angles γ, times a rule for the sphere
-    of that degree. That is Lebedev's of degree 3, 5 or 7 (1976, "Quadratures on a sphere"; vertices, middles of
-    faces, then of edges of the octahedron: 6, 14, 26 points), beyond them Gauss-Legendre in cos θ times degree + 1
-    equal steps of φ. All weights are positive. `evaluations`: 12, 18, 24, 70, 84, 182, 208 for degrees 1 … 7, and 405
-    for 8. inversion doubles them, each frame with its mirror image -F.
+    R = Rz(φ) Ry(θ) Rz(γ) and D^l_mn ∝ e^-imφ d^l_mn(θ) e^-inγ. degree + 1 equal steps of γ leave n
+    = 0 alone, and D^l_m0 is a spherical harmonic of (θ, φ). So the rule is a product: degree + 1
+    angles γ, times a rule for the sphere of that degree. That is Lebedev's of degree 3, 5 or 7
+    (1976, "Quadratures on a sphere"; vertices, middles of faces, then of edges of the octahedron:
+    6, 14, 26 points), beyond them Gauss-Legendre in cos θ times degree + 1 equal steps of φ. All
+    weights are positive. `evaluations`: 12, 18, 24, 70, 84, 182, 208 for degrees 1 … 7, and 405 for
+    8. inversion doubles them, each frame with its mirror image -F.
 
-    Forces are gradients of the mean, so they turn where the energy is invariant; a vector that f gives itself, of
-    degree l, is turned back with one degree more, and needs degree ≥ l + 1.
+    Forces are gradients of the mean, so they turn where the energy is invariant; a vector that f
+    gives itself, of degree l, is turned back with one degree more, and needs degree ≥ l + 1.
 
     Raises ValueError unless degree is a positive integer.
     """
 
     def __init__(self, model, degree: int = 3, inversion: bool = False):
         if not isinstance(degree, int) or degree < 1:
-            raise ValueError(f"Quadrature is exact to a degree that is a positive integer, not {degree!r}; 3 takes 24 "
-                             "evaluations.")  # fmt: skip
-        super().__init__(model, dict(degree=degree, inversion=inversion), *_so3_rule(degree), inversion)
+            raise ValueError(
+                f"Quadrature is exact to a degree that is a positive integer, not {degree!r}; 3 "
+                "takes 24 evaluations."
+            )
+        super().__init__(
+            model, dict(degree=degree, inversion=inversion), *_so3_rule(degree), inversion
+        )
 
 
 class _OfStructure(Symmetrized):
-    """Averages over frames that turn with the structure. Each gives `_axes(batch, r)`, [B, k, 3, 3] float64, from
-    positions r [N, 3] relative to the centroids; all frames of a structure weigh alike."""
+    """Averages over frames that turn with the structure. Each gives `_axes(batch, r)`, [B, k, 3, 3]
+    float64, from positions r [N, 3] relative to the centroids; all frames of a structure weigh
+    alike."""
 
     def __init__(self, model, proper: bool = False):
         super().__init__(model, dict(proper=proper))
@@ -111,15 +135,19 @@ class _OfStructure(Symmetrized):
         r = batch.pos.double()
         pbc = _periodic(batch, batch.num_graphs)
         if pbc is not None:
-            self._refuse(pbc.any(-1), "is periodic, and {name} takes its frames from open structures; use "
-                         "RandomRotations, Quadrature or ECSE")  # fmt: skip
+            self._refuse(
+                pbc.any(-1),
+                "is periodic, and {name} takes its frames from open structures; use "
+                "RandomRotations, Quadrature or ECSE",
+            )
         centroid = sum_over_atoms(r, batch) / batch.ptr.diff().unsqueeze(-1)
         axes = self._axes(batch, r - centroid[batch.batch])
         return _frames(axes, axes.new_ones(axes.shape[1]))
 
     def _with_mirror(self, axes: Tensor) -> Tensor:
-        """Axes [B, 3, 3] -> [B, k, 3, 3]: for O(3) also those with b turned round. Under a mirror a and c turn as
-        vectors do and b = a × r' takes the other sign, so the two frames change places and their mean stays."""
+        """Axes [B, 3, 3] -> [B, k, 3, 3]: for O(3) also those with b turned round. Under a mirror a
+        and c turn as vectors do and b = a × r' takes the other sign, so the two frames change
+        places and their mean stays."""
         signs = [[1.0, 1.0, 1.0]] if self.proper else [[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]]
         return axes.unsqueeze(1) * axes.new_tensor(signs)[:, None]  # signs of the columns
 
@@ -130,22 +158,26 @@ class _OfStructure(Symmetrized):
             raise ValueError(f"Structure {k} of the batch {why.format(name=type(self).__name__)}.")
 
     def _no_frame(self, bad: Tensor, which: str) -> None:
-        self._refuse(bad, f"gives {{name}} no frame, for lack of {which}; leave it out, or use ECSE, whose auxiliary "
-                     "model handles it")  # fmt: skip
+        self._refuse(
+            bad,
+            f"gives {{name}} no frame, for lack of {which}; leave it out, or use ECSE, whose "
+            "auxiliary model handles it",
+        )
 
 
 class PCAFrames(_OfStructure):
-    """Frame averaging (Puny et al. 2022, "Frame averaging for invariant and equivariant network design"): the axes are
-    the eigenvectors of the covariance of the positions,
+    """Frame averaging (Puny et al. 2022, "Frame averaging for invariant and equivariant network
+    design"): the axes are the eigenvectors of the covariance of the positions,
 
         C = Σ_i (r_i - r̄)(r_i - r̄)ᵀ / n,   C = V diag(λ) Vᵀ, λ ascending;   F = V diag(±1, ±1, ±1)
 
-    with every choice of signs: 8 frames, or the 4 of determinant +1 with proper=True, which leaves mirror images
-    apart. Masses and elements play no part.
+    with every choice of signs: 8 frames, or the 4 of determinant +1 with proper=True, which leaves
+    mirror images apart. Masses and elements play no part.
 
-    Flaw: where two eigenvalues cross, two axes change places and the energy jumps. Where they are equal (methane), the
-    axes are whatever the eigensolver gives, which does not turn with the structure. The gradient holds
-    1/(λ_a - λ_b): it is exact away from crossings, grows without bound toward them, and is no number at them.
+    Flaw: where two eigenvalues cross, two axes change places and the energy jumps. Where they are
+    equal (methane), the axes are whatever the eigensolver gives, which does not turn with the
+    structure. The gradient holds 1/(λ_a - λ_b): it is exact away from crossings, grows without
+    bound toward them, and is no number at them.
     """
 
     @property
@@ -154,8 +186,12 @@ class PCAFrames(_OfStructure):
 
     def _axes(self, batch, r: Tensor) -> Tensor:
         n = batch.ptr.diff()[:, None, None]
-        values, axes = torch.linalg.eigh(sum_over_atoms(r[:, :, None] * r[:, None, :], batch) / n)  # [B, 3], [B, 3, 3]
-        self._no_frame(~(values[:, 1] > _STRAIGHT**2 * values[:, 2]), "three atoms that are not on one line")
+        values, axes = torch.linalg.eigh(
+            sum_over_atoms(r[:, :, None] * r[:, None, :], batch) / n
+        )  # [B, 3], [B, 3, 3]
+        self._no_frame(
+            ~(values[:, 1] > _STRAIGHT**2 * values[:, 2]), "three atoms that are not on one line"
+        )
         signs = torch.cartesian_prod(*[axes.new_tensor([1.0, -1.0])] * 3)  # [8, 3]
         if self.proper:
             signs = signs[signs.prod(-1) > 0].expand(len(axes), -1, -1).clone()  # [B, 4, 3]
@@ -164,16 +200,17 @@ class PCAFrames(_OfStructure):
 
 
 class NearestPair(_OfStructure):
-    """One frame, from the atom 0 nearest to the centroid, its nearest neighbor 1, and the nearest 2 that is not on
-    their line (to 1e-4 rad):
+    """One frame, from the atom 0 nearest to the centroid, its nearest neighbor 1, and the nearest 2
+    that is not on their line (to 1e-4 rad):
 
         a = r̂_01,   b = a × r̂_02 / |·|,   c = a × b;   F = [a b c]
 
-    and for O(3) its mirror, F diag(1, -1, 1); with proper=True the frame alone. Atoms at equal distances go by their
-    place in the file.
+    and for O(3) its mirror, F diag(1, -1, 1); with proper=True the frame alone. Atoms at equal
+    distances go by their place in the file.
 
-    Flaw: where two atoms change places in that order, the frame turns at once and the energy jumps; where atoms are
-    at equal distances by symmetry (methane), it depends on rounding and on the order of the file.
+    Flaw: where two atoms change places in that order, the frame turns at once and the energy jumps;
+    where atoms are at equal distances by symmetry (methane), it depends on rounding and on the
+    order of the file.
     """
 
     def _axes(self, batch, r: Tensor) -> Tensor:
@@ -185,7 +222,9 @@ class NearestPair(_OfStructure):
         usable = there.clone()
         usable[rows, center] = False
         first = torch.where(usable, d2, inf).argmin(-1)
-        cross = torch.linalg.cross(x[rows, first].unsqueeze(1).expand_as(x), x).square().sum(-1)  # [B, n]
+        cross = (
+            torch.linalg.cross(x[rows, first].unsqueeze(1).expand_as(x), x).square().sum(-1)
+        )  # [B, n]
         usable &= cross > _STRAIGHT**2 * d2[rows, first].unsqueeze(-1) * d2
         self._no_frame(~usable.any(-1), "three atoms that are not on one line")
         second = torch.where(usable, d2, inf).argmin(-1)
@@ -197,13 +236,14 @@ class NearestPair(_OfStructure):
 class QRFrames(_OfStructure):
     """One frame by Gram and Schmidt from the first three atoms of the file, 0, 1, 2:
 
-        [r_01 r_02] = Q U, U upper triangular with a positive diagonal;   a = q_1, c = -q_2, b = c × a;   F = [a b c]
+        [r_01 r_02] = Q U, U upper triangular with a positive diagonal;   a = q_1, c = -q_2, b = c ×
+        a;   F = [a b c]
 
-    the axes of `NearestPair` for these atoms, and for O(3) the mirror, F diag(1, -1, 1), too; with proper=True the
-    frame alone.
+    the axes of `NearestPair` for these atoms, and for O(3) the mirror, F diag(1, -1, 1), too; with
+    proper=True the frame alone.
 
-    Flaw: the energy depends on the order of the file. It is continuous while the three stay off one line; toward a
-    line its gradient grows without bound, and across it the frame jumps.
+    Flaw: the energy depends on the order of the file. It is continuous while the three stay off one
+    line; toward a line its gradient grows without bound, and across it the frame jumps.
     """
 
     def _axes(self, batch, r: Tensor) -> Tensor:
@@ -216,14 +256,16 @@ class QRFrames(_OfStructure):
 
 
 def _frames(axes: Tensor, weights: Tensor) -> Frames:
-    """Axes [B, k, 3, 3] and weights [k] that are the same for every structure, as frames of the batch."""
+    """Axes [B, k, 3, 3] and weights [k] that are the same for every structure, as frames of the
+    batch."""
     n, k = axes.shape[:2]
     of = torch.arange(n, device=axes.device).repeat_interleave(k)
     return Frames(axes=axes.flatten(0, 1), weights=weights.repeat(n), of=of)
 
 
 def _axes_of(u: Tensor, v: Tensor) -> Tensor:
-    """Axes [B, 3, 3], columns a = û, b = a × v / |·|, c = a × b, from vectors u and v [B, 3] that span a plane."""
+    """Axes [B, 3, 3], columns a = û, b = a × v / |·|, c = a × b, from vectors u and v [B, 3] that
+    span a plane."""
     a = u / u.norm(dim=-1, keepdim=True)
     b = torch.linalg.cross(a, v)
     b = b / b.norm(dim=-1, keepdim=True)
@@ -236,15 +278,19 @@ def _random_rotations(n: int, seed: int) -> np.ndarray:
 
 
 def _so3_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations [K, 3, 3] and weights [K], which sum to 1, of the rule that `Quadrature` describes."""
+    """Rotations [K, 3, 3] and weights [K], which sum to 1, of the rule that `Quadrature`
+    describes."""
     theta, phi, w = _sphere_rule(degree)
     gamma = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
-    angles = np.stack([np.repeat(a, len(gamma)) for a in (phi, theta)] + [np.tile(gamma, len(w))], axis=-1)
+    angles = np.stack(
+        [np.repeat(a, len(gamma)) for a in (phi, theta)] + [np.tile(gamma, len(w))], axis=-1
+    )
     return Rotation.from_euler("ZYZ", angles).as_matrix(), np.repeat(w, len(gamma)) / len(gamma)
 
 
 def _sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Angles θ, φ and weights, [P] each, of a rule for the sphere that is exact to a degree; weights sum to 1."""
+    """Angles θ, φ and weights, [P] each, of a rule for the sphere that is exact to a degree;
+    weights sum to 1."""
     lebedev = next((by_kind for known, by_kind in _OCTAHEDRAL.items() if known >= degree), None)
     if lebedev is None:
         z, w = np.polynomial.legendre.leggauss(degree // 2 + 1)  # exact to 2 (degree // 2) + 1
@@ -252,7 +298,9 @@ def _sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         theta, phi = np.meshgrid(np.arccos(z), phi, indexing="ij")
         return theta.ravel(), phi.ravel(), np.repeat(w / 2, degree + 1) / (degree + 1)
     x = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    kind = np.abs(x).sum(-1)  # 1, 2, 3: a vertex, the middle of an edge or of a face, seen from the center
+    kind = np.abs(x).sum(
+        -1
+    )  # 1, 2, 3: a vertex, the middle of an edge or of a face, seen from the center
     w = np.array([0, *lebedev])[kind]
     x, w = x[w > 0], w[w > 0]
     return np.arctan2(np.hypot(x[:, 0], x[:, 1]), x[:, 2]), np.arctan2(x[:, 1], x[:, 0]), w

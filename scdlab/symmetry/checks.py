@@ -1,19 +1,20 @@
 """The symmetry report: does a model obey the laws it should, and by how much does it break them?
 
-    rotation            E(Rx) = E(x) and F(Rx) = R F(x), for random rotations R; and so the noise, if there is a head
+    rotation            E(Rx) = E(x) and F(Rx) = R F(x), for random rotations R; and so the noise,
+                        if there is a head
     reflection          the same for mirror images
     translation         E(x + t) = E(x), F(x + t) = F(x)
     permutation         atoms renumbered: same energy, forces renumbered alike
     force_consistency   F = -∂E/∂x against central finite differences
     smoothness          no jump of the energy while a neighbor crosses the cutoff
 
-All is computed in float64, so that a law that holds shows as ~1e-12 and a law that is broken stands out. Energies are
-compared in eV after the references are taken off, forces in eV/Å, noise in units of σ; each error is divided by the
-size of what is compared.
+All is computed in float64, so that a law that holds shows as ~1e-12 and a law that is broken stands
+out. Energies are compared in eV after the references are taken off, forces in eV/Å, noise in units
+of σ; each error is divided by the size of what is compared.
 
-A jump cannot be told from a steep slope at one step size. So the path is walked twice, with steps h and h/10: the
-largest step of a smooth function shrinks tenfold, s(h) ≈ J + L h, and J = (10 s(h/10) - s(h)) / 9 is the jump that
-remains.
+A jump cannot be told from a steep slope at one step size. So the path is walked twice, with steps h
+and h/10: the largest step of a smooth function shrinks tenfold, s(h) ≈ J + L h, and J = (10 s(h/10)
+- s(h)) / 9 is the jump that remains.
 """
 
 import copy
@@ -56,8 +57,9 @@ class SymmetryReport:
 
     def _repr_html_(self):
         rows = "".join(
-            f"<tr><td style='text-align:left'>{k.replace('_', ' ')}</td><td>{getattr(self, k):.1e}</td>"
-            f"<td style='text-align:left'>{meaning}</td></tr>"
+            "<tr><td "
+            f"style='text-align:left'>{k.replace('_', ' ')}</td><td>{getattr(self, k):.1e}</td><td "
+            f"style='text-align:left'>{meaning}</td></tr>"
             for k, meaning in _MEANING.items()
         )
         return f"<table><caption>Symmetry report: {self.subject}</caption>{rows}</table>"
@@ -79,8 +81,9 @@ class _Subject:
 
     @torch.no_grad()
     def __call__(self, pos, cell=None, z=None, vectors=True):
-        """Energy without its reference (eV) at other positions, cell or numbering; and, if asked for, what turns with
-        the structure: forces (eV/Å), and noise (units of σ) when the model has a head for it, [N, 3] each."""
+        """Energy without its reference (eV) at other positions, cell or numbering; and, if asked
+        for, what turns with the structure: forces (eV/Å), and noise (units of σ) when the model has
+        a head for it, [N, 3] each."""
         batch = copy.copy(self.batch)
         batch.pos = pos
         if cell is not None:
@@ -88,14 +91,19 @@ class _Subject:
         if z is not None:
             batch.z = z
         out = self.model(batch, forces=vectors, noise=vectors and self.model.noise_head is not None)
-        return float(out.energy) - self.offset, [v for v in (out.forces, out.noise) if v is not None]
+        return float(out.energy) - self.offset, [
+            v for v in (out.forces, out.noise) if v is not None
+        ]
 
     def compare(self, change, back, cell=None, z=None) -> float:
-        """Largest relative error of the energy, and of forces and noise brought back, for a change of the positions."""
+        """Largest relative error of the energy, and of forces and noise brought back, for a change
+        of the positions."""
         e0, before = self(self.batch.pos)
         e1, after = self(change(self.batch.pos), cell, z)
         pairs = zip(before, after, strict=True)
-        errors = [float((back(v1) - v0).abs().max() / v0.abs().max().clamp(min=1e-3)) for v0, v1 in pairs]
+        errors = [
+            float((back(v1) - v0).abs().max() / v0.abs().max().clamp(min=1e-3)) for v0, v1 in pairs
+        ]
         return max(abs(e1 - e0) / max(abs(e0), 1e-3), *errors)
 
 
@@ -127,12 +135,15 @@ def _force_consistency(subject, h: float = 1e-4) -> float:
         step = torch.zeros(pos.numel(), dtype=pos.dtype)
         step[k] = h
         step = step.view_as(pos)
-        numeric.view(-1)[k] = (subject(pos - step, vectors=False)[0] - subject(pos + step, vectors=False)[0]) / (2 * h)
+        numeric.view(-1)[k] = (
+            subject(pos - step, vectors=False)[0] - subject(pos + step, vectors=False)[0]
+        ) / (2 * h)
     return float((forces - numeric).abs().max() / forces.abs().max().clamp(min=1e-3))
 
 
 def _largest_step(model, z: int, distances) -> float:
-    """Largest step of the energy of two atoms z that are pulled apart through the given distances."""
+    """Largest step of the energy of two atoms z that are pulled apart through the given
+    distances."""
     pos = np.zeros((len(distances), 2, 3))
     pos[:, 1, 0] = distances
     ptr = np.arange(0, 2 * len(distances) + 1, 2)
@@ -155,10 +166,12 @@ def _smoothness(model, z) -> float:
 
 
 def symmetry_report(model, atoms, n_rotations: int = 4, seed: int = 0) -> SymmetryReport:
-    """Measure how well a model keeps the symmetries on one structure (ase.Atoms; periodic ones too).
+    """Measure how well a model keeps the symmetries on one structure (ase.Atoms; periodic ones
+    too).
 
-    The model is not changed. A direct-force model shows in `force_consistency`; a cutoff without an envelope in
-    `smoothness`, measured on pairs of atoms of each element at hand. Finite differences take 6 N energy evaluations.
+    The model is not changed. A direct-force model shows in `force_consistency`; a cutoff without an
+    envelope in `smoothness`, measured on pairs of atoms of each element at hand. Finite differences
+    take 6 N energy evaluations.
     """
     subject, rng = _Subject(model, atoms), np.random.default_rng(seed)
     rotations = _rotations(n_rotations, rng)
@@ -166,7 +179,8 @@ def symmetry_report(model, atoms, n_rotations: int = 4, seed: int = 0) -> Symmet
     shift = torch.from_numpy(rng.normal(scale=10.0, size=3))
     z = subject.batch.z.tolist()
     formula = "".join(
-        f"{chemical_symbols[k]}{n if n > 1 else ''}" for k, n in zip(*np.unique(z, return_counts=True), strict=True)
+        f"{chemical_symbols[k]}{n if n > 1 else ''}"
+        for k, n in zip(*np.unique(z, return_counts=True), strict=True)
     )
     return SymmetryReport(
         rotation=max(_linear(subject, q) for q in rotations),

@@ -1,41 +1,50 @@
-"""ECSE: equivariant coordinate system ensembles (Pozdnyakov and Ceriotti, NeurIPS 2023, arXiv:2305.19302). Exact
-rotational symmetry for a model that has none, and smooth: no jump anywhere.
+"""ECSE: equivariant coordinate system ensembles (Pozdnyakov and Ceriotti, NeurIPS 2023,
+arXiv:2305.19302). Exact rotational symmetry for a model that has none, and smooth: no jump
+anywhere.
 
-Every ordered pair (j, j') of neighbors of an atom i makes a frame, and all of them together are an average that turns
-with the surroundings of i and depends smoothly on them, since no frame comes or goes with a weight above zero:
+Every ordered pair (j, j') of neighbors of an atom i makes a frame, and all of them together are an
+average that turns with the surroundings of i and depends smoothly on them, since no frame comes or
+goes with a weight above zero:
 
     a = r̂_j,   b = a × r̂_j' / |a × r̂_j'|,   c = a × b,   F = [a b c]
     y_i = (Σ_jj' w_jj' y_i(F_jj'ᵀ r) + w_aux y_aux,i) / (Σ_jj' w_jj' + w_aux)
 
-With f(r|R, Δ) = `smooth_step`: 1 below R - Δ, 0 above R; q its mirror image in s = sin² of the angle at i: 0 below ω, 1
-above ω + δ:
+With f(r|R, Δ) = `smooth_step`: 1 below R - Δ, 0 above R; q its mirror image in s = sin² of the
+angle at i: 0 below ω, 1 above ω + δ:
 
-    w_jj'   = f(r_j|R_in, Δ) f(r_j'|R_in, Δ) q(s|W-ΔW, ΔW) (s - (W-ΔW))/ΔW     near neighbors that are not in line
-    p_jj'   = f(r_j|R_out, Δ) f(r_j'|R_out, Δ) q(s|W, ΔW)                      the same, as far as i looks
+    w_jj'   = f(r_j|R_in, Δ) f(r_j'|R_in, Δ) q(s|W-ΔW, ΔW) (s - (W-ΔW))/ΔW
+            near neighbors that are not in line
+    p_jj'   = f(r_j|R_out, Δ) f(r_j'|R_out, Δ) q(s|W, ΔW)                      the same, as far as i
+            looks
     d_jj'   = SmoothMax_β(r_j, r_j') + T(β),   T(β) = LambertW(1/e)/β          above both distances
-    R_in    = Σ p d e^(-βd) / Σ p e^(-βd) + Δ                                  with one more entry, d = R_out and p = 1
+    R_in    = Σ p d e^(-βd) / Σ p e^(-βd) + Δ                                  with one more entry,
+            d = R_out and p = 1
     w_aux   = f(w_max|½, ½)
 
-R_in follows the nearest pair of use: if there is one with p > 0, some w is 1 or more, and w_aux is 0. If all neighbors
-are in line (or there is one, or none), every w is 0: such surroundings have no frame, and an auxiliary model, which is
-equivariant by construction, answers. R_out ≤ R_cut - Δ, so that R_in stays within what the model sees.
+R_in follows the nearest pair of use: if there is one with p > 0, some w is 1 or more, and w_aux is
+0. If all neighbors are in line (or there is one, or none), every w is 0: such surroundings have no
+frame, and an auxiliary model, which is equivariant by construction, answers. R_out ≤ R_cut - Δ, so
+that R_in stays within what the model sees.
 
-Frames of weight well below the largest can be pruned, `prunings` times: w ← w q(w/w_max|0.8, 0.1). The largest weight
-is w_max = (Σ w^64)^(1/64), which is smooth, not smaller than any w, and does not change when w = 0 is added. It is off
-by default: a frame that leaves within so little makes the energy smooth but steep, and forces pay for it as far as the
-model is not symmetric itself (what it costs and saves: the claims `ecse-accuracy` and `ecse-frames`).
+Frames of weight well below the largest can be pruned, `prunings` times: w ← w q(w/w_max|0.8, 0.1).
+The largest weight is w_max = (Σ w^64)^(1/64), which is smooth, not smaller than any w, and does not
+change when w = 0 is added. It is off by default: a frame that leaves within so little makes the
+energy smooth but steep, and forces pay for it as far as the model is not symmetric itself (what it
+costs and saves: the claims `ecse-accuracy` and `ecse-frames`).
 
-[a b c] is right-handed. A mirror image of the structure has left-handed frames, F diag(1, -1, 1), so averages over both
-hands do not change under reflection either: group="O(3)", at twice the cost. "SO(3)" takes right hands only.
+[a b c] is right-handed. A mirror image of the structure has left-handed frames, F diag(1, -1, 1),
+so averages over both hands do not change under reflection either: group="O(3)", at twice the cost.
+"SO(3)" takes right hands only.
 
-Locality. Each atom has frames of its own, made of its neighbors, in which its own share of the energy is evaluated: of
-all that it can feel, and of nothing else. local=False instead pools all pairs of a structure and turns the structure
-as a whole. That takes far fewer evaluations of a network that passes messages, but then the frames of one molecule
-change the energy of another that is far away.
+Locality. Each atom has frames of its own, made of its neighbors, in which its own share of the
+energy is evaluated: of all that it can feel, and of nothing else. local=False instead pools all
+pairs of a structure and turns the structure as a whole. That takes far fewer evaluations of a
+network that passes messages, but then the frames of one molecule change the energy of another that
+is far away.
 
-Departures from the released code: w_max is smooth (there, a plain maximum, and pruning four times with q(w|0.9 w_max,
-0.1 w_max)); frames are of atoms; both hands; everything is differentiated; and the auxiliary model is always there
-unless it is declined.
+Departures from the released code: w_max is smooth (there, a plain maximum, and pruning four times
+with q(w|0.9 w_max, 0.1 w_max)); frames are of atoms; both hands; everything is differentiated; and
+the auxiliary model is always there unless it is declined.
 """
 
 import warnings
@@ -49,8 +58,11 @@ from scdlab.nn.radial import smooth_step
 from scdlab.symmetry.frames import Clusters, Frames, Symmetrized, batch_of, receptive_fields, starts
 
 GROUPS = ("O(3)", "SO(3)")
-LAMBERT = 0.2784645427610738  # W(1/e): by so much over β a smooth maximum of two stays below the maximum at most
-NORM = 64  # of the smooth largest weight: n equal weights count as n^(1/64) of one, 1.1 for a thousand
+# W(1/e): by so much over β a smooth maximum of two stays below the maximum at most
+LAMBERT = 0.2784645427610738
+NORM = (
+    64  # of the smooth largest weight: n equal weights count as n^(1/64) of one, 1.1 for a thousand
+)
 NEGLIGIBLE = 1e-15  # of the largest weight: below what float64 tells apart
 
 
@@ -62,15 +74,16 @@ def _q(s: Tensor, start: float, width: float) -> Tensor:
 class ECSE(Symmetrized):
     """`ECSE(model)` takes a model's arguments, and its answers turn with the structure exactly.
 
-    model: any backbone whose energy is a sum over atoms (`Prediction.shares`), with a `cutoff` and, where it passes
-    messages, the number of its steps as `hops`. auxiliary: answers for atoms whose neighbors are in line; equivariant
-    by construction, and with vectors if `model` predicts any. By default a small equivariant transformer, which adds
-    nothing to the reference energies until it is trained, as `fit(exact.auxiliary, …)`; None for none. group: "O(3)" or
-    "SO(3)"; local: frames for each atom, or pooled. outer: R_out in Å, by default the cutoff less `width`; width: Δ in
-    Å; beta: β in 1/Å; angle, angle_width: W and ΔW; prunings: how often small weights are pruned.
+    model: any backbone whose energy is a sum over atoms (`Prediction.shares`), with a `cutoff` and,
+    where it passes messages, the number of its steps as `hops`. auxiliary: answers for atoms whose
+    neighbors are in line; equivariant by construction, and with vectors if `model` predicts any. By
+    default a small equivariant transformer, which adds nothing to the reference energies until it
+    is trained, as `fit(exact.auxiliary, …)`; None for none. group: "O(3)" or "SO(3)"; local: frames
+    for each atom, or pooled. outer: R_out in Å, by default the cutoff less `width`; width: Δ in Å;
+    beta: β in 1/Å; angle, angle_width: W and ΔW; prunings: how often small weights are pruned.
 
-    Raises ValueError for an R_out beyond the cutoff less Δ, where a neighbor that enters would make a jump. When asked:
-    for a structure that needs the auxiliary model, where there is none.
+    Raises ValueError for an R_out beyond the cutoff less Δ, where a neighbor that enters would make
+    a jump. When asked: for a structure that needs the auxiliary model, where there is none.
     """
 
     def __init__(
@@ -86,27 +99,57 @@ class ECSE(Symmetrized):
         angle_width: float = 0.15,
         prunings: int = 0,
     ):
-        settings = dict(group=group, local=local, outer=outer, width=width, beta=beta, angle=angle,
-                        angle_width=angle_width, prunings=prunings)  # fmt: skip
+        settings = dict(
+            group=group,
+            local=local,
+            outer=outer,
+            width=width,
+            beta=beta,
+            angle=angle,
+            angle_width=angle_width,
+            prunings=prunings,
+        )
         super().__init__(model, settings)
         if group not in GROUPS:
-            raise ValueError(f"ECSE makes a model symmetric under {' or '.join(GROUPS)}, not {group!r}.")
-        if not (width > 0 and beta > 0 and 0 < angle_width <= angle and angle + angle_width < 1 and prunings >= 0):
-            raise ValueError("ECSE needs width > 0, beta > 0, 0 < angle_width ≤ angle, angle + angle_width < 1 and "
-                             f"prunings ≥ 0, not width={width}, beta={beta}, angle={angle}, "
-                             f"angle_width={angle_width}, prunings={prunings}.")  # fmt: skip
+            raise ValueError(
+                f"ECSE makes a model symmetric under {' or '.join(GROUPS)}, not {group!r}."
+            )
+        if not (
+            width > 0
+            and beta > 0
+            and 0 < angle_width <= angle
+            and angle + angle_width < 1
+            and prunings >= 0
+        ):
+            raise ValueError(
+                "ECSE needs width > 0, beta > 0, 0 < angle_width ≤ angle, angle + angle_width < 1 "
+                f"and prunings ≥ 0, not width={width}, beta={beta}, angle={angle}, "
+                f"angle_width={angle_width}, prunings={prunings}."
+            )
         self.outer = model.cutoff - width if outer is None else float(outer)
         if not width < self.outer <= model.cutoff - width + 1e-12:
-            raise ValueError(f"ECSE's outer radius is {self.outer:g} Å, and must lie between its width {width:g} Å and "
-                             f"the model's cutoff less the width, {model.cutoff - width:g} Å: a neighbor that enters "
-                             "at the cutoff must not have made frames before.")  # fmt: skip
-        self.group, self.local, self.width, self.beta, self.prunings = group, local, width, beta, prunings
+            raise ValueError(
+                f"ECSE's outer radius is {self.outer:g} Å, and must lie between its width "
+                f"{width:g} Å and the model's cutoff less the width, {model.cutoff - width:g} Å: a "
+                "neighbor that enters at the cutoff must not have made frames before."
+            )
+        self.group, self.local, self.width, self.beta, self.prunings = (
+            group,
+            local,
+            width,
+            beta,
+            prunings,
+        )
         self.angle, self.angle_width = angle, angle_width
         self.auxiliary = auxiliary
         self.features = None  # from the auxiliary model's features to those of the model
-        self.register_buffer("learned", torch.zeros((), dtype=torch.bool))  # the auxiliary model, along with the model
+        self.register_buffer(
+            "learned", torch.zeros((), dtype=torch.bool)
+        )  # the auxiliary model, along with the model
         if auxiliary is not None:
-            with torch.random.fork_rng(devices=[]):  # numbers drawn for other models stay what they were
+            with torch.random.fork_rng(
+                devices=[]
+            ):  # numbers drawn for other models stay what they were
                 torch.default_generator.manual_seed(0)
                 if auxiliary == "default":
                     self.auxiliary = self._default()
@@ -118,21 +161,26 @@ class ECSE(Symmetrized):
             if model.direct_forces:
                 self.auxiliary.add_property("direct_forces", "vector")
             if model.noise_head is not None and self.auxiliary.noise_head is None:
-                raise ValueError(f"{type(model).__name__} predicts noise, and the auxiliary "
-                                 f"{type(self.auxiliary).__name__} has no head for it; give one that has, such as "
-                                 "EquivariantTransformer.")  # fmt: skip
+                raise ValueError(
+                    f"{type(model).__name__} predicts noise, and the auxiliary "
+                    f"{type(self.auxiliary).__name__} has no head for it; give one that has, such "
+                    "as EquivariantTransformer."
+                )
         self.train(model.training)
 
     def _default(self) -> EquivariantTransformer:
         """Small, and silent before training."""
         noise = self.model.noise_head is not None
-        made = EquivariantTransformer(64, layers=1, heads=4, n_basis=32, cutoff=self.model.cutoff, noise_head=noise)
+        made = EquivariantTransformer(
+            64, layers=1, heads=4, n_basis=32, cutoff=self.model.cutoff, noise_head=noise
+        )
         nn.init.zeros_(made.energy_head.mlp[-1].weight)
         nn.init.zeros_(made.energy_head.mlp[-1].bias)
         return made
 
     def _pool(self, pool: str) -> str:
-        """A plain model's vector of each atom is an equivariant model's vector, before it is summed."""
+        """A plain model's vector of each atom is an equivariant model's vector, before it is
+        summed."""
         return "vector" if pool == "atoms" and self.model.plain else pool
 
     @property
@@ -152,19 +200,24 @@ class ECSE(Symmetrized):
             return receptive_fields(batch, pairs, getattr(self.model, "hops", None))
         return super().clusters(batch, pairs)
 
-    # -- frames and weights -------------------------------------------------------------------------------------------
+    # -- frames and weights
+    # -------------------------------------------------------------------------------------------
 
     def frames(self, batch) -> Frames:
-        """The frames of every atom (of every structure, with local=False), with weights after pruning: 0 to many for
-        each, in order. Differentiable in `batch.pos` and `batch.cell`."""
+        """The frames of every atom (of every structure, with local=False), with weights after
+        pruning: 0 to many for each, in order. Differentiable in `batch.pos` and `batch.cell`."""
         n = len(batch.z)
         groups = n if self.local else batch.num_graphs
-        pairs = neighbor_list(batch, self.outer + self.width + LAMBERT / self.beta)  # R_in is below that
+        pairs = neighbor_list(
+            batch, self.outer + self.width + LAMBERT / self.beta
+        )  # R_in is below that
         r_ij = pairs.vectors(batch.pos, batch).double()  # (P, 3)
         to = torch.cat([pairs.i, pairs.j])
         order = torch.argsort(to, stable=True)
         to, of = to[order], torch.cat([pairs.j, pairs.i])[order]
-        r_ij = torch.cat([r_ij, -r_ij]).index_select(0, order)  # (E, 3), neighbors of each atom in a row
+        r_ij = torch.cat([r_ij, -r_ij]).index_select(
+            0, order
+        )  # (E, 3), neighbors of each atom in a row
         r = r_ij.norm(dim=-1)
         unit = r_ij / r.unsqueeze(-1)
         # Every two neighbors j, j' of an atom, once: weights do not depend on their order.
@@ -176,7 +229,9 @@ class ECSE(Symmetrized):
         inner = self._inner_radius(r, s, j, k, group, groups)
 
         near = r.detach() < inner.detach()[to if self.local else batch.batch[to]]  # (E)
-        used = (near[j] & near[k] & (s.detach() > self.angle - self.angle_width)).nonzero().flatten()
+        used = (
+            (near[j] & near[k] & (s.detach() > self.angle - self.angle_width)).nonzero().flatten()
+        )
         j, k, group, s = j[used], k[used], group[used], s.index_select(0, used)
         reach = inner.index_select(0, group)
         start = self.angle - self.angle_width
@@ -199,8 +254,11 @@ class ECSE(Symmetrized):
         there = (p.detach() > 0).nonzero().flatten()
         p, group = p.index_select(0, there), group[there]
         r_j, r_k = r.index_select(0, j[there]), r.index_select(0, k[there])
-        d = r_k + (r_j - r_k) * (self.beta * (r_j - r_k)).sigmoid() + LAMBERT / self.beta  # SmoothMax + T
-        # Exponentials relative to the largest of each group, which nothing overflows and which cancels.
+        d = (
+            r_k + (r_j - r_k) * (self.beta * (r_j - r_k)).sigmoid() + LAMBERT / self.beta
+        )  # SmoothMax + T
+        # Exponentials relative to the largest of each group, which nothing overflows and which
+        # cancels.
         least = d.new_full((groups,), self.outer).scatter_reduce(0, group, d.detach(), "amin")
         e = 2 * p * (-self.beta * (d - least[group])).exp()  # (j, j') and (j', j)
         far = (-self.beta * (self.outer - least)).exp()  # the entry d = R_out
@@ -214,7 +272,9 @@ class ECSE(Symmetrized):
         b = b / b.norm(dim=-1, keepdim=True)
         c = torch.linalg.cross(a, b)
         hands = (1, -1) if self.group == "O(3)" else (1,)
-        axes = torch.stack([torch.stack([a, hand * b, c], -1) for hand in hands], 2)  # (S, 2, hands, 3, 3)
+        axes = torch.stack(
+            [torch.stack([a, hand * b, c], -1) for hand in hands], 2
+        )  # (S, 2, hands, 3, 3)
         m = 2 * len(hands)
 
         def each(x):
@@ -224,11 +284,18 @@ class ECSE(Symmetrized):
             return torch.stack([of[x], of[y]], 1).repeat_interleave(len(hands), 1).flatten()
 
         return Frames(
-            axes=axes.reshape(-1, 3, 3), weights=w.unsqueeze(1).expand(-1, m).reshape(-1), of=each(group), rest=rest,
-            center=each(to[j]), first=pair(j, k), second=pair(k, j), inner=inner,
-        )  # fmt: skip
+            axes=axes.reshape(-1, 3, 3),
+            weights=w.unsqueeze(1).expand(-1, m).reshape(-1),
+            of=each(group),
+            rest=rest,
+            center=each(to[j]),
+            first=pair(j, k),
+            second=pair(k, j),
+            inner=inner,
+        )
 
-    # -- surroundings without a frame ---------------------------------------------------------------------------------
+    # -- surroundings without a frame
+    # ---------------------------------------------------------------------------------
 
     def fall_back(self, batch, told: dict, frames: Frames) -> dict[str, Tensor]:
         model, lonely = self.auxiliary, frames.rest > 0
@@ -237,10 +304,14 @@ class ECSE(Symmetrized):
         if self.local:
             structure = int(batch.batch[first])
             where = f" of atom {first - int(batch.ptr[structure])}"
-        about = f"neighbors{where} in structure {structure} of the batch ({_formula(batch, structure)})"
+        about = (
+            f"neighbors{where} in structure {structure} of the batch ({_formula(batch, structure)})"
+        )
         if model is None:
-            raise ValueError(f"All {about} are in line, or nearly so, and make no frame; give ECSE an auxiliary model "
-                             "that answers there, or leave auxiliary='default'.")  # fmt: skip
+            raise ValueError(
+                f"All {about} are in line, or nearly so, and make no frame; give ECSE an auxiliary "
+                "model that answers there, or leave auxiliary='default'."
+            )
         alone = bool(model.seen.any())  # trained by a fit of its own: it has units of its own
         if not alone:  # else it speaks in those of the model
             with torch.no_grad():
@@ -252,29 +323,46 @@ class ECSE(Symmetrized):
             if self.training:
                 self.learned.fill_(True)
             elif bool(self.model.seen.any()) and not bool(self.learned):
-                warnings.warn(f"All {about} are in line, and the auxiliary model that answers there has not been "
-                              "trained: only reference energies are known. Train it as any model, "
-                              "scdlab.fit(exact.auxiliary, …).", stacklevel=2)  # fmt: skip
+                warnings.warn(
+                    f"All {about} are in line, and the auxiliary model that answers there has not "
+                    "been trained: only reference energies are known. Train it as any model, "
+                    "scdlab.fit(exact.auxiliary, …).",
+                    stacklevel=2,
+                )
         # Only structures that need it are asked about: others may hold elements it has not met.
         asked = torch.zeros(batch.num_graphs, dtype=torch.bool, device=lonely.device)
         asked = asked.index_fill(0, batch.batch[lonely], True) if self.local else lonely
         atoms = asked[batch.batch].nonzero().flatten()
         of = (asked.cumsum(0) - 1)[batch.batch[atoms]]
         some = batch_of(
-            z=batch.z[atoms], pos=batch.pos.index_select(0, atoms), batch=of, ptr=starts(of, int(asked.sum()))
+            z=batch.z[atoms],
+            pos=batch.pos.index_select(0, atoms),
+            batch=of,
+            ptr=starts(of, int(asked.sum())),
         )
         if "cell" in batch:
             some.cell, some.pbc = batch.cell[asked], batch.pbc.reshape(-1, 3)[asked]
         out = model(some, noise=told["noise"])
-        values = {"energy": out.shares["energy"], "atoms": self.features(out.atoms), "noise": out.noise}
-        values |= {name: self._in_units(name, out.shares[name], some) for name in self.model.property_heads}
+        values = {
+            "energy": out.shares["energy"],
+            "atoms": self.features(out.atoms),
+            "noise": out.noise,
+        }
+        values |= {
+            name: self._in_units(name, out.shares[name], some) for name in self.model.property_heads
+        }
         if told["forces"]:
             values["forces"] = out.shares["direct_forces"] * self.model.force_head.scale
         n = len(batch.z)
-        return {k: v.new_zeros(n, *v.shape[1:]).index_copy(0, atoms, v) for k, v in values.items() if v is not None}
+        return {
+            k: v.new_zeros(n, *v.shape[1:]).index_copy(0, atoms, v)
+            for k, v in values.items()
+            if v is not None
+        }
 
     def _in_units(self, name: str, shares: Tensor, batch) -> Tensor:
-        """Shares of a property from the auxiliary model, in units of the model's head and relative to its mean."""
+        """Shares of a property from the auxiliary model, in units of the model's head and relative
+        to its mean."""
         ours, theirs = self.model.property_heads[name], self.auxiliary.property_heads[name]
         y = theirs.std * shares
         if ours.pool in ("sum", "mean"):
@@ -284,7 +372,8 @@ class ECSE(Symmetrized):
 
 
 def _largest(w: Tensor, group: Tensor, groups: int) -> Tensor:
-    """(Σ w^64)^(1/64) of each group, [G]: 0 where there is none. In units of the plain maximum, which cancels."""
+    """(Σ w^64)^(1/64) of each group, [G]: 0 where there is none. In units of the plain maximum,
+    which cancels."""
     top = w.new_zeros(groups).scatter_reduce(0, group, w.detach(), "amax")
     there = top > 0
     unit = torch.where(there, top, 1.0)

@@ -1,23 +1,28 @@
 """Frames: what makes any model symmetric by turning its input, not its insides.
 
-A frame F = [a b c] is an orthogonal matrix whose columns are axes that turn with the structure. Seen in its frame, a
-structure r_i has the coordinates Fᵀ r_i, and they do not change when the structure turns. So whatever a model answers
-there does not either: numbers are used as they are, vectors and tensors are turned back,
+A frame F = [a b c] is an orthogonal matrix whose columns are axes that turn with the structure.
+Seen in its frame, a structure r_i has the coordinates Fᵀ r_i, and they do not change when the
+structure turns. So whatever a model answers there does not either: numbers are used as they are,
+vectors and tensors are turned back,
 
     y = Σ_k w_k y₀(F_kᵀ r) / Σ_k w_k        vectors: F_k y₀        tensors: F_k y₀ F_kᵀ
 
-and an average over several frames is as good as one, if their weights w_k depend on distances and angles alone (Puny et
-al., ICLR 2022, arXiv:2110.03336; Pozdnyakov and Ceriotti, NeurIPS 2023, arXiv:2305.19302). Whether the average is a
-*smooth* function of the positions is another question, and the subject of ecse.py and averaging.py.
+and an average over several frames is as good as one, if their weights w_k depend on distances and
+angles alone (Puny et al., ICLR 2022, arXiv:2110.03336; Pozdnyakov and Ceriotti, NeurIPS 2023,
+arXiv:2305.19302). Whether the average is a *smooth* function of the positions is another question,
+and the subject of ecse.py and averaging.py.
 
-How it is laid out. A *cluster* is what the model is shown at a time: a whole structure, or the part of one that a
-single atom can feel. Every frame makes a copy of its cluster; copies are independent structures to the model, and go
-through it in chunks of bounded size. Each cluster has its targets, the atoms whose shares are kept: all of them, or the
-one in the middle.
+How it is laid out. A *cluster* is what the model is shown at a time: a whole structure, or the part
+of one that a single atom can feel. Every frame makes a copy of its cluster; copies are independent
+structures to the model, and go through it in chunks of bounded size. Each cluster has its targets,
+the atoms whose shares are kept: all of them, or the one in the middle.
 
-    clusters    atom [M]       which atom of the batch a node is          image [M, 3]   which periodic image of it
-                ptr [C + 1]    where each cluster's nodes start           i, j [P]       neighbors among nodes
-    frames      axes [K, 3, 3], weights [K], of [K]                       which cluster each frame belongs to
+    clusters    atom [M]       which atom of the batch a node is          image [M, 3]
+                               which periodic image of it
+                ptr [C + 1]    where each cluster's nodes start           i, j [P]
+                               neighbors among nodes
+    frames      axes [K, 3, 3], weights [K], of [K]                       which cluster each frame
+                belongs to
 """
 
 import copy
@@ -37,10 +42,11 @@ CHUNK = 30_000  # nodes and, tenfold, pairs of neighbors that go through the mod
 
 @dataclass
 class Frames:
-    """K frames of a batch: axes [K, 3, 3] float64, columns a, b, c; weights [K] float64, not normalized; of [K], which
-    cluster (by default: which structure) each belongs to, ascending. Of averages that fall back on another model: rest
-    [C], its weight for each cluster. Of frames made from pairs of atoms: center, first and second [K], the atom that a
-    frame belongs to and the two that give its axes; inner [C] Å, the radius within which such atoms are looked for."""
+    """K frames of a batch: axes [K, 3, 3] float64, columns a, b, c; weights [K] float64, not
+    normalized; of [K], which cluster (by default: which structure) each belongs to, ascending. Of
+    averages that fall back on another model: rest [C], its weight for each cluster. Of frames made
+    from pairs of atoms: center, first and second [K], the atom that a frame belongs to and the two
+    that give its axes; inner [C] Å, the radius within which such atoms are looked for."""
 
     axes: Tensor
     weights: Tensor
@@ -63,9 +69,10 @@ class Frames:
 
 @dataclass
 class Clusters:
-    """What the model is shown at a time: see above. structure [C] of the batch; origin [C, 3], the point that a cluster
-    turns about; shift [P, 3]: periodic images of pairs, of whole periodic structures only; center: whether the first
-    node alone is a target; hop [M]: how many neighbors away from it each node is."""
+    """What the model is shown at a time: see above. structure [C] of the batch; origin [C, 3], the
+    point that a cluster turns about; shift [P, 3]: periodic images of pairs, of whole periodic
+    structures only; center: whether the first node alone is a target; hop [M]: how many neighbors
+    away from it each node is."""
 
     atom: Tensor
     ptr: Tensor
@@ -81,31 +88,41 @@ class Clusters:
 
 
 def whole_structures(batch, pairs: Pairs) -> Clusters:
-    """Each structure of the batch is a cluster, turned about the mean of its atoms (about 0, where it is periodic)."""
+    """Each structure of the batch is a cluster, turned about the mean of its atoms (about 0, where
+    it is periodic)."""
     structure = batch.batch.index_select(0, pairs.i)
     order = torch.argsort(structure, stable=True)
-    pair_ptr = nn.functional.pad(torch.bincount(structure, minlength=batch.num_graphs).cumsum(0), (1, 0))
+    pair_ptr = nn.functional.pad(
+        torch.bincount(structure, minlength=batch.num_graphs).cumsum(0), (1, 0)
+    )
     i, j = pairs.i.index_select(0, order), pairs.j.index_select(0, order)
     origin = sum_over_atoms(batch.pos, batch) / batch.ptr.diff().unsqueeze(-1)
     if pairs.shift is not None:
         origin = origin * ~batch.pbc.reshape(-1, 3).any(1, keepdim=True)
     return Clusters(
-        atom=torch.arange(len(batch.z), device=batch.z.device), ptr=batch.ptr, i=i, j=j, pair_ptr=pair_ptr,
-        structure=torch.arange(batch.num_graphs, device=batch.z.device), origin=origin,
+        atom=torch.arange(len(batch.z), device=batch.z.device),
+        ptr=batch.ptr,
+        i=i,
+        j=j,
+        pair_ptr=pair_ptr,
+        structure=torch.arange(batch.num_graphs, device=batch.z.device),
+        origin=origin,
         shift=None if pairs.shift is None else pairs.shift.index_select(0, order),
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()
 def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
-    """Each atom's cluster: the atoms that it can feel in `hops` steps from neighbor to neighbor (None: in any number),
-    with the pairs that carry messages towards it. Of periodic structures, atoms and their images: a cluster is open.
-    The atom itself comes first in its own."""
+    """Each atom's cluster: the atoms that it can feel in `hops` steps from neighbor to neighbor
+    (None: in any number), with the pairs that carry messages towards it. Of periodic structures,
+    atoms and their images: a cluster is open. The atom itself comes first in its own."""
     n, device = len(batch.z), batch.z.device
     if hops is None and pairs.shift is not None:
-        raise ValueError("An atom of a periodic structure can feel infinitely many images of the others when messages "
-                         "travel any number of steps; give the model an attribute `hops`, the number of its "
-                         "layers that pass messages.")  # fmt: skip
+        raise ValueError(
+            "An atom of a periodic structure can feel infinitely many images of the others when "
+            "messages travel any number of steps; give the model an attribute `hops`, the number "
+            "of its layers that pass messages."
+        )
     to, of = torch.cat([pairs.i, pairs.j]), torch.cat([pairs.j, pairs.i])
     shift = None if pairs.shift is None else torch.cat([pairs.shift, -pairs.shift]).round().long()
     order = torch.argsort(to, stable=True)
@@ -146,28 +163,47 @@ def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
     env, atom = (torch.cat([part[k] for part in levels]) for k in (0, 1))
     image = None if shift is None else torch.cat([part[2] for part in levels])
     order = torch.argsort(env * len(levels) + hop, stable=True)  # by cluster, then by hop
-    env, atom, hop, image = env[order], atom[order], hop[order], None if image is None else image[order]
+    env, atom, hop, image = (
+        env[order],
+        atom[order],
+        hop[order],
+        None if image is None else image[order],
+    )
     # Pairs: from every node that still passes on what it hears.
-    speaks = torch.arange(len(env), device=device) if hops is None else (hop < hops).nonzero().flatten()
+    speaks = (
+        torch.arange(len(env), device=device) if hops is None else (hop < hops).nonzero().flatten()
+    )
     k, at, atoms, images = step(env[speaks], atom[speaks], None if image is None else image[speaks])
     keys, place = key(env, atom, image).sort()
     u, v = speaks[k], place[torch.searchsorted(keys, key(at, atoms, images))]
-    once = u < v if hops is None else (u < v) | (hop[v] == hops)  # the edge is met from its other end too
+    once = (
+        u < v if hops is None else (u < v) | (hop[v] == hops)
+    )  # the edge is met from its other end too
     u, v = u[once], v[once]
     low, high = torch.minimum(u, v), torch.maximum(u, v)
     order = torch.argsort(low * len(env) + high)
     i, j = low[order], high[order]
     return Clusters(
-        atom=atom, ptr=starts(env, n), i=i, j=j, pair_ptr=starts(env[i], n), structure=batch.batch,
-        origin=batch.pos, image=image, center=True, hop=hop,
-    )  # fmt: skip
+        atom=atom,
+        ptr=starts(env, n),
+        i=i,
+        j=j,
+        pair_ptr=starts(env[i], n),
+        structure=batch.batch,
+        origin=batch.pos,
+        image=image,
+        center=True,
+        hop=hop,
+    )
 
 
 def _unique(keys: Tensor) -> tuple[Tensor, Tensor]:
     """The different keys, ascending, and where each stands first."""
     found, inverse = torch.unique(keys, return_inverse=True)
     first = torch.full_like(found, len(keys))
-    return found, first.scatter_reduce(0, inverse, torch.arange(len(keys), device=keys.device), "amin")
+    return found, first.scatter_reduce(
+        0, inverse, torch.arange(len(keys), device=keys.device), "amin"
+    )
 
 
 def starts(of: Tensor, n: int) -> Tensor:
@@ -176,13 +212,15 @@ def starts(of: Tensor, n: int) -> Tensor:
 
 
 class Symmetrized(nn.Module):
-    """A model seen in frames: it takes the same arguments, and what it answers turns with the structure.
+    """A model seen in frames: it takes the same arguments, and what it answers turns with the
+    structure.
 
-    Each kind says which frames a batch has (`frames`) and what they see (`clusters`: by default whole structures). All
-    else is asked of `model`: heads, cutoff, what it can be told. `settings` rebuild it, with the model.
+    Each kind says which frames a batch has (`frames`) and what they see (`clusters`: by default
+    whole structures). All else is asked of `model`: heads, cutoff, what it can be told. `settings`
+    rebuild it, with the model.
 
-    Under torch.no_grad, frames are evaluated in chunks whose memory does not grow with their number. Otherwise all that
-    a backward pass needs is kept.
+    Under torch.no_grad, frames are evaluated in chunks whose memory does not grow with their
+    number. Otherwise all that a backward pass needs is kept.
     """
 
     augment = False
@@ -190,11 +228,15 @@ class Symmetrized(nn.Module):
     def __init__(self, model, settings: dict):
         super().__init__()
         if not isinstance(getattr(model, "cutoff", None), float):
-            raise ValueError(f"A {type(self).__name__} needs a model that says within which `cutoff` (Å) it looks for "
-                             f"neighbors, and {type(model).__name__} does not.")  # fmt: skip
+            raise ValueError(
+                f"A {type(self).__name__} needs a model that says within which `cutoff` (Å) it "
+                f"looks for neighbors, and {type(model).__name__} does not."
+            )
         if isinstance(model, Symmetrized):
-            raise ValueError(f"{type(self).__name__} takes a model as it is, and this is a {type(model).__name__} of "
-                             "one already; give its `model`.")  # fmt: skip
+            raise ValueError(
+                f"{type(self).__name__} takes a model as it is, and this is a "
+                f"{type(model).__name__} of one already; give its `model`."
+            )
         self.model = model
         self.settings = settings
         self.train(model.training)
@@ -218,10 +260,14 @@ class Symmetrized(nn.Module):
 
     @property
     def config(self) -> dict:
-        return {"model": {"name": type(self.model).__name__, "config": self.model.config}, **self.settings}
+        return {
+            "model": {"name": type(self.model).__name__, "config": self.model.config},
+            **self.settings,
+        }
 
     def frames(self, batch) -> Frames:
-        """The frames of a batch whose positions are float64 and may carry a gradient. Each average has its own."""
+        """The frames of a batch whose positions are float64 and may carry a gradient. Each average
+        has its own."""
         raise TypeError(f"{type(self).__name__} must define frames(batch).")
 
     def clusters(self, batch, pairs: Pairs) -> Clusters:
@@ -240,8 +286,9 @@ class Symmetrized(nn.Module):
         pairs: Pairs | None = None,
         clue: Tensor | None = None,
     ) -> Prediction:
-        """Predict for a batch: the arguments are the model's. Raises ValueError for what the model does not take, and
-        for a model whose prediction has no `shares`: a sum over atoms is what frames of atoms are made for."""
+        """Predict for a batch: the arguments are the model's. Raises ValueError for what the model
+        does not take, and for a model whose prediction has no `shares`: a sum over atoms is what
+        frames of atoms are made for."""
         head = self.model.noise_head
         noise = head is not None if noise is None else noise
         by_gradient = noise and head is None
@@ -249,11 +296,16 @@ class Symmetrized(nn.Module):
         if condition is not None and self.model.mask_token is not None:
             check_condition(condition, batch, self.model.d)
         if clue is not None and clue.shape != batch.pos.shape:
-            raise ValueError(f"The clue has shape {list(clue.shape)}, and this batch needs {list(batch.pos.shape)}: a "
-                             "force in eV/Å for each atom, zero for one that is told nothing.")  # fmt: skip
+            raise ValueError(
+                f"The clue has shape {list(clue.shape)}, and this batch needs "
+                f"{list(batch.pos.shape)}: a force in eV/Å for each atom, zero for one that is "
+                "told nothing."
+            )
         if by_gradient and direct:
-            raise ValueError(f"This {type(self.model).__name__} has no noise head, and its forces are no gradient that "
-                             "could stand in for one; build it with direct_forces=False.")  # fmt: skip
+            raise ValueError(
+                f"This {type(self.model).__name__} has no noise head, and its forces are no "
+                "gradient that could stand in for one; build it with direct_forces=False."
+            )
         if not self.training:
             self.model.check_elements(batch.z)
         pairs = neighbor_list(batch, self.model.cutoff) if pairs is None else pairs
@@ -263,10 +315,14 @@ class Symmetrized(nn.Module):
         if "cell" in batch:
             inputs.cell = batch.cell.double().reshape(-1, 3, 3)
             if batch.get("pbc") is None:  # a cell alone is periodic all round
-                inputs.pbc = torch.ones(len(inputs.cell), 3, dtype=torch.bool, device=inputs.cell.device)
+                inputs.pbc = torch.ones(
+                    len(inputs.cell), 3, dtype=torch.bool, device=inputs.cell.device
+                )
         with torch.set_grad_enabled(graph or differentiate):
             pos = batch.pos.double()
-            inputs.pos = pos = pos if pos.requires_grad or not differentiate else pos.detach().requires_grad_()
+            inputs.pos = pos = (
+                pos if pos.requires_grad or not differentiate else pos.detach().requires_grad_()
+            )
             told = {
                 "condition": condition,
                 "clue": clue,
@@ -277,10 +333,14 @@ class Symmetrized(nn.Module):
             gradient = None
             if differentiate:
                 second = graph and (self.training or by_gradient or batch.pos.requires_grad)
-                (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=second, retain_graph=graph)
+                (gradient,) = torch.autograd.grad(
+                    energy.sum(), pos, create_graph=second, retain_graph=graph
+                )
         with torch.set_grad_enabled(graph):
             shares = {name: value if graph else value.detach() for name, value in y.items()}
-            x, noise_out, direct_out = (shares.pop(name, None) for name in ("atoms", "noise", "forces"))
+            x, noise_out, direct_out = (
+                shares.pop(name, None) for name in ("atoms", "noise", "forces")
+            )
             scale = self.model.energy_head.scale
             dtype = x.dtype
             out_forces = direct_out if direct else None if gradient is None else -gradient.to(dtype)
@@ -291,37 +351,52 @@ class Symmetrized(nn.Module):
                 embedding=(self.model.embedding_head or sum_over_atoms)(x, inputs),
                 atoms=x,
                 properties={
-                    name: h.total(shares[name].to(dtype) if h.pool == "atoms" else shares[name], inputs)
+                    name: h.total(
+                        shares[name].to(dtype) if h.pool == "atoms" else shares[name], inputs
+                    )
                     for name, h in self.model.property_heads.items()
                 },
                 shares=shares,
             )
 
     def _average(self, batch, pairs, told: dict, graph: bool, differentiate: bool):
-        """Weighted means over frames: by name, a row for each atom; and energies [B] that carry the gradient with
-        respect to positions (of frames, weights and model alike) whether or not a graph of the rest is kept."""
+        """Weighted means over frames: by name, a row for each atom; and energies [B] that carry the
+        gradient with respect to positions (of frames, weights and model alike) whether or not a
+        graph of the rest is kept."""
         clusters, frames = self.clusters(batch, pairs), self.frames(batch)
         rest = frames.rest
-        norm = frames.weights.new_zeros(len(clusters.structure)).index_add(0, frames.of, frames.weights)  # (C)
+        norm = frames.weights.new_zeros(len(clusters.structure)).index_add(
+            0, frames.of, frames.weights
+        )  # (C)
         norm = norm if rest is None else norm + rest
         if not bool((norm.isfinite() & (norm > 0)).all()):
             k = int(clusters.structure[int((~(norm.isfinite() & (norm > 0))).nonzero()[0])])
-            raise ValueError(f"The weights of the frames of structure {k} of the batch are not finite, positive "
-                             "numbers; look for atoms that coincide or have no finite position.")  # fmt: skip
+            raise ValueError(
+                f"The weights of the frames of structure {k} of the batch are not finite, positive "
+                "numbers; look for atoms that coincide or have no finite position."
+            )
         weights = frames.weights / norm.index_select(0, frames.of)  # (K)
-        sums, energy, first_order = {}, batch.pos.new_zeros(batch.num_graphs), differentiate and not graph
+        sums, energy, first_order = (
+            {},
+            batch.pos.new_zeros(batch.num_graphs),
+            differentiate and not graph,
+        )
         slopes = [torch.zeros_like(x, requires_grad=False) for x in (batch.pos, clusters.origin)]
         for chunk in _chunks(clusters, frames.of):
             part = frames.part(chunk)
             w = weights[chunk]
             with torch.set_grad_enabled(graph):
-                values, e, atoms, owner, found = self._evaluate(batch, clusters, part, told, graph, differentiate)
+                values, e, atoms, owner, found = self._evaluate(
+                    batch, clusters, part, told, graph, differentiate
+                )
             if first_order:
                 e = e + _follow(part, clusters, found, w.detach(), slopes)
             for name, value in values.items():
                 turned = _turned(value, part.axes[owner], self._kind(name))
                 each = w[owner].view(-1, *[1] * (turned.ndim - 1)) * turned.double()
-                sums[name] = sums.get(name, turned.new_zeros(len(batch.z), *turned.shape[1:]).double())
+                sums[name] = sums.get(
+                    name, turned.new_zeros(len(batch.z), *turned.shape[1:]).double()
+                )
                 sums[name] = sums[name].index_add(0, atoms, each if graph else each.detach())
             energy = energy.index_add(0, clusters.structure[part.of], w * e)
         if first_order:  # what moved with the atoms themselves, in sums over all copies
@@ -336,7 +411,10 @@ class Symmetrized(nn.Module):
                     energy = energy + sum_over_atoms(each, batch)
                 sums[name] = sums.get(name, 0.0) + (each if graph else each.detach())
         dtype = next(self.model.parameters()).dtype
-        y = {name: v.to(dtype) if name in ("atoms", "noise", "forces") else v for name, v in sums.items()}
+        y = {
+            name: v.to(dtype) if name in ("atoms", "noise", "forces") else v
+            for name, v in sums.items()
+        }
         return y, (sum_over_atoms(y["energy"], batch) if graph else energy)
 
     def _kind(self, name: str) -> str:
@@ -344,12 +422,15 @@ class Symmetrized(nn.Module):
         if name in ("noise", "forces"):
             return "vector"
         pool = self.model.property_heads[name].pool if name in self.model.property_heads else "sum"
-        atoms = "vector" if getattr(self.model, "plain", False) else "scalar"  # numbers that do not turn, elsewhere
+        atoms = (
+            "vector" if getattr(self.model, "plain", False) else "scalar"
+        )  # numbers that do not turn, elsewhere
         return {"vector": "vector", "atoms": atoms, "tensor": "tensor"}.get(pool, "scalar")
 
     def _evaluate(self, batch, clusters, frames, told, graph, differentiate):
-        """The model on a copy of each frame's cluster: by name, a row for each target; energies of the copies [K]; for
-        each target its atom and its copy; and, for forces without a graph, what `_follow` needs."""
+        """The model on a copy of each frame's cluster: by name, a row for each target; energies of
+        the copies [K]; for each target its atom and its copy; and, for forces without a graph, what
+        `_follow` needs."""
         size, n_pairs = clusters.ptr.diff(), clusters.pair_ptr.diff()
         copy_of, rank = _repeated(size[frames.of])
         cluster = frames.of[copy_of]
@@ -367,8 +448,12 @@ class Symmetrized(nn.Module):
         seen = (r.unsqueeze(1) @ axes).squeeze(1)  # Fᵀ r
         dtype = next(self.model.parameters()).dtype
         x = seen if graph else seen.requires_grad_(differentiate)
-        with torch.set_grad_enabled(graph or differentiate):  # a change of precision is a step of the gradient's way
-            inner = batch_of(z=batch.z.index_select(0, atom), pos=x.to(dtype), batch=copy_of, ptr=ptr)
+        with torch.set_grad_enabled(
+            graph or differentiate
+        ):  # a change of precision is a step of the gradient's way
+            inner = batch_of(
+                z=batch.z.index_select(0, atom), pos=x.to(dtype), batch=copy_of, ptr=ptr
+            )
         if clusters.shift is not None:
             box = batch.cell.index_select(0, structure)
             cell = box @ frames.axes  # (K, 3, 3), turned as positions are
@@ -380,7 +465,9 @@ class Symmetrized(nn.Module):
             inner.hop = clusters.hop[node]
         shift = None if clusters.shift is None else clusters.shift[pair]
         arguments = {"noise": told["noise"], "forces": told["forces"]}
-        arguments["pairs"] = Pairs(clusters.i[pair] + moved, clusters.j[pair] + moved, shift, self.model.cutoff)
+        arguments["pairs"] = Pairs(
+            clusters.i[pair] + moved, clusters.j[pair] + moved, shift, self.model.cutoff
+        )
         if (condition := told["condition"]) is not None:
             whole = len(condition) == batch.num_graphs
             arguments["condition"] = condition.index_select(0, structure if whole else atom)
@@ -390,22 +477,35 @@ class Symmetrized(nn.Module):
         with torch.set_grad_enabled(graph or differentiate):
             out = self.model(inner, **arguments)
             if not isinstance(getattr(out, "shares", None), dict) or "energy" not in out.shares:
-                raise ValueError(f"{type(self.model).__name__} does not say what each atom gives to the energy "
-                                 "(Prediction.shares['energy'], [N] eV), so nothing can be averaged atom by atom; use "
-                                 "a model whose energy is a sum over atoms.")  # fmt: skip
+                raise ValueError(
+                    f"{type(self.model).__name__} does not say what each atom gives to the energy "
+                    "(Prediction.shares['energy'], [N] eV), so nothing can be averaged atom by "
+                    "atom; use a model whose energy is a sum over atoms."
+                )
             target = ptr[:-1] if clusters.center else torch.arange(len(atom), device=atom.device)
             owner = copy_of[target]
-            values = {"energy": out.shares["energy"], "atoms": out.atoms, "noise": out.noise, "forces": out.forces}
+            values = {
+                "energy": out.shares["energy"],
+                "atoms": out.atoms,
+                "noise": out.noise,
+                "forces": out.forces,
+            }
             values |= {name: out.shares[name] for name in self.model.property_heads}
-            values = {name: v.index_select(0, target) for name, v in values.items() if v is not None}
+            values = {
+                name: v.index_select(0, target) for name, v in values.items() if v is not None
+            }
             e = r.new_zeros(len(frames.of)).index_add(0, owner, values["energy"])  # (K)
             if differentiate and not graph:
-                asked = (x,) if clusters.shift is None else (x, cell)  # copies are independent: each its own gradient
+                asked = (
+                    (x,) if clusters.shift is None else (x, cell)
+                )  # copies are independent: each its own gradient
                 slopes = torch.autograd.grad(e.sum(), asked, materialize_grads=True)
         found = None
         if differentiate and not graph:
             values, e = {name: v.detach() for name, v in values.items()}, e.detach()
-            turned = torch.zeros_like(frames.axes).index_add(0, copy_of, r.unsqueeze(2) * slopes[0].unsqueeze(1))
+            turned = torch.zeros_like(frames.axes).index_add(
+                0, copy_of, r.unsqueeze(2) * slopes[0].unsqueeze(1)
+            )
             if clusters.shift is not None:
                 turned = turned + box.mT @ slopes[1]
             found = turned, (axes @ slopes[0].unsqueeze(2)).squeeze(2), atom, cluster, copy_of
@@ -413,8 +513,9 @@ class Symmetrized(nn.Module):
 
 
 def _follow(frames: Frames, clusters: Clusters, found, w: Tensor, slopes: list[Tensor]) -> Tensor:
-    """Forces without a graph of the model, nor of the copies: what turning the axes adds to the energies [K] to first
-    order, which is zero and has the right slope; and into `slopes`, weighted, what moving atoms and origins does."""
+    """Forces without a graph of the model, nor of the copies: what turning the axes adds to the
+    energies [K] to first order, which is zero and has the right slope; and into `slopes`, weighted,
+    what moving atoms and origins does."""
     turned, moved, atom, cluster, copy_of = found
     moved = moved * w.index_select(0, copy_of).unsqueeze(1)
     slopes[0].index_add_(0, atom, moved)

@@ -1,9 +1,9 @@
 """`fit`: train any model with any objective.
 
-One step draws a batch from the store, asks the objective for a loss, and lets AdamW take a step; an exponential
-moving average of the weights is what gets validated and kept. Everything random in step t is a function of (seed, t)
-alone, never of what ran before. So a run that was interrupted and resumed ends, on a CPU, with the very weights of
-one that was not.
+One step draws a batch from the store, asks the objective for a loss, and lets AdamW take a step; an
+exponential moving average of the weights is what gets validated and kept. Everything random in step
+t is a function of (seed, t) alone, never of what ran before. So a run that was interrupted and
+resumed ends, on a CPU, with the very weights of one that was not.
 
 With an output folder a run leaves
     run.json                      settings, versions, sizes of the splits
@@ -58,13 +58,16 @@ class FitResult:
 
     @property
     def history(self) -> dict[str, list]:
-        """The log by column: "step", "loss", "lr", the objective's parts, "val_…"; NaN where nothing was measured."""
+        """The log by column: "step", "loss", "lr", the objective's parts, "val_…"; NaN where
+        nothing was measured."""
         columns = dict.fromkeys(key for row in self.rows for key in row)
         return {c: [row.get(c, math.nan) for row in self.rows] for c in columns}
 
     def __repr__(self):
         best = "" if self.best is None else f", best validation loss {self.best:.4g}"
-        end = ", interrupted" if self.interrupted else ", stopped early" if self.stopped_early else ""
+        end = (
+            ", interrupted" if self.interrupted else ", stopped early" if self.stopped_early else ""
+        )
         return f"FitResult({self.steps} steps in {self.seconds:.1f} s{best}{end})"
 
 
@@ -97,29 +100,39 @@ def fit(
     checkpoint_every: int | None = None,
     progress: bool = True,
 ) -> FitResult:
-    """Train `model` on the AtomStore `train` by minimizing `objective`; the model is changed in place.
+    """Train `model` on the AtomStore `train` by minimizing `objective`; the model is changed in
+    place.
 
-    val: a store to validate on; the weights of the lowest validation loss are kept. batch_size: structures in a batch,
-    32 by default. max_atoms: atoms that a batch may hold in each process; it is filled as far as it goes, with
-    `batch_size` structures at most, if that is given too. lr: the largest learning rate; {"head": …, "body": …} gives
-    the objective's own head for its labels one and the pretrained rest another (0 leaves it as it is). schedule:
-    "cosine" (with `warmup` steps, by default a twentieth of all), "paper" (SchNet's decay) or "constant". ema: decay of
-    the averaged weights, None for no averaging. clip: largest norm of the gradient. anneal: what changes evenly over
-    the run, {name: (at the first step, at the last)}: "drop_path" of the model, or a number of the objective such as
-    "weight"; validation uses the last value, and afterwards all is as it was. An objective may bring along what it
-    anneals, and another one to be validated by (its `anneal` and `judge`). augment: "rotations" turns each structure of
-    a training batch at random, "O(3)" also mirrors half of them (`objectives.augment.turn`), None leaves them as they
-    are; "auto" is "O(3)" for models that ask for it (their attribute `augment` is True), else None. patience: stop
-    after so many validations without a better loss. out: folder for log, checkpoint and model; resume: go on from its
-    checkpoint, if any. devices, nodes: processes for data-parallel training; each step's batch is shared out among
-    them.
+    val: a store to validate on; the weights of the lowest validation loss are kept. batch_size:
+    structures in a batch, 32 by default. max_atoms: atoms that a batch may hold in each process; it
+    is filled as far as it goes, with `batch_size` structures at most, if that is given too. lr: the
+    largest learning rate; {"head": …, "body": …} gives the objective's own head for its labels one
+    and the pretrained rest another (0 leaves it as it is). schedule: "cosine" (with `warmup` steps,
+    by default a twentieth of all), "paper" (SchNet's decay) or "constant". ema: decay of the
+    averaged weights, None for no averaging. clip: largest norm of the gradient. anneal: what
+    changes evenly over the run, {name: (at the first step, at the last)}: "drop_path" of the model,
+    or a number of the objective such as "weight"; validation uses the last value, and afterwards
+    all is as it was. An objective may bring along what it anneals, and another one to be validated
+    by (its `anneal` and `judge`). augment: "rotations" turns each structure of a training batch at
+    random, "O(3)" also mirrors half of them (`objectives.augment.turn`), None leaves them as they
+    are; "auto" is "O(3)" for models that ask for it (their attribute `augment` is True), else None.
+    patience: stop after so many validations without a better loss. out: folder for log, checkpoint
+    and model; resume: go on from its checkpoint, if any. devices, nodes: processes for
+    data-parallel training; each step's batch is shared out among them.
 
-    Ctrl-C ends training after the current step and keeps what was learned. Raises ValueError for settings
-    that cannot be, labels that are missing, a checkpoint of another run, and a loss that is no longer a number.
+    Ctrl-C ends training after the current step and keeps what was learned. Raises ValueError for
+    settings that cannot be, labels that are missing, a checkpoint of another run, and a loss that
+    is no longer a number.
     """
     batch_size = (32 if max_atoms is None else None) if batch_size is None else batch_size
     rates = lr if isinstance(lr, dict) else {"body": lr}
-    positive = dict(steps=steps, batch_size=batch_size, lr=max(rates.values(), default=0), devices=devices, nodes=nodes)
+    positive = dict(
+        steps=steps,
+        batch_size=batch_size,
+        lr=max(rates.values(), default=0),
+        devices=devices,
+        nodes=nodes,
+    )
     for name, value in positive.items():
         if value is not None and not value > 0:
             raise ValueError(f"fit needs {name} > 0, not {value}.")
@@ -128,9 +141,13 @@ def fit(
     if resume and out is None:
         raise ValueError("resume=True needs out=, the folder of the run to go on with.")
     if ema is not None and not 0 <= ema < 1:
-        raise ValueError(f"ema is the decay of the averaged weights, from 0 to below 1, or None, not {ema}.")
+        raise ValueError(
+            f"ema is the decay of the averaged weights, from 0 to below 1, or None, not {ema}."
+        )
     if augment not in ("auto", None, *KINDS):
-        raise ValueError(f"augment is 'auto', None, {' or '.join(map(repr, KINDS))}, not {augment!r}.")
+        raise ValueError(
+            f"augment is 'auto', None, {' or '.join(map(repr, KINDS))}, not {augment!r}."
+        )
     if augment == "auto":
         augment = "O(3)" if getattr(model, "augment", False) else None
     anneal = {**getattr(objective, "anneal", {}), **(anneal or {})}
@@ -141,28 +158,51 @@ def fit(
             store.check_budget(max_atoms)
             _check_labels(store, objective)
     least = getattr(objective, "smallest_batch", 1)
-    if least > 1 and max_atoms is None:  # processes share a batch; with a budget each of them has its own
+    if (
+        least > 1 and max_atoms is None
+    ):  # processes share a batch; with a budget each of them has its own
         least *= devices * nodes
     if batch_size is not None and batch_size < least:
-        raise ValueError(f"{objective!r} compares structures of a batch and needs batch_size >= {least}, not "
-                         f"{batch_size}.")  # fmt: skip
+        raise ValueError(
+            f"{objective!r} compares structures of a batch and needs batch_size >= {least}, not "
+            f"{batch_size}."
+        )
     warmup = min(steps // 20, 1000) if warmup is None else warmup
     factor(schedule, 0, steps, warmup)  # an unknown schedule is found before anything is written
     log_every = max(1, steps // 50) if log_every is None else log_every
     val_every = max(1, steps // 10) if val_every is None else val_every
     settings = dict(
-        model=type(model).__name__, objective=repr(objective), structures=len(train),
-        val_structures=0 if val is None else len(val), steps=steps,
-        batch_size=min(batch_size or len(train), len(train)), max_atoms=max_atoms, lr=lr, seed=seed, schedule=schedule,
-        warmup=warmup, weight_decay=weight_decay, ema=ema, clip=clip,
-        anneal={name: list(ends) for name, ends in anneal.items()} if anneal else None, log_every=log_every,
-        val_every=val_every, patience=patience, devices=devices, nodes=nodes, augment=augment,
-    )  # fmt: skip
-    run = _Run(model, objective, train, val, settings, out, resume, checkpoint_every or val_every, progress)
+        model=type(model).__name__,
+        objective=repr(objective),
+        structures=len(train),
+        val_structures=0 if val is None else len(val),
+        steps=steps,
+        batch_size=min(batch_size or len(train), len(train)),
+        max_atoms=max_atoms,
+        lr=lr,
+        seed=seed,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        ema=ema,
+        clip=clip,
+        anneal={name: list(ends) for name, ends in anneal.items()} if anneal else None,
+        log_every=log_every,
+        val_every=val_every,
+        patience=patience,
+        devices=devices,
+        nodes=nodes,
+        augment=augment,
+    )
+    run = _Run(
+        model, objective, train, val, settings, out, resume, checkpoint_every or val_every, progress
+    )
     fabric = _fabric(device, devices, nodes)
     if devices * nodes == 1:
         return run(fabric)
-    state = fabric.launch(_in_process, run)  # spawned processes train copies: bring the weights and the log home
+    state = fabric.launch(
+        _in_process, run
+    )  # spawned processes train copies: bring the weights and the log home
     for name, pool in state.pop("properties").items():  # heads that the objective added there
         model.add_property(name, pool)
     model.units = state.pop("units")
@@ -175,12 +215,17 @@ def _fabric(device: str, devices: int, nodes: int) -> Fabric:
     if accelerator not in ("cpu", "cuda", "gpu"):
         raise ValueError(f"device is 'auto', 'cpu' or 'cuda', not {device!r}.")
     if accelerator != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r} was asked for and torch sees no GPU; use device='auto' or 'cpu'.")
+        raise ValueError(
+            f"device={device!r} was asked for and torch sees no GPU; use device='auto' or 'cpu'."
+        )
     if devices * nodes == 1:
         return Fabric(accelerator=accelerator, devices=1)
     launched = "LOCAL_RANK" in os.environ  # by torchrun, which has made the processes already
     return Fabric(
-        accelerator=accelerator, devices=devices, num_nodes=nodes, strategy="ddp" if launched else "ddp_spawn"
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if launched else "ddp_spawn",
     )
 
 
@@ -188,10 +233,15 @@ def _check_rates(lr, objective) -> None:
     if not isinstance(lr, dict):
         return
     if set(lr) != {"head", "body"} or not all(math.isfinite(v) and v >= 0 for v in lr.values()):
-        raise ValueError(f'lr is one learning rate or {{"head": …, "body": …}}, each a number from 0 up, not {lr}.')
+        raise ValueError(
+            'lr is one learning rate or {"head": …, "body": …}, each a number from 0 up, not '
+            f"{lr}."
+        )
     if not hasattr(_labeled(objective), "heads"):
-        raise ValueError(f"{objective!r} learns from no labels and so has no head of its own; give one learning rate "
-                         "instead of one for the head and one for the body.")  # fmt: skip
+        raise ValueError(
+            f"{objective!r} learns from no labels and so has no head of its own; give one learning "
+            "rate instead of one for the head and one for the body."
+        )
 
 
 def _labeled(objective):
@@ -200,7 +250,8 @@ def _labeled(objective):
 
 
 def _check_labels(store, objective) -> None:
-    """Raise ValueError, saying how many and which, where structures lack the property that is to be learned."""
+    """Raise ValueError, saying how many and which, where structures lack the property that is to be
+    learned."""
     if (name := getattr(_labeled(objective), "name", None)) is None:
         return
     y = store.property(name)
@@ -208,22 +259,29 @@ def _check_labels(store, objective) -> None:
     missing = store.index[~there]  # as counted in the set that a split was taken from
     if len(missing):
         which = ", ".join(map(str, sorted(missing)[:5])) + (", …" if len(missing) > 5 else "")
-        raise ValueError(f"{len(missing):,} of {len(store):,} structures have no {name!r} (number {which}); leave them "
-                         f"out, as in store[{finite(name, y.ndim == 2)}].")  # fmt: skip
+        raise ValueError(
+            f"{len(missing):,} of {len(store):,} structures have no {name!r} (number {which}); "
+            f"leave them out, as in store[{finite(name, y.ndim == 2)}]."
+        )
 
 
 def _check_anneal(anneal, model, objective) -> None:
     for name, ends in anneal.items():
         now = getattr(_owner(name, model, objective), name, None)
         if isinstance(now, bool) or not isinstance(now, (int, float)):
-            whose, remedy = repr(objective), "name a number of the objective, such as the weight of CoordinateDenoising"
+            whose, remedy = (
+                repr(objective),
+                "name a number of the objective, such as the weight of CoordinateDenoising",
+            )
             if name == "drop_path":
                 whose, remedy = f"this {type(model).__name__}", "use an EquivariantTransformer"
             raise ValueError(f"anneal names {name!r}, and {whose} has no such number; {remedy}.")
         above = 1.0 if name == "drop_path" else math.inf
         if not (len(ends) == 2 and all(0 <= end < above for end in ends)):
-            raise ValueError(f"anneal[{name!r}] is its value at the first and at the last step, each from 0 to below "
-                             f"{above}, not {ends}.")  # fmt: skip
+            raise ValueError(
+                f"anneal[{name!r}] is its value at the first and at the last step, each from 0 to "
+                f"below {above}, not {ends}."
+            )
 
 
 def _owner(name, model, objective):
@@ -231,9 +289,13 @@ def _owner(name, model, objective):
 
 
 def _in_process(fabric: Fabric, run: "_Run") -> dict:
-    run.model = copy.deepcopy(run.model)  # spawning puts tensors into memory that all processes share
+    run.model = copy.deepcopy(
+        run.model
+    )  # spawning puts tensors into memory that all processes share
     result = run(fabric)
-    weights = safetensors.torch.save({k: v.cpu().contiguous() for k, v in result.model.state_dict().items()})
+    weights = safetensors.torch.save(
+        {k: v.cpu().contiguous() for k, v in result.model.state_dict().items()}
+    )
     keep = ("steps", "seconds", "best", "interrupted", "stopped_early", "rows", "out")
     heads = {
         "properties": {k: head.pool for k, head in result.model.property_heads.items()},
@@ -245,28 +307,47 @@ def _in_process(fabric: Fabric, run: "_Run") -> dict:
 class _Run:
     """One training run: the state that a checkpoint holds, and the loop that advances it."""
 
-    def __init__(self, model, objective, train, val, settings, out, resume, checkpoint_every, progress):
-        self.model, self.objective, self.train, self.val, self.settings = model, objective, train, val, settings
+    def __init__(
+        self, model, objective, train, val, settings, out, resume, checkpoint_every, progress
+    ):
+        self.model, self.objective, self.train, self.val, self.settings = (
+            model,
+            objective,
+            train,
+            val,
+            settings,
+        )
         self.out = None if out is None else Path(out)
         self.resume, self.checkpoint_every, self.progress = resume, checkpoint_every, progress
         self.step, self.seconds, self.rows = 0, 0.0, []
         self.sums, self.weights = {}, {}  # of the losses since the last line of the log
         self.best, self.best_weights, self.waited = None, None, 0
-        self._starts, self._held, self._dealt = [0], (0, 0), 0  # where batches of a budget start in the stream
+        self._starts, self._held, self._dealt = (
+            [0],
+            (0, 0),
+            0,
+        )  # where batches of a budget start in the stream
 
     def __call__(self, fabric: Fabric) -> FitResult:
         self.fabric, self.device = fabric, fabric.device
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), self._annealed():
+        with (
+            torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []),
+            self._annealed(),
+        ):
             self._prepare()
             with _CtrlC() as ctrl_c:
                 interrupted, early = self._loop(ctrl_c)
         self._finish()
-        return FitResult(self.model, self.step, self.seconds, self.best, interrupted, early, self.rows, self.out)
+        return FitResult(
+            self.model, self.step, self.seconds, self.best, interrupted, early, self.rows, self.out
+        )
 
     @contextlib.contextmanager
     def _annealed(self):
         """Afterwards, what is annealed is as it was before."""
-        owners = {name: _owner(name, self.model, self.objective) for name in self.settings["anneal"] or {}}
+        owners = {
+            name: _owner(name, self.model, self.objective) for name in self.settings["anneal"] or {}
+        }
         before = {name: getattr(owner, name) for name, owner in owners.items()}
         try:
             yield
@@ -274,11 +355,14 @@ class _Run:
             for name, owner in owners.items():
                 setattr(owner, name, before[name])
 
-    # -- before -----------------------------------------------------------------------------------------------------
+    # -- before
+    # ----------------------------------------------------------------------------------------------
 
     def _prepare(self):
         s = self.settings
-        torch.manual_seed(s["seed"])  # heads that the objective adds are initialized the same in every process
+        torch.manual_seed(
+            s["seed"]
+        )  # heads that the objective adds are initialized the same in every process
         self.model.cpu()
         self.objective.prepare(self.model, self.train)
         if self.val is not None:
@@ -287,7 +371,9 @@ class _Run:
         self.batches = _near(self.train, self.device)
         self.val_batches = None if self.val is None else _near(self.val, self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=s["weight_decay"], fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), weight_decay=s["weight_decay"], fused=True
+        )
         self.average = None if s["ema"] is None else [p.detach().clone() for p in self.parameters]
         checkpoint = self.out / "checkpoint.safetensors" if self.out else None
         if self.resume and checkpoint.is_file():
@@ -298,8 +384,15 @@ class _Run:
             np.save(self.out / "train_index.npy", self.train.index)
             if self.val is not None:
                 np.save(self.out / "val_index.npy", self.val.index)
-            versions = {"scdlab": scdlab.__version__, "torch": torch.__version__, "numpy": np.__version__}
-            write_json(self.out / "run.json", {"settings": s, "config": self.model.config, "versions": versions})
+            versions = {
+                "scdlab": scdlab.__version__,
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            }
+            write_json(
+                self.out / "run.json",
+                {"settings": s, "config": self.model.config, "versions": versions},
+            )
         if self.progress and self.step < s["steps"]:
             estimate = self._estimate()  # in every process: they share each gradient
             if self.fabric.is_global_zero:
@@ -310,7 +403,9 @@ class _Run:
         lr = self.settings["lr"]
         if not isinstance(lr, dict):
             return [{"params": self.parameters, "lr": lr, "peak": lr}]
-        heads = {p for module in _labeled(self.objective).heads(self.model) for p in module.parameters()}
+        heads = {
+            p for module in _labeled(self.objective).heads(self.model) for p in module.parameters()
+        }
         parts = {
             "body": [p for p in self.parameters if p not in heads],
             "head": [p for p in self.parameters if p in heads],
@@ -333,26 +428,48 @@ class _Run:
         if self.val is not None:  # an evaluation costs about a third of a training step
             total += left / self.settings["val_every"] * each / 3 * len(self.val.batches(b, budget))
         threads = torch.get_num_threads()
-        gpu = "one GPU, batches from the processor's memory" if self.batches is self.train else "one GPU"
-        where = gpu if self.device.type != "cpu" else f"{threads} CPU thread{'s' if threads > 1 else ''}"
+        gpu = (
+            "one GPU, batches from the processor's memory"
+            if self.batches is self.train
+            else "one GPU"
+        )
+        where = (
+            gpu
+            if self.device.type != "cpu"
+            else f"{threads} CPU thread{'s' if threads > 1 else ''}"
+        )
         where = where if self.fabric.world_size == 1 else f"{self.fabric.world_size} processes"
         size = b if budget is None else f"up to {budget:,} atoms"
-        return (f"Training {type(self.model).__name__} on {len(self.train):,} structures, {left:,} steps of "
-                f"{size}: about {_duration(total)} on {where}.")  # fmt: skip
+        return (
+            f"Training {type(self.model).__name__} on {len(self.train):,} structures, {left:,} "
+            f"steps of {size}: about {_duration(total)} on {where}."
+        )
 
-    # -- the loop ---------------------------------------------------------------------------------------------------
+    # -- the loop
+    # ----------------------------------------------------------------------------------------------
 
     def _loop(self, ctrl_c) -> tuple[bool, bool]:
         s = self.settings
         quiet = not (self.progress and self.fabric.is_global_zero)
-        bar = tqdm(total=s["steps"], initial=self.step, disable=quiet, unit="step", file=_Stdout(), mininterval=0.5,
-                   dynamic_ncols=False, ncols=100, leave=True)  # fmt: skip
+        bar = tqdm(
+            total=s["steps"],
+            initial=self.step,
+            disable=quiet,
+            unit="step",
+            file=_Stdout(),
+            mininterval=0.5,
+            dynamic_ncols=False,
+            ncols=100,
+            leave=True,
+        )
         early = False
         with bar:
             while self.step < s["steps"] and not early:
                 start = time.perf_counter()
                 for name, value in self._advance().items():
-                    weight = 1 if name == "loss" else getattr(self.objective, "counted", {}).get(name, 1)
+                    weight = (
+                        1 if name == "loss" else getattr(self.objective, "counted", {}).get(name, 1)
+                    )
                     self.sums[name] = self.sums.get(name, 0.0) + value * weight
                     self.weights[name] = self.weights.get(name, 0) + weight
                 log, last = self.step % s["log_every"] == 0, self.step == s["steps"]
@@ -360,17 +477,26 @@ class _Run:
                 stop = self._agree(ctrl_c.pressed)
                 if log or validate or last or stop:
                     row = {"step": self.step, **self._rates(self.step - 1)}
-                    row |= {k: float(v) / float(self.weights[k]) for k, v in self.sums.items() if self.weights[k] > 0}
+                    row |= {
+                        k: float(v) / float(self.weights[k])
+                        for k, v in self.sums.items()
+                        if self.weights[k] > 0
+                    }
                     if not math.isfinite(row["loss"]):
-                        raise ValueError(f"The loss is {row['loss']} at step {self.step}; train with a smaller "
-                                         f"learning rate than {s['lr']} or look for wrong labels.")  # fmt: skip
+                        raise ValueError(
+                            f"The loss is {row['loss']} at step {self.step}; train with a smaller "
+                            f"learning rate than {s['lr']} or look for wrong labels."
+                        )
                     if validate:
                         early = self._validate(row)
                     self.sums, self.weights = {}, {}
                     self.seconds += time.perf_counter() - start
                     row["seconds"] = round(self.seconds, 3)
                     self.rows.append(row)
-                    bar.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k in ("loss", "val_loss")}, refresh=False)
+                    bar.set_postfix(
+                        {k: f"{v:.4g}" for k, v in row.items() if k in ("loss", "val_loss")},
+                        refresh=False,
+                    )
                 else:
                     self.seconds += time.perf_counter() - start
                 bar.update()
@@ -387,7 +513,9 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self._factor(self.step)
         self.optimizer.step()
-        if self.average is not None:  # a short memory at first, so that the initial weights are forgotten
+        if (
+            self.average is not None
+        ):  # a short memory at first, so that the initial weights are forgotten
             decay = min(self.settings["ema"], (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         self.step += 1
@@ -396,7 +524,10 @@ class _Run:
     def _gradient(self, step: int) -> dict:
         """Loss and gradient of one step: a function of (weights, seed, step) alone."""
         self._set_annealed(step)
-        seed = int(np.random.SeedSequence([self.settings["seed"], step]).generate_state(1, np.uint64)[0] >> 1)
+        seed = int(
+            np.random.SeedSequence([self.settings["seed"], step]).generate_state(1, np.uint64)[0]
+            >> 1
+        )
         torch.manual_seed(seed + self.fabric.global_rank)
         generator = torch.Generator(self.device).manual_seed(seed + self.fabric.global_rank)
         batch = self.batches.take(self._indices(step)).to(self.device)
@@ -414,8 +545,8 @@ class _Run:
             setattr(_owner(name, self.model, self.objective), name, value)
 
     def _indices(self, step: int) -> np.ndarray:
-        """The structures of a step: the stream of all epochs' permutations, cut into batches, and into ranks' shares;
-        or, under a budget of atoms, into batches for each rank."""
+        """The structures of a step: the stream of all epochs' permutations, cut into batches, and
+        into ranks' shares; or, under a budget of atoms, into batches for each rank."""
         n, b, rank, world = (
             len(self.train),
             self.settings["batch_size"],
@@ -425,10 +556,15 @@ class _Run:
         if self.settings.get("max_atoms") is None:
             return self._stream(step * b, (step + 1) * b)[rank::world]
         number = step * world + rank
-        while len(self._starts) < number + 2:  # deal out another epoch; after a resumption, all of them again
+        while (
+            len(self._starts) < number + 2
+        ):  # deal out another epoch; after a resumption, all of them again
             epoch = self._dealt
             further, self._held = fill(
-                self.train.n_atoms[self._permutation(epoch)], b, self.settings["max_atoms"], self._held
+                self.train.n_atoms[self._permutation(epoch)],
+                b,
+                self.settings["max_atoms"],
+                self._held,
             )
             self._starts += [epoch * n + start for start in further]
             self._dealt += 1
@@ -449,17 +585,25 @@ class _Run:
         if self.fabric.world_size == 1:
             return
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        there = torch.tensor([float(p.grad is not None) for p in self.parameters], device=self.device)
-        flat = self.fabric.all_reduce(torch.cat([there, *(g.flatten() for g in grads)]), reduce_op="mean")
+        there = torch.tensor(
+            [float(p.grad is not None) for p in self.parameters], device=self.device
+        )
+        flat = self.fabric.all_reduce(
+            torch.cat([there, *(g.flatten() for g in grads)]), reduce_op="mean"
+        )
         there, *means = flat.split([len(grads), *(g.numel() for g in grads)])
         for p, g, some in zip(self.parameters, means, there.tolist(), strict=True):
-            p.grad = g.view_as(p) if some else None  # without a gradient anywhere, weight decay leaves it alone as well
+            p.grad = (
+                g.view_as(p) if some else None
+            )  # without a gradient anywhere, weight decay leaves it alone as well
 
     def _agree(self, flag: bool) -> bool:
         """True in every process when it is true in one."""
         if self.fabric.world_size == 1:
             return flag
-        return bool(self.fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="max"))
+        return bool(
+            self.fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="max")
+        )
 
     def _factor(self, step: int) -> float:
         s = self.settings
@@ -471,7 +615,8 @@ class _Run:
         lr = {"lr": lr["body"], "lr_head": lr["head"]} if isinstance(lr, dict) else {"lr": lr}
         return {name: peak * self._factor(step) for name, peak in lr.items()}
 
-    # -- validation and the end -------------------------------------------------------------------------------------
+    # -- validation and the end
+    # -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _averaged(self):
@@ -488,7 +633,9 @@ class _Run:
 
     def _validate(self, row: dict) -> bool:
         s = self.settings
-        self._set_annealed(s["steps"] - 1)  # the same at every validation, so that losses can be compared
+        self._set_annealed(
+            s["steps"] - 1
+        )  # the same at every validation, so that losses can be compared
         with self._averaged():
             judge = getattr(self.objective, "judge", self.objective)
             errors = _errors(self.model, self.val_batches, judge, s["batch_size"], s["max_atoms"])
@@ -509,16 +656,21 @@ class _Run:
             self._write_log()
             save(self.model, self.out / "model")
 
-    # -- on disk ----------------------------------------------------------------------------------------------------
+    # -- on disk
+    # ----------------------------------------------------------------------------------------------
 
     def _write_log(self):
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        with atomic_file(self.out / "log.csv") as new, open(new, "w", newline="", encoding="utf-8") as f:
+        with (
+            atomic_file(self.out / "log.csv") as new,
+            open(new, "w", newline="", encoding="utf-8") as f,
+        ):
             writer = csv.DictWriter(f, columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
         write_json(
-            self.out / "log.json", {"seconds": self.seconds, "steps": self.step, "best": self.best, "rows": self.rows}
+            self.out / "log.json",
+            {"seconds": self.seconds, "steps": self.step, "best": self.best, "rows": self.rows},
         )
 
     def _checkpoint(self):
@@ -529,9 +681,19 @@ class _Run:
             tensors |= {f"optimizer.{k}.{name}": v for name, v in self.optimizer.state[p].items()}
         for group, weights in (("average", self.average), ("best", self.best_weights)):
             tensors |= {f"{group}.{k}": v for k, v in enumerate(weights or [])}
-        sums, weights = ({k: float(v) for k, v in some.items()} for some in (self.sums, self.weights))
-        about = {"settings": self.settings, "step": self.step, "seconds": self.seconds, "rows": self.rows,
-                 "best": self.best, "waited": self.waited, "sums": sums, "weights": weights}  # fmt: skip
+        sums, weights = (
+            {k: float(v) for k, v in some.items()} for some in (self.sums, self.weights)
+        )
+        about = {
+            "settings": self.settings,
+            "step": self.step,
+            "seconds": self.seconds,
+            "rows": self.rows,
+            "best": self.best,
+            "waited": self.waited,
+            "sums": sums,
+            "weights": weights,
+        }
         with atomic_file(self.out / "checkpoint.safetensors") as new:
             copies = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
             safetensors.torch.save_file(copies, new, metadata={"scdlab": json.dumps(about)})
@@ -543,13 +705,20 @@ class _Run:
                 about = json.loads(f.metadata()["scdlab"])
                 tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (no mapping: it has keys() only)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a readable checkpoint of scdlab.fit; delete it to start anew.") from error
+            raise ValueError(
+                f"{path} is not a readable checkpoint of scdlab.fit; delete it to start anew."
+            ) from error
         then = about["settings"]
-        for name in {**then, **self.settings}:  # a setting that is younger than the checkpoint was off
+        for name in {
+            **then,
+            **self.settings,
+        }:  # a setting that is younger than the checkpoint was off
             if self.settings.get(name) != then.get(name):
-                raise ValueError(f"{path} was written with {name}={then.get(name)!r}, and this run has "
-                                 f"{name}={self.settings.get(name)!r}; resume with the same settings "
-                                 "or start anew in another folder.")  # fmt: skip
+                raise ValueError(
+                    f"{path} was written with {name}={then.get(name)!r}, and this run has "
+                    f"{name}={self.settings.get(name)!r}; resume with the same settings "
+                    "or start anew in another folder."
+                )
         parts = {group: {} for group in ("model", "optimizer", "average", "best")}
         for key, value in tensors.items():
             group, name = key.split(".", 1)
@@ -557,8 +726,14 @@ class _Run:
         load_tensors(self.model, parts["model"], path)
         for k, p in enumerate(self.parameters):
             prefix = f"{k}."
-            state = {n.removeprefix(prefix): v for n, v in parts["optimizer"].items() if n.startswith(prefix)}
-            if not state:  # the objective does not reach this parameter (an unused head): it was never stepped
+            state = {
+                n.removeprefix(prefix): v
+                for n, v in parts["optimizer"].items()
+                if n.startswith(prefix)
+            }
+            if (
+                not state
+            ):  # the objective does not reach this parameter (an unused head): it was never stepped
                 continue
             self.optimizer.state[p] = {
                 **state,
@@ -574,7 +749,8 @@ class _Run:
 
 
 class _CtrlC:
-    """Turns the first Ctrl-C into a flag that is looked at between steps; the second one interrupts at once."""
+    """Turns the first Ctrl-C into a flag that is looked at between steps; the second one interrupts
+    at once."""
 
     pressed = False
 
@@ -605,8 +781,8 @@ class _Stdout:
 
 
 def _near(store, device: torch.device):
-    """What batches for the device are cut from: the store itself, or its copy in a GPU's memory, where it takes at most
-    a quarter of what is free there."""
+    """What batches for the device are cut from: the store itself, or its copy in a GPU's memory,
+    where it takes at most a quarter of what is free there."""
     if device.type != "cuda" or store.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
         return store
     return store.to(device)
@@ -619,8 +795,9 @@ def _set(parameters, values) -> None:
 
 
 def _errors(model, store, objective, batch_size, max_atoms=None) -> dict[str, float]:
-    """The objective's loss and parts over a whole store, each averaged over what it is a mean of: over structures, over
-    atoms (`atomwise`), or over as many things as the objective says after each call (`counted`)."""
+    """The objective's loss and parts over a whole store, each averaged over what it is a mean of:
+    over structures, over atoms (`atomwise`), or over as many things as the objective says after
+    each call (`counted`)."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -640,20 +817,22 @@ def _errors(model, store, objective, batch_size, max_atoms=None) -> dict[str, fl
     finally:
         model.train(was_training)
     if not weights["loss"] or not any(weight for name, weight in weights.items() if name != "loss"):
-        raise ValueError(f"No structure of the {len(store):,} to evaluate on has anything that {objective!r} could "
-                         "measure; give others.")  # fmt: skip
+        raise ValueError(
+            f"No structure of the {len(store):,} to evaluate on has anything that {objective!r} "
+            "could measure; give others."
+        )
     return {name: sums[name] / weights[name] for name in sums if weights[name]}
 
 
 def evaluate(
     model, store, objective=None, batch_size: int | None = 64, max_atoms: int | None = None
 ) -> dict[str, float]:
-    """Mean absolute errors of a model on a labeled store: "energy_mae" (eV), "force_mae" (eV/Å), "<property>_mae", of
-    vectors those of a component.
+    """Mean absolute errors of a model on a labeled store: "energy_mae" (eV), "force_mae" (eV/Å),
+    "<property>_mae", of vectors those of a component.
 
-    objective: what to evaluate, with its loss under "loss"; by default everything the model predicts and the store has
-    labels for, from one pass over the structures as they are, without noise or condition. max_atoms: as for `fit`.
-    Raises ValueError when there is nothing to compare.
+    objective: what to evaluate, with its loss under "loss"; by default everything the model
+    predicts and the store has labels for, from one pass over the structures as they are, without
+    noise or condition. max_atoms: as for `fit`. Raises ValueError when there is nothing to compare.
     """
     if len(store) == 0:
         raise ValueError("The store to evaluate on is empty; give at least one labeled structure.")
@@ -662,22 +841,36 @@ def evaluate(
         _check_labels(store, objective)
         return _errors(model, store, objective, batch_size, max_atoms)
     objectives = (
-        [EnergyForces(forces=store.has_forces)] if store.has_energy and bool(model.energy_head.reference.any()) else []
+        [EnergyForces(forces=store.has_forces)]
+        if store.has_energy and bool(model.energy_head.reference.any())
+        else []
     )
-    named = [name for name in model.property_heads if name in (*store.property_names, *store.vector_names)]
+    named = [
+        name
+        for name in model.property_heads
+        if name in (*store.property_names, *store.vector_names)
+    ]
     for name in named:
         ours, theirs = getattr(model, "units", {}).get(name, ""), store.units(name)
         if ours and theirs and ours != theirs:
             raise ValueError(
-                f"The model gives {name!r} in {ours} and the store has it in {theirs}; convert the labels."
+                f"The model gives {name!r} in {ours} and the store has it in {theirs}; convert the "
+                "labels."
             )
     objectives += [PropertyRegression(name) for name in named]
     if not objectives:
-        raise ValueError("The model predicts nothing that the store has labels for; train it or give an objective.")
+        raise ValueError(
+            "The model predicts nothing that the store has labels for; train it or give an "
+            "objective."
+        )
     found = {}
     for each in objectives:
         _check_labels(store, each)
-        found |= {k: v for k, v in _errors(model, store, each, batch_size, max_atoms).items() if k != "loss"}
+        found |= {
+            k: v
+            for k, v in _errors(model, store, each, batch_size, max_atoms).items()
+            if k != "loss"
+        }
     return found
 
 

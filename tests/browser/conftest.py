@@ -19,9 +19,15 @@ from scdlab.files import home
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +40,9 @@ def browser():
 @contextlib.contextmanager
 def launched():
     """The Chromium of the tests; where there is none, the test is skipped with the reason."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="the Python package playwright is not installed"
+    )
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     with sync_api.sync_playwright() as playwright:
         path = found or playwright.chromium.executable_path
@@ -47,15 +55,19 @@ def launched():
 
 @pytest.fixture(scope="session")
 def whole():
-    """Whether lessons run at their whole quick size and are photographed, for people: SCDLAB_SCREENS=1."""
+    """Whether lessons run at their whole quick size and are photographed, for people:
+    SCDLAB_SCREENS=1."""
     return os.environ.get("SCDLAB_SCREENS", "0") != "0"
 
 
 @pytest.fixture(scope="session")
 def lab(browser, tmp_path_factory, whole):
-    """The address of a JupyterLab on a copy of the lessons, shortened, started as `scdlab lab` starts it."""
+    """The address of a JupyterLab on a copy of the lessons, shortened, started as `scdlab lab`
+    starts it."""
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copytree(home("notebooks"), folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(
+        home("notebooks"), folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
+    )
     if not whole:
         shorten_all(folder / "notebooks")
     with running_lab(folder) as address:
@@ -64,24 +76,31 @@ def lab(browser, tmp_path_factory, whole):
 
 @contextlib.contextmanager
 def running_lab(folder: Path):
-    """A JupyterLab on `folder`/notebooks, its settings and its log in `folder`; yields its address."""
+    """A JupyterLab on `folder`/notebooks, its settings and its log in `folder`; yields its
+    address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token = secrets.token_hex(8)
     command = [
-        sys.executable, "-m", "jupyterlab", *cli.lab_arguments(folder / "notebooks", port, False),
-        f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        *cli.lab_arguments(folder / "notebooks", port, False),
+        f"--IdentityProvider.token={token}",
+        "--LabApp.expose_app_in_browser=True",
+    ]
     own = {
-        name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")
+        name: str(folder / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")
     }
     log = folder / "lab.log"
     with open(log, "wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | own)
     try:
         _wait_for(f"http://127.0.0.1:{port}/api", server, log)
-        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset"  # reset: no tabs left over from another test
+        # reset: no tabs left over from another test
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset"
     finally:
         server.terminate()
         try:

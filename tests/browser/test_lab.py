@@ -1,4 +1,5 @@
-"""Lessons in a real browser: Run All, move a slider, see the picture change; nothing asks for another machine."""
+"""Lessons in a real browser: Run All, move a slider, see the picture change; nothing asks for
+another machine."""
 
 import io
 import json
@@ -9,24 +10,47 @@ import numpy as np
 import pytest
 from short_lessons import shorten
 
-# lesson, the variable that holds its widget, the slider to move, the state that it must change, and the title of its
-# picture: in the kernel, and on the page
+# lesson, the variable that holds its widget, the slider to move, the state that it must change, and
+# the title of its picture: in the kernel, and on the page
 FIGURE = ("figure.layout.title.text", ".widget-vbox .js-plotly-plot .gtitle")
 LESSONS = [
     ("00_start_here", "explorer", "cutoff (Å)", "cutoff", *FIGURE),
     ("01_schnet", "filters", "channel", "channel", *FIGURE),
-    ("02_denoising", "explorer", "σ (Å)", "sigma", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
-    ("03_dens", "explorer", "frame", "frame", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
-    ("04_self_conditioned", "explorer", "σ (Å)", "sigma", "view.scene['title']", ".widget-vbox .scdlab-view .title"),
+    (
+        "02_denoising",
+        "explorer",
+        "σ (Å)",
+        "sigma",
+        "view.scene['title']",
+        ".widget-vbox .scdlab-view .title",
+    ),
+    (
+        "03_dens",
+        "explorer",
+        "frame",
+        "frame",
+        "view.scene['title']",
+        ".widget-vbox .scdlab-view .title",
+    ),
+    (
+        "04_self_conditioned",
+        "explorer",
+        "σ (Å)",
+        "sigma",
+        "view.scene['title']",
+        ".widget-vbox .scdlab-view .title",
+    ),
     ("05_ecse", "explorer", "moved (Å)", "moved", "told", ".widget-vbox table"),
 ]
 ARROWS = {"02_denoising": "print([arrow['step'] for arrow in explorer.view.scene['arrows']])"}
 
 RAN = """() => {
     const panel = jupyterapp.shell.currentWidget;
-    const cells = panel.content.model.toJSON().cells.filter(c => c.cell_type == 'code' && c.source.length);
+    const cells = panel.content.model.toJSON().cells.filter(
+        c => c.cell_type == 'code' && c.source.length);
     const kernel = panel.sessionContext.session?.kernel;
-    const failed = cells.some(c => c.outputs.some(o => o.output_type == 'error'));  // the rest is then not run
+    // After an error the rest is not run.
+    const failed = cells.some(c => c.outputs.some(o => o.output_type == 'error'));
     return kernel?.status == 'idle' && (failed || cells.every(c => c.execution_count));
 }"""
 CODE_CELLS = """() => jupyterapp.shell.currentWidget.content.model.toJSON().cells
@@ -52,12 +76,15 @@ def is_local(address: str) -> bool:
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize(("lesson", "widget", "slider", "trait", "title", "shown"), LESSONS)
-def test_run_all_then_move_a_slider(page, lab, screens, whole, lesson, widget, slider, trait, title, shown):
+def test_run_all_then_move_a_slider(
+    page, lab, screens, whole, lesson, widget, slider, trait, title, shown
+):
     page.goto(lab.format(f"{lesson}.ipynb"))
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
     page.wait_for_function(
         """name => { const context = jupyterapp.shell.currentWidget?.context;
-            return context?.path == name && context.sessionContext.session?.kernel?.status == 'idle'; }""",
+            return context?.path == name
+                && context.sessionContext.session?.kernel?.status == 'idle'; }""",
         arg=f"{lesson}.ipynb",
     )
     page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -85,7 +112,9 @@ def test_run_all_then_move_a_slider(page, lab, screens, whole, lesson, widget, s
     handle.focus()
     for _ in range(10):
         handle.press("ArrowRight")
-    for _ in range(120):  # until the kernel has caught up with the slider, and the page with the kernel
+    for _ in range(
+        120
+    ):  # until the kernel has caught up with the slider, and the page with the kernel
         page.wait_for_timeout(500)
         drawn, seen = page.evaluate(ASK, f"print({widget}.{title})"), view.text_content()
         if drawn == seen != told:
@@ -112,16 +141,20 @@ def _arrows(page, lesson: str):
         return None, None
     steps = json.loads(page.evaluate(ASK, ARROWS[lesson]))
     picture = page.locator(".widget-vbox .scdlab-view .stage").first.screenshot()
-    return [number for kind in steps for number in kind], matplotlib.image.imread(io.BytesIO(picture), format="png")
+    return [number for kind in steps for number in kind], matplotlib.image.imread(
+        io.BytesIO(picture), format="png"
+    )
 
 
 def _scroll_to(page, widget: str) -> None:
-    """Bring the cell that shows the widget into view: JupyterLab draws only the cells that can be seen."""
+    """Bring the cell that shows the widget into view: JupyterLab draws only the cells that can be
+    seen."""
     page.evaluate(
         """async (name) => {
             const notebook = jupyterapp.shell.currentWidget.content;
             const index = notebook.widgets.findIndex(
-                c => c.model.type == 'code' && c.model.sharedModel.source.trim().endsWith('\\n' + name));
+                c => c.model.type == 'code'
+                    && c.model.sharedModel.source.trim().endsWith('\\n' + name));
             notebook.activeCellIndex = index;
             await notebook.scrollToItem(index, 'start');
         }""",
@@ -136,5 +169,7 @@ def _photograph(page, folder, lesson: str) -> None:
     for number in range(40):
         page.wait_for_timeout(700)
         page.screenshot(path=folder / f"{lesson}_{number:02d}.png")
-        if scroller.evaluate("e => { const t = e.scrollTop; e.scrollTop += 800; return e.scrollTop <= t + 1; }"):
+        if scroller.evaluate(
+            "e => { const t = e.scrollTop; e.scrollTop += 800; return e.scrollTop <= t + 1; }"
+        ):
             break

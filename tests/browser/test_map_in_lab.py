@@ -12,8 +12,10 @@ store = scdlab.AtomStore.open(scdlab.files.home("data") / "qm9-sample")[:200]
 explorer = EmbeddingExplorer(store, models, n=100, method="pca")
 explorer"""
 READY = """() => { const context = window.jupyterapp?.shell.currentWidget?.context;
-    return context?.path == 'map.ipynb' && context.sessionContext.session?.kernel?.status == 'idle'; }"""
-PLACE = """[(x0, x1), (y0, y1)] = explorer.figure.layout.xaxis.range, explorer.figure.layout.yaxis.range
+    return context?.path == 'map.ipynb'
+        && context.sessionContext.session?.kernel?.status == 'idle'; }"""
+PLACE = """layout = explorer.figure.layout
+[(x0, x1), (y0, y1)] = layout.xaxis.range, layout.yaxis.range
 x, y = explorer.xy()[{point}]
 print((x - x0) / (x1 - x0), (y1 - y) / (y1 - y0))"""
 
@@ -35,19 +37,29 @@ def test_the_pointer_chooses_a_structure(page, lab, screens):
     box = area.bounding_box()
     page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"], steps=4)
     page.wait_for_function(
-        "before => document.querySelector('.widget-vbox .scdlab-view .title').textContent != before",
+        "before => document.querySelector('.widget-vbox .scdlab-view .title').textContent "
+        "!= before",
         arg=before,
-    )  # fmt: skip
+    )
     page.wait_for_timeout(1000)
     assert page.evaluate(ASK, "print(explorer.point)") == str(point)
     formula = page.evaluate(ASK, "print(explorer.state()['formula'])")
-    assert formula in title.text_content() and formula in page.locator(".hoverlayer .hovertext").first.text_content()
+    assert (
+        formula in title.text_content()
+        and formula in page.locator(".hoverlayer .hovertext").first.text_content()
+    )
     page.mouse.move(5, 5)
     page.screenshot(path=screens / "map_after_hover.png")
 
-    page.locator(".widget-dropdown", has=page.get_by_text("model", exact=True)).locator("select").select_option("other")
-    page.wait_for_function("() => document.querySelector('.js-plotly-plot .gtitle').textContent.startsWith('other')")
-    assert page.evaluate(ASK, "print(explorer.model, explorer.point)") == f"other {point}"  # the same structure
+    page.locator(".widget-dropdown", has=page.get_by_text("model", exact=True)).locator(
+        "select"
+    ).select_option("other")
+    page.wait_for_function(
+        "() => document.querySelector('.js-plotly-plot .gtitle').textContent.startsWith('other')"
+    )
+    assert (
+        page.evaluate(ASK, "print(explorer.model, explorer.point)") == f"other {point}"
+    )  # the same structure
     assert formula in title.text_content()
     page.screenshot(path=screens / "map_of_another_model.png")
     assert [address for address in page.asked if not is_local(address)] == []

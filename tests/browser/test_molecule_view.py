@@ -1,4 +1,5 @@
-"""The 3-D view in a real browser with the network cut: pixels, camera, keyboard, and pages without a kernel."""
+"""The 3-D view in a real browser with the network cut: pixels, camera, keyboard, and pages without
+a kernel."""
 
 import io
 import json
@@ -25,8 +26,12 @@ view = view_molecule(atoms, {"force": {"vectors": forces, "unit": "eV/Å"}}, tit
 water = view_molecule(molecule("H2O"), size=(240, 300), labels=True)
 widgets.VBox([widgets.HTML("<b>two views</b>"), widgets.HBox([view, water])])"""
 READY = """() => { const context = window.jupyterapp?.shell.currentWidget?.context;
-    return context?.path == 'view.ipynb' && context.sessionContext.session?.kernel?.status == 'idle'; }"""
-DRAWN = "count => [...document.querySelectorAll('.scdlab-view .stage')].filter(e => e.dataset.camera).length >= count"
+    return context?.path == 'view.ipynb'
+        && context.sessionContext.session?.kernel?.status == 'idle'; }"""
+DRAWN = (
+    "count => [...document.querySelectorAll('.scdlab-view .stage')].filter(e => "
+    "e.dataset.camera).length >= count"
+)
 NO_WEBGL = """const real = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
     return kind.includes('webgl') ? null : real.call(this, kind, ...more); };"""
@@ -40,7 +45,9 @@ def offline(page):
 
     def guard(route):
         address = route.request.url
-        return route.continue_() if is_local(address) or address.startswith("file:") else route.abort()
+        return (
+            route.continue_() if is_local(address) or address.startswith("file:") else route.abort()
+        )
 
     page.route("**/*", guard)
     page.shouted = []
@@ -78,17 +85,22 @@ def settle(page, kernel_call: str = "") -> str:
     """Ask the kernel, and wait until the first view has drawn what came of it."""
     page.evaluate(
         """() => { window.drawn = new Promise(done => document.querySelector('.scdlab-view .stage')
-                   .addEventListener('drawn', () => requestAnimationFrame(() => done(true)), {once: true})); }"""
+                   .addEventListener('drawn', () => requestAnimationFrame(() => done(true)),
+                                     {once: true})); }"""
     )
     said = page.evaluate(ASK, kernel_call)
-    assert page.evaluate("Promise.race([window.drawn, new Promise(f => setTimeout(() => f(false), 20000))])")
+    assert page.evaluate(
+        "Promise.race([window.drawn, new Promise(f => setTimeout(() => f(false), 20000))])"
+    )
     return said
 
 
 def put_notebook(lab: str, name: str, source: str) -> str:
     """Write a notebook of one cell into the folder of the lab; its address."""
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)], metadata={"kernelspec": spec})
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source)], metadata={"kernelspec": spec}
+    )
     address = urlparse(lab)
     request = urllib.request.Request(
         f"{address.scheme}://{address.netloc}/api/contents/{name}",
@@ -134,7 +146,10 @@ def test_a_view_in_jupyterlab(offline, lab, screens):
     page.screenshot(path=screens / "view_turned.png")
 
     old = pixels(stage)  # other arrows: the picture changes, the camera does not
-    told = settle(page, "view.show(arrows={'answer': {'vectors': -forces, 'unit': 'eV/Å', 'color': '#0072B2'}})")
+    told = settle(
+        page,
+        "view.show(arrows={'answer': {'vectors': -forces, 'unit': 'eV/Å', 'color': '#0072B2'}})",
+    )
     assert told == ""
     new = pixels(stage)
     assert np.allclose(camera(stage), turned)
@@ -146,10 +161,15 @@ def test_a_view_in_jupyterlab(offline, lab, screens):
     assert np.allclose(camera(stage), before, atol=1e-3)
     settle(page, "view.show(molecule('C60'))")  # another molecule is fitted anew
     assert not np.allclose(camera(stage)[3], before[3], atol=0.1)
-    assert page.evaluate(ASK, "print(repr(view.problem), repr(water.problem), view.webgl)") == "'' '' True"
+    assert (
+        page.evaluate(ASK, "print(repr(view.problem), repr(water.problem), view.webgl)")
+        == "'' '' True"
+    )
     told = page.evaluate(ASK, "view.show(atoms, np.ones((3, 3)))")
     assert "shape (3, 3)" in told  # refused, and the picture stays
-    page.evaluate(ASK, "good = view.scene; view.scene = good | {'frame': None}")  # what Python would never send
+    page.evaluate(
+        ASK, "good = view.scene; view.scene = good | {'frame': None}"
+    )  # what Python would never send
     page.get_by_text("This picture failed").wait_for()
     assert page.evaluate(ASK, "print(len(view.problem) > 0)") == "True"
     settle(page, "view.scene = good")
@@ -173,7 +193,9 @@ def test_jupyterlab_without_webgl_shows_the_still_picture(offline, lab, screens)
     assert "no WebGL" in page.locator(".scdlab-view .note").first.inner_text()
     before = picture.first.inner_html()
     page.evaluate(ASK, "view.show(arrows={'force': {'vectors': -forces, 'unit': 'eV/Å'}})")
-    page.wait_for_function("old => document.querySelector('.scdlab-view .stage svg').innerHTML != old", arg=before)
+    page.wait_for_function(
+        "old => document.querySelector('.scdlab-view .stage svg').innerHTML != old", arg=before
+    )
     page.screenshot(path=screens / "view_in_lab_still.png")
     assert page.evaluate(ASK, "print(view.webgl, repr(view.problem))") == "False ''"
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
@@ -183,7 +205,8 @@ def opened(page, view: MoleculeView, path):
     view.to_html(path)
     page.goto(path.as_uri())
     page.wait_for_function(
-        "() => { const s = document.querySelector('.stage'); return s?.dataset.camera || s?.querySelector('svg'); }",
+        "() => { const s = document.querySelector('.stage'); return s?.dataset.camera || "
+        "s?.querySelector('svg'); }",
         timeout=60_000,
     )
     page.wait_for_timeout(300)
@@ -191,14 +214,21 @@ def opened(page, view: MoleculeView, path):
 
 
 def only_itself(page, path) -> bool:
-    return {address for address in page.asked if not address.startswith(("data:", "blob:"))} == {path.as_uri()}
+    return {address for address in page.asked if not address.startswith(("data:", "blob:"))} == {
+        path.as_uri()
+    }
 
 
 @pytest.mark.browser
 def test_a_page_without_a_kernel(offline, tmp_path, screens):
     rng = np.random.default_rng(1)
-    kinds = {name: {"vectors": rng.normal(size=(9, 3)), "unit": "eV/Å"} for name in ("one", "two", "three", "four")}
-    stage = opened(offline, view_molecule(molecule("CH3CH2OH"), kinds, labels=True), tmp_path / "view.html")
+    kinds = {
+        name: {"vectors": rng.normal(size=(9, 3)), "unit": "eV/Å"}
+        for name in ("one", "two", "three", "four")
+    }
+    stage = opened(
+        offline, view_molecule(molecule("CH3CH2OH"), kinds, labels=True), tmp_path / "view.html"
+    )
     offline.screenshot(path=screens / "view_page.png")
     for color in ("#D55E00", "#0072B2", "#009E73", "#CC79A7"):
         assert amount(pixels(stage), color) > 100, color
@@ -207,7 +237,12 @@ def test_a_page_without_a_kernel(offline, tmp_path, screens):
     assert len(outlines) == 4  # told apart without color
     before = camera(stage)
     box = stage.bounding_box()
-    box = {"x": box["x"] - 4, "y": box["y"] - 4, "width": box["width"] + 8, "height": box["height"] + 8}
+    box = {
+        "x": box["x"] - 4,
+        "y": box["y"] - 4,
+        "width": box["width"] + 8,
+        "height": box["height"] + 8,
+    }
     calm = image(offline.screenshot(clip=box))
     offline.keyboard.press("Tab")
     assert changed(calm, image(offline.screenshot(clip=box))) > 2_000  # the focus can be seen
@@ -253,8 +288,11 @@ def test_without_webgl_the_still_picture_stands_in(offline, tmp_path, screens):
 
 @pytest.mark.browser
 def test_arrow_meshes_point_where_the_numbers_say(offline, tmp_path):
-    """The tip of every mesh is start + step, nothing of it lies beyond, and its normals point outwards."""
-    view = view_molecule(molecule("H2O"), np.random.default_rng(2).normal(size=(3, 3)), arrow_scale=0.7)
+    """The tip of every mesh is start + step, nothing of it lies beyond, and its normals point
+    outwards."""
+    view = view_molecule(
+        molecule("H2O"), np.random.default_rng(2).normal(size=(3, 3)), arrow_scale=0.7
+    )
     opened(offline, view, tmp_path / "mesh.html")
     kind = view.scene["arrows"][0]
     mesh = offline.evaluate(
@@ -264,16 +302,23 @@ def test_arrow_meshes_point_where_the_numbers_say(offline, tmp_path):
         }""",
         [view._esm, kind],
     )
-    points, normals, faces = (np.reshape(mesh[name], (-1, 3)) for name in ("vertices", "normals", "faces"))
+    points, normals, faces = (
+        np.reshape(mesh[name], (-1, 3)) for name in ("vertices", "normals", "faces")
+    )
     per_arrow = len(points) // 3
     assert np.allclose(np.linalg.norm(normals, axis=1), 1)
-    for k, (start, vector) in enumerate(zip(molecule("H2O").positions, view.arrows["arrows"]["vectors"], strict=True)):
+    for k, (start, vector) in enumerate(
+        zip(molecule("H2O").positions, view.arrows["arrows"]["vectors"], strict=True)
+    ):
         own = points[k * per_arrow : (k + 1) * per_arrow] - start
         along = own @ vector / np.linalg.norm(vector)
         assert along.max() == pytest.approx(0.7 * np.linalg.norm(vector), abs=2e-4)
         assert along.min() == pytest.approx(0, abs=2e-4)
         assert np.linalg.norm(own[along.argmax()] - 0.7 * vector) < 3e-4
-        assert np.linalg.norm(own - along[:, None] * vector / np.linalg.norm(vector), axis=1).max() < 0.15
+        assert (
+            np.linalg.norm(own - along[:, None] * vector / np.linalg.norm(vector), axis=1).max()
+            < 0.15
+        )
     a, b, c = (points[faces[:, n]] for n in range(3))
     outward = np.einsum("ij,ij->i", np.cross(b - a, c - a), normals[faces].sum(1))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -283,7 +328,10 @@ def test_arrow_meshes_point_where_the_numbers_say(offline, tmp_path):
 @pytest.mark.browser
 def test_a_static_view_by_py3dmol(offline, tmp_path, screens):
     view, path = static_view(molecule("CH3CH2OH")), tmp_path / "static.html"
-    path.write_text(f"<!doctype html><html><head><script></script></head><body>{view._make_html()}</body></html>")
+    path.write_text(
+        "<!doctype "
+        f"html><html><head><script></script></head><body>{view._make_html()}</body></html>"
+    )
     offline.goto(path.as_uri())
     offline.locator("canvas").first.wait_for(timeout=30_000)
     offline.wait_for_timeout(500)

@@ -11,7 +11,9 @@ def test_the_page_of_lesson_00_draws_itself(page, ran, screens):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
     figures = page.locator(".js-plotly-plot")
-    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.js-plotly-plot .main-svg').length > 0"
+    )
     assert figures.count() == page.locator(".plotly-graph-div").count() >= 6
     for number in range(figures.count()):
         box = figures.nth(number).bounding_box()

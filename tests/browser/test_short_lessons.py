@@ -1,4 +1,5 @@
-"""The short copies of the lessons: smaller sizes and nothing else, and no lesson slips through at its full size."""
+"""The short copies of the lessons: smaller sizes and nothing else, and no lesson slips through at
+its full size."""
 
 import shutil
 
@@ -25,16 +26,24 @@ def test_only_large_quick_sizes_change():
 @pytest.mark.parametrize(
     ("source", "short"),
     [
-        ('STEPS = {"quick": 600, "full": 20_000}[PROFILE]', 'STEPS = {"quick": 10, "full": 20_000}[PROFILE]'),
+        (
+            'STEPS = {"quick": 600, "full": 20_000}[PROFILE]',
+            'STEPS = {"quick": 10, "full": 20_000}[PROFILE]',
+        ),
         ('S = {"quick": {"fit_steps": 90, "n": 7}}', 'S = {"quick": {"fit_steps": 10, "n": 7}}'),
-        ('S = {"quick": dict(steps=1_000, steps_of=80)}', 'S = {"quick": dict(steps=10, steps_of=80)}'),
+        (
+            'S = {"quick": dict(steps=1_000, steps_of=80)}',
+            'S = {"quick": dict(steps=10, steps_of=80)}',
+        ),
     ],
 )
 def test_every_way_of_writing_sizes(source, short):
     assert shorten(source, "tiny") == short
 
 
-@pytest.mark.parametrize("source", ["steps = 40", 'SIZES = {"quick": dict(labels=40)}', 'S = {"full": dict(steps=40)}'])
+@pytest.mark.parametrize(
+    "source", ["steps = 40", 'SIZES = {"quick": dict(labels=40)}', 'S = {"full": dict(steps=40)}']
+)
 def test_a_lesson_without_sizes_is_named(source):
     with pytest.raises(ValueError, match=r"07_tiny\.py has no `SIZES"):
         shorten(source, "07_tiny.py")
@@ -47,6 +56,6 @@ def test_both_halves_of_every_pair_are_short(tmp_path):
     shorten_all(folder)
     assert pairs.complaints(folder) == []
     for source in (folder / "src").glob("*.py"):
-        assert source.read_text(encoding="utf-8") != (home("notebooks") / "src" / source.name).read_text(
-            encoding="utf-8"
-        )
+        assert source.read_text(encoding="utf-8") != (
+            home("notebooks") / "src" / source.name
+        ).read_text(encoding="utf-8")

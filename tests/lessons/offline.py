@@ -3,7 +3,14 @@
 import re
 from html.parser import HTMLParser
 
-LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href"}
+LOADING = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "link": "href",
+}
 
 
 class _Finder(HTMLParser):
@@ -27,7 +34,8 @@ class _Finder(HTMLParser):
 
 
 def external_addresses(page: str) -> list[str]:
-    """Addresses that opening the page would fetch; data: addresses and fragments are inside the page."""
+    """Addresses that opening the page would fetch; data: addresses and fragments are inside the
+    page."""
     finder = _Finder()
     finder.feed(page)
     return [address for address in finder.found if not address.startswith(("data:", "#"))]

@@ -1,4 +1,5 @@
-"""Pages: nothing is fetched, formulas are MathML, figures share one plotly.js, widgets are still pictures."""
+"""Pages: nothing is fetched, formulas are MathML, figures share one plotly.js, widgets are still
+pictures."""
 
 import nbformat
 import plotly.graph_objects as go
@@ -21,7 +22,9 @@ def page_of(*cells, **metadata):
 
 
 def test_formulas_are_mathml():
-    text = "# A title\n\nEnergy $E_i = \\frac{1}{2}$ and\n\n$$ r_{ij} = \\lVert r_j - r_i \\rVert $$"
+    text = (
+        "# A title\n\nEnergy $E_i = \\frac{1}{2}$ and\n\n$$ r_{ij} = \\lVert r_j - r_i \\rVert $$"
+    )
     page = page_of(nbformat.v4.new_markdown_cell(text))
     assert page.count("<math") == 2 and "<mfrac>" in page and 'display="block"' in page
     assert "<title>A title</title>" in page
@@ -30,7 +33,10 @@ def test_formulas_are_mathml():
 
 
 def test_figures_share_one_library():
-    figure = {"application/vnd.plotly.v1+json": {"data": [{"y": [1, 2]}], "layout": {}}, "text/plain": "Figure"}
+    figure = {
+        "application/vnd.plotly.v1+json": {"data": [{"y": [1, 2]}], "layout": {}},
+        "text/plain": "Figure",
+    }
     notebook = nbformat.v4.new_notebook(cells=[code(figure), code(figure)])
     before = nbformat.writes(notebook)
     page = to_html(notebook)
@@ -42,9 +48,22 @@ def test_figures_share_one_library():
 
 
 def test_a_widget_leaves_its_still_picture():
-    view = {VIEW: {"model_id": "m", "version_major": 2, "version_minor": 0}, "text/plain": "Widget()"}
-    state = {"application/vnd.jupyter.widget-state+json": {"state": {}, "version_major": 2, "version_minor": 0}}
-    page = page_of(code(view | {"image/svg+xml": SVG}), code(view | {"text/html": "<b>still</b>"}), widgets=state)
+    view = {
+        VIEW: {"model_id": "m", "version_major": 2, "version_minor": 0},
+        "text/plain": "Widget()",
+    }
+    state = {
+        "application/vnd.jupyter.widget-state+json": {
+            "state": {},
+            "version_major": 2,
+            "version_minor": 0,
+        }
+    }
+    page = page_of(
+        code(view | {"image/svg+xml": SVG}),
+        code(view | {"text/html": "<b>still</b>"}),
+        widgets=state,
+    )
     assert VIEW not in page and "html-manager" not in page
     assert "data:image/svg+xml" in page or SVG in page
     assert "<b>still</b>" in page
@@ -64,6 +83,11 @@ def test_a_formula_that_cannot_be_drawn_is_named():
 
 
 def test_the_finder_of_addresses_finds():
-    page = '<script src="https://a.b/c.js"></script><style>@import "x.css"; p {background: url(//d/e.png)}</style>'
+    page = (
+        '<script src="https://a.b/c.js"></script><style>@import "x.css"; p {background: '
+        "url(//d/e.png)}</style>"
+    )
     assert external_addresses(page) == ["https://a.b/c.js", "x.css", "//d/e.png"]
-    assert external_addresses('<a href="https://a.b">a link is followed by the reader only</a>') == []
+    assert (
+        external_addresses('<a href="https://a.b">a link is followed by the reader only</a>') == []
+    )

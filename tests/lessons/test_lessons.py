@@ -25,10 +25,18 @@ def test_the_lesson_runs_and_its_page_opens_offline(ran, number):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_lesson_has_the_skeleton(ran, number):
-    """Parameters, a question before the answer, something broken, exercises with folded solutions, where to go next."""
+    """Parameters, a question before the answer, something broken, exercises with folded solutions,
+    where to go next."""
     notebook = nbformat.read(ran(number).notebook, as_version=4)
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    for part in ("After this lesson you can", "**Time.**", "**Predict", "## Break it", "## Exercises", "next"):
+    for part in (
+        "After this lesson you can",
+        "**Time.**",
+        "**Predict",
+        "## Break it",
+        "## Exercises",
+        "next",
+    ):
         assert part in prose, part
     tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())]
     assert tags.count("parameters") == 1 and "solution" in tags
@@ -42,7 +50,9 @@ def test_lesson_00(ran):
     m = ran(0).metrics
     assert m["distance_change_A"] < 1e-12
     assert m["coordinates_mae_eV"] > 0.8 * m["guess_mae_eV"]  # coordinates teach next to nothing …
-    assert m["coordinates_turned_mae_eV"] > 10 * m["guess_mae_eV"]  # … and mislead on turned molecules
+    assert (
+        m["coordinates_turned_mae_eV"] > 10 * m["guess_mae_eV"]
+    )  # … and mislead on turned molecules
     assert m["distances_mae_eV"] < 0.5 * m["guess_mae_eV"]
     assert m["distances_turned_mae_eV"] == pytest.approx(m["distances_mae_eV"], rel=1e-6)
     assert m["schnet_force_mae_eV_per_A"] < 0.3 * m["zero_force_mae_eV_per_A"]
@@ -85,14 +95,18 @@ def test_lesson_02(ran):
 def test_lesson_03(ran):
     m = ran(3).metrics
     assert m["plain_force_error_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
-    assert m["spread_bond_told_A"] < 0.4 * m["spread_bond_all_A"]  # a force pins down what is stiff …
+    assert (
+        m["spread_bond_told_A"] < 0.4 * m["spread_bond_all_A"]
+    )  # a force pins down what is stiff …
     assert m["spread_turn_told_A"] > 2 * m["spread_bond_told_A"]  # … and not what is soft
     assert m["encoding_error"] < 1e-12 and m["tensor_rotation_error"] < 1e-9
     assert m["loss_difference"] < 1e-6
     assert m["noise_left_told_percent"] < m["noise_left_untold_percent"] < 100
     assert m["noise_left_told_percent"] < m["noise_left_wrong_percent"] - 5
-    assert all(m[f"force_mae_{arm}_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
-               for arm in ("dens", "full", "untold", "shuffled"))  # fmt: skip
+    assert all(
+        m[f"force_mae_{arm}_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
+        for arm in ("dens", "full", "untold", "shuffled")
+    )
     assert m["ablated_nothing"] == 0 and m["ablated_truly"] > 1e-5
     assert m["fixed_atoms_shaken"] == 0
 
@@ -108,9 +122,14 @@ def test_lesson_05(ran):
     assert m["frames_per_atom"] > m["frames_pruned"] >= 4 and m["frames_in_line"] == 0
     assert m["force_mae_ecse_meV_per_A"] < 1.15 * m["force_mae_raw_meV_per_A"]
     assert m["turned_ecse_meV"] < 1e-6 < 1e-2 * m["turned_average_meV"]
-    assert max(m["dipole_error_raw_e_A"], m["dipole_error_ecse_e_A"]) < 0.6 * m["dipole_typical_e_A"]
+    assert (
+        max(m["dipole_error_raw_e_A"], m["dipole_error_ecse_e_A"]) < 0.6 * m["dipole_typical_e_A"]
+    )
     assert m["dipole_turned_ecse_e_A"] < 1e-12 < 1e-3 * m["dipole_turned_raw_e_A"]
     assert m["spin_ecse_hbar"] < 1e-9 < 1 < m["spin_raw_hbar"] and m["drift_ecse_meV_per_atom"] < 3
     assert m["repaired_error"] < 1e-9 < 1e-4 < m["released_error"]
-    assert m["force_error_right"] < 1e-4 < 1e-2 < m["force_error_cut_weights"] and m["torque_cut_weights"] < 1e-10
+    assert (
+        m["force_error_right"] < 1e-4 < 1e-2 < m["force_error_cut_weights"]
+        and m["torque_cut_weights"] < 1e-10
+    )
     assert m["leak_local_meV"] < 1e-9 < 1e-2 < m["leak_pooled_meV"]

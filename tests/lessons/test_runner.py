@@ -21,7 +21,10 @@ def lesson(tmp_path):
         title = nbformat.v4.new_markdown_cell("# Tiny")
         folder = tmp_path / "notebooks"
         folder.mkdir(exist_ok=True)
-        nbformat.write(nbformat.v4.new_notebook(cells=[title, first, *code]), folder / f"{number:02d}_{name}.ipynb")
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=[title, first, *code]),
+            folder / f"{number:02d}_{name}.ipynb",
+        )
 
         def run(numbers=None, **options):
             return lessons.run(numbers, out=tmp_path / "out", folder=folder, **options)
@@ -43,13 +46,28 @@ slider.unobserve_all()
 FAILURES = {
     "a cell": ("1 / 0", "ZeroDivisionError: division by zero", 3),
     "interact, in an Output widget": (
-        "import ipywidgets as w\ndef f(k):\n    return 1 / k\nw.interact(f, k=w.IntSlider(value=0, max=9));",
+        "import ipywidgets as w\n"
+        "def f(k):\n"
+        "    return 1 / k\n"
+        "w.interact(f, k=w.IntSlider(value=0, max=9));",
         "ZeroDivisionError",
         3,
     ),
-    "a change made from Python": (SLIDER + FAIL + "slider.observe(react, 'value')\nslider.value = 3", "KeyError", 3),
-    "a change made in the browser": (SLIDER + FAIL + FROM_THE_BROWSER, "KeyError: 'broken callback'", 3),
-    "a change that no cell makes": (SLIDER + FAIL + "slider.observe(react, 'value')\nslider", "input was moved", None),
+    "a change made from Python": (
+        SLIDER + FAIL + "slider.observe(react, 'value')\nslider.value = 3",
+        "KeyError",
+        3,
+    ),
+    "a change made in the browser": (
+        SLIDER + FAIL + FROM_THE_BROWSER,
+        "KeyError: 'broken callback'",
+        3,
+    ),
+    "a change that no cell makes": (
+        SLIDER + FAIL + "slider.observe(react, 'value')\nslider",
+        "input was moved",
+        None,
+    ),
     "a slider of powers": (
         SLIDER.replace("IntSlider(max=9", "FloatLogSlider(0.04, min=-3, max=0")
         + FAIL
@@ -106,14 +124,20 @@ MOVED = SLIDER + "slider.observe(lambda change: slider_values.append(change.new)
 def test_a_good_lesson(lesson, tmp_path, monkeypatch):
     impostor = tmp_path / "jupyter" / "kernels" / "python3"  # another kernel under the same name
     impostor.mkdir(parents=True)
-    spec = {"argv": ["no-such-program", "{connection_file}"], "display_name": "impostor", "language": "python"}
+    spec = {
+        "argv": ["no-such-program", "{connection_file}"],
+        "display_name": "impostor",
+        "language": "python",
+    }
     (impostor / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     (result,) = lesson(GOOD, MOVED)(seed=7)
     assert result.ok, result
     assert result.metrics == {"seed": 7, "quick": True, "mae_eV": 0.25}
     executed = nbformat.read(result.notebook, as_version=4)
-    printed = "".join(o.text for c in executed.cells for o in c.get("outputs", ()) if o.output_type == "stream")
+    printed = "".join(
+        o.text for c in executed.cells for o in c.get("outputs", ()) if o.output_type == "stream"
+    )
     assert printed.strip() == sys.executable
     summary = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert summary["profile"] == "quick"
@@ -123,7 +147,10 @@ def test_a_good_lesson(lesson, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "code",
-    ["import time\ntime.sleep(600)", "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"],
+    [
+        "import time\ntime.sleep(600)",
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
+    ],
 )
 def test_a_lesson_that_does_not_end_is_ended(lesson, code):
     run = lesson(code)
@@ -149,7 +176,10 @@ def test_an_error_that_the_lesson_shows_on_purpose_is_none(lesson, tmp_path):
         ({"numbers": 7}, "no lesson 7: the lessons are 0, 1"),
         ({"numbers": ["x"]}, "no lesson x: the lessons are 0, 1"),
         ({"profile": "fast"}, "no profile 'fast': choose from quick, full"),
-        ({"parameters": {"STEPS": 3}}, "00_tiny has no parameter STEPS: its parameters are PROFILE, SEED, DATA"),
+        (
+            {"parameters": {"STEPS": 3}},
+            "00_tiny has no parameter STEPS: its parameters are PROFILE, SEED, DATA",
+        ),
         ({"device": "cpu"}, "no parameter DEVICE"),
         ({"timeout": 0}, "time limit must be a positive"),
     ],

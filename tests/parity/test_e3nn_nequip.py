@@ -1,4 +1,5 @@
-"""One interaction of TensorProductNet against the same one out of e3nn's modules, with the same weights."""
+"""One interaction of TensorProductNet against the same one out of e3nn's modules, with the same
+weights."""
 
 import math
 
@@ -21,7 +22,8 @@ def flat(x):
 
 
 def linear(irreps_in, irreps_out, weights):
-    """e3nn's linear layer with our weights; it divides by the square root of the number of inputs itself."""
+    """e3nn's linear layer with our weights; it divides by the square root of the number of inputs
+    itself."""
     layer = o3.Linear(irreps_in, irreps_out)
     with torch.no_grad():
         layer.weight.copy_(torch.cat([w.T.flatten() for w in weights]) * math.sqrt(D))
@@ -29,7 +31,9 @@ def linear(irreps_in, irreps_out, weights):
 
 
 @pytest.mark.parametrize("lmax", [1, 2, 3])
-@pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), bulk("MgO", "rocksalt", a=4.2)], ids=["ethanol", "MgO"])
+@pytest.mark.parametrize(
+    "atoms", [molecule("CH3CH2OH"), bulk("MgO", "rocksalt", a=4.2)], ids=["ethanol", "MgO"]
+)
 def test_one_interaction(atoms, lmax):
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # e3nn keeps its coefficients in it
@@ -53,16 +57,31 @@ def compare(atoms, lmax):
     irreps = o3.Irreps([(D, (k, (-1) ** k)) for k in range(lmax + 1)])
     sh = o3.Irreps.spherical_harmonics(lmax)
     paths = ours.convolution.paths
-    every = {(a, b, c) for a, (_, x1) in enumerate(irreps) for b, (_, x2) in enumerate(sh)
-             for c, (_, x3) in enumerate(irreps) if x3 in x1 * x2}  # fmt: skip
+    every = {
+        (a, b, c)
+        for a, (_, x1) in enumerate(irreps)
+        for b, (_, x2) in enumerate(sh)
+        for c, (_, x3) in enumerate(irreps)
+        if x3 in x1 * x2
+    }
     assert set(paths) == every and len(paths) == len(every)  # all that rotations and mirrors allow
-    product = o3.TensorProduct(irreps, sh, irreps, [(*path, "uvu", True) for path in paths], shared_weights=False,
-                               internal_weights=False)  # fmt: skip
+    product = o3.TensorProduct(
+        irreps,
+        sh,
+        irreps,
+        [(*path, "uvu", True) for path in paths],
+        shared_weights=False,
+        internal_weights=False,
+    )
     there, back = torch.cat([pairs.i, pairs.j]), torch.cat([pairs.j, pairs.i])
-    y = o3.spherical_harmonics(sh, torch.cat([r_ij, -r_ij]), normalize=True, normalization="component")
+    y = o3.spherical_harmonics(
+        sh, torch.cat([r_ij, -r_ij]), normalize=True, normalization="component"
+    )
     into = [sum(c == path[2] for path in paths) for *_, c in paths]
     share = torch.tensor(into).sqrt().view(-1, 1, 1)  # e3nn divides by it in the product
-    radial = act(basis(r_ij.norm(dim=1)) @ ours.convolution.hidden) @ (ours.convolution.radial * share)
+    radial = act(basis(r_ij.norm(dim=1)) @ ours.convolution.hidden) @ (
+        ours.convolution.radial * share
+    )
     weights = radial.transpose(0, 1).flatten(1)  # (paths, P, d) -> (P, paths · d)
     z = linear(irreps, irreps, [f.weight for f in ours.before])(flat(x))
     messages = product(z[back], y, torch.cat([weights, weights]))

@@ -1,6 +1,8 @@
-"""The released CT against our copy of its layout: same weights, same numbers, without and with a condition.
+"""The released CT against our copy of its layout: same weights, same numbers, without and with a
+condition.
 
-The reference outputs are not part of this repository. Without them the tests skip; test_official.py runs everywhere.
+The reference outputs are not part of this repository. Without them the tests skip; test_official.py
+runs everywhere.
 """
 
 import json
@@ -29,7 +31,9 @@ def reference():
 
 def model_of(reference, **settings):
     arrays, config = reference
-    return scdlab.load_official_ct({k[2:]: a for k, a in arrays.items() if k.startswith("w/")}, config | settings)
+    return scdlab.load_official_ct(
+        {k[2:]: a for k, a in arrays.items() if k.startswith("w/")}, config | settings
+    )
 
 
 def batch_of(arrays, kind):
@@ -42,9 +46,17 @@ def batch_of(arrays, kind):
 
 @torch.no_grad()
 def errors(model, arrays, kind):
-    """Largest difference of each output from the reference's, relative to the largest number there is."""
-    out = model(batch_of(arrays, kind), condition=arrays["clean/mol_emb"] if kind == "noisy" else None)
-    own = {"y": out.energy[:, None], "noise_pred": out.noise, "mol_emb": out.embedding, "atom_embs": out.atoms}
+    """Largest difference of each output from the reference's, relative to the largest number there
+    is."""
+    out = model(
+        batch_of(arrays, kind), condition=arrays["clean/mol_emb"] if kind == "noisy" else None
+    )
+    own = {
+        "y": out.energy[:, None],
+        "noise_pred": out.noise,
+        "mol_emb": out.embedding,
+        "atom_embs": out.atoms,
+    }
     other = {k: arrays[f"{kind}/{k}"] for k in own}
     assert all(own[k].shape == other[k].shape for k in own)
     return {k: float((own[k] - other[k]).abs().max() / other[k].abs().max()) for k in own}
@@ -52,7 +64,9 @@ def errors(model, arrays, kind):
 
 @pytest.mark.parametrize("kind", ["clean", "noisy"])
 def test_same_weights_same_numbers(reference, kind):
-    wrong = {k: e for k, e in errors(model_of(reference), reference[0], kind).items() if not e <= 1e-5}
+    wrong = {
+        k: e for k, e in errors(model_of(reference), reference[0], kind).items() if not e <= 1e-5
+    }
     assert not wrong
 
 
@@ -65,8 +79,17 @@ def test_a_weight_in_the_wrong_place_is_noticed(reference):
     assert max(errors(model, reference[0], "clean").values()) > 1e-3
 
 
-@pytest.mark.parametrize("settings", [{"vec_prenorm": False}, {"vector_cutoff": False}, {"inv_post_norm": False},
-                                      {"layernorm_on_vec": True}, {"num_heads": 8}, {"cutoff_upper": 4.9}])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"vec_prenorm": False},
+        {"vector_cutoff": False},
+        {"inv_post_norm": False},
+        {"layernorm_on_vec": True},
+        {"num_heads": 8},
+        {"cutoff_upper": 4.9},
+    ],
+)
 def test_a_setting_that_leaves_no_trace_in_shapes_matters(reference, settings):
     assert max(errors(model_of(reference, **settings), reference[0], "clean").values()) > 1e-3
 

@@ -1,6 +1,8 @@
-"""Our DimeNet against PyTorch Geometric's DimeNet++: same weights, same edges and triplets, same numbers.
+"""Our DimeNet against PyTorch Geometric's DimeNet++: same weights, same edges and triplets, same
+numbers.
 
-Theirs needs torch-sparse to list its triplets, so its blocks are called one by one on a list made here by hand.
+Theirs needs torch-sparse to list its triplets, so its blocks are called one by one on a list made
+here by hand.
 """
 
 import math
@@ -12,25 +14,47 @@ from torch_geometric.nn.models import DimeNetPlusPlus
 import scdlab
 from scdlab.atoms import neighbor_list
 
-SIZE = dict(hidden=24, layers=2, int_emb=12, basis_emb=5, out_emb=20, n_spherical=4, n_radial=3, cutoff=4.0)
+SIZE = dict(
+    hidden=24, layers=2, int_emb=12, basis_emb=5, out_emb=20, n_spherical=4, n_radial=3, cutoff=4.0
+)
 
 
 def same_weights(ours, theirs):
-    """Give ours the weights of theirs. Two conventions differ: our radial basis has the factor √2 that makes it
-    orthonormal, and our angle is the one at the atom, theirs its supplement: P_l(-cos α) = (-1)^l P_l(cos α)."""
-    pairs = [(ours.embed.embedding.weight[:95], theirs.emb.emb.weight), (ours.rbf.frequencies, theirs.rbf.freq)]
+    """Give ours the weights of theirs. Two conventions differ: our radial basis has the factor √2
+    that makes it orthonormal, and our angle is the one at the atom, theirs its supplement: P_l(-cos
+    α) = (-1)^l P_l(cos α)."""
+    pairs = [
+        (ours.embed.embedding.weight[:95], theirs.emb.emb.weight),
+        (ours.rbf.frequencies, theirs.rbf.freq),
+    ]
     sign = torch.tensor([(-1.0) ** order for order in range(4)]).repeat_interleave(3)
     pairs += [(ours.embed.rbf.weight, theirs.emb.lin_rbf.weight / math.sqrt(2))]
     pairs += [(ours.embed.rbf.bias, theirs.emb.lin_rbf.bias)]
     pairs += zip(ours.embed.combine.parameters(), theirs.emb.lin.parameters(), strict=True)
     for own, other in zip(ours.blocks, theirs.interaction_blocks, strict=True):
-        pairs += [(own.rbf1.weight, other.lin_rbf1.weight / math.sqrt(2)), (own.rbf2.weight, other.lin_rbf2.weight)]
-        pairs += [(own.sbf1.weight, other.lin_sbf1.weight * sign), (own.sbf2.weight, other.lin_sbf2.weight)]
-        for a, b in (("kj", "lin_kj"), ("ji", "lin_ji"), ("down", "lin_down"), ("up", "lin_up"), ("lin", "lin"),
-                     ("before", "layers_before_skip"), ("after", "layers_after_skip")):  # fmt: skip
+        pairs += [
+            (own.rbf1.weight, other.lin_rbf1.weight / math.sqrt(2)),
+            (own.rbf2.weight, other.lin_rbf2.weight),
+        ]
+        pairs += [
+            (own.sbf1.weight, other.lin_sbf1.weight * sign),
+            (own.sbf2.weight, other.lin_sbf2.weight),
+        ]
+        for a, b in (
+            ("kj", "lin_kj"),
+            ("ji", "lin_ji"),
+            ("down", "lin_down"),
+            ("up", "lin_up"),
+            ("lin", "lin"),
+            ("before", "layers_before_skip"),
+            ("after", "layers_after_skip"),
+        ):
             pairs += zip(getattr(own, a).parameters(), getattr(other, b).parameters(), strict=True)
     for own, other in zip(ours.outputs, theirs.output_blocks, strict=True):
-        pairs += [(own.rbf.weight, other.lin_rbf.weight / math.sqrt(2)), (own.up.weight, other.lin_up.weight)]
+        pairs += [
+            (own.rbf.weight, other.lin_rbf.weight / math.sqrt(2)),
+            (own.up.weight, other.lin_up.weight),
+        ]
         pairs += zip(own.layers.parameters(), other.lins.parameters(), strict=True)
         pairs += [(own.out.weight, other.lin.weight)]
     with torch.no_grad():
@@ -39,10 +63,16 @@ def same_weights(ours, theirs):
 
 
 def their_features(theirs, z, pos, edges):
-    """The forward pass of PyG's model on a given edge list [2, E] (from j, to i), up to the sum over atoms."""
+    """The forward pass of PyG's model on a given edge list [2, E] (from j, to i), up to the sum
+    over atoms."""
     j, i = edges
     listed = list(zip(j.tolist(), i.tolist(), strict=True))
-    triplets = [(kj, ji) for ji, (b, a) in enumerate(listed) for kj, (c, to) in enumerate(listed) if to == b and c != a]
+    triplets = [
+        (kj, ji)
+        for ji, (b, a) in enumerate(listed)
+        for kj, (c, to) in enumerate(listed)
+        if to == b and c != a
+    ]
     kj, ji = torch.tensor(triplets).T
     to_i, from_k = pos[i[ji]] - pos[j[ji]], pos[i[kj]] - pos[j[kj]]
     angle = torch.atan2(torch.linalg.cross(to_i, from_k).norm(dim=-1), (to_i * from_k).sum(-1))
@@ -60,9 +90,17 @@ def their_features(theirs, z, pos, edges):
 def peers():
     torch.manual_seed(0)
     theirs = DimeNetPlusPlus(
-        SIZE["hidden"], SIZE["hidden"], SIZE["layers"], SIZE["int_emb"], SIZE["basis_emb"], SIZE["out_emb"],
-        SIZE["n_spherical"], SIZE["n_radial"], SIZE["cutoff"], output_initializer="glorot_orthogonal",
-    ).double()  # fmt: skip
+        SIZE["hidden"],
+        SIZE["hidden"],
+        SIZE["layers"],
+        SIZE["int_emb"],
+        SIZE["basis_emb"],
+        SIZE["out_emb"],
+        SIZE["n_spherical"],
+        SIZE["n_radial"],
+        SIZE["cutoff"],
+        output_initializer="glorot_orthogonal",
+    ).double()
     ours = scdlab.DimeNet(**SIZE).double()
     same_weights(ours, theirs)
     return ours, theirs
@@ -79,7 +117,9 @@ def test_energies_forces_and_gradients_agree(peers):
     features = their_features(theirs, batch.z, pos, edges)
     energy = ours.energy_head(features, batch)  # both read out by the same head
     forces = -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0]
-    torch.testing.assert_close(out.atoms, features, rtol=1e-5, atol=1e-5)  # their zeros of j_l hold seven digits
+    torch.testing.assert_close(
+        out.atoms, features, rtol=1e-5, atol=1e-5
+    )  # their zeros of j_l hold seven digits
     torch.testing.assert_close(out.energy, energy, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(out.forces, forces, rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,5 @@
-"""Our SchNet against PyTorch Geometric's: same weights, same edges, same activation, same numbers."""
+"""Our SchNet against PyTorch Geometric's: same weights, same edges, same activation, same
+numbers."""
 
 import pytest
 import torch
@@ -23,7 +24,9 @@ def peers(batch, hidden=32, layers=3):
         i, j = edges
         return edges, (pos[i] - pos[j]).norm(dim=-1)
 
-    theirs = PygSchNet(hidden, hidden, layers, num_gaussians=50, cutoff=5.0, interaction_graph=graph)
+    theirs = PygSchNet(
+        hidden, hidden, layers, num_gaussians=50, cutoff=5.0, interaction_graph=graph
+    )
     ours = scdlab.SchNet(hidden=hidden, layers=layers, n_basis=50, cutoff=5.0)
     same_weights(ours, theirs)
     return ours.train(), theirs, pairs

@@ -1,7 +1,7 @@
 """Our equivariant transformer against the torchmd-net package's: same weights, same numbers.
 
-Once against the package itself where it is installed, with derivatives, and once against what it answered when
-make_torchmdnet_et.py was run, everywhere.
+Once against the package itself where it is installed, with derivatives, and once against what it
+answered when make_torchmdnet_et.py was run, everywhere.
 """
 
 from pathlib import Path
@@ -28,7 +28,9 @@ def ours_with(weights):
 def close(own, other, tolerance=1e-5):
     """Agree to the tolerance, relative to the largest number there is."""
     assert own.shape == other.shape
-    assert (own - other).abs().max() <= tolerance * other.abs().max(), (own - other).abs().max() / other.abs().max()
+    assert (own - other).abs().max() <= tolerance * other.abs().max(), (
+        own - other
+    ).abs().max() / other.abs().max()
 
 
 def compare(net, batch, expected):
@@ -63,7 +65,9 @@ def test_a_weight_in_the_wrong_place_is_noticed():
 
 @pytest.fixture(scope="module")
 def peers():
-    pytest.importorskip("torchmdnet", reason='the peer is not installed: pip install "scdlab[bench]"')
+    pytest.importorskip(
+        "torchmdnet", reason='the peer is not installed: pip install "scdlab[bench]"'
+    )
     theirs = seeded_peer()
     return ours_with(theirs.state_dict()), theirs, scdlab.load_qm9(limit=3000).take(MOLECULES)
 

@@ -1,6 +1,7 @@
-"""Conditional networks keep the laws with a condition given: random, trained and adversarial parameters; their forces
-are gradients at a given condition, and through it; and what the released conditional transformer does wrong is caught:
-components squashed one by one, and a condition mixed with detached features."""
+"""Conditional networks keep the laws with a condition given: random, trained and adversarial
+parameters; their forces are gradients at a given condition, and through it; and what the released
+conditional transformer does wrong is caught: components squashed one by one, and a condition mixed
+with detached features."""
 
 import copy
 
@@ -34,7 +35,8 @@ def trained_net(kind=scdlab.EquivariantTransformer):
 
 
 def adversarial_net(kind=scdlab.EquivariantTransformer):
-    """Weights scaled up, large biases (LayerNorm's too), modulations of tens, and vectors hundreds of units long."""
+    """Weights scaled up, large biases (LayerNorm's too), modulations of tens, and vectors hundreds
+    of units long."""
     net = random_net(kind)
     with torch.no_grad():
         for name, p in net.named_parameters():
@@ -53,14 +55,17 @@ KINDS = {"CT": scdlab.EquivariantTransformer, "SchNet": scdlab.SchNet}
 NETS = {"random": random_net, "trained": trained_net, "adversarial": adversarial_net}
 
 
-@pytest.fixture(scope="module", params=[(kind, how) for kind in KINDS for how in NETS], ids="-".join)
+@pytest.fixture(
+    scope="module", params=[(kind, how) for kind in KINDS for how in NETS], ids="-".join
+)
 def net(request):
     kind, how = request.param
     return NETS[how](KINDS[kind]).eval()
 
 
 class Told(torch.nn.Module):
-    """A conditional model with a condition given, [1, d] for every structure or [N, d] for its atoms."""
+    """A conditional model with a condition given, [1, d] for every structure or [N, d] for its
+    atoms."""
 
     def __init__(self, model, condition):
         super().__init__()
@@ -79,8 +84,13 @@ def conditions(net):
     """Another molecule's embedding, and something that no embedding is."""
     other = scdlab.AtomStore.from_ase([molecule("C2H6")]).take([0])
     with torch.no_grad():
-        embedding = copy.deepcopy(net).train()(other).embedding  # training: ethane may hold elements nobody has met
-    return {"another's": embedding, "noise": 10 * torch.randn(1, net.d, generator=torch.Generator().manual_seed(3))}
+        embedding = (
+            copy.deepcopy(net).train()(other).embedding
+        )  # training: ethane may hold elements nobody has met
+    return {
+        "another's": embedding,
+        "noise": 10 * torch.randn(1, net.d, generator=torch.Generator().manual_seed(3)),
+    }
 
 
 def one(atoms):
@@ -100,10 +110,15 @@ def test_the_report_holds_with_a_condition_given(net):
     plain = copy.deepcopy(net).double()(one(atoms)).energy
     for name, condition in conditions(net).items():
         told = Told(net, condition)
-        assert (copy.deepcopy(told).double()(one(atoms)).energy - plain).abs() > 1e-6, "the condition changes nothing"
+        assert (copy.deepcopy(told).double()(one(atoms)).energy - plain).abs() > 1e-6, (
+            "the condition changes nothing"
+        )
         report = scdlab.symmetry_report(told, atoms, n_rotations=1)
-        assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, (name, report)
-        # adversarial weights curve energies so much that the report's finite differences, 1e-4 Å, are off by 1e-3
+        assert (
+            max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10
+        ), (name, report)
+        # adversarial weights curve energies so much that the report's finite differences, 1e-4 Å,
+        # are off by 1e-3
         assert report.force_consistency < 5e-3, (name, report)
         exact = checks._force_consistency(checks._Subject(told, atoms), h=1e-6)
         assert exact < 1e-6, (name, exact)
@@ -117,7 +132,9 @@ def test_turned_structures_have_turned_noise_and_the_same_embedding(net):
     atoms.rattle(0.1, seed=1)
     batch = one(atoms)
     for rows in (1, len(atoms)):
-        c = torch.randn(rows, net.d, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
+        c = torch.randn(
+            rows, net.d, generator=torch.Generator().manual_seed(rows), dtype=torch.float64
+        )
         before = net(batch, c, forces=True, noise=True)
         for seed in range(2):
             for mirror in (1, -1):
@@ -136,15 +153,21 @@ def test_in_a_crystal_smaller_than_the_cutoff():
     cell.rattle(0.1, seed=1)
     net = random_net().eval()
     report = scdlab.symmetry_report(Told(net, conditions(net)["noise"]), cell, n_rotations=1)
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, report
+    assert (
+        max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10
+    ), report
     assert report.force_consistency < 1e-6, report
 
 
 def test_forces_are_the_gradient_through_the_condition_as_well(net):
-    """A structure conditioned on its own embedding: nothing on the way is detached, E(x | c(x)) has a gradient."""
+    """A structure conditioned on its own embedding: nothing on the way is detached, E(x | c(x)) has
+    a gradient."""
     net = copy.deepcopy(net).double()
     batch = one(molecule("CH3OH"))
-    batch.pos = batch.pos + 0.1 * torch.randn(batch.pos.shape, generator=torch.Generator().manual_seed(0)).double()
+    batch.pos = (
+        batch.pos
+        + 0.1 * torch.randn(batch.pos.shape, generator=torch.Generator().manual_seed(0)).double()
+    )
 
     def answer(pos, forces=False):
         at = copy.copy(batch)
@@ -164,7 +187,9 @@ def test_forces_are_the_gradient_through_the_condition_as_well(net):
     with torch.no_grad():
         c = net(batch).embedding
     given = net(batch, c, forces=True).forces
-    assert (given - forces).abs().max() > 1e-6 * forces.abs().max()  # c(x) moves with x: another gradient
+    assert (
+        given - forces
+    ).abs().max() > 1e-6 * forces.abs().max()  # c(x) moves with x: another gradient
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -173,7 +198,12 @@ def test_degenerate_structures(kind, atoms):
     net, batch = random_net(kind).train(), scdlab.AtomStore.from_ase([atoms]).take([0])
     c = torch.ones(1, net.d, requires_grad=True)
     out = net(batch, c, forces=True, noise=True)
-    loss = out.energy.sum() + out.forces.square().sum() + out.noise.square().sum() + out.embedding.square().sum()
+    loss = (
+        out.energy.sum()
+        + out.forces.square().sum()
+        + out.noise.square().sum()
+        + out.embedding.square().sum()
+    )
     for g in torch.autograd.grad(loss, [c, *net.parameters()], allow_unused=True):
         assert g is None or g.isfinite().all()
     if len(atoms) == 1:
@@ -195,13 +225,17 @@ class Detached(scdlab.EquivariantTransformer):
 
     def represent(self, batch, pairs, condition=None, vectors=False):
         heard = super().represent(batch, pairs, condition, vectors).x.detach()
-        return super().represent(batch, pairs, condition.index_select(0, batch.batch) + heard, vectors)
+        return super().represent(
+            batch, pairs, condition.index_select(0, batch.batch) + heard, vectors
+        )
 
 
 def test_the_faults_of_the_released_model_are_caught():
     atoms = molecule("CH3OH")
     for kind, law, bound in ((Squashed, "rotation", 1e-3), (Detached, "force_consistency", 1e-2)):
         net = random_net(kind).eval()
-        report = scdlab.symmetry_report(Told(net, conditions(net)["another's"]), atoms, n_rotations=1)
+        report = scdlab.symmetry_report(
+            Told(net, conditions(net)["another's"]), atoms, n_rotations=1
+        )
         assert getattr(report, law) > bound, report
         assert report.translation < 1e-10, report

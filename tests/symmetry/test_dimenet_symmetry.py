@@ -1,4 +1,5 @@
-"""The laws for DimeNet, on random structures, in a crystal, and on random and trained parameters."""
+"""The laws for DimeNet, on random structures, in a crystal, and on random and trained
+parameters."""
 
 import copy
 import functools
@@ -18,9 +19,18 @@ from scdlab.objectives import EnergyForces
 @functools.cache
 def model(trained=False):
     torch.manual_seed(0)
-    net = scdlab.DimeNet(hidden=16, layers=2, int_emb=8, basis_emb=4, out_emb=16, n_spherical=5, n_radial=4)
+    net = scdlab.DimeNet(
+        hidden=16, layers=2, int_emb=8, basis_emb=4, out_emb=16, n_spherical=5, n_radial=4
+    )
     if trained:
-        scdlab.fit(net, EnergyForces(), scdlab.load_ethanol().split(50, 0)[0], steps=30, batch_size=8, progress=False)
+        scdlab.fit(
+            net,
+            EnergyForces(),
+            scdlab.load_ethanol().split(50, 0)[0],
+            steps=30,
+            batch_size=8,
+            progress=False,
+        )
     return net
 
 
@@ -32,11 +42,17 @@ TRAINED = pytest.mark.parametrize("trained", [False, True], ids=["random", "trai
 @settings(max_examples=8)
 def test_laws_hold_on_any_structure(trained, seed, n, line):
     rng = np.random.default_rng(seed)
-    step = rng.normal(size=3) if line else rng.normal(size=(n, 3))  # atoms in a line: angles of 0 and π
-    pos = np.cumsum(rng.uniform(0.9, 1.6, (n, 1)) * step / np.linalg.norm(step, axis=-1, keepdims=True), axis=0)
+    step = (
+        rng.normal(size=3) if line else rng.normal(size=(n, 3))
+    )  # atoms in a line: angles of 0 and π
+    pos = np.cumsum(
+        rng.uniform(0.9, 1.6, (n, 1)) * step / np.linalg.norm(step, axis=-1, keepdims=True), axis=0
+    )
     if n > 2 and np.linalg.norm(pos[:, None] - pos, axis=-1)[np.triu_indices(n, 1)].min() < 0.6:
         return  # atoms on top of each other
-    report = scdlab.symmetry_report(model(trained), Atoms(rng.choice([1, 6, 8], n), pos), n_rotations=1, seed=seed)
+    report = scdlab.symmetry_report(
+        model(trained), Atoms(rng.choice([1, 6, 8], n), pos), n_rotations=1, seed=seed
+    )
     for law in ("rotation", "reflection", "translation", "permutation"):
         assert getattr(report, law) < 1e-8, report
     assert report.force_consistency < 1e-4, report
@@ -46,7 +62,9 @@ def test_laws_hold_on_any_structure(trained, seed, n, line):
 @TRAINED
 def test_laws_hold_on_ethanol(trained):
     report = scdlab.symmetry_report(model(trained), molecule("CH3CH2OH"), n_rotations=1)
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, report
+    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, (
+        report
+    )
     assert report.force_consistency < 1e-5, report
 
 
@@ -54,7 +72,9 @@ def test_laws_hold_in_a_crystal_smaller_than_the_cutoff():
     cell = bulk("MgO", "rocksalt", a=4.2)
     cell.rattle(0.1, seed=1)
     report = scdlab.symmetry_report(model(), cell, n_rotations=1)
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, report
+    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, (
+        report
+    )
     assert report.force_consistency < 1e-5, report
 
 

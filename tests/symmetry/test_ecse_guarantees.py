@@ -1,6 +1,6 @@
-"""What ECSE promises, in float64: exact symmetry, energies and forces without a jump, forces and stress that are the
-gradient, far atoms that are not felt, and weights that are what the formulas say. Around PET, random and trained, and
-around a toy."""
+"""What ECSE promises, in float64: exact symmetry, energies and forces without a jump, forces and
+stress that are the gradient, far atoms that are not felt, and weights that are what the formulas
+say. Around PET, random and trained, and around a toy."""
 
 import copy
 import functools
@@ -30,7 +30,8 @@ MIRROR = torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64))
 
 
 class Toy(AtomisticModel):
-    """No network to speak of, and it passes no messages: x_i = Σ_j f(r_ij) z_j tanh(W r_ij + 1). E is linear in x."""
+    """No network to speak of, and it passes no messages: x_i = Σ_j f(r_ij) z_j tanh(W r_ij + 1). E
+    is linear in x."""
 
     plain = linear = True
     hops = 1
@@ -48,7 +49,8 @@ class Toy(AtomisticModel):
 
 
 def shuffled(net, size=0.2):
-    """With weights that are larger than at the start: errors that initialization hides must show."""
+    """With weights that are larger than at the start: errors that initialization hides must
+    show."""
     torch.manual_seed(1)
     with torch.no_grad():
         for p in net.parameters():
@@ -58,7 +60,9 @@ def shuffled(net, size=0.2):
 
 def random_auxiliary():
     torch.manual_seed(1)
-    return shuffled(scdlab.EquivariantTransformer(16, layers=1, heads=2, n_basis=8, cutoff=CUTOFF), 0.4)
+    return shuffled(
+        scdlab.EquivariantTransformer(16, layers=1, heads=2, n_basis=8, cutoff=CUTOFF), 0.4
+    )
 
 
 @functools.cache
@@ -80,7 +84,9 @@ def backbone(kind):
 
 def ecse(kind="random", properties=False, **kwargs):
     exact = ECSE(copy.deepcopy(backbone(kind)), auxiliary=random_auxiliary(), **kwargs)
-    for name, pool in dict(dipole="vector", polarizability="tensor", pull="atoms", gap="mean").items():
+    for name, pool in dict(
+        dipole="vector", polarizability="tensor", pull="atoms", gap="mean"
+    ).items():
         if properties:
             exact.add_property(name, pool)
     return exact.double().eval()
@@ -120,7 +126,9 @@ def bent(angle, r=0.96):
 def layer_of(a=2.5):
     """A buckled sheet of boron and nitrogen, periodic in two directions."""
     cell = [[a, 0, 0], [a / 2, a * math.sqrt(3) / 2, 0], [0, 0, 0]]
-    return Atoms("BN", [[0, 0, 0], [a / 2, a / (2 * math.sqrt(3)), 0.3]], cell=cell, pbc=[True, True, False])
+    return Atoms(
+        "BN", [[0, 0, 0], [a / 2, a / (2 * math.sqrt(3)), 0.3]], cell=cell, pbc=[True, True, False]
+    )
 
 
 STRUCTURES = {
@@ -143,7 +151,13 @@ STRUCTURES = {
 def answers(model, batch):
     """All that a model says, by name."""
     out = model(batch, forces=True)
-    named = dict(energy=out.energy, forces=out.forces, noise=out.noise, embedding=out.embedding, atoms=out.atoms)
+    named = dict(
+        energy=out.energy,
+        forces=out.forces,
+        noise=out.noise,
+        embedding=out.embedding,
+        atoms=out.atoms,
+    )
     named["shares"] = out.shares["energy"]
     return {name: y.detach() for name, y in {**named, **out.properties}.items() if y is not None}
 
@@ -152,7 +166,8 @@ VECTORS, TENSORS = ("forces", "noise", "dipole", "pull"), ("polarizability",)
 
 
 def differences(model, batch, q, before=None):
-    """Largest error of each answer, relative to its size where that is above 1, when a batch is turned by q."""
+    """Largest error of each answer, relative to its size where that is above 1, when a batch is
+    turned by q."""
     before = answers(model, batch) if before is None else before
     after = answers(model, moved(batch, q, 0.7))
     errors = {}
@@ -163,7 +178,8 @@ def differences(model, batch, q, before=None):
     return errors
 
 
-# -------------------------------------------------------------------------------------------------------- symmetry
+# --------------------------------------------------------------------------------------------------
+# symmetry
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
@@ -176,7 +192,12 @@ def test_turned_and_mirrored_structures_have_turned_and_mirrored_answers(name, k
     for q in (TURN, TURN @ MIRROR):
         errors = differences(model, batch, q, before)
         assert max(errors.values()) <= 1e-9, errors
-    if name not in ("atom", "H2", "CO2", "C2H2"):  # these are the auxiliary model's, and the others are not
+    if name not in (
+        "atom",
+        "H2",
+        "CO2",
+        "C2H2",
+    ):  # these are the auxiliary model's, and the others are not
         plain = differences(model.model, batch, TURN)
         assert plain["energy"] > 1e-5, "the backbone must not be invariant by itself"
 
@@ -212,22 +233,32 @@ def test_the_order_of_the_file_and_the_place_in_space_do_not_matter(name):
 
 @pytest.mark.parametrize("local", [True, False])
 def test_a_batch_is_its_structures_and_twice_is_the_same(local):
-    model, structures = ecse("trained", properties=True, local=local), list(STRUCTURES.values())[:10]
+    model, structures = (
+        ecse("trained", properties=True, local=local),
+        list(STRUCTURES.values())[:10],
+    )
     batch = batch_of(*structures)
     together = answers(model, batch)
     again = answers(model, batch)
     assert all(torch.equal(x, again[name]) for name, x in together.items())
     alone = [answers(model, batch_of(atoms)) for atoms in structures]
     for name, x in together.items():
-        torch.testing.assert_close(x, torch.cat([one[name] for one in alone]), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            x, torch.cat([one[name] for one in alone]), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_periodic_structures_batch_with_molecules():
-    model, structures = ecse(), [STRUCTURES[name] for name in ("water", "chain", "sheet", "ethanol")]
+    model, structures = (
+        ecse(),
+        [STRUCTURES[name] for name in ("water", "chain", "sheet", "ethanol")],
+    )
     together = answers(model, batch_of(*structures))
     alone = [answers(model, batch_of(atoms)) for atoms in structures]
     for name, x in together.items():
-        torch.testing.assert_close(x, torch.cat([one[name] for one in alone]), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            x, torch.cat([one[name] for one in alone]), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_a_larger_cell_of_the_same_crystal_has_the_same_energy_per_atom():
@@ -237,12 +268,13 @@ def test_a_larger_cell_of_the_same_crystal_has_the_same_energy_per_atom():
     torch.testing.assert_close(one["forces"].repeat(4, 1), four["forces"], rtol=1e-10, atol=1e-10)
 
 
-# --------------------------------------------------------------------------------------------------------- gradients
+# --------------------------------------------------------------------------------------------------
+# gradients
 
 
 def slope(energies, h=2e-4):
-    """Derivatives at 0 of energies(steps) -> [len(steps)], by central differences that Richardson's extrapolation makes
-    good to h⁴."""
+    """Derivatives at 0 of energies(steps) -> [len(steps)], by central differences that Richardson's
+    extrapolation makes good to h⁴."""
     a, b, c, d = energies([h, -h, h / 2, -h / 2])
     return (4 * (c - d) / h - (a - b) / (2 * h)) / 3
 
@@ -262,8 +294,15 @@ def numeric_forces(model, atoms):
     return torch.from_numpy(forces)
 
 
-GRADIENTS = [("CO2", "random"), ("nearly straight water", "random"), ("nearly straight water", "trained"),
-             ("benzene", "random"), ("ethanol", "trained"), ("crystal", "one layer"), ("chain", "random")]  # fmt: skip
+GRADIENTS = [
+    ("CO2", "random"),
+    ("nearly straight water", "random"),
+    ("nearly straight water", "trained"),
+    ("benzene", "random"),
+    ("ethanol", "trained"),
+    ("crystal", "one layer"),
+    ("chain", "random"),
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), GRADIENTS)
@@ -289,7 +328,9 @@ def test_stress_is_the_derivative_with_respect_to_strain(local):
             for other, step in zip(several, steps, strict=True):
                 strain = np.zeros((3, 3))
                 strain[a, b] = step
-                other.set_cell(crystal.cell @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
+                other.set_cell(
+                    crystal.cell @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True
+                )
             with torch.no_grad():
                 return model(batch_of(*several)).energy.tolist()
 
@@ -298,7 +339,8 @@ def test_stress_is_the_derivative_with_respect_to_strain(local):
 
 @pytest.mark.parametrize("kind", ["random", "toy"])
 def test_training_on_forces_descends_the_loss_it_says(kind):
-    """The gradient of a loss of forces along a random direction of all parameters, the auxiliary model's too."""
+    """The gradient of a loss of forces along a random direction of all parameters, the auxiliary
+    model's too."""
     model = ecse(kind).train()
     batch = batch_of(STRUCTURES["nearly straight water"], shaken("H2O"), STRUCTURES["sheet"])
     torch.manual_seed(0)
@@ -308,7 +350,9 @@ def test_training_on_forces_descends_the_loss_it_says(kind):
     def loss(forces):
         return (forces - torch.sin(batch.pos)).square().sum()
 
-    gradients = torch.autograd.grad(loss(model(batch, forces=True).forces), parameters, allow_unused=True)
+    gradients = torch.autograd.grad(
+        loss(model(batch, forces=True).forces), parameters, allow_unused=True
+    )
     assert gradients[0] is not None
     along = sum((g * d).sum() for g, d in zip(gradients, direction, strict=True) if g is not None)
     ends = []
@@ -325,7 +369,9 @@ def test_training_on_forces_descends_the_loss_it_says(kind):
 @pytest.mark.parametrize("local", [True, False])
 def test_small_chunks_change_nothing_nor_does_a_graph(monkeypatch, local):
     model = ecse(properties=True, local=local)
-    batch = batch_of(*(STRUCTURES[name] for name in ("ethanol", "CO2", "nearly straight water", "chain")))
+    batch = batch_of(
+        *(STRUCTURES[name] for name in ("ethanol", "CO2", "nearly straight water", "chain"))
+    )
     whole = answers(model, batch)
     assert len(model.frames(batch)) >= 20
     for size in (frames.CHUNK, 20):
@@ -337,11 +383,13 @@ def test_small_chunks_change_nothing_nor_does_a_graph(monkeypatch, local):
                 torch.testing.assert_close(other[name], x, rtol=1e-12, atol=1e-12)
 
 
-# --------------------------------------------------------------------------------------------------------- continuity
+# --------------------------------------------------------------------------------------------------
+# continuity
 
 
 def largest_steps(model, path, ts):
-    """Steps of the energy and of the forces, [2, len(ts) - 1], along a path, and how many frames there were."""
+    """Steps of the energy and of the forces, [2, len(ts) - 1], along a path, and how many frames
+    there were."""
     n, batch = len(ts), batch_of(*path(ts))
     with torch.no_grad():
         out = model(batch, forces=True)
@@ -351,10 +399,12 @@ def largest_steps(model, path, ts):
 
 
 def jumps(model, path, n=61, levels=5, places=2):
-    """Jumps that remain of the energy and the forces, relative to the largest steps, where a path is steepest.
+    """Jumps that remain of the energy and the forces, relative to the largest steps, where a path
+    is steepest.
 
-    The largest step s(h) of a smooth function is L h, so (10 s(h/10) - s(h)) / 9 is the jump. Pruned weights change
-    within thousandths of an Å, so the path is looked at ever more closely first, around its largest steps.
+    The largest step s(h) of a smooth function is L h, so (10 s(h/10) - s(h)) / 9 is the jump.
+    Pruned weights change within thousandths of an Å, so the path is looked at ever more closely
+    first, around its largest steps.
     """
     worst, ts = [0.0, 0.0], np.linspace(0, 1, n)
     first, number = largest_steps(model, path, ts)
@@ -366,7 +416,9 @@ def jumps(model, path, n=61, levels=5, places=2):
                 near = np.linspace(low, high, 16)
                 at = int(largest_steps(model, path, near)[0][k].argmax())
                 low, high = near[max(at - 1, 0)], near[min(at + 2, 15)]
-            coarse, fine = (largest_steps(model, path, np.linspace(low, high, m))[0][k].max() for m in (6, 51))
+            coarse, fine = (
+                largest_steps(model, path, np.linspace(low, high, m))[0][k].max() for m in (6, 51)
+            )
             worst[k] = max(worst[k], float((10 * fine - coarse) / 9 / coarse))
     return worst, number
 
@@ -377,7 +429,8 @@ def along(symbols, places):
 
 
 def crossing(t):
-    """Six atoms whose covariance is diag(1 + x, 1, 0.3) Å², x from -0.1 to 0.1: two eigenvalues cross."""
+    """Six atoms whose covariance is diag(1 + x, 1, 0.3) Å², x from -0.1 to 0.1: two eigenvalues
+    cross."""
     r = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     q = torch.linalg.qr(r - r.mean(0))[0]
     return (q * (6 * q.new_tensor([0.9 + 0.2 * t, 1.0, 0.3])).sqrt()).numpy()
@@ -390,7 +443,9 @@ PATHS = {
     "a neighbor enters at the cutoff": along(
         "OHHN", lambda t: [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [-0.3, -0.4, 3.65 - 0.4 * t]]
     ),
-    "the only second neighbor enters": along("OHN", lambda t: [[0, 0, 0], [0.9, 0.1, 0], [0.2, 0.3, 3.65 - 0.5 * t]]),
+    "the only second neighbor enters": along(
+        "OHN", lambda t: [[0, 0, 0], [0.9, 0.1, 0], [0.2, 0.3, 3.65 - 0.5 * t]]
+    ),
     "water is bent through a straight line": lambda ts: [bent(145 + 70 * t) for t in ts],
     "the nearest neighbors swap": along(
         "OHCN", lambda t: [[0, 0, 0], [1.0, 0, 0], [-0.5, 1.1 + 0.2 * t, 0], [0.3, -0.4, 1.2]]
@@ -401,7 +456,10 @@ PATHS = {
 
 JUMPS = [(name, "one layer", 4) for name in PATHS]
 JUMPS += [("the only second neighbor enters", "trained", 4)]
-JUMPS += [(name, "toy", 0) for name in ("a third neighbor crosses R_in", "water is bent through a straight line")]
+JUMPS += [
+    (name, "toy", 0)
+    for name in ("a third neighbor crosses R_in", "water is bent through a straight line")
+]
 
 
 @pytest.mark.parametrize(("name", "kind", "prunings"), JUMPS)
@@ -411,7 +469,8 @@ def test_no_jump_of_energy_or_forces(name, kind, prunings):
     assert len(number) > 1 or not prunings or "cutoff" in name, "no frame came or went"
 
 
-# ----------------------------------------------------------------------------------------------------------- locality
+# --------------------------------------------------------------------------------------------------
+# locality
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -432,7 +491,8 @@ def test_a_far_fragment_is_not_felt(kind):
     assert torch.equal(shares(ecse(kind), eye), answers(ecse(kind), batch_of(one))["shares"])
 
 
-# ------------------------------------------------------------------------------------------- the weights, by the book
+# ------------------------------------------------------------------------------------------- the
+# weights, by the book
 
 
 def step(r, stop, width):
@@ -442,17 +502,29 @@ def step(r, stop, width):
 
 
 def by_the_book(model, pos, i):
-    """Of atom i: weights {(j, k): w} of ordered pairs of neighbors, R_in, w_aux, and distances {(j, k): max(r_j, r_k)}
-    of pairs with p > 0. Sums of exponentials as they stand: distances are moderate here."""
+    """Of atom i: weights {(j, k): w} of ordered pairs of neighbors, R_in, w_aux, and distances {(j,
+    k): max(r_j, r_k)} of pairs with p > 0. Sums of exponentials as they stand: distances are
+    moderate here."""
     width, beta, angle, angle_width = model.width, model.beta, model.angle, model.angle_width
     others = [j for j in range(len(pos)) if j != i]
     r = {j: float(np.linalg.norm(pos[j] - pos[i])) for j in others}
     pairs = [(j, k) for j in others for k in others if j != k]
-    sine2 = {(j, k): 1 - float((pos[j] - pos[i]) @ (pos[k] - pos[i]) / (r[j] * r[k])) ** 2 for j, k in pairs}
+    sine2 = {
+        (j, k): 1 - float((pos[j] - pos[i]) @ (pos[k] - pos[i]) / (r[j] * r[k])) ** 2
+        for j, k in pairs
+    }
     t = LAMBERT / beta
-    total, mean, usable = math.exp(-beta * model.outer), model.outer * math.exp(-beta * model.outer), {}
+    total, mean, usable = (
+        math.exp(-beta * model.outer),
+        model.outer * math.exp(-beta * model.outer),
+        {},
+    )
     for j, k in pairs:
-        p = step(r[j], model.outer, width) * step(r[k], model.outer, width) * step(-sine2[j, k], -angle, angle_width)
+        p = (
+            step(r[j], model.outer, width)
+            * step(r[k], model.outer, width)
+            * step(-sine2[j, k], -angle, angle_width)
+        )
         e = math.exp(beta * r[j]), math.exp(beta * r[k])
         d = (r[j] * e[0] + r[k] * e[1]) / sum(e) + t
         total, mean = total + p * math.exp(-beta * d), mean + p * d * math.exp(-beta * d)
@@ -460,7 +532,11 @@ def by_the_book(model, pos, i):
     inner = mean / total + width
     start, weights = angle - angle_width, {}
     for j, k in pairs:
-        w = step(r[j], inner, width) * step(r[k], inner, width) * step(-sine2[j, k], -start, angle_width)
+        w = (
+            step(r[j], inner, width)
+            * step(r[k], inner, width)
+            * step(-sine2[j, k], -start, angle_width)
+        )
         weights[j, k] = w * (sine2[j, k] - start) / angle_width
     largest = sum(w**64 for (j, k), w in weights.items() if j < k) ** (1 / 64)
     return weights, inner, step(largest, 0.5, 0.5), usable
@@ -469,12 +545,16 @@ def by_the_book(model, pos, i):
 def test_the_constant_of_the_smooth_maximum_is_what_keeps_it_above_the_maximum():
     assert LAMBERT * math.exp(LAMBERT) == pytest.approx(math.exp(-1), rel=1e-14)
     x = np.linspace(0, 10, 100_001)
-    short = x - x / (1 + np.exp(-x))  # the larger of two, less their mean weighted by exponentials, with β = 1
+    short = x - x / (
+        1 + np.exp(-x)
+    )  # the larger of two, less their mean weighted by exponentials, with β = 1
     assert short.max() == pytest.approx(LAMBERT, abs=1e-9)
 
 
 clusters = st.integers(1, 6).flatmap(
-    lambda n: hnp.arrays(np.float64, (n, 3), elements=st.floats(-2.5, 2.5).map(lambda x: round(x, 3)))
+    lambda n: hnp.arrays(
+        np.float64, (n, 3), elements=st.floats(-2.5, 2.5).map(lambda x: round(x, 3))
+    )
 )
 
 
@@ -511,11 +591,19 @@ def test_frames_are_both_hands_of_right_angles_along_the_neighbors():
     batch, model = batch_of(STRUCTURES["ethanol"]), book_model()
     found = model.frames(batch)
     eye = torch.eye(3, dtype=torch.float64)
-    torch.testing.assert_close(found.axes.mT @ found.axes, eye.expand_as(found.axes), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        found.axes.mT @ found.axes, eye.expand_as(found.axes), rtol=0, atol=1e-12
+    )
     a, c = found.axes[..., 0], found.axes[..., 2]
-    to_first, to_second = (batch.pos[x] - batch.pos[found.center] for x in (found.first, found.second))
-    torch.testing.assert_close(a, to_first / to_first.norm(dim=-1, keepdim=True), rtol=0, atol=1e-12)
-    assert ((c * to_second).sum(-1) < 0).all() and (found.axes[..., 1] * to_second).sum(-1).abs().max() < 1e-12
+    to_first, to_second = (
+        batch.pos[x] - batch.pos[found.center] for x in (found.first, found.second)
+    )
+    torch.testing.assert_close(
+        a, to_first / to_first.norm(dim=-1, keepdim=True), rtol=0, atol=1e-12
+    )
+    assert ((c * to_second).sum(-1) < 0).all() and (found.axes[..., 1] * to_second).sum(
+        -1
+    ).abs().max() < 1e-12
     det = torch.linalg.det(found.axes)
     torch.testing.assert_close(det[::2], torch.ones_like(det[::2]))
     torch.testing.assert_close(det[1::2], -torch.ones_like(det[1::2]))
@@ -525,7 +613,9 @@ def test_pruning_keeps_the_heaviest_frames_and_few_of_them():
     batch = batch_of(STRUCTURES["benzene"], STRUCTURES["ethanol"], STRUCTURES["water"])
     all_frames, kept = ecse().frames(batch), ecse(prunings=4).frames(batch)
     assert 0 < len(kept) < 0.7 * len(all_frames)
-    top = [torch.zeros(len(batch.z), dtype=torch.float64).scatter_reduce(0, f.of, f.weights, "amax")
-           for f in (all_frames, kept)]  # fmt: skip
+    top = [
+        torch.zeros(len(batch.z), dtype=torch.float64).scatter_reduce(0, f.of, f.weights, "amax")
+        for f in (all_frames, kept)
+    ]
     torch.testing.assert_close(*top, rtol=1e-6, atol=1e-12)
     assert torch.equal(all_frames.rest, kept.rest)

@@ -1,5 +1,5 @@
-"""The traps on the way to ECSE. Each test holds a version with one thing wrong, and shows that it fails the very check
-that ours passes."""
+"""The traps on the way to ECSE. Each test holds a version with one thing wrong, and shows that it
+fails the very check that ours passes."""
 
 import math
 
@@ -44,7 +44,9 @@ def auxiliary():
 
 
 def exact(kind=ECSE, told="random", **kwargs):
-    return kind(pet(), auxiliary=auxiliary() if told == "random" else told, **kwargs).double().eval()
+    return (
+        kind(pet(), auxiliary=auxiliary() if told == "random" else told, **kwargs).double().eval()
+    )
 
 
 def batch_of(*structures):
@@ -70,7 +72,8 @@ def energies(model, *structures):
     return model(batch_of(*structures)).energy
 
 
-# ------------------------------------------------------------------------------------- an outer radius up to the cutoff
+# ------------------------------------------------------------------------------------- an outer
+# radius up to the cutoff
 
 
 class UpToTheCutoff(ECSE):
@@ -82,8 +85,11 @@ class UpToTheCutoff(ECSE):
 
 
 def test_an_outer_radius_up_to_the_cutoff_makes_a_jump(monkeypatch):
-    """The second neighbor of an atom comes in at the cutoff, and R_in = R_out + Δ sees it with its full weight."""
-    monkeypatch.setattr(module, "neighbor_list", lambda batch, reach: neighbor_list(batch, min(reach, CUTOFF)))
+    """The second neighbor of an atom comes in at the cutoff, and R_in = R_out + Δ sees it with its
+    full weight."""
+    monkeypatch.setattr(
+        module, "neighbor_list", lambda batch, reach: neighbor_list(batch, min(reach, CUTOFF))
+    )
 
     def entering(r):
         direction = np.array([0.2, 0.7, -0.68])
@@ -101,7 +107,8 @@ def test_an_outer_radius_up_to_the_cutoff_makes_a_jump(monkeypatch):
         ECSE(pet(), outer=CUTOFF)
 
 
-# -------------------------------------------------------------------------------------------------------- pooled frames
+# --------------------------------------------------------------------------------------------------
+# pooled frames
 
 
 class Pooled(ECSE):
@@ -112,7 +119,8 @@ class Pooled(ECSE):
 
 
 def test_pooled_frames_are_not_local():
-    """Two methanes, 30 Å apart. One feels the other turn, and is another one than it would be alone."""
+    """Two methanes, 30 Å apart. One feels the other turn, and is another one than it would be
+    alone."""
     one, other = shaken("CH4", 0), shaken("CH4", 1)
     far = [30.0, 0.0, 0.0]
 
@@ -129,7 +137,8 @@ def test_pooled_frames_are_not_local():
     assert max(change(exact())) <= 1e-12
 
 
-# ---------------------------------------------------------------------------------------------------- right hands alone
+# --------------------------------------------------------------------------------------------------
+# right hands alone
 
 
 class RightHands(ECSE):
@@ -140,7 +149,10 @@ class RightHands(ECSE):
 
 
 def test_right_handed_frames_tell_mirror_images_apart():
-    atoms = Atoms("CHFClBr", [[0, 0, 0], [0.6, 0.6, 0.7], [0.8, -0.8, -0.75], [-1.0, 1.05, -0.98], [-1.1, -1.1, 1.15]])
+    atoms = Atoms(
+        "CHFClBr",
+        [[0, 0, 0], [0.6, 0.6, 0.7], [0.8, -0.8, -0.75], [-1.0, 1.05, -0.98], [-1.1, -1.1, 1.15]],
+    )
     for kind, tells in ((RightHands, True), (ECSE, False)):
         model = exact(kind)
         e = energies(model, atoms, turned(atoms, TURN), turned(atoms, MIRROR))
@@ -148,11 +160,13 @@ def test_right_handed_frames_tell_mirror_images_apart():
         assert abs(float(e[2] - e[0])) > 1e-4 if tells else abs(float(e[2] - e[0])) < 1e-10
 
 
-# ---------------------------------------------------------------------------------------------------------- log-sum-exp
+# --------------------------------------------------------------------------------------------------
+# log-sum-exp
 
 
 class PlainExponentials(ECSE):
-    """SmoothMax and R_in by the formulas as they are printed, exp(+βr) and exp(-βd), in a chosen precision."""
+    """SmoothMax and R_in by the formulas as they are printed, exp(+βr) and exp(-βd), in a chosen
+    precision."""
 
     dtype = torch.float32
 
@@ -177,7 +191,9 @@ def test_exponentials_overflow_and_logarithms_of_their_sums_do_not(kind, beta):
     atoms = molecule("H2O")
     batch = batch_of(turned(atoms, 1.1 * np.eye(3)))
     gentle, same = exact(kind).frames(batch), exact().frames(batch)
-    torch.testing.assert_close(gentle.inner, same.inner, rtol=1e-5, atol=0)  # it is the same formula
+    torch.testing.assert_close(
+        gentle.inner, same.inner, rtol=1e-5, atol=0
+    )  # it is the same formula
     naive, ours = (exact(x, beta=beta).frames(batch) for x in (kind, ECSE))
     assert not naive.inner.isfinite().all()
     nearest = batch.pos[batch.z == 1] - batch.pos[batch.z == 8]
@@ -187,7 +203,8 @@ def test_exponentials_overflow_and_logarithms_of_their_sums_do_not(kind, beta):
     assert energies(exact(beta=beta), atoms).isfinite().all()
 
 
-# ------------------------------------------------------------------------------------------------- rotations drawn anew
+# -------------------------------------------------------------------------------------------------
+# rotations drawn anew
 
 
 class Restless(Symmetrized):
@@ -199,7 +216,9 @@ class Restless(Symmetrized):
     def frames(self, batch):
         axes = torch.from_numpy(Rotation.random(4).as_matrix())
         of = torch.arange(batch.num_graphs).repeat_interleave(4)
-        return Frames(axes.repeat(batch.num_graphs, 1, 1), torch.ones(len(of), dtype=torch.float64), of)
+        return Frames(
+            axes.repeat(batch.num_graphs, 1, 1), torch.ones(len(of), dtype=torch.float64), of
+        )
 
 
 def test_rotations_drawn_anew_give_another_energy_in_every_call():
@@ -210,7 +229,8 @@ def test_rotations_drawn_anew_give_another_energy_in_every_call():
         assert torch.equal(energies(ours, atoms), energies(ours, atoms))
 
 
-# ----------------------------------------------------------------------------------------------------- detached weights
+# --------------------------------------------------------------------------------------------------
+# detached weights
 
 
 class DetachedWeights(ECSE):
@@ -230,7 +250,8 @@ class DetachedFrames(ECSE):
 
 
 def force_errors(model, atoms, h=1e-4):
-    """Largest error of forces against finite differences, and their torque, relative to the largest force."""
+    """Largest error of forces against finite differences, and their torque, relative to the largest
+    force."""
     forces = model(batch_of(atoms), forces=True).forces
     numeric = torch.zeros_like(forces)
     for k in range(numeric.numel()):
@@ -254,7 +275,8 @@ def test_detached_weights_leave_no_torque_and_only_finite_differences_tell():
     assert error < 1e-7 and torque < 1e-10, (error, torque)
 
 
-# --------------------------------------------------------------------------------------------------- no auxiliary model
+# --------------------------------------------------------------------------------------------------
+# no auxiliary model
 
 
 class NoAuxiliary(ECSE):
@@ -265,13 +287,18 @@ class NoAuxiliary(ECSE):
         return Frames(found.axes, found.weights, found.of)
 
     def forward(self, batch):
-        clusters, found = self.clusters(batch, neighbor_list(batch, self.model.cutoff)), self.frames(batch)
+        clusters, found = (
+            self.clusters(batch, neighbor_list(batch, self.model.cutoff)),
+            self.frames(batch),
+        )
         told = {"condition": None, "clue": None, "noise": False, "forces": False}
         values, _, atoms, owner, _ = self._evaluate(batch, clusters, found, told, True, False)
         total = torch.zeros(len(batch.z), dtype=torch.float64)
         share = total.index_add(0, atoms, found.weights[owner] * values["energy"])
         share = share / total.index_add(0, atoms, found.weights[owner])
-        return scdlab.Prediction(energy=share.new_zeros(batch.num_graphs).index_add(0, batch.batch, share))
+        return scdlab.Prediction(
+            energy=share.new_zeros(batch.num_graphs).index_add(0, batch.batch, share)
+        )
 
 
 def test_without_an_auxiliary_model_linear_molecules_are_no_number():

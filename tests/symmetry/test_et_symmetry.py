@@ -1,6 +1,6 @@
-"""The equivariant transformer keeps the laws: with random, trained and adversarial parameters, at the cutoff, in small
-cells, on degenerate structures; its forms are what they say, to the second derivative; and a component-wise
-activation is caught."""
+"""The equivariant transformer keeps the laws: with random, trained and adversarial parameters, at
+the cutoff, in small cells, on degenerate structures; its forms are what they say, to the second
+derivative; and a component-wise activation is caught."""
 
 import copy
 
@@ -30,7 +30,15 @@ def trained_net():
     net = random_net()
     train = scdlab.load_ethanol().split(100, 0)[0]
     scdlab.fit(net, EnergyForces(), train, steps=15, batch_size=8, lr=1e-2, progress=False)
-    scdlab.fit(net, CoordinateDenoising(main=EnergyForces()), train, steps=15, batch_size=8, lr=1e-2, progress=False)
+    scdlab.fit(
+        net,
+        CoordinateDenoising(main=EnergyForces()),
+        train,
+        steps=15,
+        batch_size=8,
+        lr=1e-2,
+        progress=False,
+    )
     return net
 
 
@@ -93,7 +101,9 @@ def test_turned_structures_have_turned_answers(net, dtype, tolerance):
 
 def test_the_report_holds(net):
     report = scdlab.symmetry_report(net, molecule("CH3CH2OH"), n_rotations=1)
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, report
+    assert (
+        max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10
+    ), report
     assert report.force_consistency < 1e-6, report
     assert report.smoothness < 1e-6, report
 
@@ -102,9 +112,14 @@ def test_a_crystal_smaller_than_the_cutoff():
     cell = bulk("MgO", "rocksalt", a=4.2)  # its shortest cell vector is 2.97 Å, the cutoff 5 Å
     cell.rattle(0.1, seed=1)
     report = scdlab.symmetry_report(random_net(), cell, n_rotations=1)
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, report
+    assert (
+        max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10
+    ), report
     assert report.force_consistency < 1e-6, report
-    one, eight = answer(random_net(), cell, torch.float64), answer(random_net(), cell * 2, torch.float64)
+    one, eight = (
+        answer(random_net(), cell, torch.float64),
+        answer(random_net(), cell * 2, torch.float64),
+    )
     assert abs(8 * one[0] - eight[0]).item() < 1e-9 * abs(eight[0]).item()
     torch.testing.assert_close(one[1].repeat(8, 1), eight[1], rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(one[2].repeat(8, 1), eight[2], rtol=1e-9, atol=1e-10)
@@ -116,20 +131,30 @@ def test_smooth_at_the_cutoff(which):
     net.seen.zero_()
 
     def largest_steps(n):
-        """Largest steps of energy, forces and noise while a fourth atom leaves the sphere of another."""
-        path = [Atoms("OCHO", [[0, 0, 0], [1.2, 0, 0], [1.7, 1, 0], [x, 0.3, 0.2]]) for x in np.linspace(4.8, 5.2, n)]
+        """Largest steps of energy, forces and noise while a fourth atom leaves the sphere of
+        another."""
+        path = [
+            Atoms("OCHO", [[0, 0, 0], [1.2, 0, 0], [1.7, 1, 0], [x, 0.3, 0.2]])
+            for x in np.linspace(4.8, 5.2, n)
+        ]
         batch = scdlab.AtomStore.from_ase(path).take(range(n))
         batch.pos = torch.as_tensor(np.concatenate([atoms.positions for atoms in path]))
         out = net(batch, forces=True, noise=True)
         parts = [out.energy.view(n, 1), out.forces.view(n, 12), out.noise.view(n, 12)]
         return torch.stack([part.detach().diff(dim=0).abs().max() for part in parts])
 
-    coarse, fine = largest_steps(21), largest_steps(201)  # ten times finer: a smooth path's steps shrink tenfold
+    coarse, fine = (
+        largest_steps(21),
+        largest_steps(201),
+    )  # ten times finer: a smooth path's steps shrink tenfold
     assert (fine < 0.2 * coarse).all(), (coarse, fine)
 
 
-@pytest.mark.parametrize("atoms", [Atoms("C"), molecule("H2"), molecule("CO2"), Atoms("HH", [[0, 0, 0], [0, 0, 9.0]])],
-                         ids=["atom", "H2", "CO2", "apart"])  # fmt: skip
+@pytest.mark.parametrize(
+    "atoms",
+    [Atoms("C"), molecule("H2"), molecule("CO2"), Atoms("HH", [[0, 0, 0], [0, 0, 9.0]])],
+    ids=["atom", "H2", "CO2", "apart"],
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_degenerate_structures(atoms, dtype):
     net = random_net().to(dtype).train()
@@ -184,8 +209,12 @@ def test_forms_are_their_sums(edges):
     torch.testing.assert_close(forms.point(r, f, k, edges), pointed)
 
 
-SHAPES = {"logits": [(4, 4)] * 3, "attend": [(2, 4, 2), (4, 4), (4, 4)], "carry": [(4, 4), (4, 3, 4)],
-          "point": [(4, 3), (4, 4), (4, 4)]}  # fmt: skip
+SHAPES = {
+    "logits": [(4, 4)] * 3,
+    "attend": [(2, 4, 2), (4, 4), (4, 4)],
+    "carry": [(4, 4), (4, 3, 4)],
+    "point": [(4, 3), (4, 4), (4, 4)],
+}
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -203,7 +232,10 @@ def test_forms_are_closed_under_differentiation(edges, name, monkeypatch):
 
 
 def test_chunks_change_nothing(monkeypatch):
-    net, batch = random_net().double(), scdlab.AtomStore.from_ase([molecule("CH3CH2OH"), molecule("C6H6")]).take([0, 1])
+    net, batch = (
+        random_net().double(),
+        scdlab.AtomStore.from_ase([molecule("CH3CH2OH"), molecule("C6H6")]).take([0, 1]),
+    )
     whole = net(batch, forces=True)
     monkeypatch.setattr(forms, "_AT_A_TIME", 7)
     pieces = net(batch, forces=True)
@@ -212,7 +244,8 @@ def test_chunks_change_nothing(monkeypatch):
 
 
 class Naive(scdlab.EquivariantTransformer):
-    """Squashes vector features component by component, as released code does: tanh does not turn."""
+    """Squashes vector features component by component, as released code does: tanh does not
+    turn."""
 
     def represent(self, batch, pairs, condition=None, vectors=False):
         features = super().represent(batch, pairs, condition, vectors)
@@ -223,12 +256,18 @@ class Naive(scdlab.EquivariantTransformer):
 
 def test_a_component_wise_activation_is_caught():
     report = scdlab.symmetry_report(random_net(kind=Naive), molecule("CH3OH"), n_rotations=1)
-    assert report.rotation > 1e-4, report  # only the noise shows it: the energy never meets the squashed vectors
-    assert max(report.translation, report.permutation) < 1e-10 and report.force_consistency < 1e-6, report
+    assert report.rotation > 1e-4, (
+        report
+    )  # only the noise shows it: the energy never meets the squashed vectors
+    assert (
+        max(report.translation, report.permutation) < 1e-10 and report.force_consistency < 1e-6
+    ), report
 
 
 def test_energies_do_not_depend_on_whether_noise_is_asked_for():
     net = random_net()
     batch = scdlab.AtomStore.from_ase([molecule("CH3CH2OH")]).take([0])
     pairs = neighbor_list(batch, 5.0)
-    torch.testing.assert_close(net(batch, pairs=pairs, noise=True).energy, net(batch, pairs=pairs, noise=False).energy)
+    torch.testing.assert_close(
+        net(batch, pairs=pairs, noise=True).energy, net(batch, pairs=pairs, noise=False).energy
+    )

@@ -1,5 +1,6 @@
-"""The tensor product network keeps the laws: with random and trained parameters, for all that it gives, also when atoms
-are told forces that turn with the structure; at the cutoff, in small cells, and on degenerate structures."""
+"""The tensor product network keeps the laws: with random and trained parameters, for all that it
+gives, also when atoms are told forces that turn with the structure; at the cutoff, in small cells,
+and on degenerate structures."""
 
 import copy
 import functools
@@ -28,7 +29,15 @@ def random_net(lmax=2, layers=2):
 def trained_net():
     net = random_net()
     train = scdlab.load_ethanol().split(50, 0)[0]
-    scdlab.fit(net, CoordinateDenoising(main=EnergyForces()), train, steps=12, batch_size=8, lr=5e-3, progress=False)
+    scdlab.fit(
+        net,
+        CoordinateDenoising(main=EnergyForces()),
+        train,
+        steps=12,
+        batch_size=8,
+        lr=5e-3,
+        progress=False,
+    )
     return net
 
 
@@ -46,8 +55,8 @@ def net(request):
 
 
 def answer(net, atoms, dtype, clue=None):
-    """Energies without references, and what turns with structures: forces, noise, a vector property. atoms: one
-    structure, or several of the same atoms."""
+    """Energies without references, and what turns with structures: forces, noise, a vector
+    property. atoms: one structure, or several of the same atoms."""
     net = copy.deepcopy(net).to(dtype).eval()
     net.energy_head.reference.zero_()
     net.seen.zero_()
@@ -56,8 +65,15 @@ def answer(net, atoms, dtype, clue=None):
     batch.pos = torch.as_tensor(np.concatenate([a.positions for a in several]), dtype=dtype)
     if "cell" in batch:
         batch.cell = torch.as_tensor(np.stack([np.asarray(a.cell) for a in several]), dtype=dtype)
-    out = net(batch, forces=True, noise=True, clue=None if clue is None else torch.as_tensor(clue, dtype=dtype))
-    parts = dict(energy=out.energy, forces=out.forces, noise=out.noise, dipole=out.properties["dipole"])
+    out = net(
+        batch,
+        forces=True,
+        noise=True,
+        clue=None if clue is None else torch.as_tensor(clue, dtype=dtype),
+    )
+    parts = dict(
+        energy=out.energy, forces=out.forces, noise=out.noise, dipole=out.properties["dipole"]
+    )
     return {name: part.detach().double() for name, part in parts.items()}
 
 
@@ -92,14 +108,21 @@ def test_a_clue_that_does_not_turn_is_caught(net):
     clue = np.random.default_rng(0).normal(size=(len(atoms), 3))
     turned = atoms.copy()
     turned.positions = atoms.positions @ q.T
-    before, after = answer(net, atoms, torch.float64, clue), answer(net, turned, torch.float64, clue)
+    before, after = (
+        answer(net, atoms, torch.float64, clue),
+        answer(net, turned, torch.float64, clue),
+    )
     assert abs(float(after["energy"] - before["energy"])) > 1e-5 * abs(float(before["energy"]))
 
 
 def test_the_report_holds(net):
     report = scdlab.symmetry_report(net, molecule("CH3OH"), n_rotations=2)
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, report
-    assert report.force_consistency < 1e-5, report  # all of it from the finite differences: it falls as their step²
+    assert (
+        max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10
+    ), report
+    assert report.force_consistency < 1e-5, (
+        report
+    )  # all of it from the finite differences: it falls as their step²
     assert report.smoothness < 1e-6, report
 
 
@@ -107,9 +130,14 @@ def test_a_crystal_smaller_than_the_cutoff():
     cell = bulk("MgO", "rocksalt", a=4.2)  # its shortest cell vector is 2.97 Å, the cutoff 5 Å
     cell.rattle(0.1, seed=1)
     report = scdlab.symmetry_report(random_net(), cell, n_rotations=1)
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10, report
+    assert (
+        max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10
+    ), report
     assert report.force_consistency < 1e-6, report
-    one, eight = answer(random_net(), cell, torch.float64), answer(random_net(), cell * 2, torch.float64)
+    one, eight = (
+        answer(random_net(), cell, torch.float64),
+        answer(random_net(), cell * 2, torch.float64),
+    )
     for name in ("energy", "dipole"):
         torch.testing.assert_close(8 * one[name], eight[name], rtol=1e-9, atol=1e-9)
     for name in ("forces", "noise"):
@@ -120,17 +148,27 @@ def test_smooth_at_the_cutoff():
     net = random_net()
 
     def largest_steps(n):
-        """Largest steps of energy, forces and noise while a fourth atom leaves the sphere of another."""
-        path = [Atoms("OCHO", [[0, 0, 0], [1.2, 0, 0], [1.7, 1, 0], [x, 0.3, 0.2]]) for x in np.linspace(4.8, 5.2, n)]
+        """Largest steps of energy, forces and noise while a fourth atom leaves the sphere of
+        another."""
+        path = [
+            Atoms("OCHO", [[0, 0, 0], [1.2, 0, 0], [1.7, 1, 0], [x, 0.3, 0.2]])
+            for x in np.linspace(4.8, 5.2, n)
+        ]
         answers = answer(net, path, torch.float64).values()
         return torch.stack([part.reshape(n, -1).diff(dim=0).abs().max() for part in answers])
 
-    coarse, fine = largest_steps(11), largest_steps(101)  # ten times finer: a smooth path's steps shrink tenfold
+    coarse, fine = (
+        largest_steps(11),
+        largest_steps(101),
+    )  # ten times finer: a smooth path's steps shrink tenfold
     assert (fine < 0.2 * coarse).all(), (coarse, fine)
 
 
-@pytest.mark.parametrize("atoms", [Atoms("C"), molecule("H2"), molecule("CO2"), Atoms("HH", [[0, 0, 0], [0, 0, 9.0]])],
-                         ids=["atom", "H2", "CO2", "apart"])  # fmt: skip
+@pytest.mark.parametrize(
+    "atoms",
+    [Atoms("C"), molecule("H2"), molecule("CO2"), Atoms("HH", [[0, 0, 0], [0, 0, 9.0]])],
+    ids=["atom", "H2", "CO2", "apart"],
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_degenerate_structures(atoms, dtype):
     net = random_net().to(dtype).train()

@@ -1,5 +1,5 @@
-"""The laws, on random structures and on random and trained parameters; and that the report notices when one is
-broken."""
+"""The laws, on random structures and on random and trained parameters; and that the report notices
+when one is broken."""
 
 import functools
 
@@ -22,7 +22,14 @@ def model(trained=False, **kwargs):
     torch.manual_seed(0)
     net = scdlab.SchNet(hidden=16, layers=2, n_basis=16, **kwargs)
     if trained:
-        scdlab.fit(net, EnergyForces(), scdlab.load_ethanol().split(100, 0)[0], steps=60, lr=5e-3, progress=False)
+        scdlab.fit(
+            net,
+            EnergyForces(),
+            scdlab.load_ethanol().split(100, 0)[0],
+            steps=60,
+            lr=5e-3,
+            progress=False,
+        )
     else:  # larger than usual weights: errors that initialization hides must show
         with torch.no_grad():
             for p in net.parameters():
@@ -58,7 +65,9 @@ def test_laws_hold_on_any_structure(trained, z_pos, seed):
 @TRAINED
 def test_laws_hold_on_ethanol(trained):
     report = scdlab.symmetry_report(model(trained), molecule("CH3CH2OH"))
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, report
+    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, (
+        report
+    )
     assert report.force_consistency < 1e-6, report
 
 
@@ -66,7 +75,9 @@ def test_laws_hold_in_a_crystal_smaller_than_the_cutoff():
     cell = bulk("MgO", "rocksalt", a=4.2)  # its shortest cell vector is 2.97 Å, the cutoff 5 Å
     cell.rattle(0.1, seed=1)
     report = scdlab.symmetry_report(model(), cell)
-    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, report
+    assert max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-9, (
+        report
+    )
     assert report.force_consistency < 1e-6, report
 
 

@@ -1,5 +1,5 @@
-"""Conditions: a conditional network starts as its twin, a dropped condition is none, a row speaks to its own structure;
-and joint drop-path."""
+"""Conditions: a conditional network starts as its twin, a dropped condition is none, a row speaks
+to its own structure; and joint drop-path."""
 
 import math
 
@@ -23,7 +23,9 @@ def qm9():
 
 def ct(**kwargs):
     torch.manual_seed(0)
-    return scdlab.EquivariantTransformer(**(dict(hidden=16, layers=3, heads=2, n_basis=12, conditional=True) | kwargs))
+    return scdlab.EquivariantTransformer(
+        **(dict(hidden=16, layers=3, heads=2, n_basis=12, conditional=True) | kwargs)
+    )
 
 
 def schnet(**kwargs):
@@ -47,9 +49,16 @@ def random_condition(rows, d=16, dtype=torch.float32):
 @pytest.mark.parametrize("net", [ct, schnet])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training):
-    model, twin, batch = net().train(training), net(conditional=False).train(training), qm9.take(np.arange(300, 320))
+    model, twin, batch = (
+        net().train(training),
+        net(conditional=False).train(training),
+        qm9.take(np.arange(300, 320)),
+    )
     for condition in (None, 100 * random_condition(20), random_condition(len(batch.z))):
-        out, expected = model(batch, condition, forces=True, noise=True), twin(batch, forces=True, noise=True)
+        out, expected = (
+            model(batch, condition, forces=True, noise=True),
+            twin(batch, forces=True, noise=True),
+        )
         for what in ("energy", "forces", "noise", "atoms"):
             assert torch.equal(getattr(out, what), getattr(expected, what)), what
 
@@ -74,10 +83,18 @@ def test_the_module_is_its_equations(qm9):
     c = random_condition(2, 4)
     scale, shift, gate = layer(c, batch)
     h = layer.lin1(c)
-    h = (h / (1 + torch.exp(-h))) @ layer.lin2.weight.T + layer.lin2.bias  # SiLU(x) = x / (1 + e^-x)
-    for found, expected in ((scale, 1 + h[:, :4]), (shift, h[:, 4:8]), (gate, 1 + torch.tanh(h[:, 8:]))):
+    h = (
+        h / (1 + torch.exp(-h))
+    ) @ layer.lin2.weight.T + layer.lin2.bias  # SiLU(x) = x / (1 + e^-x)
+    for found, expected in (
+        (scale, 1 + h[:, :4]),
+        (shift, h[:, 4:8]),
+        (gate, 1 + torch.tanh(h[:, 8:])),
+    ):
         torch.testing.assert_close(found, expected[batch.batch])
-    assert (layer(1e4 * c, batch)[2] - 1).abs().max() <= 1  # no condition makes a block louder than twice itself
+    assert (
+        layer(1e4 * c, batch)[2] - 1
+    ).abs().max() <= 1  # no condition makes a block louder than twice itself
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
@@ -93,8 +110,13 @@ def test_a_closed_gate_leaves_the_scalars_as_they_were(qm9, net):
 
 
 def test_scale_and_shift_act_on_the_normalized_features(qm9):
-    """A constant modulation is another layer norm: (1 + γ)(w x̂ + b) + β = w' x̂ + b'. And a half-open gate halves."""
-    model, twin, batch = ct(layers=2), ct(layers=2, conditional=False), qm9.take(np.arange(300, 310))
+    """A constant modulation is another layer norm: (1 + γ)(w x̂ + b) + β = w' x̂ + b'. And a
+    half-open gate halves."""
+    model, twin, batch = (
+        ct(layers=2),
+        ct(layers=2, conditional=False),
+        qm9.take(np.arange(300, 310)),
+    )
     torch.manual_seed(2)
     with torch.no_grad():
         for layer, block in zip(model.adaln, twin.blocks, strict=True):
@@ -102,7 +124,9 @@ def test_scale_and_shift_act_on_the_normalized_features(qm9):
             layer.lin2.bias.copy_(torch.cat([scale, shift, torch.full((16,), math.atanh(-0.5))]))
             block.norm.weight.mul_(1 + scale)
             block.norm.bias.copy_(block.norm.bias * (1 + scale) + shift)
-            block.register_forward_hook(lambda module, args, out: (0.5 * out[0], out[1]))  # vectors are not gated
+            block.register_forward_hook(
+                lambda module, args, out: (0.5 * out[0], out[1])
+            )  # vectors are not gated
     out, expected = model.eval()(batch, random_condition(10)), twin.eval()(batch)
     torch.testing.assert_close(out.atoms, expected.atoms, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(out.noise, expected.noise, rtol=1e-4, atol=1e-5)
@@ -126,7 +150,9 @@ def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training,
     without = model(batch, forces=True, noise=True)
     all_dropped = model(batch, model.mask_token.detach().repeat(20, 1), forces=True, noise=True)
     dropped = torch.arange(20) % 3 == 0
-    condition = torch.where(dropped[:, None], model.mask_token.detach(), random_condition(20, dtype=dtype))
+    condition = torch.where(
+        dropped[:, None], model.mask_token.detach(), random_condition(20, dtype=dtype)
+    )
     some = model(batch, condition, forces=True, noise=True)
     for what in WHAT:
         reference = getattr(without, what)
@@ -146,9 +172,13 @@ def test_a_condition_speaks_to_its_own_structure_and_atom(qm9, net):
     changed = model(batch, torch.cat([c[:2], -c[2:3], c[3:]]), forces=True)
     moved = (out.energy - changed.energy).abs() > 0
     assert moved.tolist() == [k == 2 for k in range(6)]
-    per_atom = model(batch, c[batch.batch], forces=True)  # each atom told what its structure was told
+    per_atom = model(
+        batch, c[batch.batch], forces=True
+    )  # each atom told what its structure was told
     for what in WHAT[:2]:
-        torch.testing.assert_close(getattr(per_atom, what), getattr(out, what), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(
+            getattr(per_atom, what), getattr(out, what), rtol=1e-10, atol=1e-12
+        )
     one = c[batch.batch].clone()
     one[0] *= -1
     assert (model(batch, one).energy[0] - out.energy[0]).abs() > 1e-6
@@ -181,14 +211,21 @@ def test_the_embedding_is_the_heads(qm9, net):
 @pytest.mark.parametrize("shape", [(19, 16), (20, 15), (20,), (1, 16), (20, 1, 16)])
 def test_a_condition_of_another_shape_is_told_both(qm9, net, shape):
     batch = qm9.take(np.arange(300, 320))
-    needed = rf"\[{', '.join(map(str, shape))}\], and this batch needs \[20, 16\].*\[{len(batch.z)}, 16\]"
+    shown = ", ".join(map(str, shape))
+    needed = rf"\[{shown}\], and this batch needs \[20, 16\].*\[{len(batch.z)}, 16\]"
     with pytest.raises(ValueError, match=needed):
         net()(batch, torch.zeros(shape))
 
 
-@pytest.mark.parametrize("model", [ct(conditional=False), schnet(conditional=False),
-                                   scdlab.DimeNet(16, 1, int_emb=8, basis_emb=4, out_emb=16)],
-                         ids=["ET", "SchNet", "DimeNet"])  # fmt: skip
+@pytest.mark.parametrize(
+    "model",
+    [
+        ct(conditional=False),
+        schnet(conditional=False),
+        scdlab.DimeNet(16, 1, int_emb=8, basis_emb=4, out_emb=16),
+    ],
+    ids=["ET", "SchNet", "DimeNet"],
+)
 def test_a_model_that_takes_no_condition_says_so(qm9, model):
     with pytest.raises(ValueError, match="takes no condition; build it with conditional=True"):
         model(qm9.take([300]), torch.zeros(1, 16))
@@ -203,11 +240,14 @@ def test_a_conditional_model_is_saved_and_loaded_whole(qm9, net, tmp_path):
     for condition in (None, random_condition(10)):
         for what in WHAT:
             options = dict(forces=True, noise=True)
-            assert torch.equal(getattr(model(batch, condition, **options), what),
-                               getattr(again(batch, condition, **options), what))  # fmt: skip
+            assert torch.equal(
+                getattr(model(batch, condition, **options), what),
+                getattr(again(batch, condition, **options), what),
+            )
 
 
-# -- drop-path --------------------------------------------------------------------------------------------------------
+# -- drop-path
+# --------------------------------------------------------------------------------------------------
 
 
 def test_paths_are_dropped_by_structure_with_their_probability_and_keep_the_mean(qm9):
@@ -223,10 +263,15 @@ def test_paths_are_dropped_by_structure_with_their_probability_and_keep_the_mean
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_scalars_and_vectors_take_the_same_path(qm9, conditional):
-    model, batch = shaken(ct(layers=1, drop_path=0.5, conditional=conditional)).train(), qm9.take(np.arange(300, 340))
+    model, batch = (
+        shaken(ct(layers=1, drop_path=0.5, conditional=conditional)).train(),
+        qm9.take(np.arange(300, 340)),
+    )
     seen = {}
     model.neighbor_embedding.register_forward_hook(lambda module, args, out: seen.update(x=out))
-    model.blocks[0].register_forward_hook(lambda module, args, out: seen.update(dx=out[0], dv=out[1]))
+    model.blocks[0].register_forward_hook(
+        lambda module, args, out: seen.update(dx=out[0], dv=out[1])
+    )
     model.noise_head.register_forward_pre_hook(lambda module, args: seen.update(v=args[1]))
     model.out_norm.register_forward_pre_hook(lambda module, args: seen.update(after=args[0]))
     torch.manual_seed(3)

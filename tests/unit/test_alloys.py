@@ -1,4 +1,5 @@
-"""The alloys: periodic crystals without atoms too close, EMT's labels, minima that are minima, made again the same."""
+"""The alloys: periodic crystals without atoms too close, EMT's labels, minima that are minima, made
+again the same."""
 
 import numpy as np
 import pytest
@@ -17,13 +18,23 @@ def alloys():
 def test_crystals_of_all_systems(alloys):
     assert len(alloys) == 672 and set(alloys.n_atoms) == {4, 8, 16, 32}
     batch = alloys.take(range(len(alloys)))
-    assert batch.pbc.all() and (np.linalg.det(batch.cell.double().numpy()) > 6.0 * alloys.n_atoms).all()  # Å³
+    assert (
+        batch.pbc.all()
+        and (np.linalg.det(batch.cell.double().numpy()) > 6.0 * alloys.n_atoms).all()
+    )  # Å³
     system, names = alloys.property("system").astype(int), alloys.meta["systems"]
-    assert np.bincount(system).tolist() == [24] * 28 and np.bincount(system[alloys.property("relaxed") == 1]).min() == 6
+    assert (
+        np.bincount(system).tolist() == [24] * 28
+        and np.bincount(system[alloys.property("relaxed") == 1]).min() == 6
+    )
     for k, z in enumerate(batch.z.split(batch.natoms.tolist())):
         symbols = {chemical_symbols[n] for n in z.tolist()}
         assert "".join(sorted(symbols, key=names[system[k]].index)) == names[system[k]], k
-    assert alloys.units("energy") == "eV" and alloys.has_forces and alloys.meta["licence"].startswith("MIT")
+    assert (
+        alloys.units("energy") == "eV"
+        and alloys.has_forces
+        and alloys.meta["licence"].startswith("MIT")
+    )
 
 
 def test_no_two_atoms_are_too_close_and_all_have_neighbors(alloys):
@@ -63,7 +74,9 @@ def test_every_fourth_is_a_minimum_and_no_other(alloys):
     batch, relaxed = alloys.take(range(len(alloys))), alloys.property("relaxed")
     assert relaxed.tolist() == [0, 0, 0, 1] * 168
     largest = [float(f.norm(dim=1).max()) for f in batch.forces.split(batch.natoms.tolist())]
-    assert max(np.array(largest)[relaxed == 1]) < 2.5e-3  # 2e-3 before positions were rounded to float32
+    assert (
+        max(np.array(largest)[relaxed == 1]) < 2.5e-3
+    )  # 2e-3 before positions were rounded to float32
     assert min(np.array(largest)[relaxed == 0]) > 1e-2
     for k in (3, 7, 335, 671):
         atoms = alloys.to_ase(k)
@@ -75,7 +88,10 @@ def test_they_are_made_again_the_same(alloys, tmp_path):
     """Structure k is a function of (seed, k) alone; minima agree as far as they are minima."""
     make.make("alloys", tmp_path / "again", structures=8, progress=False)
     again = scdlab.AtomStore.open(tmp_path / "again")
-    assert again.meta["systems"] == alloys.meta["systems"] and again.n_atoms.tolist() == alloys.n_atoms[:8].tolist()
+    assert (
+        again.meta["systems"] == alloys.meta["systems"]
+        and again.n_atoms.tolist() == alloys.n_atoms[:8].tolist()
+    )
     ours, theirs = again.take(range(8)), alloys.take(range(8))
     assert (ours.z == theirs.z).all()
     np.testing.assert_allclose(ours.pos, theirs.pos, atol=1e-4)

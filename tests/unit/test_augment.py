@@ -1,4 +1,5 @@
-"""Turned structures: uniform rotations, labels that turn along, and training that can be repeated."""
+"""Turned structures: uniform rotations, labels that turn along, and training that can be
+repeated."""
 
 import json
 import sys
@@ -26,16 +27,21 @@ def seeded(seed=0):
 
 
 def dipoles(n=40, seed=0):
-    """Shaken water with charges of -2 and +1 e: energy, forces and dipole moments of the same structures."""
+    """Shaken water with charges of -2 and +1 e: energy, forces and dipole moments of the same
+    structures."""
     rng, water = np.random.default_rng(seed), molecule("H2O")
     pos = water.positions + rng.normal(0, 0.1, (n, 3, 3))
     charge = np.array([-2.0, 1.0, 1.0])
     return AtomStore.from_arrays(
-        np.tile(water.numbers, n), pos.reshape(-1, 3), np.arange(0, 3 * n + 1, 3),
-        energy=rng.normal(size=n), forces=rng.normal(size=(3 * n, 3)),
+        np.tile(water.numbers, n),
+        pos.reshape(-1, 3),
+        np.arange(0, 3 * n + 1, 3),
+        energy=rng.normal(size=n),
+        forces=rng.normal(size=(3 * n, 3)),
         properties={"dipole": np.einsum("a,nai->ni", charge, pos), "mu": rng.random(n)},
-        atom_properties={"spin": rng.normal(size=(3 * n, 3))}, meta={"units": {"dipole": "e Å"}},
-    )  # fmt: skip
+        atom_properties={"spin": rng.normal(size=(3 * n, 3))},
+        meta={"units": {"dipole": "e Å"}},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,8 @@ def painn():
     return small(scdlab.EquivariantTransformer, heads=2)
 
 
-# --------------------------------------------------------------------------------------------------------- rotations
+# --------------------------------------------------------------------------------------------------
+# rotations
 
 
 def test_rotations_are_uniform():
@@ -60,8 +67,13 @@ def test_rotations_are_uniform():
     torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).double().expand_as(rotations))
     assert torch.allclose(torch.linalg.det(rotations), torch.ones(20_000).double())
     # standard errors: √(1/3n) = 0.004 of R_ij, 0.002 of its square
-    assert rotations.mean(0).abs().max() < 0.02 and (rotations.square().mean(0) - 1 / 3).abs().max() < 0.01
-    trace = rotations.diagonal(dim1=1, dim2=2).sum(1)  # a character of SO(3): its mean is 0, that of its square is 1
+    assert (
+        rotations.mean(0).abs().max() < 0.02
+        and (rotations.square().mean(0) - 1 / 3).abs().max() < 0.01
+    )
+    trace = rotations.diagonal(dim1=1, dim2=2).sum(
+        1
+    )  # a character of SO(3): its mean is 0, that of its square is 1
     assert trace.mean().abs() < 0.03 and trace.square().mean() == pytest.approx(1.0, abs=0.05)
 
 
@@ -72,21 +84,34 @@ def test_each_structure_turns_as_a_whole_and_by_its_own_rotation(store):
     for name, value in before.items():
         assert torch.equal(batch[name], value) and turned[name].dtype == value.dtype, name
         assert torch.equal(turned[name], value) == (name not in ("pos", "forces", "dipole")), name
-    frames = torch.cat([batch.pos.view(40, 3, 3).double(), batch.forces.view(40, 3, 3).double()], 1)  # six vectors each
+    frames = torch.cat(
+        [batch.pos.view(40, 3, 3).double(), batch.forces.view(40, 3, 3).double()], 1
+    )  # six vectors each
     new = torch.cat([turned.pos.view(40, 3, 3).double(), turned.forces.view(40, 3, 3).double()], 1)
     rotation = torch.linalg.lstsq(frames, new).solution.mT  # the one linear map that explains them
     torch.testing.assert_close(frames @ rotation.mT, new, rtol=0, atol=1e-5)
-    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).double().expand_as(rotation), rtol=0, atol=1e-5)
-    torch.testing.assert_close((rotation @ batch.dipole[:, :, None])[:, :, 0], turned.dipole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        rotation @ rotation.mT, torch.eye(3).double().expand_as(rotation), rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(
+        (rotation @ batch.dipole[:, :, None])[:, :, 0], turned.dipole, rtol=0, atol=1e-5
+    )
     assert (rotation[1:] - rotation[:-1]).flatten(1).norm(dim=1).min() > 1e-2
 
 
 @pytest.mark.parametrize("inversion, share", [(True, 0.5), (False, 0.0)])
 def test_half_of_the_structures_are_mirrored_where_asked_for(inversion, share):
-    many = AtomStore.concat([dipoles(50)] * 40).take(range(2000))  # water is flat, but its forces are not
-    signs = [torch.linalg.det(b.forces.view(-1, 3, 3)).sign() for b in (many, turn(many, seeded(1), inversion))]
+    many = AtomStore.concat([dipoles(50)] * 40).take(
+        range(2000)
+    )  # water is flat, but its forces are not
+    signs = [
+        torch.linalg.det(b.forces.view(-1, 3, 3)).sign()
+        for b in (many, turn(many, seeded(1), inversion))
+    ]
     flipped = (signs[0] != signs[1]).double()
-    assert flipped.mean() == pytest.approx(share, abs=0.05 if share else 1e-3)  # standard error 0.011
+    assert flipped.mean() == pytest.approx(
+        share, abs=0.05 if share else 1e-3
+    )  # standard error 0.011
 
 
 def test_the_same_generator_turns_the_same_way(store):
@@ -104,46 +129,60 @@ def distances(batch):
 
 def test_neighbors_in_a_turned_crystal_are_as_far_as_before():
     sheet = Atoms("Cu", cell=[3.0, 3.5, 0], pbc=[True, True, False])
-    batch = AtomStore.from_ase([bulk("Cu") * (2, 1, 1), bulk("Zn"), molecule("CH4"), sheet]).take(range(4))
+    batch = AtomStore.from_ase([bulk("Cu") * (2, 1, 1), bulk("Zn"), molecule("CH4"), sheet]).take(
+        range(4)
+    )
     before, mirrored = distances(batch), set()
     assert len(before) > 50
     for seed in range(5):
         turned = turn(batch, seeded(seed))
         assert torch.equal(turned.pbc, batch.pbc) and turned.cell.dtype == torch.float32
         assert (turned.cell[:2] - batch.cell[:2]).abs().amax((1, 2)).min() > 0.1
-        mirrored |= set((torch.linalg.det(turned.cell[:2]) / torch.linalg.det(batch.cell[:2])).sign().tolist())
+        mirrored |= set(
+            (torch.linalg.det(turned.cell[:2]) / torch.linalg.det(batch.cell[:2])).sign().tolist()
+        )
         torch.testing.assert_close(distances(turned), before, rtol=0, atol=1e-4)
     assert mirrored == {1.0, -1.0}
 
 
-# ------------------------------------------------------------------------------------------------------------- losses
+# --------------------------------------------------------------------------------------------------
+# losses
 
 
-@pytest.mark.parametrize("objective", [EnergyForces(), PropertyRegression("dipole", "vector")], ids=repr)
+@pytest.mark.parametrize(
+    "objective", [EnergyForces(), PropertyRegression("dipole", "vector")], ids=repr
+)
 def test_the_loss_of_an_equivariant_network_stays(store, objective):
     model, batch = painn().double(), store.take(range(20))
     objective.prepare(model, store)
     with torch.no_grad():
-        before, after = (float(objective(model, each)[0]) for each in (batch, turn(batch, seeded(5))))
+        before, after = (
+            float(objective(model, each)[0]) for each in (batch, turn(batch, seeded(5)))
+        )
     assert after == pytest.approx(before, rel=1e-5) and before > 0
 
 
 class Moments:
-    """Dipole moments of half the charges in `dipoles`; its axes of space may be longer than others."""
+    """Dipole moments of half the charges in `dipoles`; its axes of space may be longer than
+    others."""
 
     def __init__(self, *axes):
         self.axes, self.property_heads = torch.tensor(axes), {"dipole": SimpleNamespace(std=1.0)}
 
     def __call__(self, batch, noise):
         charge = torch.where(batch.z == 8, -1.0, 0.5)
-        return Prediction(properties={"dipole": self.axes * sum_over_atoms(charge[:, None] * batch.pos, batch)})
+        return Prediction(
+            properties={"dipole": self.axes * sum_over_atoms(charge[:, None] * batch.pos, batch)}
+        )
 
 
 def test_labels_turn_along_and_a_model_that_knows_an_axis_is_told_by_its_loss(store):
     objective, batch = PropertyRegression("dipole", "vector"), store.take(range(20))
     turned, left = turn(batch, seeded(5)), turn(batch, seeded(5))
     left.dipole = batch.dipole
-    before, after, wrong = (float(objective(Moments(1.0, 1.0, 1.0), each)[0]) for each in (batch, turned, left))
+    before, after, wrong = (
+        float(objective(Moments(1.0, 1.0, 1.0), each)[0]) for each in (batch, turned, left)
+    )
     assert before == pytest.approx(after, rel=1e-5) and wrong > 2 * before
     before, after = (float(objective(Moments(1.0, 2.0, 3.0), each)[0]) for each in (batch, turned))
     assert abs(after - before) > 0.1 * before
@@ -154,7 +193,9 @@ def test_vectors_are_learned_by_their_components(store):
     model = painn()
     objective.prepare(model, train)
     head, y = model.property_heads["dipole"], torch.from_numpy(train.property("dipole"))
-    assert float(head.mean) == 0 and float(head.std) == pytest.approx(float(y.square().mean().sqrt()))
+    assert float(head.mean) == 0 and float(head.std) == pytest.approx(
+        float(y.square().mean().sqrt())
+    )
     assert model.units == {"dipole": "e Å"}
     batch = train.take(range(30))
     with torch.no_grad():
@@ -168,7 +209,9 @@ def test_vectors_are_learned_by_their_components(store):
 
 
 def test_vectors_that_cannot_be_learned_are_named(store):
-    with pytest.raises(ValueError, match=r"'dipole' is a vector.*PropertyRegression\('dipole', 'vector'\)"):
+    with pytest.raises(
+        ValueError, match=r"'dipole' is a vector.*PropertyRegression\('dipole', 'vector'\)"
+    ):
         PropertyRegression("dipole").prepare(painn(), store)
     numbers = AtomStore.concat([store])
     numbers._names, numbers._vectors = ("dipole",), ()
@@ -181,16 +224,21 @@ def test_vectors_that_cannot_be_learned_are_named(store):
     remedy = r"np\.isfinite\(store\.property\('dipole'\)\)\.all\(1\)"
     for refused in (
         lambda: PropertyRegression("dipole", "vector").prepare(painn(), gone),
-        lambda: scdlab.fit(painn(), PropertyRegression("dipole", "vector"), gone, steps=1, progress=False),
+        lambda: scdlab.fit(
+            painn(), PropertyRegression("dipole", "vector"), gone, steps=1, progress=False
+        ),
     ):
-        with pytest.raises(ValueError, match=rf"1 of 40 structures have no 'dipole' .*number 4.*{remedy}"):
+        with pytest.raises(
+            ValueError, match=rf"1 of 40 structures have no 'dipole' .*number 4.*{remedy}"
+        ):
             refused()
     kept = gone[np.isfinite(gone.property("dipole")).all(1)]
     PropertyRegression("dipole", "vector").prepare(painn(), kept)
     assert len(kept) == 39
 
 
-# ----------------------------------------------------------------------------------------------------------- training
+# --------------------------------------------------------------------------------------------------
+# training
 
 
 class Asking(scdlab.SchNet):
@@ -212,24 +260,37 @@ def recorded(folder):
     return json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]["augment"]
 
 
-def test_models_that_ask_are_shown_turned_structures_in_training_alone(store, tmp_path, monkeypatch):
+def test_models_that_ask_are_shown_turned_structures_in_training_alone(
+    store, tmp_path, monkeypatch
+):
     turns = []
     module = sys.modules["scdlab.training.fit"]
-    spy = lambda batch, generator, inversion: turns.append(inversion) or turn(batch, generator, inversion)  # noqa: E731
+
+    def spy(batch, generator, inversion):
+        turns.append(inversion)
+        return turn(batch, generator, inversion)
+
     monkeypatch.setattr(module, "turn", spy)
     for cls, asked, expected in (
-        (scdlab.SchNet, "auto", None), (Asking, "auto", "O(3)"), (Asking, None, None),
-        (scdlab.SchNet, "rotations", "rotations"), (scdlab.SchNet, "O(3)", "O(3)"),
-    ):  # fmt: skip
+        (scdlab.SchNet, "auto", None),
+        (Asking, "auto", "O(3)"),
+        (Asking, None, None),
+        (scdlab.SchNet, "rotations", "rotations"),
+        (scdlab.SchNet, "O(3)", "O(3)"),
+    ):
         quick(small(cls), store, augment=asked, out=tmp_path)
         assert recorded(tmp_path) == expected
         assert turns == ([] if expected is None else 12 * [expected == "O(3)"])
         turns.clear()
-    with pytest.raises(ValueError, match="augment is 'auto', None, 'rotations' or 'O\\(3\\)', not 'mirror'"):
+    with pytest.raises(
+        ValueError, match="augment is 'auto', None, 'rotations' or 'O\\(3\\)', not 'mirror'"
+    ):
         quick(small(), store, augment="mirror")
 
 
-def test_a_resumed_run_turns_as_one_that_was_not_stopped_and_another_setting_is_refused(store, tmp_path, monkeypatch):
+def test_a_resumed_run_turns_as_one_that_was_not_stopped_and_another_setting_is_refused(
+    store, tmp_path, monkeypatch
+):
     straight = small(Asking)
     quick(straight, store)
     advance = _Run._advance
@@ -254,7 +315,8 @@ def test_a_checkpoint_from_before_the_setting_is_one_of_structures_as_they_are(s
     quick(small(), store, out=tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     with safetensors.safe_open(path, framework="pt") as f:
-        about, tensors = json.loads(f.metadata()["scdlab"]), {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+        about = json.loads(f.metadata()["scdlab"])
+        tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
     assert about["settings"].pop("augment", "there") is None
     safetensors.torch.save_file(tensors, path, metadata={"scdlab": json.dumps(about)})
     assert quick(small(), store, out=tmp_path, resume=True).steps == 12

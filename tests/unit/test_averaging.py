@@ -17,8 +17,9 @@ MIRROR = torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64))
 
 
 class Toy(AtomisticModel):
-    """Knows nothing of rotations: x_i = sin(Σ_j z_j tanh(W r_ij + 1) / 5), smooth, and it feels angles and mirrors;
-    or, with a degree, x_i = Σ_j z_j (W r_ij)^degree, a polynomial of that degree in the rotation. E is linear in x."""
+    """Knows nothing of rotations: x_i = sin(Σ_j z_j tanh(W r_ij + 1) / 5), smooth, and it feels
+    angles and mirrors; or, with a degree, x_i = Σ_j z_j (W r_ij)^degree, a polynomial of that
+    degree in the rotation. E is linear in x."""
 
     plain = linear = True
 
@@ -31,7 +32,9 @@ class Toy(AtomisticModel):
         r, z = self.look(pairs.vectors(batch.pos, batch)), batch.z.to(batch.pos.dtype).unsqueeze(-1)
         values = [torch.tanh(y + 1) if self.degree is None else y**self.degree for y in (r, -r)]
         x = torch.zeros(len(z), self.d, dtype=r.dtype)
-        x = x.index_add(0, pairs.i, z[pairs.j] * values[0]).index_add(0, pairs.j, z[pairs.i] * values[1])
+        x = x.index_add(0, pairs.i, z[pairs.j] * values[0]).index_add(
+            0, pairs.j, z[pairs.i] * values[1]
+        )
         return Features(torch.sin(x / 5) if self.degree is None else x)
 
 
@@ -80,7 +83,8 @@ def numeric_forces(model, batch, h=1e-5):
 
 @pytest.fixture(scope="module")
 def generic():
-    """Molecules of different sizes, shaken: no two distances are equal, no three atoms on one line."""
+    """Molecules of different sizes, shaken: no two distances are equal, no three atoms on one
+    line."""
     structures = [molecule(name) for name in ("CH3CH2OH", "H2O", "CH3CONH2")]
     for k, atoms in enumerate(structures):
         atoms.rattle(0.05, seed=k)
@@ -100,11 +104,15 @@ def test_frames_that_turn_with_the_structure_make_a_model_exact(generic, kind, p
 
 @OF_STRUCTURE
 @pytest.mark.parametrize("proper", [False, True])
-def test_frames_are_orthogonal_turn_with_the_structure_and_their_number_is_told(generic, kind, proper):
+def test_frames_are_orthogonal_turn_with_the_structure_and_their_number_is_told(
+    generic, kind, proper
+):
     average = kind(toy(), proper=proper)
     frames, turned = average.frames(generic), average.frames(moved(generic, TURN, 2.0))
     eye = torch.eye(3, dtype=torch.float64)
-    torch.testing.assert_close(frames.axes.mT @ frames.axes, eye.expand_as(frames.axes), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        frames.axes.mT @ frames.axes, eye.expand_as(frames.axes), rtol=0, atol=1e-12
+    )
     assert frames.of.tolist() == [k for k in range(3) for _ in range(average.evaluations)]
     dets = torch.linalg.det(frames.axes)
     assert torch.allclose(dets, torch.ones_like(dets)) if proper else abs(float(dets.sum())) < 1e-9
@@ -114,7 +122,9 @@ def test_frames_are_orthogonal_turn_with_the_structure_and_their_number_is_told(
         assert float(apart.amin(0).max()) < 1e-9
 
 
-@pytest.mark.parametrize("make", [PCAFrames, NearestPair, QRFrames, lambda m: RandomRotations(m, n=4), Quadrature])
+@pytest.mark.parametrize(
+    "make", [PCAFrames, NearestPair, QRFrames, lambda m: RandomRotations(m, n=4), Quadrature]
+)
 def test_forces_are_the_gradient_through_the_frames_and_a_batch_is_its_structures(generic, make):
     average = make(toy())
     out = average(generic, forces=True)
@@ -147,12 +157,15 @@ def test_qr_frames_depend_on_the_order_of_the_file():
 
 
 def test_the_nearest_pair_skips_atoms_on_the_line_of_the_first():
-    """Listed out of order: the middle is atom 2, its nearest atom 3, next atom 0 on their line, then atom 1."""
+    """Listed out of order: the middle is atom 2, its nearest atom 3, next atom 0 on their line,
+    then atom 1."""
     atoms = Atoms("HCON", [[-1.05, 0, 0], [0.1, 0, 1.3], [0, 0, 0], [1.0, 0, 0]])
     batch = batch_of(atoms)
     axes = NearestPair(toy(), proper=True).frames(batch).axes[0]
     a, b = axes.new_tensor([1.0, 0, 0]), axes.new_tensor([0, -1.0, 0])
-    torch.testing.assert_close(axes, torch.stack([a, b, torch.linalg.cross(a, b)], dim=-1), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        axes, torch.stack([a, b, torch.linalg.cross(a, b)], dim=-1), rtol=0, atol=1e-12
+    )
     assert max(error(NearestPair(toy()), batch, TURN)) < 1e-9
 
 
@@ -162,17 +175,23 @@ def test_qr_frames_are_the_q_of_a_qr_decomposition(generic):
         r = generic.pos[start : start + 3]
         q, u = torch.linalg.qr((r[1:] - r[0]).T)
         q = q * u.diagonal().sign()
-        torch.testing.assert_close(frames[k][:, [0, 2]], q * q.new_tensor([1, -1]), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            frames[k][:, [0, 2]], q * q.new_tensor([1, -1]), rtol=0, atol=1e-12
+        )
 
 
-# ------------------------------------------------------------------------------------------------ rotations and rules
+# ------------------------------------------------------------------------------------------------
+# rotations and rules
 
 
 def haar_spread(axes, weights, lmax):
     """Largest |mean of D^l_mn| for each degree 1 … lmax; over all rotations it is 0."""
     angles = o3.matrix_to_angles(axes)
     weights = weights / weights.sum()
-    mean = [torch.einsum("k,kmn->mn", weights, o3.wigner_D(degree, *angles)) for degree in range(1, lmax + 1)]
+    mean = [
+        torch.einsum("k,kmn->mn", weights, o3.wigner_D(degree, *angles))
+        for degree in range(1, lmax + 1)
+    ]
     return [float(m.abs().max()) for m in mean]
 
 
@@ -188,7 +207,9 @@ EVALUATIONS = {1: 12, 2: 18, 3: 24, 4: 70, 5: 84, 7: 208, 8: 405}
 
 
 @pytest.mark.parametrize("degree", EVALUATIONS)
-def test_quadrature_integrates_every_wigner_function_up_to_its_degree_and_no_further(degree, float64):
+def test_quadrature_integrates_every_wigner_function_up_to_its_degree_and_no_further(
+    degree, float64
+):
     rule = Quadrature(toy(), degree=degree)
     frames = rule.frames(batch_of(molecule("H2O")))
     assert rule.evaluations == len(frames.of) == EVALUATIONS[degree]
@@ -206,18 +227,25 @@ def test_three_degrees_fit_the_budget_and_inversion_doubles_it():
 @pytest.mark.parametrize("degree", [1, 2, 3, 4])
 def test_quadrature_is_exact_for_a_polynomial_of_its_degree_and_not_beyond(generic, degree):
     net = toy(degree=degree)
-    rotation, reflection = (max(error(Quadrature(net, degree=3), generic, q)) for q in (TURN, MIRROR @ TURN))
+    rotation, reflection = (
+        max(error(Quadrature(net, degree=3), generic, q)) for q in (TURN, MIRROR @ TURN)
+    )
     scale = float(net(generic).energy.detach().abs().max())
     assert (rotation < 1e-9 * scale) == (degree <= 3)
     assert rotation > 1e-4 * scale or degree <= 3
-    assert (reflection < 1e-9 * scale) == (degree <= 3)  # a sum over pairs: no invariant of degree 3 knows handedness
+    assert (reflection < 1e-9 * scale) == (
+        degree <= 3
+    )  # a sum over pairs: no invariant of degree 3 knows handedness
 
 
 @pytest.mark.parametrize(("degree", "exact"), [(4, True), (3, False)])
 def test_a_vector_of_the_model_needs_one_degree_more(generic, degree, exact):
     net = toy(degree=3)
     net.add_property("dipole", pool="vector").double()
-    a, b = (Quadrature(net, degree=degree)(x).properties["dipole"] for x in (generic, moved(generic, TURN)))
+    a, b = (
+        Quadrature(net, degree=degree)(x).properties["dipole"]
+        for x in (generic, moved(generic, TURN))
+    )
     off = float((b @ TURN - a).detach().abs().max() / a.detach().abs().max())
     assert (off < 1e-9) if exact else (off > 1e-4)
 
@@ -244,7 +272,10 @@ def test_the_error_of_random_rotations_falls_as_one_over_the_root_of_n():
     truth = Quadrature(net, degree=3)(batch).energy
 
     def size(n):  # root mean square over seeds
-        errors = [RandomRotations(net, n=n, inversion=False, seed=seed)(batch).energy - truth for seed in range(60)]
+        errors = [
+            RandomRotations(net, n=n, inversion=False, seed=seed)(batch).energy - truth
+            for seed in range(60)
+        ]
         return float(torch.cat(errors).detach().square().mean().sqrt())
 
     one, sixteen = size(1), size(16)
@@ -253,7 +284,8 @@ def test_the_error_of_random_rotations_falls_as_one_over_the_root_of_n():
 
 
 def test_a_network_in_float32_keeps_exact_axes(generic):
-    """Axes that were rounded to float32 with the weights would not be rotations to more than seven digits."""
+    """Axes that were rounded to float32 with the weights would not be rotations to more than seven
+    digits."""
     average = Quadrature(toy()).float()
     assert average.frames(generic).axes.dtype == torch.float64
     assert average(generic, forces=True).energy.dtype == torch.float64
@@ -271,11 +303,13 @@ def test_crystals_take_rotations_and_rules_but_no_frames_of_their_own():
             kind(net)(batch)
 
 
-# --------------------------------------------------------------------------------------------------------- the flaws
+# --------------------------------------------------------------------------------------------------
+# the flaws
 
 
 def jump(average, structure_at, halves=(1e-2, 1e-3, 1e-4, 1e-5)):
-    """|E(h) - E(-h)| along a path through 0, for each h: it shrinks with h unless the energy jumps at 0."""
+    """|E(h) - E(-h)| along a path through 0, for each h: it shrinks with h unless the energy jumps
+    at 0."""
     steps = []
     with torch.no_grad():
         for h in halves:
@@ -292,12 +326,15 @@ def crossing(t):
 
 
 def swap(t):
-    """The second and the third neighbor of the atom in the middle are at equal distances, 1.3 Å, where t is 0."""
+    """The second and the third neighbor of the atom in the middle are at equal distances, 1.3 Å,
+    where t is 0."""
     return Atoms("OHCN", [[0, 0, 0], [1.0, 0, 0], [-0.5, 1.2 + t, 0], [0.3, -0.4, 1.2]])
 
 
 @pytest.mark.parametrize(
-    ("kind", "path"), [(PCAFrames, crossing), (NearestPair, swap)], ids=["eigenvalues cross", "neighbors swap"]
+    ("kind", "path"),
+    [(PCAFrames, crossing), (NearestPair, swap)],
+    ids=["eigenvalues cross", "neighbors swap"],
 )
 def test_an_energy_jumps_where_its_frame_does_and_refining_the_path_does_not_help(kind, path):
     steps = jump(kind(toy()), path)
@@ -327,12 +364,15 @@ def test_the_principal_axes_of_methane_do_not_turn_with_it_and_its_forces_are_no
 
 def test_the_gradient_of_pca_frames_grows_without_bound_toward_a_crossing():
     def force(t):
-        return float(PCAFrames(toy())(batch_of(crossing(t)), forces=True).forces.detach().abs().max())
+        return float(
+            PCAFrames(toy())(batch_of(crossing(t)), forces=True).forces.detach().abs().max()
+        )
 
     assert force(1e-5) > 50 * force(1e-2)
 
 
-# ------------------------------------------------------------------------------------------------------- no frame
+# --------------------------------------------------------------------------------------------------
+# no frame
 
 
 @OF_STRUCTURE
@@ -340,7 +380,9 @@ def test_the_gradient_of_pca_frames_grows_without_bound_toward_a_crossing():
 def test_what_has_no_frame_is_refused_by_name(kind, name):
     line = molecule(name)
     line.rotate(40, (1, 2, 3))
-    with pytest.raises(ValueError, match=rf"Structure 1 of the batch gives {kind.__name__} no frame.*ECSE"):
+    with pytest.raises(
+        ValueError, match=rf"Structure 1 of the batch gives {kind.__name__} no frame.*ECSE"
+    ):
         kind(toy())(batch_of(molecule("H2O"), line))
 
 

@@ -22,8 +22,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_readme_shows_the_report():
-    report = json.loads((ROOT / "benchmarks" / "results" / "schnet.json").read_text(encoding="utf-8"))
-    readme, peers = (ROOT / "README.md").read_text(encoding="utf-8"), {row["peer"] for row in report["results"]}
+    report = json.loads(
+        (ROOT / "benchmarks" / "results" / "schnet.json").read_text(encoding="utf-8")
+    )
+    readme, peers = (
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        {row["peer"] for row in report["results"]},
+    )
     assert "PyG" in peers and all(harness.table(report, peer) in readme for peer in peers)
     assert len(report["results"]) == 8 * len(peers)
     for row in report["results"]:
@@ -36,16 +41,23 @@ def test_both_sides_take_the_same_step():
 
 
 def test_the_transformers_report_when_there_is_one():
-    path, readme = ROOT / "benchmarks" / "results" / "et.json", (ROOT / "README.md").read_text(encoding="utf-8")
+    path, readme = (
+        ROOT / "benchmarks" / "results" / "et.json",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+    )
     assert readme.count("<!-- bench: et -->\n") == 1
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
         assert et.shown(report) in readme
-        assert len(report["results"]) == 8 and all(row["loss_difference"] < 1e-5 for row in report["results"])
+        assert len(report["results"]) == 8 and all(
+            row["loss_difference"] < 1e-5 for row in report["results"]
+        )
 
 
 def test_both_transformers_take_the_same_step():
-    pytest.importorskip("torchmdnet", reason='the peer is not installed: pip install "scdlab[bench]"')
+    pytest.importorskip(
+        "torchmdnet", reason='the peer is not installed: pip install "scdlab[bench]"'
+    )
     assert et.check(4, True) < 1e-5
 
 
@@ -92,27 +104,47 @@ if __name__ == "__main__":
 def test_a_comparison_with_two_peers_from_end_to_end(tmp_path):
     script = tmp_path / "toy.py"
     script.write_text(TOY.format(folder=str(ROOT / "benchmarks")), encoding="utf-8")
-    command = [sys.executable, str(script), "--rounds", "3", "--repeats", "1", "--out", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        str(script),
+        "--rounds",
+        "3",
+        "--repeats",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     printed = subprocess.run(command, text=True, capture_output=True, check=True).stdout
     report = json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
     assert (tmp_path / "out" / "toy.png").stat().st_size > 1000
     rows = report["results"]
-    assert [(r["peer"], r["terms"]) for r in rows] == [(p, t) for t in harness.TERMS for p in ("PyG", "wasteful")]
+    assert [(r["peer"], r["terms"]) for r in rows] == [
+        (p, t) for t in harness.TERMS for p in ("PyG", "wasteful")
+    ]
     assert rows[0]["ours_ms"] == rows[1]["ours_ms"]  # timed once, against both
     assert all(r["loss_difference"] == 0 for r in rows)
     if sys.platform == "linux":
-        assert all(r["theirs_MB"] > 95 for r in rows if r["peer"] == "wasteful")  # 25 million floats are 100 MB
+        assert all(
+            r["theirs_MB"] > 95 for r in rows if r["peer"] == "wasteful"
+        )  # 25 million floats are 100 MB
         assert all(r["ours_MB"] < 50 for r in rows)
     machine = report["machine"]
     assert machine["toy"] == "1" and machine["matmul_GFLOPs"] > 0 and machine["copy_GBs"] > 0
     # 12 atoms × 5 features × 2 blocks, written and read in 4 passes; 3·5 + 5 + 5·5 + 5 parameters
-    assert rows[0]["bytes"] == 4 * (9 * 50 + 2 * 4 * 120) and rows[0]["flops"] > 4 * 2 * 12 * (15 + 25)
-    expected = max(rows[0]["flops"] / machine["matmul_GFLOPs"], rows[0]["bytes"] / machine["copy_GBs"]) / 1e6
+    assert rows[0]["bytes"] == 4 * (9 * 50 + 2 * 4 * 120) and rows[0]["flops"] > 4 * 2 * 12 * (
+        15 + 25
+    )
+    expected = (
+        max(rows[0]["flops"] / machine["matmul_GFLOPs"], rows[0]["bytes"] / machine["copy_GBs"])
+        / 1e6
+    )
     assert rows[0]["floor_ms"] == pytest.approx(expected)
     busy = any(r["busy"] for r in (report["before"], *rows))
     assert report["busy"] == busy == (" The machine was busy" in harness.table(report))
     assert ("BUSY" in printed or "Other processes use" in printed) == busy
-    assert "wasteful" not in harness.table(report) and "| wasteful |" in harness.table(report, "wasteful")
+    assert "wasteful" not in harness.table(report) and "| wasteful |" in harness.table(
+        report, "wasteful"
+    )
 
 
 def test_a_busy_machine_is_told(monkeypatch, capsys):
@@ -127,14 +159,24 @@ def test_a_busy_machine_is_told(monkeypatch, capsys):
     assert load["busy"] and load["others"] > 0.15
     assert f"Other processes use {load['others']} cores" in capsys.readouterr().out
     report = {"results": [{"busy": False, "others": 0.0}], "before": load}
-    assert harness.load_of(report) == f" The machine was busy: other processes used up to {load['others']} cores."
+    assert (
+        harness.load_of(report)
+        == f" The machine was busy: other processes used up to {load['others']} cores."
+    )
     assert harness.load_of({"results": report["results"]}) == ""
 
 
 def test_others_are_not_our_own_children():
     watch = harness.Others()
-    spin = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\nprint(1, flush=True)"
-    child = subprocess.Popen([sys.executable, "-c", f"{spin}\ninput()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    spin = (
+        "import time\n"
+        "end = time.process_time() + 0.5\n"
+        "while time.process_time() < end: pass\n"
+        "print(1, flush=True)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"{spin}\ninput()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     child.stdout.readline()
     running = harness._own_seconds() - watch.own
     child.communicate(b"\n")
@@ -162,11 +204,13 @@ def test_gradients_asked_for_the_parameters_only_are_the_same(side, monkeypatch)
 
 def test_batches_and_neighbor_lists_are_those_of_the_peers():
     tasks = data.tasks(n_molecules=6, repeat=2, cells=2)  # raises where they differ
-    assert [set(sides) for sides in tasks.values()] == [{"ours", "PyG", "PyG, fewer fields"}] + 4 * [
-        {"ours", "vesin", "ase"}
-    ]
+    assert [set(sides) for sides in tasks.values()] == [
+        {"ours", "PyG", "PyG, fewer fields"}
+    ] + 4 * [{"ours", "vesin", "ase"}]
     rows = data.race({"ours": lambda: time.sleep(0.001), "slower": lambda: time.sleep(0.01)}, 3, 1)
-    assert len(rows) == 1 and rows[0]["ratio"] == pytest.approx(rows[0]["theirs_ms"] / rows[0]["ours_ms"], rel=0.5)
+    assert len(rows) == 1 and rows[0]["ratio"] == pytest.approx(
+        rows[0]["theirs_ms"] / rows[0]["ours_ms"], rel=0.5
+    )
 
 
 def test_neighbor_lists_that_differ_are_not_timed(monkeypatch):
@@ -175,17 +219,24 @@ def test_neighbor_lists_that_differ_are_not_timed(monkeypatch):
         return type(pairs)(pairs.i[1:], pairs.j[1:], pairs.shift[1:], cutoff)
 
     monkeypatch.setattr(scdlab, "neighbor_list", one_less, raising=False)
-    with pytest.raises(SystemExit, match="vesin and scdlab do not find the same pairs; nothing was timed"):
+    with pytest.raises(
+        SystemExit, match="vesin and scdlab do not find the same pairs; nothing was timed"
+    ):
         data.same_neighbors([bulk("Cu", cubic=True)])
 
 
 def test_the_report_of_batches_and_neighbor_lists_when_there_is_one():
-    path, readme = ROOT / "benchmarks" / "results" / "data.json", (ROOT / "README.md").read_text(encoding="utf-8")
+    path, readme = (
+        ROOT / "benchmarks" / "results" / "data.json",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+    )
     assert readme.count("<!-- bench: data -->\n") == 1
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
         assert data.table(report) in readme
-        assert len(report["results"]) == 10 and all(r["ratio_min"] <= r["ratio"] for r in report["results"])
+        assert len(report["results"]) == 10 and all(
+            r["ratio_min"] <= r["ratio"] for r in report["results"]
+        )
 
 
 def test_sides_that_differ_are_not_timed():

@@ -1,4 +1,5 @@
-"""The baselines compute what our models compute, growth is fitted well, and the README shows what was measured."""
+"""The baselines compute what our models compute, growth is fitted well, and the README shows what
+was measured."""
 
 import json
 from importlib.util import find_spec
@@ -56,13 +57,18 @@ def test_the_obvious_transformer_is_ours(batch, told, dtype, tolerance):
 
 def losses_of(ours, obvious, batch, **options):
     """Of both sides, from the same random numbers."""
-    return (SelfConditionedDenoising(**options)(ours, batch, torch.Generator().manual_seed(0))[0],
-            two_passes(obvious, batch, torch.Generator().manual_seed(0), **options))  # fmt: skip
+    return (
+        SelfConditionedDenoising(**options)(ours, batch, torch.Generator().manual_seed(0))[0],
+        two_passes(obvious, batch, torch.Generator().manual_seed(0), **options),
+    )
 
 
-@pytest.mark.parametrize("options", [{}, {"drop": 0.5}, {"sigma": 0.1, "regularize": 0.02, "drop": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"drop": 0.5}, {"sigma": 0.1, "regularize": 0.02, "drop": 0.0}]
+)
 def test_two_passes_have_one_loss_and_one_gradient_however_they_are_written(batch, options):
-    """Ours on one shared list of pairs, the obvious transformer with a search in each pass: all parameters, float64."""
+    """Ours on one shared list of pairs, the obvious transformer with a search in each pass: all
+    parameters, float64."""
     ours, obvious = both(torch.float64, conditional=True)
     own, other = losses_of(ours, obvious, batch, **options)
     own.backward(), other.backward()
@@ -70,7 +76,9 @@ def test_two_passes_have_one_loss_and_one_gradient_however_they_are_written(batc
     untrained, theirs = [], dict(obvious.named_parameters())
     for name, parameter in ours.named_parameters():
         if parameter.grad is None:  # elements keep their embeddings, and nobody asked for energies
-            assert theirs[name].grad is None and ("embedding.weight" in name or "energy_head" in name)
+            assert theirs[name].grad is None and (
+                "embedding.weight" in name or "energy_head" in name
+            )
             untrained.append(name)
         else:
             close(parameter.grad, theirs[name].grad, 1e-9)
@@ -87,12 +95,16 @@ def test_a_weight_in_the_wrong_place_is_noticed(batch):
 
 
 def test_both_sides_of_the_two_pass_benchmark_take_the_same_step():
-    loss, gradient = two_pass.check(24)  # enough pairs for filters read from tables, some of them beyond the cutoff
+    loss, gradient = two_pass.check(
+        24
+    )  # enough pairs for filters read from tables, some of them beyond the cutoff
     assert loss < 1e-5 and gradient < 1e-4
 
 
 def test_sides_that_differ_are_not_timed(monkeypatch):
-    monkeypatch.setattr(scd, "shared_pairs", lambda first, second, cutoff: neighbor_list(first, 0.9 * cutoff))
+    monkeypatch.setattr(
+        scd, "shared_pairs", lambda first, second, cutoff: neighbor_list(first, 0.9 * cutoff)
+    )
     with pytest.raises(SystemExit, match="nothing was timed"):
         two_pass.check(2)
 
@@ -100,25 +112,57 @@ def test_sides_that_differ_are_not_timed(monkeypatch):
 def test_every_step_of_the_two_pass_benchmark_trains_what_it_says():
     steps = two_pass.sides(2)
     assert set(steps) == {"ours", two_pass.PEER, *two_pass.SINGLES, two_pass.ET}
-    before = {side: {k: p.detach().clone() for k, p in step.model.named_parameters()} for side, step in steps.items()}
+    before = {
+        side: {k: p.detach().clone() for k, p in step.model.named_parameters()}
+        for side, step in steps.items()
+    }
     losses = {side: float(step()) for side, step in steps.items()}
-    moved = {side: {k.split(".")[0] for k, p in step.model.named_parameters() if (p != before[side][k]).any()
-                    and p.grad is not None and p.grad.any()} for side, step in steps.items()}  # fmt: skip
+    moved = {
+        side: {
+            k.split(".")[0]
+            for k, p in step.model.named_parameters()
+            if (p != before[side][k]).any() and p.grad is not None and p.grad.any()
+        }
+        for side, step in steps.items()
+    }
     assert losses["ours"] == pytest.approx(losses[two_pass.PEER], rel=1e-5)
-    assert moved["ours"] == moved[two_pass.PEER] and moved["ours"] >= {"adaln", "embedding_head", "noise_head"}
+    assert moved["ours"] == moved[two_pass.PEER] and moved["ours"] >= {
+        "adaln",
+        "embedding_head",
+        "noise_head",
+    }
     assert "embedding" not in moved["ours"] and "energy_head" not in moved["ours"]
     for name in ("energies", "energies and forces"):
         assert "energy_head" in moved[name] and "noise_head" not in moved[name]
-    assert "noise_head" in moved["noise"] and "adaln" in moved["noise"] and "adaln" not in moved[two_pass.ET]
+    assert (
+        "noise_head" in moved["noise"]
+        and "adaln" in moved["noise"]
+        and "adaln" not in moved[two_pass.ET]
+    )
     assert losses["energies"] != losses["energies and forces"]
 
 
 def test_the_report_of_two_passes_says_what_they_cost(tmp_path):
     def row(ms):  # of ours, 300 ms, against another step of so many ms
-        return {"ours_ms": 300.0, "theirs_ms": ms, "ratio": ms / 300, "ratio_min": ms / 310, "ratio_max": ms / 290,
-                "ours_MB": 500.0, "theirs_MB": None, "others": 0.9, "busy": True}  # fmt: skip
+        return {
+            "ours_ms": 300.0,
+            "theirs_ms": ms,
+            "ratio": ms / 300,
+            "ratio_min": ms / 310,
+            "ratio_max": ms / 290,
+            "ours_MB": 500.0,
+            "theirs_MB": None,
+            "others": 0.9,
+            "busy": True,
+        }
 
-    times = {two_pass.PEER: 900.0, "energies": 150.0, "noise": 200.0, "energies and forces": 600.0, two_pass.ET: 160.0}
+    times = {
+        two_pass.PEER: 900.0,
+        "energies": 150.0,
+        "noise": 200.0,
+        "energies and forces": 600.0,
+        two_pass.ET: 160.0,
+    }
     result = two_pass.result({name: row(ms) for name, ms in times.items()})
     assert result["ratio"] == 3 and result["adaln"] == 1.25
     assert {name: single["costs"] for name, single in result["single"].items()} == pytest.approx(
@@ -128,14 +172,18 @@ def test_the_report_of_two_passes_says_what_they_cost(tmp_path):
     machine = {"cores": 2, "processor": "a toy", "torch": "2", "date": "today"}
     report = {"command": "this", "machine": machine, "results": [result]}
     text = two_pass.table(report)
-    assert "| 128 molecules, equal terms | 300 ms | 900 ms | **3.0×** | 100 ms | 500 MB | not measured |" in text
+    assert (
+        "| 128 molecules, equal terms | 300 ms | 900 ms | **3.0×** | 100 ms | 500 MB | not "
+        "measured |" in text
+    )
     assert "| **2.00** of 150 ms | **1.50** of 200 ms | **0.50** of 600 ms | +25% |" in text
     assert "The machine was busy" in text
     two_pass.picture([result], tmp_path / "two_pass.png")
     assert (tmp_path / "two_pass.png").stat().st_size > 5000
 
 
-# ------------------------------------------------------------------------------------------------------------ growth
+# --------------------------------------------------------------------------------------------------
+# growth
 
 
 def test_an_exponent_is_found_in_the_larger_half():
@@ -166,10 +214,13 @@ def test_a_sweep_is_measured_in_its_own_terms(tmp_path):
     assert (tmp_path / "growth_pairs.png").stat().st_size > 5000
 
 
-# ----------------------------------------------------------------------------------------- the peers and the reports
+# ----------------------------------------------------------------------------------------- the
+# peers and the reports
 
 
-@pytest.mark.skipif(find_spec("schnetpack") is None, reason="the peer is not installed: see benchmarks/schnet.py")
+@pytest.mark.skipif(
+    find_spec("schnetpack") is None, reason="the peer is not installed: see benchmarks/schnet.py"
+)
 def test_the_second_peer_of_schnet_takes_the_same_step():
     losses = {side: float(step()) for side, step in schnet.sides(4, True).items()}
     assert set(losses) == {"ours", "PyG", "schnetpack"}
@@ -179,7 +230,9 @@ def test_the_second_peer_of_schnet_takes_the_same_step():
 def test_without_the_second_peer_schnet_goes_on_and_says_so(monkeypatch, capsys):
     monkeypatch.setattr(schnet, "find_spec", lambda name: None)
     called = []
-    monkeypatch.setattr(schnet, "compare_steps", lambda *arguments, **options: called.append(arguments))
+    monkeypatch.setattr(
+        schnet, "compare_steps", lambda *arguments, **options: called.append(arguments)
+    )
     schnet.main()
     assert capsys.readouterr().out.startswith("not installed: schnetpack")
     assert called and set(schnet.sides(2, False)) == {"ours", "PyG"}

@@ -1,4 +1,5 @@
-"""The benchmark of ECSE: evaluations predict FLOPs, errors are errors, growth is linear, and its report is shown."""
+"""The benchmark of ECSE: evaluations predict FLOPs, errors are errors, growth is linear, and its
+report is shown."""
 
 import json
 from pathlib import Path
@@ -20,10 +21,15 @@ def frame():
 @pytest.mark.parametrize("name", ["64 × 1", "64 × 2"])
 def test_flops_are_those_of_the_evaluations(name, frame):
     models = ecse.sides(ecse.network(ecse.NETWORKS[name]))
-    flops = {side: harness.matrix_products(ecse.call(model, frame, False)) for side, model in models.items()}
+    flops = {
+        side: harness.matrix_products(ecse.call(model, frame, False))
+        for side, model in models.items()
+    }
     costs = {side: ecse.evaluations(model, frame) for side, model in models.items()}
     for side, cost in costs.items():
-        assert 0.95 * cost["work"] < flops[side] / flops[ecse.RAW] < 1.05 * cost["work"]  # 1.2 is allowed
+        assert (
+            0.95 * cost["work"] < flops[side] / flops[ecse.RAW] < 1.05 * cost["work"]
+        )  # 1.2 is allowed
     assert costs[ecse.RAW] == {"frames": 1, "work": 1}
     assert costs["quadrature"] == costs["random rotations"] == {"frames": 84, "work": 84}
     assert costs["ECSE, pooled"]["work"] == costs["ECSE, pooled"]["frames"]
@@ -60,7 +66,9 @@ def test_exponents_are_those_of_powers():
 
 def test_sides_take_turns():
     order = []
-    times = ecse.take_turns({side: lambda side=side: order.append(side) for side in "ab"}, rounds=2, repeats=2)
+    times = ecse.take_turns(
+        {side: lambda side=side: order.append(side) for side in "ab"}, rounds=2, repeats=2
+    )
     assert "".join(order) == "aabbaabb" and [len(t) for t in times.values()] == [2, 2]
 
 
@@ -71,10 +79,14 @@ def test_from_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ecse, "COPPER", SMALL | {"cutoff": 3.5})
     monkeypatch.setattr(ecse, "BOXES", [(1, 1, 1), (1, 1, 2), (1, 2, 2)])
     monkeypatch.setattr(ecse, "tune", lambda: None)  # for the life of a process
-    monkeypatch.setattr(ecse, "machine", lambda: {"cores": 2, "processor": "a toy", "torch": "2", "date": "today"})
+    monkeypatch.setattr(
+        ecse, "machine", lambda: {"cores": 2, "processor": "a toy", "torch": "2", "date": "today"}
+    )
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     monkeypatch.setattr(ecse, "tell_if_busy", lambda: {"others": 0.0, "busy": False})
-    monkeypatch.setattr("sys.argv", ["ecse.py", "--rounds", "1", "--steps", "0", "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(
+        "sys.argv", ["ecse.py", "--rounds", "1", "--steps", "0", "--out", str(tmp_path / "out")]
+    )
     ecse.main()
     report = json.loads((tmp_path / "out" / "ecse.json").read_text(encoding="utf-8"))
     rows = report["results"]
@@ -82,13 +94,22 @@ def test_from_end_to_end(tmp_path, monkeypatch, capsys):
         (n, forces, side) for n, names in ecse.CASES for forces in (False, True) for side in names
     ]
     for r in rows:
-        assert r["ratio_min"] <= r["ratio"] <= r["ratio_max"] and r["flops_ratio"] <= r["flops_allowed"]
+        assert (
+            r["ratio_min"] <= r["ratio"] <= r["ratio_max"]
+            and r["flops_ratio"] <= r["flops_allowed"]
+        )
         assert (r["flops_ratio"] == 1) == (r["side"] == ecse.RAW)
     growth, text = report["growth"], ecse.shown(report)
     assert growth["atoms"] == [4, 8, 16] and len(growth["ms"]) == len(growth["MB"]) == 3
     assert 0.8 < growth["flops_exponent"] < 1.2
-    assert text.count("| PET, 1 snapshot | 16 × 1 | 1.0 | 1.0 | 1 |") == 1 and "| ECSE, 2 snapshots | 16 × 1 |" in text
-    assert f"FLOPs ∝ atoms^{growth['flops_exponent']:.2f}" in text and "One thread. Medians on 2 cores of a toy" in text
+    assert (
+        text.count("| PET, 1 snapshot | 16 × 1 | 1.0 | 1.0 | 1 |") == 1
+        and "| ECSE, 2 snapshots | 16 × 1 |" in text
+    )
+    assert (
+        f"FLOPs ∝ atoms^{growth['flops_exponent']:.2f}" in text
+        and "One thread. Medians on 2 cores of a toy" in text
+    )
     assert ecse.growth_table(report) in capsys.readouterr().out
 
 
@@ -97,5 +118,7 @@ def test_the_readme_shows_the_report_when_there_is_one():
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
         assert ecse.shown(report) in (ROOT / "README.md").read_text(encoding="utf-8")
-        assert len(report["results"]) == 80 and all(r["flops_ratio"] <= r["flops_allowed"] for r in report["results"])
+        assert len(report["results"]) == 80 and all(
+            r["flops_ratio"] <= r["flops_allowed"] for r in report["results"]
+        )
         assert 0.9 < report["growth"]["flops_exponent"] < 1.1

@@ -24,15 +24,21 @@ def test_energy_and_forces_are_the_models(model):
     out = model.double()(scdlab.AtomStore.from_ase([molecule("CH3CH2OH")]).take([0]), forces=True)
     assert atoms.get_potential_energy() == pytest.approx(float(out.energy), abs=1e-5)
     np.testing.assert_allclose(atoms.get_forces(), out.forces.detach(), atol=1e-4)
-    np.testing.assert_allclose(atoms.get_forces(), calculate_numerical_forces(atoms, eps=1e-4), atol=1e-6)
+    np.testing.assert_allclose(
+        atoms.get_forces(), calculate_numerical_forces(atoms, eps=1e-4), atol=1e-6
+    )
 
 
 def test_stress_of_a_crystal_against_finite_strains(model):
     atoms = bulk("NaCl", "rocksalt", a=5.4)
     atoms.rattle(0.1, seed=0)
     atoms.calc = scdlab.Calculator(model)
-    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-5), atol=1e-8)
-    np.testing.assert_allclose(atoms.get_forces(), calculate_numerical_forces(atoms, eps=1e-4), atol=1e-6)
+    np.testing.assert_allclose(
+        atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-5), atol=1e-8
+    )
+    np.testing.assert_allclose(
+        atoms.get_forces(), calculate_numerical_forces(atoms, eps=1e-4), atol=1e-6
+    )
 
 
 def test_a_small_cell_agrees_with_its_supercell(model):

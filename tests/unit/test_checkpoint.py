@@ -90,7 +90,8 @@ def test_nothing_half_written_remains_when_saving_fails(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- models that come with the kit ------------------------------------------------------------------------------
+# --- models that come with the kit
+# ------------------------------------------------------------------------------
 
 ORIGIN = dict.fromkeys(checkpoint.PROVENANCE, "x") | {"commit": "a" * 40}
 
@@ -123,7 +124,11 @@ def test_a_shipped_model_says_where_it_comes_from(shipped, saved):
         ({"provenance": ORIGIN | {"commit": None}}, True, "commit is empty"),
         ({"provenance": ORIGIN | {"commit": "b"}}, True, "names no commit"),
         ({"provenance": ORIGIN | {"hardware": {}}}, True, "hardware is empty"),
-        ({"provenance": ORIGIN | {"command": "scdlab --out /home/me/x"}}, True, "path of the machine"),
+        (
+            {"provenance": ORIGIN | {"command": "scdlab --out /home/me/x"}},
+            True,
+            "path of the machine",
+        ),
     ],
 )
 def test_a_shipped_model_without_a_trusted_origin_is_refused(shipped, changes, resign, complaint):
@@ -146,16 +151,22 @@ def test_shipped_weights_that_changed_are_refused(shipped, saved):
 @pytest.mark.parametrize("name", checkpoint.pretrained_names())
 def test_the_kits_models_can_be_trusted(name):
     origin = scdlab.load_pretrained(name).provenance
-    assert f"`{name}" in (files.home("data") / "README.md").read_text(encoding="utf-8"), "a row in the data sheet"
+    assert f"`{name}" in (files.home("data") / "README.md").read_text(encoding="utf-8"), (
+        "a row in the data sheet"
+    )
     claim = claims.get(origin["claim"])
-    assert origin["settings"] == claim.settings(origin["profile"]), "remake it: the recipe's settings have changed"
+    assert origin["settings"] == claim.settings(origin["profile"]), (
+        "remake it: the recipe's settings have changed"
+    )
     assert origin["seen"] == claim.checkpoints[name]
 
 
 def test_there_is_no_other_file_among_them():
     folder = files.home("data") / "checkpoints"
     there = {path.name for path in folder.glob("*")}
-    assert there == {f"{name}.{end}" for name in checkpoint.pretrained_names() for end in ("json", "safetensors")}
+    assert there == {
+        f"{name}.{end}" for name in checkpoint.pretrained_names() for end in ("json", "safetensors")
+    }
 
 
 def test_what_a_model_reads_its_filters_from_is_kept(tmp_path):

@@ -1,4 +1,5 @@
-"""The ledger: only `run` writes records, records carry their provenance, and verdicts follow from the rule."""
+"""The ledger: only `run` writes records, records carry their provenance, and verdicts follow from
+the rule."""
 
 import dataclasses
 import json
@@ -37,7 +38,11 @@ FAKE = claims.Claim(
     rule="Same direction when few is lower in every seed.",
     judge=_judge,
     recipe=_recipe,
-    profiles={"quick": {"seeds": 1, "gap": 1}, "cpu": {"seeds": 3, "gap": 1}, "full": {"seeds": 3, "gap": -1}},
+    profiles={
+        "quick": {"seeds": 1, "gap": 1},
+        "cpu": {"seeds": 3, "gap": 1},
+        "full": {"seeds": 3, "gap": -1},
+    },
 )
 
 
@@ -52,7 +57,9 @@ def fake(monkeypatch, tmp_path):
 
 
 def run(tmp_path, profile="cpu", **options):
-    return claims.run(FAKE.id, profile, device="cpu", out=tmp_path / "out", echo=lambda line: None, **options)
+    return claims.run(
+        FAKE.id, profile, device="cpu", out=tmp_path / "out", echo=lambda line: None, **options
+    )
 
 
 def edit(resign, **changes):
@@ -68,7 +75,9 @@ def test_a_run_writes_a_record_with_its_provenance(fake, tmp_path):
     record = run(tmp_path)
     stored = claims.load_record(fake.id)
     assert stored == record and stored.verdict == "same direction"
-    assert stored.values == [{"few_mae_meV": 1.0 + 0.1 * s, "many_mae_meV": 2.0 + 0.1 * s} for s in range(3)]
+    assert stored.values == [
+        {"few_mae_meV": 1.0 + 0.1 * s, "many_mae_meV": 2.0 + 0.1 * s} for s in range(3)
+    ]
     few = stored.summary["few_mae_meV"]
     assert few == pytest.approx({"mean": 1.1, "std": 0.1, "min": 1.0, "max": 1.2})
     assert (stored.commit, stored.dirty, stored.rule, stored.settings) == (
@@ -78,8 +87,14 @@ def test_a_run_writes_a_record_with_its_provenance(fake, tmp_path):
         {"seeds": 3, "gap": 1},
     )
     assert stored.command == "scdlab claims run fake-few-beat-many --profile cpu"
-    assert {"python", "torch", "numpy", "scdlab"} <= set(stored.versions) and stored.hardware["cores"] >= 1
-    assert stored.hardware["cpu"] and stored.hardware["memory_GiB"] > 0 and stored.hardware["gpu"] is None
+    assert {"python", "torch", "numpy", "scdlab"} <= set(stored.versions) and stored.hardware[
+        "cores"
+    ] >= 1
+    assert (
+        stored.hardware["cpu"]
+        and stored.hardware["memory_GiB"] > 0
+        and stored.hardware["gpu"] is None
+    )
 
 
 def test_quick_gives_no_verdict_and_no_record(fake, tmp_path):
@@ -110,7 +125,8 @@ def test_a_kept_piece_of_other_source_is_measured_again(fake, tmp_path, monkeypa
     assert _recipe.calls == [0, 0]
 
 
-# --- models that recipes share, and checkpoints -----------------------------------------------------------------
+# --- models that recipes share, and checkpoints
+# -----------------------------------------------------------------
 
 
 def _shared(settings, seed, device):
@@ -119,7 +135,14 @@ def _shared(settings, seed, device):
     def train(folder):
         _shared.trained.append((seed, folder))
         store, model = scdlab.load_ethanol()[:8], scdlab.SchNet(hidden=4, layers=1, n_basis=4)
-        options = dict(steps=2, batch_size=2, device=device, progress=False, out=folder, resume=folder is not None)
+        options = dict(
+            steps=2,
+            batch_size=2,
+            device=device,
+            progress=False,
+            out=folder,
+            resume=folder is not None,
+        )
         return scdlab.fit(model, scdlab.objectives.EnergyForces(), store, **options)
 
     model = claims.keep("tiny", {"steps": 2}, seed, train)
@@ -131,19 +154,28 @@ def _shared(settings, seed, device):
 def shared(fake, monkeypatch):
     """Two claims that start from the same model; the first hands it on."""
     _shared.trained = []
-    first = dataclasses.replace(FAKE, id="fake-one", recipe=_shared, checkpoints={"tiny": "8 frames of ethanol."})
-    return claims.register(first), claims.register(dataclasses.replace(first, id="fake-two", checkpoints={}))
+    first = dataclasses.replace(
+        FAKE, id="fake-one", recipe=_shared, checkpoints={"tiny": "8 frames of ethanol."}
+    )
+    return claims.register(first), claims.register(
+        dataclasses.replace(first, id="fake-two", checkpoints={})
+    )
 
 
 def measure(claim, tmp_path, **options):
-    return claims.run(claim.id, "cpu", device="cpu", out=tmp_path / "out", echo=lambda line: None, **options)
+    return claims.run(
+        claim.id, "cpu", device="cpu", out=tmp_path / "out", echo=lambda line: None, **options
+    )
 
 
 def test_recipes_share_a_pretrained_model_and_its_time(shared, tmp_path):
     one, two = (measure(claim, tmp_path) for claim in shared)
     assert [seed for seed, _ in _shared.trained] == [0, 1, 2], "the second claim trains nothing"
     assert one.values == two.values and len({v["few_mae_meV"] for v in one.values}) == 3
-    kept = [json.loads(path.read_text())["seconds"] for path in (tmp_path / "out").glob("models/*/kept.json")]
+    kept = [
+        json.loads(path.read_text())["seconds"]
+        for path in (tmp_path / "out").glob("models/*/kept.json")
+    ]
     assert sum(two.seed_seconds) >= round(sum(kept), 1) - 0.2, "a shared training is no free one"
 
 
@@ -152,13 +184,17 @@ def test_a_model_that_is_asked_for_twice_counts_once(shared, tmp_path):
     for asked in range(2):
         with ledger._lend(bench):
             _shared({}, 0, "cpu")
-        assert bench.seconds == 0, f"trained here, and in the time of this very run: asked {asked + 1} times"
+        assert bench.seconds == 0, (
+            f"trained here, and in the time of this very run: asked {asked + 1} times"
+        )
     assert len(_shared.trained) == 1
     later = ledger._Bench(tmp_path, bench.key)
     for _ in range(2):
         with ledger._lend(later):
             _shared({}, 0, "cpu")
-    (kept,) = (json.loads(path.read_text())["seconds"] for path in tmp_path.glob("models/*/kept.json"))
+    (kept,) = (
+        json.loads(path.read_text())["seconds"] for path in tmp_path.glob("models/*/kept.json")
+    )
     assert later.seconds == kept, "trained by an earlier run: its time is added, once"
 
 
@@ -183,7 +219,10 @@ def test_checkpoints_are_handed_on_with_their_provenance(shared, tmp_path, monke
     origin = model.provenance
     assert set(origin) == set(checkpoint.PROVENANCE) and origin["seen"] == "8 frames of ethanol."
     assert (origin["commit"], origin["settings"]) == (COMMIT, record.settings)
-    assert origin["command"] == "scdlab claims run fake-one --profile cpu --checkpoints data/checkpoints"
+    assert (
+        origin["command"]
+        == "scdlab claims run fake-one --profile cpu --checkpoints data/checkpoints"
+    )
     shutil.rmtree(tmp_path / "out" / "models")
     measure(shared[0], tmp_path, checkpoints=tmp_path / "checkpoints")
     assert len(_shared.trained) == 6, "kept values without their models are measured again"
@@ -197,7 +236,9 @@ def test_checkpoints_need_a_recorded_run(shared, tmp_path):
         (shared[0], "cpu", {"allow_dirty": True}),
     ]:
         with pytest.raises(ValueError, match="models of seed 0"):
-            claims.run(claim.id, profile, out=tmp_path / "out", checkpoints=tmp_path / "there", **options)
+            claims.run(
+                claim.id, profile, out=tmp_path / "out", checkpoints=tmp_path / "there", **options
+            )
     assert _shared.trained == [] and not (tmp_path / "there").exists()
 
 
@@ -332,7 +373,11 @@ def test_html_escapes_what_it_shows(fake):
 def test_table_lists_every_claim_and_says_what_is_not_recorded(fake):
     rows = {row[0].split("\n")[0]: row for row in claims.table().rows}
     assert set(rows) == {c.id for c in claims.claims()}
-    assert rows[FAKE.id][1:] == ("few 1 meV, many 2 meV (recalled, unverified)", "not recorded yet", "–")
+    assert rows[FAKE.id][1:] == (
+        "few 1 meV, many 2 meV (recalled, unverified)",
+        "not recorded yet",
+        "–",
+    )
     assert claims.table(lesson=99).rows == ()
     assert "not recorded yet" in str(claims.table())
 
@@ -351,7 +396,9 @@ def test_the_kit_has_a_checkout_or_says_so(monkeypatch):
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_a_tree_is_clean_but_for_its_records(monkeypatch, tmp_path):
     def git(*words):
-        done = subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *words], check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     code, records = tmp_path / "scdlab" / "__init__.py", tmp_path / "scdlab" / "claims" / "records"
@@ -359,20 +406,40 @@ def test_a_tree_is_clean_but_for_its_records(monkeypatch, tmp_path):
     code.write_text("one = 1\n")
     git("init", "-q")
     git("add", ".")
-    git("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false", "commit", "-q", "-m", "one")
+    git(
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b.c",
+        "-c",
+        "commit.gpgsign=false",
+        "commit",
+        "-q",
+        "-m",
+        "one",
+    )
     monkeypatch.setattr(ledger.scdlab, "__file__", str(code))
     assert ledger._commit() == (git("rev-parse", "HEAD"), False)
     (records / "a.cpu.json").write_text("{}")
     (tmp_path / "data" / "checkpoints").mkdir(parents=True)
     (tmp_path / "data" / "checkpoints" / "a.json").write_text("{}")
-    assert ledger._commit()[1] is False, "a record just written does not stand in the next one's way"
+    assert ledger._commit()[1] is False, (
+        "a record just written does not stand in the next one's way"
+    )
     code.write_text("one = 2\n")
     assert ledger._commit()[1] is True
 
 
 @pytest.mark.parametrize(
     "value, text",
-    [(0, "0"), (1234.5, "1,234"), (0.01234, "0.0123"), (1e-7, "1.00e-07"), (-2.5, "-2.50"), (0.9999, "1.00")],
+    [
+        (0, "0"),
+        (1234.5, "1,234"),
+        (0.01234, "0.0123"),
+        (1e-7, "1.00e-07"),
+        (-2.5, "-2.50"),
+        (0.9999, "1.00"),
+    ],
 )
 def test_numbers_are_short(value, text):
     assert ledger.number(value) == text
@@ -381,14 +448,19 @@ def test_numbers_are_short(value, text):
 @pytest.mark.parametrize("claim", claims.claims(), ids=lambda c: c.id)
 def test_every_claim_is_written_out(claim):
     assert claim.title.endswith(".") and claim.source and claim.paper and claim.rule.endswith(".")
-    assert claim.settings("cpu")["seeds"] >= 3 and claim.settings("full")["seeds"] >= 3, "a verdict needs a spread"
+    assert claim.settings("cpu")["seeds"] >= 3 and claim.settings("full")["seeds"] >= 3, (
+        "a verdict needs a spread"
+    )
     assert all(meaning for meaning in claim.quantities.values())
 
 
 def values(claim, better, worse, **others):
-    """Values of a claim, one per seed, for its two arms and the quantities named; 1 for all else."""
+    """Values of a claim, one per seed, for its two arms and the quantities named; 1 for all
+    else."""
     arms = dict(zip(claim.arms, (better, worse), strict=True)) | others
-    return [{name: arms.get(name, (1, 1, 1))[seed] for name in claim.quantities} for seed in range(3)]
+    return [
+        {name: arms.get(name, (1, 1, 1))[seed] for name in claim.quantities} for seed in range(3)
+    ]
 
 
 LOW, MIDDLE, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (40.0, 41.0, 42.0), (1.0, 3.0, 0.5)
@@ -406,8 +478,22 @@ LOW, MIDDLE, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (40.0, 41.0, 42.0), (
         ("schnet-rbf-plateau", "cpu", LOW, MIDDLE, {}, "same direction"),
         ("schnet-rbf-plateau", "cpu", HIGH, LOW, {}, "not seen at this scale"),
         ("schnet-rbf-plateau", "cpu", LOW, LOW, {}, "tie"),
-        ("schnet-isomers-known-unknown", "cpu", LOW, HIGH, {"force_mae_unknown_meV_per_A": MIDDLE}, "reproduced"),
-        ("schnet-isomers-known-unknown", "cpu", LOW, MIDDLE, {"force_mae_unknown_meV_per_A": HIGH}, "same direction"),
+        (
+            "schnet-isomers-known-unknown",
+            "cpu",
+            LOW,
+            HIGH,
+            {"force_mae_unknown_meV_per_A": MIDDLE},
+            "reproduced",
+        ),
+        (
+            "schnet-isomers-known-unknown",
+            "cpu",
+            LOW,
+            MIDDLE,
+            {"force_mae_unknown_meV_per_A": HIGH},
+            "same direction",
+        ),
         ("schnet-isomers-known-unknown", "cpu", LOW, HIGH, {}, "same direction"),
         ("schnet-isomers-known-unknown", "cpu", MIDDLE, LOW, {}, "not seen at this scale"),
         ("schnet-isomers-known-unknown", "cpu", LOW, ANY, {}, "tie"),
@@ -437,7 +523,9 @@ def test_quick_recipes_run(claim, tmp_path):
     if claim.id == "scd-cost":  # it measures time
         return
     again = claim.recipe(claim.settings("quick"), 0, "cpu")
-    assert again == pytest.approx(record.values[0], rel=1e-3), "the same seed gives the same numbers"
+    assert again == pytest.approx(record.values[0], rel=1e-3), (
+        "the same seed gives the same numbers"
+    )
 
 
 @pytest.mark.parametrize(("lesson", "count"), [(1, 4), (2, 5), (3, 6), (4, 8), (5, 5)])

@@ -1,4 +1,5 @@
-"""Claims of lesson 02: what pretraining has seen, verdicts from the rules, and what the recipes measure."""
+"""Claims of lesson 02: what pretraining has seen, verdicts from the rules, and what the recipes
+measure."""
 
 import dataclasses
 import importlib.util
@@ -18,13 +19,20 @@ LOW, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (1.0, 3.0, 0.5)
 
 
 def values(claim, better, worse, **others):
-    """Values of a claim, one dict per seed, for its two arms and the quantities named; 1 for all else."""
+    """Values of a claim, one dict per seed, for its two arms and the quantities named; 1 for all
+    else."""
     arms = dict(zip(claim.arms, (better, worse), strict=True)) | others
-    return [{name: arms.get(name, (1, 1, 1))[seed] for name in claim.quantities} for seed in range(3)]
+    return [
+        {name: arms.get(name, (1, 1, 1))[seed] for name in claim.quantities} for seed in range(3)
+    ]
 
 
 NEAR, FAR, LOST = (0.80, 0.81, 0.82), (0.60, 0.62, 0.61), (0.30, 0.31, 0.32)
-FLOORS = {f"{what}_{size}": (0.05, 0.05, 0.05) for what in ("mean_mse", "floor") for size in ("small", "large")}
+FLOORS = {
+    f"{what}_{size}": (0.05, 0.05, 0.05)
+    for what in ("mean_mse", "floor")
+    for size in ("small", "large")
+}
 ORDERED = {"r2_homo_neighbors_coord": NEAR, "r2_homo_neighbors_untrained": LOST}
 LONGER = "homo_mae_scratch_longer_meV"
 
@@ -36,7 +44,13 @@ LONGER = "homo_mae_scratch_longer_meV"
         ("coord-few-labels-homo", HIGH, LOW, {}, "not seen at this scale"),
         ("coord-few-labels-homo", LOW, ANY, {}, "tie"),
         ("coord-noise-floor", LOW, HIGH, FLOORS, "reproduced"),
-        ("coord-noise-floor", LOW, HIGH, FLOORS | {"mean_mse_small": (0.05, 0.05, 0.06)}, "same direction"),
+        (
+            "coord-noise-floor",
+            LOW,
+            HIGH,
+            FLOORS | {"mean_mse_small": (0.05, 0.05, 0.06)},
+            "same direction",
+        ),
         ("coord-noise-floor", HIGH, LOW, FLOORS, "contradicted"),
         ("coord-noise-floor", LOW, ANY, FLOORS, "tie"),
         ("coord-noise-force", NEAR, FAR, {}, "reproduced"),
@@ -60,14 +74,18 @@ def test_with_as_many_labels_as_the_paper_the_verdict_is_final():
     claim, settings = claims.get("coord-few-labels-homo"), {"n_labels": 110_000}
     assert claim.verdict(values(claim, LOW, HIGH, **{LONGER: HIGH}), settings) == "reproduced"
     assert claim.verdict(values(claim, HIGH, HIGH, **{LONGER: LOW}), settings) == "tie"
-    assert claim.verdict(values(claim, LOW, HIGH, **{LONGER: (0.9, 2, 2)}), settings) == "same direction"
+    assert (
+        claim.verdict(values(claim, LOW, HIGH, **{LONGER: (0.9, 2, 2)}), settings)
+        == "same direction"
+    )
     assert claim.verdict(values(claim, HIGH, LOW), settings) == "contradicted"
     mu = claims.get("dimenet-pairwise-mu")
     assert mu.verdict(values(mu, LOW, HIGH), settings) == "reproduced"
     assert mu.verdict(values(mu, HIGH, LOW), settings) == "contradicted"
 
 
-# --- what was seen ----------------------------------------------------------------------------------------------
+# --- what was seen
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -83,50 +101,73 @@ def test_seeds_draw_other_molecules_and_hold_out_the_same():
 
 def test_of_qm9_the_kits_sample_is_held_out():
     if importlib.util.find_spec("qm9pack") is None:
-        with pytest.raises(ValueError, match="pip install qm9pack"), pytest.warns(UserWarning, match="sample"):
+        with (
+            pytest.raises(ValueError, match="pip install qm9pack"),
+            pytest.warns(UserWarning, match="sample"),
+        ):
             denoising.molecules(denoising.CPU, 0)
         return
     rest, held_out = denoising.molecules(denoising.CPU, 0)
     sample = scdlab.AtomStore.open(files.home("data") / "qm9-sample")
     assert len(rest) == denoising.CPU["n_pretrain"] and len(held_out) == len(sample)
-    assert np.array_equal(held_out.energy, sample.energy) and np.array_equal(held_out.n_atoms, sample.n_atoms)
+    assert np.array_equal(held_out.energy, sample.energy) and np.array_equal(
+        held_out.n_atoms, sample.n_atoms
+    )
     assert not set(rest.index) & set(held_out.index)
 
 
 def test_the_leak_is_the_test_molecules_and_nothing_else(monkeypatch):
     claim, trained = claims.get("dimenet-pairwise-mu"), []
     settings = claim.settings("quick")
-    monkeypatch.setattr(scdlab, "fit", lambda m, o, train, **k: trained.append(train) or FitResult(m))
+    monkeypatch.setattr(
+        scdlab, "fit", lambda m, o, train, **k: trained.append(train) or FitResult(m)
+    )
     rest, held_out = denoising.molecules(settings, 0)
     test = held_out[:5]
     for leak in (None, test):
         denoising.pairwise(settings, 0, "cpu", rest, leak)
     clean, leaky = (set(store.index) for store in trained)
     assert clean == set(rest.index)
-    assert leaky - clean == set(test.index) and len(clean - leaky) == len(test) and len(leaky) == len(clean)
+    assert (
+        leaky - clean == set(test.index)
+        and len(clean - leaky) == len(test)
+        and len(leaky) == len(clean)
+    )
 
 
 def test_three_claims_start_from_one_pretraining():
-    settings = [claims.get(c).settings(p) for p in ("cpu", "full") for c in
-                ("coord-few-labels-homo", "coord-noise-force", "coord-extensivity")]  # fmt: skip
+    settings = [
+        claims.get(c).settings(p)
+        for p in ("cpu", "full")
+        for c in ("coord-few-labels-homo", "coord-noise-force", "coord-extensivity")
+    ]
     parts = [{name: s[name] for name in denoising.COORD} for s in settings]
     assert parts[0] == parts[1] == parts[2] and parts[3] == parts[4] == parts[5]
 
 
-# --- what the floor's recipe measures ---------------------------------------------------------------------------
+# --- what the floor's recipe measures
+# ---------------------------------------------------------------------------
 
 
 class Answers(torch.nn.Module):
-    """A "network" that knows the clean positions: answers with the noise, its mean taken away or not, plus a bias."""
+    """A "network" that knows the clean positions: answers with the noise, its mean taken away or
+    not, plus a bias."""
 
     def __init__(self, store, sigma, knows_mean, bias=0.0):
         super().__init__()
         self.scale = torch.nn.Parameter(torch.ones(()))
-        self.clean, self.sigma, self.knows_mean, self.bias = store.take(range(len(store))).pos, sigma, knows_mean, bias
+        self.clean, self.sigma, self.knows_mean, self.bias = (
+            store.take(range(len(store))).pos,
+            sigma,
+            knows_mean,
+            bias,
+        )
 
     def forward(self, batch, noise):
         eps = (batch.pos - self.clean) / self.sigma
-        mean = eps.new_zeros(batch.num_graphs, 3).index_add(0, batch.batch, eps) / batch.ptr.diff().unsqueeze(-1)
+        mean = eps.new_zeros(batch.num_graphs, 3).index_add(
+            0, batch.batch, eps
+        ) / batch.ptr.diff().unsqueeze(-1)
         answer = eps if self.knows_mean else eps - mean[batch.batch]
         return scdlab.Prediction(noise=answer + self.bias)
 
@@ -134,7 +175,9 @@ class Answers(torch.nn.Module):
 def floor_parts(centered, **options):
     store = scdlab.AtomStore.open(files.home("data") / "qm9-sample")[:60]
     losses = [
-        denoising.noise_losses(Answers(store, 0.04, **options), store, CoordinateDenoising(centered=centered), seed)
+        denoising.noise_losses(
+            Answers(store, 0.04, **options), store, CoordinateDenoising(centered=centered), seed
+        )
         for seed in range(20)
     ]
     return np.mean(losses, axis=0), store.n_atoms
@@ -151,10 +194,13 @@ def test_centered_noise_leaves_nothing_and_a_bias_is_seen():
     assert losses.max() < 1e-5
     losses, _ = floor_parts(centered=True, knows_mean=False, bias=0.5)
     assert losses == pytest.approx(0.25, rel=1e-3), "a constant answer is an error in the mean"
-    assert floor_parts(centered=False, knows_mean=True)[0].max() < 1e-5, "the clean positions give the mean away"
+    assert floor_parts(centered=False, knows_mean=True)[0].max() < 1e-5, (
+        "the clean positions give the mean away"
+    )
 
 
-# --- checkpoints ------------------------------------------------------------------------------------------------
+# --- checkpoints
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["coord-et", "dimenet-pairwise"])
@@ -162,11 +208,22 @@ def test_the_recipe_hands_its_model_on(name, monkeypatch, tmp_path):
     (claim,) = (claim for claim in claims.claims() if name in claim.checkpoints)
     small = claim.settings("quick") | {"pretrain_steps": 2, "steps": 1}
     monkeypatch.setattr(ledger, "_CLAIMS", dict(ledger._CLAIMS))
-    monkeypatch.setitem(ledger._CLAIMS, claim.id, dataclasses.replace(claim, profiles=claim.profiles | {"cpu": small}))
+    monkeypatch.setitem(
+        ledger._CLAIMS,
+        claim.id,
+        dataclasses.replace(claim, profiles=claim.profiles | {"cpu": small}),
+    )
     monkeypatch.setattr(ledger, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(ledger, "_commit", lambda: ("a" * 40, False))
     monkeypatch.setattr(checkpoint, "home", lambda folder: tmp_path)
-    claims.run(claim.id, "cpu", device="cpu", out=tmp_path, checkpoints=tmp_path / "checkpoints", echo=lambda line: 0)
+    claims.run(
+        claim.id,
+        "cpu",
+        device="cpu",
+        out=tmp_path,
+        checkpoints=tmp_path / "checkpoints",
+        echo=lambda line: 0,
+    )
     model = scdlab.load_pretrained(name)
     assert not model.property_heads, "the model as pretraining left it, before any label"
     assert model.provenance["claim"] == claim.id and model.provenance["settings"] == small

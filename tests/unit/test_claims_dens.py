@@ -1,4 +1,5 @@
-"""Claims of lesson 03: verdicts from the rules, arms that differ in what they say they do, frames nobody has seen."""
+"""Claims of lesson 03: verdicts from the rules, arms that differ in what they say they do, frames
+nobody has seen."""
 
 import numpy as np
 import pytest
@@ -41,7 +42,11 @@ def test_the_clue_is_judged_by_the_noise_that_is_left():
 
 def test_the_arms_differ_in_one_thing_each():
     plain, ours = dens.objective_of("plain", QUICK), dens.objective_of("dens", QUICK)
-    assert isinstance(plain, EnergyForces) and type(ours) is DeNS and ours.main.loss == plain.loss == "norm"
+    assert (
+        isinstance(plain, EnergyForces)
+        and type(ours) is DeNS
+        and ours.main.loss == plain.loss == "norm"
+    )
     assert (ours.told, ours.ratio, ours.probability, ours.sigma) == ("own", 0.25, 0.25, 0.05)
     changed = {"full": {"ratio": 1.0}, "untold": {"told": "none"}, "shuffled": {"told": "other"}}
     for arm, settings in changed.items():
@@ -68,12 +73,18 @@ def test_no_training_sees_a_test_frame_and_every_arm_starts_the_same(monkeypatch
     first = seen[0]
     assert np.array_equal(first[1], train.index) and np.array_equal(first[2], val.index)
     for other in seen[1:]:
-        assert torch.equal(first[0], other[0]) and np.array_equal(first[1], other[1]) and first[3:] == other[3:]
+        assert (
+            torch.equal(first[0], other[0])
+            and np.array_equal(first[1], other[1])
+            and first[3:] == other[3:]
+        )
 
 
 def test_md17_is_read_when_a_recipe_asks_for_it(monkeypatch):
     asked = []
-    monkeypatch.setattr(scdlab, "load_md17", lambda name: asked.append(name) or scdlab.load_aspirin(), raising=False)
+    monkeypatch.setattr(
+        scdlab, "load_md17", lambda name: asked.append(name) or scdlab.load_aspirin(), raising=False
+    )
     train, *_ = dens.frames(QUICK | {"data": "md17:aspirin"}, 0)
     assert asked == ["aspirin"] and train.n_atoms[0] == 21
 
@@ -88,6 +99,11 @@ def test_what_is_left_of_the_noise_is_measured_as_each_line_says(monkeypatch):
     monkeypatch.setattr(dens, "learned", lambda arm, *_: arm)
     monkeypatch.setattr(scdlab, "evaluate", evaluate, raising=False)
     values = dens.noise_left(QUICK, 0, "cpu")
-    assert told == [("dens", "own", 1.0, 0.25), ("untold", "none", 1.0, 0.25), ("dens", "none", 1.0, 0.25),
-                    ("dens", "other", 1.0, 0.25), ("shuffled", "other", 1.0, 0.25)]  # fmt: skip
+    assert told == [
+        ("dens", "own", 1.0, 0.25),
+        ("untold", "none", 1.0, 0.25),
+        ("dens", "none", 1.0, 0.25),
+        ("dens", "other", 1.0, 0.25),
+        ("shuffled", "other", 1.0, 0.25),
+    ]
     assert list(values.values()) == pytest.approx([10, 20, 30, 40, 50])

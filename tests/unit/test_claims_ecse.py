@@ -1,4 +1,5 @@
-"""Claims of lesson 05: verdicts from the rules, measures that are right on models whose answer is known, small runs."""
+"""Claims of lesson 05: verdicts from the rules, measures that are right on models whose answer is
+known, small runs."""
 
 import numpy as np
 import pytest
@@ -35,7 +36,8 @@ def verdict(claim_id, *changed, **settings):
     return claim.verdict(values, claim.settings("cpu") | settings)
 
 
-# --- rules -------------------------------------------------------------------------------------------------------
+# --- rules
+# --------------------------------------------------------------------------------------------------
 
 
 def test_accuracy_is_judged_by_exactness_and_by_the_force_error():
@@ -44,23 +46,32 @@ def test_accuracy_is_judged_by_exactness_and_by_the_force_error():
     assert verdict("ecse-accuracy", good) == "same direction"
     assert verdict("ecse-accuracy", good, steps=100_000) == "reproduced"
     for bad in (loose, worse):
-        assert verdict("ecse-accuracy", good, good, bad) == "not seen at this scale", "one seed is enough"
+        assert verdict("ecse-accuracy", good, good, bad) == "not seen at this scale", (
+            "one seed is enough"
+        )
         assert verdict("ecse-accuracy", bad, steps=100_000) == "contradicted"
 
 
 def test_smoothness_is_judged_by_the_largest_jump_of_the_others():
     assert verdict("ecse-smooth", {"jump_ecse_meV": 1e-3}) == "reproduced"
     assert verdict("ecse-smooth", {"jump_ecse_meV": 1e-2}) == "contradicted"
-    assert verdict("ecse-smooth", {"jump_ecse_meV": 1e-3, "jump_qr_meV": 0.005}) == "tie", "one of them did not jump"
+    assert verdict("ecse-smooth", {"jump_ecse_meV": 1e-3, "jump_qr_meV": 0.005}) == "tie", (
+        "one of them did not jump"
+    )
 
 
 def test_frames_are_judged_by_what_pruning_leaves():
     few = {"pooled_ethanol_kept": 4.0, "pooled_ethanol_all": 20.0}
     assert verdict("ecse-frames", few) == "same direction"
     assert verdict("ecse-frames", few | {"pooled_ethanol_kept": 6.0}) == "not seen at this scale"
-    assert verdict("ecse-frames", few, few, few | {"atom_least_kept": 0.0}) == "not seen at this scale"
-    released = {f"pooled_{name}_{what}": float(n) for name, both in ecse.RELEASED_COUNTS.items()
-                for what, n in zip(("all", "kept"), both, strict=True)}  # fmt: skip
+    assert (
+        verdict("ecse-frames", few, few, few | {"atom_least_kept": 0.0}) == "not seen at this scale"
+    )
+    released = {
+        f"pooled_{name}_{what}": float(n)
+        for name, both in ecse.RELEASED_COUNTS.items()
+        for what, n in zip(("all", "kept"), both, strict=True)
+    }
     assert verdict("ecse-frames", released) == "reproduced"
 
 
@@ -68,7 +79,10 @@ def test_cost_is_judged_by_the_error_that_is_left_and_by_operations():
     exact = {"turned_ecse_meV": 1e-9, "mflop_ecse": 5.0, "mflop_degree_5": 84.0}
     assert verdict("ecse-cost", exact) == "reproduced"
     assert verdict("ecse-cost", exact | {"mflop_ecse": 90.0}) == "same direction"
-    assert verdict("ecse-cost", exact, exact, exact | {"turned_degree_6_meV": 1e-7}) == "not seen at this scale"
+    assert (
+        verdict("ecse-cost", exact, exact, exact | {"turned_degree_6_meV": 1e-7})
+        == "not seen at this scale"
+    )
 
 
 @pytest.mark.parametrize(("exponent", "expected"), [(-0.45, "reproduced"), (-0.65, "contradicted")])
@@ -76,16 +90,21 @@ def test_random_averages_are_judged_by_their_exponent(exponent, expected):
     assert verdict("ecse-random-averages", {"exponent": exponent}) == expected
 
 
-# --- measures ----------------------------------------------------------------------------------------------------
+# --- measures
+# --------------------------------------------------------------------------------------------------
 
 
 class Slanted(torch.nn.Module):
     """E = Σ x_i: forces are 1 along x, wherever the structure is turned."""
 
     def forward(self, batch, forces=False, noise=None):
-        energy = torch.zeros(batch.num_graphs, dtype=torch.float64).index_add(0, batch.batch, batch.pos[:, 0])
+        energy = torch.zeros(batch.num_graphs, dtype=torch.float64).index_add(
+            0, batch.batch, batch.pos[:, 0]
+        )
         along = torch.tensor([-1.0, 0.0, 0.0], dtype=torch.float64).expand_as(batch.pos)
-        return Prediction(energy=energy, forces=along if forces else None, noise=None, embedding=None, atoms=None)
+        return Prediction(
+            energy=energy, forces=along if forces else None, noise=None, embedding=None, atoms=None
+        )
 
 
 def test_errors_under_rotation_are_those_of_a_known_model(store):
@@ -93,13 +112,20 @@ def test_errors_under_rotation_are_those_of_a_known_model(store):
     energy, forces = ecse.turned(Slanted(), batch, 1000, 0, forces=True, mirror=True)
     assert energy.shape == (1000, 4) and forces.shape == (1000, len(batch.z), 3)
     sums = torch.zeros(4, 3, dtype=torch.float64).index_add(0, batch.batch, batch.pos)
-    assert ecse.spread(energy) == pytest.approx(float(sums.square().sum(1).mean() / 3) ** 0.5, rel=0.05)
-    assert ecse.spread(forces) == pytest.approx(3**-0.5, rel=0.05), "turned back, they point anywhere"
+    assert ecse.spread(energy) == pytest.approx(
+        float(sums.square().sum(1).mean() / 3) ** 0.5, rel=0.05
+    )
+    assert ecse.spread(forces) == pytest.approx(3**-0.5, rel=0.05), (
+        "turned back, they point anywhere"
+    )
 
 
 def test_ecse_is_exact_where_the_network_is_not(pet, store):
     batch = ecse.batch_of(store)
-    raw, exact = (ecse.turned(model, batch, 3, 0, forces=True, mirror=True) for model in (pet, scdlab.ECSE(pet)))
+    raw, exact = (
+        ecse.turned(model, batch, 3, 0, forces=True, mirror=True)
+        for model in (pet, scdlab.ECSE(pet))
+    )
     assert ecse.relative_error(*raw) > 1e-3 and ecse.relative_error(*exact) < 1e-9
 
 
@@ -115,11 +141,16 @@ def test_paths_go_where_they_should(store):
     moments = [np.linalg.eigvalsh((x := at("crossing", t)).T @ x) for t in (0.0, 5 / 9)]
     gaps = [np.diff(m).min() / m.max() for m in moments]
     assert gaps[0] > 1e-4 and gaps[1] < 1e-12
-    distance = [np.sort(np.linalg.norm(x - x.mean(0), axis=1)) for x in (at("swap", 0.0), at("swap", 1.0))]
+    distance = [
+        np.sort(np.linalg.norm(x - x.mean(0), axis=1)) for x in (at("swap", 0.0), at("swap", 1.0))
+    ]
     assert np.abs(distance[0] - distance[1]).max() < 0.1, "near neighbors change places by a little"
     u, v = (at("line", 5 / 9)[k] - at("line", 5 / 9)[0] for k in (1, 2))
     assert np.linalg.norm(np.cross(u, v)) < 1e-12 * np.linalg.norm(u) * np.linalg.norm(v) + 1e-12
-    far = [np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (at("cutoff", 0.0), at("cutoff", 1.0))]
+    far = [
+        np.linalg.norm(x[:, None] - x[None], axis=-1)
+        for x in (at("cutoff", 0.0), at("cutoff", 1.0))
+    ]
     assert np.abs(far[0] - 4.2).min() < 1e-6 and np.abs(far[1] - 4.6).min() < 1e-6
 
 
@@ -156,17 +187,28 @@ def test_operations_count_evaluations(pet, store):
     batch, averages = ecse.batch_of(store[:1]), ecse.averages(pet, 0)
     assert {d: averages[f"degree_{d}"].evaluations for d in ecse.DEGREES} == ecse.EVALUATIONS
     assert [averages[f"random_{n}"].evaluations for n in ecse.RANDOM] == list(ecse.RANDOM)
-    assert ecse.flops(averages["degree_1"], batch) == pytest.approx(12 * ecse.flops(pet, batch), rel=1e-2)
+    assert ecse.flops(averages["degree_1"], batch) == pytest.approx(
+        12 * ecse.flops(pet, batch), rel=1e-2
+    )
 
 
-# --- recipes -----------------------------------------------------------------------------------------------------
+# --- recipes
+# --------------------------------------------------------------------------------------------------
 
 
 def test_no_training_sees_a_test_frame_and_all_claims_share_one(monkeypatch):
     seen, kept = [], []
 
     def noted(model, objective, store, steps, batch_size, lr, seed, device, **options):
-        seen.append((type(model), objective.loss, model.augment, set(store.index), set(options["val"].index)))
+        seen.append(
+            (
+                type(model),
+                objective.loss,
+                model.augment,
+                set(store.index),
+                set(options["val"].index),
+            )
+        )
 
     def keep(name, settings, seed, train):
         kept.append((name, settings, seed))
@@ -189,12 +231,17 @@ def test_recipes_measure_what_they_name(claim, pet, monkeypatch):
     small = {"n_test": 3, "path_steps": 4, "levels": 1, "n_turned": 2}
     values = claim.recipe(claim.settings("quick") | small, 0, "cpu")
     pet.double()
-    assert list(values) == list(claim.quantities) and np.all(np.isfinite([float(v) for v in values.values()]))
+    assert list(values) == list(claim.quantities) and np.all(
+        np.isfinite([float(v) for v in values.values()])
+    )
     assert set(claim.checkpoints) <= {"pet-ethanol"}
     if claim.id == "ecse-accuracy":
         assert values["turned_relative_ecse"] < 1e-9 < values["turned_relative_raw"]
     if claim.id == "ecse-frames":
-        assert values["atom_both_hands_kept"] == 2 * values["atom_ethanol_kept"] and values["pooled_water_kept"] == 2
+        assert (
+            values["atom_both_hands_kept"] == 2 * values["atom_ethanol_kept"]
+            and values["pooled_water_kept"] == 2
+        )
     if claim.id == "ecse-cost":
         assert 1 < values["evaluations_ecse"] < 84
         assert values["mflop_degree_5"] == pytest.approx(84 * values["mflop_raw"], rel=1e-2)

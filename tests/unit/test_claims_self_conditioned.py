@@ -1,4 +1,5 @@
-"""Claims of lesson 04: verdicts from the rules, equal budgets, what was seen, and the models that are handed on."""
+"""Claims of lesson 04: verdicts from the rules, equal budgets, what was seen, and the models that
+are handed on."""
 
 import collections
 import dataclasses
@@ -18,33 +19,58 @@ from scdlab.objectives import CoordinateDenoising, EnergyForces, SelfConditioned
 from scdlab.training import FitResult, checkpoint
 
 LESSON = [claim for claim in claims.claims() if claim.lesson == 4]
-STARTING = ("scd-few-labels-homo", "scd-extensivity", "scd-condition", "scd-backbones", "scd-ethanol-forces",
-            "ct-faults")  # fmt: skip
-TRAINING = ("scd-few-labels-homo", "scd-nonequilibrium", "scd-backbones", "scd-ethanol-forces")  # on labels
+STARTING = (
+    "scd-few-labels-homo",
+    "scd-extensivity",
+    "scd-condition",
+    "scd-backbones",
+    "scd-ethanol-forces",
+    "ct-faults",
+)
+TRAINING = (
+    "scd-few-labels-homo",
+    "scd-nonequilibrium",
+    "scd-backbones",
+    "scd-ethanol-forces",
+)  # on labels
 
-# --- verdicts ---------------------------------------------------------------------------------------------------
+# --- verdicts
+# --------------------------------------------------------------------------------------------------
 
 LOW, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (1.0, 3.0, 0.5)
 NEAR, FAR, LOST = (0.80, 0.81, 0.82), (0.60, 0.62, 0.61), (0.30, 0.31, 0.32)
 FEW, EXTENT, CONDITION = "scd-few-labels-homo", "scd-extensivity", "scd-condition"
-FRAMES, BACKBONES, FORCES, COST, FAULTS = "scd-nonequilibrium", "scd-backbones", "scd-ethanol-forces", "scd-cost", \
-    "ct-faults"  # fmt: skip
+FRAMES, BACKBONES, FORCES, COST, FAULTS = (
+    "scd-nonequilibrium",
+    "scd-backbones",
+    "scd-ethanol-forces",
+    "scd-cost",
+    "ct-faults",
+)
 MANY, SCRATCH = "homo_mae_scratch_many_meV", "homo_mae_scratch_meV"
 SMOOTH = {"r2_homo_neighbors_mean_scd": FAR, "r2_homo_neighbors_mean_scratch": LOST}
 ROUGH = {"r2_homo_neighbors_mean_scd": LOST, "r2_homo_neighbors_mean_scratch": FAR}
 CONTROL = "left_trained_other"
 CT = ("homo_mae_scd_ct_meV", "homo_mae_scratch_ct_meV")
-GAIN, LOSS, EITHER = (dict(zip(CT, arms, strict=True)) for arms in ((LOW, HIGH), (HIGH, LOW), (LOW, ANY)))
+GAIN, LOSS, EITHER = (
+    dict(zip(CT, arms, strict=True)) for arms in ((LOW, HIGH), (HIGH, LOW), (LOW, ANY))
+)
 ONE, TINY = (1.0, 1.0, 1.0), (1e-15, 2e-15, 1e-15)
-SOUND = {"rotation_ours": TINY, "force_error_ours": (1e-8, 1e-8, 2e-8), "rotation_cured": TINY,
-         "force_error_cured": (3e-7, 2e-7, 3e-7), "rotation_tanh_steep": (0.1, 0.2, 0.1),
-         "rotation_tanh": (1e-4, 2e-4, 1e-4), "rotation_whitened": (0.02, 0.03, 0.02),
-         "force_error_detached": (0.3, 0.4, 0.5)}  # fmt: skip
+SOUND = {
+    "rotation_ours": TINY,
+    "force_error_ours": (1e-8, 1e-8, 2e-8),
+    "rotation_cured": TINY,
+    "force_error_cured": (3e-7, 2e-7, 3e-7),
+    "rotation_tanh_steep": (0.1, 0.2, 0.1),
+    "rotation_tanh": (1e-4, 2e-4, 1e-4),
+    "rotation_whitened": (0.02, 0.03, 0.02),
+    "force_error_detached": (0.3, 0.4, 0.5),
+}
 
 
 def verdict(claim_id, better, worse, others, **settings):
-    """The verdict on the claim's two arms and the quantities named, 1 for all else, under the cpu profile's settings
-    and these."""
+    """The verdict on the claim's two arms and the quantities named, 1 for all else, under the cpu
+    profile's settings and these."""
     claim = claims.get(claim_id)
     arms = dict(zip(claim.arms, (better, worse), strict=True)) | others
     assert set(arms) <= set(claim.quantities)
@@ -89,9 +115,21 @@ def verdict(claim_id, better, worse, others, **settings):
         (COST, (0.9, 1.1, 0.9), ONE, {}, "tie"),
         (FAULTS, TINY, (0.1, 0.2, 0.1), SOUND, "reproduced"),
         (FAULTS, TINY, (0.1, 0.2, 1e-14), SOUND, "same direction"),
-        (FAULTS, TINY, (0.1, 0.2, 0.1), SOUND | {"force_error_detached": (0.3, 0.4, 1e-6)}, "same direction"),
+        (
+            FAULTS,
+            TINY,
+            (0.1, 0.2, 0.1),
+            SOUND | {"force_error_detached": (0.3, 0.4, 1e-6)},
+            "same direction",
+        ),
         (FAULTS, (1e-15, 1e-8, 1e-15), (0.1, 0.2, 0.1), SOUND, "contradicted"),
-        (FAULTS, TINY, (0.1, 0.2, 0.1), SOUND | {"force_error_ours": (1e-8, 1e-3, 1e-8)}, "contradicted"),
+        (
+            FAULTS,
+            TINY,
+            (0.1, 0.2, 0.1),
+            SOUND | {"force_error_ours": (1e-8, 1e-3, 1e-8)},
+            "contradicted",
+        ),
         (FAULTS, TINY, TINY, dict.fromkeys(SOUND, TINY), "contradicted"),
     ],
 )
@@ -102,7 +140,11 @@ def test_rules_of_lesson_04(claim_id, better, worse, others, expected):
 
 @pytest.mark.parametrize(
     ("claim_id", "many", "gain", "loss"),
-    [(FEW, "n_many", {MANY: HIGH}, {}), (FRAMES, "n_few", {SCRATCH: HIGH}, {}), (BACKBONES, "n_few", GAIN, None)],
+    [
+        (FEW, "n_many", {MANY: HIGH}, {}),
+        (FRAMES, "n_few", {SCRATCH: HIGH}, {}),
+        (BACKBONES, "n_few", GAIN, None),
+    ],
 )
 def test_with_as_many_labels_as_the_paper_the_verdict_is_final(claim_id, many, gain, loss):
     assert verdict(claim_id, LOW, HIGH, gain, **{many: 99_999}) == "same direction"
@@ -112,10 +154,20 @@ def test_with_as_many_labels_as_the_paper_the_verdict_is_final(claim_id, many, g
 
 
 def test_every_claim_of_the_lesson_has_its_rules_tested():
-    assert {claim.id for claim in LESSON} == {FEW, EXTENT, CONDITION, FRAMES, BACKBONES, FORCES, COST, FAULTS}
+    assert {claim.id for claim in LESSON} == {
+        FEW,
+        EXTENT,
+        CONDITION,
+        FRAMES,
+        BACKBONES,
+        FORCES,
+        COST,
+        FAULTS,
+    }
 
 
-# --- equal budgets, equal starts, equal treatment ---------------------------------------------------------------
+# --- equal budgets, equal starts, equal treatment
+# ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backbone", ["ct", "schnet"])
@@ -125,8 +177,11 @@ def test_either_pretraining_runs_the_network_equally_often(backbone, monkeypatch
 
     def watched(*args):
         model = fresh(*args)
-        model.register_forward_pre_hook(lambda module, args: structures.append(args[0].num_graphs) if
-                                        torch.is_grad_enabled() else None)  # fmt: skip
+        model.register_forward_pre_hook(
+            lambda module, args: (
+                structures.append(args[0].num_graphs) if torch.is_grad_enabled() else None
+            )
+        )
         return model
 
     monkeypatch.setattr(scd, "fresh", watched)
@@ -141,7 +196,11 @@ def test_either_pretraining_runs_the_network_equally_often(backbone, monkeypatch
 def test_coord_gets_twice_the_steps_in_every_profile():
     for claim, profile in itertools.product(LESSON, claims.PROFILES):
         settings = claim.settings(profile)
-        assert scd.budget("coord", settings) == 2 * scd.budget("scd", settings) == 2 * settings["pretrain_steps"]
+        assert (
+            scd.budget("coord", settings)
+            == 2 * scd.budget("scd", settings)
+            == 2 * settings["pretrain_steps"]
+        )
 
 
 @pytest.mark.parametrize("backbone", ["ct", "schnet"])
@@ -149,9 +208,15 @@ def test_methods_start_from_the_same_weights_and_seeds_from_others(backbone, mon
     monkeypatch.setattr(scd, "trained", lambda model, *args, **options: FitResult(model))
     torch.manual_seed(5)
     first = [scd.pretrained(m, scd.QUICK, 0, "cpu", backbone).state_dict() for m in scd.METHODS]
-    assert all(torch.equal(a, b) for other in first[1:] for a, b in zip(first[0].values(), other.values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for other in first[1:]
+        for a, b in zip(first[0].values(), other.values(), strict=True)
+    )
     other = scd.pretrained("scd", scd.QUICK, 1, "cpu", backbone).state_dict()
-    assert any(not torch.equal(a, b) for a, b in zip(first[0].values(), other.values(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(first[0].values(), other.values(), strict=True)
+    )
 
 
 def structures(store):
@@ -169,7 +234,8 @@ Training = collections.namedtuple("Training", "objective store how")
 def told(monkeypatch):
     """Recipes that train nothing: what they would have trained and tested on.
 
-    A training adds one to all weights; `how` says from which weights it starts, how long it is, and so on."""
+    A training adds one to all weights; `how` says from which weights it starts, how long it is, and
+    so on."""
     seen = types.SimpleNamespace(trainings=[], tests=[])
 
     first = {}  # seed -> fresh weights
@@ -192,7 +258,9 @@ def told(monkeypatch):
 
     def embed(model, store, **options):
         seen.tests.append(store)
-        return np.random.default_rng(len(seen.tests)).normal(size=(len(store), 4)), np.arange(len(store))
+        return np.random.default_rng(len(seen.tests)).normal(size=(len(store), 4)), np.arange(
+            len(store)
+        )
 
     monkeypatch.setattr(scd, "trained", trained)
     monkeypatch.setattr(scd.scdlab, "evaluate", evaluate)
@@ -209,19 +277,28 @@ def test_on_labels_all_methods_are_treated_alike(claim_id, told):
     claim = claims.get(claim_id)
     claim.recipe(claim.settings("quick"), 0, "cpu")
     tuned = [t for t in told.trainings if not is_pretraining(t)]
-    alike = collections.Counter((repr(t.objective), frozenset(structures(t.store)), t.how[1:]) for t in tuned)
+    alike = collections.Counter(
+        (repr(t.objective), frozenset(structures(t.store)), t.how[1:]) for t in tuned
+    )
     stages = {FEW: 2, FRAMES: 1, BACKBONES: 1, FORCES: 1}[claim_id]  # few and many labels
     times = {BACKBONES: 6}.get(claim_id, 3)  # methods, times networks
     assert len(alike) == stages and set(alike.values()) == {times}
     starts = collections.Counter(t.how[0] for t in tuned if t.how[0] is not None)
-    assert starts == {1.0: 2 * stages, 0.0: stages}, "two methods from pretrained weights, one from fresh ones"
+    assert starts == {1.0: 2 * stages, 0.0: stages}, (
+        "two methods from pretrained weights, one from fresh ones"
+    )
     before = [t for t in told.trainings if is_pretraining(t)]
     assert {t.how[0] for t in before} <= {0.0, None}, "pretraining starts from fresh weights"
-    assert len({frozenset(structures(t.store)) for t in before}) == 1, "both see the same structures"
-    assert len({frozenset(structures(t)) for t in told.tests}) == 1, "all are tested on the same structures"
+    assert len({frozenset(structures(t.store)) for t in before}) == 1, (
+        "both see the same structures"
+    )
+    assert len({frozenset(structures(t)) for t in told.tests}) == 1, (
+        "all are tested on the same structures"
+    )
 
 
-# --- what was seen ----------------------------------------------------------------------------------------------
+# --- what was seen
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("claim_id", [*TRAINING, EXTENT, CONDITION])
@@ -237,9 +314,14 @@ def test_nothing_that_is_tested_on_was_trained_on(claim_id, seed, told):
 def test_labels_are_those_of_molecules_that_pretraining_has_seen_without(told):
     claim = claims.get(FEW)
     claim.recipe(claim.settings("quick"), 0, "cpu")
-    pretrained, labeled = (set().union(*(structures(t.store) for t in told.trainings if is_pretraining(t) == which))
-                           for which in (True, False))  # fmt: skip
-    assert labeled < pretrained and len(labeled) <= claim.settings("quick")["n_many"] + scd.QUICK["n_few"]
+    pretrained, labeled = (
+        set().union(*(structures(t.store) for t in told.trainings if is_pretraining(t) == which))
+        for which in (True, False)
+    )
+    assert (
+        labeled < pretrained
+        and len(labeled) <= claim.settings("quick")["n_many"] + scd.QUICK["n_few"]
+    )
 
 
 def test_the_frames_are_split_as_the_checkpoint_says():
@@ -271,7 +353,9 @@ def test_isomers_and_other_elements_are_left_out(sample):
     kept = scd.only(sample, (1, 6, 8))
     every, left = formulas(sample), formulas(kept)
     pure = [f for f in every if not set("NF") & set(f)]
-    assert "C7H10O2" in pure and len(pure) < len(every), "there is something of either kind to leave out"
+    assert "C7H10O2" in pure and len(pure) < len(every), (
+        "there is something of either kind to leave out"
+    )
     assert left == [f for f in pure if f != "C7H10O2"]
     assert set(kept.index) < set(sample.index)
 
@@ -282,20 +366,25 @@ def test_there_are_as_many_molecules_to_test_on_as_the_recipe_asks_for(profile, 
     assert len(scd.draw(scd.only(sample, (1, 6, 8)), settings["n_test"], 0)) == settings["n_test"]
 
 
-# --- shared trainings -------------------------------------------------------------------------------------------
+# --- shared trainings
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("profile", ["cpu", "full"])
 def test_claims_share_their_pretraining(profile):
     settings = [claims.get(claim_id).settings(profile) for claim_id in STARTING]
-    assert all({name: s[name] for name in scd.PRETRAIN} == {name: settings[0][name] for name in scd.PRETRAIN}
-               for s in settings)  # fmt: skip
+    assert all(
+        {name: s[name] for name in scd.PRETRAIN}
+        == {name: settings[0][name] for name in scd.PRETRAIN}
+        for s in settings
+    )
     few, backbones = (claims.get(claim_id).settings(profile) for claim_id in (FEW, BACKBONES))
     assert {name: few[name] for name in scd.TUNE} == {name: backbones[name] for name in scd.TUNE}
 
 
 def test_what_is_shared_is_trained_once_and_not_changed_by_those_who_use_it(monkeypatch, tmp_path):
-    """Two claims in the same folder: the transformer's trainings that both name are done by the first."""
+    """Two claims in the same folder: the transformer's trainings that both name are done by the
+    first."""
     done, trained = collections.Counter(), scd.trained
 
     def counted(model, objective, *args, **options):
@@ -316,11 +405,19 @@ def test_what_is_shared_is_trained_once_and_not_changed_by_those_who_use_it(monk
         assert backbones[f"homo_mae_{method}_ct_meV"] == few[f"homo_mae_{method}_few_meV"]
 
 
-# --- checkpoints ------------------------------------------------------------------------------------------------
+# --- checkpoints
+# ------------------------------------------------------------------------------------------------
 
 
-TINY_STEPS = {"pretrain_steps": 2, "few_steps": 1, "many_steps": 1, "n_test": 4, "schnet_steps": 1,
-              "schnet_few_steps": 1, "frames_steps": 1}  # fmt: skip
+TINY_STEPS = {
+    "pretrain_steps": 2,
+    "few_steps": 1,
+    "many_steps": 1,
+    "n_test": 4,
+    "schnet_steps": 1,
+    "schnet_few_steps": 1,
+    "frames_steps": 1,
+}
 
 
 def tiny(monkeypatch, claim_id, profile):
@@ -334,16 +431,27 @@ def tiny(monkeypatch, claim_id, profile):
     return small, settings
 
 
-@pytest.mark.parametrize(("claim_id", "names"), [(FEW, ["scd-ct", "coord-ct"]), (CONDITION, ["scd-ct-frames"])])
+@pytest.mark.parametrize(
+    ("claim_id", "names"), [(FEW, ["scd-ct", "coord-ct"]), (CONDITION, ["scd-ct-frames"])]
+)
 def test_the_recipe_hands_its_models_on(claim_id, names, monkeypatch, tmp_path):
     claim, settings = tiny(monkeypatch, claim_id, "cpu")
     assert list(claim.checkpoints) == names
     frames = scd.frames_of_ethanol
-    monkeypatch.setattr(scd, "frames_of_ethanol", lambda seed: tuple(part[:20] for part in frames(seed)))
+    monkeypatch.setattr(
+        scd, "frames_of_ethanol", lambda seed: tuple(part[:20] for part in frames(seed))
+    )
     monkeypatch.setattr(ledger, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(ledger, "_commit", lambda: ("a" * 40, False))
     monkeypatch.setattr(checkpoint, "home", lambda folder: tmp_path)
-    claims.run(claim_id, "cpu", device="cpu", out=tmp_path, checkpoints=tmp_path / "checkpoints", echo=lambda line: 0)
+    claims.run(
+        claim_id,
+        "cpu",
+        device="cpu",
+        out=tmp_path,
+        checkpoints=tmp_path / "checkpoints",
+        echo=lambda line: 0,
+    )
     for name in names:
         model = scdlab.load_pretrained(name)
         assert not model.property_heads, "the model as pretraining left it, before any label"
@@ -354,14 +462,22 @@ def test_the_recipe_hands_its_models_on(claim_id, names, monkeypatch, tmp_path):
         told = model(batch, noise=False).embedding
         assert model(batch, condition=told, noise=True).noise.isfinite().all()
         start = scd.fresh(settings, 0).state_dict()
-        assert any(not torch.equal(a, b) for a, b in zip(model.state_dict().values(), start.values(), strict=True))
+        assert any(
+            not torch.equal(a, b)
+            for a, b in zip(model.state_dict().values(), start.values(), strict=True)
+        )
 
 
 def test_the_checkpoints_are_those_of_their_methods(monkeypatch, tmp_path):
-    """What is kept as "scd-ct" was trained by SCD, "coord-ct" by Coord, "scd-ct-frames" by SCD on frames, unchanged."""
+    """What is kept as "scd-ct" was trained by SCD, "coord-ct" by Coord, "scd-ct-frames" by SCD on
+    frames, unchanged."""
     kept = {}
-    monkeypatch.setattr(scd, "keep", lambda name, settings, seed, train: kept.update({name: train(None)}))
-    monkeypatch.setattr(scd, "trained", lambda model, objective, store, *args, **options: (objective, store))
+    monkeypatch.setattr(
+        scd, "keep", lambda name, settings, seed, train: kept.update({name: train(None)})
+    )
+    monkeypatch.setattr(
+        scd, "trained", lambda model, objective, store, *args, **options: (objective, store)
+    )
     for method in ("scd", "coord"):
         scd.pretrained(method, scd.QUICK, 0, "cpu")
     for arm in scd.ARMS:
@@ -370,12 +486,16 @@ def test_the_checkpoints_are_those_of_their_methods(monkeypatch, tmp_path):
     assert isinstance(kept["coord-ct"][0], CoordinateDenoising)
     assert repr(kept["scd-ct-frames"][0]) == repr(SelfConditionedDenoising(0.04))
     assert kept["scd-ct-frames-stopped"][0].stop_gradient
-    assert [kept[f"scd-ct-frames-{arm}"][0].condition for arm in ("other", "atoms")] == ["other", "atoms"]
+    assert [kept[f"scd-ct-frames-{arm}"][0].condition for arm in ("other", "atoms")] == [
+        "other",
+        "atoms",
+    ]
     frames = structures(scd.frames_of_ethanol(0)[0])
     assert all(structures(store) == frames for name, (_, store) in kept.items() if "frames" in name)
 
 
-# --- what a step costs ------------------------------------------------------------------------------------------
+# --- what a step costs
+# ------------------------------------------------------------------------------------------
 
 SECONDS = {"et": 1.0, "direct": 1.25, "scd": 2.0, "gradient": 3.0, "energy": 1.6}
 
@@ -393,7 +513,9 @@ def test_the_cost_of_a_step_is_a_ratio_of_medians_without_the_first_turn(monkeyp
 
         def step():
             turns[name] += 1
-            clock[0] += SECONDS[name] * (1000 if turns[name] == 1 else 50 if turns[name] == 3 else 1)  # a hiccup
+            clock[0] += SECONDS[name] * (
+                1000 if turns[name] == 1 else 50 if turns[name] == 3 else 1
+            )  # a hiccup
 
         return step
 
@@ -401,10 +523,16 @@ def test_the_cost_of_a_step_is_a_ratio_of_medians_without_the_first_turn(monkeyp
     monkeypatch.setattr(scd, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
     values = scd.step_cost(scd.QUICK | {"rounds": 5}, 0, "cpu")
     assert set(turns) == set(SECONDS) and set(turns.values()) == {6}
-    assert values == pytest.approx({
-        "time_scd_over_gradient": 2 / 3, "time_one": 1, "time_scd_over_direct": 1.6, "time_scd_over_energy": 1.25,
-        "throughput_ct_over_et": 0.8, "ms_scd_step": 2000,
-    })  # fmt: skip
+    assert values == pytest.approx(
+        {
+            "time_scd_over_gradient": 2 / 3,
+            "time_one": 1,
+            "time_scd_over_direct": 1.6,
+            "time_scd_over_energy": 1.25,
+            "throughput_ct_over_et": 0.8,
+            "ms_scd_step": 2000,
+        }
+    )
     assert claims.get(COST).verdict([values, values, values], {}) == "reproduced"
 
 
@@ -414,5 +542,7 @@ def test_steps_are_timed_on_the_real_thing():
     assert set(values) == set(claim.quantities) and values["time_one"] == 1
     assert all(np.isfinite(x) and x > 0 for x in values.values())
     ratio = values["time_scd_over_gradient"]
-    expected = "contradicted" if ratio > 1 else "reproduced" if ratio < 1 / 1.2 else "same direction"
+    expected = (
+        "contradicted" if ratio > 1 else "reproduced" if ratio < 1 / 1.2 else "same direction"
+    )
     assert claim.verdict([values, values, values], {}) == expected

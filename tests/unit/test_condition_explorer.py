@@ -1,4 +1,5 @@
-"""The condition explorer shows what the library computes under each condition: its numbers are computed here again."""
+"""The condition explorer shows what the library computes under each condition: its numbers are
+computed here again."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -14,12 +15,15 @@ from scdlab.explore import condition as con
 from scdlab.explore import noise, svg
 from scdlab.nn.official_ct import OfficialCT
 
-STORE = scdlab.AtomStore.from_ase([molecule(name) for name in ("CH3CHO", "C2H6", "CH3CONH2", "CH4", "SiH4")])
+STORE = scdlab.AtomStore.from_ase(
+    [molecule(name) for name in ("CH3CHO", "C2H6", "CH3CONH2", "CH4", "SiH4")]
+)
 ATOMS = STORE.to_ase(0)
 
 
 def network(seed=0, kind=scdlab.EquivariantTransformer, **options):
-    """A conditional network whose gates and modulations are open to the condition, as after training."""
+    """A conditional network whose gates and modulations are open to the condition, as after
+    training."""
     torch.manual_seed(seed)
     model = kind(hidden=16, layers=2, conditional=True, **options)
     for layer in model.adaln:
@@ -49,14 +53,17 @@ def by_hand(model, atoms, sigma, seed, draws, c):
     return np.array(shares)
 
 
-# ----------------------------------------------------------------------------------------------------------- functions
+# --------------------------------------------------------------------------------------------------
+# functions
 
 
 def test_the_self_embedding_is_that_of_the_clean_molecule(model):
     batch = STORE.take([0, 2])
     expected = model.eval()(batch, noise=False).embedding.detach().numpy()
     for row, atoms in enumerate((ATOMS, STORE.to_ase(2))):
-        np.testing.assert_allclose(con.self_embedding(model, atoms), expected[row], rtol=2e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            con.self_embedding(model, atoms), expected[row], rtol=2e-4, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", con.CONDITIONS)
@@ -74,7 +81,9 @@ def test_no_condition_is_the_plain_answer_and_the_mask_token(model):
     pos = ATOMS.positions + noise.displacements(ATOMS, 0.04, 1, draws=3)
     plain = con.answer(model, ATOMS, pos)
     assert np.array_equal(plain, noise.denoise(model, ATOMS, pos))
-    np.testing.assert_allclose(con.answer(model, ATOMS, pos, model.mask_token), plain, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        con.answer(model, ATOMS, pos, model.mask_token), plain, rtol=1e-5, atol=1e-6
+    )
     told = con.answer(model, ATOMS, pos, con.self_embedding(model, ATOMS))
     assert np.abs(told - plain).max() > 1e-2 * np.abs(plain).max()
 
@@ -82,7 +91,10 @@ def test_no_condition_is_the_plain_answer_and_the_mask_token(model):
 @pytest.mark.parametrize("kind", [scdlab.EquivariantTransformer, scdlab.SchNet])
 def test_gates_are_what_the_layers_use(kind):
     model, seen = network(kind=kind), []
-    hooks = [layer.register_forward_hook(lambda _, inputs, out: seen.append(out[2][0])) for layer in model.adaln]
+    hooks = [
+        layer.register_forward_hook(lambda _, inputs, out: seen.append(out[2][0]))
+        for layer in model.adaln
+    ]
     own = con.self_embedding(model, ATOMS)
     for c in (own, None):
         seen.clear()
@@ -114,13 +126,17 @@ def test_the_answer_under_a_condition_turns_with_the_molecule(kind):
     pos = ATOMS.positions + noise.displacements(ATOMS, 0.04, 5)
     straight = con.answer(model, ATOMS, pos, own)
     size = np.abs(straight).max()
-    np.testing.assert_allclose(con.answer(model, turned, pos @ q.T, own), straight @ q.T, atol=1e-4 * size)
+    np.testing.assert_allclose(
+        con.answer(model, turned, pos @ q.T, own), straight @ q.T, atol=1e-4 * size
+    )
     assert np.abs(straight @ q.T - straight).max() > 0.1 * size
 
 
 def test_a_mix_ends_in_what_it_mixes():
     own, other = np.random.default_rng(0).normal(size=(2, 16))
-    assert np.array_equal(con.mixed(own, other, 0.0), own) and np.array_equal(con.mixed(own, other, 1.0), other)
+    assert np.array_equal(con.mixed(own, other, 0.0), own) and np.array_equal(
+        con.mixed(own, other, 1.0), other
+    )
     np.testing.assert_allclose(con.mixed(own, other, 0.25), own + 0.25 * (other - own))
 
 
@@ -138,7 +154,8 @@ def test_functions_leave_the_model_in_its_mode(model):
     assert unknown.training
 
 
-# ---------------------------------------------------------------------------------------------------------- the widget
+# --------------------------------------------------------------------------------------------------
+# the widget
 
 
 @pytest.mark.parametrize("name", con.CONDITIONS)
@@ -161,7 +178,9 @@ def test_displayed_numbers_are_the_functions(model, name):
     assert state["gate_change"] == pytest.approx(np.abs(now - con.gates(model)).mean())
     eps = noise.displacements(ATOMS, 0.06, 4)
     guess = 0.06 * con.answer(model, ATOMS, ATOMS.positions + eps, told[name])
-    assert state["unexplained"] == pytest.approx(np.square(guess - eps).sum() / np.square(eps).sum())
+    assert state["unexplained"] == pytest.approx(
+        np.square(guess - eps).sum() / np.square(eps).sum()
+    )
     back, network_back = (each["vectors"] for each in shown.view.arrows.values())
     np.testing.assert_allclose(back, -eps)
     np.testing.assert_allclose(network_back, -guess)
@@ -190,14 +209,23 @@ def test_another_that_is_the_same_is_its_own(model):
 
 def viewed(shown):
     """What the molecule's view holds: positions of the atoms, and the arrows."""
-    return [shown.view.atoms.positions.tolist(), *(each["vectors"].tolist() for each in shown.view.arrows.values())]
+    return [
+        shown.view.atoms.positions.tolist(),
+        *(each["vectors"].tolist() for each in shown.view.arrows.values()),
+    ]
 
 
 MOVES = {"molecule": 2, "other": 3, "condition": "none", "mix": 0.8, "sigma": 0.1, "seed": 7}
 MOVED = {  # trait -> numbers that hang on it, and some that do not
     "molecule": (("left_own", "left_none", "left_other", "unexplained", "formula"), ()),
-    "other": (("left_other", "left_mix", "other_formula"), ("left_own", "left_none", "unexplained")),
-    "condition": (("unexplained", "gate_mean"), ("left_own", "left_none", "left_other", "left_mix")),
+    "other": (
+        ("left_other", "left_mix", "other_formula"),
+        ("left_own", "left_none", "unexplained"),
+    ),
+    "condition": (
+        ("unexplained", "gate_mean"),
+        ("left_own", "left_none", "left_other", "left_mix"),
+    ),
     "mix": (("left_mix",), ("left_own", "left_none", "left_other", "unexplained")),
     "sigma": (("left_own", "left_none", "left_other", "left_mix", "unexplained"), ("gate_mean",)),
     "seed": (("left_own", "left_none", "left_other", "left_mix", "unexplained"), ("gate_mean",)),
@@ -208,14 +236,21 @@ MOVED = {  # trait -> numbers that hang on it, and some that do not
 @pytest.mark.parametrize("by", ["python", "control"])
 def test_each_trait_moves_the_state_and_the_picture(model, name, by):
     shown = explorer(model)
-    before, picture, words, seen = shown.state(), shown.drawn.value, shown.words.value, viewed(shown)
+    before, picture, words, seen = (
+        shown.state(),
+        shown.drawn.value,
+        shown.words.value,
+        viewed(shown),
+    )
     if by == "python":
         setattr(shown, name, MOVES[name])
     else:
         shown.controls[name].value = MOVES[name]
     after, (moved, stays) = shown.state(), MOVED[name]
     assert after[name] == shown.controls[name].value == MOVES[name]
-    assert all(before[key] != after[key] for key in moved) and all(before[key] == after[key] for key in stays)
+    assert all(before[key] != after[key] for key in moved) and all(
+        before[key] == after[key] for key in stays
+    )
     assert shown.drawn.value == shown.picture() != picture and shown.words.value != words
     assert (viewed(shown) != seen) is (name not in ("other", "mix"))
     assert after == explorer(model, **{name: MOVES[name]}).state()
@@ -231,7 +266,10 @@ def test_traits_set_together_are_drawn_once(model):
 
 def test_a_browser_that_rounds_a_slider_moves_nothing(model):
     shown = explorer(model, sigma=0.0301, mix=0.333)
-    shown.controls["sigma"].value, shown.controls["mix"].value = 0.0301 * 10 ** (0.4 * noise.STEP), 0.33
+    shown.controls["sigma"].value, shown.controls["mix"].value = (
+        0.0301 * 10 ** (0.4 * noise.STEP),
+        0.33,
+    )
     assert (shown.sigma, shown.mix) == (0.0301, 0.333)
     shown.controls["mix"].value = 0.32
     assert shown.mix == 0.32
@@ -240,7 +278,9 @@ def test_a_browser_that_rounds_a_slider_moves_nothing(model):
 def test_channels_keep_their_order(model):
     shown = explorer(model, other=2)
     order = shown.order.copy()
-    spread = np.std([con.gates(model, shown.vector(name)) for name in con.CONDITIONS], axis=0).mean(0)
+    spread = np.std([con.gates(model, shown.vector(name)) for name in con.CONDITIONS], axis=0).mean(
+        0
+    )
     assert sorted(order) == list(range(16)) and (np.diff(spread[order]) <= 0).all()
     shown.molecule, shown.condition, shown.mix = 1, "other", 0.9
     assert np.array_equal(shown.order, order)
@@ -255,17 +295,29 @@ def test_refresh_sees_a_model_that_was_trained_further():
             layer.lin2.weight.mul_(3.0)
     assert shown.state() == before
     shown.refresh()
-    assert shown.state()["gate_spread"] != before["gate_spread"] and shown.drawn.value == shown.picture()
+    assert (
+        shown.state()["gate_spread"] != before["gate_spread"]
+        and shown.drawn.value == shown.picture()
+    )
 
 
 def test_words_say_what_is_seen(model):
     shown = explorer(model, other=2, condition="mix", mix=0.25)
     told, lines = shown.state(), dict(shown._lines())
     assert lines["told"] == "0.75 × its own embedding + 0.25 × that of molecule 2, C2H5NO"
-    assert f"own {100 * told['left_own']:.1f} %, none {100 * told['left_none']:.1f} %" in lines["noise left"]
+    assert (
+        f"own {100 * told['left_own']:.1f} %, none {100 * told['left_none']:.1f} %"
+        in lines["noise left"]
+    )
     assert all(text.split(":")[0] in shown.words.value for text in lines)
-    told |= {"gain_own": 0.02, "gain_error_own": 0.005, "gain_other": -0.03, "gain_error_other": 0.001,
-             "gain_mix": 0.0, "gain_error_mix": 0.001}  # fmt: skip
+    told |= {
+        "gain_own": 0.02,
+        "gain_error_own": 0.005,
+        "gain_other": -0.03,
+        "gain_error_other": 0.001,
+        "gain_mix": 0.0,
+        "gain_error_mix": 0.001,
+    }
     line = dict(con.in_words(told))["against none"]
     assert "own leaves 2.00 ± 0.50 less" in line and "other leaves 3.00 ± 0.10 more" in line
     assert "mix leaves as much (+0.00 ± 0.10)" in line
@@ -274,16 +326,23 @@ def test_words_say_what_is_seen(model):
 def test_the_widget_carries_a_still_picture(model):
     shown = explorer(model, other=2)
     bundle = shown._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle and "application/vnd.plotly.v1+json" not in bundle
+    assert (
+        "application/vnd.jupyter.widget-view+json" in bundle
+        and "application/vnd.plotly.v1+json" not in bundle
+    )
     for picture in (bundle["image/svg+xml"], shown.drawn.value):
         root = ElementTree.fromstring(picture)
         words = " ".join(root.itertext())
-        assert f"{100 * shown.state()['left_own']:.1f} ±" in words and con._difference("own", shown.state()) in words
+        assert (
+            f"{100 * shown.state()['left_own']:.1f} ±" in words
+            and con._difference("own", shown.state()) in words
+        )
         assert "layer 1" in words and "closed" in words
     assert "way back" in bundle["image/svg+xml"] and "against none" in bundle["image/svg+xml"]
 
 
-# ------------------------------------------------------------------------------------------------------------ bad input
+# --------------------------------------------------------------------------------------------------
+# bad input
 
 
 def one_sentence(error):
@@ -295,14 +354,20 @@ def one_sentence(error):
 def test_models_that_take_no_condition_are_named():
     unconditional = scdlab.EquivariantTransformer(hidden=16, layers=1)
     official = OfficialCT(emb_dim=16, num_layers=1, num_heads=2, num_rbf=8)
-    for model, name in ((unconditional, "EquivariantTransformer"), (official, "OfficialCT"), ("scd-ct", "str")):
+    for model, name in (
+        (unconditional, "EquivariantTransformer"),
+        (official, "OfficialCT"),
+        ("scd-ct", "str"),
+    ):
         for ask in (
             explorer,
             con.gates,
             lambda m: con.self_embedding(m, ATOMS),
             lambda m: con.noise_left(m, ATOMS, 0.04),
         ):
-            with pytest.raises(ValueError, match=f"take a conditional model of scdlab.*not this {name}") as error:
+            with pytest.raises(
+                ValueError, match=f"take a conditional model of scdlab.*not this {name}"
+            ) as error:
                 ask(model)
             assert one_sentence(error)
 
@@ -366,17 +431,24 @@ def test_elements_unknown_to_the_model_are_told_in_the_widget_and_raised():
         assert shown.message.value == "" and shown.drawn.value == picture
 
 
-# --------------------------------------------------------------------------------------------------------- the pictures
+# --------------------------------------------------------------------------------------------------
+# the pictures
 
 
 def test_bars_are_as_long_as_their_numbers():
-    picture = svg.bars(("a", "b"), [10.0, 5.0], [1.0, 0.5], "title", "unit", strong=1, notes=("head", "x", "y"))
+    picture = svg.bars(
+        ("a", "b"), [10.0, 5.0], [1.0, 0.5], "title", "unit", strong=1, notes=("head", "x", "y")
+    )
     root = ElementTree.fromstring(picture)
     rects = root.findall("{*}rect")
     long, short = (float(rect.get("width")) for rect in rects)
-    assert long == pytest.approx(2 * short, rel=0.01) and rects[0].get("fill") != rects[1].get("fill")
+    assert long == pytest.approx(2 * short, rel=0.01) and rects[0].get("fill") != rects[1].get(
+        "fill"
+    )
     words = list(root.itertext())
-    assert {"a", "b", "10.0 ± 1.0", "5.0 ± 0.5", "title", "unit", "head", "x", "y", "0"} <= set(words)
+    assert {"a", "b", "10.0 ± 1.0", "5.0 ± 0.5", "title", "unit", "head", "x", "y", "0"} <= set(
+        words
+    )
     assert "here" not in picture
     assert "here" in svg.bars(("a",), [10.0], [1.0], mark=(8.0, "here"))
     assert "here" not in svg.bars(("a",), [10.0], [1.0], mark=(80.0, "here"))
@@ -385,13 +457,17 @@ def test_bars_are_as_long_as_their_numbers():
 def test_ticks_are_round_and_reach_the_top():
     for highest in (0.3, 1.0, 9.9, 24.0, 101.0, 140.0, 2600.0):
         ticks = svg._ticks(highest)
-        assert ticks[0] == 0 and ticks[-2] < highest <= ticks[-1] * (1 + 1e-9) and 4 <= len(ticks) <= 8
+        assert (
+            ticks[0] == 0 and ticks[-2] < highest <= ticks[-1] * (1 + 1e-9) and 4 <= len(ticks) <= 8
+        )
     assert len(svg._ticks(0.0)) >= 2
 
 
 def test_a_heat_map_shows_every_cell_in_its_color():
     values = np.array([[0.0, 1.0, 2.0], [1.0, 5.0, -5.0]])
-    root = ElementTree.fromstring(svg.heat_map(values, ("r0", "r1"), "title", "columns", 1.0, 1.0, ("low", "high")))
+    root = ElementTree.fromstring(
+        svg.heat_map(values, ("r0", "r1"), "title", "columns", 1.0, 1.0, ("low", "high"))
+    )
     cells = {path.get("fill"): path.get("d").count("M") for path in root.findall("{*}path")}
     assert sorted(cells.values()) == [2, 2, 2]  # white twice; what lies beyond has the last color
     assert {"r0", "r1", "title", "columns", "low", "high", "0", "1", "2"} <= set(root.itertext())
@@ -401,5 +477,8 @@ def test_pictures_stand_below_each_other():
     one, two = svg.bars(("a",), [1.0], [0.1]), svg.heat_map([[1.0]], ("r",))
     root = ElementTree.fromstring(svg.below([one, two], ["word " * 60]))
     first, second = root.findall("{*}svg")
-    assert float(second.get("y")) == float(first.get("height")) and root.get("viewBox").split()[2] == "520"
+    assert (
+        float(second.get("y")) == float(first.get("height"))
+        and root.get("viewBox").split()[2] == "520"
+    )
     assert len(root.findall("{*}text")) > 3

@@ -1,4 +1,5 @@
-"""Coordinate denoising: what the noise is, what of it can be seen, and that training with it works."""
+"""Coordinate denoising: what the noise is, what of it can be seen, and that training with it
+works."""
 
 import copy
 import math
@@ -13,7 +14,13 @@ from scipy.spatial.transform import Rotation
 
 import scdlab
 from scdlab.atoms import rotatable_bonds
-from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression, draw_noise, noise_floor
+from scdlab.objectives import (
+    CoordinateDenoising,
+    EnergyForces,
+    PropertyRegression,
+    draw_noise,
+    noise_floor,
+)
 from scdlab.training.fit import _Run
 
 
@@ -28,7 +35,9 @@ def seeded(seed=0):
 
 def et(**kwargs):
     torch.manual_seed(0)
-    return scdlab.EquivariantTransformer(**(dict(hidden=16, layers=2, heads=4, n_basis=12) | kwargs))
+    return scdlab.EquivariantTransformer(
+        **(dict(hidden=16, layers=2, heads=4, n_basis=12) | kwargs)
+    )
 
 
 def schnet(**kwargs):
@@ -50,7 +59,8 @@ def store_of(*smiles):
     return scdlab.AtomStore.from_ase([scdlab.from_smiles(s) for s in smiles])
 
 
-# -- the noise --------------------------------------------------------------------------------------------------------
+# -- the noise
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sigma", [0.005, 0.04, 0.5])
@@ -122,7 +132,8 @@ def test_a_lone_atom_cannot_be_shaken_in_place():
     assert draw_noise(batch, 0.04, seeded(), centered=False)[1].all()
 
 
-# -- torsional noise --------------------------------------------------------------------------------------------------
+# -- torsional noise
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sigma", [0.04, 0.4])
@@ -137,16 +148,25 @@ def test_torsions_keep_lengths_and_angles_and_move_what_they_should(sigma, cente
         z = batch.z[first:last]
         bonds = scdlab.atoms.molecules.bonds(z, old)
         i, j = torch.from_numpy(bonds).T
-        torch.testing.assert_close((new[i] - new[j]).norm(dim=1), (old[i] - old[j]).norm(dim=1), atol=1e-9, rtol=0)
+        torch.testing.assert_close(
+            (new[i] - new[j]).norm(dim=1), (old[i] - old[j]).norm(dim=1), atol=1e-9, rtol=0
+        )
         near = torch.zeros(len(z), len(z), dtype=torch.bool)
         near[i, j] = near[j, i] = True
-        a, b = torch.nonzero((near.long() @ near.long() > 0).triu(1)).T  # atoms with a common neighbor: angles
-        torch.testing.assert_close((new[a] - new[b]).norm(dim=1), (old[a] - old[b]).norm(dim=1), atol=1e-9, rtol=0)
+        a, b = torch.nonzero(
+            (near.long() @ near.long() > 0).triu(1)
+        ).T  # atoms with a common neighbor: angles
+        torch.testing.assert_close(
+            (new[a] - new[b]).norm(dim=1), (old[a] - old[b]).norm(dim=1), atol=1e-9, rtol=0
+        )
         turning = rotatable_bonds(z, old)
         assert bool(turning) == (k != 3)
         expected = set().union(*(moved.tolist() for _, _, moved in turning)) if turning else set()
         if centered:
-            assert mask[first:last].all() == bool(turning) and eps[first:last].mean(0).abs().max() < 1e-12
+            assert (
+                mask[first:last].all() == bool(turning)
+                and eps[first:last].mean(0).abs().max() < 1e-12
+            )
         else:
             assert set(mask[first:last].nonzero().flatten().tolist()) == expected
         assert (eps[first:last][~mask[first:last]] == 0).all()
@@ -158,14 +178,18 @@ def test_float32_torsions_keep_bond_lengths(qm9):
     eps, mask = draw_noise(batch, 0.1, seeded(), "torsional")
     new = batch.pos + eps
     for first, last in zip(batch.ptr[:-1], batch.ptr[1:], strict=True):
-        i, j = scdlab.atoms.molecules.bonds(batch.z[first:last], batch.pos[first:last]).T + int(first)
+        i, j = scdlab.atoms.molecules.bonds(batch.z[first:last], batch.pos[first:last]).T + int(
+            first
+        )
         change = (new[i] - new[j]).norm(dim=1) - (batch.pos[i] - batch.pos[j]).norm(dim=1)
         assert change.abs().max() <= 1e-5
     assert 0 < mask.float().mean() < 1
 
 
 def test_a_torsion_takes_atoms_about_as_far_as_gaussian_noise():
-    batch = store_of(*["OO"]).take(np.zeros(1, int).repeat(4000))  # one bond that turns, one atom moved
+    batch = store_of(*["OO"]).take(
+        np.zeros(1, int).repeat(4000)
+    )  # one bond that turns, one atom moved
     eps, mask = draw_noise(batch, 0.04, seeded(), "torsional", centered=False)
     assert mask.sum() == 4000
     far = eps[mask].double().square().sum(1).mean().sqrt() / 0.04
@@ -187,11 +211,13 @@ def test_crystals_have_no_torsions():
         draw_noise(batch, 0.04, seeded(), "torsional")
 
 
-# -- the floor --------------------------------------------------------------------------------------------------------
+# -- the floor
+# --------------------------------------------------------------------------------------------------
 
 
 def invisible(pos, rotations):
-    """An orthonormal basis of the directions of the noise that move the structure as a whole: [3N, 3 or 6]."""
+    """An orthonormal basis of the directions of the noise that move the structure as a whole: [3N,
+    3 or 6]."""
     n = len(pos)
     moves = [np.tile(axis, (n, 1)) for axis in np.eye(3)]
     moves += [np.cross(axis, pos - pos.mean(0)) for axis in np.eye(3)] if rotations else []
@@ -201,7 +227,8 @@ def invisible(pos, rotations):
 @pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("rotations", [False, True])
 def test_the_floor_is_what_the_best_predictor_leaves(centered, rotations):
-    """The conditional expectation of ε given all that can be seen is its projection off the invisible directions."""
+    """The conditional expectation of ε given all that can be seen is its projection off the
+    invisible directions."""
     batch = store_of("OCC=O").take(np.zeros(3000, int))
     n = int(batch.ptr[1])
     eps, _ = draw_noise(batch, 1.0, seeded(), centered=centered)
@@ -213,7 +240,8 @@ def test_the_floor_is_what_the_best_predictor_leaves(centered, rotations):
 
 
 def test_the_answer_of_a_translation_invariant_model_cannot_beat_the_floor(qm9):
-    """Even an oracle that is told ε up to a shift: any shift of its answer that does not see ε̄ does no better."""
+    """Even an oracle that is told ε up to a shift: any shift of its answer that does not see ε̄
+    does no better."""
     batch = qm9.take(np.arange(300, 500))
     n = batch.ptr.diff()
 
@@ -231,7 +259,8 @@ def test_the_answer_of_a_translation_invariant_model_cannot_beat_the_floor(qm9):
 
 
 def test_a_rigidly_known_molecule_cannot_be_denoised_below_its_rotations():
-    """Kabsch: the molecule known up to a rigid motion, and the best superposition taken as the answer."""
+    """Kabsch: the molecule known up to a rigid motion, and the best superposition taken as the
+    answer."""
     batch = store_of("OCC=O").take(np.zeros(2000, int))
     n, clean = int(batch.ptr[1]), batch.pos[: int(batch.ptr[1])].double().numpy()
     clean = clean - clean.mean(0)
@@ -239,14 +268,21 @@ def test_a_rigidly_known_molecule_cannot_be_denoised_below_its_rotations():
     left = 0.0
     for e in eps.double().numpy().reshape(-1, n, 3):
         turn, _ = Rotation.align_vectors(clean + e, clean)
-        left += np.square(turn.apply(clean) - clean).sum()  # what the superposition cannot tell from the truth
-    assert left / 0.02**2 / (3 * n * 2000) == pytest.approx(noise_floor(n, centered=True, rotations=True), rel=0.1)
+        left += np.square(
+            turn.apply(clean) - clean
+        ).sum()  # what the superposition cannot tell from the truth
+    assert left / 0.02**2 / (3 * n * 2000) == pytest.approx(
+        noise_floor(n, centered=True, rotations=True), rel=0.1
+    )
 
 
-# -- the loss ---------------------------------------------------------------------------------------------------------
+# -- the loss
+# --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"ratio": 0.4}, {"centered": False}, {"kind": "torsional"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"ratio": 0.4}, {"centered": False}, {"kind": "torsional"}]
+)
 @pytest.mark.parametrize("normalized", [True, False])
 def test_the_loss_is_the_mean_square_over_corrupted_atoms(qm9, settings, normalized):
     model, batch = et().eval(), qm9.take(np.arange(300, 330))
@@ -260,12 +296,18 @@ def test_the_loss_is_the_mean_square_over_corrupted_atoms(qm9, settings, normali
     torch.testing.assert_close(loss, expected)
     unit = 1.0 if normalized else 0.05
     torch.testing.assert_close(parts["noise_mse"], (expected / unit**2).detach())
-    torch.testing.assert_close(parts["noise_unexplained"], (expected / target[mask].square().mean()).detach())
+    torch.testing.assert_close(
+        parts["noise_unexplained"], (expected / target[mask].square().mean()).detach()
+    )
     assert torch.equal(batch.pos, before)
 
 
 def test_the_blind_guess_explains_nothing(qm9):
-    blind = type("Blind", (torch.nn.Module,), {"forward": lambda self, b, noise: scdlab.Prediction(noise=0 * b.pos)})
+    blind = type(
+        "Blind",
+        (torch.nn.Module,),
+        {"forward": lambda self, b, noise: scdlab.Prediction(noise=0 * b.pos)},
+    )
     _, parts = CoordinateDenoising()(blind(), qm9.take(np.arange(50)), seeded())
     assert float(parts["noise_unexplained"]) == pytest.approx(1.0)
     assert float(parts["noise_mse"]) < 1.0  # 1 - 1/N of it is left when the noise is centered
@@ -278,7 +320,10 @@ def test_the_loss_does_not_turn(qm9, net):
     batch.pos = batch.pos.double()
     turn = torch.from_numpy(Rotation.random(rng=1).as_matrix())
     eps, mask = draw_noise(batch, 0.04, seeded())
-    answers = [model(shifted(batch, p), noise=True).noise for p in (batch.pos + eps, (batch.pos + eps) @ turn.T + 3.0)]
+    answers = [
+        model(shifted(batch, p), noise=True).noise
+        for p in (batch.pos + eps, (batch.pos + eps) @ turn.T + 3.0)
+    ]
     losses = [
         (answer - target)[mask].square().mean()
         for answer, target in zip(answers, (eps / 0.04, eps @ turn.T / 0.04), strict=True)
@@ -327,7 +372,8 @@ def test_float64_batches_train_a_float32_model(qm9):
     assert loss.dtype == torch.float32 and torch.isfinite(loss)
 
 
-# -- beside another objective -----------------------------------------------------------------------------------------
+# -- beside another objective
+# -----------------------------------------------------------------------------------------
 
 
 class Counting(torch.nn.Module):
@@ -357,7 +403,9 @@ def test_an_auxiliary_loss_is_the_sum_on_one_forward_pass(qm9, net):
     eps, _ = draw_noise(batch, 0.01, seeded(2))
     label, label_parts = main(model, shifted(batch, batch.pos + eps))
     torch.testing.assert_close(loss, label + 0.1 * noise)
-    assert set(parts) == {*noise_parts, *label_parts} == {"noise_mse", "noise_unexplained", "homo_mae"}
+    assert (
+        set(parts) == {*noise_parts, *label_parts} == {"noise_mse", "noise_unexplained", "homo_mae"}
+    )
 
 
 def test_an_auxiliary_loss_beside_energies_and_forces():
@@ -367,19 +415,25 @@ def test_an_auxiliary_loss_beside_energies_and_forces():
     both.prepare(model, store)
     loss, parts = both(model, store.take(np.arange(8)), seeded())
     assert set(parts) == {"energy_mae", "force_mae", "noise_mse", "noise_unexplained"}
-    assert both.atomwise == {"force_mae"} and set(both.counted) == {"noise_mse", "noise_unexplained"}
+    assert both.atomwise == {"force_mae"} and set(both.counted) == {
+        "noise_mse",
+        "noise_unexplained",
+    }
     loss.backward()
     assert torch.isfinite(loss)
 
 
-# -- training ---------------------------------------------------------------------------------------------------------
+# -- training
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("net", [et, schnet])
 def test_a_model_learns_to_denoise(qm9, net):
     # rows of QM9 in order are alike, so that few steps show it
     model, few = net(), qm9[100:130]
-    result = scdlab.fit(model, CoordinateDenoising(0.04), few, steps=80, batch_size=10, lr=5e-3, progress=False)
+    result = scdlab.fit(
+        model, CoordinateDenoising(0.04), few, steps=80, batch_size=10, lr=5e-3, progress=False
+    )
     history = result.history["noise_unexplained"]
     assert history[-1] < 0.9 * history[0]
 
@@ -388,12 +442,16 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("settings", [{"ratio": 0.5}, {"kind": "torsional"}, {"main": PropertyRegression("homo")}])
+@pytest.mark.parametrize(
+    "settings", [{"ratio": 0.5}, {"kind": "torsional"}, {"main": PropertyRegression("homo")}]
+)
 def test_a_resumed_run_ends_with_the_same_weights(qm9, tmp_path, monkeypatch, settings):
     train, val = qm9[300:360], qm9[360:380]
     train_with = dict(steps=8, batch_size=8, lr=2e-3, progress=False, log_every=2, val_every=4)
     straight, resumed = et(), et()
-    scdlab.fit(straight, CoordinateDenoising(**settings), train, val, out=tmp_path / "a", **train_with)
+    scdlab.fit(
+        straight, CoordinateDenoising(**settings), train, val, out=tmp_path / "a", **train_with
+    )
     advance = _Run._advance
 
     def die(self):
@@ -405,11 +463,14 @@ def test_a_resumed_run_ends_with_the_same_weights(qm9, tmp_path, monkeypatch, se
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
         patch.setattr(_Run, "_advance", die)
         scdlab.fit(et(), CoordinateDenoising(**settings), train, val, **more, **train_with)
-    scdlab.fit(resumed, CoordinateDenoising(**settings), train, val, **more, resume=True, **train_with)
+    scdlab.fit(
+        resumed, CoordinateDenoising(**settings), train, val, **more, resume=True, **train_with
+    )
     assert torch.equal(weights(straight), weights(resumed))
 
 
-# -- what is said when it cannot work ---------------------------------------------------------------------------------
+# -- what is said when it cannot work
+# ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -434,12 +495,21 @@ def test_settings_that_cannot_be_are_refused(settings, said):
 
 def test_a_model_that_cannot_denoise_is_refused(qm9):
     with pytest.raises(ValueError, match="no noise head"):
-        scdlab.fit(schnet(direct_forces=True), CoordinateDenoising(), qm9[:20], steps=1, progress=False)
+        scdlab.fit(
+            schnet(direct_forces=True), CoordinateDenoising(), qm9[:20], steps=1, progress=False
+        )
 
 
 def test_its_name_gives_all_settings():
     text = repr(CoordinateDenoising(0.1, ratio=0.5, main=PropertyRegression("homo"), weight=0.2))
-    for piece in ("sigma=0.1", "centered=True", "normalized=True", "ratio=0.5", "kind='gaussian'", "weight=0.2"):
+    for piece in (
+        "sigma=0.1",
+        "centered=True",
+        "normalized=True",
+        "ratio=0.5",
+        "kind='gaussian'",
+        "weight=0.2",
+    ):
         assert piece in text
     assert "PropertyRegression('homo'" in text and eval(repr(CoordinateDenoising(0.1))).sigma == 0.1
 
@@ -450,7 +520,9 @@ def test_validation_is_a_mean_over_corrupted_atoms_whatever_the_batches(batch_si
     model, objective = et(), CoordinateDenoising(kind="torsional")
     objective.prepare(model, store)
     found = scdlab.evaluate(model, store, objective, batch_size=batch_size)
-    assert found["noise_unexplained"] == pytest.approx(1.0, abs=0.05)  # an untrained network explains nothing
+    assert found["noise_unexplained"] == pytest.approx(
+        1.0, abs=0.05
+    )  # an untrained network explains nothing
 
 
 def test_nothing_to_measure_is_told():

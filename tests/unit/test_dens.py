@@ -27,7 +27,9 @@ def batch(ethanol):
 @pytest.fixture(scope="module")
 def prepared(ethanol):
     torch.manual_seed(0)
-    net = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True)
+    net = scdlab.EquivariantTransformer(
+        hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True
+    )
     DeNS().prepare(net, ethanol[:100])
     with torch.no_grad():
         for w in net.force_encoding.weights:
@@ -46,7 +48,8 @@ def gradients(model, loss):
 
 
 def slabs(frames=6, uneven=False):
-    """A little slab of copper, its lower layer fixed, shaken, with EMT's labels; uneven: in some one atom more."""
+    """A little slab of copper, its lower layer fixed, shaken, with EMT's labels; uneven: in some
+    one atom more."""
     rng, out = np.random.default_rng(0), []
     for k in range(frames):
         slab = ase.build.fcc111("Cu", (2, 2, 2), vacuum=5.0, periodic=True)
@@ -61,23 +64,32 @@ def slabs(frames=6, uneven=False):
     return scdlab.AtomStore.from_ase(out)
 
 
-# --- what is corrupted ---------------------------------------------------------------------------------------------
+# --- what is corrupted
+# ---------------------------------------------------------------------------------------------
 
 
 def test_shares_of_structures_and_of_atoms(ethanol):
     many = ethanol.take(range(1000))
-    eps, mask, sigma, clue, noisy = DeNS(probability=0.3, ratio=0.5, sigma=0.07).corrupt(many, draw())
+    eps, mask, sigma, clue, noisy = DeNS(probability=0.3, ratio=0.5, sigma=0.07).corrupt(
+        many, draw()
+    )
     by_structure = mask.view(1000, 9).any(1)
     assert abs(by_structure.float().mean() - 0.3) < 0.05
     assert abs(mask.view(1000, 9)[by_structure].float().mean() - 0.5) < 0.05
-    assert torch.equal(eps[~mask], torch.zeros_like(eps[~mask])) and torch.equal(noisy.pos, many.pos + eps)
-    assert eps[mask].std() == pytest.approx(0.07, rel=0.05) and torch.equal(sigma, torch.full((9000,), 0.07))
+    assert torch.equal(eps[~mask], torch.zeros_like(eps[~mask])) and torch.equal(
+        noisy.pos, many.pos + eps
+    )
+    assert eps[mask].std() == pytest.approx(0.07, rel=0.05) and torch.equal(
+        sigma, torch.full((9000,), 0.07)
+    )
     assert torch.equal(clue, many.forces * mask.unsqueeze(-1))
 
 
 def test_all_of_every_structure_when_asked(batch):
     eps, mask, *_ = DeNS(probability=1, ratio=1).corrupt(batch, draw())
-    assert mask.all() and eps.view(8, 9, 3).mean(1).abs().max() < 1e-7  # centered, as nothing shows the mean
+    assert (
+        mask.all() and eps.view(8, 9, 3).mean(1).abs().max() < 1e-7
+    )  # centered, as nothing shows the mean
 
 
 def test_sizes_of_noise_are_drawn_for_each_structure(ethanol):
@@ -86,7 +98,9 @@ def test_sizes_of_noise_are_drawn_for_each_structure(ethanol):
     each = sigma.view(1000, 9)
     assert torch.equal(each.amin(1), each.amax(1))
     steps = 49 * (each[:, 0] / 0.01).log() / math.log(50)
-    assert (steps - steps.round()).abs().max() < 1e-3 and set(steps.round().int().tolist()) == set(range(50))
+    assert (steps - steps.round()).abs().max() < 1e-3 and set(steps.round().int().tolist()) == set(
+        range(50)
+    )
     assert (eps / sigma.unsqueeze(-1))[mask].std() == pytest.approx(1.0, rel=0.03)
 
 
@@ -94,25 +108,38 @@ def test_fixed_atoms_stay_and_do_not_count():
     store = slabs()
     batch = store.take(range(6))
     eps, mask, *_ = DeNS(probability=1, ratio=1).corrupt(batch, draw())
-    assert torch.equal(mask, ~batch.fixed.bool()) and torch.equal(eps[~mask], torch.zeros_like(eps[~mask]))
+    assert torch.equal(mask, ~batch.fixed.bool()) and torch.equal(
+        eps[~mask], torch.zeros_like(eps[~mask])
+    )
     torch.manual_seed(0)
-    net = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True)
+    net = scdlab.EquivariantTransformer(
+        hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
+    )
     objective = DeNS(probability=1, ratio=0.5)
     objective.prepare(net, store)
     free = batch.forces[~batch.fixed.bool()]
     assert float(net.energy_head.scale) == pytest.approx(float(free.square().mean().sqrt()))
     before = objective(net, batch, draw())
-    assert objective.counted["force_mae"] + objective.counted["noise_mse"] == (~batch.fixed.bool()).sum()
+    assert (
+        objective.counted["force_mae"] + objective.counted["noise_mse"]
+        == (~batch.fixed.bool()).sum()
+    )
     batch.forces = torch.where(batch.fixed.bool().unsqueeze(-1), 100.0, batch.forces)
     after = objective(net, batch, draw())
-    assert torch.equal(before[0], after[0]) and torch.equal(before[1]["force_mae"], after[1]["force_mae"])
-    run = scdlab.fit(net, DeNS(probability=0.5), store, steps=3, batch_size=3, device="cpu", progress=False)
+    assert torch.equal(before[0], after[0]) and torch.equal(
+        before[1]["force_mae"], after[1]["force_mae"]
+    )
+    run = scdlab.fit(
+        net, DeNS(probability=0.5), store, steps=3, batch_size=3, device="cpu", progress=False
+    )
     assert math.isfinite(run.rows[-1]["loss"])
 
 
 def test_p_and_r_of_zero_leave_fixed_atoms_out_as_labels_do():
     store = slabs(uneven=True)
-    net = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True)
+    net = scdlab.EquivariantTransformer(
+        hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
+    )
     labels = EnergyForces()
     labels.prepare(net, store)
     plain = scdlab.evaluate(net, store, labels, batch_size=2)
@@ -125,7 +152,9 @@ def test_p_and_r_of_zero_leave_fixed_atoms_out_as_labels_do():
 
 def test_coordinate_denoising_leaves_fixed_atoms_where_they_are():
     store = slabs()
-    net = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True)
+    net = scdlab.EquivariantTransformer(
+        hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
+    )
     batch, told = store.take(range(6)), DeNS(probability=1, ratio=1, loss="squared", sigma=0.04)
     told.prepare(net, store)
     theirs = CoordinateDenoising(sigma=0.04)
@@ -148,10 +177,13 @@ def test_only_structures_near_equilibrium(batch):
     size = batch.forces.view(8, -1).square().mean(1).sqrt()
     limit = float(size.median())
     _, mask, *_ = DeNS(probability=1, ratio=1, only_below=limit).corrupt(batch, draw())
-    assert torch.equal(mask.view(8, 9).all(1), size <= limit) and torch.equal(mask.view(8, 9).any(1), size <= limit)
+    assert torch.equal(mask.view(8, 9).all(1), size <= limit) and torch.equal(
+        mask.view(8, 9).any(1), size <= limit
+    )
 
 
-# --- what is told --------------------------------------------------------------------------------------------------
+# --- what is told
+# --------------------------------------------------------------------------------------------------
 
 
 class Spy(torch.nn.Module):
@@ -174,15 +206,23 @@ def test_own_none_or_another_atoms_force(prepared, batch):
     own, none, other = spy.told
     assert none is None
     corrupted = own.norm(dim=-1) > 0
-    assert torch.equal(corrupted, other.norm(dim=-1) > 0) and corrupted.any() and not corrupted.all()
+    assert (
+        torch.equal(corrupted, other.norm(dim=-1) > 0) and corrupted.any() and not corrupted.all()
+    )
     for k in corrupted.nonzero().flatten().tolist():
         same = (batch.forces == other[k]).all(-1).nonzero().flatten().tolist()
         assert len(same) == 1 and same != [k] and batch.batch[same[0]] == batch.batch[k]
 
 
 def test_a_lone_atom_is_told_nothing_of_others():
-    store = scdlab.AtomStore.from_arrays([1, 1, 6], np.eye(3), [0, 1, 3], energy=[0.0, 0.0], forces=np.eye(3) + 1)
-    clue = DeNS(probability=1, ratio=1, told="other", centered=False).corrupt(store.take([0, 1]), draw()).clue
+    store = scdlab.AtomStore.from_arrays(
+        [1, 1, 6], np.eye(3), [0, 1, 3], energy=[0.0, 0.0], forces=np.eye(3) + 1
+    )
+    clue = (
+        DeNS(probability=1, ratio=1, told="other", centered=False)
+        .corrupt(store.take([0, 1]), draw())
+        .clue
+    )
     torch.testing.assert_close(clue, torch.tensor([[0.0, 0, 0], [1, 1, 2], [1, 2, 1]]))
 
 
@@ -190,11 +230,20 @@ def test_a_model_without_an_encoding_can_be_trained_when_nothing_is_told(ethanol
     plain = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2)
     with pytest.raises(ValueError, match="cannot be told forces"):
         DeNS().prepare(plain, ethanol[:10])
-    run = scdlab.fit(plain, DeNS(1.0, told="none"), ethanol[:8], steps=2, batch_size=4, device="cpu", progress=False)
+    run = scdlab.fit(
+        plain,
+        DeNS(1.0, told="none"),
+        ethanol[:8],
+        steps=2,
+        batch_size=4,
+        device="cpu",
+        progress=False,
+    )
     assert run.rows[-1]["noise_mse"] > 0
 
 
-# --- what is learned where -----------------------------------------------------------------------------------------
+# --- what is learned where
+# -----------------------------------------------------------------------------------------
 
 
 def test_forces_of_atoms_that_stayed_noise_of_those_that_did_not_energies_of_all(prepared, batch):
@@ -202,12 +251,17 @@ def test_forces_of_atoms_that_stayed_noise_of_those_that_did_not_energies_of_all
     loss, parts = objective(prepared, batch, draw())
     mask = objective.corrupt(batch, draw()).mask
     changed = copy.copy(batch)
-    changed.forces = torch.where(mask.unsqueeze(-1), batch.forces + 1.0, batch.forces)  # labels of corrupted atoms
+    changed.forces = torch.where(
+        mask.unsqueeze(-1), batch.forces + 1.0, batch.forces
+    )  # labels of corrupted atoms
     assert torch.equal(objective(prepared, changed, draw())[0], loss)
     changed.forces = batch.forces.clone()
     changed.forces[(~mask).nonzero()[0]] += 1.0
     assert not torch.equal(objective(prepared, changed, draw())[0], loss)
-    changed.forces, changed.energy = batch.forces, batch.energy + torch.eye(8, dtype=torch.float64)[3]
+    changed.forces, changed.energy = (
+        batch.forces,
+        batch.energy + torch.eye(8, dtype=torch.float64)[3],
+    )
     assert objective(prepared, changed, draw())[1]["energy_mae"] != parts["energy_mae"]
     out = prepared(objective.corrupt(batch, draw()).batch, forces=True, noise=True)
     by_hand = (out.forces - batch.forces)[~mask].abs().mean()
@@ -225,7 +279,11 @@ def test_the_loss_is_the_sum_of_its_three_terms(prepared, batch, loss, labels):
     energy, power = (out.energy - batch.energy).abs(), 1 if labels == "norm" else 2
     force = (out.forces - batch.forces)[~mask].norm(dim=-1)
     noise = left.norm(dim=-1).mean() if loss == "norm" else left.square().mean()
-    total = 0.3 * (energy**power).mean() + (force**power).mean() + 0.7 * prepared.energy_head.scale**power * noise
+    total = (
+        0.3 * (energy**power).mean()
+        + (force**power).mean()
+        + 0.7 * prepared.energy_head.scale**power * noise
+    )
     torch.testing.assert_close(objective(prepared, batch, draw())[0], total, rtol=1e-6, atol=0)
 
 
@@ -236,7 +294,8 @@ def test_nothing_corrupted_is_no_noise_loss(prepared, batch):
     assert parts["noise_mse"] == 0 and objective.counted["noise_mse"] == 0
 
 
-# --- what it reduces to --------------------------------------------------------------------------------------------
+# --- what it reduces to
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings", [{"probability": 0}, {"ratio": 0}])
@@ -249,7 +308,9 @@ def test_without_corruption_it_is_supervised_learning_exactly(prepared, batch, s
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_exactly(prepared, batch):
+def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_exactly(
+    prepared, batch
+):
     batch.forces = torch.zeros_like(batch.forces)
     ours = DeNS(probability=1, ratio=1, sigma=0.04, weight=0.8, loss="squared", main=EnergyForces())
     theirs = CoordinateDenoising(sigma=0.04)
@@ -258,9 +319,14 @@ def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_
     assert mask.all() and torch.equal(clue, torch.zeros_like(clue))
     out = prepared(noisy, forces=True, noise=True, clue=clue)
     energy = 0.01 * (out.energy - batch.energy).square().mean()
-    (loss, parts), (noise, noise_parts) = ours(prepared, batch, draw()), theirs(prepared, batch, draw())
+    (loss, parts), (noise, noise_parts) = (
+        ours(prepared, batch, draw()),
+        theirs(prepared, batch, draw()),
+    )
     assert parts["noise_mse"] == noise_parts["noise_mse"]
-    assert parts["noise_unexplained"] == noise_parts["noise_unexplained"] and parts["force_mae"] == 0
+    assert (
+        parts["noise_unexplained"] == noise_parts["noise_unexplained"] and parts["force_mae"] == 0
+    )
     torch.testing.assert_close(loss, energy + weight * noise, rtol=1e-6, atol=0)
     a = gradients(prepared, ours(prepared, batch, draw())[0])
     b = gradients(prepared, energy + weight * theirs(prepared, batch, draw())[0])
@@ -269,7 +335,8 @@ def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_
     assert all(not a[name].any() for name in a if name.startswith("force_encoding"))
 
 
-# --- in a training run ---------------------------------------------------------------------------------------------
+# --- in a training run
+# ---------------------------------------------------------------------------------------------
 
 
 def test_the_weight_falls_to_zero_and_validation_is_by_labels(prepared, ethanol):
@@ -283,9 +350,20 @@ def test_the_weight_falls_to_zero_and_validation_is_by_labels(prepared, ethanol)
 
     objective.__class__ = Watched
     net = copy.deepcopy(prepared)
-    run = scdlab.fit(net, objective, ethanol[:16], ethanol[16:24], steps=5, batch_size=4, device="cpu", progress=False)
+    run = scdlab.fit(
+        net,
+        objective,
+        ethanol[:16],
+        ethanol[16:24],
+        steps=5,
+        batch_size=4,
+        device="cpu",
+        progress=False,
+    )
     assert seen == pytest.approx([0.5, 0.375, 0.25, 0.125, 0.0]) and objective.weight == 0.5
-    assert {"val_energy_mae", "val_force_mae"} <= set(run.history) and "val_noise_mse" not in run.history
+    assert {"val_energy_mae", "val_force_mae"} <= set(
+        run.history
+    ) and "val_noise_mse" not in run.history
     assert DeNS(decay=False).anneal == {}
 
 
@@ -300,8 +378,16 @@ def test_the_log_averages_over_what_was_corrupted(prepared, ethanol, monkeypatch
             return loss, parts
 
     objective.__class__ = Watched
-    run = scdlab.fit(copy.deepcopy(prepared), objective, ethanol[:20], steps=8, batch_size=2, log_every=8,
-                     device="cpu", progress=False)  # fmt: skip
+    run = scdlab.fit(
+        copy.deepcopy(prepared),
+        objective,
+        ethanol[:20],
+        steps=8,
+        batch_size=2,
+        log_every=8,
+        device="cpu",
+        progress=False,
+    )
     values, counts = np.array(seen).T
     assert 0 in counts and counts.sum() > 0  # some steps corrupt nothing
     assert run.rows[-1]["noise_mse"] == pytest.approx((values * counts).sum() / counts.sum())
@@ -309,7 +395,9 @@ def test_the_log_averages_over_what_was_corrupted(prepared, ethanol, monkeypatch
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(prepared, ethanol, tmp_path):
     def run(steps, out, resume):
-        net = scdlab.EquivariantTransformer(hidden=8, layers=1, heads=2, n_basis=8, force_encoding=True)
+        net = scdlab.EquivariantTransformer(
+            hidden=8, layers=1, heads=2, n_basis=8, force_encoding=True
+        )
         torch.manual_seed(0)
         with torch.no_grad():
             for p in net.parameters():
@@ -326,8 +414,18 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(prepared, ethanol, 
         told = []
         objective.__class__ = Stopped
         try:
-            scdlab.fit(net, objective, ethanol[:16], steps=6, batch_size=4, device="cpu", progress=False, out=out,
-                       resume=resume, checkpoint_every=1)  # fmt: skip
+            scdlab.fit(
+                net,
+                objective,
+                ethanol[:16],
+                steps=6,
+                batch_size=4,
+                device="cpu",
+                progress=False,
+                out=out,
+                resume=resume,
+                checkpoint_every=1,
+            )
         except KeyboardInterrupt:
             assert len(told) == steps
         return net, told
@@ -342,10 +440,13 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(prepared, ethanol, 
 
 def test_the_encoding_takes_the_scale_of_the_forces(prepared, ethanol):
     forces = ethanol[:100].take(range(100)).forces
-    assert float(prepared.force_encoding.scale) == pytest.approx(float(forces.square().mean().sqrt()), rel=1e-6)
+    assert float(prepared.force_encoding.scale) == pytest.approx(
+        float(forces.square().mean().sqrt()), rel=1e-6
+    )
 
 
-# --- bad input -----------------------------------------------------------------------------------------------------
+# --- bad input
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -372,16 +473,30 @@ def test_settings_that_cannot_be(settings, message):
 def test_labels_that_are_missing_or_no_numbers(prepared, ethanol):
     net = copy.deepcopy(prepared)
     one = ethanol.take(range(4))
-    arrays = dict(z=one.z.numpy(), pos=one.pos.numpy(), ptr=one.ptr.numpy(), energy=one.energy.numpy())
+    arrays = dict(
+        z=one.z.numpy(), pos=one.pos.numpy(), ptr=one.ptr.numpy(), energy=one.energy.numpy()
+    )
     with pytest.raises(ValueError, match="needs forces, and the training set has none"):
-        scdlab.fit(net, DeNS(), scdlab.AtomStore.from_arrays(**arrays), steps=1, device="cpu", progress=False)
+        scdlab.fit(
+            net,
+            DeNS(),
+            scdlab.AtomStore.from_arrays(**arrays),
+            steps=1,
+            device="cpu",
+            progress=False,
+        )
     del one.forces
-    with pytest.raises(ValueError, match="tells atoms the forces that they felt before the noise, and this batch has"):
+    with pytest.raises(
+        ValueError,
+        match="tells atoms the forces that they felt before the noise, and this batch has",
+    ):
         DeNS()(net, one, draw())
     forces = ethanol.take(range(4)).forces.numpy().copy()
     forces[20] = np.nan
     wrong = scdlab.AtomStore.from_arrays(**arrays, forces=forces, validate=False)
-    with pytest.raises(ValueError, match=r"have forces that are not finite numbers \(the first is number 2\)"):
+    with pytest.raises(
+        ValueError, match=r"have forces that are not finite numbers \(the first is number 2\)"
+    ):
         DeNS().prepare(net, wrong)
 
 
@@ -391,13 +506,22 @@ def test_a_structure_in_which_nothing_may_move():
     fixed = batch.fixed.numpy().copy()
     fixed[8:16] = True
     wrong = scdlab.AtomStore.from_arrays(
-        batch.z.numpy(), batch.pos.numpy(), batch.ptr.numpy(), cell=batch.cell.numpy(), energy=batch.energy.numpy(),
-        forces=batch.forces.numpy(), atom_properties={"fixed": fixed},
-    )  # fmt: skip
-    net = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True)
+        batch.z.numpy(),
+        batch.pos.numpy(),
+        batch.ptr.numpy(),
+        cell=batch.cell.numpy(),
+        energy=batch.energy.numpy(),
+        forces=batch.forces.numpy(),
+        atom_properties={"fixed": fixed},
+    )
+    net = scdlab.EquivariantTransformer(
+        hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
+    )
     with pytest.raises(ValueError, match="All atoms of structure 1 of the training set are fixed"):
         DeNS().prepare(net, wrong)
-    with pytest.raises(ValueError, match="Torsional noise moves whole groups, and some atoms are fixed"):
+    with pytest.raises(
+        ValueError, match="Torsional noise moves whole groups, and some atoms are fixed"
+    ):
         scdlab.objectives.draw_noise(
             scdlab.load_ethanol().take([0]), 0.1, draw(), kind="torsional", free=torch.ones(9) > 0
         )

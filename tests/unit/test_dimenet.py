@@ -1,4 +1,5 @@
-"""DimeNet's parts: bases by what defines them, slots and triplets by brute force, vectors, forces, files."""
+"""DimeNet's parts: bases by what defines them, slots and triplets by brute force, vectors, forces,
+files."""
 
 import copy
 import itertools
@@ -31,18 +32,22 @@ SMALL = dict(hidden=16, layers=2, int_emb=8, basis_emb=4, out_emb=16, n_spherica
 
 
 def one(atoms):
-    return scdlab.AtomStore.from_ase([molecule(atoms) if isinstance(atoms, str) else atoms]).take([0])
+    return scdlab.AtomStore.from_ase([molecule(atoms) if isinstance(atoms, str) else atoms]).take(
+        [0]
+    )
 
 
 def net(**kwargs):
-    """A small DimeNet in float64 whose vectors are not zero, as they are at the start of training."""
+    """A small DimeNet in float64 whose vectors are not zero, as they are at the start of
+    training."""
     torch.manual_seed(0)
     model = scdlab.DimeNet(**{**SMALL, **kwargs})
     torch.nn.init.normal_(model.vectors.lin.weight, std=0.3)
     return model.double()
 
 
-# -- bases --------------------------------------------------------------------------------------------------------
+# -- bases
+# --------------------------------------------------------------------------------------------------
 
 
 def ball():
@@ -70,7 +75,9 @@ def test_the_spherical_basis_is_orthonormal_over_distance_and_angle():
     weight = 2 * math.pi * (w * x**2)[:, None] * v
     a = a.flatten(2).flatten(0, 1)
     gram = (a * weight.reshape(-1, 1)).T @ a
-    torch.testing.assert_close(gram, torch.eye(42, dtype=torch.float64), rtol=0, atol=1e-5)  # zeros held in float32
+    torch.testing.assert_close(
+        gram, torch.eye(42, dtype=torch.float64), rtol=0, atol=1e-5
+    )  # zeros held in float32
 
 
 def test_zeros_are_zeros_and_none_is_left_out():
@@ -83,14 +90,22 @@ def test_zeros_are_zeros_and_none_is_left_out():
 
 @pytest.mark.parametrize("order", [0, 1, 2, 6, 10])
 def test_spherical_bessel_functions_and_their_derivative(order):
-    x = torch.cat([torch.tensor([1e-8, 1e-3]), torch.linspace(0.01, 40, 4001)]).double().requires_grad_()
+    x = (
+        torch.cat([torch.tensor([1e-8, 1e-3]), torch.linspace(0.01, 40, 4001)])
+        .double()
+        .requires_grad_()
+    )
     j = spherical_bessel(order, x)
     (slope,) = torch.autograd.grad(j.sum(), x)
     points = x.detach().numpy()
     np.testing.assert_allclose(j.detach(), spherical_jn(order, points), rtol=0, atol=1e-13)
-    np.testing.assert_allclose(slope, spherical_jn(order, points, derivative=True), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        slope, spherical_jn(order, points, derivative=True), rtol=0, atol=1e-12
+    )
     near = x[2:600].detach().float()
-    np.testing.assert_allclose(spherical_bessel(order, near), spherical_jn(order, near.double()), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        spherical_bessel(order, near), spherical_jn(order, near.double()), rtol=0, atol=1e-5
+    )
 
 
 def test_bases_have_first_and_second_derivatives():
@@ -109,14 +124,17 @@ def test_value_slope_and_curvature_vanish_at_the_cutoff():
     assert polynomial_envelope(torch.zeros(1)) == 1
 
 
-# -- edges and triplets -------------------------------------------------------------------------------------------
+# -- edges and triplets
+# -------------------------------------------------------------------------------------------
 
 
 def brute_force(atoms, cutoff):
     """Neighbors (atom, image) of every atom, by trying all images."""
     images = [range(-3, 4) if periodic else (0,) for periodic in atoms.pbc]
     found = [set() for _ in atoms]
-    for a, b, image in itertools.product(range(len(atoms)), range(len(atoms)), itertools.product(*images)):
+    for a, b, image in itertools.product(
+        range(len(atoms)), range(len(atoms)), itertools.product(*images)
+    ):
         away = atoms.positions[b] + image @ atoms.cell.array - atoms.positions[a]
         if (a, image) != (b, (0, 0, 0)) and np.linalg.norm(away) < cutoff:
             found[a].add((b, image))
@@ -124,7 +142,8 @@ def brute_force(atoms, cutoff):
 
 
 def triplets(edges, pairs):
-    """Every k→j→i that the slots stand for: (j, slot's neighbor i, slot's neighbor k), neighbors with their image."""
+    """Every k→j→i that the slots stand for: (j, slot's neighbor i, slot's neighbor k), neighbors
+    with their image."""
     zero = torch.zeros(len(pairs), 3)
     shift = (zero if pairs.shift is None else pairs.shift).round().long()
     shift = torch.cat([shift, -shift]).tolist()
@@ -132,7 +151,10 @@ def triplets(edges, pairs):
     holds = [None if k == e else (int(edges.of[k]), tuple(shift[k])) for k in edges.edge.tolist()]
     for k in range(e):
         row, j = int(edges.leaving[k]), int(edges.of[k])
-        assert row // edges.width == j and holds[row] == (int(edges.to[k]), tuple(-s for s in shift[k]))
+        assert row // edges.width == j and holds[row] == (
+            int(edges.to[k]),
+            tuple(-s for s in shift[k]),
+        )
         for slot in range(j * edges.width, (j + 1) * edges.width):
             if slot != row and holds[slot] is not None:
                 yield j, holds[row], holds[slot]
@@ -143,7 +165,9 @@ def check_triplets(atoms, cutoff):
     pairs = neighbor_list(batch, cutoff)
     ours = list(triplets(Edges(pairs.i, pairs.j, len(atoms)), pairs))
     near = brute_force(atoms, cutoff)
-    expected = {(j, i, k) for j, around in enumerate(near) for i in around for k in around if i != k}
+    expected = {
+        (j, i, k) for j, around in enumerate(near) for i in around for k in around if i != k
+    }
     assert len(ours) == len(set(ours)) and set(ours) == expected
 
 
@@ -158,7 +182,9 @@ def test_triplets_of_molecules(seed, n, cutoff):
 @settings(max_examples=15)
 def test_triplets_of_cells_smaller_than_the_cutoff(seed, n, pbc):
     rng = np.random.default_rng(seed)
-    cell = 2.6 * np.eye(3) + rng.normal(scale=0.15, size=(3, 3))  # an atom meets images of itself, at both ends
+    cell = 2.6 * np.eye(3) + rng.normal(
+        scale=0.15, size=(3, 3)
+    )  # an atom meets images of itself, at both ends
     positions = (rng.random((n, 3)) @ cell).astype(np.float32)
     check_triplets(Atoms(["C"] * n, positions, cell=cell, pbc=pbc), 3.0)
 
@@ -175,12 +201,15 @@ def test_listening_is_the_sum_over_triplets(atoms):
     for kj, ji in itertools.product(range(len(m)), repeat=2):
         if edges.to[kj] == edges.of[ji] and kj != edges.reverse[ji]:
             cos = torch.cosine_similarity(away[kj], -away[ji], dim=0)
-            basis = waves[kj] * torch.stack(zonal_harmonics(cos, SMALL["n_spherical"])).unsqueeze(-1)
+            basis = waves[kj] * torch.stack(zonal_harmonics(cos, SMALL["n_spherical"])).unsqueeze(
+                -1
+            )
             out[ji] += m[kj] * block.sbf2(block.sbf1(basis.flatten()))
     torch.testing.assert_close(block.listen(m, geometry), out)
 
 
-# -- the model ----------------------------------------------------------------------------------------------------
+# -- the model
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_line_of_atoms_has_finite_forces_and_trainable_ones():
@@ -192,16 +221,22 @@ def test_a_line_of_atoms_has_finite_forces_and_trainable_ones():
 
 
 def test_it_tells_apart_what_distances_to_neighbors_cannot():
-    """Six atoms as one hexagon and as two triangles: within the cutoff each atom has two neighbors at 1.4 Å in both.
-    Only the angle differs."""
+    """Six atoms as one hexagon and as two triangles: within the cutoff each atom has two neighbors
+    at 1.4 Å in both. Only the angle differs."""
     turn = np.arange(6) * math.pi / 3
     hexagon = 1.4 * np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
-    triangle = 1.4 / math.sqrt(3) * np.stack([np.cos(2 * turn[:3]), np.sin(2 * turn[:3]), 0 * turn[:3]], axis=1)
+    triangle = (
+        1.4
+        / math.sqrt(3)
+        * np.stack([np.cos(2 * turn[:3]), np.sin(2 * turn[:3]), 0 * turn[:3]], axis=1)
+    )
     triangles = np.concatenate([triangle, triangle + np.array([0, 0, 9.0])])
     batches = [one(Atoms("C6", positions)) for positions in (hexagon, triangles)]
     torch.manual_seed(0)
     schnet, dimenet = scdlab.SchNet(hidden=16, layers=2, cutoff=2.3).double(), net(cutoff=2.3)
-    torch.testing.assert_close(schnet(batches[0]).energy, schnet(batches[1]).energy, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        schnet(batches[0]).energy, schnet(batches[1]).energy, rtol=1e-6, atol=1e-6
+    )
     assert (dimenet(batches[0]).energy - dimenet(batches[1]).energy).abs() > 1e-3
 
 
@@ -230,9 +265,13 @@ def test_a_backbone_without_vectors_has_no_vector_property():
 
 
 def test_the_length_of_a_vector_is_learned_from_labels_without_direction():
-    """Water's dipole moment points along its axis, towards the hydrogens or away; the label is the length alone."""
+    """Water's dipole moment points along its axis, towards the hydrogens or away; the label is the
+    length alone."""
     train = scdlab.load_qm9(limit=30)
-    model, objective = scdlab.DimeNet(**{**SMALL, "layers": 1}), PropertyRegression("mu", pool="vector")
+    model, objective = (
+        scdlab.DimeNet(**{**SMALL, "layers": 1}),
+        PropertyRegression("mu", pool="vector"),
+    )
     scdlab.fit(model, objective, train, steps=80, batch_size=10, lr=5e-3, progress=False)
     spread = np.abs(train.property("mu") - np.median(train.property("mu"))).mean()
     assert scdlab.evaluate(model, train)["mu_mae"] < 0.7 * spread
@@ -247,7 +286,10 @@ def test_the_length_of_a_vector_is_learned_from_labels_without_direction():
 def test_batching_changes_nothing_and_lone_atoms_are_fine():
     store = scdlab.AtomStore.from_ase([molecule(m) for m in ("CH4", "O", "C6H6", "H2")])
     model = net()
-    together, alone = model(store.take(range(4)), forces=True), [model(store.take([k]), forces=True) for k in range(4)]
+    together, alone = (
+        model(store.take(range(4)), forces=True),
+        [model(store.take([k]), forces=True) for k in range(4)],
+    )
     torch.testing.assert_close(together.energy, torch.cat([a.energy for a in alone]))
     torch.testing.assert_close(together.forces, torch.cat([a.forces for a in alone]))
     assert alone[1].forces.abs().max() == 0 and torch.isfinite(alone[1].energy).all()
@@ -283,10 +325,15 @@ def test_no_subnormal_number_leaves_the_bases():
         assert not ((out != 0) & (out.abs() < torch.finfo(torch.float32).tiny)).any()
 
 
-@pytest.mark.parametrize("arguments, named", [
-    (dict(layers=0), "layers"), (dict(n_radial=0), "n_radial"), (dict(cutoff=-1.0), "cutoff"),
-    (dict(int_emb=0), "int_emb"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (dict(layers=0), "layers"),
+        (dict(n_radial=0), "n_radial"),
+        (dict(cutoff=-1.0), "cutoff"),
+        (dict(int_emb=0), "int_emb"),
+    ],
+)
 def test_bad_settings_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         scdlab.DimeNet(**arguments)

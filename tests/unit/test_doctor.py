@@ -1,4 +1,5 @@
-"""`scdlab doctor`: what is there is found, what is missing is named with its remedy, and nothing else fails."""
+"""`scdlab doctor`: what is there is found, what is missing is named with its remedy, and nothing
+else fails."""
 
 import importlib.metadata
 import importlib.util
@@ -27,7 +28,9 @@ def test_this_machine_has_what_is_required():
     assert int(found(report, "cores").text) >= 1
     assert "GiB free" in found(report, "memory").text
     for finding in report.findings:
-        assert bool(finding.remedy) == (finding.state != "ok"), f"{finding.name}: a remedy exactly where it is needed"
+        assert bool(finding.remedy) == (finding.state != "ok"), (
+            f"{finding.name}: a remedy exactly where it is needed"
+        )
 
 
 def test_a_missing_package_is_required_and_the_command_fails(monkeypatch):
@@ -49,7 +52,9 @@ def test_a_missing_package_is_required_and_the_command_fails(monkeypatch):
 
 def test_a_package_that_is_too_old_says_what_is_needed(monkeypatch):
     version = importlib.metadata.version
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0" if name == "torch" else version(name))
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "1.0" if name == "torch" else version(name)
+    )
     finding = found(doctor.examine("software"), "torch")
     assert finding.state == "required"
     assert "1.0, needed" in finding.text
@@ -57,7 +62,9 @@ def test_a_package_that_is_too_old_says_what_is_needed(monkeypatch):
 
 def test_without_qm9_cuda_chromium_and_a_cache_the_kit_is_still_well(monkeypatch, tmp_path):
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "qm9pack" else find_spec(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "qm9pack" else find_spec(name)
+    )
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     monkeypatch.delenv("SCDLAB_CHROMIUM", raising=False)
     monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path / "no" / "such" / "folder"))
@@ -90,7 +97,9 @@ def test_the_report_prints_brackets_and_remedies_as_they_are(state):
     assert "pip install y[z]" in str(report)
 
 
-@pytest.mark.parametrize(("team", "words"), [(object(), "torch's OpenMP threads"), (None, "threads of their own")])
+@pytest.mark.parametrize(
+    ("team", "words"), [(object(), "torch's OpenMP threads"), (None, "threads of their own")]
+)
 def test_the_fused_kernels_are_tried(team, words, monkeypatch):
     monkeypatch.setattr(kernels, "_TEAM", team)
     finding = found(doctor.examine("machine"), "fused kernels")
@@ -105,10 +114,15 @@ def test_a_compiler_that_fails_is_named(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(numba, "cfunc", broken)
         finding = found(doctor.examine("machine"), "fused kernels")
-    assert (finding.state, finding.text) == ("required", "numba does not compile them (OSError: no LLVM)")
+    assert (finding.state, finding.text) == (
+        "required",
+        "numba does not compile them (OSError: no LLVM)",
+    )
     assert "llvmlite" in finding.remedy
     with monkeypatch.context() as patched:  # it compiles, and to the wrong thing
-        patched.setattr(numba, "cfunc", lambda *a, **k: lambda body: SimpleNamespace(ctypes=lambda data: None))
+        patched.setattr(
+            numba, "cfunc", lambda *a, **k: lambda body: SimpleNamespace(ctypes=lambda data: None)
+        )
         assert "products are wrong" in found(doctor.examine("machine"), "fused kernels").text
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])  # nowhere to write
     finding = found(doctor.examine("machine"), "fused kernels")

@@ -1,4 +1,5 @@
-"""One recipe for all domains: molecules, frames in motion, crystals and a peptide, mixed in one run of pretraining."""
+"""One recipe for all domains: molecules, frames in motion, crystals and a peptide, mixed in one run
+of pretraining."""
 
 import json
 
@@ -26,33 +27,53 @@ def peptide():
 
 @pytest.fixture(scope="module")
 def domains(peptide):
-    return {"molecules": scdlab.AtomStore.open(SAMPLE)[::50], "frames": scdlab.load_ethanol()[::20],
-            "crystals": scdlab.load_alloys()[::7], "peptide": scdlab.AtomStore.from_ase(peptide)}  # fmt: skip
+    return {
+        "molecules": scdlab.AtomStore.open(SAMPLE)[::50],
+        "frames": scdlab.load_ethanol()[::20],
+        "crystals": scdlab.load_alloys()[::7],
+        "peptide": scdlab.AtomStore.from_ase(peptide),
+    }
 
 
 @pytest.fixture(scope="module")
 def pretrained(domains):
-    """A model after a short run on all domains, and of each of its batches (structures, periodic ones, atoms)."""
+    """A model after a short run on all domains, and of each of its batches (structures, periodic
+    ones, atoms)."""
     sizes = []
 
     class Watched(SelfConditionedDenoising):
         def __call__(self, model, batch, generator=None):
-            sizes.append((batch.num_graphs, int(batch.pbc.any(1).sum()) if "pbc" in batch else 0, batch.num_nodes))
+            sizes.append(
+                (
+                    batch.num_graphs,
+                    int(batch.pbc.any(1).sum()) if "pbc" in batch else 0,
+                    batch.num_nodes,
+                )
+            )
             return super().__call__(model, batch, generator)
 
     torch.manual_seed(0)
-    model = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=12, conditional=True)
+    model = scdlab.EquivariantTransformer(
+        hidden=16, layers=2, heads=2, n_basis=12, conditional=True
+    )
     train, val, _ = scdlab.AtomStore.concat(domains.values()).split(250, 20)
-    result = scdlab.fit(model, Watched(), train, val, steps=100, max_atoms=BUDGET, lr=5e-3, progress=False)
+    result = scdlab.fit(
+        model, Watched(), train, val, steps=100, max_atoms=BUDGET, lr=5e-3, progress=False
+    )
     return model, result, np.array(sizes)
 
 
 def test_the_loss_falls_in_every_domain_and_in_the_mixture(domains, pretrained):
     model, result, _ = pretrained
     assert np.isfinite(result.history["loss"]).all()
-    assert np.mean(result.history["noise_unexplained"][-5:]) < 0.95 * result.history["noise_unexplained"][0]
+    assert (
+        np.mean(result.history["noise_unexplained"][-5:])
+        < 0.95 * result.history["noise_unexplained"][0]
+    )
     for name, store in domains.items():
-        left = scdlab.evaluate(model, store[:40], SelfConditionedDenoising(), max_atoms=BUDGET)["noise_unexplained"]
+        left = scdlab.evaluate(model, store[:40], SelfConditionedDenoising(), max_atoms=BUDGET)[
+            "noise_unexplained"
+        ]
         assert left < 0.97, (name, left)  # an untrained model leaves all of the noise, or more
 
 
@@ -60,7 +81,9 @@ def test_no_batch_is_over_its_budget_and_most_are_mixed(pretrained):
     structures, periodic, atoms = pretrained[2].T
     assert atoms.max() <= BUDGET and np.median(atoms) > 0.85 * BUDGET
     assert ((periodic > 0) & (periodic < structures)).mean() > 0.8
-    assert structures.max() > 2 * structures[structures > 1].min()  # as many as go in, not a number of them
+    assert (
+        structures.max() > 2 * structures[structures > 1].min()
+    )  # as many as go in, not a number of them
 
 
 def test_a_crystal_is_answered_alone_as_among_molecules(domains, pretrained):
@@ -97,23 +120,67 @@ def test_the_noise_of_a_turned_crystal_is_turned(domains, pretrained):
 
 
 def test_the_whole_recipe_from_the_shell(peptide, tmp_path):
-    """Mixed pretraining, then energies and forces of alloys from it, then its errors on some of them."""
+    """Mixed pretraining, then energies and forces of alloys from it, then its errors on some of
+    them."""
     ase.io.write(tmp_path / "peptide.xyz", peptide)
-    call = lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "200"})  # noqa: E731
+
+    def call(*words):
+        return CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "200"})
+
     small = ["--device", "cpu", "--steps", 3]
-    result = call("train", "--data", f"{SAMPLE}@::100", "--data", "ethanol@::40", "--data", "alloys@::13", "--data",
-                  tmp_path / "peptide.xyz", "--objective", "SelfConditionedDenoising", "--model",
-                  "EquivariantTransformer(conditional=True, heads=2, n_basis=8)", "--hidden", 8, "--layers", 1,
-                  "--max-atoms", BUDGET, "--weight-decay", 0.05, "--out", tmp_path / "first", *small)  # fmt: skip
+    result = call(
+        "train",
+        "--data",
+        f"{SAMPLE}@::100",
+        "--data",
+        "ethanol@::40",
+        "--data",
+        "alloys@::13",
+        "--data",
+        tmp_path / "peptide.xyz",
+        "--objective",
+        "SelfConditionedDenoising",
+        "--model",
+        "EquivariantTransformer(conditional=True, heads=2, n_basis=8)",
+        "--hidden",
+        8,
+        "--layers",
+        1,
+        "--max-atoms",
+        BUDGET,
+        "--weight-decay",
+        0.05,
+        "--out",
+        tmp_path / "first",
+        *small,
+    )
     assert result.exit_code == 0, result.output
     assert "test noise_unexplained = " in result.output
     settings = json.loads((tmp_path / "first/run.json").read_text())["settings"]
-    assert (settings["max_atoms"], settings["weight_decay"], settings["structures"]) == (BUDGET, 0.05, 123)
+    assert (settings["max_atoms"], settings["weight_decay"], settings["structures"]) == (
+        BUDGET,
+        0.05,
+        123,
+    )
     seen = scdlab.load(tmp_path / "first/model").seen.nonzero().flatten().tolist()
     assert {1, 6, 7, 8, 13, 28, 29, 46, 47, 78, 79} <= set(seen)
 
-    result = call("train", "--data", "alloys@::20", "--init", tmp_path / "first/model", "--head-lr", 1e-3, "--lr", 1e-4,
-                  "--max-atoms", 64, "--out", tmp_path / "tuned", *small)  # fmt: skip
+    result = call(
+        "train",
+        "--data",
+        "alloys@::20",
+        "--init",
+        tmp_path / "first/model",
+        "--head-lr",
+        1e-3,
+        "--lr",
+        1e-4,
+        "--max-atoms",
+        64,
+        "--out",
+        tmp_path / "tuned",
+        *small,
+    )
     assert result.exit_code == 0, result.output
     result = call("evaluate", tmp_path / "tuned/model", "--data", "alloys@:20", "--device", "cpu")
     assert result.exit_code == 0, result.output
@@ -122,9 +189,26 @@ def test_the_whole_recipe_from_the_shell(peptide, tmp_path):
 
 def test_a_budget_below_the_peptide_is_one_sentence(peptide, tmp_path):
     ase.io.write(tmp_path / "peptide.xyz", peptide)
-    result = CliRunner().invoke(cli.app, ["train", "--data", "ethanol@::40", "--data", str(tmp_path / "peptide.xyz"),
-                                          "--objective", "CoordinateDenoising", "--max-atoms", "100", "--out",
-                                          str(tmp_path / "out")])  # fmt: skip
+    result = CliRunner().invoke(
+        cli.app,
+        [
+            "train",
+            "--data",
+            "ethanol@::40",
+            "--data",
+            str(tmp_path / "peptide.xyz"),
+            "--objective",
+            "CoordinateDenoising",
+            "--max-atoms",
+            "100",
+            "--out",
+            str(tmp_path / "out"),
+        ],
+    )
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
     (line,) = result.output.strip().splitlines()
-    assert "Structure 50 (C30H52N10O11) has 103 atoms" in line and "max_atoms=100" in line and "allow 103" in line
+    assert (
+        "Structure 50 (C30H52N10O11) has 103 atoms" in line
+        and "max_atoms=100" in line
+        and "allow 103" in line
+    )

@@ -1,5 +1,5 @@
-"""ECSE as a model: what it takes and refuses, the auxiliary model, what passes through to the backbone, the parts of
-structures that atoms feel, and how far that is for each backbone."""
+"""ECSE as a model: what it takes and refuses, the auxiliary model, what passes through to the
+backbone, the parts of structures that atoms feel, and how far that is for each backbone."""
 
 import warnings
 
@@ -46,7 +46,9 @@ def random(net):
 
 def pet(**kwargs):
     torch.manual_seed(0)
-    return random(PET(**{**dict(hidden=8, layers=1, attention_layers=1, heads=2, cutoff=3.5), **kwargs}))
+    return random(
+        PET(**{**dict(hidden=8, layers=1, attention_layers=1, heads=2, cutoff=3.5), **kwargs})
+    )
 
 
 def transformer(**kwargs):
@@ -69,7 +71,8 @@ def same(a, b, tolerance=1e-10):
     torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-# ------------------------------------------------------------------------------------------------------- bad input
+# --------------------------------------------------------------------------------------------------
+# bad input
 
 
 class Silent(torch.nn.Module):
@@ -80,7 +83,11 @@ class Silent(torch.nn.Module):
         self.net, self.cutoff = net, net.cutoff
 
     def __getattr__(self, name):
-        return getattr(super().__getattr__("net"), name) if name != "net" else super().__getattr__(name)
+        return (
+            getattr(super().__getattr__("net"), name)
+            if name != "net"
+            else super().__getattr__(name)
+        )
 
     def forward(self, batch, **told):
         out = self.net(batch, **told)
@@ -89,9 +96,13 @@ class Silent(torch.nn.Module):
 
 def test_a_backbone_must_say_what_each_atom_gives_and_how_far_it_looks():
     exact = ECSE(Silent(pet())).double().eval()
-    with pytest.raises(ValueError, match=r"Silent does not say what each atom gives.*sum over atoms"):
+    with pytest.raises(
+        ValueError, match=r"Silent does not say what each atom gives.*sum over atoms"
+    ):
         exact(batch_of(molecule("H2O")))
-    with pytest.raises(ValueError, match=r"ECSE needs a model that says within which `cutoff`.*Linear does not"):
+    with pytest.raises(
+        ValueError, match=r"ECSE needs a model that says within which `cutoff`.*Linear does not"
+    ):
         ECSE(torch.nn.Linear(3, 1))
 
 
@@ -127,16 +138,23 @@ def test_without_an_auxiliary_model_a_line_is_refused_by_name(local):
     water, line = shaken("H2O"), molecule("C2H2")
     assert exact(batch_of(water), forces=True).forces.isfinite().all()
     where = " of atom 0" if local else ""
-    with pytest.raises(ValueError, match=rf"neighbors{where} in structure 1 of the batch \(C2H2\).*auxiliary"):
+    with pytest.raises(
+        ValueError, match=rf"neighbors{where} in structure 1 of the batch \(C2H2\).*auxiliary"
+    ):
         exact(batch_of(water, line))
 
 
 def test_positions_that_cannot_be_are_refused():
     exact = ECSE(pet()).double().eval()
-    twice, nowhere = batch_of(molecule("H2O"), molecule("CO2")), batch_of(molecule("H2O"), molecule("CO2"))
+    twice, nowhere = (
+        batch_of(molecule("H2O"), molecule("CO2")),
+        batch_of(molecule("H2O"), molecule("CO2")),
+    )
     twice.pos[4] = twice.pos[5]
     nowhere.pos[3, 1] = float("nan")
-    with pytest.raises(ValueError, match="Structure 1 of the batch has atoms 1 and 2 at the same position"):
+    with pytest.raises(
+        ValueError, match="Structure 1 of the batch has atoms 1 and 2 at the same position"
+    ):
         exact(twice)
     with pytest.raises(ValueError, match="Structure 1 of the batch has a position that is NaN"):
         exact(nowhere)
@@ -149,7 +167,9 @@ def test_weights_that_make_no_mean_are_refused(bad):
             eye = torch.eye(3, dtype=torch.float64).expand(2, 3, 3)
             return Frames(eye, torch.tensor([1.0, bad], dtype=torch.float64), torch.arange(2))
 
-    with pytest.raises(ValueError, match=r"frames of structure 1 of the batch are not finite, positive"):
+    with pytest.raises(
+        ValueError, match=r"frames of structure 1 of the batch are not finite, positive"
+    ):
         Broken(pet(), {}).double().eval()(batch_of(molecule("H2O"), molecule("CO2")))
 
 
@@ -168,7 +188,8 @@ def test_what_the_backbone_does_not_take_is_refused_as_there():
         known(batch)
 
 
-# ------------------------------------------------------------------------------------------------- the auxiliary model
+# -------------------------------------------------------------------------------------------------
+# the auxiliary model
 
 
 def shifted(store, level):
@@ -176,12 +197,17 @@ def shifted(store, level):
     batch = store.take(range(len(store)))
     energy = batch.energy.numpy() + level * store.n_atoms
     return scdlab.AtomStore.from_arrays(
-        batch.z.numpy(), batch.pos.numpy(), batch.ptr.numpy(), energy=energy, forces=batch.forces.numpy()
+        batch.z.numpy(),
+        batch.pos.numpy(),
+        batch.ptr.numpy(),
+        energy=energy,
+        forces=batch.forces.numpy(),
     )
 
 
 def labeled(z, n=12):
-    """n structures of one linear molecule, stretched: E = Σ z + 3 Σ (r - 1.2)², for the bonds r of neighbors."""
+    """n structures of one linear molecule, stretched: E = Σ z + 3 Σ (r - 1.2)², for the bonds r of
+    neighbors."""
     structures = []
     for k, stretch in enumerate(np.linspace(-0.1, 0.1, n)):
         x = np.zeros((len(z), 3))
@@ -201,9 +227,13 @@ def test_the_default_auxiliary_model_is_silent_and_warns_when_only_the_model_was
         warnings.simplefilter("error")  # nobody was trained, and nobody is blamed
         assert float(exact(batch).energy[0].detach()) == 0.0
         exact.model.seen[[1, 6, 8]] = True
-        exact.model.energy_head.reference[[6, 8]] = torch.tensor([-10.0, -20.0], dtype=torch.float64)
+        exact.model.energy_head.reference[[6, 8]] = torch.tensor(
+            [-10.0, -20.0], dtype=torch.float64
+        )
         exact(batch_of(shaken("H2O")), forces=True)  # has frames
-    with pytest.warns(UserWarning, match=r"structure 0 of the batch \(CO2\) are in line.*fit\(exact\.auxiliary"):
+    with pytest.warns(
+        UserWarning, match=r"structure 0 of the batch \(CO2\) are in line.*fit\(exact\.auxiliary"
+    ):
         out = exact(batch, forces=True)
     assert float(out.energy[0].detach()) == -50.0
     assert float(out.forces[:3].abs().max()) == 0.0
@@ -225,7 +255,14 @@ def test_a_trained_auxiliary_model_is_what_lines_have_for_an_energy():
     exact = ECSE(pet())
     ethanol = scdlab.load_ethanol().split(20, 0)[0]
     scdlab.fit(exact.model, EnergyForces(), ethanol, steps=2, batch_size=4, progress=False)
-    scdlab.fit(exact.auxiliary, EnergyForces(rho=1.0), labeled([8, 6, 8]), steps=10, lr=5e-3, progress=False)
+    scdlab.fit(
+        exact.auxiliary,
+        EnergyForces(rho=1.0),
+        labeled([8, 6, 8]),
+        steps=10,
+        lr=5e-3,
+        progress=False,
+    )
     exact.double().eval()
     told = exact.auxiliary
     batch = labeled([8, 6, 8]).take(range(4))
@@ -237,8 +274,12 @@ def test_a_trained_auxiliary_model_is_what_lines_have_for_an_energy():
         out = exact(batch, forces=True)
     same(out.energy, alone.energy, 1e-9)
     same(out.forces, alone.forces, 1e-9)
-    framed = exact(batch_of(shaken())).energy.detach() - exact.model(batch_of(shaken())).energy.detach()
-    assert abs(float(framed)) < 50  # with the references of the model, some thousands of eV, not of the auxiliary one
+    framed = (
+        exact(batch_of(shaken())).energy.detach() - exact.model(batch_of(shaken())).energy.detach()
+    )
+    assert (
+        abs(float(framed)) < 50
+    )  # with the references of the model, some thousands of eV, not of the auxiliary one
 
 
 def test_an_auxiliary_model_of_ones_own_answers_for_all_there_is():
@@ -261,7 +302,9 @@ def test_the_auxiliary_model_is_asked_about_those_who_need_it_alone(local):
     exact = ECSE(pet(), auxiliary=random(transformer()), local=local).eval()
     exact.auxiliary.seen[[6, 8]] = True  # it has not met hydrogen
     both = exact(batch_of(shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1)))
-    alone = [exact(batch_of(one)) for one in (shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1))]
+    alone = [
+        exact(batch_of(one)) for one in (shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1))
+    ]
     same(both.energy, torch.cat([one.energy for one in alone]))
     same(both.atoms, torch.cat([one.atoms for one in alone]))
 
@@ -291,14 +334,24 @@ def test_a_trained_auxiliary_model_speaks_of_properties_in_its_own_units(pool):
 def test_the_model_stays_as_it_was():
     """Its own settings have names that ours have too: PET has a width, the one of its cutoff."""
     net, batch = pet().eval(), batch_of(shaken())
-    before, state, energy = dict(vars(net)), {k: v.clone() for k, v in net.state_dict().items()}, net(batch).energy
+    before, state, energy = (
+        dict(vars(net)),
+        {k: v.clone() for k, v in net.state_dict().items()},
+        net(batch).energy,
+    )
     exact = ECSE(net, width=0.3, beta=3.0, angle=0.3)
     exact(batch, forces=True)
     assert {k: v for k, v in vars(net).items() if isinstance(v, float)} == {
         k: v for k, v in before.items() if isinstance(v, float)
     }
-    assert net.state_dict().keys() == state.keys() and all(torch.equal(net.state_dict()[k], state[k]) for k in state)
-    assert torch.equal(net(batch).energy, energy) and exact.width == 0.3 and net.width == net.config["cutoff_width"]
+    assert net.state_dict().keys() == state.keys() and all(
+        torch.equal(net.state_dict()[k], state[k]) for k in state
+    )
+    assert (
+        torch.equal(net(batch).energy, energy)
+        and exact.width == 0.3
+        and net.width == net.config["cutoff_width"]
+    )
 
 
 def test_numbers_of_atoms_that_do_not_turn_are_left_alone():
@@ -372,7 +425,9 @@ def test_forces_without_a_graph_keep_nothing_of_the_copies(monkeypatch):
         exact(batch, forces=True)
     assert len(at_start) > 15
     growth = (at_start[-1] - at_start[5]) / (len(at_start) - 6)
-    assert growth < 20 * 60 / 9  # numbers for each frame of a chunk, of about 60 atoms; not for each atom, each pair
+    assert (
+        growth < 20 * 60 / 9
+    )  # numbers for each frame of a chunk, of about 60 atoms; not for each atom, each pair
 
 
 def test_it_is_in_the_mode_of_its_model_and_no_average_of_an_average():
@@ -381,7 +436,8 @@ def test_it_is_in_the_mode_of_its_model_and_no_average_of_an_average():
         ECSE(ECSE(pet()))
 
 
-# ------------------------------------------------------------------------------------------------------- the signature
+# --------------------------------------------------------------------------------------------------
+# the signature
 
 
 def generic():
@@ -446,7 +502,9 @@ def test_a_condition_is_passed_on_of_structures_and_of_atoms():
 def test_a_clue_is_turned_into_the_frames():
     net = transformer(force_encoding=True)
     exact, batch = ECSE(net).double().eval(), generic()
-    clue = torch.randn(batch.pos.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    clue = torch.randn(
+        batch.pos.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     clue[::2] = 0.0
     ours, plain = (m(batch, clue=clue, forces=True) for m in (exact, net))
     for name in ("energy", "forces", "noise"):
@@ -456,7 +514,9 @@ def test_a_clue_is_turned_into_the_frames():
 
 def test_direct_forces_of_a_plain_model_turn():
     exact, batch = ECSE(pet(direct_forces=True)).double().eval(), generic()
-    q = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    q = torch.linalg.qr(
+        torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )[0]
     other = batch.clone()
     other.pos = batch.pos @ q.T
     a, b = exact(batch, forces=True), exact(other, forces=True)
@@ -474,7 +534,9 @@ def test_means_and_spreads_of_properties_count_once():
     exact.double().eval()
     batch = generic()
     out = exact(batch)
-    mean = torch.stack([x.mean() for x in out.shares["gap"].double().split(batch.ptr.diff().tolist())])
+    mean = torch.stack(
+        [x.mean() for x in out.shares["gap"].double().split(batch.ptr.diff().tolist())]
+    )
     same(out.properties["gap"], 5.0 + 2.0 * mean)
     assert out.shares["energy"].dtype == out.energy.dtype == torch.float64
 
@@ -496,7 +558,8 @@ def test_the_callers_batch_stays_as_it_is():
     assert torch.equal(batch.pos, before.pos)
 
 
-# --------------------------------------------------------------------------------------------------------- delegation
+# --------------------------------------------------------------------------------------------------
+# delegation
 
 
 def test_what_the_model_has_is_reached_through_it():
@@ -504,7 +567,9 @@ def test_what_the_model_has_is_reached_through_it():
     exact.drop_path, exact.table, exact.units = 0.3, 64, {"gap": "eV"}
     assert (exact.model.drop_path, exact.model.table) == (0.3, 64)
     assert exact.drop_path == 0.3 and exact.cutoff == 3.5 and exact.hops == exact.model.hops
-    assert exact.mask_token is exact.model.mask_token and exact.energy_head is exact.model.energy_head
+    assert (
+        exact.mask_token is exact.model.mask_token and exact.energy_head is exact.model.energy_head
+    )
     assert exact.seen is exact.model.seen and exact.d == exact.model.d
     exact.group = "SO(3)"
     assert exact.group == "SO(3)" and not hasattr(exact.model, "group")
@@ -533,21 +598,35 @@ def test_a_property_is_given_to_both_models():
 
 def test_it_is_trained_as_any_model():
     exact = ECSE(pet())
-    result = scdlab.fit(exact, EnergyForces(), scdlab.load_ethanol().split(8, 0)[0], steps=6, batch_size=4, lr=5e-3,
-                        ema=None, progress=False, log_every=1)  # fmt: skip
+    result = scdlab.fit(
+        exact,
+        EnergyForces(),
+        scdlab.load_ethanol().split(8, 0)[0],
+        steps=6,
+        batch_size=4,
+        lr=5e-3,
+        ema=None,
+        progress=False,
+        log_every=1,
+    )
     assert bool(exact.model.seen[[1, 6, 8]].all())
     assert all(np.isfinite(x) for x in result.history["loss"])
     first, last = (np.mean(result.history["loss"][k]) for k in (slice(0, 2), slice(-2, None)))
     assert last < first
 
 
-# ------------------------------------------------------------------------------------------------- fields of the atoms
+# -------------------------------------------------------------------------------------------------
+# fields of the atoms
 
 
 def walked(batch, pairs, center, hops):
     """Nodes (atom, image) within so many steps of an atom, by walking: {node: steps}."""
     edges = {}
-    shifts = [(0, 0, 0)] * len(pairs) if pairs.shift is None else [tuple(map(round, s)) for s in pairs.shift.tolist()]
+    shifts = (
+        [(0, 0, 0)] * len(pairs)
+        if pairs.shift is None
+        else [tuple(map(round, s)) for s in pairs.shift.tolist()]
+    )
     for i, j, s in zip(pairs.i.tolist(), pairs.j.tolist(), shifts, strict=True):
         edges.setdefault(i, []).append((j, s))
         edges.setdefault(j, []).append((i, tuple(-x for x in s)))
@@ -565,10 +644,17 @@ def walked(batch, pairs, center, hops):
 
 
 FIELDS = {
-    "molecules": lambda: batch_of(shaken(), molecule("CO2"), Atoms("O"), Atoms("HH", [[0, 0, 0], [0, 0, 9.0]])),
+    "molecules": lambda: batch_of(
+        shaken(), molecule("CO2"), Atoms("O"), Atoms("HH", [[0, 0, 0], [0, 0, 9.0]])
+    ),
     "crystal": lambda: batch_of(shaken(bulk("MgO", "rocksalt", a=4.2))),
     "sheet and molecule": lambda: batch_of(
-        Atoms("BN", [[0, 0, 0], [1.25, 0.72, 0.2]], cell=[[2.5, 0, 0], [1.25, 2.165, 0], [0, 0, 0]], pbc=[1, 1, 0]),
+        Atoms(
+            "BN",
+            [[0, 0, 0], [1.25, 0.72, 0.2]],
+            cell=[[2.5, 0, 0], [1.25, 2.165, 0], [0, 0, 0]],
+            pbc=[1, 1, 0],
+        ),
         shaken("H2O"),
     ),
 }
@@ -584,14 +670,18 @@ def test_fields_are_what_a_walk_finds(name, hops):
             receptive_fields(batch, pairs, hops)
         return
     fields = receptive_fields(batch, pairs, hops)
-    image = torch.zeros(len(fields.atom), 3, dtype=torch.long) if fields.image is None else fields.image
+    image = (
+        torch.zeros(len(fields.atom), 3, dtype=torch.long) if fields.image is None else fields.image
+    )
     nodes = list(zip(fields.atom.tolist(), map(tuple, image.tolist()), strict=True))
     for center in range(len(batch.z)):
         steps, edges = walked(batch, pairs, center, hops)
         start, end = fields.ptr[center : center + 2].tolist()
         mine = dict(zip(nodes[start:end], fields.hop[start:end].tolist(), strict=True))
         assert mine == steps and len(mine) == end - start
-        assert nodes[start] == (center, (0, 0, 0)) and fields.structure[center] == batch.batch[center]
+        assert (
+            nodes[start] == (center, (0, 0, 0)) and fields.structure[center] == batch.batch[center]
+        )
         first, last = fields.pair_ptr[center : center + 2].tolist()
         ends = zip(fields.i[first:last].tolist(), fields.j[first:last].tolist(), strict=True)
         found = [frozenset((nodes[a], nodes[b])) for a, b in ends]
@@ -599,12 +689,17 @@ def test_fields_are_what_a_walk_finds(name, hops):
         for (atom, at), far in steps.items():
             if hops is None or far < hops:
                 for other, s in edges.get(atom, []):
-                    needed.add(frozenset(((atom, at), (other, tuple(a + b for a, b in zip(at, s, strict=True))))))
+                    needed.add(
+                        frozenset(
+                            ((atom, at), (other, tuple(a + b for a, b in zip(at, s, strict=True))))
+                        )
+                    )
         assert len(found) == len(set(found)) and set(found) == needed
 
 
 class InFields(Symmetrized):
-    """No frames but the axes of space, one for each atom: the model on the fields of atoms, of so many hops."""
+    """No frames but the axes of space, one for each atom: the model on the fields of atoms, of so
+    many hops."""
 
     def __init__(self, model, hops):
         super().__init__(model, {})
@@ -624,11 +719,15 @@ BACKBONES = {
     "SchNet, direct forces": lambda: schnet(cutoff=2.4, direct_forces=True),
     "EquivariantTransformer": lambda: transformer(cutoff=2.4, layers=2),
     "DimeNet": lambda: random(dimenet(cutoff=2.4)),
-    "TensorProductNet": lambda: random(TensorProductNet(hidden=8, layers=2, lmax=1, n_basis=4, cutoff=2.4)),
+    "TensorProductNet": lambda: random(
+        TensorProductNet(hidden=8, layers=2, lmax=1, n_basis=4, cutoff=2.4)
+    ),
     "PET": lambda: pet(cutoff=2.4, layers=2, direct_forces=True),
     "PET, three layers": lambda: pet(cutoff=2.4, layers=3),
     "OfficialCT": lambda: random(
-        OfficialCT(emb_dim=8, num_layers=2, num_heads=2, num_rbf=6, inv_post_norm=True, cutoff_upper=2.4)
+        OfficialCT(
+            emb_dim=8, num_layers=2, num_heads=2, num_rbf=6, inv_post_norm=True, cutoff_upper=2.4
+        )
     ),
 }
 
@@ -649,7 +748,10 @@ def test_an_atom_feels_as_far_as_its_model_says_and_no_less_far(make):
                 same(getattr(part, name), getattr(whole, name))
         same(part.shares["energy"], whole.shares["energy"])
     nearer, whole = (m(batch_of(chain), forces=True) for m in (InFields(net, net.hops - 1), net))
-    off = [(nearer.shares["energy"] - whole.shares["energy"]).abs().max(), (nearer.forces - whole.forces).abs().max()]
+    off = [
+        (nearer.shares["energy"] - whole.shares["energy"]).abs().max(),
+        (nearer.forces - whole.forces).abs().max(),
+    ]
     assert max(x.item() for x in off) > 1e-11, "hops is larger than it need be"
 
 
@@ -664,7 +766,9 @@ def test_a_backbone_without_hops_sees_all_that_is_connected():
             x = torch.zeros(len(batch.z), 3, dtype=r.dtype)
             for _ in range(len(batch.z)):
                 x = torch.tanh(
-                    x.index_add(0, pairs.i, 0.5 * x[pairs.j] + r).index_add(0, pairs.j, 0.5 * x[pairs.i] - r)
+                    x.index_add(0, pairs.i, 0.5 * x[pairs.j] + r).index_add(
+                        0, pairs.j, 0.5 * x[pairs.i] - r
+                    )
                 )
             return Features(x)
 

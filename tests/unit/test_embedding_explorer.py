@@ -1,4 +1,5 @@
-"""The explorer of embeddings: every trait, hover and click, and numbers that equal those of the functions behind it."""
+"""The explorer of embeddings: every trait, hover and click, and numbers that equal those of the
+functions behind it."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -37,7 +38,9 @@ def models():
 def laid(monkeypatch):
     """UMAP, whose first use compiles for half a minute, stood in for; how often it was asked."""
     calls = []
-    monkeypatch.setattr(maps, "_umap", lambda x, few, seed: calls.append(seed) or maps._pca(x, few)[:, ::-1] + seed)
+    monkeypatch.setattr(
+        maps, "_umap", lambda x, few, seed: calls.append(seed) or maps._pca(x, few)[:, ::-1] + seed
+    )
     return calls
 
 
@@ -59,7 +62,9 @@ def messages(widget, monkeypatch):
     with monkeypatch.context() as patch:
         for name in ("restyle", "relayout", "update"):
             patch.setattr(
-                widget.figure, f"_send_{name}_msg", lambda *a, name=name, **k: sent.append((name, str(a) + str(k)))
+                widget.figure,
+                f"_send_{name}_msg",
+                lambda *a, name=name, **k: sent.append((name, str(a) + str(k))),
             )
         yield sent
 
@@ -68,22 +73,37 @@ def test_state_is_what_the_functions_say(qm9, models, laid):
     widget = explorer(qm9, models)
     told = widget.state()
     assert {name: told[name] for name in widget.names} == {
-        "model": "SchNet", "color": "atoms", "method": "pca", "pool": "mean", "point": 0,
-    }  # fmt: skip
-    for name, color, pool, point in (("CT", "lumo", "embedding", 7), ("official", "atoms", "sum", 59)):
+        "model": "SchNet",
+        "color": "atoms",
+        "method": "pca",
+        "pool": "mean",
+        "point": 0,
+    }
+    for name, color, pool, point in (
+        ("CT", "lumo", "embedding", 7),
+        ("official", "atoms", "sum", 59),
+    ):
         widget.model, widget.color, widget.pool, widget.point = name, color, pool, point
         x, index = explore.embed(models[name], qm9, n=60, pool=pool)
         values = qm9.n_atoms[index] if color == "atoms" else qm9.property(color)[index]
         guessed = qm9.property("homo" if color == "atoms" else color)[index]
         assert widget.state() == {
-            "model": name, "color": color, "method": "pca", "pool": pool, "point": point,
-            "formula": qm9.to_ase(int(index[point])).get_chemical_formula(), "row": index[point],
-            "value": values[point], "extensivity": explore.extensivity(x, qm9.n_atoms[index]),
+            "model": name,
+            "color": color,
+            "method": "pca",
+            "pool": pool,
+            "point": point,
+            "formula": qm9.to_ase(int(index[point])).get_chemical_formula(),
+            "row": index[point],
+            "value": values[point],
+            "extensivity": explore.extensivity(x, qm9.n_atoms[index]),
             "smoothness": explore.smoothness(x, guessed),
-        }  # fmt: skip
+        }
         json.dumps(widget.state())
         xy = explore.reduce_embedding(x, "pca")
-        np.testing.assert_allclose(np.stack([widget.figure.data[0].x, widget.figure.data[0].y], axis=1), xy)
+        np.testing.assert_allclose(
+            np.stack([widget.figure.data[0].x, widget.figure.data[0].y], axis=1), xy
+        )
         np.testing.assert_array_equal(widget.figure.data[0].marker.color, values)
         assert widget.figure.layout.shapes[-1].xanchor == pytest.approx(xy[point, 0])
         assert np.allclose(widget.view.atoms.positions, qm9.to_ase(int(index[point])).positions)
@@ -100,14 +120,19 @@ def test_hover_and_click_choose_a_structure(qm9, models, monkeypatch):
         xy = widget.xy()[which]
         for ring in widget.figure.layout.shapes:
             assert (ring.xanchor, ring.yanchor) == pytest.approx(tuple(xy))
-        assert len(sent) == 1 and "xanchor" in sent[0][1] and "marker" not in sent[0][1]  # the ring moves, no more
+        assert (
+            len(sent) == 1 and "xanchor" in sent[0][1] and "marker" not in sent[0][1]
+        )  # the ring moves, no more
         assert widget.view.atoms.get_chemical_formula() == widget.state()["formula"]
         assert f"row {widget.state()['row']:,}" in widget.view.scene["title"]
         assert widget.state()["formula"] in widget.words.value
     point_at(widget, "hover")  # over none
     assert widget.point == 31
     formula = widget.state()["formula"]
-    assert widget.figure.data[0].text[31] == formula and "%{text}" in widget.figure.data[0].hovertemplate
+    assert (
+        widget.figure.data[0].text[31] == formula
+        and "%{text}" in widget.figure.data[0].hovertemplate
+    )
 
 
 def test_one_message_per_change(qm9, models, monkeypatch):
@@ -145,17 +170,37 @@ def test_another_model_keeps_the_structure(qm9, models):
         k: before[k] for k in ("point", "formula", "row", "value")
     }
     assert after["extensivity"] != before["extensivity"] and after["model"] == widget.model == "CT"
-    assert widget.figure.layout.title.text == "CT · PCA · mean over atoms" and widget.message.value == ""
+    assert (
+        widget.figure.layout.title.text == "CT · PCA · mean over atoms"
+        and widget.message.value == ""
+    )
 
 
 def test_controls_follow_the_traits(qm9, models, laid):
     widget = explorer(qm9, models)
-    assert set(widget.controls) == set(widget.names) and all(c.description for c in widget.controls.values())
-    assert [value for _, value in widget.controls["color"].options] == ["atoms", *qm9.property_names]
-    for name, value in (("model", "CT"), ("color", "gap"), ("method", "umap"), ("pool", "embedding"), ("point", 4)):
+    assert set(widget.controls) == set(widget.names) and all(
+        c.description for c in widget.controls.values()
+    )
+    assert [value for _, value in widget.controls["color"].options] == [
+        "atoms",
+        *qm9.property_names,
+    ]
+    for name, value in (
+        ("model", "CT"),
+        ("color", "gap"),
+        ("method", "umap"),
+        ("pool", "embedding"),
+        ("point", 4),
+    ):
         setattr(widget, name, value)
         assert widget.controls[name].value == value
-    for name, value in (("model", "SchNet"), ("color", "mu"), ("method", "pca"), ("pool", "sum"), ("point", 2)):
+    for name, value in (
+        ("model", "SchNet"),
+        ("color", "mu"),
+        ("method", "pca"),
+        ("pool", "sum"),
+        ("point", 2),
+    ):
         widget.controls[name].value = value
         assert getattr(widget, name) == widget.state()[name] == value
     assert "mu (D)" in widget.figure.layout.coloraxis.colorbar.title.text
@@ -201,7 +246,11 @@ def test_a_store_without_properties(models):
     store = scdlab.AtomStore.from_ase([molecule(k) for k in ("CH4", "C2H6", "C2H4", "H2O") * 3])
     widget = explorer(store, models)
     told = widget.state()
-    assert told["smoothness"] is None and told["value"] in (3, 5, 6, 8) and told["extensivity"] is not None
+    assert (
+        told["smoothness"] is None
+        and told["value"] in (3, 5, 6, 8)
+        and told["extensivity"] is not None
+    )
     assert "no properties" in widget.words.value
     assert len(widget.controls["color"].options) == 1
 
@@ -211,12 +260,18 @@ def test_numbers_that_mean_nothing_are_left_out_with_the_reason(qm9, models):
     moved = same.take(np.arange(12))
     pos = moved.pos.numpy() + np.random.default_rng(0).normal(scale=0.05, size=moved.pos.shape)
     frames = scdlab.AtomStore.from_arrays(
-        moved.z.numpy(), pos, moved.ptr.numpy(), properties={"flat": np.ones(12), "gap": [np.nan, *range(11)]}
+        moved.z.numpy(),
+        pos,
+        moved.ptr.numpy(),
+        properties={"flat": np.ones(12), "gap": [np.nan, *range(11)]},
     )
     widget = explorer(frames, models)
     told = widget.state()
     assert told["extensivity"] is None and told["smoothness"] is None
-    assert "same number of atoms" in widget.words.value and "All values are equal" in widget.words.value
+    assert (
+        "same number of atoms" in widget.words.value
+        and "All values are equal" in widget.words.value
+    )
     widget.color = "gap"
     told = widget.state()
     assert told["value"] is None and told["smoothness"] is None and "unknown" in widget.words.value
@@ -235,14 +290,20 @@ def test_a_still_picture(qm9, models):
     bundle = widget._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     figure = go.Figure(bundle["application/vnd.plotly.v1+json"])
-    assert len(figure.data[0].text) == 60 and figure.data[0].type == "scattergl" and len(figure.layout.shapes) == 2
+    assert (
+        len(figure.data[0].text) == 60
+        and figure.data[0].type == "scattergl"
+        and len(figure.layout.shapes) == 2
+    )
     root = ElementTree.fromstring(bundle["image/svg+xml"])
     words = "".join(root.itertext())
     told = widget.state()
     for said in (told["formula"], "SchNet · PCA", "homo (eV)", f"{told['extensivity']:.2f}"):
         assert said in words, said
     drawing = next(iter(root))
-    dots = sum(path.get("d").count("M") for path in drawing.iter("{http://www.w3.org/2000/svg}path"))
+    dots = sum(
+        path.get("d").count("M") for path in drawing.iter("{http://www.w3.org/2000/svg}path")
+    )
     assert dots == 60
     width, height = float(drawing.get("width")), float(drawing.get("height"))
     for circle in drawing.iter("{http://www.w3.org/2000/svg}circle"):
@@ -280,14 +341,19 @@ def test_models_that_cannot_be_shown(qm9, models):
     torch.manual_seed(0)
     narrow = scdlab.SchNet(hidden=16, layers=1, n_basis=16)
     narrow.seen[[1, 6]] = True
-    with pytest.raises(ValueError, match=r"Model 'hydrocarbons' cannot be shown: The model was trained on H, C only"):
+    with pytest.raises(
+        ValueError,
+        match=r"Model 'hydrocarbons' cannot be shown: The model was trained on H, C only",
+    ):
         explorer(qm9, {**models, "hydrocarbons": narrow})  # at once, not when it is chosen
     with pytest.raises(ValueError, match="nothing to embed"):
         explorer(qm9, models, n=0)
 
 
 def test_a_map_that_cannot_be_laid_out_is_refused_and_told(qm9, models):
-    with pytest.raises(ValueError, match="Model 'SchNet' cannot be shown: umap needs at least 16 points, not 12"):
+    with pytest.raises(
+        ValueError, match="Model 'SchNet' cannot be shown: umap needs at least 16 points, not 12"
+    ):
         explorer(qm9[:12], models, method="umap")
     widget = explorer(qm9[:12], models)
     before = widget.state()
@@ -302,8 +368,12 @@ def test_a_map_that_cannot_be_laid_out_is_refused_and_told(qm9, models):
 def test_a_diverged_model_is_named(qm9, models):
     torch.manual_seed(0)
     lost = scdlab.SchNet(hidden=16, layers=1, n_basis=16)
-    lost.load_state_dict({k: v * float("nan") if v.is_floating_point() else v for k, v in lost.state_dict().items()})
+    lost.load_state_dict(
+        {k: v * float("nan") if v.is_floating_point() else v for k, v in lost.state_dict().items()}
+    )
     widget = explorer(qm9, {**models, "lost": lost})
-    with pytest.raises(ValueError, match="Model 'lost' cannot be shown: Row 0 of the embeddings is NaN"):
+    with pytest.raises(
+        ValueError, match="Model 'lost' cannot be shown: Row 0 of the embeddings is NaN"
+    ):
         widget.model = "lost"
     assert widget.model == "SchNet"

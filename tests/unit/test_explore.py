@@ -1,4 +1,5 @@
-"""Figures are pure functions in one style; widgets draw what their traits say, and never swallow an error."""
+"""Figures are pure functions in one style; widgets draw what their traits say, and never swallow an
+error."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -35,18 +36,28 @@ class Model:
     cutoff = 4.0
 
     def filter_curves(self, r):
-        return torch.stack([torch.stack([torch.cos(r) * (k + 1) - c for c in range(3)], dim=1) for k in range(2)])
+        return torch.stack(
+            [torch.stack([torch.cos(r) * (k + 1) - c for c in range(3)], dim=1) for k in range(2)]
+        )
 
 
 def every_figure():
     r = np.linspace(0, 4, 50)
-    history = {"step": [0, 10, 20], "energy_mae": [1.0, 0.5, 0.2], "val_energy_mae": [1.1, None, 0.3]}
+    history = {
+        "step": [0, 10, 20],
+        "energy_mae": [1.0, 0.5, 0.2],
+        "val_energy_mae": [1.1, None, 0.3],
+    }
     return {
-        "molecule": explore.molecule_figure(ETHANOL, arrows=np.ones((9, 3)), highlight=[1, 2], center=0, labels=True),
+        "molecule": explore.molecule_figure(
+            ETHANOL, arrows=np.ones((9, 3)), highlight=[1, 2], center=0, labels=True
+        ),
         "parity": explore.parity_plot([1.0, 2.0], {"a": [1.1, 2.0], "b": torch.tensor([0.0, 2.0])}),
         "learning": explore.learning_curve(history),
         "learning of two": explore.learning_curve({"x": history, "y": history}),
-        "curves": explore.filter_curves(r, Model().filter_curves(torch.tensor(r))[0], cutoff=4.0, channels=[0, 2]),
+        "curves": explore.filter_curves(
+            r, Model().filter_curves(torch.tensor(r))[0], cutoff=4.0, channels=[0, 2]
+        ),
         "cuts": explore.filter_cuts(Model(), 1, 2),
         "filter": explore.filter_figure(Model(), 1, 2),
         "path": explore.path_plot(r, {"a": r**2, "b": -r}),
@@ -61,7 +72,9 @@ def every_figure():
 
 def test_every_figure_has_the_style_and_survives_json():
     for name, figure in every_figure().items():
-        assert figure.layout.template == style.go.layout.Template(style.pio.templates["scdlab"]), name
+        assert figure.layout.template == style.go.layout.Template(style.pio.templates["scdlab"]), (
+            name
+        )
         assert len(json.loads(figure.to_json())["data"]) > 0, name
 
 
@@ -89,7 +102,9 @@ def test_arrows_share_one_scale_that_the_legend_states():
     points = np.stack([mesh.x, mesh.y, mesh.z], axis=1)
     for tip in tips:
         assert np.linalg.norm(points - tip, axis=1).min() < 1e-9
-    assert not [t for t in explore.molecule_figure(ETHANOL, arrows=0 * forces).data if t.type == "mesh3d"]
+    assert not [
+        t for t in explore.molecule_figure(ETHANOL, arrows=0 * forces).data if t.type == "mesh3d"
+    ]
     with pytest.raises(ValueError, match="one arrow per atom"):
         explore.molecule_figure(ETHANOL, arrows=forces[:3])
 
@@ -158,7 +173,9 @@ def test_controls_are_described_and_bounded():
         assert all(control.description for control in widget.controls.values())
 
 
-@pytest.mark.parametrize("widget", [explore.NeighborExplorer(Store("H2O")), explore.FilterExplorer(Model())])
+@pytest.mark.parametrize(
+    "widget", [explore.NeighborExplorer(Store("H2O")), explore.FilterExplorer(Model())]
+)
 def test_a_widget_carries_a_still_picture(widget):
     bundle = widget._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
@@ -168,7 +185,9 @@ def test_a_widget_carries_a_still_picture(widget):
     go.Figure(bundle["application/vnd.plotly.v1+json"])  # a valid figure
     for trace in widget.figure.data:  # what travels as json, and not as a buffer, must have no NaN
         for value in trace.to_plotly_json().values():
-            if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 1):
+            if isinstance(value, list | tuple) or (
+                isinstance(value, np.ndarray) and value.ndim > 1
+            ):
                 json.dumps(np.asarray(value).tolist(), allow_nan=False)
 
 

@@ -1,4 +1,5 @@
-"""Fine-tuning: a pretrained model, a new head, two learning rates, what is annealed, and units at the end."""
+"""Fine-tuning: a pretrained model, a new head, two learning rates, what is annealed, and units at
+the end."""
 
 import importlib
 
@@ -8,7 +9,12 @@ import pytest
 import torch
 
 import scdlab
-from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression, SelfConditionedDenoising
+from scdlab.objectives import (
+    CoordinateDenoising,
+    EnergyForces,
+    PropertyRegression,
+    SelfConditionedDenoising,
+)
 
 _Run = importlib.import_module("scdlab.training.fit")._Run  # the package's `fit` is the function
 PRETRAIN = dict(steps=6, batch_size=8, progress=False)
@@ -45,17 +51,29 @@ def equal(a, b):
 def test_fine_tuning_in_three_lines(pretrained, molecules, tmp_path):
     train, val, test = molecules
     model = scdlab.load(pretrained)
-    result = scdlab.fit(model, PropertyRegression("homo"), train, val, lr=RATES, out=tmp_path, **TUNE | {"steps": 60})
+    result = scdlab.fit(
+        model,
+        PropertyRegression("homo"),
+        train,
+        val,
+        lr=RATES,
+        out=tmp_path,
+        **TUNE | {"steps": 60},
+    )
     errors = scdlab.evaluate(model, test)
     assert errors.keys() == {"homo_mae"} and result.best is not None
     history = result.history
     assert history["lr_head"] == pytest.approx([100 * lr for lr in history["lr"]])
-    assert max(history["lr"]) == pytest.approx(1e-4) and history["loss"][-1] < 0.7 * history["loss"][0]
+    assert (
+        max(history["lr"]) == pytest.approx(1e-4) and history["loss"][-1] < 0.7 * history["loss"][0]
+    )
     # one pass, without noise or condition, in the unit of the labels
     batch, again = test.take(range(len(test))), scdlab.load(tmp_path / "model")
     assert model.units == again.units == {"homo": "eV"}
     homo = again(batch).properties["homo"]
-    assert float((homo - batch.homo).detach().abs().mean()) == pytest.approx(errors["homo_mae"], rel=1e-6)
+    assert float((homo - batch.homo).detach().abs().mean()) == pytest.approx(
+        errors["homo_mae"], rel=1e-6
+    )
 
 
 def test_the_head_alone_is_new_and_learns_alone_when_the_body_has_no_rate(pretrained, molecules):
@@ -64,7 +82,9 @@ def test_the_head_alone_is_new_and_learns_alone_when_the_body_has_no_rate(pretra
     PropertyRegression("homo").prepare(model, molecules[0])
     assert equal(parts(model)[1], before)
     head = parts(model)[0]
-    scdlab.fit(model, PropertyRegression("homo"), molecules[0], lr={"head": 1e-2, "body": 0}, **TUNE)
+    scdlab.fit(
+        model, PropertyRegression("homo"), molecules[0], lr={"head": 1e-2, "body": 0}, **TUNE
+    )
     assert equal(parts(model)[1], before)
     assert not any(torch.equal(head[k], p) for k, p in parts(model)[0].items())
 
@@ -72,7 +92,9 @@ def test_the_head_alone_is_new_and_learns_alone_when_the_body_has_no_rate(pretra
 def test_equal_rates_for_head_and_body_are_one_rate(pretrained, molecules):
     one, two = scdlab.load(pretrained), scdlab.load(pretrained)
     scdlab.fit(one, PropertyRegression("homo"), molecules[0], lr=1e-3, **TUNE)
-    scdlab.fit(two, PropertyRegression("homo"), molecules[0], lr={"head": 1e-3, "body": 1e-3}, **TUNE)
+    scdlab.fit(
+        two, PropertyRegression("homo"), molecules[0], lr={"head": 1e-3, "body": 1e-3}, **TUNE
+    )
     assert equal({**parts(one)[0], **parts(one)[1]}, {**parts(two)[0], **parts(two)[1]})
 
 
@@ -86,7 +108,9 @@ def test_the_energy_head_has_a_rate_of_its_own_too():
     assert moved and all(k.startswith("energy_head.") for k in moved)
 
 
-def test_a_resumed_run_keeps_both_rates_and_what_is_annealed(pretrained, molecules, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_both_rates_and_what_is_annealed(
+    pretrained, molecules, tmp_path, monkeypatch
+):
     train, val, _ = molecules
     objective = CoordinateDenoising(sigma=0.005, main=PropertyRegression("homo"), weight=0.1)
     settings = TUNE | dict(lr=RATES, anneal={"weight": (0.2, 0.0)}, weight_decay=0.01)
@@ -105,15 +129,24 @@ def test_a_resumed_run_keeps_both_rates_and_what_is_annealed(pretrained, molecul
     assert objective.weight == 0.1
     monkeypatch.undo()
     scdlab.fit(resumed, objective, train, val, out=tmp_path / "b", resume=True, **settings)
-    assert equal({**parts(straight)[0], **parts(straight)[1]}, {**parts(resumed)[0], **parts(resumed)[1]})
-    changes = [("lr", {"head": 1e-2, "body": 1e-3}), ("lr", 1e-2), ("anneal", None), ("anneal", {"weight": (0.2, 0.1)})]
+    assert equal(
+        {**parts(straight)[0], **parts(straight)[1]}, {**parts(resumed)[0], **parts(resumed)[1]}
+    )
+    changes = [
+        ("lr", {"head": 1e-2, "body": 1e-3}),
+        ("lr", 1e-2),
+        ("anneal", None),
+        ("anneal", {"weight": (0.2, 0.1)}),
+    ]
     for name, value in changes:
         model, other = scdlab.load(pretrained), settings | {name: value}
         with pytest.raises(ValueError, match=f"{name}=.*resume with the same settings"):
             scdlab.fit(model, objective, train, val, out=tmp_path / "b", resume=True, **other)
 
 
-@pytest.mark.parametrize("anneal, expected", [(None, [0.1] * 8), ({"weight": (0.7, 0.0)}, np.linspace(0.7, 0, 8))])
+@pytest.mark.parametrize(
+    "anneal, expected", [(None, [0.1] * 8), ({"weight": (0.7, 0.0)}, np.linspace(0.7, 0, 8))]
+)
 def test_auxiliary_denoising_keeps_its_weight_or_fades(pretrained, molecules, anneal, expected):
     seen = []
 
@@ -127,7 +160,9 @@ def test_auxiliary_denoising_keeps_its_weight_or_fades(pretrained, molecules, an
     model = scdlab.load(pretrained)
     result = scdlab.fit(model, objective, molecules[0], molecules[1], anneal=anneal, **TUNE)
     assert [weight for training, weight in seen if training] == pytest.approx(list(expected))
-    assert {weight for training, weight in seen if not training} == {expected[-1]}  # validations compare
+    assert {weight for training, weight in seen if not training} == {
+        expected[-1]
+    }  # validations compare
     assert objective.weight == 0.1
     assert {"loss", "homo_mae", "noise_mse", "val_homo_mae"} <= result.history.keys()
 
@@ -160,18 +195,23 @@ def test_drop_path_changes_evenly_and_is_put_back(pretrained, molecules):
     assert seen == pytest.approx(list(np.linspace(0.15, 0.1, 8))) and model.drop_path == 0.05
 
 
-@pytest.mark.parametrize("settings, named", [
-    (dict(anneal={"drop_path": (0.1, 0.0)}), r"drop_path.*SchNet.*EquivariantTransformer"),
-    (dict(anneal={"wieght": (0.1, 0.0)}), r"'wieght'.*PropertyRegression"),
-    (dict(anneal={"name": (0.1, 0.0)}), r"'name'.*no such number"),
-    (dict(objective=CoordinateDenoising(), anneal={"weight": (0.1, -1.0)}), r"weight.*from 0"),
-    (dict(objective=CoordinateDenoising(), anneal={"weight": (0.1,)}), "first and at the last"),
-    (dict(lr={"head": 1e-3}), '"head".*"body"'),
-    (dict(lr={"head": 1e-3, "body": -1e-3}), "from 0 up"),
-    (dict(lr={"head": 0, "body": 0}), "lr > 0"),
-    (dict(objective=CoordinateDenoising(), lr=RATES), "no labels"),
-])  # fmt: skip
-def test_impossible_settings_are_named_before_anything_is_written(molecules, tmp_path, settings, named):
+@pytest.mark.parametrize(
+    "settings, named",
+    [
+        (dict(anneal={"drop_path": (0.1, 0.0)}), r"drop_path.*SchNet.*EquivariantTransformer"),
+        (dict(anneal={"wieght": (0.1, 0.0)}), r"'wieght'.*PropertyRegression"),
+        (dict(anneal={"name": (0.1, 0.0)}), r"'name'.*no such number"),
+        (dict(objective=CoordinateDenoising(), anneal={"weight": (0.1, -1.0)}), r"weight.*from 0"),
+        (dict(objective=CoordinateDenoising(), anneal={"weight": (0.1,)}), "first and at the last"),
+        (dict(lr={"head": 1e-3}), '"head".*"body"'),
+        (dict(lr={"head": 1e-3, "body": -1e-3}), "from 0 up"),
+        (dict(lr={"head": 0, "body": 0}), "lr > 0"),
+        (dict(objective=CoordinateDenoising(), lr=RATES), "no labels"),
+    ],
+)
+def test_impossible_settings_are_named_before_anything_is_written(
+    molecules, tmp_path, settings, named
+):
     settings = {"objective": PropertyRegression("homo")} | settings
     model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
     with pytest.raises(ValueError, match=named):
@@ -186,9 +226,13 @@ def test_a_label_that_is_missing_for_some_molecules_is_named():
     store = scdlab.AtomStore.from_arrays(*arrays, properties={"gap": gap})
     model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
     objective, known = PropertyRegression("gap"), store[np.isfinite(store.property("gap"))]
-    with pytest.raises(ValueError, match=r"2 of 5 structures have no 'gap' \(number 2, 4\).*isfinite"):
+    with pytest.raises(
+        ValueError, match=r"2 of 5 structures have no 'gap' \(number 2, 4\).*isfinite"
+    ):
         scdlab.fit(model, objective, store, **TUNE)
-    with pytest.raises(ValueError, match=r"1 of 2 structures have no 'gap' \(number 4\)"):  # as the whole set counts
+    with pytest.raises(
+        ValueError, match=r"1 of 2 structures have no 'gap' \(number 4\)"
+    ):  # as the whole set counts
         scdlab.fit(model, SelfConditionedDenoising(main=objective), known, store[3:], **TUNE)
     assert "gap" not in model.property_heads
     scdlab.fit(model, objective, known, **TUNE)
@@ -201,18 +245,32 @@ def test_a_label_that_is_missing_for_some_molecules_is_named():
 def test_one_recipe_pretrains_on_all_domains_at_once_and_is_fine_tuned_on_one(molecules):
     crystals = [ase.build.bulk("Cu", cubic=True), ase.build.bulk("NaCl", "rocksalt", a=5.64)]
     large = [ase.build.molecule("C60")]
-    stores = [molecules[0], scdlab.load_ethanol()[:20], *map(scdlab.AtomStore.from_ase, (crystals, large))]
+    stores = [
+        molecules[0],
+        scdlab.load_ethanol()[:20],
+        *map(scdlab.AtomStore.from_ase, (crystals, large)),
+    ]
     torch.manual_seed(0)
     model = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, conditional=True)
     everything = scdlab.AtomStore.concat(stores)
     told = parts(model)[1]
-    result = scdlab.fit(model, SelfConditionedDenoising(), everything, steps=12, max_atoms=80, progress=False)
+    result = scdlab.fit(
+        model, SelfConditionedDenoising(), everything, steps=12, max_atoms=80, progress=False
+    )
     assert np.isfinite(result.history["loss"]).all()
     learned = parts(model)[1]
     assert not torch.equal(learned["mask_token"], told["mask_token"])
-    scdlab.fit(model, PropertyRegression("homo"), molecules[0], lr=RATES, anneal={"drop_path": (0.15, 0.1)}, **TUNE)
+    scdlab.fit(
+        model,
+        PropertyRegression("homo"),
+        molecules[0],
+        lr=RATES,
+        anneal={"drop_path": (0.15, 0.1)},
+        **TUNE,
+    )
     after = parts(model)[1]
-    # one pass without a condition: the mask token is what it is told, and the embedding head is not asked
+    # one pass without a condition: the mask token is what it is told, and the embedding head is not
+    # asked
     assert all(torch.equal(after[k], learned[k]) for k in after if k.startswith("embedding_head."))
     assert not torch.equal(after["mask_token"], learned["mask_token"])
     assert scdlab.evaluate(model, molecules[2]).keys() == {"homo_mae"}

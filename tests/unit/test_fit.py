@@ -13,7 +13,12 @@ import pytest
 import torch
 
 import scdlab
-from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression, SelfConditionedDenoising
+from scdlab.objectives import (
+    CoordinateDenoising,
+    EnergyForces,
+    PropertyRegression,
+    SelfConditionedDenoising,
+)
 from scdlab.training.fit import _Run
 from scdlab.training.schedule import factor
 
@@ -32,7 +37,9 @@ def small(**kwargs):
 
 
 def quick(model, train, val=None, objective=None, **kwargs):
-    settings = dict(steps=20, batch_size=8, lr=2e-3, progress=False, log_every=2, val_every=5) | kwargs
+    settings = (
+        dict(steps=20, batch_size=8, lr=2e-3, progress=False, log_every=2, val_every=5) | kwargs
+    )
     return scdlab.fit(model, objective or EnergyForces(), train, val, **settings)
 
 
@@ -49,7 +56,9 @@ def test_training_lowers_both_errors(ethanol):
     result = quick(model, train, val, steps=150, lr=1e-2)
     end = scdlab.evaluate(model, val)
     assert end["force_mae"] < 0.6 * start["force_mae"]
-    assert result.steps == 150 and result.best == min(v for v in result.history["val_loss"] if v == v)
+    assert result.steps == 150 and result.best == min(
+        v for v in result.history["val_loss"] if v == v
+    )
     assert not model.training
 
 
@@ -57,7 +66,9 @@ def test_the_weights_of_the_lowest_validation_loss_are_kept(ethanol):
     train, val, _ = ethanol
     model = small()
     result = quick(model, train, val, steps=60, lr=2e-2)
-    assert scdlab.evaluate(model, val, EnergyForces(), batch_size=8)["loss"] == pytest.approx(result.best, rel=1e-6)
+    assert scdlab.evaluate(model, val, EnergyForces(), batch_size=8)["loss"] == pytest.approx(
+        result.best, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("stop_at", [5, 10, 13])
@@ -115,7 +126,17 @@ def test_the_estimate_changes_nothing(ethanol, capsys):
 
 
 def test_every_structure_is_seen_once_an_epoch(ethanol):
-    run = _Run(small(), EnergyForces(), ethanol[0], None, {"seed": 1, "batch_size": 12}, None, False, 1, False)
+    run = _Run(
+        small(),
+        EnergyForces(),
+        ethanol[0],
+        None,
+        {"seed": 1, "batch_size": 12},
+        None,
+        False,
+        1,
+        False,
+    )
     run.fabric = type("Fabric", (), {"global_rank": 0, "world_size": 1})
     stream = np.concatenate([run._indices(step) for step in range(10)])
     assert len(stream) == 120
@@ -136,8 +157,15 @@ def test_a_run_leaves_its_log_and_its_splits(ethanol, tmp_path):
     assert not set(np.load(tmp_path / "train_index.npy")) & set(np.load(tmp_path / "val_index.npy"))
     assert torch.equal(weights(scdlab.load(tmp_path / "model")), weights(model))
     assert {p.name for p in tmp_path.iterdir()} == {
-        "log.csv", "log.json", "run.json", "train_index.npy", "val_index.npy", "checkpoint.safetensors",
-        "model.safetensors", "model.json"}  # fmt: skip
+        "log.csv",
+        "log.json",
+        "run.json",
+        "train_index.npy",
+        "val_index.npy",
+        "checkpoint.safetensors",
+        "model.safetensors",
+        "model.json",
+    }
 
 
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(ethanol, tmp_path):
@@ -175,7 +203,16 @@ def test_training_works_outside_the_main_thread(ethanol):
 def test_early_stopping(ethanol):
     train, val, _ = ethanol
     result = quick(
-        small(), train, val, steps=60, lr=1e-12, schedule="constant", warmup=0, ema=None, patience=2, val_every=5
+        small(),
+        train,
+        val,
+        steps=60,
+        lr=1e-12,
+        schedule="constant",
+        warmup=0,
+        ema=None,
+        patience=2,
+        val_every=5,
     )
     assert result.stopped_early and result.steps < 60
 
@@ -210,23 +247,43 @@ def test_two_processes_train_as_one(ethanol):
     train = ethanol[0]
     one, two = small(), small()
     quick(one, train, steps=6, objective=EnergyForces())
-    result = quick(two, train, steps=6, objective=EnergyForces(), devices=2, device="cpu", progress=True)
+    result = quick(
+        two, train, steps=6, objective=EnergyForces(), devices=2, device="cpu", progress=True
+    )
     assert result.steps == 6
     torch.testing.assert_close(weights(one), weights(two), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_weight_decay_leaves_what_has_no_gradient_alone_in_two_processes_too():
-    """Frozen embeddings of elements and the energy head, which denoising does not ask: of no process a gradient."""
+    """Frozen embeddings of elements and the energy head, which denoising does not ask: of no
+    process a gradient."""
     torch.manual_seed(0)
     model = scdlab.EquivariantTransformer(hidden=8, layers=1, heads=2, n_basis=8, conditional=True)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     train = scdlab.load_qm9(limit=40)[20:]
-    quick(model, train, None, SelfConditionedDenoising(), steps=3, weight_decay=0.5, devices=2, device="cpu", ema=None)
+    quick(
+        model,
+        train,
+        None,
+        SelfConditionedDenoising(),
+        steps=3,
+        weight_decay=0.5,
+        devices=2,
+        device="cpu",
+        ema=None,
+    )
     same = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     assert {"embedding.weight", "neighbor_embedding.embedding.weight"} <= same
-    assert all(name.startswith("energy_head") for name in same - {n for n in same if "embedding.weight" in n}), same
-    assert all((p - before[name]).abs().max() > 0 for name, p in model.named_parameters() if name.startswith("blocks"))
+    assert all(
+        name.startswith("energy_head")
+        for name in same - {n for n in same if "embedding.weight" in n}
+    ), same
+    assert all(
+        (p - before[name]).abs().max() > 0
+        for name, p in model.named_parameters()
+        if name.startswith("blocks")
+    )
 
 
 def test_a_gradient_that_one_process_lacks_is_the_mean_with_zero():
@@ -266,7 +323,15 @@ def test_a_head_that_was_added_in_other_processes_comes_home():
     one, two = small(), small()
     options = dict(objective=PropertyRegression("homo"), steps=3, ema=None)
     quick(one, train, **options, max_atoms=2 * int(train.n_atoms.max()), device="cpu")
-    quick(two, train, **options, max_atoms=int(train.n_atoms.max()), batch_size=1, devices=2, device="cpu")
+    quick(
+        two,
+        train,
+        **options,
+        max_atoms=int(train.n_atoms.max()),
+        batch_size=1,
+        devices=2,
+        device="cpu",
+    )
     assert two.units == one.units == {"homo": "eV"} and weights(one).shape == weights(two).shape
     assert float(two.property_heads["homo"].mean) == pytest.approx(train.property("homo").mean())
     assert np.isfinite(scdlab.evaluate(two, train)["homo_mae"])
@@ -274,18 +339,29 @@ def test_a_head_that_was_added_in_other_processes_comes_home():
 
 def test_schedules():
     cosine = [factor("cosine", t, 100, 10) for t in range(100)]
-    assert cosine[0] == pytest.approx(1 / 11) and max(cosine) == cosine[10] == 1.0 and cosine[-1] < 1e-3
+    assert (
+        cosine[0] == pytest.approx(1 / 11)
+        and max(cosine) == cosine[10] == 1.0
+        and cosine[-1] < 1e-3
+    )
     assert factor("paper", 100_000, 10**6, 0) == pytest.approx(0.96)
     assert factor("constant", 5, 10, 0) == 1.0
     with pytest.raises(ValueError, match="cosine, paper, constant"):
         factor("linear", 0, 1, 0)
 
 
-@pytest.mark.parametrize("arguments, named", [
-    (dict(steps=0), "steps > 0"), (dict(lr=-1.0), "lr > 0"), (dict(batch_size=0), "batch_size > 0"),
-    (dict(ema=1.0), "ema"), (dict(schedule="step"), "schedule"), (dict(device="tpu"), "device"),
-    (dict(resume=True), "out="),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (dict(steps=0), "steps > 0"),
+        (dict(lr=-1.0), "lr > 0"),
+        (dict(batch_size=0), "batch_size > 0"),
+        (dict(ema=1.0), "ema"),
+        (dict(schedule="step"), "schedule"),
+        (dict(device="tpu"), "device"),
+        (dict(resume=True), "out="),
+    ],
+)
 def test_impossible_settings_are_named(ethanol, arguments, named):
     with pytest.raises(ValueError, match=named):
         quick(small(), ethanol[0], **arguments)
@@ -313,7 +389,13 @@ def test_a_checkpoint_of_another_run_is_refused(ethanol, tmp_path):
         quick(small(), ethanol[0], out=tmp_path, steps=4, lr=0.1, resume=True)
     with pytest.raises(ValueError, match="another model"):
         torch.manual_seed(0)
-        quick(scdlab.SchNet(hidden=8, layers=2, n_basis=16), ethanol[0], out=tmp_path, steps=4, resume=True)
+        quick(
+            scdlab.SchNet(hidden=8, layers=2, n_basis=16),
+            ethanol[0],
+            out=tmp_path,
+            steps=4,
+            resume=True,
+        )
     (tmp_path / "checkpoint.safetensors").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="not a readable checkpoint"):
         quick(small(), ethanol[0], out=tmp_path, steps=4, resume=True)
@@ -342,12 +424,16 @@ def test_batches_cut_from_a_devices_memory_train_the_same(ethanol, monkeypatch):
 
     monkeypatch.setattr(fit_module, "_near", Resident)
     other = quick(from_device, train, val)
-    assert taken.count(8) >= 20 and sum(taken) > 8 * 20  # the batches of training, and those of validation
+    assert (
+        taken.count(8) >= 20 and sum(taken) > 8 * 20
+    )  # the batches of training, and those of validation
     assert torch.equal(weights(from_disk), weights(from_device))
     assert other.best == one.best
 
 
-def test_a_set_goes_to_a_gpu_where_it_takes_a_quarter_of_its_free_memory_at_most(ethanol, monkeypatch):
+def test_a_set_goes_to_a_gpu_where_it_takes_a_quarter_of_its_free_memory_at_most(
+    ethanol, monkeypatch
+):
     store, gpu = ethanol[0], torch.device("cuda", 0)
     monkeypatch.setattr(scdlab.AtomStore, "to", lambda self, device: device)
     for free, expected in ((4 * store.nbytes, gpu), (4 * store.nbytes - 1, store)):
@@ -357,10 +443,23 @@ def test_a_set_goes_to_a_gpu_where_it_takes_a_quarter_of_its_free_memory_at_most
 
 
 def test_the_estimate_says_when_a_gpu_cannot_hold_the_set(ethanol):
-    run = _Run(small(), EnergyForces(), ethanol[0], None, {"steps": 2, "batch_size": 4}, None, False, 1, True)
+    run = _Run(
+        small(),
+        EnergyForces(),
+        ethanol[0],
+        None,
+        {"steps": 2, "batch_size": 4},
+        None,
+        False,
+        1,
+        True,
+    )
     run.fabric, run.device = SimpleNamespace(world_size=1), SimpleNamespace(type="cuda")
     run.optimizer, run._gradient = SimpleNamespace(zero_grad=lambda: None), lambda k: None
-    for batches, end in ((run.train, "on one GPU, batches from the processor's memory."), (None, "on one GPU.")):
+    for batches, end in (
+        (run.train, "on one GPU, batches from the processor's memory."),
+        (None, "on one GPU."),
+    ):
         run.batches = batches
         assert run._estimate().endswith(end)
 
@@ -368,7 +467,9 @@ def test_the_estimate_says_when_a_gpu_cannot_hold_the_set(ethanol):
 @pytest.fixture(scope="module")
 def mixed():
     """Molecules of a few atoms and crystals, and what each batch of them may hold."""
-    crystals = [ase.build.bulk("Cu", cubic=cubic) * (1, 1, k) for k in (1, 2, 3) for cubic in (True, False)]
+    crystals = [
+        ase.build.bulk("Cu", cubic=cubic) * (1, 1, k) for k in (1, 2, 3) for cubic in (True, False)
+    ]
     molecules = scdlab.load_qm9(limit=60)
     return scdlab.AtomStore.concat([molecules, scdlab.AtomStore.from_ase(crystals)])
 
@@ -385,7 +486,9 @@ def test_batches_of_a_budget_are_full_and_show_every_structure_once_an_epoch(mix
     batches = [run._indices(step) for step in range(60)]
     atoms = [int(mixed.n_atoms[batch].sum()) for batch in batches]
     assert max(atoms) <= 40
-    assert all(a + mixed.n_atoms[after[0]] > 40 for a, after in zip(atoms, batches[1:], strict=False))
+    assert all(
+        a + mixed.n_atoms[after[0]] > 40 for a, after in zip(atoms, batches[1:], strict=False)
+    )
     stream = np.concatenate(batches)
     for epoch in range(len(stream) // len(mixed)):
         part = stream[epoch * len(mixed) : (epoch + 1) * len(mixed)]
@@ -396,7 +499,9 @@ def test_batches_of_a_budget_are_full_and_show_every_structure_once_an_epoch(mix
 def test_a_batch_of_a_budget_depends_on_its_step_alone_and_each_process_gets_whole_ones(mixed):
     one = budgeted(mixed)
     batches = [one._indices(step) for step in range(30)]
-    np.testing.assert_array_equal(budgeted(mixed)._indices(29), batches[29])  # as after a resumption
+    np.testing.assert_array_equal(
+        budgeted(mixed)._indices(29), batches[29]
+    )  # as after a resumption
     np.testing.assert_array_equal(one._indices(3), batches[3])
     for rank in (0, 1):
         two = budgeted(mixed, rank=rank, world=2)
@@ -404,10 +509,14 @@ def test_a_batch_of_a_budget_depends_on_its_step_alone_and_each_process_gets_who
             np.testing.assert_array_equal(two._indices(step), batches[2 * step + rank])
 
 
-def test_a_run_under_a_budget_holds_it_in_validation_too_and_resumes_bitwise(mixed, tmp_path, monkeypatch):
+def test_a_run_under_a_budget_holds_it_in_validation_too_and_resumes_bitwise(
+    mixed, tmp_path, monkeypatch
+):
     train, val, _ = mixed.split(50, 16, seed=0)
     taken, take = [], scdlab.AtomStore.take
-    monkeypatch.setattr(scdlab.AtomStore, "take", lambda self, k: taken.append(b := take(self, k)) or b)
+    monkeypatch.setattr(
+        scdlab.AtomStore, "take", lambda self, k: taken.append(b := take(self, k)) or b
+    )
     objective = CoordinateDenoising(sigma=0.04)
     settings = dict(objective=objective, batch_size=None, max_atoms=40, steps=12, val_every=4)
     whole = quick(straight := small(), train, val, out=tmp_path / "a", **settings)
@@ -440,7 +549,16 @@ def test_a_structure_larger_than_the_budget_is_found_before_training(mixed, tmp_
 
 
 def test_the_estimate_names_the_budget(mixed, capsys):
-    quick(small(), mixed, mixed[:5], CoordinateDenoising(), max_atoms=64, batch_size=None, steps=2, progress=True)
+    quick(
+        small(),
+        mixed,
+        mixed[:5],
+        CoordinateDenoising(),
+        max_atoms=64,
+        batch_size=None,
+        steps=2,
+        progress=True,
+    )
     assert "2 steps of up to 64 atoms: about" in capsys.readouterr().out
 
 
@@ -449,4 +567,6 @@ def test_a_loss_over_a_budget_of_batches_is_the_mean_over_all(mixed):
     model = small()
     EnergyForces().prepare(model, few)
     whole = scdlab.evaluate(model, few, EnergyForces(), batch_size=30)
-    assert scdlab.evaluate(model, few, EnergyForces(), batch_size=None, max_atoms=20) == pytest.approx(whole, rel=1e-5)
+    assert scdlab.evaluate(
+        model, few, EnergyForces(), batch_size=None, max_atoms=20
+    ) == pytest.approx(whole, rel=1e-5)

@@ -22,7 +22,9 @@ def batch():
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    net = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True).double()
+    net = scdlab.EquivariantTransformer(
+        hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True
+    ).double()
     return listening(net)
 
 
@@ -47,7 +49,9 @@ def test_degree_one_is_the_force_itself_and_every_degree_has_its_size(batch):
 def test_the_features_turn_as_the_force_does(batch):
     turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
     encoding = listening(ForceEncoding(4, lmax=3).double())
-    for degree, (before, after) in enumerate(zip(encoding(batch.forces), encoding(batch.forces @ turn.T), strict=True)):
+    for degree, (before, after) in enumerate(
+        zip(encoding(batch.forces), encoding(batch.forces @ turn.T), strict=True)
+    ):
         d = o3.Irrep(degree, (-1) ** degree).D_from_matrix(turn)
         torch.testing.assert_close(
             after, torch.einsum("ab,nbd->nad", d, before), rtol=0, atol=1e-4
@@ -71,13 +75,18 @@ def test_forces_are_told_in_units_of_the_training_sets(batch):
 
 
 def test_a_model_that_is_told_zero_is_told_nothing(net, batch):
-    silent, zero = (net(batch, forces=True, noise=True, clue=clue) for clue in (None, torch.zeros_like(batch.pos)))
+    silent, zero = (
+        net(batch, forces=True, noise=True, clue=clue)
+        for clue in (None, torch.zeros_like(batch.pos))
+    )
     assert torch.equal(silent.energy, zero.energy)
     assert torch.equal(silent.forces, zero.forces) and torch.equal(silent.noise, zero.noise)
 
 
 def test_a_fresh_model_has_yet_to_learn_to_listen(batch):
-    fresh = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True).double()
+    fresh = scdlab.EquivariantTransformer(
+        hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True
+    ).double()
     assert torch.equal(fresh(batch, clue=batch.forces).noise, fresh(batch).noise)
 
 
@@ -87,8 +96,10 @@ def test_the_same_first_weights_with_and_without_the_encoding(net):
     own = net.state_dict()
     assert all(torch.equal(own[name], value) for name, value in plain.state_dict().items())
     assert sorted(set(own) - set(plain.state_dict())) == [
-        "force_encoding.scale", "force_encoding.weights.0", "force_encoding.weights.1",
-    ]  # fmt: skip
+        "force_encoding.scale",
+        "force_encoding.weights.0",
+        "force_encoding.weights.1",
+    ]
 
 
 def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradient(net, batch):
@@ -103,7 +114,9 @@ def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradi
     torch.testing.assert_close(after.energy, told.energy, rtol=0, atol=1e-9)
     torch.testing.assert_close(after.forces, told.forces @ turn.T, rtol=0, atol=1e-9)
     torch.testing.assert_close(after.noise, told.noise @ turn.T, rtol=0, atol=1e-9)
-    assert (net(turned, clue=clue).noise - told.noise @ turn.T).abs().max() > 1e-4  # a clue that did not turn
+    assert (
+        net(turned, clue=clue).noise - told.noise @ turn.T
+    ).abs().max() > 1e-4  # a clue that did not turn
     atom, axis, step = 4, 1, 1e-4
     ends = []
     for sign in (1, -1):
@@ -111,7 +124,9 @@ def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradi
         moved.pos = batch.pos.clone()
         moved.pos[atom, axis] += sign * step
         ends.append(net(moved, clue=clue).energy.sum().item())
-    assert -(ends[0] - ends[1]) / (2 * step) == pytest.approx(float(told.forces[atom, axis]), abs=1e-6)
+    assert -(ends[0] - ends[1]) / (2 * step) == pytest.approx(
+        float(told.forces[atom, axis]), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("start", [0.0, 1.0])
@@ -127,7 +142,9 @@ def test_gradients_reach_the_encoding(net, batch, start):
 
 def test_what_cannot_be_told(net, batch):
     plain = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2).double()
-    with pytest.raises(ValueError, match="cannot be told forces; build it with force_encoding=True"):
+    with pytest.raises(
+        ValueError, match="cannot be told forces; build it with force_encoding=True"
+    ):
         plain(batch, clue=batch.forces)
     with pytest.raises(ValueError, match=r"shape \[26, 3\], and this batch needs \[27, 3\]"):
         net(batch, clue=batch.forces[1:])
@@ -135,7 +152,9 @@ def test_what_cannot_be_told(net, batch):
     wrong[5, 1] = float("nan")
     with pytest.raises(ValueError, match="atom 5 of the batch is told is not a number"):
         net(batch, clue=wrong)
-    with pytest.raises(ValueError, match="highest degree in which a force is told, from 0 to 11, not -1"):
+    with pytest.raises(
+        ValueError, match="highest degree in which a force is told, from 0 to 11, not -1"
+    ):
         ForceEncoding(4, lmax=-1)
 
 

@@ -1,4 +1,5 @@
-"""The force explorer shows what the library computes of a frame: its numbers are computed here again."""
+"""The force explorer shows what the library computes of a frame: its numbers are computed here
+again."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -18,11 +19,15 @@ def labeled(name="CH3CH2OH", seed=0, size=1.0):
     atoms = molecule(name)
     rng = np.random.default_rng(seed)
     atoms.rattle(0.05, rng=rng)
-    atoms.calc = SinglePointCalculator(atoms, energy=-3.0 - seed, forces=size * rng.normal(size=(len(atoms), 3)))
+    atoms.calc = SinglePointCalculator(
+        atoms, energy=-3.0 - seed, forces=size * rng.normal(size=(len(atoms), 3))
+    )
     return atoms
 
 
-STORE = scdlab.AtomStore.from_ase([labeled(seed=k) for k in range(4)] + [labeled("H2O", 9), labeled(seed=5, size=0.0)])
+STORE = scdlab.AtomStore.from_ase(
+    [labeled(seed=k) for k in range(4)] + [labeled("H2O", 9), labeled(seed=5, size=0.0)]
+)
 WATER, STILL = 4, 5  # frames
 
 
@@ -44,7 +49,8 @@ def true_forces(frame):
     return STORE.to_ase(frame).get_forces()
 
 
-# ----------------------------------------------------------------------------------------------------------- functions
+# --------------------------------------------------------------------------------------------------
+# functions
 
 
 def test_lobes_are_the_encoding_read_in_directions_around_the_force():
@@ -55,7 +61,10 @@ def test_lobes_are_the_encoding_read_in_directions_around_the_force():
     around = np.cos(forces.ANGLES)[:, None] * axis + np.sin(forces.ANGLES)[:, None] * side  # [n, 3]
     told = spherical_degrees(torch.tensor(force)[None], 3)
     # sqrt(3): the encoding of a unit vector is Y / sqrt(3)
-    read = [np.sqrt(3) * (y @ t.T)[:, 0] for y, t in zip(spherical_degrees(torch.tensor(around), 3), told, strict=True)]
+    read = [
+        np.sqrt(3) * (y @ t.T)[:, 0]
+        for y, t in zip(spherical_degrees(torch.tensor(around), 3), told, strict=True)
+    ]
     np.testing.assert_allclose(forces.lobes(force), torch.stack(read), atol=1e-10)
     np.testing.assert_allclose(forces.lobes(force, [2])[0], forces.lobes(force)[2])
 
@@ -78,7 +87,8 @@ def test_the_sum_narrows_with_every_degree():
     for first, last in ((0, 1), (0, 2), (0, 3), (1, 1), (2, 2), (3, 3)):
         angles = np.linspace(0, np.pi, 20_001)
         total = sum(
-            (2 * d + 1) * np.polynomial.legendre.legval(np.cos(angles), np.eye(4)[d]) for d in range(first, last + 1)
+            (2 * d + 1) * np.polynomial.legendre.legval(np.cos(angles), np.eye(4)[d])
+            for d in range(first, last + 1)
         )
         seen = np.degrees(angles[np.argmax(total <= total[0] / 2)])
         assert forces.half_angle(first, last) == pytest.approx(seen, abs=0.02)
@@ -89,14 +99,20 @@ def test_the_corruption_is_the_objective_s_and_hangs_on_seed_and_frame():
     one = forces.corruption(STORE, 2, 0.05, 0.4, 3)
     key = int(np.random.SeedSequence([3, 2]).generate_state(1)[0])
     batch = STORE.take([2])
-    same = DeNS(probability=1.0, ratio=0.4, sigma=0.05).corrupt(batch, torch.Generator().manual_seed(key))
-    assert torch.equal(one.eps, same.eps) and torch.equal(one.clue, batch.forces * one.mask[:, None])
+    same = DeNS(probability=1.0, ratio=0.4, sigma=0.05).corrupt(
+        batch, torch.Generator().manual_seed(key)
+    )
+    assert torch.equal(one.eps, same.eps) and torch.equal(
+        one.clue, batch.forces * one.mask[:, None]
+    )
     wide, more = forces.corruption(STORE, 2, 0.1, 0.4, 3), forces.corruption(STORE, 2, 0.05, 0.8, 3)
     assert torch.allclose(wide.eps, 2 * one.eps) and torch.equal(wide.mask, one.mask)
     assert bool((more.mask | ~one.mask).all()) and more.mask.sum() > one.mask.sum()
     for frame, seed in ((1, 3), (2, 4)):
         assert not torch.equal(forces.corruption(STORE, frame, 0.05, 1.0, seed).eps, one.eps)
-    shares = [forces.corruption(STORE, 0, 0.05, 0.25, seed).mask.float().mean() for seed in range(100)]
+    shares = [
+        forces.corruption(STORE, 0, 0.05, 0.25, seed).mask.float().mean() for seed in range(100)
+    ]
     assert np.mean(shares) == pytest.approx(0.25, abs=0.05)
 
 
@@ -111,11 +127,17 @@ def test_predicted_forces_are_the_model_s_and_leave_its_mode(models):
 
 def test_the_axis_turns_as_it_is_seen():
     right, up = forces.svg._VIEW[:2]
-    for force, angle in ((right, 0.0), (up, np.pi / 2), (-up, -np.pi / 2), (np.zeros(3), np.pi / 2)):
+    for force, angle in (
+        (right, 0.0),
+        (up, np.pi / 2),
+        (-up, -np.pi / 2),
+        (np.zeros(3), np.pi / 2),
+    ):
         assert forces.turn_of(force) == pytest.approx(angle, abs=0.02)
 
 
-# ---------------------------------------------------------------------------------------------------------- the widget
+# --------------------------------------------------------------------------------------------------
+# the widget
 
 
 def test_displayed_numbers_are_computed_again(models):
@@ -123,13 +145,19 @@ def test_displayed_numbers_are_computed_again(models):
     shown.model = "DeNS"
     state, true = shown.state(), true_forces(2)
     off = forces.predicted_forces(models["DeNS"], STORE, 2) - true
-    assert (state["formula"], state["name"], state["energy"]) == ("C2H6O", "C1", pytest.approx(-5.0))
+    assert (state["formula"], state["name"], state["energy"]) == (
+        "C2H6O",
+        "C1",
+        pytest.approx(-5.0),
+    )
     assert state["rms_force"] == pytest.approx(np.sqrt((true**2).sum() / true.size))
     assert state["mae"] == pytest.approx(1000 * np.abs(off).sum() / off.size)
     a, b = (off + true).ravel(), true.ravel()
     assert state["cosine"] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     np.testing.assert_allclose(state["true"], true[1])
-    np.testing.assert_allclose(np.subtract(state["predicted"], state["true"]), state["difference"], atol=1e-12)
+    np.testing.assert_allclose(
+        np.subtract(state["predicted"], state["true"]), state["difference"], atol=1e-12
+    )
     made = forces.corruption(STORE, 2, 0.1, 0.5, 4)
     assert state["corrupted"] == made.mask.nonzero().ravel().tolist() != []
     lengths = made.eps[made.mask].norm(dim=1)
@@ -148,7 +176,9 @@ def test_arrows_and_marks_of_the_clean_frame(models):
     for each, vectors in zip(arrows.values(), (true, predicted, predicted - true), strict=True):
         np.testing.assert_allclose(each["vectors"], vectors, atol=1e-6)
     kinds = shown.view.scene["arrows"]
-    assert len({str(kind["profile"]) for kind in kinds}) == len({kind["color"] for kind in kinds}) == 3
+    assert (
+        len({str(kind["profile"]) for kind in kinds}) == len({kind["color"] for kind in kinds}) == 3
+    )
     assert all("eV/Å)" in kind["legend"] for kind in kinds)
     np.testing.assert_allclose(shown.view.atoms.positions, STORE.to_ase(1).positions)
     corrupted, chosen = shown.view.scene["marked"]
@@ -184,7 +214,10 @@ def test_differences_of_a_good_model_are_drawn_larger():
     shown.show_difference = True
     true, _, difference = shown.view.arrows.values()
     assert difference["scale"] == pytest.approx(10 * true["scale"])
-    assert "Nearly" in shown.words.value and "MAE of the clean frame's forces 10.0 meV/Å" in shown._lines()[1][1]
+    assert (
+        "Nearly" in shown.words.value
+        and "MAE of the clean frame's forces 10.0 meV/Å" in shown._lines()[1][1]
+    )
 
 
 def test_frames_share_a_scale(models):
@@ -194,8 +227,19 @@ def test_frames_share_a_scale(models):
         assert shown.view.scene["arrows"][0]["legend"] == scale
 
 
-MOVES = {"frame": 2, "model": "DeNS", "atom": 5, "degree": 3, "sigma": 0.1, "ratio": 1.0, "seed": 7, "corrupt": True,
-         "show_true": False, "show_predicted": False, "show_difference": True}  # fmt: skip
+MOVES = {
+    "frame": 2,
+    "model": "DeNS",
+    "atom": 5,
+    "degree": 3,
+    "sigma": 0.1,
+    "ratio": 1.0,
+    "seed": 7,
+    "corrupt": True,
+    "show_true": False,
+    "show_predicted": False,
+    "show_difference": True,
+}
 MOVED = {  # trait -> numbers that hang on it, and some that do not
     "frame": (("mae", "true", "energy", "rms_force"), ("half_angle",)),
     "model": (("mae", "cosine", "predicted"), ("true", "corrupted", "rms_force")),
@@ -211,11 +255,18 @@ MOVED = {  # trait -> numbers that hang on it, and some that do not
 @pytest.mark.parametrize("by", ["python", "control"])
 def test_each_trait_moves_the_state_and_the_picture(models, name, by):
     shown = explorer(models)
-    before, picture, scene, words = shown.state(), shown.drawn.value, shown.view.scene, shown.words.value
+    before, picture, scene, words = (
+        shown.state(),
+        shown.drawn.value,
+        shown.view.scene,
+        shown.words.value,
+    )
     setattr(*((shown, name) if by == "python" else (shown.controls[name], "value")), MOVES[name])
     after, (moved, stays) = shown.state(), MOVED.get(name, ((), ("mae", "corrupted")))
     assert after[name] == shown.controls[name].value == MOVES[name] != before[name]
-    assert all(before[key] != after[key] for key in moved) and all(before[key] == after[key] for key in stays)
+    assert all(before[key] != after[key] for key in moved) and all(
+        before[key] == after[key] for key in stays
+    )
     assert shown.drawn.value == shown.picture() and (shown.drawn.value != picture) is (
         name in ("frame", "atom", "degree")
     )
@@ -230,7 +281,9 @@ def test_each_trait_moves_the_state_and_the_picture(models, name, by):
 def test_a_frame_is_computed_once(models, monkeypatch):
     shown, asked = explorer(models), []
     ask = forces.predicted_forces
-    monkeypatch.setattr(forces, "predicted_forces", lambda *about: asked.append(about[2]) or ask(*about))
+    monkeypatch.setattr(
+        forces, "predicted_forces", lambda *about: asked.append(about[2]) or ask(*about)
+    )
     shown.frame, shown.atom, shown.degree, shown.sigma, shown.corrupt = 1, 3, 1, 0.1, True
     shown.frame = 0
     shown.frame = 1
@@ -290,12 +343,17 @@ def test_a_force_of_zero_and_words(models):
     lines = dict(explorer(models, frame=STILL, atom=1)._lines())
     assert lines["degrees"] == "the force on C1 is zero, and so is every degree of it"
     shown = explorer(models, frame=1, ratio=0.01, corrupt=True)
-    assert shown.state()["corrupted"] == [] and "none, by chance" in dict(shown._lines())["corrupted"]
+    assert (
+        shown.state()["corrupted"] == [] and "none, by chance" in dict(shown._lines())["corrupted"]
+    )
     shown.ratio = 0.5
     told = shown.state()
     shown.atom = next(k for k in range(9) if k not in told["corrupted"])
     lines, told = dict(shown._lines()), shown.state()
-    assert "stays, told nothing" in lines["corrupted"] and f"{told['moved']:.3f} Å" in lines["corrupted"]
+    assert (
+        "stays, told nothing" in lines["corrupted"]
+        and f"{told['moved']:.3f} Å" in lines["corrupted"]
+    )
     assert f"{told['towards'][0]:.2f} eV/Å to every side" in lines["degree 0"]
     assert f"half of that at {told['half_angle']:.0f}°" in lines["sum, 0 to 2"]
     assert all(what in shown.words.value for what in lines)
@@ -304,25 +362,38 @@ def test_a_force_of_zero_and_words(models):
 def test_the_widget_carries_a_still_picture(models):
     shown = explorer(models, degree=1)
     bundle = shown._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle and "application/vnd.plotly.v1+json" not in bundle
+    assert (
+        "application/vnd.jupyter.widget-view+json" in bundle
+        and "application/vnd.plotly.v1+json" not in bundle
+    )
     words = " ".join(ElementTree.fromstring(bundle["image/svg+xml"]).itertext())
-    assert all(part in words for part in ("true force F", "corrupted by DeNS", "degree 3", "axis, not sign", "MAE"))
+    assert all(
+        part in words
+        for part in ("true force F", "corrupted by DeNS", "degree 3", "axis, not sign", "MAE")
+    )
     groups = ElementTree.fromstring(shown.drawn.value).findall("{*}g")
     assert [group.get("opacity") for group in groups] == ["1", "1", "0.3", "0.3", "1"]
 
 
 def test_lobes_are_drawn_along_the_axis():
-    """Degree 1, turned upwards: the positive lobe above the negative one, both as far from the middle."""
-    picture = forces.svg.lobes(forces.lobes([0, 0, 2.0], [1]), ["one"], [["note"]], np.pi / 2, "title", width=100)
+    """Degree 1, turned upwards: the positive lobe above the negative one, both as far from the
+    middle."""
+    picture = forces.svg.lobes(
+        forces.lobes([0, 0, 2.0], [1]), ["one"], [["note"]], np.pi / 2, "title", width=100
+    )
     positive, negative, _ = ElementTree.fromstring(picture).find("{*}g").findall("{*}polygon")
     above, below = (
-        np.array([p.split(",") for p in e.get("points").split()], float)[:, 1] for e in (positive, negative)
+        np.array([p.split(",") for p in e.get("points").split()], float)[:, 1]
+        for e in (positive, negative)
     )
-    assert above.max() == below.min() and above.max() - above.min() == pytest.approx(below.max() - below.min(), abs=0.2)
+    assert above.max() == below.min() and above.max() - above.min() == pytest.approx(
+        below.max() - below.min(), abs=0.2
+    )
     assert positive.get("stroke-dasharray") is None and negative.get("stroke-dasharray")
 
 
-# ------------------------------------------------------------------------------------------------------------ bad input
+# --------------------------------------------------------------------------------------------------
+# bad input
 
 
 def one_sentence(error):

@@ -1,4 +1,5 @@
-"""The frame explorer shows what the library computes: its weights, frames and energies are computed here again."""
+"""The frame explorer shows what the library computes: its weights, frames and energies are computed
+here again."""
 
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -81,8 +82,12 @@ def energy(model, atoms, *positions):
 
 
 def average(model, name):
-    return {"raw": lambda m: m, "rotations": lambda m: RandomRotations(m, 8, inversion=False), "pca": PCAFrames,
-            "ecse": scdlab.ECSE}[name](model)  # fmt: skip
+    return {
+        "raw": lambda m: m,
+        "rotations": lambda m: RandomRotations(m, 8, inversion=False),
+        "pca": PCAFrames,
+        "ecse": scdlab.ECSE,
+    }[name](model)
 
 
 def angle(a, b, c):
@@ -90,7 +95,8 @@ def angle(a, b, c):
     return np.degrees(np.arccos(np.clip(u @ v / np.linalg.norm(u) / np.linalg.norm(v), -1, 1)))
 
 
-# ----------------------------------------------------------------------------------------------------------- functions
+# --------------------------------------------------------------------------------------------------
+# functions
 
 
 @pytest.mark.parametrize("atoms", [WATER, ETHANOL, CO2], ids=str)
@@ -102,7 +108,9 @@ def test_paths_start_where_the_atom_is_and_change_what_they_say(atoms):
         places = path.place(path.grid)
         assert 0.0 in path.grid and places.shape == (33, 3)
         np.testing.assert_allclose(path.place(np.zeros(1))[0], atoms.positions[k], atol=1e-9)
-        np.testing.assert_allclose(np.linalg.norm(np.diff(places, axis=0), axis=1), np.diff(path.grid), rtol=0.01)
+        np.testing.assert_allclose(
+            np.linalg.norm(np.diff(places, axis=0), axis=1), np.diff(path.grid), rtol=0.01
+        )
     j = int(np.linalg.norm(np.delete(atoms.positions, k, 0) - atoms.positions[k], axis=1).argmin())
     for name in (frames.BOND, frames.CUTOFF):
         r = np.linalg.norm(paths[name].place(paths[name].grid) - atoms.positions[j], axis=1)
@@ -114,23 +122,35 @@ def test_paths_start_where_the_atom_is_and_change_what_they_say(atoms):
     told = bend.read(bend.grid)
     seen = [angle(atoms.positions[third], atoms.positions[j], x) for x in bend.place(bend.grid)]
     np.testing.assert_allclose(seen, 180 - np.abs(180 - told), atol=1e-4)
-    assert np.abs(told - 180).min() < 1e-6 and told[-1] > 181  # the line is one of its points, not the last
+    assert (
+        np.abs(told - 180).min() < 1e-6 and told[-1] > 181
+    )  # the line is one of its points, not the last
 
 
 def test_own_paths_and_small_molecules():
     own = frames.paths_of(WATER, 1, 4.0, {"up": [0, 0, 0.5]})["up"]
-    np.testing.assert_allclose(own.place(np.array([-0.5, 0.2])) - WATER.positions[1], [[0, 0, -0.5], [0, 0, 0.2]])
+    np.testing.assert_allclose(
+        own.place(np.array([-0.5, 0.2])) - WATER.positions[1], [[0, 0, -0.5], [0, 0, 0.2]]
+    )
     assert (own.low, own.high, own.unit) == (-0.5, 0.5, "Å")
     assert list(frames.paths_of(molecule("N2"), 0, 4.0)) == [frames.BOND, frames.CUTOFF]
 
 
 def test_jumps_are_told_from_what_is_only_steep():
     grid, smooth = np.linspace(-1, 1, 33), lambda t: np.sin(3 * t) + t**2
-    assert frames.refined(smooth, grid).jump < 1e-6 and frames.refined(smooth, grid, enough=0).jump < 1e-9
-    # -0.15: jump and slope cancel over an interval of the grid, so that the curve alone hardly shows it
+    assert (
+        frames.refined(smooth, grid).jump < 1e-6
+        and frames.refined(smooth, grid, enough=0).jump < 1e-9
+    )
+    # -0.15: jump and slope cancel over an interval of the grid, so that the curve alone hardly
+    # shows it
     for where, size in ((0.31, 0.02), (0.31, -0.15), (-0.999, 0.05), (0.98, 0.05)):
-        scan = frames.refined(lambda t, where=where, size=size: smooth(t) + size * (t > where), grid)
-        assert scan.jump == pytest.approx(abs(size), rel=1e-3) and scan.at == pytest.approx(where, abs=1e-5)
+        scan = frames.refined(
+            lambda t, where=where, size=size: smooth(t) + size * (t > where), grid
+        )
+        assert scan.jump == pytest.approx(abs(size), rel=1e-3) and scan.at == pytest.approx(
+            where, abs=1e-5
+        )
         assert scan.step == pytest.approx(abs(size), rel=0.05)
     steep = frames.refined(lambda t: smooth(t) + 0.02 * np.tanh((t - 0.31) / 1e-4), grid)
     assert steep.jump < 1e-4 and steep.step == pytest.approx(0.04, rel=0.05)
@@ -141,7 +161,8 @@ def test_jumps_are_told_from_what_is_only_steep():
     assert np.isnan([nothing.jump, nothing.at, nothing.step]).all()
 
 
-# ------------------------------------------------------------------------------------------------------------ the state
+# --------------------------------------------------------------------------------------------------
+# the state
 
 
 @pytest.mark.parametrize(("moved", "rotation"), [(0.1, 0.0), (0.1, 40.0), (0.0, 0.0)])
@@ -152,13 +173,19 @@ def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, ro
     turn = np.radians(rotation)
     axis = np.array([1, 2, 3]) / np.sqrt(14)
     x = pos - ETHANOL.positions.mean(0)  # Rodrigues's formula
-    pos = x * np.cos(turn) + np.cross(axis, x) * np.sin(turn) + np.outer(x @ axis, axis) * (1 - np.cos(turn))
+    pos = (
+        x * np.cos(turn)
+        + np.cross(axis, x) * np.sin(turn)
+        + np.outer(x @ axis, axis) * (1 - np.cos(turn))
+    )
     np.testing.assert_allclose(shown.positions() - ETHANOL.positions.mean(0), pos, atol=1e-9)
     for name in frames.METHODS:
         expected = energy(average(model, name), ETHANOL, pos)[0]
         assert state[f"energy_{name}"] == pytest.approx(expected, abs=5e-6)
     r = np.linalg.norm(pos - pos[2], axis=1)
-    assert state["distances"] == pytest.approx(np.sort(r)[1:].tolist()) and state["neighbors"][0] == 3
+    assert (
+        state["distances"] == pytest.approx(np.sort(r)[1:].tolist()) and state["neighbors"][0] == 3
+    )
     for prunings, key in ((4, "frames_after"), (0, "frames_before")):
         made = scdlab.ECSE(model, prunings=prunings).frames(batch_of(ETHANOL, pos))
         mine = (made.center == 2) & (torch.linalg.det(made.axes) > 0)
@@ -171,7 +198,10 @@ def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, ro
         if prunings == scdlab.ECSE(model).prunings:
             assert state["frames"] == state[key]
             assert state["largest"] == pytest.approx(float(made.weights[mine].max()), rel=1e-4)
-    assert state["inner"] == pytest.approx(float(made.inner[2]), rel=1e-5) and state["auxiliary"] == 0.0
+    assert (
+        state["inner"] == pytest.approx(float(made.inner[2]), rel=1e-5)
+        and state["auxiliary"] == 0.0
+    )
     assert state["coordinate"] == pytest.approx(r[3]) and state["outer"] == 3.85
 
 
@@ -189,14 +219,17 @@ def test_curves_are_the_energies_along_the_path(model, water):
     places[:, 2] = path.place(path.grid)
     for name, scan in water.scans().items():
         on_grid = np.array([scan.e[np.abs(scan.t - t).argmin()] for t in path.grid])
-        there = np.abs(path.read(path.grid) - 180) > 1e-3  # PCA has no frame for the straight molecule
+        there = (
+            np.abs(path.read(path.grid) - 180) > 1e-3
+        )  # PCA has no frame for the straight molecule
         expected = energy(average(model, name), WATER, *places[there])
         np.testing.assert_allclose(on_grid[there], expected, atol=5e-6)
         assert bool(np.isnan(on_grid[~there]).all()) is (name == "pca")
 
 
 def test_who_turns_and_who_jumps(model, water):
-    """Raw turns; PCA frames jump where two extents of water are equal, at 60°; ECSE does neither."""
+    """Raw turns; PCA frames jump where two extents of water are equal, at 60°; ECSE does
+    neither."""
     state = at_start(water, atom=2, shows="turn").state()
     turned = [frames.turned(WATER.positions, 15.0 * k, WATER.positions.mean(0)) for k in range(24)]
     for name in frames.METHODS:
@@ -212,7 +245,10 @@ def test_who_turns_and_who_jumps(model, water):
     assert max(state[f"jump_{name}"] for name in ("raw", "rotations", "ecse")) < 0.05
     told = frames.verdict(state)
     assert f"raw {state['spread_raw']:.0f}" in told and "ECSE 0.00 meV" in told
-    steep = state | {"jump_ecse": 0.1, "step_ecse": 12.0}  # of an ECSE whose prunings sharpen a step to 10⁻⁵ Å
+    steep = state | {
+        "jump_ecse": 0.1,
+        "step_ecse": 12.0,
+    }  # of an ECSE whose prunings sharpen a step to 10⁻⁵ Å
     assert frames.verdict(steep) == told
     assert "ECSE 12 meV" in dict(frames.in_words(steep))["no jump, but steep"]
     assert f"jumps with PCA frames by {gap:.2f} meV at 60.00°, else not." in told
@@ -229,15 +265,32 @@ def test_an_invariant_energy_stays_on_its_curve(ethanol):
     assert all(before[key] == after[key] for key in before if key.startswith(("jump", "spread")))
 
 
-# --------------------------------------------------------------------------------------------------------- the controls
+# --------------------------------------------------------------------------------------------------
+# the controls
 
-MOVES = {"atom": 5, "path": frames.CUTOFF, "moved": 0.5, "rotation": 60.0, "center": 1, "shows": "turn"}
+MOVES = {
+    "atom": 5,
+    "path": frames.CUTOFF,
+    "moved": 0.5,
+    "rotation": 60.0,
+    "center": 1,
+    "shows": "turn",
+}
 MOVED = {  # trait -> numbers that hang on it, and some that do not
     "atom": (("name", "what", "jump_at_ecse"), ("center_name", "spread_raw", "frames")),
     "path": (("what", "unit", "jump_at_ecse"), ("spread_raw", "frames", "energy_raw")),
-    "moved": (("coordinate", "energy_raw", "energy_pca", "energy_ecse", "distances"), ("jump_pca", "spread_raw")),
-    "rotation": (("energy_raw", "energy_rotations"), ("frames", "coordinate", "spread_raw", "jump_ecse")),
-    "center": (("neighbors", "inner", "largest"), ("energy_raw", "coordinate", "jump_ecse", "spread_raw")),
+    "moved": (
+        ("coordinate", "energy_raw", "energy_pca", "energy_ecse", "distances"),
+        ("jump_pca", "spread_raw"),
+    ),
+    "rotation": (
+        ("energy_raw", "energy_rotations"),
+        ("frames", "coordinate", "spread_raw", "jump_ecse"),
+    ),
+    "center": (
+        ("neighbors", "inner", "largest"),
+        ("energy_raw", "coordinate", "jump_ecse", "spread_raw"),
+    ),
     "shows": ((), ("energy_raw", "frames", "spread_raw", "jump_ecse")),
 }
 
@@ -251,7 +304,12 @@ def same(a, b):
 @pytest.mark.parametrize("by", ["python", "control"])
 def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):
     shown = ethanol
-    before, picture, scene, words = shown.state(), shown.drawn.value, shown.molecule.value, shown.words.value
+    before, picture, scene, words = (
+        shown.state(),
+        shown.drawn.value,
+        shown.molecule.value,
+        shown.words.value,
+    )
     value = float(shown._path().grid[4]) if name == "moved" else MOVES[name]
     setattr(*((shown, name) if by == "python" else (shown.controls[name], "value")), value)
     after, (moved, stays) = shown.state(), MOVED[name]
@@ -260,7 +318,9 @@ def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):
     assert all(same(before[key], after[key]) for key in stays)
     assert shown.drawn.value == shown.picture() != picture
     assert (shown.molecule.value != scene) is (name in ("moved", "rotation", "center"))
-    assert shown.molecule.value == shown.scene() and (shown.words.value != words) is (name != "shows")
+    assert shown.molecule.value == shown.scene() and (shown.words.value != words) is (
+        name != "shows"
+    )
     assert shown.message.value == ""
     if by == "python" and name in ("path", "moved"):
         fresh = FrameExplorer(model, ETHANOL, **START | {name: value})
@@ -298,7 +358,9 @@ def test_a_turn_is_computed_once_for_each_place(water, count):
     assert count == []
     first = shown.state()["spread_raw"]
     shown.moved = float(shown._path().grid[29])
-    assert count and shown.state()["spread_raw"] != first and shown.state()["turned_at"] == shown.moved
+    assert (
+        count and shown.state()["spread_raw"] != first and shown.state()["turned_at"] == shown.moved
+    )
     asked = len(count)
     shown.moved = 0.0
     assert len(count) == asked and shown.state()["spread_raw"] == first
@@ -310,14 +372,19 @@ def test_another_path_takes_the_atom_along_or_back(water):
     shown.drawn.observe(drawn.append, names=["value"])
     shown.path = frames.BOND  # which ends at 0.6 Å
     slider = shown.controls["moved"]
-    assert (shown.moved, slider.value, slider.min, slider.max) == (0.0, 0.0, -0.2, 0.6) and len(drawn) == 1
+    assert (shown.moved, slider.value, slider.min, slider.max) == (0.0, 0.0, -0.2, 0.6) and len(
+        drawn
+    ) == 1
     shown.moved = 0.4
     shown.path = frames.CUTOFF
     assert shown.moved == slider.value == 0.4 and slider.max > 3
     with shown.hold_trait_notifications():
         shown.path, shown.moved, shown.atom = frames.BOND, -0.1, 1
     assert (shown.path, shown.moved, slider.value) == (frames.BOND, -0.1, -0.1)
-    assert shown.state() == FrameExplorer(shown.backbone, path=frames.BOND, moved=-0.1, atom=1, center=0).state()
+    assert (
+        shown.state()
+        == FrameExplorer(shown.backbone, path=frames.BOND, moved=-0.1, atom=1, center=0).state()
+    )
 
 
 def test_a_browser_that_rounds_a_slider_moves_nothing(water):
@@ -359,13 +426,18 @@ def test_an_ecse_is_taken_with_its_settings(model):
     exact = scdlab.ECSE(model, group="SO(3)", prunings=2, angle=0.3, outer=2.5)
     shown = FrameExplorer(exact, ETHANOL, center=0)
     made = exact.frames(batch_of(ETHANOL, ETHANOL.positions))
-    assert shown.state()["frames"] == int((made.center == 0).sum()) and shown.state()["outer"] == 2.5
+    assert (
+        shown.state()["frames"] == int((made.center == 0).sum()) and shown.state()["outer"] == 2.5
+    )
     assert "after 2 prunings" in shown.words.value and "does not prune" not in shown.words.value
-    assert shown.state()["energy_ecse"] == pytest.approx(energy(exact, ETHANOL, ETHANOL.positions)[0], abs=5e-6)
+    assert shown.state()["energy_ecse"] == pytest.approx(
+        energy(exact, ETHANOL, ETHANOL.positions)[0], abs=5e-6
+    )
     assert "mirror" not in shown.words.value and shown.before.angle == shown.after.angle == 0.3
 
 
-# ---------------------------------------------------------------------------------------------------------- the picture
+# --------------------------------------------------------------------------------------------------
+# the picture
 
 
 def test_the_drawing_has_the_frames_and_radii(ethanol):
@@ -385,10 +457,22 @@ def test_the_drawing_has_the_frames_and_radii(ethanol):
 def test_the_widget_carries_a_still_picture(ethanol):
     shown = ethanol
     bundle = shown._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle and "application/vnd.plotly.v1+json" not in bundle
+    assert (
+        "application/vnd.jupyter.widget-view+json" in bundle
+        and "application/vnd.plotly.v1+json" not in bundle
+    )
     words = " ".join(ElementTree.fromstring(bundle["image/svg+xml"]).itertext())
-    for part in ("frames of", "R_in", "8 rotations", "PCA frames", "before pruning", "energy, relative (meV)",
-                 "angle H7–C0–H8 (°)", "verdict", "in a full turn"):  # fmt: skip
+    for part in (
+        "frames of",
+        "R_in",
+        "8 rotations",
+        "PCA frames",
+        "before pruning",
+        "energy, relative (meV)",
+        "angle H7–C0–H8 (°)",
+        "verdict",
+        "in a full turn",
+    ):
         assert part in words
     curves = list(ElementTree.fromstring(shown.drawn.value).findall(".//{*}path"))
     assert [e.get("class") for e in curves] == list(frames.METHODS)
@@ -403,9 +487,14 @@ def test_no_frame_in_a_straight_molecule(model):
     assert (state["frames"], state["frames_before"], state["auxiliary"]) == (0, 0, 1.0)
     assert state["energy_pca"] is state["spread_pca"] is state["jump_pca"] is None
     assert "no frame: the auxiliary model answers" in shown.molecule.value
-    assert "no frame: the auxiliary model answers (w_aux = 1.00), which was not trained" in shown.words.value
+    assert (
+        "no frame: the auxiliary model answers (w_aux = 1.00), which was not trained"
+        in shown.words.value
+    )
     assert "PCA frames: none" in shown.drawn.value and "PCA frames (no frame)" in shown.words.value
-    assert state["energy_ecse"] == pytest.approx(energy(scdlab.ECSE(model), CO2, CO2.positions)[0], abs=5e-6)
+    assert state["energy_ecse"] == pytest.approx(
+        energy(scdlab.ECSE(model), CO2, CO2.positions)[0], abs=5e-6
+    )
     shown.path = frames.LINE  # bent, there are frames again
     shown.moved = shown._path().high
     assert shown.state()["energy_pca"] is not None
@@ -415,21 +504,27 @@ def test_a_trained_auxiliary_model_is_not_called_silent(model):
     exact = scdlab.ECSE(model)
     exact.auxiliary.seen[torch.tensor([6, 8])] = True
     shown = FrameExplorer(exact, CO2, path=frames.BOND)
-    assert "the auxiliary model answers" in shown.words.value and "not trained" not in shown.words.value
+    assert (
+        "the auxiliary model answers" in shown.words.value
+        and "not trained" not in shown.words.value
+    )
 
 
 @pytest.mark.parametrize("m", [0, 1, 8, 12])
 def test_matrices_of_any_size(m):
     rng = np.random.default_rng(0)
     before = np.triu(rng.uniform(0.1, 5, (m, m)), 1)
-    picture = frames.matrices(before, np.where(before > 2, before, 0), [f"H{k}" for k in range(m)], "Weights")
+    picture = frames.matrices(
+        before, np.where(before > 2, before, 0), [f"H{k}" for k in range(m)], "Weights"
+    )
     cells = list(ElementTree.fromstring(picture).findall(".//{*}rect"))
     assert len(cells) == 2 * m**2
     if m:
         assert max(float(c.get("x")) + float(c.get("width")) for c in cells) <= 470
 
 
-# ------------------------------------------------------------------------------------------------------------ bad input
+# --------------------------------------------------------------------------------------------------
+# bad input
 
 
 def one_sentence(error):
@@ -465,7 +560,10 @@ def test_structures_and_models_that_cannot_be_shown(model):
     for make, message in (
         (lambda: FrameExplorer(model, bulk("Cu")), "is periodic"),
         (lambda: FrameExplorer(model, molecule("H")), "2 to 40 atoms, not 1"),
-        (lambda: FrameExplorer(model, ase.Atoms("H42", np.arange(126).reshape(42, 3))), "2 to 40 atoms, not 42"),
+        (
+            lambda: FrameExplorer(model, ase.Atoms("H42", np.arange(126).reshape(42, 3))),
+            "2 to 40 atoms, not 42",
+        ),
         (lambda: FrameExplorer(model, "water"), "as ase.Atoms, not str"),
         (lambda: FrameExplorer("trained"), "such as PET.*, not str"),
         (lambda: FrameExplorer(scdlab.ECSE(model, local=False)), "local=True"),

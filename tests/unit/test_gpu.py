@@ -1,4 +1,5 @@
-"""The same model on a GPU: the same numbers, and training that works. Skipped where torch sees no GPU."""
+"""The same model on a GPU: the same numbers, and training that works. Skipped where torch sees no
+GPU."""
 
 import numpy as np
 import pytest
@@ -44,5 +45,7 @@ def test_batches_gathered_on_the_gpu_equal_those_of_the_store():
     here, there = store.take(index), store.to("cuda").take(index)
     assert sorted(here.keys()) == sorted(there.keys())
     for name in here.keys():  # noqa: SIM118 (a batch iterates over its fields)
-        assert there[name].device.type == "cuda" and torch.equal(there[name].cpu(), here[name]), name
+        assert there[name].device.type == "cuda" and torch.equal(there[name].cpu(), here[name]), (
+            name
+        )
     assert torch.equal(there.get_example(3).pos.cpu(), here.get_example(3).pos)

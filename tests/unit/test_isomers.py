@@ -1,4 +1,5 @@
-"""The isomers and their two tests: the same formula, whole molecules, disjoint parts, nothing leaks."""
+"""The isomers and their two tests: the same formula, whole molecules, disjoint parts, nothing
+leaks."""
 
 import numpy as np
 import pytest
@@ -15,11 +16,15 @@ def test_sixty_isomers_of_fifty_whole_frames():
     z = batch.z.reshape(3000, 19).numpy()
     assert (np.sort(z, 1) == [1] * 10 + [6] * 7 + [8] * 2).all()
     pos = batch.pos.reshape(3000, 19, 3).numpy()
-    for k in range(60):  # against the molecule's first frame, whose own bonds are stretched: a little looser
+    for k in range(
+        60
+    ):  # against the molecule's first frame, whose own bonds are stretched: a little looser
         frames = pos[molecule == k]
         assert intact(frames, z[molecule == k][0], frames[0], stretch=1.7, contact=1.0).all(), k
     assert len(set(store.meta["qm9_rows"])) == 60
-    assert store.has_forces and np.abs(batch.forces.reshape(3000, 19, 3).sum(1).numpy()).max() < 5e-3
+    assert (
+        store.has_forces and np.abs(batch.forces.reshape(3000, 19, 3).sum(1).numpy()).max() < 5e-3
+    )
 
 
 def test_known_and_unknown_are_disjoint_and_seeded():

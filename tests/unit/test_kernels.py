@@ -1,5 +1,6 @@
-"""Fused kernels against plain torch in float64: every form, place and argument, to the second derivative; shapes that
-break vectorized code; threads, repeats and layouts that must change nothing; and when kernels run at all."""
+"""Fused kernels against plain torch in float64: every form, place and argument, to the second
+derivative; shapes that break vectorized code; threads, repeats and layouts that must change
+nothing; and when kernels run at all."""
 
 import _thread
 import subprocess
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 from scdlab.nn import forms, kernels
 from scdlab.nn.table import Place, Spline
 
-CUTOFF, CELLS = 5.0, 8  # few cells: the rows are random numbers, so float32's rounding of r counts in units of a cell
+CUTOFF, CELLS = (
+    5.0,
+    8,
+)  # few cells: the rows are random numbers, so float32's rounding of r counts in units of a cell
 
 SHAPES = {  # of each form's arguments: rows of the place [K, d] unless they are its own
     "carry": lambda n, p, K, d, heads: [(K, d), (n, d)],
@@ -25,13 +29,32 @@ SHAPES = {  # of each form's arguments: rows of the place [K, d] unless they are
     "pair_product": lambda n, p, K, d, heads: [(n, d), (n, d)],
 }
 PLACES = ("rows", "factor", "spline", "cut")
-CASES = [(name, place) for name in SHAPES for place in PLACES if not name.startswith("pair") or place == "rows"]
-WIDTHS = [(8, 1), (16, 2), (24, 3), (24, 1), (40, 1), (128, 8), (128, 16)]  # d, heads: whole eights in every head
+CASES = [
+    (name, place)
+    for name in SHAPES
+    for place in PLACES
+    if not name.startswith("pair") or place == "rows"
+]
+WIDTHS = [
+    (8, 1),
+    (16, 2),
+    (24, 3),
+    (24, 1),
+    (40, 1),
+    (128, 8),
+    (128, 16),
+]  # d, heads: whole eights in every head
 WIDTHS += [(1, 1), (4, 4), (7, 7), (12, 1), (24, 8)]  # and others, which are plain torch's
 
 GRAPHS = {  # atoms, pairs
-    "many": (70, [(k * 7 % 61, (k * k + 3) % 61) for k in range(300)]),  # more than a thread draws at once; 9 hear none
-    "few": (5, [(0, 1), (0, 1), (0, 2), (3, 3), (2, 1), (3, 3), (0, 0)]),  # twice the same, self-images, one alone
+    "many": (
+        70,
+        [(k * 7 % 61, (k * k + 3) % 61) for k in range(300)],
+    ),  # more than a thread draws at once; 9 hear none
+    "few": (
+        5,
+        [(0, 1), (0, 1), (0, 2), (3, 3), (2, 1), (3, 3), (0, 0)],
+    ),  # twice the same, self-images, one alone
     "one atom": (1, [(0, 0), (0, 0)]),
     "no pairs": (3, []),
     "nothing": (0, []),
@@ -39,7 +62,8 @@ GRAPHS = {  # atoms, pairs
 
 
 def draw(name, place, n, p, d, heads, seed=0):
-    """Random float32 inputs of a form at a place: its arguments, then what the place depends on, if anything."""
+    """Random float32 inputs of a form at a place: its arguments, then what the place depends on, if
+    anything."""
     torch.manual_seed(seed)
     K = CELLS + 3 if place in ("spline", "cut") else p
     tensors = [torch.randn(shape) for shape in SHAPES[name](n, p, K, d, heads)]
@@ -58,12 +82,14 @@ def evaluate(name, place, i, j, n, heads, tensors):
     elif place != "rows":
         *tensors, r = tensors
         at = Spline(r, 0.0, CUTOFF, CELLS, cut=place == "cut")
-    return getattr(forms, name.removesuffix("_vectors"))(*tensors, forms.BothWays(i, j, n, heads), at)
+    return getattr(forms, name.removesuffix("_vectors"))(
+        *tensors, forms.BothWays(i, j, n, heads), at
+    )
 
 
 def derivatives(name, place, graph, tensors, heads=1, dtype=torch.float32):
-    """Value, first derivatives of a contraction of it, and second: those of a contraction of the first ones, by the
-    inputs and by the first contraction's weights."""
+    """Value, first derivatives of a contraction of it, and second: those of a contraction of the
+    first ones, by the inputs and by the first contraction's weights."""
     n, pairs = graph
     i, j = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).t().contiguous()
     leaves = [x.to(dtype).requires_grad_() for x in tensors]
@@ -76,7 +102,8 @@ def derivatives(name, place, graph, tensors, heads=1, dtype=torch.float32):
 
 
 def compare(name, place, graph, d, heads, least=0.0):
-    """Relative errors; least: what counts as the largest number where terms, products of order one, may all cancel."""
+    """Relative errors; least: what counts as the largest number where terms, products of order one,
+    may all cancel."""
     tensors = draw(name, place, graph[0], len(graph[1]), d, heads)
     fused = derivatives(name, place, graph, tensors, heads)
     with forms.plain_torch():
@@ -168,7 +195,9 @@ def test_layouts_change_no_bit(name, place):
     def answers(tensors, i, j):
         leaves = [x.detach().requires_grad_() for x in tensors]
         value = evaluate(name, place, i, j, n, 3, leaves)
-        first = torch.autograd.grad(value.sum(), leaves, create_graph=True)  # the gradient of a sum has stride zero
+        first = torch.autograd.grad(
+            value.sum(), leaves, create_graph=True
+        )  # the gradient of a sum has stride zero
         return [value, *first, *torch.autograd.grad(sum(g.sum() for g in first), leaves)]
 
     solid = answers(tensors, i, j)
@@ -232,14 +261,20 @@ def test_without_a_folder_to_keep_them_kernels_are_compiled_all_the_same(monkeyp
     def refuse(signature, cache=False, **flags):
         asked.append(cache)
         if cache:
-            raise RuntimeError("cannot cache function '_sort': no locator available for file '/kernels.py'")
+            raise RuntimeError(
+                "cannot cache function '_sort': no locator available for file '/kernels.py'"
+            )
         return plain(signature, **flags)
 
     monkeypatch.setattr(kernels, "cfunc", refuse)
     monkeypatch.setattr(kernels, "_sort", kernels.Kernel(kernels._sort.body))
     begin, order = kernels.sort_pairs(torch.tensor([2, 0, 2, 1]), 3)
-    assert asked == [True, False] and order.tolist() == [1, 3, 0, 2] and begin.tolist() == [0, 1, 2, 4]
-    monkeypatch.setattr(kernels, "cfunc", lambda *a, **k: exec("raise RuntimeError('another trouble')"))
+    assert (
+        asked == [True, False] and order.tolist() == [1, 3, 0, 2] and begin.tolist() == [0, 1, 2, 4]
+    )
+    monkeypatch.setattr(
+        kernels, "cfunc", lambda *a, **k: exec("raise RuntimeError('another trouble')")
+    )
     with pytest.raises(RuntimeError, match="another trouble"):
         kernels.Kernel(kernels._sort.body).compiled  # noqa: B018
 
@@ -283,7 +318,14 @@ def test_a_default_of_double_precision_changes_nothing():
 
 def test_a_kernel_takes_no_address_of_anything_else():
     with pytest.raises(TypeError, match="float64"):
-        kernels._sort(1, 1, 1, torch.zeros(1, dtype=torch.float64), torch.zeros(2).long(), torch.zeros(1).long())
+        kernels._sort(
+            1,
+            1,
+            1,
+            torch.zeros(1, dtype=torch.float64),
+            torch.zeros(2).long(),
+            torch.zeros(1).long(),
+        )
 
 
 def test_an_interrupt_waits_for_the_threads():

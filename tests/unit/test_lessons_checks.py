@@ -1,4 +1,5 @@
-"""Every exercise check accepts a right answer, and answers each usual mistake with the hint that fits it."""
+"""Every exercise check accepts a right answer, and answers each usual mistake with the hint that
+fits it."""
 
 import math
 
@@ -35,13 +36,16 @@ def molecule_mean(values, batch, total=False):
 
 
 def cosine(eps, forces, batch, sign=-1):
-    dot, a, b = (molecule_mean((u * v).sum(1, keepdim=True), batch, True)[:, 0] for u, v in
-                 ((eps, forces), (eps, eps), (forces, forces)))  # fmt: skip
+    dot, a, b = (
+        molecule_mean((u * v).sum(1, keepdim=True), batch, True)[:, 0]
+        for u, v in ((eps, forces), (eps, eps), (forces, forces))
+    )
     return sign * dot / (a * b).sqrt()
 
 
 def distance_changes(pos, corrected, batch):
-    """Changes of all distances [N, N], which are within molecules, and which are of two different atoms."""
+    """Changes of all distances [N, N], which are within molecules, and which are of two different
+    atoms."""
     change = torch.cdist(pos, pos) - torch.cdist(corrected, corrected)
     return change, batch[:, None] == batch[None], ~torch.eye(len(pos), dtype=torch.bool)
 
@@ -49,15 +53,23 @@ def distance_changes(pos, corrected, batch):
 def pairwise(pos, corrected, batch):
     i, j = torch.triu_indices(len(pos), len(pos), 1)
     i, j = i[batch[i] == batch[j]], j[batch[i] == batch[j]]
-    return ((pos[i] - pos[j]).norm(dim=1) - (corrected[i] - corrected[j]).norm(dim=1)).square().mean()
+    return (
+        ((pos[i] - pos[j]).norm(dim=1) - (corrected[i] - corrected[j]).norm(dim=1)).square().mean()
+    )
 
 
 def pairwise_squares(pos, corrected, batch):
     change, same, other = distance_changes(pos, corrected, batch)
-    return (change * (torch.cdist(pos, pos) + torch.cdist(corrected, corrected)))[same & other].square().mean()
+    return (
+        (change * (torch.cdist(pos, pos) + torch.cdist(corrected, corrected)))[same & other]
+        .square()
+        .mean()
+    )
 
 
-def pairwise_with_zeros(pos, corrected, batch):  # sums over i = j too and divides rightly: the root of 0 has no slope
+def pairwise_with_zeros(
+    pos, corrected, batch
+):  # sums over i = j too and divides rightly: the root of 0 has no slope
     def d(x):
         return (x[:, None] - x[None]).square().sum(-1).sqrt()
 
@@ -76,7 +88,9 @@ def r2(y, guess):
 
 
 def normed(x, dim=1, eps=1e-5, unbiased=False):
-    return (x - x.mean(dim, keepdim=True)) / (x.var(dim, unbiased=unbiased, keepdim=True) + eps).sqrt()
+    return (x - x.mean(dim, keepdim=True)) / (
+        x.var(dim, unbiased=unbiased, keepdim=True) + eps
+    ).sqrt()
 
 
 def dropped_in_place(c, token, u, p):
@@ -122,8 +136,14 @@ def leak(shares, pos, far, rotation, about=None, look=None, size=lambda change: 
 
 RIGHT = {
     "check_pair_count": [lambda n: n * (n - 1) / 2, lambda n: math.comb(n, 2)],
-    "check_distances": [lambda pos: torch.cdist(pos, pos), lambda pos: (pos[:, None] - pos[None]).norm(dim=-1)],
-    "check_invariant": [lambda z, pos: torch.pdist(pos).sum(), lambda z, pos: torch.pdist(pos).max().item()],
+    "check_distances": [
+        lambda pos: torch.cdist(pos, pos),
+        lambda pos: (pos[:, None] - pos[None]).norm(dim=-1),
+    ],
+    "check_invariant": [
+        lambda z, pos: torch.pdist(pos).sum(),
+        lambda z, pos: torch.pdist(pos).max().item(),
+    ],
     "check_units": [lambda e: e * K * 1000, lambda e: e * 43.4],
     "check_ssp": [lambda x: softplus(x) - math.log(2)],
     "check_rbf": [lambda r, c, g: torch.exp(-g * expansion(r, c) ** 2)],
@@ -134,7 +154,10 @@ RIGHT = {
     "check_noise_force": [cosine],
     "check_corrupt": [
         lambda pos, eps, mask, sigma: (pos + eps * mask[:, None], eps[mask] / sigma),
-        lambda pos, eps, mask, sigma: (torch.where(mask[:, None], pos + eps, pos), (eps / sigma)[mask]),
+        lambda pos, eps, mask, sigma: (
+            torch.where(mask[:, None], pos + eps, pos),
+            (eps / sigma)[mask],
+        ),
     ],
     "check_pairwise": [pairwise, lambda p, c, batch: pairwise(p, c, batch).item()],
     "check_extensivity": [lambda x, n, x_new, n_new: r2(n_new, linear_fit(x, n, x_new)[1])],
@@ -145,7 +168,9 @@ RIGHT = {
     "check_labels_kept": [lambda p, r: 1 - p * r, lambda p, r: (1 - p) + p * (1 - r)],
     "check_dens_mask": [
         lambda chosen, u, batch, fixed, r: chosen[batch] & (u < r) & ~fixed,
-        lambda chosen, u, batch, fixed, r: (u < r) * chosen.index_select(0, batch) * fixed.logical_not(),
+        lambda chosen, u, batch, fixed, r: (
+            (u < r) * chosen.index_select(0, batch) * fixed.logical_not()
+        ),
     ],
     "check_other_hand": [
         lambda F: F * torch.tensor([1.0, -1.0, 1.0], dtype=F.dtype),
@@ -167,7 +192,10 @@ RIGHT = {
         lambda c: c.roll(-1, 0),
         lambda c: torch.cat([c[1:], c[:1]]),
     ],
-    "check_margin": [lambda a, b: moves(a, b).max(), lambda a, b: (b - a).square().sum(1).max().sqrt().item()],
+    "check_margin": [
+        lambda a, b: moves(a, b).max(),
+        lambda a, b: (b - a).square().sum(1).max().sqrt().item(),
+    ],
     "check_vector_norm": [
         bounded,
         lambda v: v * torch.tanh(r := v.norm(dim=1, keepdim=True).clamp(min=1e-9)) / r,
@@ -228,7 +256,12 @@ WRONG = {
     "check_cfconv": [
         (lambda x, w, i, j: torch.zeros_like(x).index_add_(0, i, x[j] * w), "one direction"),
         (lambda x, w, i, j: torch.zeros_like(x).index_add_(0, j, x[i] * w), "one direction"),
-        (lambda x, w, i, j: torch.zeros_like(x).index_add_(0, i, x[i] * w).index_add_(0, j, x[j] * w), "own features"),
+        (
+            lambda x, w, i, j: (
+                torch.zeros_like(x).index_add_(0, i, x[i] * w).index_add_(0, j, x[j] * w)
+            ),
+            "own features",
+        ),
         (lambda x, w, i, j: x + plain_cfconv(x, w, i, j), "residual"),
         (overwriting_cfconv, "index_add_"),
         (lambda x, w, i, j: x.index_add_(0, i, x[j] * w), "changes x"),
@@ -239,7 +272,12 @@ WRONG = {
     "check_force": [
         (gradient, "minus the gradient"),
         (lambda energy, pos: -2 * gradient(energy, pos), "stretched spring"),
-        (lambda energy, pos: -gradient(energy, pos) * torch.tensor([[1.0]] * 2 + [[0.0]] * (len(pos) - 2)), "four"),
+        (
+            lambda energy, pos: (
+                -gradient(energy, pos) * torch.tensor([[1.0]] * 2 + [[0.0]] * (len(pos) - 2))
+            ),
+            "four",
+        ),
         (lambda energy, pos: energy(pos), "shape []"),
     ],
     "check_center": [
@@ -265,8 +303,16 @@ WRONG = {
         (lambda eps, f, batch: cosine(eps, f, batch, sign=1), "The sign"),
         (lambda eps, f, batch: cosine(eps, f, batch.new_zeros(7))[0], "whole batch"),
         (lambda eps, f, batch: torch.cosine_similarity(eps, f, dim=1), "each atom"),
-        (lambda eps, f, batch: molecule_mean(torch.cosine_similarity(-eps, f, dim=1)[:, None], batch)[:, 0], "average"),
-        (lambda eps, f, batch: molecule_mean((eps * f).sum(1, keepdim=True), batch, True)[:, 0], "dot product"),
+        (
+            lambda eps, f, batch: molecule_mean(
+                torch.cosine_similarity(-eps, f, dim=1)[:, None], batch
+            )[:, 0],
+            "average",
+        ),
+        (
+            lambda eps, f, batch: molecule_mean((eps * f).sum(1, keepdim=True), batch, True)[:, 0],
+            "dot product",
+        ),
         (lambda eps, f, batch: 5 * cosine(eps, f, batch), "between"),
         (lambda eps, f, batch: 0.5 * cosine(eps, f, batch), "For molecule 1"),
         (lambda eps, f, batch: -1.0, "torch tensor"),
@@ -274,23 +320,44 @@ WRONG = {
     "check_corrupt": [
         (lambda pos, eps, mask, sigma: (pos + eps, eps[mask] / sigma), "Every atom"),
         (lambda pos, eps, mask, sigma: (pos + eps * ~mask[:, None], eps[mask] / sigma), "inverted"),
-        (lambda pos, eps, mask, sigma: (pos - eps * mask[:, None], eps[mask] / sigma), "noisy = clean + noise"),
-        (lambda pos, eps, mask, sigma: (pos + sigma * eps * mask[:, None], eps[mask] / sigma), "Å already"),
+        (
+            lambda pos, eps, mask, sigma: (pos - eps * mask[:, None], eps[mask] / sigma),
+            "noisy = clean + noise",
+        ),
+        (
+            lambda pos, eps, mask, sigma: (pos + sigma * eps * mask[:, None], eps[mask] / sigma),
+            "Å already",
+        ),
         (lambda pos, eps, mask, sigma: (pos, eps[mask] / sigma), "is not where"),
         (lambda pos, eps, mask, sigma: (pos + eps * mask[:, None], eps / sigma), "keep those rows"),
         (lambda pos, eps, mask, sigma: (pos + eps * mask[:, None], eps[mask]), "divide by sigma"),
-        (lambda pos, eps, mask, sigma: (pos + eps * mask[:, None], -eps[mask] / sigma), "not the way back"),
+        (
+            lambda pos, eps, mask, sigma: (pos + eps * mask[:, None], -eps[mask] / sigma),
+            "not the way back",
+        ),
         (lambda pos, eps, mask, sigma: (pos + eps * mask[:, None], eps[mask] * sigma), "multiply"),
-        (lambda pos, eps, mask, sigma: (pos + eps * mask[:, None], eps[~mask].repeat(2, 1)[:4] / sigma), "order"),
+        (
+            lambda pos, eps, mask, sigma: (
+                pos + eps * mask[:, None],
+                eps[~mask].repeat(2, 1)[:4] / sigma,
+            ),
+            "order",
+        ),
         (lambda pos, eps, mask, sigma: (pos.add_(eps * mask[:, None]), eps[mask] / sigma), "copy"),
         (lambda pos, eps, mask, sigma: pos + eps * mask[:, None], "two things"),
     ],
     "check_pairwise": [
         (lambda p, c, batch: pairwise(p, c, torch.zeros_like(batch)), "different molecules"),
-        (lambda p, c, batch: (d := distance_changes(p, c, batch))[0][d[1]].square().mean(), "zeros"),
+        (
+            lambda p, c, batch: (d := distance_changes(p, c, batch))[0][d[1]].square().mean(),
+            "zeros",
+        ),
         (lambda p, c, batch: distance_changes(p, c, batch)[0].square().mean(), "whole matrix"),
         (lambda p, c, batch: (p - c).square().mean(), "positions"),
-        (lambda p, c, batch: (d := distance_changes(p, c, batch))[0][d[1] & d[2]].abs().mean(), "absolute"),
+        (
+            lambda p, c, batch: (d := distance_changes(p, c, batch))[0][d[1] & d[2]].abs().mean(),
+            "absolute",
+        ),
         (lambda p, c, batch: pairwise(p, c, batch) * 9, "mean, or large"),
         (pairwise_squares, "squared distances"),
         (pairwise_with_zeros, "NaN"),
@@ -301,9 +368,14 @@ WRONG = {
         (lambda x, n, x_new, n_new: r2(n, linear_fit(x, n, x_new)[0]), "fitted to"),
         (lambda x, n, x_new, n_new: r2(n_new, linear_fit(x, n, x_new, constant=False)[1]), "ones"),
         (lambda x, n, x_new, n_new: 1 - r2(n_new, linear_fit(x, n, x_new)[1]), "explained"),
-        (lambda x, n, x_new, n_new: (n_new - linear_fit(x, n, x_new)[1]).square().mean(), "mean squared error"),
         (
-            lambda x, n, x_new, n_new: torch.corrcoef(torch.stack([n_new, linear_fit(x, n, x_new)[1]]))[0, 1] ** 2,
+            lambda x, n, x_new, n_new: (n_new - linear_fit(x, n, x_new)[1]).square().mean(),
+            "mean squared error",
+        ),
+        (
+            lambda x, n, x_new, n_new: (
+                torch.corrcoef(torch.stack([n_new, linear_fit(x, n, x_new)[1]]))[0, 1] ** 2
+            ),
             "correlation",
         ),
         (lambda x, n, x_new, n_new: 0.0, "least squares"),
@@ -330,8 +402,14 @@ WRONG = {
         (lambda chosen, u, batch, fixed, r: (u < r) & ~fixed, "not chosen"),
         (lambda chosen, u, batch, fixed, r: chosen[batch] & ~fixed, "compare u with r"),
         (lambda chosen, u, batch, fixed, r: chosen[batch] & (u > r) & ~fixed, "wrong way round"),
-        (lambda chosen, u, batch, fixed, r: (chosen[batch] | (u < r)) & ~fixed, "Either is not enough"),
-        (lambda chosen, u, batch, fixed, r: chosen[batch] & (u < 0.5) & ~fixed, "should be left alone"),
+        (
+            lambda chosen, u, batch, fixed, r: (chosen[batch] | (u < r)) & ~fixed,
+            "Either is not enough",
+        ),
+        (
+            lambda chosen, u, batch, fixed, r: chosen[batch] & (u < 0.5) & ~fixed,
+            "should be left alone",
+        ),
         (lambda chosen, u, batch, fixed, r: (chosen[batch] & (u < r) & ~fixed).float(), "booleans"),
         (lambda chosen, u, batch, fixed, r: chosen & (u < r), "RuntimeError"),
     ],
@@ -372,11 +450,17 @@ WRONG = {
         (lambda x, scale, shift: (1 + scale) * normed(x, dim=0) + shift, "over atoms"),
         (lambda x, scale, shift: (1 + scale) * (x - x.mean()) / x.std() + shift, "for all"),
         (lambda x, scale, shift: (1 + scale) * x + shift, "norm is missing"),
-        (lambda x, scale, shift: (1 + scale) * (x - x.mean(1, keepdim=True)) + shift, "do not divide"),
+        (
+            lambda x, scale, shift: (1 + scale) * (x - x.mean(1, keepdim=True)) + shift,
+            "do not divide",
+        ),
         (lambda x, scale, shift: (1 + scale) * normed(x, unbiased=True) + shift, "d − 1"),
         (lambda x, scale, shift: (1 + scale) * normed(x, unbiased=True, eps=0) + shift, "d − 1"),
         (lambda x, scale, shift: (1 + scale) * normed(x, eps=0) + shift, "Atom 4"),
-        (lambda x, scale, shift: (1 + scale) * normed(x) / x.std(1, False, keepdim=True) + shift, "its square root"),
+        (
+            lambda x, scale, shift: (1 + scale) * normed(x) / x.std(1, False, keepdim=True) + shift,
+            "its square root",
+        ),
         (lambda x, scale, shift: (1 + shift) * normed(x) + scale, "changed places"),
         (lambda x, scale, shift: (1 + scale) * normed(x), "shift is missing"),
         (lambda x, scale, shift: (1 + scale) * (normed(x) + shift), "add it last"),
@@ -445,7 +529,10 @@ WRONG = {
         (lambda v: torch.tanh(v.norm(dim=1, keepdim=True)), "shape [4, 1, 5]"),
         (lambda v: v * torch.tanh(r := v.norm(dim=1, keepdim=True)) / r, "NaN"),
         (bounded_where, "gradient is NaN"),
-        (lambda v: v * torch.tanh(r := v.norm(dim=1, keepdim=True)) / (r + 1e-8), "right beside it"),
+        (
+            lambda v: v * torch.tanh(r := v.norm(dim=1, keepdim=True)) / (r + 1e-8),
+            "right beside it",
+        ),
         (lambda v: bounded(v.detach()), "Autograd"),
         (lambda v: v.mul_(0.1), "changes v"),
     ],
@@ -463,14 +550,18 @@ def test_every_check_has_right_and_wrong_answers_and_waits_for_one(name, capsys)
     assert "Your turn" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "answer"), [(n, a) for n, answers in RIGHT.items() for a in answers])
+@pytest.mark.parametrize(
+    ("name", "answer"), [(n, a) for n, answers in RIGHT.items() for a in answers]
+)
 def test_right(name, answer, capsys):
     verdict = getattr(checks, name)(answer)
     assert verdict.passed, verdict.message
     assert verdict.message in capsys.readouterr().out  # the reader sees it
 
 
-@pytest.mark.parametrize(("name", "answer", "hint"), [(n, a, h) for n, answers in WRONG.items() for a, h in answers])
+@pytest.mark.parametrize(
+    ("name", "answer", "hint"), [(n, a, h) for n, answers in WRONG.items() for a, h in answers]
+)
 def test_wrong_is_explained(name, answer, hint):
     verdict = getattr(checks, name)(answer)
     assert not verdict.passed and not verdict.pending

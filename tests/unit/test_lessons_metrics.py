@@ -14,7 +14,10 @@ def test_shown_is_collected(monkeypatch):
     monkeypatch.setattr(metrics, "display", lambda data, raw: shown.append(data))
     metrics.display_metrics(mae_eV=torch.tensor(0.5), n=np.int64(3), same=True)
     metrics.display_metrics(n=4)
-    cells = [nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)]) for data in shown]
+    cells = [
+        nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)])
+        for data in shown
+    ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text"), *cells])
     assert metrics.collect(notebook) == {"mae_eV": 0.5, "n": 4, "same": True}
     assert "<td" in shown[0]["text/html"] and "0.5" in shown[0]["text/html"]

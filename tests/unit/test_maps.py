@@ -1,4 +1,5 @@
-"""Maps of embeddings: layouts, the numbers beside them, and what is said when they cannot be drawn."""
+"""Maps of embeddings: layouts, the numbers beside them, and what is said when they cannot be
+drawn."""
 
 import numpy as np
 import pytest
@@ -50,9 +51,15 @@ def test_the_three_pools(qm9, conditional):
     for k, row in enumerate(explore.embed(net, qm9, n=5)[1]):
         with torch.no_grad():
             alone = net(qm9.take([row]))
-        for pool, x in (("embedding", alone.embedding[0]), ("sum", alone.atoms.sum(0)), ("mean", alone.atoms.mean(0))):
+        for pool, x in (
+            ("embedding", alone.embedding[0]),
+            ("sum", alone.atoms.sum(0)),
+            ("mean", alone.atoms.mean(0)),
+        ):
             np.testing.assert_allclose(pools[pool][k], x, rtol=1e-4, atol=1e-5, err_msg=pool)
-    assert np.array_equal(pools["embedding"], pools["sum"]) != conditional  # a conditional model has a head for it
+    assert (
+        np.array_equal(pools["embedding"], pools["sum"]) != conditional
+    )  # a conditional model has a head for it
 
 
 def test_a_released_model_has_embeddings_as_well(qm9):
@@ -74,7 +81,9 @@ def test_pca_is_the_projection_on_the_directions_of_largest_variance():
     values, vectors = np.linalg.eigh(centered.T @ centered / len(x))
     np.testing.assert_allclose(xy.var(0), values[::-1][:2], rtol=1e-9)
     np.testing.assert_allclose(np.abs(xy), np.abs(centered @ vectors[:, ::-1][:, :2]), atol=1e-9)
-    np.testing.assert_allclose(scdlab.reduce_embedding(x + 7.0, "pca"), xy, atol=1e-9)  # the signs are fixed, too
+    np.testing.assert_allclose(
+        scdlab.reduce_embedding(x + 7.0, "pca"), xy, atol=1e-9
+    )  # the signs are fixed, too
     np.testing.assert_allclose(scdlab.reduce_embedding(torch.tensor(x), "pca"), xy)
     part = scdlab.reduce_embedding(x, "pca", max_points=30)
     assert part.shape == (60, 2) and not np.allclose(part, xy)
@@ -99,12 +108,16 @@ def test_umap_keeps_groups_apart_and_comes_from_the_cache(tmp_path, monkeypatch,
     import umap
 
     monkeypatch.setattr(umap, "UMAP", None)
-    assert np.array_equal(scdlab.reduce_embedding(x, max_points=50), xy)  # nothing is laid out again
+    assert np.array_equal(
+        scdlab.reduce_embedding(x, max_points=50), xy
+    )  # nothing is laid out again
     assert capsys.readouterr().out == ""
     monkeypatch.undo()
     monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path))
     kept.write_bytes(b"damaged")
-    assert np.array_equal(scdlab.reduce_embedding(x, max_points=50), xy)  # made anew, with the same seed
+    assert np.array_equal(
+        scdlab.reduce_embedding(x, max_points=50), xy
+    )  # made anew, with the same seed
     assert len(np.load(kept)) == 60
     assert not [w for w in recwarn if "n_jobs" in str(w.message)]
 
@@ -126,9 +139,13 @@ def test_extensivity_is_one_for_a_linear_embedding_and_zero_for_none():
     linear = np.outer(n, rng.normal(size=6)) + 0.01 * rng.normal(size=(400, 6))
     assert explore.extensivity(linear, n) > 0.99
     assert explore.extensivity(rng.normal(size=(400, 6)), n) < 0.05
-    half = np.outer(n - n.mean(), np.ones(1)) / n.std() + rng.normal(size=(400, 1))  # signal and noise alike
+    half = np.outer(n - n.mean(), np.ones(1)) / n.std() + rng.normal(
+        size=(400, 1)
+    )  # signal and noise alike
     assert explore.extensivity(half, n) == pytest.approx(0.5, abs=0.12)
-    wide = np.concatenate([linear, linear, np.zeros((400, 500))], axis=1)  # redundant and empty channels
+    wide = np.concatenate(
+        [linear, linear, np.zeros((400, 500))], axis=1
+    )  # redundant and empty channels
     assert explore.extensivity(wide, n) > 0.99
 
 
@@ -153,12 +170,24 @@ def test_smoothness_is_high_where_neighbors_are_alike():
     ("x", "method", "said"),
     [
         (cloud(), "tsne", "must be one of 'umap', 'pca', not 'tsne'"),
-        (cloud(10), "umap", "umap needs at least 16 points, not 10; give more structures, or use pca"),
+        (
+            cloud(10),
+            "umap",
+            "umap needs at least 16 points, not 10; give more structures, or use pca",
+        ),
         (cloud(2), "pca", "pca needs at least 3 points, not 2"),
         (cloud(d=1), "pca", "at least 2 channels"),
         (np.zeros(5), "pca", r"one row a structure, \[n, d\]"),
-        (np.where(np.arange(60)[:, None] == 7, np.nan, cloud()), "umap", "Row 7 of the embeddings is NaN"),
-        (np.where(np.arange(60)[:, None] == 9, np.inf, cloud()), "pca", "Row 9 of the embeddings is NaN or infinite"),
+        (
+            np.where(np.arange(60)[:, None] == 7, np.nan, cloud()),
+            "umap",
+            "Row 7 of the embeddings is NaN",
+        ),
+        (
+            np.where(np.arange(60)[:, None] == 9, np.inf, cloud()),
+            "pca",
+            "Row 9 of the embeddings is NaN or infinite",
+        ),
     ],
 )
 def test_maps_that_cannot_be_drawn(x, method, said):
@@ -176,8 +205,14 @@ def test_numbers_that_mean_nothing_are_refused(qm9, model):
         (lambda: explore.embed(model, qm9, pool="max"), "'embedding', 'mean' or 'sum', not 'max'"),
         (lambda: explore.embed(model, qm9, n=0), "nothing to embed"),
         (lambda: explore.compare_maps({}, []), "no map to draw"),
-        (lambda: explore.compare_maps({"a": np.zeros((3, 2))}, np.zeros(4)), "Map 'a' has the shape"),
-        (lambda: explore.embedding_map(np.zeros((3, 2)), np.zeros(3), formulas=["C"]), "3 points and 1 formulas"),
+        (
+            lambda: explore.compare_maps({"a": np.zeros((3, 2))}, np.zeros(4)),
+            "Map 'a' has the shape",
+        ),
+        (
+            lambda: explore.embedding_map(np.zeros((3, 2)), np.zeros(3), formulas=["C"]),
+            "3 points and 1 formulas",
+        ),
     ):
         with pytest.raises(ValueError, match=said):
             call()
@@ -186,11 +221,18 @@ def test_numbers_that_mean_nothing_are_refused(qm9, model):
 def test_maps_stand_side_by_side_on_one_scale():
     xy, color = cloud(40, 2), np.arange(40)
     fig = explore.compare_maps(
-        {"untrained": xy, "Coord": -xy}, color, "atoms", {"Coord": 0.876, "untrained": "R² 0.9"}, ["CH4"] * 40
+        {"untrained": xy, "Coord": -xy},
+        color,
+        "atoms",
+        {"Coord": 0.876, "untrained": "R² 0.9"},
+        ["CH4"] * 40,
     )
     assert [a.text for a in fig.layout.annotations] == ["untrained · R² 0.9", "Coord · 0.88"]
     assert {trace.marker.coloraxis for trace in fig.data} == {"coloraxis"} and len(fig.data) == 2
-    assert fig.layout.coloraxis.colorbar.title.text == "atoms" and fig.layout.template.layout.colorway[0] == "#0072B2"
+    assert (
+        fig.layout.coloraxis.colorbar.title.text == "atoms"
+        and fig.layout.template.layout.colorway[0] == "#0072B2"
+    )
     np.testing.assert_array_equal(fig.data[1].x, -xy[:, 0])
     assert fig.data[0].text[0] == "CH4" and "%{text}" in fig.data[0].hovertemplate
     one = explore.embedding_map(xy, torch.tensor(color), "HOMO (eV)", "Coord")

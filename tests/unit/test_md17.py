@@ -16,7 +16,9 @@ from scdlab.atoms import load_md17, md17
 from scdlab.atoms.download import download
 from scdlab.units import KCAL_MOL
 
-REAL = Path(os.environ.get("SCDLAB_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
+REAL = Path(
+    os.environ.get("SCDLAB_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +54,15 @@ def test_published_layout_with_its_split_files(tmp_path):
     (tmp_path / "rmd17" / "npz_data").mkdir(parents=True)
     (tmp_path / "rmd17" / "splits").mkdir()
     np.savez(tmp_path / "rmd17" / "npz_data" / "rmd17_ethanol.npz", **arrays())
-    for k, side, rows in [(1, "train", [3, 1]), (1, "test", [9]), (2, "train", [0]), (2, "test", [5, 6])]:
-        (tmp_path / "rmd17" / "splits" / f"index_{side}_0{k}.csv").write_text("\n".join(map(str, rows)) + "\n")
+    for k, side, rows in [
+        (1, "train", [3, 1]),
+        (1, "test", [9]),
+        (2, "train", [0]),
+        (2, "test", [5, 6]),
+    ]:
+        (tmp_path / "rmd17" / "splits" / f"index_{side}_0{k}.csv").write_text(
+            "\n".join(map(str, rows)) + "\n"
+        )
     store = load_md17("ethanol", root=tmp_path)
     check(store)
     assert [part.index.tolist() for part in store.published_split(2)] == [[0], [5, 6]]
@@ -104,10 +113,13 @@ def test_the_real_ethanol_trajectory():
         train, test = store.published_split(k)
         assert len(train) == len(test) == 1000 and not set(train.index) & set(test.index)
     batch = store.published_split(1)[0].take(range(1000))
-    assert batch.forces.reshape(1000, 9, 3).sum(1).abs().max() < 0.02  # the net force of a free molecule vanishes
+    assert (
+        batch.forces.reshape(1000, 9, 3).sum(1).abs().max() < 0.02
+    )  # the net force of a free molecule vanishes
 
 
-# ------------------------------------------------------------------------------------------------------- downloads
+# --------------------------------------------------------------------------------------------------
+# downloads
 
 BODY = np.random.default_rng(1).bytes(300_000)
 
@@ -117,7 +129,13 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, body=BODY, cuts=(), ranges=True, status=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.body, self.cuts, self.ranges, self.status, self.asked = body, list(cuts), ranges, status, []
+        self.body, self.cuts, self.ranges, self.status, self.asked = (
+            body,
+            list(cuts),
+            ranges,
+            status,
+            [],
+        )
         self.url = f"http://127.0.0.1:{self.server_port}/file"
 
     def __enter__(self):
@@ -168,11 +186,17 @@ def test_what_one_call_leaves_the_next_takes_up(tmp_path):
         with pytest.raises(ConnectionError, match="broke off"):
             download(server.url, tmp_path / "f.bin", sha(BODY), attempts=2, wait=0, progress=False)
         assert [p.name for p in tmp_path.iterdir()] == ["f.bin.part"]
-        assert download(server.url, tmp_path / "f.bin", sha(BODY), progress=False).read_bytes() == BODY
+        assert (
+            download(server.url, tmp_path / "f.bin", sha(BODY), progress=False).read_bytes() == BODY
+        )
     assert server.asked[-1] == "bytes=1000-"
-    (tmp_path / "f.bin").rename(tmp_path / "g.bin.part")  # complete, but not yet renamed when it was stopped
+    (tmp_path / "f.bin").rename(
+        tmp_path / "g.bin.part"
+    )  # complete, but not yet renamed when it was stopped
     with Server() as server:
-        assert download(server.url, tmp_path / "g.bin", sha(BODY), progress=False).read_bytes() == BODY
+        assert (
+            download(server.url, tmp_path / "g.bin", sha(BODY), progress=False).read_bytes() == BODY
+        )
     assert not (tmp_path / "g.bin.part").exists()
 
 
@@ -223,6 +247,8 @@ def test_offline_the_remedy_is_said(monkeypatch):
         pass
     monkeypatch.setattr(md17, "URL", server.url)
     monkeypatch.setattr("scdlab.atoms.download.time.sleep", lambda seconds: None)
-    with pytest.raises(ConnectionError, match=r"put the file rmd17_aspirin\.npz into a folder and set SCDLAB_DATA"):
+    with pytest.raises(
+        ConnectionError, match=r"put the file rmd17_aspirin\.npz into a folder and set SCDLAB_DATA"
+    ):
         load_md17("aspirin")
     assert not list(files.cache_dir().iterdir())

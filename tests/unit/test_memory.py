@@ -31,9 +31,13 @@ print(as_it_comes, faults())
 
 @pytest.mark.skipif(not GLIBC, reason="keep_pages() is for glibc")
 def test_freed_pages_stay_and_the_cost_is_told_once():
-    out = subprocess.run([sys.executable, "-c", SCRIPT], text=True, capture_output=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", SCRIPT], text=True, capture_output=True, check=True
+    ).stdout
     told, counts = out.splitlines()  # one line, though it was called twice
-    assert "freed memory stays with this process" in told and "resident now" in told and " MB" in told
+    assert (
+        "freed memory stays with this process" in told and "resident now" in told and " MB" in told
+    )
     before, after = map(int, counts.split())
     assert before > 20 * 64 / 2 / 2  # were all of it huge pages of 2 MB, and half of them met again
     assert after < before / 4
@@ -42,5 +46,7 @@ def test_freed_pages_stay_and_the_cost_is_told_once():
 def test_without_glibc_it_says_so(monkeypatch):
     monkeypatch.setattr("scdlab.memory.platform.libc_ver", lambda: ("", ""))
     monkeypatch.setattr("scdlab.memory._kept", False)
-    with pytest.raises(RuntimeError, match=r"which this Python on .* does not use: leave the call out"):
+    with pytest.raises(
+        RuntimeError, match=r"which this Python on .* does not use: leave the call out"
+    ):
         scdlab.keep_pages()

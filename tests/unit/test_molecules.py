@@ -20,7 +20,10 @@ def turning(smiles):
 
 def test_ethanol():
     atoms = scdlab.from_smiles("CCO")
-    assert atoms.get_chemical_formula() == "C2H6O" and atoms.info == {"smiles": "CCO", "force_field": "MMFF94"}
+    assert atoms.get_chemical_formula() == "C2H6O" and atoms.info == {
+        "smiles": "CCO",
+        "force_field": "MMFF94",
+    }
     assert atoms.get_distance(0, 1) == pytest.approx(1.51, abs=0.03)
     assert len(bonds(atoms.numbers, atoms.positions)) == 8
     assert not atoms.get_initial_charges().any()
@@ -49,7 +52,9 @@ def test_single_atoms_and_hydrogen():
 def test_a_molecule_of_sixty_atoms():
     atoms = from_smiles("C" * 19 + "O")
     assert len(atoms) == 60
-    store = scdlab.AtomStore.from_ase([atoms, from_smiles("CC(=O)[O-]")])  # charged and not, side by side
+    store = scdlab.AtomStore.from_ase(
+        [atoms, from_smiles("CC(=O)[O-]")]
+    )  # charged and not, side by side
     assert len(store) == 2
     assert len(rotatable_bonds(atoms.numbers, atoms.positions)) == 19
 
@@ -141,7 +146,9 @@ def test_bridges_part_the_molecule_and_other_bonds_do_not():
         parts = {}
         for cut in range(len(pairs)):
             rest = np.delete(pairs, cut, axis=0)
-            parts[tuple(pairs[cut].tolist())] = connected_components(coo_array((np.ones(len(rest)), rest.T), (n, n)))
+            parts[tuple(pairs[cut].tolist())] = connected_components(
+                coo_array((np.ones(len(rest)), rest.T), (n, n))
+            )
         neighbors = [[int(b if a == i else a) for a, b in pairs if i in (a, b)] for i in range(n)]
         found = {tuple(sorted(bridge[:2])) for bridge in _bridges(neighbors)}
         assert found == {bond for bond, (count, _) in parts.items() if count == 2}
@@ -179,4 +186,6 @@ def test_several_molecules_in_one_structure_turn_each_for_itself():
     far.translate([20, 0, 0])
     both: Atoms = ethanol + far
     found = rotatable_bonds(both.numbers, both.positions)
-    assert len(found) == 4 and all(len({*moved.tolist()} & set(range(9))) in (0, len(moved)) for *_, moved in found)
+    assert len(found) == 4 and all(
+        len({*moved.tolist()} & set(range(9))) in (0, len(moved)) for *_, moved in found
+    )

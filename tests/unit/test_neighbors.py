@@ -1,4 +1,5 @@
-"""Half neighbor lists against ase's, on molecules, crystals, slabs, wires and cells far smaller than the cutoff."""
+"""Half neighbor lists against ase's, on molecules, crystals, slabs, wires and cells far smaller
+than the cutoff."""
 
 import os
 from pathlib import Path
@@ -13,17 +14,25 @@ from ase.neighborlist import neighbor_list as ase_neighbor_list
 from scdlab.atoms import AtomStore, neighbor_list, neighbors, pairs_within
 from scdlab.atoms.neighbors import _order
 
-REAL = Path(os.environ.get("SCDLAB_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
+REAL = Path(
+    os.environ.get("SCDLAB_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+)
 
 
 def half_of_ase(atoms, cutoff):
     """ase's full list folded to one entry per unordered pair: a sorted list of (i, j, shift)."""
     i, j, shift = ase_neighbor_list("ijS", atoms, cutoff)
-    return sorted({min((a, b, *s), (b, a, *-s)) for a, b, s in zip(i.tolist(), j.tolist(), shift, strict=True)})
+    return sorted(
+        {
+            min((a, b, *s), (b, a, *-s))
+            for a, b, s in zip(i.tolist(), j.tolist(), shift, strict=True)
+        }
+    )
 
 
 def ours(batch, cutoff):
-    """Our list in the same form, after checking that every entry is once there, with i ≤ j and sorted."""
+    """Our list in the same form, after checking that every entry is once there, with i ≤ j and
+    sorted."""
     pairs = neighbor_list(batch, cutoff)
     assert (pairs.i <= pairs.j).all()
     key = pairs.i * len(batch.pos) + pairs.j
@@ -48,7 +57,9 @@ def test_random_cells_agree_with_ase(pbc, seed):
     batch = AtomStore.from_ase(atoms).take([0])
     found, pairs = ours(batch, 5.0)
     assert found == half_of_ase(atoms, 5.0)
-    reference = np.sort(ase_neighbor_list("d", atoms, 5.0))[::2]  # every distance stands there twice
+    reference = np.sort(ase_neighbor_list("d", atoms, 5.0))[
+        ::2
+    ]  # every distance stands there twice
     lengths = pairs.vectors(batch.pos, batch).norm(dim=1).sort().values.numpy()
     np.testing.assert_allclose(lengths, reference, atol=2e-5)
 
@@ -64,14 +75,23 @@ def test_one_atom_in_a_tiny_cell_pairs_with_each_image_once():
 
 
 def test_atoms_outside_the_cell_and_open_directions_without_cell_vector():
-    atoms = Atoms("CO", positions=[[7.5, -3.0, 0.2], [0.4, 9.1, 1.0]], cell=[2.5, 2.6, 0], pbc=(1, 1, 0))
+    atoms = Atoms(
+        "CO", positions=[[7.5, -3.0, 0.2], [0.4, 9.1, 1.0]], cell=[2.5, 2.6, 0], pbc=(1, 1, 0)
+    )
     batch = AtomStore.from_ase(atoms).take([0])
     assert ours(batch, 4.0)[0] == half_of_ase(atoms, 4.0)
 
 
 def test_mixed_batch_equals_its_parts():
-    frames = [molecule("CH3CH2OH"), bulk("Cu", cubic=True).repeat((2, 1, 1)), molecule("H"), random_cell(3, (1, 0, 0))]
-    frames.append(Atoms("H300", positions=np.random.default_rng(0).random((300, 3)) * 30))  # large: a cell list
+    frames = [
+        molecule("CH3CH2OH"),
+        bulk("Cu", cubic=True).repeat((2, 1, 1)),
+        molecule("H"),
+        random_cell(3, (1, 0, 0)),
+    ]
+    frames.append(
+        Atoms("H300", positions=np.random.default_rng(0).random((300, 3)) * 30)
+    )  # large: a cell list
     batch = AtomStore.from_ase(frames).take(range(5))
     found, pairs = ours(batch, 4.5)
     expected, first = [], 0
@@ -97,13 +117,19 @@ def test_a_batch_of_small_cells_agrees_with_ase_and_with_the_cell_list(monkeypat
         cell = rng.uniform(2.0, 7.0, (3, 1)) * (np.eye(3) + 0.35 * rng.normal(size=(3, 3)))
         pbc = [(1, 1, 1), (1, 1, 0), (0, 0, 1), (0, 0, 0)][k % 4]
         # atoms lie up to three cells away from the one at the origin
-        frames.append(Atoms(f"H{n}", scaled_positions=rng.uniform(-3, 3, (n, 3)), cell=cell, pbc=pbc))
+        frames.append(
+            Atoms(f"H{n}", scaled_positions=rng.uniform(-3, 3, (n, 3)), cell=cell, pbc=pbc)
+        )
     batch = AtomStore.from_ase(frames, validate=False).take(range(40))
     found, pairs = lists(batch, 4.0, monkeypatch, 200)
     expected, first = [], 0
     for atoms in frames:
-        atoms = Atoms(atoms.numbers, atoms.positions.astype(np.float32), cell=atoms.cell.array.astype(np.float32),
-                      pbc=atoms.pbc)  # fmt: skip
+        atoms = Atoms(
+            atoms.numbers,
+            atoms.positions.astype(np.float32),
+            cell=atoms.cell.array.astype(np.float32),
+            pbc=atoms.pbc,
+        )
         expected += [(i + first, j + first, *s) for i, j, *s in half_of_ase(atoms, 4.0)]
         first += len(atoms)
     assert found == sorted(expected) and len(found) > 1000
@@ -122,7 +148,9 @@ def test_a_sheared_cell_has_the_same_neighbors(shear):
     batch = AtomStore.from_ase([copper, sheared]).take([0, 1])
     _, pairs = ours(batch, 5.0)
     d, second = pairs.vectors(batch.pos, batch).norm(dim=1), batch.batch[pairs.i] == 1
-    torch.testing.assert_close(d[second].sort().values, d[~second].sort().values, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        d[second].sort().values, d[~second].sort().values, rtol=1e-5, atol=1e-5
+    )
     assert ours(AtomStore.from_ase(sheared).take([0]), 5.0)[0] == half_of_ase(sheared, 5.0)
 
 
@@ -160,15 +188,26 @@ def test_the_order_of_large_keys_is_that_of_small_ones():
 def test_pairs_within_leaves_structures_out_and_can_pair_an_atom_with_itself():
     ptr, structure = torch.tensor([0, 2, 5]), torch.tensor([0, 0, 1, 1, 1])
     i, j = pairs_within(ptr, structure, without=[0], loops=True)
-    assert list(zip(i.tolist(), j.tolist(), strict=True)) == [(2, 2), (2, 3), (2, 4), (3, 3), (3, 4), (4, 4)]
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == [
+        (2, 2),
+        (2, 3),
+        (2, 4),
+        (3, 3),
+        (3, 4),
+        (4, 4),
+    ]
 
 
 @pytest.mark.parametrize("row", [(4.0, 0, 0), (1.7, 2.9, 0), (0, 0, 0), (float("nan"), 0, 0)])
 @pytest.mark.parametrize("repeat", [1, 4])
 def test_a_cell_without_volume_is_named(row, repeat):
-    batch = AtomStore.from_ase([molecule("H2O"), bulk("Cu", cubic=True).repeat(repeat)]).take([0, 1])
+    batch = AtomStore.from_ase([molecule("H2O"), bulk("Cu", cubic=True).repeat(repeat)]).take(
+        [0, 1]
+    )
     batch.cell[1, 2] = torch.tensor(row)
-    with pytest.raises(ValueError, match="Structure 1 of the batch has periodic cell vectors that lie in one plane"):
+    with pytest.raises(
+        ValueError, match="Structure 1 of the batch has periodic cell vectors that lie in one plane"
+    ):
         neighbor_list(batch, 3.0)
 
 
@@ -210,14 +249,17 @@ def test_coincident_atoms_are_named(pbc):
     two = Atoms("HH", positions=[[0, 0, 0], [1, 0, 0]], cell=np.eye(3) * 8, pbc=pbc)
     batch = AtomStore.from_ase([two, two]).take([0, 1])
     batch.pos[3] = batch.pos[2]
-    with pytest.raises(ValueError, match="Structure 1 of the batch has atoms 0 and 1 at the same position"):
+    with pytest.raises(
+        ValueError, match="Structure 1 of the batch has atoms 0 and 1 at the same position"
+    ):
         neighbor_list(batch, 3.0)
     batch.pos[3] = float("nan")
     with pytest.raises(ValueError, match="Structure 1 of the batch has a position that is NaN"):
         neighbor_list(batch, 3.0)
 
 
-# ------------------------------------------------------------------------------------------------------ real structures
+# --------------------------------------------------------------------------------------------------
+# real structures
 
 
 def real(name):
@@ -247,7 +289,11 @@ def test_a_real_protein_by_cell_list_as_by_all_pairs(monkeypatch):
     by_cells = neighbor_list(batch, 6.0)
     monkeypatch.setattr("scdlab.atoms.neighbors.ALL_PAIRS_UP_TO", 1000)
     by_all = neighbor_list(batch, 6.0)
-    assert torch.equal(by_cells.i, by_all.i) and torch.equal(by_cells.j, by_all.j) and by_cells.shift is None
+    assert (
+        torch.equal(by_cells.i, by_all.i)
+        and torch.equal(by_cells.j, by_all.j)
+        and by_cells.shift is None
+    )
 
 
 def test_a_very_skewed_cell_is_left_to_the_cell_list(monkeypatch):

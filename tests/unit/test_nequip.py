@@ -1,5 +1,5 @@
-"""TensorProductNet's parts: coefficients by what defines them, sizes, order of components, who hears whom, what atoms
-are told, training, forces, files."""
+"""TensorProductNet's parts: coefficients by what defines them, sizes, order of components, who
+hears whom, what atoms are told, training, forces, files."""
 
 import math
 import warnings
@@ -41,13 +41,22 @@ def features(model, batch, clue=None, vectors=True, pairs=None):
 
 def test_paths_are_those_that_rotations_and_mirrors_allow():
     assert product_paths(0, 2, 2) == [(0, 0, 0), (0, 1, 1), (0, 2, 2)]
-    assert product_paths(2, 2, 1) == [(0, 0, 0), (1, 1, 0), (2, 2, 0), (0, 1, 1), (1, 0, 1), (1, 2, 1), (2, 1, 1)]
+    assert product_paths(2, 2, 1) == [
+        (0, 0, 0),
+        (1, 1, 0),
+        (2, 2, 0),
+        (0, 1, 1),
+        (1, 0, 1),
+        (1, 2, 1),
+        (2, 1, 1),
+    ]
     assert len(product_paths(2, 2, 2)) == 11
 
 
 @pytest.mark.parametrize("path", [*product_paths(2, 2, 2), (3, 3, 2), (2, 3, 3)])
 def test_products_of_harmonics_are_harmonics(path):
-    """[Y^(l₂)(u) ⊗ Y^(l₁)(u)]^(l₃) turns as Y^(l₃)(u) and depends on u alone, so it is a multiple of it."""
+    """[Y^(l₂)(u) ⊗ Y^(l₁)(u)]^(l₃) turns as Y^(l₃)(u) and depends on u alone, so it is a multiple
+    of it."""
     unit = torch.nn.functional.normalize(torch.randn(5, 3, dtype=torch.float64), dim=1)
     y1, y2, y3 = (o3.spherical_harmonics(k, unit, False, "component") for k in path)
     out = torch.einsum("nqm,pn,pm->pq", coefficients(*path, torch.float64, unit.device), y2, y1)
@@ -60,8 +69,12 @@ def test_products_and_activations_keep_sizes():
     z, w = (torch.from_numpy(x) for x in np.polynomial.hermite_e.hermegauss(80))
     assert (act(z).square() @ w / w.sum()).item() == pytest.approx(1.0, rel=1e-6)
     for path in product_paths(3, 3, 3):
-        c = coefficients(*path, torch.float64, z.device)  # components of size one, independent of each other
-        torch.testing.assert_close(c.square().sum((0, 2)), torch.ones(2 * path[2] + 1, dtype=torch.float64))
+        c = coefficients(
+            *path, torch.float64, z.device
+        )  # components of size one, independent of each other
+        torch.testing.assert_close(
+            c.square().sum((0, 2)), torch.ones(2 * path[2] + 1, dtype=torch.float64)
+        )
 
 
 @pytest.mark.parametrize("lmax", [1, 2, 3])
@@ -77,15 +90,22 @@ def test_an_untrained_network_has_features_of_order_one(lmax):
 
 def test_vectors_are_in_the_order_x_y_z():
     apart = torch.tensor([0.5, -0.8, 0.2], dtype=torch.float64)
-    v = features(net(), one(Atoms("CO", [[0, 0, 0], apart.tolist()]))).v  # [2, 3, d]: along the bond, all channels
+    v = features(
+        net(), one(Atoms("CO", [[0, 0, 0], apart.tolist()]))
+    ).v  # [2, 3, d]: along the bond, all channels
     along = torch.einsum("nxc,x->nc", v, apart / apart.norm())
-    torch.testing.assert_close(v, along.unsqueeze(1) * (apart / apart.norm()).view(1, 3, 1), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        v, along.unsqueeze(1) * (apart / apart.norm()).view(1, 3, 1), rtol=1e-6, atol=1e-9
+    )
     assert (along.abs() > 1e-4).all()
 
 
 def test_both_atoms_of_a_pair_hear_each_other():
     model = net()
-    there, back = (features(model, one(Atoms(s, [[0, 0, 0], [0, 0, z]]))) for s, z in (("CO", 1.1), ("OC", -1.1)))
+    there, back = (
+        features(model, one(Atoms(s, [[0, 0, 0], [0, 0, z]])))
+        for s, z in (("CO", 1.1), ("OC", -1.1))
+    )
     torch.testing.assert_close(there.x, back.x.flip(0), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(there.v, back.v.flip(0), rtol=1e-12, atol=1e-12)
 
@@ -105,18 +125,24 @@ def test_nobody_beyond_the_cutoff_matters():
 def test_structures_of_a_batch_do_not_hear_each_other():
     model, atoms = net(), [molecule("CH3OH"), Atoms("C"), molecule("H2O")]
     together = features(model, one(*atoms)).x
-    torch.testing.assert_close(together, torch.cat([features(model, one(a)).x for a in atoms]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        together, torch.cat([features(model, one(a)).x for a in atoms]), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_energies_do_not_depend_on_what_else_is_asked_for():
     model, batch = net(), one(molecule("CH3OH"))
-    torch.testing.assert_close(features(model, batch, vectors=True).x, features(model, batch, vectors=False).x)
+    torch.testing.assert_close(
+        features(model, batch, vectors=True).x, features(model, batch, vectors=False).x
+    )
     assert features(model, batch, vectors=False).v is None
 
 
 def test_angles_matter():
     """Two structures in which every atom has the same distances to all others within the cutoff."""
-    bent, straight = ([[0, 0, 0], [1.9, 0, 0], [1.9 * math.cos(a), 1.9 * math.sin(a), 0]] for a in (2.0, 2.6))
+    bent, straight = (
+        [[0, 0, 0], [1.9, 0, 0], [1.9 * math.cos(a), 1.9 * math.sin(a), 0]] for a in (2.0, 2.6)
+    )
     model = net(cutoff=3.0)
     x, y = (features(model, one(Atoms("COO", p))).x for p in (bent, straight))
     assert (x - y).abs().max() > 1e-3
@@ -209,8 +235,12 @@ def test_files_and_calculator(tmp_path):
     scdlab.save(model, tmp_path / "net")
     again, batch = scdlab.load(tmp_path / "net"), one(molecule("CH3OH"))
     before, after = (m.eval()(batch, forces=True, clue=torch.ones(6, 3)) for m in (model, again))
-    for x, y in ((before.energy, after.energy), (before.forces, after.forces), (before.noise, after.noise),
-                 (before.properties["dipole"], after.properties["dipole"])):  # fmt: skip
+    for x, y in (
+        (before.energy, after.energy),
+        (before.forces, after.forces),
+        (before.noise, after.noise),
+        (before.properties["dipole"], after.properties["dipole"]),
+    ):
         torch.testing.assert_close(x, y, rtol=0, atol=0)
     atoms = molecule("CH3OH")
     atoms.calc = scdlab.Calculator(again)

@@ -19,7 +19,10 @@ def one(name):
 
 def random_pairs(n=7, p=15, d=4):
     g = torch.Generator().manual_seed(0)
-    i, j = torch.randint(n, (p,), generator=g), torch.randint(n, (p,), generator=g)  # i == j (a self-image) included
+    i, j = (
+        torch.randint(n, (p,), generator=g),
+        torch.randint(n, (p,), generator=g),
+    )  # i == j (a self-image) included
     i[0] = j[0]
     draw = lambda rows: torch.randn(rows, d, generator=g, dtype=torch.float64, requires_grad=True)  # noqa: E731
     return draw(p), draw(n), draw(n), i, j
@@ -72,7 +75,9 @@ def test_no_subnormal_number_leaves_the_bases():
     r = torch.linspace(0, 30, 5000)
     for basis in (GaussianBasis(50, 0.0, 5.0), GaussianBasis(300, 0.0, 30.0, gamma=10.0)):
         assert not subnormal(basis(r))
-        assert subnormal(torch.exp(-basis.gamma * (r[:, None] - basis.centers) ** 2))  # the plain formula has them
+        assert subnormal(
+            torch.exp(-basis.gamma * (r[:, None] - basis.centers) ** 2)
+        )  # the plain formula has them
 
 
 def test_no_subnormal_number_enters_a_matrix_product(monkeypatch):
@@ -89,20 +94,33 @@ def test_no_subnormal_number_enters_a_matrix_product(monkeypatch):
     assert found and not any(found)
 
 
-@pytest.mark.parametrize("arguments, named", [
-    (dict(cutoff=-1.0), "cutoff"), (dict(cutoff=float("nan")), "cutoff"), (dict(basis="bessel"), "basis"),
-    (dict(filter_activation="thrice"), "filter_activation"), (dict(layers=0), "layer"), (dict(n_basis=1), "basis"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (dict(cutoff=-1.0), "cutoff"),
+        (dict(cutoff=float("nan")), "cutoff"),
+        (dict(basis="bessel"), "basis"),
+        (dict(filter_activation="thrice"), "filter_activation"),
+        (dict(layers=0), "layer"),
+        (dict(n_basis=1), "basis"),
+    ],
+)
 def test_bad_settings_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         scdlab.SchNet(**arguments)
 
 
 def test_a_prediction_has_the_promised_shapes_and_types():
-    batch = scdlab.AtomStore.from_ase([molecule("CH4"), molecule("H2O"), molecule("C6H6")]).take([0, 1, 2])
+    batch = scdlab.AtomStore.from_ase([molecule("CH4"), molecule("H2O"), molecule("C6H6")]).take(
+        [0, 1, 2]
+    )
     out = scdlab.SchNet(hidden=16, layers=2)(batch, forces=True)
     assert out.energy.shape == (3,) and out.energy.dtype == torch.float64
-    assert out.forces.shape == (20, 3) and out.embedding.shape == (3, 16) and out.atoms.shape == (20, 16)
+    assert (
+        out.forces.shape == (20, 3)
+        and out.embedding.shape == (3, 16)
+        and out.atoms.shape == (20, 16)
+    )
     assert out.noise is None and out.properties == {}
     assert scdlab.SchNet(hidden=16, layers=2)(batch).forces is None
 
@@ -126,16 +144,24 @@ def test_batching_changes_nothing():
     model = scdlab.SchNet(hidden=16, layers=2).double()
     together = model(store.take(range(20, 40)), forces=True)
     alone = [model(store.take([k]), forces=True) for k in range(20, 40)]
-    torch.testing.assert_close(together.energy, torch.cat([a.energy for a in alone]), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(together.forces, torch.cat([a.forces for a in alone]), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        together.energy, torch.cat([a.energy for a in alone]), rtol=1e-10, atol=1e-10
+    )
+    torch.testing.assert_close(
+        together.forces, torch.cat([a.forces for a in alone]), rtol=1e-10, atol=1e-10
+    )
 
 
 def test_a_batch_that_pyg_made_will_do():
-    data = [Data(z=torch.tensor(a.numbers), pos=torch.tensor(a.positions, dtype=torch.float32))
-            for a in (molecule("CH4"), molecule("H2O"))]  # fmt: skip
+    data = [
+        Data(z=torch.tensor(a.numbers), pos=torch.tensor(a.positions, dtype=torch.float32))
+        for a in (molecule("CH4"), molecule("H2O"))
+    ]
     model = scdlab.SchNet(hidden=16, layers=2)
     model.add_property("gap", "mean")
-    ours = model(scdlab.AtomStore.from_ase([molecule("CH4"), molecule("H2O")]).take([0, 1]), forces=True)
+    ours = model(
+        scdlab.AtomStore.from_ase([molecule("CH4"), molecule("H2O")]).take([0, 1]), forces=True
+    )
     theirs = model(Batch.from_data_list(data), forces=True)
     torch.testing.assert_close(ours.energy, theirs.energy)
     torch.testing.assert_close(ours.properties["gap"], theirs.properties["gap"])
@@ -145,7 +171,11 @@ def test_a_batch_that_pyg_made_will_do():
 def test_energies_keep_more_digits_than_float32_holds():
     model = scdlab.SchNet(hidden=16, layers=2)
     model.energy_head.reference[1] = -1e6 - 0.0123
-    for changed in (model, model.float(), model.double().float()):  # the reference survives changes of precision
+    for changed in (
+        model,
+        model.float(),
+        model.double().float(),
+    ):  # the reference survives changes of precision
         off = changed(one("H2")).energy.item() + 2e6 + 0.0246
         assert abs(off) < 10 and abs(off - round(off, 6)) < 1  # the network's own part only
     model.energy_head.scale.zero_()
@@ -170,7 +200,9 @@ def test_filter_curves_are_what_the_blocks_use():
     curves = model.filter_curves([1.0, 2.0, 5.0])
     assert curves.shape == (2, 3, 8)
     r = torch.tensor([2.0])
-    torch.testing.assert_close(curves[1, 1:2], model.blocks[1].filter(model.basis(r)) * cosine_cutoff(r, 5.0))
+    torch.testing.assert_close(
+        curves[1, 1:2], model.blocks[1].filter(model.basis(r)) * cosine_cutoff(r, 5.0)
+    )
     assert curves[:, 2].abs().max() < 1e-6  # nothing is left at the cutoff
 
 
@@ -187,4 +219,6 @@ def test_properties_pool_by_sum_or_mean():
 def test_direct_forces_balance_and_are_equivariant():
     model, batch = scdlab.SchNet(hidden=16, layers=2, direct_forces=True).double(), one("CH3CH2OH")
     forces = model(batch, forces=True).forces
-    assert forces.abs().max() > 1e-6 and forces.sum(0).abs().max() < 1e-12 * max(1.0, float(forces.abs().max()))
+    assert forces.abs().max() > 1e-6 and forces.sum(0).abs().max() < 1e-12 * max(
+        1.0, float(forces.abs().max())
+    )

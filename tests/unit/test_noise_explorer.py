@@ -1,4 +1,5 @@
-"""The noise explorer shows what the library computes: every displayed number is computed here again, by other code."""
+"""The noise explorer shows what the library computes: every displayed number is computed here
+again, by other code."""
 
 import itertools
 import json
@@ -17,11 +18,14 @@ import scdlab
 from scdlab.explore import noise
 from scdlab.objectives.coordinate import draw_noise
 
-STORE = scdlab.AtomStore.from_ase([molecule(name) for name in ("CH3CONH2", "C2H4", "CH4", "CH3CHO")])
+STORE = scdlab.AtomStore.from_ase(
+    [molecule(name) for name in ("CH3CONH2", "C2H4", "CH4", "CH3CHO")]
+)
 
 
 class Springs(Calculator):
-    """E = ½ k |x − x₀|² with x₀ the first positions it sees of a molecule: forces point straight back."""
+    """E = ½ k |x − x₀|² with x₀ the first positions it sees of a molecule: forces point straight
+    back."""
 
     implemented_properties = ("energy", "forces")
     k = 30.0
@@ -32,7 +36,9 @@ class Springs(Calculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        away = self.atoms.positions - self.rest.setdefault(str(self.atoms.symbols), self.atoms.positions.copy())
+        away = self.atoms.positions - self.rest.setdefault(
+            str(self.atoms.symbols), self.atoms.positions.copy()
+        )
         self.results = {"energy": 0.5 * self.k * (away**2).sum(), "forces": -self.k * away}
 
 
@@ -47,7 +53,9 @@ def model():
 
 
 def explorer(model=None, reference=None, store=STORE, **options):
-    return noise.NoiseExplorer(store, model, Springs() if reference is None else reference, **options)
+    return noise.NoiseExplorer(
+        store, model, Springs() if reference is None else reference, **options
+    )
 
 
 def by_hand(atoms, sigma, seed):
@@ -59,38 +67,64 @@ def by_hand(atoms, sigma, seed):
 def angle(a, b):
     """The cosine between two lists of vectors, component by component."""
     a, b = np.ravel(a).tolist(), np.ravel(b).tolist()
-    dot, aa, bb = (sum(x * y for x, y in zip(p, q, strict=True)) for p, q in ((a, b), (a, a), (b, b)))
+    dot, aa, bb = (
+        sum(x * y for x, y in zip(p, q, strict=True)) for p, q in ((a, b), (a, a), (b, b))
+    )
     return dot / (aa * bb) ** 0.5
 
 
-# ----------------------------------------------------------------------------------------------------------- functions
+# --------------------------------------------------------------------------------------------------
+# functions
 
 
 def test_bands_are_sums_of_radii_and_meet_halfway():
     single, double, triple = noise.bands_of("C", "C")
     assert [round(b.length, 2) for b in (single, double, triple)] == [1.50, 1.34, 1.20]
-    assert single.low == double.high == pytest.approx(1.42) and double.low == triple.high == pytest.approx(1.27)
+    assert single.low == double.high == pytest.approx(
+        1.42
+    ) and double.low == triple.high == pytest.approx(1.27)
     assert single.high == pytest.approx(1.58) and triple.low == pytest.approx(1.13)
-    assert noise.bands_of("O", "C") == noise.bands_of("C", "O") and noise.bands_of("O", "C")[0].pair == "C–O"
-    assert [len(noise.bands_of(*pair)) for pair in (("C", "H"), ("C", "F"), ("N", "N"), ("C", "U"))] == [1, 1, 3, 0]
+    assert (
+        noise.bands_of("O", "C") == noise.bands_of("C", "O")
+        and noise.bands_of("O", "C")[0].pair == "C–O"
+    )
+    assert [
+        len(noise.bands_of(*pair)) for pair in (("C", "H"), ("C", "F"), ("N", "N"), ("C", "U"))
+    ] == [1, 1, 3, 0]
     for band in noise.bond_table(tuple(noise.RADII)):
         assert band.low < band.length < band.high
 
 
 def test_bond_table_of_a_molecule_names_its_pairs():
-    assert {band.pair for band in noise.bond_table(molecule("CH3CHO"))} == {"C–C", "C–O", "C–H", "O–O", "O–H", "H–H"}
+    assert {band.pair for band in noise.bond_table(molecule("CH3CHO"))} == {
+        "C–C",
+        "C–O",
+        "C–H",
+        "O–O",
+        "O–H",
+        "H–H",
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "heavy", "order"),
-    [("C2H6", "CC", 1), ("C2H4", "CC", 2), ("C2H2", "CC", 3), ("HCN", "CN", 3), ("H2CO", "CO", 2), ("CH3OH", "CO", 1)],
+    [
+        ("C2H6", "CC", 1),
+        ("C2H4", "CC", 2),
+        ("C2H2", "CC", 3),
+        ("HCN", "CN", 3),
+        ("H2CO", "CO", 2),
+        ("CH3OH", "CO", 1),
+    ],
 )
 def test_orders_of_textbook_bonds(name, heavy, order):
     atoms = molecule(name)
     orders = noise.bond_orders(atoms)
     pairs = noise.bonds_of(atoms)
     found = [
-        o for o, (i, j) in zip(orders, pairs, strict=True) if sorted(atoms[i].symbol + atoms[j].symbol) == sorted(heavy)
+        o
+        for o, (i, j) in zip(orders, pairs, strict=True)
+        if sorted(atoms[i].symbol + atoms[j].symbol) == sorted(heavy)
     ]
     assert found == [order]
     assert all(o == 1 for o, pair in zip(orders, pairs, strict=True) if "H" in atoms.symbols[pair])
@@ -125,7 +159,10 @@ def test_the_two_regimes_differ_in_what_they_blur():
     blurred = {}
     for sigma in noise.REGIMES:
         frames = [molecule(name) for name in ("C2H4", "CH3CHO", "C6H6", "HCOOH", "CH3CN")]
-        shaken = [noise.blurred_bonds(a, a.positions + noise.displacements(a, sigma, draws=50)) for a in frames]
+        shaken = [
+            noise.blurred_bonds(a, a.positions + noise.displacements(a, sigma, draws=50))
+            for a in frames
+        ]
         blurred[sigma] = np.mean(shaken)
     assert blurred[0.005] < 0.02 and blurred[0.04] > 20 * blurred[0.005] and blurred[0.04] > 0.1
 
@@ -134,8 +171,12 @@ def test_density_counts_every_length_once():
     grid = np.arange(1.0, 2.0, 0.002)
     values = noise.length_density(np.array([1.3, 1.5, 1.5, 1.5]), grid, 0.02)
     assert values.sum() * 0.002 == pytest.approx(1.0, abs=1e-6)
-    assert values[np.argmin(abs(grid - 1.5))] == pytest.approx(3 * values[np.argmin(abs(grid - 1.3))], rel=1e-6)
-    assert noise.length_density(np.array([0.5, 1.5]), grid, 0.02).sum() * 0.002 == pytest.approx(0.5, abs=1e-6)
+    assert values[np.argmin(abs(grid - 1.5))] == pytest.approx(
+        3 * values[np.argmin(abs(grid - 1.3))], rel=1e-6
+    )
+    assert noise.length_density(np.array([0.5, 1.5]), grid, 0.02).sum() * 0.002 == pytest.approx(
+        0.5, abs=1e-6
+    )
 
 
 def test_displacements_are_the_objective_s_noise():
@@ -208,7 +249,8 @@ def test_gfn2_is_tblite_s():
     assert rise == pytest.approx([energies[1] - energies[0]], abs=1e-5) and rise > 0.1
 
 
-# ---------------------------------------------------------------------------------------------------- shown = computed
+# --------------------------------------------------------------------------------------------------
+# shown = computed
 
 
 @pytest.mark.parametrize(("index", "sigma", "seed"), [(0, 0.04, 0), (3, 0.005, 5), (1, 0.3, 2)])
@@ -224,7 +266,11 @@ def test_displayed_numbers_are_the_library_s(model, index, sigma, seed):
         answer = sigma * model.eval()(batch).noise.numpy()
     forces = -Springs.k * eps
     expected = {
-        "molecule": index, "sigma": sigma, "seed": seed, "n_atoms": len(atoms), "notes": [],
+        "molecule": index,
+        "sigma": sigma,
+        "seed": seed,
+        "n_atoms": len(atoms),
+        "notes": [],
         "energy_rise": pytest.approx(0.5 * Springs.k * (eps**2).sum(), rel=1e-4),
         "force_length": pytest.approx(np.mean([np.sqrt((f**2).sum()) for f in forces]), rel=1e-4),
         "noise_length": pytest.approx(np.mean([np.sqrt((e**2).sum()) for e in eps]), rel=1e-4),
@@ -233,7 +279,7 @@ def test_displayed_numbers_are_the_library_s(model, index, sigma, seed):
         "cos_answer_force": pytest.approx(angle(-answer, forces), abs=1e-4),
         "unexplained": pytest.approx(((answer - eps) ** 2).sum() / (eps**2).sum(), rel=1e-4),
         "bonds_blurred": int(noise.blurred_bonds(atoms, atoms.positions + eps)),
-    }  # fmt: skip
+    }
     assert {name: told[name] for name in expected} == expected
     assert np.allclose(widget.view.atoms.positions, atoms.positions + eps, atol=1e-6)
     ways = {name: widget.view.arrows[name]["vectors"] for name in widget.view.arrows}
@@ -251,15 +297,23 @@ def test_figure_is_made_of_the_same_numbers(model):
     widget.sigma = sigma
     told, data = widget.state(), widget.figure.data
     energy, now = data[7], data[11]
-    assert energy.y[4] == pytest.approx(told["energy_rise"], rel=1e-6) and list(now.y) == [told["energy_rise"]]
-    for trace, name in zip(data[8:11], ("cos_back_force", "cos_answer_noise", "cos_answer_force"), strict=True):
+    assert energy.y[4] == pytest.approx(told["energy_rise"], rel=1e-6) and list(now.y) == [
+        told["energy_rise"]
+    ]
+    for trace, name in zip(
+        data[8:11], ("cos_back_force", "cos_answer_noise", "cos_answer_force"), strict=True
+    ):
         assert trace.y[4] == pytest.approx(told[name], abs=1e-6)
-    assert list(data[12].y) == [told[name] for name in ("cos_back_force", "cos_answer_noise", "cos_answer_force")]
+    assert list(data[12].y) == [
+        told[name] for name in ("cos_back_force", "cos_answer_noise", "cos_answer_force")
+    ]
     assert list(widget.figure.layout.yaxis.ticktext) == ["C–C", "C–N", "C–O"]
     pos = widget.view.atoms.positions
     atoms = STORE.to_ase(0)
     heavy = [pair for pair in noise.bonds_of(atoms) if "H" not in atoms.symbols[pair]]
-    assert sorted(data[5].x) == pytest.approx(sorted(np.linalg.norm(pos[i] - pos[j]) for i, j in heavy), abs=1e-6)
+    assert sorted(data[5].x) == pytest.approx(
+        sorted(np.linalg.norm(pos[i] - pos[j]) for i, j in heavy), abs=1e-6
+    )
     clean = sorted(data[4].x[::3])
     assert clean == pytest.approx(sorted(atoms.get_distance(i, j) for i, j in heavy), abs=1e-6)
 
@@ -270,7 +324,9 @@ def test_histogram_agrees_with_a_plain_count():
     shown = noise.lengths_picture(atoms, many[0], many)
     x, y = (np.array(shown["traces"][3][axis][:-1], float) for axis in "xy")
     r = np.array([np.linalg.norm(p[0] - p[1]) for p in many])
-    share = np.array([y[(x >= low) & (x < low + 0.06)].sum() for low in (1.25, 1.31, 1.37)]) / y.sum()
+    share = (
+        np.array([y[(x >= low) & (x < low + 0.06)].sum() for low in (1.25, 1.31, 1.37)]) / y.sum()
+    )
     plain = np.array([((r >= low) & (r < low + 0.06)).mean() for low in (1.25, 1.31, 1.37)])
     assert share == pytest.approx(plain, abs=0.05) and share.sum() > 0.7
 
@@ -279,18 +335,26 @@ def test_blurring_is_averaged_over_many_draws():
     widget = explorer(molecule=3, relaxed=False, sigma=0.1)
     atoms = STORE.to_ase(3)
     many = atoms.positions + noise.displacements(atoms, 0.1, seed=0, draws=300)
-    assert widget.state()["bonds_blurred_mean"] == pytest.approx(noise.blurred_bonds(atoms, many).mean())
+    assert widget.state()["bonds_blurred_mean"] == pytest.approx(
+        noise.blurred_bonds(atoms, many).mean()
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------- the widget
+# --------------------------------------------------------------------------------------------------
+# the widget
 
 
 def test_every_state_is_reached_from_python_and_from_the_controls(model):
     widget = explorer(model)
     for name, value in {
-        "molecule": 1, "sigma": 0.005, "seed": 4, "relaxed": False, "show_noise": False, "show_answer": False,
+        "molecule": 1,
+        "sigma": 0.005,
+        "seed": 4,
+        "relaxed": False,
+        "show_noise": False,
+        "show_answer": False,
         "show_force": False,
-    }.items():  # fmt: skip
+    }.items():
         before = widget.view.scene
         setattr(widget, name, value)
         assert widget.controls[name].value == widget.state()[name] == value
@@ -308,8 +372,17 @@ def test_every_state_is_reached_from_python_and_from_the_controls(model):
 def test_one_scene_a_move(model):
     widget, scenes, figures = explorer(model), [], []
     widget.view.observe(scenes.append, names=["scene"])
-    widget.figure.observe(lambda change: figures.append(change["new"] or None), names=["_py2js_update"])
-    moves = [("sigma", 0.1), ("sigma", 0.5), ("seed", 1), ("molecule", 2), ("show_force", False), ("source", "store")]
+    widget.figure.observe(
+        lambda change: figures.append(change["new"] or None), names=["_py2js_update"]
+    )
+    moves = [
+        ("sigma", 0.1),
+        ("sigma", 0.5),
+        ("seed", 1),
+        ("molecule", 2),
+        ("show_force", False),
+        ("source", "store"),
+    ]
     for n, (name, value) in enumerate(moves, start=1):
         setattr(widget, name, value)
         assert len(scenes) == min(n, 5)  # the last changes nothing
@@ -368,7 +441,9 @@ def test_molecules_from_a_file_and_back(tmp_path, model):
     assert widget.state()["bonds"] == 0 and "no order to blur" in widget.words.value
     assert list(widget.figure.layout.yaxis.ticktext) == ["O–H"]
     widget.molecule = 1  # the slider brings the store back
-    assert widget.source == "store" and widget.text.value == "" and widget.state()["formula"] == "C2H4"
+    assert (
+        widget.source == "store" and widget.text.value == "" and widget.state()["formula"] == "C2H4"
+    )
     widget.load(str(tmp_path / "water.xyz"))
     assert widget.text.value.endswith("water.xyz")
     widget.text.value = ""
@@ -410,7 +485,8 @@ def test_a_half_typed_smiles_keeps_the_last_good_molecule():
     assert widget.message.value == ""
 
 
-# ------------------------------------------------------------------------------------------------ what cannot be shown
+# ------------------------------------------------------------------------------------------------
+# what cannot be shown
 
 
 def test_sigma_outside_the_slider_is_refused_and_nothing_changes():
@@ -421,7 +497,9 @@ def test_sigma_outside_the_slider_is_refused_and_nothing_changes():
     assert widget.sigma == 0.04
     for end in (0.003, 0.5):
         widget.sigma = end
-        assert widget.sigma == end and widget.controls["sigma"].value == pytest.approx(end, rel=1e-3)
+        assert widget.sigma == end and widget.controls["sigma"].value == pytest.approx(
+            end, rel=1e-3
+        )
 
 
 def test_elements_the_network_has_not_seen():
@@ -431,7 +509,10 @@ def test_elements_the_network_has_not_seen():
     assert widget.state()["notes"] == [] and widget.state()["cos_answer_noise"] is not None
     widget.molecule = 0
     told = widget.state()
-    assert told["cos_answer_noise"] is told["unexplained"] is None and told["cos_back_force"] is not None
+    assert (
+        told["cos_answer_noise"] is told["unexplained"] is None
+        and told["cos_back_force"] is not None
+    )
     assert "trained on H, C only" in widget.message.value
     assert "network's way back −ε̂" not in widget.view.arrows
     widget.molecule = 1
@@ -472,14 +553,17 @@ def test_a_single_atom():
 def test_without_reference_and_network():
     widget = noise.NoiseExplorer(STORE, None, None)
     told = widget.state()
-    assert [told[name] for name in ("energy_rise", "cos_back_force", "cos_answer_noise", "cos_answer_force")] == [
-        None
-    ] * 4
+    assert [
+        told[name]
+        for name in ("energy_rise", "cos_back_force", "cos_answer_noise", "cos_answer_force")
+    ] == [None] * 4
     assert list(widget.view.arrows) == ["way back −ε"]
     widget.sigma = 0.1
     assert widget.message.value == ""
     for reference in ("gfn1", 3):
-        with pytest.raises(ValueError, match="must be 'gfn2', a trained model or an ase calculator"):
+        with pytest.raises(
+            ValueError, match="must be 'gfn2', a trained model or an ase calculator"
+        ):
             noise.NoiseExplorer(STORE, None, reference)
 
 
@@ -497,9 +581,14 @@ def test_a_molecule_that_gfn2_cannot_treat_is_named():
     heavy = Atoms("UO2", [[0, 0, 0], [0, 0, 1.8], [0, 0, -1.8]])
     long = Atoms("C41", np.arange(123).reshape(41, 3))
     widget = noise.NoiseExplorer(scdlab.AtomStore.from_ase([heavy, long, molecule("H2O")]))
-    assert "GFN2-xTB cannot treat O2U" in widget.message.value and widget.state()["energy_rise"] is None
+    assert (
+        "GFN2-xTB cannot treat O2U" in widget.message.value
+        and widget.state()["energy_rise"] is None
+    )
     widget.molecule = 1
-    assert "GFN2-xTB is asked about molecules of up to 40 atoms here, not 41" in widget.message.value
+    assert (
+        "GFN2-xTB is asked about molecules of up to 40 atoms here, not 41" in widget.message.value
+    )
     widget.molecule = 2
     assert widget.message.value == "" and widget.state()["energy_rise"] > 0
 
@@ -528,7 +617,9 @@ def test_the_widget_carries_a_still_picture(model):
     root = ElementTree.fromstring(bundle["image/svg+xml"])
     assert root.tag.endswith("svg")
     inner = root.find("{http://www.w3.org/2000/svg}svg")  # the molecule, and below it the lines
-    assert all(float(text.get("y")) > float(inner.get("height")) for text in root.findall("{*}text"))
+    assert all(
+        float(text.get("y")) > float(inner.get("height")) for text in root.findall("{*}text")
+    )
     words = "".join(root.itertext())
     assert "cos(−ε, F)" in words and "way back −ε" in words and "σ = 0.100 Å" in words
     assert len(json.dumps(bundle)) < 200_000
@@ -538,7 +629,10 @@ def test_the_widget_carries_a_still_picture(model):
 def test_torsional_noise_keeps_every_bond(model):
     widget = explorer(model, kind="torsional", sigma=0.1)
     atoms = STORE.to_ase(0)
-    lengths = [noise.bond_lengths(p, noise.bonds_of(atoms)) for p in (atoms.positions, widget.view.atoms.positions)]
+    lengths = [
+        noise.bond_lengths(p, noise.bonds_of(atoms))
+        for p in (atoms.positions, widget.view.atoms.positions)
+    ]
     assert np.allclose(*lengths, atol=1e-4) and widget.state()["noise_length"] > 0
     curve = widget.figure.data[3].y
     lane = np.array(curve[: list(curve).index(None)], float) - 2  # 0.004 Å a point
@@ -547,7 +641,10 @@ def test_torsional_noise_keeps_every_bond(model):
         widget.kind, widget.sigma = kind, sigma
         assert widget.state()["kind"] == kind and widget.message.value == ""
     widget.kind, widget.molecule = "torsional", 1  # ethene's double bond does not turn
-    assert widget.state()["noise_length"] == 0 and "No bond of this molecule can turn" in widget.message.value
+    assert (
+        widget.state()["noise_length"] == 0
+        and "No bond of this molecule can turn" in widget.message.value
+    )
 
 
 def test_a_browser_that_rounds_the_slider_does_not_change_sigma():
@@ -555,12 +652,24 @@ def test_a_browser_that_rounds_the_slider_does_not_change_sigma():
     for sigma in (0.1, 0.04, 0.0123):
         widget.sigma = sigma
         slider = widget.controls["sigma"]
-        on_grid = 10 ** (slider.min + slider.step * round((np.log10(sigma) - slider.min) / slider.step))
+        on_grid = 10 ** (
+            slider.min + slider.step * round((np.log10(sigma) - slider.min) / slider.step)
+        )
         slider.value = on_grid  # as the page does on its own
         assert widget.sigma == widget.state()["sigma"] == sigma
         slider.value = on_grid * 10**slider.step  # as a reader does
         assert widget.sigma == slider.value > sigma
-    for usual in (0.003, 0.005, 0.01, 0.02, 0.04, 0.05, 0.1, 0.3, 0.5):  # the page shows them as they are
+    for usual in (
+        0.003,
+        0.005,
+        0.01,
+        0.02,
+        0.04,
+        0.05,
+        0.1,
+        0.3,
+        0.5,
+    ):  # the page shows them as they are
         at = 10 ** (slider.min + slider.step * round((np.log10(usual) - slider.min) / slider.step))
         assert f"{at:.3f}" == f"{usual:.3f}"
 
@@ -577,7 +686,9 @@ def test_an_ion_keeps_its_charge():
     assert shown.atoms.get_distance(0, 1) == pytest.approx(1.48, abs=0.05)
 
 
-@pytest.mark.parametrize(("name", "value"), [("molecule", 4), ("molecule", -1), ("seed", 100), ("seed", -3)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("molecule", 4), ("molecule", -1), ("seed", 100), ("seed", -3)]
+)
 def test_what_no_slider_reaches_is_refused(name, value):
     widget = explorer()
     before = widget.state()

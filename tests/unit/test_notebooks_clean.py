@@ -1,4 +1,5 @@
-"""The tracked notebooks: they agree with their sources and store no results, and the tool that says so can say no."""
+"""The tracked notebooks: they agree with their sources and store no results, and the tool that says
+so can say no."""
 
 import asyncio
 import json
@@ -48,7 +49,11 @@ def test_building_is_deterministic_and_keeps_the_tags(folder):
     pairs.build(folder)
     assert (folder / "00_a.ipynb").read_bytes() == first
     notebook = json.loads(first)
-    assert [cell["metadata"].get("tags") for cell in notebook["cells"]] == [None, ["parameters"], None]
+    assert [cell["metadata"].get("tags") for cell in notebook["cells"]] == [
+        None,
+        ["parameters"],
+        None,
+    ]
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     assert len({cell["id"] for cell in notebook["cells"]}) == 3
 
@@ -56,7 +61,12 @@ def test_building_is_deterministic_and_keeps_the_tags(folder):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda n: n["cells"][2].update(outputs=[{"output_type": "stream", "name": "stdout", "text": "2"}]), "outputs"),
+        (
+            lambda n: n["cells"][2].update(
+                outputs=[{"output_type": "stream", "name": "stdout", "text": "2"}]
+            ),
+            "outputs",
+        ),
         (lambda n: n["cells"][2].update(execution_count=3), "execution count"),
         (lambda n: n["metadata"].update(widgets={"state": {}}), "widget state"),
         (lambda n: n["cells"][2].update(source="1 + 2"), "differs from"),
@@ -84,17 +94,23 @@ def test_a_lesson_saved_in_jupyterlab_saves_its_source(folder, newer):
     for name in ("src/00_a.py", "00_a.ipynb"):
         os.utime(folder / name, (1e9, 1e9) if name != newer else None)
     (folder / "jupytext.toml").write_bytes((pairs.NOTEBOOKS / "jupytext.toml").read_bytes())
-    manager = build_async_jupytext_contents_manager_class(AsyncLargeFileManager)(root_dir=str(folder))
+    manager = build_async_jupytext_contents_manager_class(AsyncLargeFileManager)(
+        root_dir=str(folder)
+    )
 
     async def edit_and_save():
         notebook = (await manager.get("00_a.ipynb", content=True, type="notebook"))["content"]
         notebook.cells[2].source = "1 + 2"
         notebook.cells[2].execution_count = 1
-        await manager.save({"type": "notebook", "format": "json", "content": notebook}, "00_a.ipynb")
+        await manager.save(
+            {"type": "notebook", "format": "json", "content": notebook}, "00_a.ipynb"
+        )
 
     with ThreadPoolExecutor() as thread:  # the browser tests keep an event loop in the main one
         thread.submit(asyncio.run, edit_and_save()).result()
-    assert (folder / "src" / "00_a.py").read_text(encoding="utf-8") == SOURCE.replace("1 + 1", "1 + 2")
+    assert (folder / "src" / "00_a.py").read_text(encoding="utf-8") == SOURCE.replace(
+        "1 + 1", "1 + 2"
+    )
     assert "execution count" in pairs.complaints(folder)[0]
     pairs.build(folder)
     assert pairs.complaints(folder) == []

@@ -1,4 +1,5 @@
-"""Denoising of pairwise distances: what is compared, what the blind answer gets, which models can do it."""
+"""Denoising of pairwise distances: what is compared, what the blind answer gets, which models can
+do it."""
 
 import math
 
@@ -26,7 +27,9 @@ def dimenet(**kwargs):
 def test_pairs_stay_within_their_molecule():
     batch = store("CH4", "O", "H2O").take(range(3))
     i, j = pairs_within(batch.ptr, batch.batch)
-    expected = [(a, b) for a in range(9) for b in range(a + 1, 9) if batch.batch[a] == batch.batch[b]]
+    expected = [
+        (a, b) for a in range(9) for b in range(a + 1, 9) if batch.batch[a] == batch.batch[b]
+    ]
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected
 
 
@@ -34,15 +37,19 @@ def test_the_loss_by_hand():
     model, train = dimenet(), store("CH4", "H2O")
     torch.nn.init.normal_(model.vectors.lin.weight, std=0.3)
     batch = train.take([0, 1])
-    for scope, pairs in (("molecule", list(zip(*pairs_within(batch.ptr, batch.batch), strict=True))),
-                         ("batch", [(a, b) for a in range(8) for b in range(a)])):  # fmt: skip
+    for scope, pairs in (
+        ("molecule", list(zip(*pairs_within(batch.ptr, batch.batch), strict=True))),
+        ("batch", [(a, b) for a in range(8) for b in range(a)]),
+    ):
         objective = PairwiseDenoising(sigma=0.2, scope=scope)
         loss, parts = objective(model, batch, torch.Generator().manual_seed(3))
         noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(3))
         noisy = batch.clone()
         noisy.pos = batch.pos + 0.2 * noise
         fixed = noisy.pos - 0.2 * model(noisy).noise
-        error = torch.stack([(fixed[a] - fixed[b]).norm() - (batch.pos[a] - batch.pos[b]).norm() for a, b in pairs])
+        error = torch.stack(
+            [(fixed[a] - fixed[b]).norm() - (batch.pos[a] - batch.pos[b]).norm() for a, b in pairs]
+        )
         torch.testing.assert_close(loss, error.square().mean() / (2 * 0.2**2))
         torch.testing.assert_close(parts["distance_mae"], error.detach().abs().mean())
         loss.backward()
@@ -77,16 +84,26 @@ def test_invariant_coordinates_put_equivalent_atoms_on_one_point():
     assert answer.shape == (5, 3)
     assert (answer[1:] - answer[1]).abs().max() < 1e-5 < (answer[0] - answer[1]).abs().max()
     turned = batch.clone()
-    turned.pos = batch.pos @ torch.from_numpy(np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]).float()
-    torch.testing.assert_close(objective.correct(model, turned), answer, rtol=1e-3, atol=1e-5)  # they do not turn
+    turned.pos = (
+        batch.pos
+        @ torch.from_numpy(np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]).float()
+    )
+    torch.testing.assert_close(
+        objective.correct(model, turned), answer, rtol=1e-3, atol=1e-5
+    )  # they do not turn
 
 
-@pytest.mark.parametrize("output, model", [
-    ("noise", lambda: dimenet()), ("coordinates", lambda: dimenet()),
-    ("noise", lambda: dimenet(noise_head=False)),
-    ("noise", lambda: scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8)),
-    ("noise", lambda: scdlab.SchNet(hidden=16, layers=1)), ("coordinates", lambda: scdlab.SchNet(hidden=16, layers=1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "output, model",
+    [
+        ("noise", lambda: dimenet()),
+        ("coordinates", lambda: dimenet()),
+        ("noise", lambda: dimenet(noise_head=False)),
+        ("noise", lambda: scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8)),
+        ("noise", lambda: scdlab.SchNet(hidden=16, layers=1)),
+        ("coordinates", lambda: scdlab.SchNet(hidden=16, layers=1)),
+    ],
+)
 def test_every_backbone_can_be_pretrained_and_fine_tuned(output, model, tmp_path):
     train, model = scdlab.load_qm9(limit=40), model()
     objective = PairwiseDenoising(output=output)
@@ -101,7 +118,10 @@ def test_every_backbone_can_be_pretrained_and_fine_tuned(output, model, tmp_path
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
-    train, settings = scdlab.load_qm9(limit=40), dict(batch_size=8, progress=False, checkpoint_every=3)
+    train, settings = (
+        scdlab.load_qm9(limit=40),
+        dict(batch_size=8, progress=False, checkpoint_every=3),
+    )
     objective = PairwiseDenoising(output="coordinates")
     whole, halves = dimenet(), dimenet()
     scdlab.fit(whole, objective, train, steps=6, out=tmp_path / "whole", **settings)
@@ -124,10 +144,15 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
         assert torch.equal(a, b), name
 
 
-@pytest.mark.parametrize("arguments, named", [
-    (dict(sigma=0.0), "sigma"), (dict(sigma=math.nan), "sigma"), (dict(scope="all"), "'all'"),
-    (dict(output="vectors"), "'vectors'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (dict(sigma=0.0), "sigma"),
+        (dict(sigma=math.nan), "sigma"),
+        (dict(scope="all"), "'all'"),
+        (dict(output="vectors"), "'vectors'"),
+    ],
+)
 def test_bad_settings_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         PairwiseDenoising(**arguments)
@@ -135,7 +160,9 @@ def test_bad_settings_are_named(arguments, named):
 
 def test_crystals_are_refused():
     with pytest.raises(ValueError, match="periodic"):
-        PairwiseDenoising().prepare(dimenet(), scdlab.AtomStore.from_ase([bulk("MgO", "rocksalt", a=4.2)]))
+        PairwiseDenoising().prepare(
+            dimenet(), scdlab.AtomStore.from_ase([bulk("MgO", "rocksalt", a=4.2)])
+        )
 
 
 def test_single_atoms_have_no_distance_and_do_not_count():

@@ -1,4 +1,5 @@
-"""PET: its cutoff, a slow reference, who hears whom, what vanishes smoothly, forces, shares of one atom, files."""
+"""PET: its cutoff, a slow reference, who hears whom, what vanishes smoothly, forces, shares of one
+atom, files."""
 
 import math
 
@@ -47,7 +48,8 @@ def cloud(n=7, size=3.0, seed=0):
 
 
 def steps_from(pairs, start, n):
-    """hop [n]: the fewest pairs to walk from each atom to one of `start`; n where there is no way."""
+    """hop [n]: the fewest pairs to walk from each atom to one of `start`; n where there is no
+    way."""
     hop = torch.full((n,), n)
     hop[start] = 0
     for _ in range(n):
@@ -64,7 +66,9 @@ def test_smooth_step_is_its_formula_and_exact_outside():
     torch.testing.assert_close(smooth_step(r, 4.5, 1.0), expected, rtol=1e-12, atol=1e-15)
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         r = torch.tensor([[-1.0, 0.0, 3.5], [4.5, 5.0, 1e4]], dtype=dtype)
-        assert torch.equal(smooth_step(r, 4.5, 1.0), torch.tensor([[1, 1, 1], [0, 0, 0]], dtype=dtype))
+        assert torch.equal(
+            smooth_step(r, 4.5, 1.0), torch.tensor([[1, 1, 1], [0, 0, 0]], dtype=dtype)
+        )
 
 
 def test_smooth_step_has_derivatives_everywhere_and_a_stop_of_each_entry():
@@ -83,11 +87,14 @@ def test_smooth_step_has_derivatives_everywhere_and_a_stop_of_each_entry():
 
 
 def slow(model, batch):
-    """PET as its docstring says it, atom by atom: features [N, d] of one structure that is not periodic."""
+    """PET as its docstring says it, atom by atom: features [N, d] of one structure that is not
+    periodic."""
 
     def fade(r):
         x = 2 * (r - model.cutoff + model.width / 2) / model.width
-        return 1.0 if x <= -1 else 0.0 if x >= 1 else 0.5 * (1 + math.tanh(1 / (x + 1) + 1 / (x - 1)))
+        return (
+            1.0 if x <= -1 else 0.0 if x >= 1 else 0.5 * (1 + math.tanh(1 / (x + 1) + 1 / (x - 1)))
+        )
 
     def normal(x, norm):
         x = x - x.mean(-1, keepdim=True)
@@ -109,12 +116,20 @@ def slow(model, batch):
         for i in range(n):
             edges = [e for e in r if e[0] == i]
             geometry = [layer.geometry(torch.cat([r[e], r[e].norm().view(1)])) for e in edges]
-            t = [two(layer.mlp, torch.cat([g, message[e]])) for g, e in zip(geometry, edges, strict=True)]
-            t, weight = torch.stack([center[i], *t]), torch.tensor([1.0, *(f[e] for e in edges)], dtype=pos.dtype)
+            t = [
+                two(layer.mlp, torch.cat([g, message[e]]))
+                for g, e in zip(geometry, edges, strict=True)
+            ]
+            t, weight = (
+                torch.stack([center[i], *t]),
+                torch.tensor([1.0, *(f[e] for e in edges)], dtype=pos.dtype),
+            )
             for block in layer.blocks:
                 q, k, v = block.qkv(normal(t, block.norm1)).chunk(3, dim=-1)
                 heard = []
-                for q1, k1, v1 in zip(*(x.chunk(block.heads, dim=-1) for x in (q, k, v)), strict=True):
+                for q1, k1, v1 in zip(
+                    *(x.chunk(block.heads, dim=-1) for x in (q, k, v)), strict=True
+                ):
                     a = weight * torch.exp(q1 @ k1.T / math.sqrt(q1.shape[1]))
                     heard.append(a / a.sum(1, keepdim=True) @ v1)
                 t = t + block.out(torch.cat(heard, dim=-1))
@@ -132,12 +147,17 @@ def slow(model, batch):
 def test_it_is_its_slow_reference(layers):
     model, batch = net(layers=layers, cutoff=2.2), one(cloud(9, 3.0))
     with torch.no_grad():
-        torch.testing.assert_close(features(model, batch), slow(model, batch), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            features(model, batch), slow(model, batch), rtol=1e-10, atol=1e-10
+        )
 
 
 def test_an_atom_hears_as_many_neighbors_away_as_there_are_layers():
     """Edges must be reversed in the exchange: else nobody would hear the neighbors of neighbors."""
-    model, chain = net(cutoff=1.5, layers=2), Atoms("CNOF", [[1.2 * k, 0.1 * k * k, 0] for k in range(4)])
+    model, chain = (
+        net(cutoff=1.5, layers=2),
+        Atoms("CNOF", [[1.2 * k, 0.1 * k * k, 0] for k in range(4)]),
+    )
     before = features(model, one(chain))[0]
     for k, hears in ((1, True), (2, True), (3, False)):
         moved = chain.copy()
@@ -152,7 +172,9 @@ def test_neighbors_vanish_smoothly():
     def path(n):
         """Energies and forces as a third atom leaves the sight of two others."""
         at = np.linspace(3.4, 4.6, n + 1)
-        out = model(one(*(Atoms("COH", [[0, 0, 0], [0, 1.2, 0], [r, 0.3, 0.2]]) for r in at)), forces=True)
+        out = model(
+            one(*(Atoms("COH", [[0, 0, 0], [0, 1.2, 0], [r, 0.3, 0.2]]) for r in at)), forces=True
+        )
         return out.energy.detach(), out.forces.view(n + 1, -1).detach()
 
     coarse, fine = path(40), path(400)
@@ -161,12 +183,17 @@ def test_neighbors_vanish_smoothly():
         assert x.diff(dim=0).abs().max() > 1e-4
     apart = model(one(Atoms("C"), Atoms("O"))).energy.sum()
     for r in (4.5 - 1e-9, 4.5 + 1e-9):
-        assert abs(model(one(Atoms("CO", [[0, 0, 0], [r, 0, 0]]))).energy.item() - apart.item()) < 1e-12
+        assert (
+            abs(model(one(Atoms("CO", [[0, 0, 0], [r, 0, 0]]))).energy.item() - apart.item())
+            < 1e-12
+        )
 
 
 def test_pairs_beyond_the_cutoff_do_no_harm():
     model, batch = net(cutoff=2.2), one(cloud(9, 3.0))
-    torch.testing.assert_close(features(model, batch, reach=6.0), features(model, batch), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        features(model, batch, reach=6.0), features(model, batch), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_forces_are_the_slope_of_the_energy():
@@ -178,11 +205,16 @@ def test_forces_are_the_slope_of_the_energy():
             batch = one(atoms)
             batch.pos[k, x] += sign * eps
             ends.append(model(batch).energy.item())
-        assert forces[k, x].item() == pytest.approx((ends[1] - ends[0]) / (2 * eps), rel=1e-6, abs=1e-8)
+        assert forces[k, x].item() == pytest.approx(
+            (ends[1] - ends[0]) / (2 * eps), rel=1e-6, abs=1e-8
+        )
 
 
 def test_forces_have_derivatives():
-    model, batch = net(hidden=4, attention_layers=1), one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 3.8, 0.3]]))
+    model, batch = (
+        net(hidden=4, attention_layers=1),
+        one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 3.8, 0.3]])),
+    )
     pairs = neighbor_list(batch, model.cutoff)
 
     def energy(pos):
@@ -195,7 +227,11 @@ def test_forces_have_derivatives():
 
 def test_losses_on_forces_have_the_right_gradients():
     model, batch = net(cutoff=2.5).train(), one(cloud(5, 2.2))
-    weights = [p for name, p in model.named_parameters() if "noise" not in name and name != "energy_head.mlp.0.bias"]
+    weights = [
+        p
+        for name, p in model.named_parameters()
+        if "noise" not in name and name != "energy_head.mlp.0.bias"
+    ]
     direction = [torch.randn_like(p) for p in weights]
 
     def loss():
@@ -217,7 +253,9 @@ def test_order_place_and_company_do_not_matter_but_directions_do():
     model, atoms = net(), molecule("CH3CH2OH")
     x = features(model, one(atoms))
     order = np.random.default_rng(0).permutation(len(atoms))
-    torch.testing.assert_close(features(model, one(atoms[order])), x[torch.from_numpy(order)], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        features(model, one(atoms[order])), x[torch.from_numpy(order)], rtol=1e-10, atol=1e-10
+    )
     together = one(Atoms("C"), atoms, molecule("H2O"))
     torch.testing.assert_close(features(model, together)[1:10], x, rtol=1e-10, atol=1e-10)
     moved, turned = one(atoms), atoms.copy()
@@ -240,7 +278,8 @@ def test_a_crystal_is_its_supercell():
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_the_share_of_one_atom_alone(layers):
-    """Only what it depends on is computed: share and its slope are the same; a batch holds two such atoms here."""
+    """Only what it depends on is computed: share and its slope are the same; a batch holds two such
+    atoms here."""
     model, atoms = net(layers=layers, cutoff=2.0), [cloud(14, 3.6, seed=1), cloud(9, 3.0, seed=2)]
     whole, part = one(*atoms), one(*atoms)
     start = torch.tensor([3, 14])
@@ -278,7 +317,11 @@ def test_the_share_of_one_atom_costs_what_it_takes():
 
 def test_atoms_without_neighbors():
     model = net(layers=3)
-    for batch in (one(Atoms("C")), one(Atoms("C"), molecule("H2O"), Atoms("H")), one(Atoms("H"), Atoms("O"))):
+    for batch in (
+        one(Atoms("C")),
+        one(Atoms("C"), molecule("H2O"), Atoms("H")),
+        one(Atoms("H"), Atoms("O")),
+    ):
         out = model(batch, forces=True)
         assert out.energy.isfinite().all() and out.noise.isfinite().all()
         assert out.forces.isfinite().all() and (out.forces[0] == 0).all()
@@ -302,7 +345,11 @@ def test_heads_are_numbers_along_the_axes():
     shapes = {name: tuple(y.shape) for name, y in out.properties.items()}
     assert shapes == dict(sum=(2,), mean=(2,), vector=(2, 3), tensor=(2, 3, 3), atoms=(9, 3))
     torch.testing.assert_close(out.properties["tensor"], out.properties["tensor"].mT)
-    assert out.noise.shape == (9, 3) and out.atoms.shape == (9, model.d) and model.d == 4 * SMALL["hidden"]
+    assert (
+        out.noise.shape == (9, 3)
+        and out.atoms.shape == (9, model.d)
+        and model.d == 4 * SMALL["hidden"]
+    )
     scale = model.energy_head.scale.fill_(2.0)
     by_gradient = net(noise_head=False)
     by_gradient.energy_head.scale.copy_(scale)
@@ -341,13 +388,20 @@ def test_it_learns():
 
 def test_files(tmp_path):
     torch.manual_seed(0)
-    model, batch = scdlab.PET(**SMALL, cutoff=4.0, cutoff_width=0.7), scdlab.load_ethanol().take([0, 1])
+    model, batch = (
+        scdlab.PET(**SMALL, cutoff=4.0, cutoff_width=0.7),
+        scdlab.load_ethanol().take([0, 1]),
+    )
     model.add_property("dipole", "vector")
     scdlab.save(model, tmp_path / "pet")
     again = scdlab.load(tmp_path / "pet")
     before, after = (m.eval()(batch, forces=True) for m in (model, again))
-    for x, y in ((before.energy, after.energy), (before.forces, after.forces), (before.noise, after.noise),
-                 (before.properties["dipole"], after.properties["dipole"])):  # fmt: skip
+    for x, y in (
+        (before.energy, after.energy),
+        (before.forces, after.forces),
+        (before.noise, after.noise),
+        (before.properties["dipole"], after.properties["dipole"]),
+    ):
         torch.testing.assert_close(x, y, rtol=0, atol=0)
 
 

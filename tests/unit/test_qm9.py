@@ -1,4 +1,5 @@
-"""QM9: the whole set from the installed package, the sample without it, and files that are not what they should be."""
+"""QM9: the whole set from the installed package, the sample without it, and files that are not what
+they should be."""
 
 import importlib.util
 import warnings
@@ -28,7 +29,9 @@ def test_every_molecule_is_there_with_its_numbers(whole):
     assert methane.z.tolist() == [6, 1, 1, 1, 1]
     assert whole.property("U0")[0] / HARTREE == pytest.approx(-40.47893, abs=1e-9)
     assert methane.energy.item() == whole.property("U0")[0] == methane.U0.item()
-    np.testing.assert_allclose(methane.pos[1], [0.002150416, -0.0060313176, 0.0019761204], atol=1e-7)
+    np.testing.assert_allclose(
+        methane.pos[1], [0.002150416, -0.0060313176, 0.0019761204], atol=1e-7
+    )
     assert whole.property("homo")[0] / HARTREE == pytest.approx(-0.3877)
     assert whole.property("Cv")[0] == 6.469 and whole.property("alpha")[0] == 13.21
     assert whole.property("mu")[1] == 1.6256
@@ -42,17 +45,22 @@ def test_every_molecule_is_there_with_its_numbers(whole):
 
 
 def test_the_numbers_agree_with_one_another(whole):
-    """Thermodynamics and geometry that hold for every molecule: a shifted column or a lost line would break them."""
+    """Thermodynamics and geometry that hold for every molecule: a shifted column or a lost line
+    would break them."""
     u0, u, h, g = (whole.property(name) for name in ("U0", "U", "H", "G"))
     assert ((u0 < u) & (u < h) & (g < h)).all()
     np.testing.assert_allclose(h - u, 0.0256926, atol=2e-4)  # k_B T at 298.15 K, eV
-    np.testing.assert_allclose(whole.property("lumo") - whole.property("homo"), whole.property("gap"), atol=0.006)
+    np.testing.assert_allclose(
+        whole.property("lumo") - whole.property("homo"), whole.property("gap"), atol=0.006
+    )
     batch = whole.take(range(0, len(whole), 97))
     from scdlab.atoms import neighbor_list
 
     pairs = neighbor_list(batch, 2.0)
     nearest = pairs.vectors(batch.pos, batch).norm(dim=1)
-    assert nearest.min() > 0.7 and len(pairs) > len(batch.pos)  # no overlaps, and molecules hold together
+    assert nearest.min() > 0.7 and len(pairs) > len(
+        batch.pos
+    )  # no overlaps, and molecules hold together
 
 
 def test_later_opens_read_the_cache(whole, monkeypatch):
@@ -65,16 +73,20 @@ def test_later_opens_read_the_cache(whole, monkeypatch):
 
 def test_the_sample_is_part_of_the_whole_and_stands_in_for_it(whole, monkeypatch):
     monkeypatch.setattr(qm9, "_installed", lambda: None)
-    with pytest.warns(UserWarning, match="qm9pack is not installed: this is the kit's sample of 5,000 molecules"):
+    with pytest.warns(
+        UserWarning, match="qm9pack is not installed: this is the kit's sample of 5,000 molecules"
+    ):
         sample = load_qm9()
     assert len(sample) == 5000 and sample.property_names == whole.property_names
     assert np.isin(sample.energy, whole.energy).all() and sample.units("gap") == "eV"
 
 
-# ------------------------------------------------------------------------------------------------- files of our own
+# -------------------------------------------------------------------------------------------------
+# files of our own
 
-HEAD = "XYZ_file,Index,SMILES,InChi,N_atoms,Stoichiometry,Elements,XYZ_Ang,Mulliken_pop,Harmonic_Freq_cmi," + ",".join(
-    column for column, _, _ in qm9.PROPERTIES.values()
+HEAD = (
+    "XYZ_file,Index,SMILES,InChi,N_atoms,Stoichiometry,Elements,XYZ_Ang,Mulliken_pop,Harmonic_Freq_cmi,"
+    + ",".join(column for column, _, _ in qm9.PROPERTIES.values())
 )
 WATER = (
     '"dsgdb9nsd_000003.xyz",3,"O","InChI=1S/H2O/h1H2",3,"[2,0,0,1,0]","[\'O\',\'H\',\'H\']",'
@@ -135,6 +147,8 @@ def test_an_interrupted_or_outdated_cache_is_made_again(folder, monkeypatch):
         warnings.simplefilter("error")
         assert load_qm9(root=folder).take([0]).natoms.item() == 3
     path = folder / qm9.PARTS[0]
-    path.write_text(path.read_text().replace("0.96]", "0.9700]"))  # other files than those in the cache
+    path.write_text(
+        path.read_text().replace("0.96]", "0.9700]")
+    )  # other files than those in the cache
     assert load_qm9(root=folder).take([0]).pos[1, 2].item() == pytest.approx(0.97)
     assert isinstance(AtomStore.open(files.cache_dir() / qm9.CACHE)._arrays["z"], np.memmap)

@@ -1,5 +1,5 @@
-"""Self-conditioned denoising: the loss, which way its gradient runs, what is shared by its two passes, its ablations,
-and that training with it works."""
+"""Self-conditioned denoising: the loss, which way its gradient runs, what is shared by its two
+passes, its ablations, and that training with it works."""
 
 import copy
 import math
@@ -36,7 +36,9 @@ def seeded(seed=0):
 
 def ct(**kwargs):
     torch.manual_seed(0)
-    return scdlab.EquivariantTransformer(**(dict(hidden=16, layers=2, heads=2, n_basis=12, conditional=True) | kwargs))
+    return scdlab.EquivariantTransformer(
+        **(dict(hidden=16, layers=2, heads=2, n_basis=12, conditional=True) | kwargs)
+    )
 
 
 def schnet(**kwargs):
@@ -64,7 +66,8 @@ def listened(model):
     return passes
 
 
-# -- the loss ---------------------------------------------------------------------------------------------------------
+# -- the loss
+# --------------------------------------------------------------------------------------------------
 
 
 def two_passes(model, batch, generator, sigma=0.04, regularize=0.005, drop=0.2):
@@ -93,7 +96,9 @@ def test_the_loss_is_the_plain_one(qm9, net, training):
     expected = two_passes(model, batch, seeded(4), drop=0.3)
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(parts["noise_mse"], expected.detach(), rtol=1e-6, atol=0)
-    assert abs(loss - two_passes(model, batch, seeded(4), drop=0.0)) > 1e-5  # it can tell another loss
+    assert (
+        abs(loss - two_passes(model, batch, seeded(4), drop=0.0)) > 1e-5
+    )  # it can tell another loss
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
@@ -108,7 +113,9 @@ def test_the_gradient_is_the_plain_one(qm9, net):
         if p.grad is None:
             assert own[name] is None and name.startswith("energy_head"), name
         else:
-            assert (own[name] - p.grad).abs().max() <= 1e-9 * p.grad.abs().max().clamp(min=1e-3), name
+            assert (own[name] - p.grad).abs().max() <= 1e-9 * p.grad.abs().max().clamp(min=1e-3), (
+                name
+            )
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
@@ -117,7 +124,9 @@ def test_without_conditions_it_is_coordinate_denoising(qm9, net):
     loss, parts = SelfConditionedDenoising(drop=1.0, regularize=0)(model, batch, seeded(2))
     plain, plain_parts = CoordinateDenoising()(model, batch, seeded(2))
     torch.testing.assert_close(loss, plain, rtol=1e-6, atol=0)
-    torch.testing.assert_close(parts["noise_unexplained"], plain_parts["noise_unexplained"], rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        parts["noise_unexplained"], plain_parts["noise_unexplained"], rtol=1e-6, atol=0
+    )
 
 
 def test_the_callers_batch_keeps_its_positions(qm9):
@@ -127,7 +136,8 @@ def test_the_callers_batch_keeps_its_positions(qm9):
     assert torch.equal(batch.pos, before)
 
 
-# -- which way the gradient runs --------------------------------------------------------------------------------------
+# -- which way the gradient runs
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
@@ -138,7 +148,9 @@ def test_the_gradient_reaches_the_embedding_through_the_condition(qm9, net):
     def gradients(**options):
         model.zero_grad()
         SelfConditionedDenoising(**options)(model, batch, seeded())[0].backward()
-        return {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
+        return {
+            name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()
+        }
 
     through, stopped, unused = gradients(), gradients(stop_gradient=True), gradients(drop=1.0)
     head = [name for name in through if name.startswith("embedding_head")]
@@ -147,7 +159,9 @@ def test_the_gradient_reaches_the_embedding_through_the_condition(qm9, net):
         assert through[name].abs().max() > 1e-6, name
         assert stopped[name] is None, name
         assert unused[name] is None or not unused[name].any(), name
-    body = "blocks.0.o.weight" if net is ct else "blocks.0.lin_in.weight"  # through both passes, or through one
+    body = (
+        "blocks.0.o.weight" if net is ct else "blocks.0.lin_in.weight"
+    )  # through both passes, or through one
     assert (through[body] - stopped[body]).abs().max() > 1e-6
     missing = {name for name, g in through.items() if g is None or not g.any()}
     frozen = {"embedding.weight", "neighbor_embedding.embedding.weight"}
@@ -156,7 +170,8 @@ def test_the_gradient_reaches_the_embedding_through_the_condition(qm9, net):
 
 
 def test_an_open_start_lets_the_condition_in(qm9):
-    """The modulations start at zero and the gradient opens them: after one step the embedding head is reached."""
+    """The modulations start at zero and the gradient opens them: after one step the embedding head
+    is reached."""
     model, batch = ct().train(), qm9.take(np.arange(300, 320))
     objective, optimizer = SelfConditionedDenoising(), torch.optim.SGD(model.parameters(), lr=0.1)
     for step in range(3):
@@ -167,7 +182,8 @@ def test_an_open_start_lets_the_condition_in(qm9):
         optimizer.step()
 
 
-# -- what the passes share and are asked ------------------------------------------------------------------------------
+# -- what the passes share and are asked
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
@@ -176,7 +192,9 @@ def test_two_passes_share_one_search_for_neighbors(qm9, net, condition, monkeypa
     calls = []
     for module in (scd, nn_model):
         search = module.neighbor_list
-        monkeypatch.setattr(module, "neighbor_list", lambda *args, f=search: calls.append(args) or f(*args))
+        monkeypatch.setattr(
+            module, "neighbor_list", lambda *args, f=search: calls.append(args) or f(*args)
+        )
     model, batch = net(), qm9.take(np.arange(300, 310))
     passes = listened(model)
     SelfConditionedDenoising(condition=condition)(model, batch, seeded())
@@ -184,22 +202,37 @@ def test_two_passes_share_one_search_for_neighbors(qm9, net, condition, monkeypa
     assert passes[0][1]["pairs"] is passes[1][1]["pairs"]
 
 
-@given(seed=st.integers(0, 10**6), sigma=st.floats(1e-3, 0.3), cutoff=st.floats(1.0, 6.0), periodic=st.booleans())
+@given(
+    seed=st.integers(0, 10**6),
+    sigma=st.floats(1e-3, 0.3),
+    cutoff=st.floats(1.0, 6.0),
+    periodic=st.booleans(),
+)
 @settings(max_examples=40)
 def test_shared_pairs_miss_none(qm9, seed, sigma, cutoff, periodic):
     if periodic:
-        batch = scdlab.AtomStore.from_ase([bulk("Cu", cubic=True), bulk("MgO", "rocksalt", a=4.2)]).take([0, 1])
+        batch = scdlab.AtomStore.from_ase(
+            [bulk("Cu", cubic=True), bulk("MgO", "rocksalt", a=4.2)]
+        ).take([0, 1])
     else:
         batch = qm9.take(np.arange(seed % 500, seed % 500 + 8))
     generator = seeded(seed)
-    first, second = (moved(batch, s * torch.randn(batch.pos.shape, generator=generator)) for s in (sigma / 8, sigma))
+    first, second = (
+        moved(batch, s * torch.randn(batch.pos.shape, generator=generator))
+        for s in (sigma / 8, sigma)
+    )
 
     def names(pairs):
         shift = torch.zeros(len(pairs), 3) if pairs.shift is None else pairs.shift
-        return {(i, j, *image) for i, j, image in zip(pairs.i.tolist(), pairs.j.tolist(), shift.tolist(), strict=True)}
+        return {
+            (i, j, *image)
+            for i, j, image in zip(pairs.i.tolist(), pairs.j.tolist(), shift.tolist(), strict=True)
+        }
 
     shared = names(shared_pairs(first, second, cutoff))
-    needed = names(scdlab.neighbor_list(first, cutoff)) | names(scdlab.neighbor_list(second, cutoff))
+    needed = names(scdlab.neighbor_list(first, cutoff)) | names(
+        scdlab.neighbor_list(second, cutoff)
+    )
     assert needed <= shared
     reach = cutoff + 2 * (first.pos - second.pos).norm(dim=-1).max().item()
     assert shared <= names(scdlab.neighbor_list(batch, reach + sigma))
@@ -215,7 +248,10 @@ def test_the_first_pass_is_told_nothing_and_the_second_its_embedding(qm9):
     assert rms[0] == pytest.approx(0.005, rel=0.1) and rms[1] == pytest.approx(0.04, rel=0.1)
     rows = asked_too["condition"]
     kept = (rows == told.embedding).all(1)
-    assert torch.equal(rows[~kept], model.mask_token.expand(int((~kept).sum()), -1)) and 0 < kept.sum() < 10
+    assert (
+        torch.equal(rows[~kept], model.mask_token.expand(int((~kept).sum()), -1))
+        and 0 < kept.sum() < 10
+    )
 
 
 def test_the_share_of_dropped_conditions(qm9):
@@ -248,9 +284,13 @@ def test_who_is_alone_in_a_batch_is_told_nothing_of_another(qm9, stop):
     assert model.mask_token.grad.any()
     assert not any(p.grad is not None and p.grad.any() for p in model.embedding_head.parameters())
     # 5 = 2 + 2 + 1 in validation; and under a budget of atoms as many fit in as happen to
-    result = scdlab.fit(model, alone, qm9[300:310], qm9[310:315], steps=4, batch_size=2, progress=False)
+    result = scdlab.fit(
+        model, alone, qm9[300:310], qm9[310:315], steps=4, batch_size=2, progress=False
+    )
     assert np.isfinite(result.best)
-    result = scdlab.fit(model, alone, qm9[300:310], qm9[310:315], steps=4, max_atoms=20, progress=False)
+    result = scdlab.fit(
+        model, alone, qm9[300:310], qm9[310:315], steps=4, max_atoms=20, progress=False
+    )
     assert np.isfinite(result.best)
 
 
@@ -266,7 +306,8 @@ def test_atoms_takes_a_condition_for_every_atom(qm9):
     assert model.blocks[0].o.weight.grad.any()
 
 
-# -- one part embedded, the other denoised ----------------------------------------------------------------------------
+# -- one part embedded, the other denoised
+# ----------------------------------------------------------------------------
 
 
 def pockets():
@@ -274,7 +315,9 @@ def pockets():
     water, frames = scdlab.from_smiles("O"), []
     for smiles in ("CO", "CCO", "C", "CC=O"):
         ligand = scdlab.from_smiles(smiles)
-        ligand.positions += [3.0, 0, 0] - ligand.positions.min(0) + [water.positions[:, 0].max(), 0, 0]
+        ligand.positions += (
+            [3.0, 0, 0] - ligand.positions.min(0) + [water.positions[:, 0].max(), 0, 0]
+        )
         both = water + ligand
         both.set_array("pocket", np.arange(len(both)) < 3)
         frames.append(both)
@@ -286,13 +329,17 @@ def test_a_part_is_embedded_and_the_other_denoised():
     passes, batch = listened(model), store.take(np.arange(4))
     by_name, _ = SelfConditionedDenoising(part="pocket", drop=0.0)(model, batch, seeded())
     (embedded, _, told), (denoised, asked, out) = passes
-    assert torch.equal(embedded.z, batch.z[batch.pocket]) and torch.equal(denoised.z, batch.z[~batch.pocket])
+    assert torch.equal(embedded.z, batch.z[batch.pocket]) and torch.equal(
+        denoised.z, batch.z[~batch.pocket]
+    )
     assert embedded.ptr.tolist() == [0, 3, 6, 9, 12] and denoised.natoms.tolist() == [6, 9, 5, 7]
     assert torch.equal(asked["condition"], told.embedding)
     eps = denoised.pos - batch.pos[~batch.pocket]
     assert (eps.split(denoised.natoms.tolist())[0].mean(0)).abs().max() < 1e-6
     torch.testing.assert_close(by_name, (out.noise - eps / 0.04).square().mean(), rtol=1e-4, atol=0)
-    by_function, _ = SelfConditionedDenoising(part=lambda b: b.pocket, drop=0.0)(model, batch, seeded())
+    by_function, _ = SelfConditionedDenoising(part=lambda b: b.pocket, drop=0.0)(
+        model, batch, seeded()
+    )
     assert torch.equal(by_name, by_function)
     by_name.backward()
     assert model.embedding_head.atom[1].weight.grad.any()
@@ -303,12 +350,16 @@ def test_the_embedded_part_does_not_see_the_other():
     passes, batch = listened(model), store.take(np.arange(4))
     objective = SelfConditionedDenoising(part="pocket", regularize=0.0, drop=0.0)
     objective(model, batch, seeded())
-    objective(model, moved(batch, (~batch.pocket)[:, None] * torch.tensor([-0.5, 0.2, 0.0])), seeded())
+    objective(
+        model, moved(batch, (~batch.pocket)[:, None] * torch.tensor([-0.5, 0.2, 0.0])), seeded()
+    )
     torch.testing.assert_close(passes[0][2].embedding, passes[2][2].embedding, rtol=0, atol=0)
 
 
 def test_parts_of_a_periodic_structure_keep_its_cell():
-    cells = scdlab.AtomStore.from_ase([bulk("MgO", "rocksalt", a=4.2, cubic=True), bulk("MgO", "rocksalt", a=4.4)])
+    cells = scdlab.AtomStore.from_ase(
+        [bulk("MgO", "rocksalt", a=4.2, cubic=True), bulk("MgO", "rocksalt", a=4.4)]
+    )
     model, batch = ct(), cells.take([0, 1])
     passes = listened(model)
     SelfConditionedDenoising(part=lambda b: b.z == 12)(model, batch, seeded())
@@ -318,11 +369,19 @@ def test_parts_of_a_periodic_structure_keep_its_cell():
 
 
 def test_a_model_trains_on_parts():
-    result = scdlab.fit(ct(), SelfConditionedDenoising(part="pocket"), pockets(), steps=6, batch_size=4, progress=False)
+    result = scdlab.fit(
+        ct(),
+        SelfConditionedDenoising(part="pocket"),
+        pockets(),
+        steps=6,
+        batch_size=4,
+        progress=False,
+    )
     assert np.isfinite(result.history["loss"]).all()
 
 
-# -- embeddings of the elements ---------------------------------------------------------------------------------------
+# -- embeddings of the elements
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
@@ -333,9 +392,15 @@ def test_element_embeddings_are_frozen_here_and_nowhere_else(qm9, net):
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         scdlab.fit(model, objective, qm9[300:340], **options)
         assert all(p.requires_grad for p in model.parameters())
-        return {name for name, p in model.named_parameters() if name in before and not torch.equal(p, before[name])}
+        return {
+            name
+            for name, p in model.named_parameters()
+            if name in before and not torch.equal(p, before[name])
+        }
 
-    elements = {"embedding.weight"} | ({"neighbor_embedding.embedding.weight"} if net is ct else set())
+    elements = {"embedding.weight"} | (
+        {"neighbor_embedding.embedding.weight"} if net is ct else set()
+    )
     model = net()
     changed = trained(model, SelfConditionedDenoising())
     assert not changed & elements and any(name.startswith("blocks") for name in changed)
@@ -347,7 +412,10 @@ def test_what_was_frozen_by_its_owner_stays_frozen(qm9):
     model, batch = ct(), qm9.take([300, 301])
     model.embedding.weight.requires_grad_(False)
     SelfConditionedDenoising()(model, batch, seeded())
-    assert not model.embedding.weight.requires_grad and model.neighbor_embedding.embedding.weight.requires_grad
+    assert (
+        not model.embedding.weight.requires_grad
+        and model.neighbor_embedding.embedding.weight.requires_grad
+    )
     with pytest.raises(ValueError, match="given wrongly"):
         SelfConditionedDenoising(part=fails)(model, batch, seeded())
     assert model.neighbor_embedding.embedding.weight.requires_grad
@@ -357,55 +425,89 @@ def fails(batch):
     raise ValueError("given wrongly")
 
 
-# -- training ---------------------------------------------------------------------------------------------------------
+# -- training
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
 @pytest.mark.parametrize("options", [{}, {"condition": "atoms"}, {"stop_gradient": True}], ids=str)
 def test_training_lowers_the_loss(qm9, net, options):
     train = qm9[100:130]
-    result = scdlab.fit(net(), SelfConditionedDenoising(**options), train, steps=80, batch_size=10, lr=5e-3,
-                        progress=False)  # fmt: skip
+    result = scdlab.fit(
+        net(),
+        SelfConditionedDenoising(**options),
+        train,
+        steps=80,
+        batch_size=10,
+        lr=5e-3,
+        progress=False,
+    )
     history = result.history["noise_unexplained"]
     assert np.mean(history[-5:]) < 0.95 * history[0]
 
 
 @pytest.mark.parametrize("condition", ["atoms", "other"])
 def test_what_it_is_told_helps_a_model_unless_it_is_about_another(condition):
-    """Ethanol in motion: where its atoms were cannot be known from where they are, and can be told."""
+    """Ethanol in motion: where its atoms were cannot be known from where they are, and can be
+    told."""
     train, val, _ = scdlab.load_ethanol().split(1000, 100, 0)
     torch.manual_seed(0)
     model = scdlab.EquivariantTransformer(16, 2, 2, n_basis=16, conditional=True)
-    scdlab.fit(model, SelfConditionedDenoising(condition=condition), train, steps=300, batch_size=8, lr=5e-3,
-               progress=False)  # fmt: skip
+    scdlab.fit(
+        model,
+        SelfConditionedDenoising(condition=condition),
+        train,
+        steps=300,
+        batch_size=8,
+        lr=5e-3,
+        progress=False,
+    )
     told, untold = (
-        scdlab.evaluate(model, val, SelfConditionedDenoising(condition=condition, drop=drop))["noise_unexplained"]
+        scdlab.evaluate(model, val, SelfConditionedDenoising(condition=condition, drop=drop))[
+            "noise_unexplained"
+        ]
         for drop in (0.0, 1.0)
     )
-    assert told < 0.95 * untold if condition == "atoms" else abs(told - untold) < 0.02 * untold, (told, untold)
+    assert told < 0.95 * untold if condition == "atoms" else abs(told - untold) < 0.02 * untold, (
+        told,
+        untold,
+    )
 
 
 def test_a_run_is_repeated_and_evaluated_to_the_last_bit(qm9):
     def run():
         model = ct(drop_path=0.1)
-        scdlab.fit(model, SelfConditionedDenoising(), qm9[300:360], steps=6, batch_size=8, progress=False)
+        scdlab.fit(
+            model, SelfConditionedDenoising(), qm9[300:360], steps=6, batch_size=8, progress=False
+        )
         return model
 
     first, second = run(), run()
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    errors = [scdlab.evaluate(first, qm9[:40], SelfConditionedDenoising(), batch_size=16) for _ in range(2)]
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
+    errors = [
+        scdlab.evaluate(first, qm9[:40], SelfConditionedDenoising(), batch_size=16)
+        for _ in range(2)
+    ]
     assert errors[0] == errors[1] and set(errors[0]) == {"loss", "noise_mse", "noise_unexplained"}
     assert errors[0]["loss"] == pytest.approx(errors[0]["noise_mse"])
 
 
 def test_a_pretrained_model_is_saved_loaded_and_fine_tuned(qm9, tmp_path):
     model = ct()
-    scdlab.fit(model, SelfConditionedDenoising(), qm9[300:360], steps=4, batch_size=8, progress=False)
+    scdlab.fit(
+        model, SelfConditionedDenoising(), qm9[300:360], steps=4, batch_size=8, progress=False
+    )
     scdlab.save(model, tmp_path / "scd")
     again, batch = scdlab.load(tmp_path / "scd"), qm9.take(np.arange(300, 320))
-    losses = [SelfConditionedDenoising()(each.eval(), batch, seeded(3))[0] for each in (model, again)]
+    losses = [
+        SelfConditionedDenoising()(each.eval(), batch, seeded(3))[0] for each in (model, again)
+    ]
     assert torch.equal(*losses)
-    result = scdlab.fit(again, PropertyRegression("homo"), qm9[300:360], steps=4, batch_size=8, progress=False)
+    result = scdlab.fit(
+        again, PropertyRegression("homo"), qm9[300:360], steps=4, batch_size=8, progress=False
+    )
     assert np.isfinite(result.history["homo_mae"]).all()
 
 
@@ -432,7 +534,8 @@ def test_beside_energies_and_forces(net):
     assert both.atomwise == {"force_mae"} and np.isfinite(history["loss"]).all()
 
 
-# -- what is said when it cannot work ---------------------------------------------------------------------------------
+# -- what is said when it cannot work
+# ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -457,10 +560,14 @@ def test_settings_that_cannot_be_are_refused(settings, said):
         SelfConditionedDenoising(**settings)
 
 
-@pytest.mark.parametrize("net", [ct, schnet, lambda conditional: scdlab.DimeNet(16, 1, int_emb=8, basis_emb=4)])
+@pytest.mark.parametrize(
+    "net", [ct, schnet, lambda conditional: scdlab.DimeNet(16, 1, int_emb=8, basis_emb=4)]
+)
 def test_a_model_that_takes_no_condition_is_refused(qm9, net):
     model = net(conditional=False)
-    with pytest.raises(ValueError, match=f"this {type(model).__name__} does not; build it with conditional=True"):
+    with pytest.raises(
+        ValueError, match=f"this {type(model).__name__} does not; build it with conditional=True"
+    ):
         scdlab.fit(model, SelfConditionedDenoising(), qm9[:20], steps=1, progress=False)
     with pytest.raises(ValueError, match="build it with conditional=True"):
         SelfConditionedDenoising()(model, qm9.take([300]))
@@ -468,7 +575,13 @@ def test_a_model_that_takes_no_condition_is_refused(qm9, net):
 
 def test_a_model_that_cannot_denoise_is_refused(qm9):
     with pytest.raises(ValueError, match="no noise head"):
-        scdlab.fit(schnet(direct_forces=True), SelfConditionedDenoising(), qm9[:20], steps=1, progress=False)
+        scdlab.fit(
+            schnet(direct_forces=True),
+            SelfConditionedDenoising(),
+            qm9[:20],
+            steps=1,
+            progress=False,
+        )
 
 
 def test_another_condition_needs_another_structure(qm9):
@@ -487,7 +600,10 @@ def test_another_condition_needs_another_structure(qm9):
         (lambda b: b.natoms > 3, r"one boolean for each of the .* of shape \[2\]"),
         (lambda b: [True], "one boolean for each of the .* not list"),
         (lambda b: b.z > 0, r"takes 12 of the 12 atoms of structure 0 .* one to denoise"),
-        (lambda b: (b.z > 0) & (torch.arange(len(b.z)) == 0), "takes 0 of the .* atoms of structure 1"),
+        (
+            lambda b: (b.z > 0) & (torch.arange(len(b.z)) == 0),
+            "takes 0 of the .* atoms of structure 1",
+        ),
     ],
 )
 def test_parts_that_are_none_are_refused(qm9, part, said):
@@ -509,4 +625,6 @@ def test_its_name_gives_all_settings():
         assert piece in text
     assert eval(text).sigma == 0.1
     assert "part='pocket'" in repr(SelfConditionedDenoising(part="pocket"))
-    assert "main=PropertyRegression('homo'" in repr(SelfConditionedDenoising(main=PropertyRegression("homo")))
+    assert "main=PropertyRegression('homo'" in repr(
+        SelfConditionedDenoising(main=PropertyRegression("homo"))
+    )

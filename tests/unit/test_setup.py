@@ -1,4 +1,5 @@
-"""The three lists of packages, the package's contents and the commands of the README: they agree with each other."""
+"""The three lists of packages, the package's contents and the commands of the README: they agree
+with each other."""
 
 import ast
 import re
@@ -21,10 +22,30 @@ PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 ADDRESS = re.compile(r"https?:|file:|--(?:extra-)?index|--find-links|--hash| @ ")
 MACHINES = [
-    {"sys_platform": "linux", "platform_machine": "x86_64", "os_name": "posix", "platform_system": "Linux"},
-    {"sys_platform": "linux", "platform_machine": "aarch64", "os_name": "posix", "platform_system": "Linux"},
-    {"sys_platform": "darwin", "platform_machine": "arm64", "os_name": "posix", "platform_system": "Darwin"},
-    {"sys_platform": "win32", "platform_machine": "AMD64", "os_name": "nt", "platform_system": "Windows"},
+    {
+        "sys_platform": "linux",
+        "platform_machine": "x86_64",
+        "os_name": "posix",
+        "platform_system": "Linux",
+    },
+    {
+        "sys_platform": "linux",
+        "platform_machine": "aarch64",
+        "os_name": "posix",
+        "platform_system": "Linux",
+    },
+    {
+        "sys_platform": "darwin",
+        "platform_machine": "arm64",
+        "os_name": "posix",
+        "platform_system": "Darwin",
+    },
+    {
+        "sys_platform": "win32",
+        "platform_machine": "AMD64",
+        "os_name": "nt",
+        "platform_system": "Windows",
+    },
 ]
 
 
@@ -49,23 +70,32 @@ def drift(requirements: list[str], lock: str, machine: dict) -> list[str]:
     return wrong
 
 
-EVERYTHING = PROJECT["dependencies"] + [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+EVERYTHING = PROJECT["dependencies"] + [
+    line for lines in PROJECT["optional-dependencies"].values() for line in lines
+]
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: "-".join(list(machine.values())[:2]))
+@pytest.mark.parametrize(
+    "machine", MACHINES, ids=lambda machine: "-".join(list(machine.values())[:2])
+)
 def test_the_lock_pins_every_requirement_within_its_range(machine):
     assert drift(EVERYTHING, LOCK, machine) == []
 
 
 def test_a_drift_is_seen():
-    assert drift(["numpy>=2", "ase>=3", "scipy<1"], "numpy==1.26.0\nscipy==0.19", MACHINES[0]) == ["numpy", "ase"]
+    assert drift(["numpy>=2", "ase>=3", "scipy<1"], "numpy==1.26.0\nscipy==0.19", MACHINES[0]) == [
+        "numpy",
+        "ase",
+    ]
 
 
 def test_the_lock_is_exact_and_holds_no_addresses():
     assert "torch==2.13.0\n" in LOCK
     assert not ADDRESS.search(LOCK)
     for pin in declared(LOCK):
-        assert re.fullmatch(r"==[^,*+]+", str(pin.specifier)), f"{pin.name} is not pinned to one version"
+        assert re.fullmatch(r"==[^,*+]+", str(pin.specifier)), (
+            f"{pin.name} is not pinned to one version"
+        )
 
 
 def test_the_lock_is_closed():
@@ -78,8 +108,13 @@ def test_the_lock_is_closed():
         except metadata.PackageNotFoundError:
             continue  # for another machine
         for requirement in map(Requirement, requires):
-            own = name == "torch" and any(part.operator == "==" for part in requirement.specifier)  # CUDA libraries
-            if own or not (requirement.marker is None or requirement.marker.evaluate(MACHINES[0] | {"extra": ""})):
+            own = name == "torch" and any(
+                part.operator == "==" for part in requirement.specifier
+            )  # CUDA libraries
+            if own or not (
+                requirement.marker is None
+                or requirement.marker.evaluate(MACHINES[0] | {"extra": ""})
+            ):
                 continue
             version = pinned.get(canonicalize_name(requirement.name))
             if version is None or not requirement.specifier.contains(version, prereleases=True):
@@ -92,7 +127,9 @@ def test_the_conda_environment_installs_the_lock_and_the_kit():
     names = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
     (from_pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert from_pip == ["-r requirements.lock", "-e ."]
-    assert [name.split()[0] for name in names] == ["python", "pip"], "other packages would drift from the lock"
+    assert [name.split()[0] for name in names] == ["python", "pip"], (
+        "other packages would drift from the lock"
+    )
     supported, offered = SpecifierSet(PROJECT["requires-python"]), SpecifierSet(names[0].split()[1])
     for minor in range(9, 20):
         assert f"3.{minor}.5" in supported or f"3.{minor}.5" not in offered
@@ -127,29 +164,55 @@ def test_every_import_is_declared():
 
 def test_the_wheel_carries_data_and_lessons(tmp_path):
     """Built without isolation, so that nothing is fetched."""
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        tmp_path,
+        ROOT,
+    ]
     subprocess.run(list(map(str, build)), check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"scdlab/_notebooks/00_start_here.ipynb", "scdlab/_data/README.md", "scdlab/cli.py"} <= names
-    assert {f"scdlab/explore/static/{name}" for name in ("3Dmol-min.js", "3Dmol-LICENSE.txt", "view.js")} <= names
-    packed = [name for name in names if name.startswith("scdlab/_data/") and name.endswith("store.json")]
+    assert {
+        "scdlab/_notebooks/00_start_here.ipynb",
+        "scdlab/_data/README.md",
+        "scdlab/cli.py",
+    } <= names
+    assert {
+        f"scdlab/explore/static/{name}" for name in ("3Dmol-min.js", "3Dmol-LICENSE.txt", "view.js")
+    } <= names
+    packed = [
+        name for name in names if name.startswith("scdlab/_data/") and name.endswith("store.json")
+    ]
     stores = list((ROOT / "data").rglob("store.json"))
     assert stores
     assert len(packed) == len(stores)
     shipped = list((ROOT / "data" / "checkpoints").glob("*.safetensors"))
     assert shipped and {f"scdlab/_data/checkpoints/{path.name}" for path in shipped} <= names
-    assert not [name for name in names if "__pycache__" in name or "/runs/" in name or ".ipynb_checkpoints" in name]
+    assert not [
+        name
+        for name in names
+        if "__pycache__" in name or "/runs/" in name or ".ipynb_checkpoints" in name
+    ]
 
 
 def test_no_address_of_a_package_registry_is_in_the_files_that_install():
     for name in ("requirements.lock", "pyproject.toml", "environment.yml", "Makefile", ".ci/run"):
-        assert not ADDRESS.search((ROOT / name).read_text(encoding="utf-8").replace(" @ ", "")), name
+        assert not ADDRESS.search((ROOT / name).read_text(encoding="utf-8").replace(" @ ", "")), (
+            name
+        )
 
 
 def test_the_make_targets_of_the_readme_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    text = "".join(
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")
+    )
     named = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.M))
     assert {"lab", "test"} <= named
     assert named <= targets
@@ -160,7 +223,9 @@ def test_the_readme_names_only_commands_that_exist():
 
     from scdlab.cli import app
 
-    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    text = "".join(
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")
+    )
     named = set(re.findall(r"(?:^|`)scdlab ([a-z]+)", text, re.M))
     assert {"lab", "run", "doctor"} <= named
     assert named <= set(get_command(app).commands)
@@ -169,9 +234,14 @@ def test_the_readme_names_only_commands_that_exist():
 @pytest.mark.slow
 def test_the_readme_example_runs(tmp_path):
     """The researcher's quick start, with fewer steps, as it stands in the README."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+    )
     assert blocks
     short = [re.sub(r"steps=[\d_]+", "steps=2", block) for block in blocks]
-    code = f"for block in {short!r}: exec(block, {{'__name__': '__main__'}})"  # no block sees another's names
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    # no block sees another's names
+    code = f"for block in {short!r}: exec(block, {{'__name__': '__main__'}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

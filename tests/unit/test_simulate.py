@@ -1,4 +1,5 @@
-"""Molecular dynamics as a source of labels: reproducible, right temperature, labels that agree with the calculator."""
+"""Molecular dynamics as a source of labels: reproducible, right temperature, labels that agree with
+the calculator."""
 
 import importlib
 import sys
@@ -44,7 +45,11 @@ def test_same_seed_same_trajectory_and_the_start_is_untouched():
     assert torch.equal(one.take(range(4)).pos, two.take(range(4)).pos)
     assert not torch.equal(one.take(range(4)).pos, other.take(range(4)).pos)
     assert np.array_equal(start.positions, before) and start.calc is None
-    assert one.periodic and one.meta["simulation"]["calculator"] == "EMT (ase)" and one.meta["simulation"]["seed"] == 1
+    assert (
+        one.periodic
+        and one.meta["simulation"]["calculator"] == "EMT (ase)"
+        and one.meta["simulation"]["seed"] == 1
+    )
 
 
 def test_labels_are_the_calculators_for_those_positions():
@@ -59,9 +64,13 @@ def test_labels_are_the_calculators_for_those_positions():
 
 def test_samples_the_canonical_ensemble():
     atoms = crystal().repeat((2, 2, 1))
-    store = simulate(atoms, 60, 500, Springs(atoms.positions), friction=0.05, interval=20, equilibration=200)
+    store = simulate(
+        atoms, 60, 500, Springs(atoms.positions), friction=0.05, interval=20, equilibration=200
+    )
     per_atom = store.energy.mean() / len(atoms) / (1.5 * units.kB * 500)
-    assert per_atom == pytest.approx(1.0, abs=0.1)  # 60 frames of 96 coordinates: standard error below 0.03
+    assert per_atom == pytest.approx(
+        1.0, abs=0.1
+    )  # 60 frames of 96 coordinates: standard error below 0.03
 
 
 def test_fixed_atoms_stay_and_are_marked():
@@ -69,7 +78,9 @@ def test_fixed_atoms_stay_and_are_marked():
     atoms.set_constraint(FixAtoms([0, 3]))
     batch = simulate(atoms, 2, 300, "emt", interval=5, equilibration=5).take([1])
     fixed = torch.from_numpy(atoms.positions[[0, 3]]).float()
-    assert torch.equal(batch.pos[[0, 3]], fixed) and batch.fixed.tolist() == [k in (0, 3) for k in range(8)]
+    assert torch.equal(batch.pos[[0, 3]], fixed) and batch.fixed.tolist() == [
+        k in (0, 3) for k in range(8)
+    ]
     assert batch.forces[[0, 3]].norm() > 1e-3  # the true forces, not the constrained zeros
 
 
@@ -79,7 +90,9 @@ def test_gfn2_labels_ethanol_and_leaves_the_threads_alone():
     store = simulate(molecule("CH3CH2OH"), 2, interval=5, equilibration=5, progress=False)
     assert torch.get_num_threads() == threads
     assert len(store) == 2 and store.has_forces
-    assert np.abs(store.energy - np.median(load_ethanol().energy)).max() < 2.0  # eV: the same method as the kit's set
+    assert (
+        np.abs(store.energy - np.median(load_ethanol().energy)).max() < 2.0
+    )  # eV: the same method as the kit's set
     assert "GFN2" in store.meta["simulation"]["calculator"]
 
 
@@ -110,7 +123,9 @@ def test_dipole_moments_are_kept_where_asked_for():
 def test_gfn2_gives_dipole_moments_in_electrons_times_angstrom():
     pytest.importorskip("tblite", reason="tblite is not installed: no GFN2-xTB labels")
     water = molecule("H2O")  # its oxygen at the top
-    moment = simulate(water, 1, 1.0, interval=1, equilibration=0, dipole=True, progress=False).property("dipole")[0]
+    moment = simulate(
+        water, 1, 1.0, interval=1, equilibration=0, dipole=True, progress=False
+    ).property("dipole")[0]
     debye = np.linalg.norm(moment) / units.Debye
     assert moment[2] < 0 and 1.8 < debye < 2.5  # measured: 1.85 D; GFN2-xTB gives 2.3
 
@@ -140,7 +155,10 @@ def test_a_long_run_shows_a_bar_and_a_short_one_does_not(capsys, monkeypatch):
 )
 def test_senseless_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        simulate(crystal(), **({"n_frames": 2, "temperature": 3000, "calculator": "emt", "interval": 20} | change))
+        simulate(
+            crystal(),
+            **({"n_frames": 2, "temperature": 3000, "calculator": "emt", "interval": 20} | change),
+        )
     with pytest.raises(ValueError, match="has no atoms"):
         simulate(crystal()[:0], 1, calculator="emt")
 
@@ -160,10 +178,13 @@ def test_the_kits_ethanol_is_whole_and_at_500_kelvin():
     pos = store.take(range(2000)).pos.reshape(2000, 9, 3).numpy()
     start = molecule("CH3CH2OH")
     assert intact(pos, start.numbers, start.positions).all() and store.meta["frames_dropped"] == 0
-    # 21 vibrations, classical: (21/2) k_B T of potential energy above the minimum, if they are harmonic
+    # 21 vibrations, classical: (21/2) k_B T of potential energy above the minimum, if they are
+    # harmonic
     above = (store.energy.mean() - store.energy.min()) / (10.5 * units.kB * 500)
     assert 0.3 < above < 1.3
-    assert np.abs(store.take(range(2000)).forces.numpy().reshape(2000, 9, 3).sum(1)).max() < 1e-3  # no net force
+    assert (
+        np.abs(store.take(range(2000)).forces.numpy().reshape(2000, 9, 3).sum(1)).max() < 1e-3
+    )  # no net force
 
 
 def test_the_kits_aspirin_is_whole_and_at_500_kelvin():

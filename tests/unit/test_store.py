@@ -1,4 +1,5 @@
-"""The store: what goes in comes out, batches equal PyG's own, views share arrays, and bad input is refused in words."""
+"""The store: what goes in comes out, batches equal PyG's own, views share arrays, and bad input is
+refused in words."""
 
 import json
 import pickle
@@ -45,7 +46,8 @@ def same(a, b):
         assert one[key].dtype == two[key].dtype and torch.equal(one[key], two[key]), key
 
 
-# ---------------------------------------------------------------------------------------------------------- batches
+# --------------------------------------------------------------------------------------------------
+# batches
 
 
 @pytest.mark.parametrize("periodic", [False, True])
@@ -56,7 +58,9 @@ def test_take_equals_pyg_collation(periodic):
     parts = []
     for k in index:
         atoms = store.to_ase(k)
-        data = Data(z=torch.tensor(atoms.numbers), pos=torch.tensor(atoms.positions, dtype=torch.float32))
+        data = Data(
+            z=torch.tensor(atoms.numbers), pos=torch.tensor(atoms.positions, dtype=torch.float32)
+        )
         data.forces = torch.tensor(atoms.get_forces(), dtype=torch.float32)
         data.energy = torch.tensor([atoms.get_potential_energy()], dtype=torch.float64)
         data.mu = torch.tensor([atoms.info["mu"]], dtype=torch.float64)
@@ -64,7 +68,11 @@ def test_take_equals_pyg_collation(periodic):
     theirs = Batch.from_data_list(parts)
     for key in sorted(theirs.keys()):
         assert torch.equal(batch[key], theirs[key].to(batch[key].dtype)), key
-    assert batch.z.dtype == torch.int64 and batch.pos.dtype == torch.float32 and batch.energy.dtype == torch.float64
+    assert (
+        batch.z.dtype == torch.int64
+        and batch.pos.dtype == torch.float32
+        and batch.energy.dtype == torch.float64
+    )
     assert batch.num_graphs == 5 and batch.num_nodes == len(batch.pos)
     assert torch.equal(batch.natoms, batch.ptr.diff())
     assert torch.equal(batch.y, torch.stack([batch.mu, batch.homo], dim=1))
@@ -79,7 +87,10 @@ def test_a_batch_can_be_taken_apart():
     for key in ("z", "pos", "forces", "energy", "cell", "pbc", "y", "mu", "charge", "natoms"):
         assert torch.equal(one[key], again[key]), key
     assert torch.equal(batch.get_example(0).pos, batch.pos[: batch.ptr[1]])
-    assert batch.to("cpu").num_graphs == 2 and batch.clone().get_example(1).natoms.item() == again.natoms.item()
+    assert (
+        batch.to("cpu").num_graphs == 2
+        and batch.clone().get_example(1).natoms.item() == again.natoms.item()
+    )
 
 
 def test_batches_own_their_memory():
@@ -91,7 +102,10 @@ def test_batches_own_their_memory():
 
 def test_mixed_periodicity_and_indices_of_every_kind():
     store = AtomStore.from_ase([molecule("H2O"), bulk("Cu")])
-    assert "cell" not in store.take([0]) and store.take([0, 1]).pbc.tolist() == [[False] * 3, [True] * 3]
+    assert "cell" not in store.take([0]) and store.take([0, 1]).pbc.tolist() == [
+        [False] * 3,
+        [True] * 3,
+    ]
     assert not store[:1].periodic and store.periodic
     same(store[[1]], store[-1:])
     same(store[np.array([False, True])], store[torch.tensor([1])])
@@ -103,7 +117,8 @@ def test_mixed_periodicity_and_indices_of_every_kind():
         store[0]
 
 
-# ------------------------------------------------------------------------------------------------------ views, splits
+# --------------------------------------------------------------------------------------------------
+# views, splits
 
 
 def test_views_share_arrays_and_know_their_index():
@@ -122,7 +137,9 @@ def test_splits_are_disjoint_seeded_and_complete():
     train, val, test = store.split(20, 8, seed=3)
     assert [len(part) for part in (train, val, test)] == [20, 8, 12]
     assert sorted(np.concatenate([train.index, val.index, test.index])) == list(range(40))
-    assert [p.index.tolist() for p in store.split(20, 8, seed=3)] == [p.index.tolist() for p in (train, val, test)]
+    assert [p.index.tolist() for p in store.split(20, 8, seed=3)] == [
+        p.index.tolist() for p in (train, val, test)
+    ]
     assert store.split(20, 8, seed=4)[0].index.tolist() != train.index.tolist()
     assert len(store.split(40, 0)[2]) == 0
     for asked in [(33, 8), (0, 1), (1, -1)]:
@@ -130,7 +147,8 @@ def test_splits_are_disjoint_seeded_and_complete():
             store.split(*asked)
 
 
-# ---------------------------------------------------------------------------------------------------------- on disk
+# --------------------------------------------------------------------------------------------------
+# on disk
 
 
 @pytest.mark.parametrize("periodic", [False, True])
@@ -140,7 +158,9 @@ def test_saved_store_opens_memory_mapped_and_equal(tmp_path, periodic):
     opened = AtomStore.open(tmp_path / "s")
     same(store, opened)
     assert isinstance(opened._arrays["pos"], np.memmap)
-    assert opened.meta == store.meta and opened.units("mu") == "D" and opened.units("forces") == "eV/Å"
+    assert (
+        opened.meta == store.meta and opened.units("mu") == "D" and opened.units("forces") == "eV/Å"
+    )
     assert np.load(tmp_path / "s" / "energy.npy").dtype == np.float64
     store[[4, 1]].save(tmp_path / "s")  # replaces the folder
     same(AtomStore.open(tmp_path / "s"), store[[4, 1]])
@@ -149,7 +169,9 @@ def test_saved_store_opens_memory_mapped_and_equal(tmp_path, periodic):
 
 def test_an_interrupted_save_leaves_the_old_store(tmp_path, monkeypatch):
     made().save(tmp_path / "s")
-    monkeypatch.setattr(store_module.files, "write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        store_module.files, "write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         made(3).save(tmp_path / "s")
     assert len(AtomStore.open(tmp_path / "s")) == 12
@@ -209,7 +231,8 @@ def test_an_empty_view_is_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# ------------------------------------------------------------------------------------------------------- conversions
+# --------------------------------------------------------------------------------------------------
+# conversions
 
 
 def test_ase_round_trip_keeps_labels_cell_and_constraints():
@@ -285,7 +308,8 @@ def test_summary_is_one_line():
     assert "labels: energy, forces, mu, homo, charge" in made().summary()
 
 
-# ----------------------------------------------------------------------------------------------------------- bad input
+# --------------------------------------------------------------------------------------------------
+# bad input
 
 GOOD = {"z": [1, 8, 6], "pos": [[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], "ptr": [0, 2, 3]}
 
@@ -297,9 +321,18 @@ GOOD = {"z": [1, 8, 6], "pos": [[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], "ptr": [0, 2
         ({"z": [1, 119, 6]}, "Structure 0 has an atom with atomic number 119"),
         ({"z": [300, 8, 6]}, "Structure 0 has an atom with atomic number 300"),
         ({"z": [1, 6.5, 6]}, r"Structure 0 has an atom with atomic number 6\.5"),
-        ({"pos": [[0, 0, 0], [1, 0, float("nan")], [0, 0, 0]]}, "Structure 0, atom 1 has a position that is NaN"),
-        ({"pos": [[0, 0, 0], [1, 0, 0], [0, float("inf"), 0]]}, "Structure 1, atom 0 has a position that is NaN"),
-        ({"ptr": [0, 1, 3], "pos": [[0, 0, 0], [1, 0, 0], [1, 0, 0]]}, "Structure 1 has atoms 0 and 1 at the same"),
+        (
+            {"pos": [[0, 0, 0], [1, 0, float("nan")], [0, 0, 0]]},
+            "Structure 0, atom 1 has a position that is NaN",
+        ),
+        (
+            {"pos": [[0, 0, 0], [1, 0, 0], [0, float("inf"), 0]]},
+            "Structure 1, atom 0 has a position that is NaN",
+        ),
+        (
+            {"ptr": [0, 1, 3], "pos": [[0, 0, 0], [1, 0, 0], [1, 0, 0]]},
+            "Structure 1 has atoms 0 and 1 at the same",
+        ),
         ({"ptr": [0, 0, 3]}, "Structure 0 has no atoms"),
         ({"ptr": [0]}, "at least one structure"),
         ({"ptr": [0, 2, 4]}, "asks for"),
@@ -310,8 +343,14 @@ GOOD = {"z": [1, 8, 6], "pos": [[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], "ptr": [0, 2
         ({"cell": np.zeros((2, 3, 3))}, "Structure 0 is periodic along a cell vector of no length"),
         ({"pbc": np.ones((2, 3))}, "pbc is given without a cell"),
         ({"properties": {"mu": [1.0]}}, "Property 'mu'"),
-        ({"properties": {"mu": np.zeros((2, 2))}}, r"Property 'mu' has the shape \(2, 2\).*or a vector of three"),
-        ({"properties": {"mu": [[1.0, 2, 3], [1.0]]}}, "Property 'mu' is not one number for each structure"),
+        (
+            {"properties": {"mu": np.zeros((2, 2))}},
+            r"Property 'mu' has the shape \(2, 2\).*or a vector of three",
+        ),
+        (
+            {"properties": {"mu": [[1.0, 2, 3], [1.0]]}},
+            "Property 'mu' is not one number for each structure",
+        ),
         ({"properties": {"vectors": np.zeros((2, 3))}}, "'vectors' cannot name a property"),
         ({"properties": {"pos": [1.0, 2.0]}}, "'pos' cannot name a property"),
         ({"properties": {"size": [1.0, 2.0]}}, "'size' cannot name a property"),
@@ -328,15 +367,20 @@ def test_one_atom_twice_in_different_structures_is_fine():
     assert len(AtomStore.from_ase([Atoms("H"), Atoms("H")])) == 2
 
 
-# ---------------------------------------------------------------------------------------------------------- on a device
+# --------------------------------------------------------------------------------------------------
+# on a device
 
 
-@pytest.mark.parametrize("which", ["qm9", "ethanol", "periodic", "mixed", "unlabeled", "opened", "view"])
+@pytest.mark.parametrize(
+    "which", ["qm9", "ethanol", "periodic", "mixed", "unlabeled", "opened", "view"]
+)
 def test_batches_gathered_by_torch_equal_those_of_the_store(which, tmp_path):
     if which in ("qm9", "ethanol"):
         store = scdlab.load_qm9(limit=300) if which == "qm9" else scdlab.load_ethanol()[:200]
     elif which in ("mixed", "unlabeled"):
-        store = AtomStore.from_ase([molecule("H2O"), bulk("Cu"), fcc111("Al", (1, 1, 3)), molecule("CH4")])
+        store = AtomStore.from_ase(
+            [molecule("H2O"), bulk("Cu"), fcc111("Al", (1, 1, 3)), molecule("CH4")]
+        )
         store = store if which == "mixed" else store[[0, 3]]
     else:
         store = made(40, periodic=True)
@@ -351,7 +395,9 @@ def test_batches_gathered_by_torch_equal_those_of_the_store(which, tmp_path):
         own, theirs = store.take(index), there.take(index)
         assert sorted(own.keys()) == sorted(theirs.keys())
         for name in own.keys():  # noqa: SIM118 (a batch iterates over its fields)
-            assert own[name].dtype == theirs[name].dtype and torch.equal(own[name], theirs[name]), name
+            assert own[name].dtype == theirs[name].dtype and torch.equal(own[name], theirs[name]), (
+                name
+            )
         assert own.num_graphs == theirs.num_graphs
         for one, other in zip(own.to_data_list()[:3], theirs.to_data_list()[:3], strict=True):
             assert all(torch.equal(one[name], other[name]) for name in one.keys())  # noqa: SIM118
@@ -373,20 +419,29 @@ def test_a_copy_on_a_device_owns_its_memory_and_its_size_is_told():
         assert view.nbytes == copied - 8  # ptr has one row more than there are structures
 
 
-# ----------------------------------------------------------------------------------------- budgets, and stores joined
+# ----------------------------------------------------------------------------------------- budgets,
+# and stores joined
 
 
 def test_batches_are_filled_as_far_as_their_budget_goes():
     store = made(n=40)
     for batch_size, max_atoms in ((None, 9), (3, 9), (4, None), (None, None)):
         parts = store.batches(batch_size, max_atoms)
-        assert np.array_equal(np.concatenate([np.arange(40)[part] for part in parts]), np.arange(40))
+        assert np.array_equal(
+            np.concatenate([np.arange(40)[part] for part in parts]), np.arange(40)
+        )
         for part in parts:
-            atoms, next_one = store.n_atoms[part].sum(), store.n_atoms[part.stop : part.stop + 1].sum()
+            atoms, next_one = (
+                store.n_atoms[part].sum(),
+                store.n_atoms[part.stop : part.stop + 1].sum(),
+            )
             assert max_atoms is None or atoms <= max_atoms
             assert batch_size is None or part.stop - part.start <= batch_size
-            full = [batch_size is not None and part.stop - part.start == batch_size,
-                    max_atoms is not None and atoms + next_one > max_atoms, part.stop == 40]  # fmt: skip
+            full = [
+                batch_size is not None and part.stop - part.start == batch_size,
+                max_atoms is not None and atoms + next_one > max_atoms,
+                part.stop == 40,
+            ]
             assert any(full)
 
 
@@ -400,7 +455,9 @@ def test_structures_dealt_in_two_goes_make_the_same_batches():
 
 def test_a_structure_larger_than_the_budget_is_named_with_the_remedy():
     store = AtomStore.from_ase([molecule("H2O"), molecule("C6H6"), molecule("C2H6")])
-    with pytest.raises(ValueError, match=r"Structure 1 \(C6H6\) has 12 atoms.*max_atoms=8.*allow 12.*n_atoms <= 8"):
+    with pytest.raises(
+        ValueError, match=r"Structure 1 \(C6H6\) has 12 atoms.*max_atoms=8.*allow 12.*n_atoms <= 8"
+    ):
         store.batches(max_atoms=8)
     with pytest.raises(ValueError, match="at least 1, not 0"):
         store.batches(max_atoms=0)
@@ -446,7 +503,8 @@ def test_stores_that_do_not_fit_together_are_refused():
         AtomStore.concat([])
 
 
-# ------------------------------------------------------------------------------------------------------------- vectors
+# --------------------------------------------------------------------------------------------------
+# vectors
 
 
 def with_vectors(n=12, seed=0, **settings):
@@ -456,7 +514,11 @@ def with_vectors(n=12, seed=0, **settings):
     return AtomStore.from_arrays(
         *(arrays[name] for name in ("z", "pos", "ptr")),
         **{name: arrays.get(name) for name in ("cell", "pbc", "energy", "forces")},
-        properties={"dipole": rng.normal(size=(n, 3)), "mu": store.property("mu"), "field": rng.normal(size=(n, 3))},
+        properties={
+            "dipole": rng.normal(size=(n, 3)),
+            "mu": store.property("mu"),
+            "field": rng.normal(size=(n, 3)),
+        },
         meta={"source": "random numbers", "units": {"mu": "D", "dipole": "e Å"}},
     )
 
@@ -487,12 +549,17 @@ def test_vectors_are_kept(where, tmp_path):
         assert store.units("dipole") == "e Å" and store.units("field") == ""
         assert "mu, dipole, field" in repr(store)
         assert np.array_equal(store[2:10].subset([4, 1]).property("dipole"), dipole[[6, 3]])
-        assert store[3:5].nbytes == sum(value.nbytes for value in store[3:5].to("cpu")._arrays.values()) - 8
+        assert (
+            store[3:5].nbytes
+            == sum(value.nbytes for value in store[3:5].to("cpu")._arrays.values()) - 8
+        )
 
 
 def test_a_store_without_vectors_says_nothing_of_them(tmp_path):
     made().save(tmp_path / "s")
-    assert "vectors" not in json.loads((tmp_path / "s/store.json").read_text())  # as those of earlier versions
+    assert "vectors" not in json.loads(
+        (tmp_path / "s/store.json").read_text()
+    )  # as those of earlier versions
     store = AtomStore.open(tmp_path / "s")
     assert store.vector_names == () == vector_names(store.take([0])) == vector_names(Batch())
     with pytest.raises(ValueError, match="no property 'dipole'; it has: mu, homo"):
@@ -515,15 +582,25 @@ def test_vectors_of_ase_atoms_come_from_info_or_the_calculator(tmp_path):
     first, second = [0.1, 0.2, 0.3], [-1.0, 0.0, 2.0]
     frames = [labeled(info=first), labeled("CH4", results=second)]
     store = AtomStore.from_ase(frames)
-    assert store.vector_names == ("dipole",) and store.property("dipole").tolist() == [first, second]
-    assert AtomStore.from_ase(frames, properties=["dipole"]).property("dipole").tolist() == [first, second]
+    assert store.vector_names == ("dipole",) and store.property("dipole").tolist() == [
+        first,
+        second,
+    ]
+    assert AtomStore.from_ase(frames, properties=["dipole"]).property("dipole").tolist() == [
+        first,
+        second,
+    ]
     assert AtomStore.from_ase(frames, properties=[]).vector_names == ()
     back = [store.to_ase(k) for k in range(2)]
     assert back[1].info["dipole"].tolist() == second
     same(AtomStore.from_ase(back), store)
-    assert AtomStore.from_ase(labeled(info=first, results=second)).property("dipole").tolist() == [first]
+    assert AtomStore.from_ase(labeled(info=first, results=second)).property("dipole").tolist() == [
+        first
+    ]
     ase.io.write(tmp_path / "m.extxyz", back)
-    np.testing.assert_allclose(AtomStore.from_file(tmp_path / "m.extxyz").property("dipole"), [first, second])
+    np.testing.assert_allclose(
+        AtomStore.from_file(tmp_path / "m.extxyz").property("dipole"), [first, second]
+    )
 
 
 def test_what_is_no_vector_of_all_is_left_out_and_named():

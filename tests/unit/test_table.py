@@ -1,5 +1,6 @@
-"""Filter tables: splines to the second derivative, their order, their end at the cutoff; and models through tables
-against exact ones: energies, forces, gradients, training, when a table is used, and no subnormal numbers."""
+"""Filter tables: splines to the second derivative, their order, their end at the cutoff; and models
+through tables against exact ones: energies, forces, gradients, training, when a table is used, and
+no subnormal numbers."""
 
 import contextlib
 import copy
@@ -22,7 +23,8 @@ CUT = pytest.mark.parametrize("cut", [False, True])
 
 
 def inside_cells(n, cells):
-    """Distances [n] in float64, all well inside a cell of the table: float32 does not move them into the next."""
+    """Distances [n] in float64, all well inside a cell of the table: float32 does not move them
+    into the next."""
     torch.manual_seed(0)
     at = torch.randint(cells, (n,)) + 0.1 + 0.8 * torch.rand(n, dtype=torch.float64)
     return at * (CUTOFF / cells)
@@ -65,12 +67,17 @@ def test_slopes_are_finite_differences(order, cut):
 
 @CUT
 def test_filters_can_be_differentiated_twice(cut):
-    r, table = inside_cells(12, 4).requires_grad_(), torch.randn(7, 2, dtype=torch.float64, requires_grad=True)
+    r, table = (
+        inside_cells(12, 4).requires_grad_(),
+        torch.randn(7, 2, dtype=torch.float64, requires_grad=True),
+    )
 
     def filters(r, table):
         return spline(r, 4, cut).filters(table)
 
-    assert torch.autograd.gradcheck(filters, (r, table)) and torch.autograd.gradgradcheck(filters, (r, table))
+    assert torch.autograd.gradcheck(filters, (r, table)) and torch.autograd.gradgradcheck(
+        filters, (r, table)
+    )
     (slope,) = torch.autograd.grad(filters(r, table).sum(), r)
     torch.testing.assert_close(slope, read(spline(r, 4, cut), table, 1).sum(1))
 
@@ -86,7 +93,9 @@ def test_twice_continuously_differentiable_at_the_nodes(cut):
         left, right = read(below, table, order), read(above, table, order)
         assert (left - right).abs().max() < 1e-7 * left.abs().max(), order
     left, right = read(below, table, 3), read(above, table, 3)
-    assert (left - right).abs().max() > 0.1 * left.abs().max()  # as it must: else the comparison sees nothing
+    assert (
+        left - right
+    ).abs().max() > 0.1 * left.abs().max()  # as it must: else the comparison sees nothing
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -100,7 +109,9 @@ def test_exactly_zero_at_the_cutoff_and_beyond(dtype):
     assert (filters == 0).all() and (slope == 0).all()
     assert all((place.weights(order) == 0).all() for order in range(3))  # what the kernels read
     near = spline(torch.tensor([CUTOFF - 1e-3], dtype=dtype), 8, cut=True)
-    assert read(near, table).abs().max() < 1e-5 and read(near, table, 1).abs().max() < 1e-2  # and no step before it
+    assert (
+        read(near, table).abs().max() < 1e-5 and read(near, table, 1).abs().max() < 1e-2
+    )  # and no step before it
 
 
 def test_cubics_are_reproduced():
@@ -119,7 +130,9 @@ def test_half_the_step_divides_the_error_by_sixteen():
     def bump(r):
         return torch.exp(-3 * (r - 2) ** 2) + 0.1 * torch.sin(2 * r)
 
-    errors = [(spline_of(bump, r, cells) - bump(r)).abs().max().item() for cells in (256, 512, 1024)]
+    errors = [
+        (spline_of(bump, r, cells) - bump(r)).abs().max().item() for cells in (256, 512, 1024)
+    ]
     assert all(14 < coarse / fine < 18 for coarse, fine in itertools.pairwise(errors)), errors
 
 
@@ -129,13 +142,16 @@ def test_kernels_read_what_plain_torch_reads(cut):
     cells, d = 64, 16
     r, table = inside_cells(300, cells).float(), torch.randn(cells + 3, d)
     place, first = spline(r, cells, cut), 2 * torch.arange(300)
-    heard = forms.carry(table, torch.ones(600, d), forms.BothWays(first, first + 1, 600), place)  # of one neighbor each
+    heard = forms.carry(
+        table, torch.ones(600, d), forms.BothWays(first, first + 1, 600), place
+    )  # of one neighbor each
     filters = place.filters(table)
     for each in (heard[::2], heard[1::2]):
         torch.testing.assert_close(each, filters, rtol=1e-6, atol=1e-6)
 
 
-# --------------------------------------------------------------------------------------------------------------- models
+# --------------------------------------------------------------------------------------------------
+# models
 
 KINDS = {"schnet": scdlab.SchNet, "et": scdlab.EquivariantTransformer}
 KIND = pytest.mark.parametrize("kind", KINDS)
@@ -149,7 +165,10 @@ def ethanol():
 
 @pytest.fixture(scope="module")
 def batches(ethanol):
-    return {"ethanol": ethanol.take(range(40)), "qm9": scdlab.load_qm9(limit=150).take(range(110, 150))}
+    return {
+        "ethanol": ethanol.take(range(40)),
+        "qm9": scdlab.load_qm9(limit=150).take(range(110, 150)),
+    }
 
 
 def random_net(kind, hidden=64, layers=3):
@@ -158,7 +177,8 @@ def random_net(kind, hidden=64, layers=3):
 
 
 def use_cells(net, cells):
-    """Put filters through a table of so many cells whatever the precision and the number of pairs; None: exact."""
+    """Put filters through a table of so many cells whatever the precision and the number of pairs;
+    None: exact."""
     net.filters = lambda r: Filters(net.basis, r, net.cutoff, cells)
     return net
 
@@ -187,8 +207,17 @@ def train(net, table, store):
     net.table = table
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(net), "filters", watched)
-        result = scdlab.fit(net, EnergyForces(), store, steps=30, batch_size=40, lr=2e-3, log_every=1, device="cpu",
-                            progress=False)  # fmt: skip
+        result = scdlab.fit(
+            net,
+            EnergyForces(),
+            store,
+            steps=30,
+            batch_size=40,
+            lr=2e-3,
+            log_every=1,
+            device="cpu",
+            progress=False,
+        )
     assert used == {table}
     return result.history["loss"], net
 
@@ -197,7 +226,9 @@ def answers(net, batch):
     """Energies without references, forces, and the parameters' gradient of a loss on both."""
     net.energy_head.reference.zero_()
     out = net(batch, forces=True, noise=False)
-    loss = (out.energy - out.energy.detach().mean() - 1).square().mean() + out.forces.square().mean()
+    loss = (
+        out.energy - out.energy.detach().mean() - 1
+    ).square().mean() + out.forces.square().mean()
     gradients = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
     return out.energy.detach(), out.forces.detach(), [g for g in gradients if g is not None]
 
@@ -247,7 +278,9 @@ def test_more_cells_are_more_exact(kind, batches):
     """In float64, where nothing but the table errs: by O(h³) in a slope."""
     net, batch = random_net(kind).double(), scdlab.load_qm9(limit=50).take([30, 40])
     exact = answers(use_cells(net, None), batch)[1]
-    errors = [relative(answers(use_cells(net, cells), batch)[1], exact) for cells in (256, 512, 1024)]
+    errors = [
+        relative(answers(use_cells(net, cells), batch)[1], exact) for cells in (256, 512, 1024)
+    ]
     assert errors[0] > 5 * errors[1] > 25 * errors[2] and errors[2] < 1e-5, errors
 
 
@@ -264,23 +297,30 @@ def test_forces_are_the_gradient_of_the_energy_through_the_table(kind):
         for batch.pos in (start + h * along, start - h * along):
             energies.append(net(batch).energy.sum().item())
         slope = (energies[0] - energies[1]) / (2 * h)
-        assert abs(slope + (forces * along).sum().item()) <= 1e-6 * (forces.norm() * along.norm()).item()
+        assert (
+            abs(slope + (forces * along).sum().item())
+            <= 1e-6 * (forces.norm() * along.norm()).item()
+        )
 
 
 @KIND
 @pytest.mark.parametrize("cells", [None, 64])
 def test_a_shorter_backward_pass_changes_no_derivative(kind, cells):
-    """Whether a caller may ask for the gradient by positions too (theirs carry one) or not: forces, the parameters'
-    gradient of a loss on them, and a gradient of that gradient, as for Hessian-vector products."""
+    """Whether a caller may ask for the gradient by positions too (theirs carry one) or not: forces,
+    the parameters' gradient of a loss on them, and a gradient of that gradient, as for
+    Hessian-vector products."""
     found = []
     for theirs in (True, False):
         net = use_cells(random_net(kind, hidden=16 if kind == "schnet" else 64, layers=2), cells)
         batch = scdlab.load_qm9(limit=50).take([30, 40])
         batch.pos.requires_grad_(theirs)
         forces, parameters = net(batch, forces=True, noise=False).forces, list(net.parameters())
-        first = torch.autograd.grad(forces.square().sum(), parameters, create_graph=True, allow_unused=True)
-        second = torch.autograd.grad(sum(g.square().sum() for g in first if g is not None), parameters,
-                                     allow_unused=True)  # fmt: skip
+        first = torch.autograd.grad(
+            forces.square().sum(), parameters, create_graph=True, allow_unused=True
+        )
+        second = torch.autograd.grad(
+            sum(g.square().sum() for g in first if g is not None), parameters, allow_unused=True
+        )
         found.append([forces, *(g for g in (*first, *second) if g is not None and g.norm() > 0)])
     assert len(found[0]) == len(found[1]) > 20
     for x, y in zip(*found, strict=True):
@@ -292,9 +332,14 @@ def test_a_shorter_backward_pass_changes_no_derivative(kind, cells):
 def test_a_loss_on_forces_has_a_gradient_by_positions(kind, cells):
     found = []
     for dtype in (torch.float32, torch.float64):
-        net, batch = use_cells(random_net(kind).to(dtype), cells), scdlab.load_qm9(limit=50).take([30, 40])
+        net, batch = (
+            use_cells(random_net(kind).to(dtype), cells),
+            scdlab.load_qm9(limit=50).take([30, 40]),
+        )
         batch.pos = batch.pos.to(dtype).requires_grad_()
-        (gradient,) = torch.autograd.grad(net(batch, forces=True, noise=False).forces.square().sum(), batch.pos)
+        (gradient,) = torch.autograd.grad(
+            net(batch, forces=True, noise=False).forces.square().sum(), batch.pos
+        )
         found.append(gradient.double())
     assert relative(*found) <= 1e-4
 
@@ -325,7 +370,8 @@ def subnormal(x):
 
 
 class Products(TorchDispatchMode):
-    """Notes for every matrix product, of backward passes too, whether a subnormal number enters it."""
+    """Notes for every matrix product, of backward passes too, whether a subnormal number enters
+    it."""
 
     def __init__(self):
         super().__init__()
@@ -371,8 +417,13 @@ def test_rows_are_differentiated_to_any_order():
 @pytest.fixture(scope="module")
 def conditional():
     torch.manual_seed(0)
-    models = [net(hidden=16, layers=2, conditional=True, **more) for net, more in (
-        (scdlab.SchNet, {}), (scdlab.EquivariantTransformer, {"heads": 2, "n_basis": 12}))]  # fmt: skip
+    models = [
+        net(hidden=16, layers=2, conditional=True, **more)
+        for net, more in (
+            (scdlab.SchNet, {}),
+            (scdlab.EquivariantTransformer, {"heads": 2, "n_basis": 12}),
+        )
+    ]
     for model in models:
         for layer in model.adaln:  # or what it is told would not matter
             torch.nn.init.normal_(layer.lin2.weight, std=0.2)
@@ -401,17 +452,24 @@ CONDITIONAL = pytest.mark.parametrize("kind", ["SchNet", "ET"])
 
 @CONDITIONAL
 def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditional, monkeypatch):
-    """Loss and gradient of self-conditioned denoising with the tables shared, and with a table for each pass, float64
-    (where a model takes no tables of its own accord)."""
-    model, batch = copy.deepcopy(conditional[kind]).double(), scdlab.load_qm9(limit=3000).take([1500, 2000, 2500])
+    """Loss and gradient of self-conditioned denoising with the tables shared, and with a table for
+    each pass, float64 (where a model takes no tables of its own accord)."""
+    model, batch = (
+        copy.deepcopy(conditional[kind]).double(),
+        scdlab.load_qm9(limit=3000).take([1500, 2000, 2500]),
+    )
     model.filters = lambda r: Filters(model.basis, r, model.cutoff, 64, model._shared)
-    objective = SelfConditionedDenoising(sigma=0.01)  # the closest pair stays in its quarter of an ångström
+    objective = SelfConditionedDenoising(
+        sigma=0.01
+    )  # the closest pair stays in its quarter of an ångström
 
     def step():
         model.zero_grad()
         loss, _ = objective(model, batch, torch.Generator().manual_seed(0))
         loss.backward()
-        return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        return loss.detach(), {
+            name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+        }
 
     shared, (loss, gradients) = calls_of(filter_network(model), step)
     monkeypatch.setattr(type(model), "one_table", lambda model: contextlib.nullcontext())
@@ -425,7 +483,8 @@ def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditi
 
 @CONDITIONAL
 def test_a_table_is_shared_by_passes_that_read_the_same_alone(kind, conditional):
-    """Not by a pass without gradient and one with it, nor when the closest pairs ask for another start, nor later."""
+    """Not by a pass without gradient and one with it, nor when the closest pairs ask for another
+    start, nor later."""
     model, batch = conditional[kind], scdlab.load_qm9(limit=3000).take(list(range(0, 3000, 150)))
     network, wide = filter_network(model), copy.copy(batch)
     wide.pos = 1.4 * batch.pos

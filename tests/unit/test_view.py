@@ -1,4 +1,5 @@
-"""The 3-D view's Python half: the scene holds the numbers that were given, and bad input is refused in one sentence."""
+"""The 3-D view's Python half: the scene holds the numbers that were given, and bad input is refused
+in one sentence."""
 
 import hashlib
 import json
@@ -62,8 +63,13 @@ def test_kinds_of_one_unit_share_a_scale():
 
 def test_the_scale_can_be_fixed_for_one_kind_or_within_it():
     kinds = {"a": FORCES, "b": FORCES, "c": {"vectors": FORCES, "scale": 0.1}}
-    steps = [rows(kind["step"]) for kind in view_molecule(ETHANOL, kinds, arrow_scale={"b": 0.2}).scene["arrows"]]
-    assert np.allclose(steps[1], 0.2 * FORCES, atol=1e-4) and np.allclose(steps[2], 0.1 * FORCES, atol=1e-4)
+    steps = [
+        rows(kind["step"])
+        for kind in view_molecule(ETHANOL, kinds, arrow_scale={"b": 0.2}).scene["arrows"]
+    ]
+    assert np.allclose(steps[1], 0.2 * FORCES, atol=1e-4) and np.allclose(
+        steps[2], 0.1 * FORCES, atol=1e-4
+    )
     assert np.linalg.norm(steps[0]) > np.linalg.norm(steps[1])
 
 
@@ -79,7 +85,10 @@ def test_kinds_differ_by_outline_and_by_color():
         assert len({json.dumps(kind[entry]) for kind in kinds}) == 4
     assert {kind["color"] for kind in kinds} <= set(style.COLORS)
     assert (
-        view_molecule(ETHANOL, {"a": {"vectors": FORCES, "color": "#123456"}}).scene["arrows"][0]["color"] == "#123456"
+        view_molecule(ETHANOL, {"a": {"vectors": FORCES, "color": "#123456"}}).scene["arrows"][0][
+            "color"
+        ]
+        == "#123456"
     )
 
 
@@ -116,7 +125,10 @@ def test_show_keeps_what_it_is_not_told():
 def test_what_a_refused_call_leaves():
     shown = view_molecule(ETHANOL, FORCES, title="good")
     before = shown.scene
-    for bad in (lambda: shown.show(arrows=FORCES[:3], title="bad"), lambda: shown.show(ase.Atoms(), title="bad")):
+    for bad in (
+        lambda: shown.show(arrows=FORCES[:3], title="bad"),
+        lambda: shown.show(ase.Atoms(), title="bad"),
+    ):
         with pytest.raises(ValueError):
             bad()
     assert shown.scene == before and shown.atoms == ETHANOL
@@ -127,7 +139,13 @@ def test_what_a_refused_call_leaves():
 def test_every_kind_of_structure_is_accepted():
     store = AtomStore.from_ase([ETHANOL, molecule("H2O")])
     batch = store.take([0])
-    for same in (store[:1], store.to_ase(0), batch, (ETHANOL.numbers, ETHANOL.positions), (batch.z, batch.pos)):
+    for same in (
+        store[:1],
+        store.to_ase(0),
+        batch,
+        (ETHANOL.numbers, ETHANOL.positions),
+        (batch.z, batch.pos),
+    ):
         frame = view_molecule(same).scene["frame"]
         assert frame["z"] == ETHANOL.numbers.tolist()
         assert np.allclose(rows(frame["pos"]), ETHANOL.positions, atol=1e-4)
@@ -158,11 +176,17 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "keywords", "told"), WRONG, ids=[told[:20] for *_, told in WRONG])
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "told"), WRONG, ids=[told[:20] for *_, told in WRONG]
+)
 def test_bad_input_is_refused_in_one_sentence(arguments, keywords, told):
     with pytest.raises(ValueError, match=told) as caught:
         view_molecule(*arguments, **keywords)
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value) and len(str(caught.value)) < 160
+    assert (
+        str(caught.value).endswith(".")
+        and "\n" not in str(caught.value)
+        and len(str(caught.value)) < 160
+    )
 
 
 def test_five_thousand_atoms_are_drawn_simply_and_say_so():
@@ -190,7 +214,9 @@ def outlines(svg: str) -> list[str]:
 
 
 def test_the_still_picture_shows_arrows_and_their_scale():
-    shown = view_molecule(ETHANOL, {"force": {"vectors": FORCES, "unit": "eV/Å"}}, title="a<b", arrow_scale=0.5)
+    shown = view_molecule(
+        ETHANOL, {"force": {"vectors": FORCES, "unit": "eV/Å"}}, title="a<b", arrow_scale=0.5
+    )
     still = shown.still()
     root = ElementTree.fromstring(still)
     assert "C2H6O" in root.get("aria-label") and root.get("role") == "img"
@@ -203,7 +229,8 @@ def test_the_still_picture_shows_arrows_and_their_scale():
 
 
 def test_arrows_of_the_still_picture_point_where_they_should():
-    """The tip's place in the picture is the projection of start + step: the picture is a map of the scene."""
+    """The tip's place in the picture is the projection of start + step: the picture is a map of the
+    scene."""
     vectors = np.zeros((9, 3))
     vectors[0] = [0, 0, 1.0]  # upwards in the picture
     (path,) = outlines(view_molecule(ETHANOL, vectors, arrow_scale=1.0).still())
@@ -264,12 +291,18 @@ def test_a_batch_is_one_structure_and_keeps_its_cell():
 def test_atoms_can_be_marked():
     shown = view_molecule(ETHANOL, FORCES, marked={"corrupted": [0, 4], "chosen": np.array([2])})
     corrupted, chosen = shown.scene["marked"]
-    assert (corrupted["atoms"], chosen["atoms"]) == ([0, 4], [2]) and corrupted["color"] != chosen["color"]
+    assert (corrupted["atoms"], chosen["atoms"]) == ([0, 4], [2]) and corrupted["color"] != chosen[
+        "color"
+    ]
     assert "corrupted: C0, H4; chosen: O2" in shown.scene["aria"]
     circles = ElementTree.fromstring(shown.still()).findall("{*}circle")
     for mark, count in ((corrupted, 3), (chosen, 2)):  # one in the legend
         assert (
-            sum(circle.get("stroke") == mark["color"] and circle.get("fill") == "none" for circle in circles) == count
+            sum(
+                circle.get("stroke") == mark["color"] and circle.get("fill") == "none"
+                for circle in circles
+            )
+            == count
         )
     shown.show(marked={"corrupted": []})
     assert shown.scene["marked"][0]["atoms"] == [] and "corrupted: none" in shown.scene["aria"]
