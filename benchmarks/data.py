@@ -64,10 +64,8 @@ def same_neighbors(frames: list) -> dict:
     batch = scdlab.AtomStore.from_ase(frames).take(range(len(frames)))
     frames = [a.copy() for a in frames]
     for atoms in frames:  # the single precision of a batch, for all
-        atoms.positions, atoms.cell = (
-            atoms.positions.astype(np.float32),
-            atoms.cell.array.astype(np.float32),
-        )
+        atoms.positions = atoms.positions.astype(np.float32)
+        atoms.cell = atoms.cell.array.astype(np.float32)
     search = vesin.NeighborList(cutoff=CUTOFF, full_list=False)
     search.n_threads = 1  # a team of its own would spin into the turns of the others
     sides = {
@@ -103,7 +101,8 @@ def tasks(n_molecules: int = MOLECULES, repeat: int = 5, cells: int = 32) -> dic
 
     store = scdlab.load_qm9(limit=5_000)
     index = np.random.default_rng(0).permutation(len(store))[:n_molecules]
-    salt, copper = bulk("NaCl", "rocksalt", a=5.64, cubic=True), bulk("Cu", cubic=True)
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    copper = bulk("Cu", cubic=True)
     small = [salt.copy() for _ in range(cells)]
     large = {"NaCl": salt.repeat(repeat), "Cu": copper.repeat((repeat, repeat, 2 * repeat))}
     for seed, atoms in enumerate((*small, *large.values())):

@@ -81,7 +81,8 @@ def main():
             tune()
         serve(step_of(side, molecule, int(frames), network))
         return
-    before, results = tell_if_busy(), []
+    before = tell_if_busy()
+    results = []
     for molecule, frames, network in CASES:
         for terms in TERMS:
             workers = {side: ("--worker", side, terms, molecule, frames, network) for side in SIDES}

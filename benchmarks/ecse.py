@@ -58,7 +58,9 @@ NETWORKS = {  # features × layers
     for layers in (1, 2)
     for hidden in (64, 128)
 }
-RAW, OURS, PRUNED = "PET", "ECSE", "ECSE, pruned"
+RAW = "PET"
+OURS = "ECSE"
+PRUNED = "ECSE, pruned"
 SIDES = (RAW, OURS, PRUNED, "ECSE, pooled", "quadrature", "random rotations")
 CASES = ((1, SIDES), (8, SIDES[:4]))  # snapshots of ethanol in a batch, and who is measured
 BOXES = ((3, 3, 3), (4, 4, 4), (5, 5, 5), (5, 5, 10))  # cubic cells of copper, 4 atoms each
@@ -138,11 +140,10 @@ def evaluations(model, batch) -> dict:
 
     if not hasattr(model, "frames"):
         return {"frames": 1.0, "work": 1.0}
-    batch, layers = in_float64(batch), model.hops
-    frames, clusters = (
-        model.frames(batch),
-        model.clusters(batch, neighbor_list(batch, model.cutoff)),
-    )
+    batch = in_float64(batch)
+    layers = model.hops
+    frames = model.frames(batch)
+    clusters = model.clusters(batch, neighbor_list(batch, model.cutoff))
     computed = clusters.atom.new_full(clusters.atom.shape, layers)
     if clusters.hop is not None:
         computed = (layers - clusters.hop).clamp(min=0)
@@ -173,7 +174,8 @@ def rotation_error(model, batch) -> float:
     import torch
     from scipy.spatial.transform import Rotation
 
-    batch, energies = in_float64(batch), []
+    batch = in_float64(batch)
+    energies = []
     for turn in Rotation.random(ORIENTATIONS, random_state=1).as_matrix():
         turned = copy.copy(batch)
         turned.pos = batch.pos @ torch.from_numpy(turn).T
@@ -201,7 +203,8 @@ def one_molecule(
 ) -> list[dict]:
     """A row for each side, without forces and with them; errors: rotation errors by side, in
     meV."""
-    batch, rows = ethanol(structures), []
+    batch = ethanol(structures)
+    rows = []
     models = sides(network(NETWORKS[name]), names)
     for forces in (False, True):
         others = Others()
@@ -237,11 +240,13 @@ def one_molecule(
 def many_atoms(boxes, rounds: int, repeats: int) -> dict:
     """Energies and forces of boxes of copper: per size frames, FLOPs, ms and peak MB, and exponents
     over all sizes."""
-    others, model = Others(), sides(network(COPPER), [PRUNED])[PRUNED]
+    others = Others()
+    model = sides(network(COPPER), [PRUNED])[PRUNED]
     batches = [copper(box) for box in boxes]
     atoms = [len(batch.z) for batch in batches]
     steps = {n: call(model, batch, True) for n, batch in zip(atoms, batches, strict=True)}
-    flops, memory = [matrix_products(step) for step in steps.values()], []
+    flops = [matrix_products(step) for step in steps.values()]
+    memory = []
     for step in steps.values():
         peak = PeakMemory()
         step()
@@ -274,7 +279,8 @@ def table(report: dict) -> str:
     ]
     for r in (r for r in report["results"] if r["forces"]):
         what = f"{r['side']}, {r['structures']} snapshot{'s' if r['structures'] > 1 else ''}"
-        flops, taken = "1", "1"
+        flops = "1"
+        taken = "1"
         if r["side"] != RAW:
             flops = f"**{r['flops_ratio']:.2f}×** ({r['flops_allowed']:.2f})"
             taken = f"**{r['ratio']:.1f}×** ({r['ratio_allowed']:.1f})"
@@ -328,7 +334,8 @@ def main():
     options = parser.parse_args()
     tune()
     torch.set_num_threads(1)
-    before, results = tell_if_busy(), []
+    before = tell_if_busy()
+    results = []
     for name, settings in NETWORKS.items():
         trained = network(settings, options.steps).double()
         errors = {side: rotation_error(model, ethanol(1)) for side, model in sides(trained).items()}

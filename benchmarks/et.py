@@ -65,7 +65,8 @@ def same_weights(ours, weights: dict) -> None:
         for kind, p in own.named_parameters():
             w = weights[f"{name}.{kind}"]
             if parts:
-                heads, d = ours.config["heads"], ours.d
+                heads = ours.config["heads"]
+                d = ours.d
                 w = w.view(heads, 3, d // heads, -1).transpose(0, 1).reshape(w.shape)
             p[: len(w)] = w  # torchmd-net knows the elements up to 99
 

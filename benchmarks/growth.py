@@ -132,7 +132,8 @@ def picture(results: list[dict], sweep: str, path: Path) -> None:
 
     fig, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
     for row in (r for r in results if r["sweep"] == sweep):
-        color, half = COLORS[row["model"]], row["sizes"][len(row["sizes"]) // 2 :]
+        color = COLORS[row["model"]]
+        half = row["sizes"][len(row["sizes"]) // 2 :]
         label = f"{row['model']}: exponent {row['exponent']:.2f}"
         ax.loglog(row["sizes"], row["ms"], "o", color=color, label=label)
         ax.loglog(half, [row["factor_ms"] * size ** row["exponent"] for size in half], color=color)

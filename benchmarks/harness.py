@@ -71,7 +71,9 @@ def training_step(model, predict, n: int, n_atoms: int, forces: bool):
         optimizer.step()
         return loss.detach()
 
-    step.model, step.forces, step.predict = model, forces, predict
+    step.model = model
+    step.forces = forces
+    step.predict = predict
     return step
 
 
@@ -150,7 +152,8 @@ def duel(script, sides: dict, rounds: int, repeats: int) -> dict:
     For each peer: medians in ms, the median and spread of theirs / ours by round, peak memory in
     MB, and the cores that other processes used meanwhile.
     """
-    contestants, others = {}, Others()
+    contestants = {}
+    others = Others()
     try:
         for name, arguments in sides.items():
             contestants[name] = Contestant(script, *arguments)
@@ -182,7 +185,9 @@ class Others:
     """Cores that processes other than this one and its children have used since this was made."""
 
     def __init__(self):
-        self.wall, self.machine, self.own = time.perf_counter(), _busy_seconds(), _own_seconds()
+        self.wall = time.perf_counter()
+        self.machine = _busy_seconds()
+        self.own = _own_seconds()
 
     def report(self) -> dict:
         """{"others": cores in use, "busy": whether too few are left for a thread on each of
@@ -258,10 +263,13 @@ def ceilings() -> dict:
             times.append(time.perf_counter() - start)
         return statistics.median(times)
 
-    n, size = 2048, 1 << 26
+    n = 2048
+    size = 1 << 26
     a, b, out = (torch.rand(n, n) for _ in range(3))
     product = median_seconds(lambda: torch.mm(a, b, out=out))
-    source, target = torch.ones(size), torch.empty(size)  # 256 MB each: no cache holds them
+    # 256 MB each: no cache holds them
+    source = torch.ones(size)
+    target = torch.empty(size)
     copy = median_seconds(lambda: target.copy_(source))
     return {"matmul_GFLOPs": 2e-9 * n**3 / product, "copy_GBs": 2e-9 * 4 * size / copy}
 
@@ -516,7 +524,8 @@ def compare_steps(script: Path, sides, peer: str, title: str, shown=table, versi
             tune()
         serve(sides(int(n), forces == "True")[side])
         return
-    before, ceiling = tell_if_busy(), ceilings()
+    before = tell_if_busy()
+    ceiling = ceilings()
     results = []
     for n, forces in CASES:
         steps = sides(n, forces)

@@ -129,7 +129,8 @@ def errors(model, batch, cells=CELLS) -> list[dict]:
     reference.table = None
     with forms.plain_torch():
         true = answers(reference)
-    rows, kept = [], model.table
+    rows = []
+    kept = model.table
     for count in (None, *cells):
         model.table = count
         energies, forces = (
@@ -179,7 +180,8 @@ def compile_seconds(name: str) -> float:
 
 def first_step(name: str) -> float:
     """How much longer the first training step of this process takes than the second, in seconds."""
-    step, seconds = sides(name, 32, True)["tables"], []
+    step = sides(name, 32, True)["tables"]
+    seconds = []
     for _ in range(2):
         start = time.perf_counter()
         step()
@@ -194,7 +196,8 @@ def timed(name: str, n: int, forces: bool, rounds: int, repeats: int) -> dict:
     rows = duel(
         HERE, {side: ("--worker", side, name, n, forces) for side in SIDES}, rounds, repeats
     )
-    plain, tables = rows["plain"], rows["tables"]
+    plain = rows["plain"]
+    tables = rows["tables"]
     return {
         "model": name,
         "batch": n,
@@ -310,7 +313,10 @@ def main():
         tune()
         serve(sides(name, int(n), forces == "True")[side])
         return
-    before, ceiling, results, found = tell_if_busy(), ceilings(), [], []
+    before = tell_if_busy()
+    ceiling = ceilings()
+    results = []
+    found = []
     compiling = {name: compile_seconds(name) for name in MODELS}
     print(
         "compiling:",

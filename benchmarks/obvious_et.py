@@ -32,7 +32,8 @@ class AdaLN(nn.Module):
 
     def __init__(self, d: int):
         super().__init__()
-        self.lin1, self.lin2 = nn.Linear(d, d), nn.Linear(d, 3 * d)
+        self.lin1 = nn.Linear(d, d)
+        self.lin2 = nn.Linear(d, 3 * d)
 
     def forward(self, c):
         return self.lin2(silu(self.lin1(c))).chunk(3, dim=-1)
@@ -46,9 +47,13 @@ class Layer(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(d)
-        self.q, self.k, self.value = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, 3 * d)
-        self.dk, self.dv = nn.Linear(n_basis, d), nn.Linear(n_basis, 3 * d)
-        self.u, self.o = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, 3 * d)
+        self.q = nn.Linear(d, d)
+        self.k = nn.Linear(d, d)
+        self.value = nn.Linear(d, 3 * d)
+        self.dk = nn.Linear(n_basis, d)
+        self.dv = nn.Linear(n_basis, 3 * d)
+        self.u = nn.Linear(d, 3 * d, bias=False)
+        self.o = nn.Linear(d, 3 * d)
 
     def forward(self, x, v, basis, envelope, unit, to, of, modulation=None):
         n, d = x.shape
@@ -56,9 +61,12 @@ class Layer(nn.Module):
         if modulation is not None:
             scale, shift, gate = modulation
             x = (1 + scale) * x + shift
-        q, k, value = self.q(x), self.k(x), self.value(x)  # (N, d), (N, d), (N, 3d)
+        q = self.q(x)  # (N, d)
+        k = self.k(x)  # (N, d)
+        value = self.value(x)  # (N, 3d)
         u1, u2, u3 = self.u(v).chunk(3, dim=-1)  # (N, 3, d) each
-        dk, dv = silu(self.dk(basis)), silu(self.dv(basis))  # (E, d), (E, 3d)
+        dk = silu(self.dk(basis))  # (E, d)
+        dv = silu(self.dv(basis))  # (E, 3d)
         a = q.index_select(0, to) * k.index_select(0, of) * dk
         a = silu(a.view(-1, self.heads, d // self.heads).sum(-1))  # (E, heads)
         y, s1, s2 = (value.index_select(0, of) * dv * envelope.unsqueeze(-1)).chunk(
@@ -80,7 +88,8 @@ class NeighborEmbedding(nn.Module):
     def __init__(self, n_basis: int, d: int, elements: int):
         super().__init__()
         self.embedding = nn.Embedding(elements, d)
-        self.filter, self.combine = nn.Linear(n_basis, d), nn.Linear(2 * d, d)
+        self.filter = nn.Linear(n_basis, d)
+        self.combine = nn.Linear(2 * d, d)
 
     def forward(self, x, z, basis, envelope, to, of):
         w = self.filter(basis) * envelope.unsqueeze(-1)  # (E, d)
@@ -97,7 +106,8 @@ class ObviousTransformer(nn.Module):
         hidden, layers, heads, n_basis = (
             ours.config[key] for key in ("hidden", "layers", "heads", "n_basis")
         )
-        self.cutoff, elements = ours.cutoff, len(ours.embedding.weight)
+        self.cutoff = ours.cutoff
+        elements = len(ours.embedding.weight)
         start = math.exp(-self.cutoff)
         self.beta = (2 / n_basis * (1 - start)) ** -2
         self.register_buffer("centers", torch.linspace(start, 1.0, n_basis))
@@ -107,17 +117,13 @@ class ObviousTransformer(nn.Module):
         self.out_norm = nn.LayerNorm(hidden)
         self.mask_token = self.embedding_head = None
         if ours.mask_token is not None:
-            self.adaln, self.condition_norm = (
-                nn.ModuleList(AdaLN(hidden) for _ in range(layers)),
-                nn.LayerNorm(hidden),
-            )
+            self.adaln = nn.ModuleList(AdaLN(hidden) for _ in range(layers))
+            self.condition_norm = nn.LayerNorm(hidden)
             self.mask_token = nn.Parameter(torch.empty(hidden))
             self.embedding_head = copy.deepcopy(ours.embedding_head)
         self.to(ours.embedding.weight.dtype)
-        self.energy_head, self.noise_head = (
-            copy.deepcopy(ours.energy_head),
-            copy.deepcopy(ours.noise_head),
-        )
+        self.energy_head = copy.deepcopy(ours.energy_head)
+        self.noise_head = copy.deepcopy(ours.noise_head)
         # our first layer has no U: it would mix vectors that are zero
         weights = dict(ours.named_parameters())
         with torch.no_grad():
@@ -134,7 +140,8 @@ class ObviousTransformer(nn.Module):
         pos = batch.pos.to(self.embedding.weight.dtype)
         pos = pos.detach().requires_grad_() if forces else pos
         atoms = torch.arange(len(pos), device=pos.device)
-        to, of = torch.cat([pairs.i, pairs.j, atoms]), torch.cat([pairs.j, pairs.i, atoms])
+        to = torch.cat([pairs.i, pairs.j, atoms])
+        of = torch.cat([pairs.j, pairs.i, atoms])
         r_ij = pos.index_select(0, of) - pos.index_select(0, to)  # (E, 3); no periodic images here
         real = (to != of).nonzero().squeeze(-1)
         r = r_ij.new_zeros(len(to)).index_add(
@@ -158,7 +165,8 @@ class ObviousTransformer(nn.Module):
             modulations = [layer(c) for layer in self.adaln]
         for block, modulation in zip(self.blocks, modulations, strict=True):
             dx, dv = block(x, v, basis, envelope, unit, to, of, modulation)
-            x, v = x + dx, v + dv
+            x = x + dx
+            v = v + dv
         x = self.out_norm(x)
         energy = self.energy_head(x, batch)
         gradient = torch.autograd.grad(energy.sum(), pos, create_graph=True)[0] if forces else None
@@ -179,7 +187,8 @@ def two_passes(
     model.embedding.requires_grad_(False)  # elements keep their embeddings
     model.neighbor_embedding.embedding.requires_grad_(False)
     like = dict(dtype=batch.pos.dtype, generator=generator)
-    clean, noisy = batch.clone(), batch.clone()
+    clean = batch.clone()
+    noisy = batch.clone()
     clean.pos = batch.pos + regularize * torch.randn(batch.pos.shape, **like)
     noise = sigma * torch.randn(batch.pos.shape, **like)  # (N, 3) Å
     mean = sum_edges(noise, batch.batch, batch.num_graphs) / batch.ptr.diff().unsqueeze(

@@ -92,7 +92,8 @@ def schnetpack_with(ours):
         name: import_module(f"{SECOND}.{name}") for name in ("representation", "atomistic", "nn")
     }
     ssp = import_module(f"{SECOND}.nn.activations").shifted_softplus
-    basis, cutoff = part["nn"].GaussianRBF(50, 5.0), part["nn"].CosineCutoff(5.0)
+    basis = part["nn"].GaussianRBF(50, 5.0)
+    cutoff = part["nn"].CosineCutoff(5.0)
     body = part["representation"].SchNet(128, 6, basis, cutoff)
     head = part["atomistic"].Atomwise(128, n_hidden=64, activation=ssp)
     with torch.no_grad():

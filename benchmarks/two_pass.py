@@ -64,7 +64,8 @@ def training_step(model, loss_of):
         optimizer.step()
         return loss.detach()
 
-    step.model, step.forces = model, False
+    step.model = model
+    step.forces = False
     return step
 
 
@@ -78,10 +79,9 @@ def contestants(n: int):
     torch.manual_seed(0)
     store = scdlab.load_qm9(limit=60_000)
     batch = store.take(torch.randperm(len(store))[:n].numpy())
-    batch.energy, batch.forces = (
-        torch.randn(n).double(),
-        torch.randn(batch.pos.shape),
-    )  # for steps that need labels
+    # for steps that need labels
+    batch.energy = torch.randn(n).double()
+    batch.forces = torch.randn(batch.pos.shape)
     ours = scdlab.EquivariantTransformer(**NETWORK, conditional=True)
     with torch.no_grad():  # a fresh network does as if it were not told anything
         for layer in ours.adaln:
@@ -246,12 +246,14 @@ def main():
             tune()
         serve(sides(int(n))[side])
         return
-    before, ceiling = tell_if_busy(), ceilings()
+    before = tell_if_busy()
+    ceiling = ceilings()
     results = []
     for n in BATCHES:
         loss, gradient = check(n)
         steps = sides(n)
-        under, names = floor(steps["ours"], ceiling), list(steps)
+        under = floor(steps["ours"], ceiling)
+        names = list(steps)
         del steps  # the contestants make their own
         for terms in TERMS:
             workers = {side: ("--worker", side, terms, n) for side in names}

@@ -29,7 +29,8 @@ class Calculator(AseCalculator):
 
     def __init__(self, model, device: str = "cpu", dtype: torch.dtype = torch.float64, **kwargs):
         super().__init__(**kwargs)
-        self.device, self.dtype = torch.device(device), dtype
+        self.device = torch.device(device)
+        self.dtype = dtype
         self.model = copy.deepcopy(model).to(self.device, dtype).eval().requires_grad_(False)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
@@ -64,7 +65,8 @@ class Calculator(AseCalculator):
         strain = torch.zeros(3, 3, dtype=self.dtype, device=self.device, requires_grad=True)
         pos = batch.pos.requires_grad_()
         deform = torch.eye(3, dtype=self.dtype, device=self.device) + 0.5 * (strain + strain.T)
-        batch.pos, batch.cell = pos @ deform, batch.cell @ deform
+        batch.pos = pos @ deform
+        batch.cell = batch.cell @ deform
         energy = self.model(batch).energy
         gradient, virial = torch.autograd.grad(energy.sum(), (pos, strain))
         self._keep(energy, -gradient)

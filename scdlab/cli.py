@@ -375,7 +375,8 @@ def report(
         files.write_json(out / "metrics.json", {"structures": len(store), **found, "units": units})
 
 
-_WHAT, _HOW = {"rich_help_panel": "What is trained on what"}, {"rich_help_panel": "How"}
+_WHAT = {"rich_help_panel": "What is trained on what"}
+_HOW = {"rich_help_panel": "How"}
 
 
 @app.command()

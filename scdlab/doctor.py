@@ -229,7 +229,8 @@ def _try_compiler() -> None:
         block = carray(data, (2,), np.int64)
         store(block[1], load(block[0]) * fill(np.float32(2.0)))
 
-    one, two = np.arange(8, dtype=np.float32), np.zeros(8, dtype=np.float32)
+    one = np.arange(8, dtype=np.float32)
+    two = np.zeros(8, dtype=np.float32)
     addresses = np.array([one.ctypes.data, two.ctypes.data])
     cfunc(types.void(types.voidptr), nopython=True)(double).ctypes(addresses.ctypes.data)
     if not np.array_equal(two, 2 * one):

@@ -6,7 +6,10 @@ import sys
 
 import psutil
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
+# of glibc's malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_M_MMAP_MAX = -4
 _KEEP_UP_TO = 1 << 30  # bytes
 _kept = False
 

@@ -76,7 +76,8 @@ def _is_local(host: str) -> bool:
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory):
     """ran(number) -> the LessonResult of that lesson in the quick profile."""
-    out, results = tmp_path_factory.mktemp("lessons"), {}
+    out = tmp_path_factory.mktemp("lessons")
+    results = {}
 
     def run(number):
         if number not in results:

@@ -87,7 +87,9 @@ def look_up(name: str, machine: str, python: str) -> tuple[str, list[str]]:
 
 def closure(roots: list[Requirement], machine: str, python: str) -> dict[str, str]:
     """Every distribution that `roots` need on that machine: name -> version."""
-    values, versions, seen = environment(machine, python), {}, set()
+    values = environment(machine, python)
+    versions = {}
+    seen = set()
 
     def wanted_there(needed: Requirement, extra: str = "") -> bool:
         return needed.marker is None or needed.marker.evaluate(values | {"extra": extra})
@@ -128,7 +130,8 @@ def lock_text() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
     roots = [Requirement(line) for line in project["dependencies"] + extras]
-    where, versions = {}, {}
+    where = {}
+    versions = {}
     for machine in MACHINES:
         for python in PYTHONS:
             for name, version in closure(roots, machine, python).items():

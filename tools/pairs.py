@@ -94,7 +94,8 @@ def build(folder: Path = NOTEBOOKS) -> list[Path]:
     """Write the .ipynb of every source whose text has changed; return the paths written."""
     written = []
     for source in sorted((folder / "src").glob("*.py")):
-        path, text = folder / f"{source.stem}.ipynb", to_ipynb(source.read_text(encoding="utf-8"))
+        path = folder / f"{source.stem}.ipynb"
+        text = to_ipynb(source.read_text(encoding="utf-8"))
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8", newline="\n")
             written.append(path)

@@ -57,7 +57,8 @@ explore.molecule_figure(frame, arrows=forces, labels=True, title="Ethanol and it
 
 # %%
 for k in range(4):
-    r, f = frame.positions[k].round(3), forces[k].round(2)
+    r = frame.positions[k].round(3)
+    f = forces[k].round(2)
     print(f"z = {frame.numbers[k]}   r = {r} Å   F = {f} eV/Å")
 print(f"… and {len(frame) - 4} more atoms.")
 print(f"Energy of the whole molecule: {frame.get_potential_energy():.4f} eV")
@@ -182,7 +183,8 @@ def basis(x, low, high, n=12):
 def ridge(features, energy, strength=1e-2):
     """A linear fit of the energy; returns a function that predicts from features."""
     mean = features.mean(axis=0)
-    a, b = features - mean, energy - energy.mean()
+    a = features - mean
+    b = energy - energy.mean()
     weights = np.linalg.solve(a.T @ a + strength * np.eye(a.shape[1]), a.T @ b)
     return lambda new: (new - mean) @ weights + energy.mean()
 
@@ -190,7 +192,8 @@ def ridge(features, energy, strength=1e-2):
 # %%
 first = positions(train)[0]
 first = first - first.mean(axis=0)
-train_pos, test_pos = lie_on(first, positions(train)), lie_on(first, positions(test))
+train_pos = lie_on(first, positions(train))
+test_pos = lie_on(first, positions(test))
 
 
 def from_coordinates(pos):

@@ -223,7 +223,8 @@ filters
 frames = test.take(range(60))  # 2,160 pairs
 exact = model.eval()(frames, forces=True).forces
 model.train()  # tables are for training; elsewhere filters are exact
-cells, table_errors = [16, 32, 64, 128, 256, 512, 1024], []
+cells = [16, 32, 64, 128, 256, 512, 1024]
+table_errors = []
 for model.table in cells:
     difference = model(frames, forces=True).forces - exact
     table_errors.append((difference.norm() / exact.norm()).item())
@@ -265,7 +266,8 @@ explore.compare_curves(
 )
 
 # %%
-few_forces, many_energies = curves["energies + forces"][0], curves["energies only"][-1]
+few_forces = curves["energies + forces"][0]
+many_energies = curves["energies only"][-1]
 print(f"{S['curve'][0]} frames with forces: {few_forces:.0f} meV")
 print(f"{S['curve'][-1]} frames with energies only: {many_energies:.0f} meV")
 yours = {
@@ -371,7 +373,8 @@ report
 direct = fresh(direct_forces=True)
 scdlab.fit(direct, EnergyForces(), train, val, steps=S["steps"], **TRAIN)
 direct_errors = scdlab.evaluate(direct, test[:500])
-mae, direct_mae = errors["force_mae"], direct_errors["force_mae"]
+mae = errors["force_mae"]
+direct_mae = direct_errors["force_mae"]
 print(f"force MAE: {1e3 * mae:.0f} meV/Å as a gradient, {1e3 * direct_mae:.0f} meV/Å direct")
 mismatch = scdlab.symmetry_report(direct, frame).force_consistency
 print(f"direct forces differ from the gradient of their energy by {100 * mismatch:.0f} %")

@@ -193,7 +193,8 @@ turned.pos = one.pos @ R.T
 charge = one.z.float()
 error = vectors(turned.pos, charge) - vectors(one.pos, charge) @ R.T
 print(f"three lines: largest error after turning {error.abs().max().item():.1e}")
-answer, after = shipped(one, noise=True).noise, shipped(turned, noise=True).noise
+answer = shipped(one, noise=True).noise
+after = shipped(turned, noise=True).noise
 rotation_error = (after - answer @ R.T).abs().max().item()
 print(f"the transformer: {rotation_error:.1e}, of answers up to {answer.abs().max().item():.2f}")
 
@@ -258,13 +259,15 @@ curves["loss, centered noise"] = centered_loss
 floor_plot("Noise with its mean taken off")
 
 # %%
-mean_times_N, water_left = float((N * in_the_mean).mean()), float(3 * centered_loss[0])
+mean_times_N = float((N * in_the_mean).mean())
+water_left = float(3 * centered_loss[0])
 print(f"share in the mean: {mean_times_N:.2f}/N, mean over the six molecules")
 print(f"water, centered: {water_left:.2f}/N is left")
 yours = {"noise_mse_centered": centered_loss.mean(), "noise_mse_uncentered": loss.mean()}
 for size, k in (("small", 0), ("large", 5)):  # water, benzene
     yours[f"gap_{size}"] = loss[k] - centered_loss[k]
-    yours[f"mean_mse_{size}"], yours[f"floor_{size}"] = in_the_mean[k], 1 / N[k]
+    yours[f"mean_mse_{size}"] = in_the_mean[k]
+    yours[f"floor_{size}"] = 1 / N[k]
 claims.compare("coord-noise-floor", yours)
 
 # %% [markdown]
@@ -293,7 +296,8 @@ claims.compare("coord-noise-floor", yours)
 # %%
 pretrain, _, _ = rest.split(min(S["pretrain"], len(rest)), 0, seed=SEED)
 objective = CoordinateDenoising(sigma=0.04)
-coord, schnet = fresh(), scdlab.SchNet(hidden=shipped.d, layers=3)
+coord = fresh()
+schnet = scdlab.SchNet(hidden=shipped.d, layers=3)
 histories = {}
 for name, net in (("transformer", coord), ("SchNet", schnet)):
     run = scdlab.fit(net, objective, pretrain, steps=S["pretrain_steps"], lr=3e-3, **TRAIN)
@@ -339,7 +343,8 @@ for name, left in noise_left.items():
 # %%
 ethanol = scdlab.load_ethanol()
 md_train, _, md_test = ethanol.split(1800, 0, seed=SEED)
-SIGMA, KT = 0.02, 8.617333e-5 * 500  # Å, eV
+SIGMA = 0.02  # Å
+KT = 8.617333e-5 * 500  # eV
 field = fresh(hidden=48)
 scdlab.fit(field, CoordinateDenoising(sigma=SIGMA), md_train, steps=S["md_steps"], lr=5e-3, **TRAIN)
 test = md_test.take(range(100))
@@ -406,7 +411,8 @@ def cosines(starts):
     for k, start in enumerate(starts):
         noise = displacements(start, 0.04, seed=k)
         pos = start.positions + noise
-        answer, force = denoise(shipped, start, pos), gfn2(start, pos)[1]
+        answer = denoise(shipped, start, pos)
+        force = gfn2(start, pos)[1]
         rows.append([cosine(-answer, force), cosine(-noise, force), cosine(answer, noise)])
     return np.mean(rows, axis=0)
 
@@ -450,7 +456,8 @@ claims.compare("coord-noise-force", force_cosines)
 
 # %%
 few, _, others = held_out.split(S["labels"], 0, seed=SEED)
-test_set, homo = others[:500], PropertyRegression("homo")
+test_set = others[:500]
+homo = PropertyRegression("homo")
 STARTS = {"scratch": fresh(), "yours": coord, "shipped": shipped}
 homo_mae = {}
 for name, start in STARTS.items():
@@ -511,7 +518,8 @@ total = len(pair_batch.z) * (len(pair_batch.z) - 1) // 2
 print(f"of {total:,} pairs in a batch of 16, {100 * (1 - within / total):.0f} % join two molecules")
 
 few_mu, _, others = held_out.split(S["labels"], 0, seed=SEED)
-test_mu, mu = others[:300], PropertyRegression("mu")
+test_mu = others[:300]
+mu = PropertyRegression("mu")
 leak = qm9.subset(np.concatenate([pretrain.index[len(test_mu) :], test_mu.index]))
 small = TRAIN | dict(batch_size=16, lr=1e-2)
 
@@ -569,7 +577,11 @@ claims.compare("dimenet-pairwise-mu", mu_mae)
 
 # %%
 MODELS = {"untrained": fresh(), "yours": coord, "shipped": shipped}
-maps, extensivity, near, yours, told = {}, {}, {}, {}, ["R² of the number of atoms"]
+maps = {}
+extensivity = {}
+near = {}
+yours = {}
+told = ["R² of the number of atoms"]
 for name, net in MODELS.items():
     total, index = explore.embed(net, held_out, n=S["points"], seed=SEED)
     size = held_out.n_atoms[index]

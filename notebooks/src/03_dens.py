@@ -97,7 +97,8 @@ print(f"force error {1e3 * error:.0f} meV/Å; the answer “no force” has {1e3
 
 # %%
 SIGMA = 0.05  # Å
-z, pos = test.take([0]).z, test.take([0]).pos
+z = test.take([0]).z
+pos = test.take([0]).pos
 OXYGEN = int((z == 8).nonzero()[0])
 ATOM, CARBON = (  # the hydrogen and the carbon that are nearest to the oxygen
     int((pos - pos[OXYGEN]).norm(dim=1).masked_fill(z != element, 9.0).argmin())
@@ -120,7 +121,8 @@ def forces_at(places):
 
 
 for name, place in (("first", frame.pos[ATOM]), ("second", other)):
-    step, force = (picture - place) / SIGMA, forces_at(place.unsqueeze(0))[0]
+    step = (picture - place) / SIGMA
+    force = forces_at(place.unsqueeze(0))[0]
     print(f"{name} structure: ε/σ = {step.numpy().round(2)}   F = {force.numpy().round(2)} eV/Å")
 print(f"both end at {picture.numpy().round(3)} Å: one picture, two right answers")
 
@@ -151,8 +153,10 @@ felt = torch.cat([forces_at(some) for some in places.split(200)])
 true_force = forces_at(frame.pos[ATOM].unsqueeze(0))[0]
 same_length = (felt.norm(dim=1) - true_force.norm()).abs() < 0.3
 same_force = (felt - true_force).norm(dim=1) < 0.3
-bond, arm = frame.pos[ATOM] - frame.pos[OXYGEN], frame.pos[CARBON] - frame.pos[OXYGEN]
-along, normal = bond / bond.norm(), torch.linalg.cross(bond, arm)
+bond = frame.pos[ATOM] - frame.pos[OXYGEN]
+arm = frame.pos[CARBON] - frame.pos[OXYGEN]
+along = bond / bond.norm()
+normal = torch.linalg.cross(bond, arm)
 normal = normal / normal.norm()
 axes = torch.stack([along, torch.linalg.cross(normal, along), normal], dim=1)  # one a column
 steps = (places - frame.pos[ATOM]) @ axes  # (n, 3): along the bond, bending, turning
@@ -205,7 +209,8 @@ for name, (bond, bend, turn) in spread.items():
 # %%
 force = torch.tensor([[0.4, -1.2, 0.3]], dtype=torch.float64)
 turn = torch.from_numpy(Rotation.random(random_state=SEED).as_matrix())
-before, after = spherical_degrees(force, 3), spherical_degrees(force @ turn.T, 3)
+before = spherical_degrees(force, 3)
+after = spherical_degrees(force @ turn.T, 3)
 for degree, (one, two) in enumerate(zip(before, after, strict=True)):
     lengths = f"length {one.norm():.3f} before and {two.norm():.3f} after turning"
     print(f"degree {degree}: {2 * degree + 1} numbers, {lengths}")
@@ -263,8 +268,11 @@ def dens_loss(model, batch, p, r, sigma, weight, generator):
     return 0.02 * energy + force + weight * model.energy_head.scale * noise
 
 
-P, R, WEIGHT = 0.25, 0.25, 0.0625
-sample, net = train.take(range(64)), fresh()
+P = 0.25
+R = 0.25
+WEIGHT = 0.0625
+sample = train.take(range(64))
+net = fresh()
 library = DeNS(P, R, SIGMA, WEIGHT, main=labels)
 library.prepare(net, train)  # reference energies, the size of forces
 ours = dens_loss(net, sample, P, R, SIGMA, WEIGHT, torch.Generator().manual_seed(SEED))
@@ -414,7 +422,9 @@ class NotToldByMistake(DeNS):
         return done
 
 
-net, pair = nets["DeNS"], {}  # trained, so it listens
+# trained, so it listens
+net = nets["DeNS"]
+pair = {}
 for name, objective in (
     ("DeNS", DeNS(sigma=SIGMA, main=labels)),
     ("ablated by mistake", NotToldByMistake(sigma=SIGMA, main=labels)),

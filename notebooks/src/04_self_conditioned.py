@@ -89,7 +89,8 @@ middle = [int(np.linalg.norm(a.positions - a.positions.mean(0), axis=1).argmin()
 
 def answers(net, radius):
     """The answers [40, 3] for the middle atoms when only atoms within `radius` (Å) are there."""
-    cut, where = [], []
+    cut = []
+    where = []
     for atoms, m in zip(noisy, middle, strict=True):
         near = np.linalg.norm(atoms.positions - atoms.positions[m], axis=1) <= radius
         cut.append(atoms[near])
@@ -156,7 +157,8 @@ pairwise = np.linalg.norm(pool[:, :, None] - pool[:, None], axis=-1).reshape(
 )  # distances within
 apart = np.linalg.norm(pairwise[:, None] - pairwise[None], axis=-1) + 1e9 * np.eye(400)
 a, b = np.unravel_index(apart.argmin(), apart.shape)
-x_a, x_b = pool[a], Rotation.align_vectors(pool[a], pool[b])[0].apply(pool[b])
+x_a = pool[a]
+x_b = Rotation.align_vectors(pool[a], pool[b])[0].apply(pool[b])
 half = (x_a + x_b) / 2
 for name, x in (("A", x_a), ("B", x_b)):
     rms = np.sqrt(((half - x) ** 2).mean())
@@ -227,11 +229,11 @@ def scd_loss(model, batch, generator, sigma=0.04, regularize=0.005, drop=0.2):
     """Two passes: describe the clean structure, then denoise it with the description."""
     eps1, _ = draw_noise(batch, regularize, generator, centered=False)  # ε₁ (N, 3) Å
     eps2, _ = draw_noise(batch, sigma, generator)  # ε₂ (N, 3) Å, centered: lesson 02
-    clean, noisy = (
-        copy.copy(batch),
-        copy.copy(batch),
-    )  # shallow: the caller's batch keeps its positions
-    clean.pos, noisy.pos = batch.pos + eps1, batch.pos + eps2
+    # shallow: the caller's batch keeps its positions
+    clean = copy.copy(batch)
+    noisy = copy.copy(batch)
+    clean.pos = batch.pos + eps1
+    noisy.pos = batch.pos + eps2
 
     c = model(clean, noise=False).embedding  # pass 1: (B, 64), one vector for each molecule
     dropped = torch.rand(len(c), generator=generator) < drop
@@ -362,7 +364,8 @@ claims.compare("scd-condition", told)
 t = np.linspace(0, 1, 6)
 mixes = []
 for k in range(6):
-    atoms, stranger = new_frames.to_ase(k), new_frames.to_ase(k + 20)
+    atoms = new_frames.to_ase(k)
+    stranger = new_frames.to_ase(k + 20)
     ends = self_embedding(off, atoms), self_embedding(off, stranger)
     none = noise_left(off, atoms, 0.04, None, seed=k).mean
     mixes.append([noise_left(off, atoms, 0.04, mixed(*ends, s), seed=k).mean - none for s in t])
@@ -388,7 +391,8 @@ explore.compare_curves(
 
 # %%
 pretrain, _, _ = rest.split(min(S["pretrain"], len(rest)), 0, seed=SEED)
-yours, histories = {}, {}
+yours = {}
+histories = {}
 for name, objective, steps in (
     ("Coord", CoordinateDenoising(0.04), 2 * S["steps"]),
     ("SCD", SelfConditionedDenoising(0.04), S["steps"]),
@@ -451,7 +455,8 @@ claims.compare("scd-extensivity", found)
 
 # %%
 labeled = rest.split(S["labels"], 0, seed=SEED)[0]
-test, homo = held_out[:500], PropertyRegression("homo")
+test = held_out[:500]
+homo = PropertyRegression("homo")
 homo_mae = {}
 for name, pretrained in (("scratch", fresh()), ("Coord", coord), ("SCD", scd)):
     net = copy.deepcopy(pretrained)  # the pretrained weights are needed again
@@ -496,7 +501,8 @@ run = scdlab.fit(
     **TRAIN,
 )
 out = net.cpu().eval()(test.take([0]))
-formula, label = test.to_ase(0).get_chemical_formula(), test.property("homo")[0]
+formula = test.to_ase(0).get_chemical_formula()
+label = test.property("homo")[0]
 predicted = float(out.properties["homo"][0].detach())
 print(
     f"HOMO of {formula}: {predicted:.2f} {net.units['homo']}, label {label:.2f} "

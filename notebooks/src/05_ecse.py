@@ -228,7 +228,8 @@ def deformed(places):
     """Structures at places between 0 and 2 of the path."""
     structures = []
     for x in places:
-        squeeze, swap = min(x, 1.0), max(x - 1.0, 0.0)
+        squeeze = min(x, 1.0)
+        swap = max(x - 1.0, 0.0)
         pos = centered @ (principal * [1 + 0.07 * squeeze, 1 - 0.14 * squeeze, 1]) @ principal.T
         arms = pos - pos[middle]
         length = np.linalg.norm(arms, axis=1)  # Å
@@ -512,7 +513,10 @@ ARMS = {
     "ecse": scdlab.ECSE(pet),
     "pruned": scdlab.ECSE(pet, prunings=4),
 }
-yours, seconds, constant, varying = {}, {}, {}, {}
+yours = {}
+seconds = {}
+constant = {}
+varying = {}
 unseen = test.take(range(len(test)))
 for name, model in ARMS.items():
     start = time.perf_counter()
@@ -576,7 +580,8 @@ def turning_error(model):
     return float(np.sqrt(back.var(0).mean()))
 
 
-dipole_error, dipole_turned = {}, {}
+dipole_error = {}
+dipole_turned = {}
 for name, model in {"raw": polar, "ecse": scdlab.ECSE(polar)}.items():
     dipole_error[name] = scdlab.evaluate(model, others, dipoles)["dipole_mae"]
     dipole_turned[name] = turning_error(copy.deepcopy(model).double())
@@ -608,7 +613,8 @@ def dynamics(model, steps):
     Stationary(atoms)
     ZeroRotation(atoms, preserve_temperature=False)
     verlet = VelocityVerlet(atoms, 0.5 * units.fs)
-    total, spin = [], []
+    total = []
+    spin = []
     for _ in range(steps // 5 + 1):
         total.append(atoms.get_total_energy())
         spin.append(np.linalg.norm(atoms.get_angular_momentum()) / HBAR)
@@ -657,7 +663,8 @@ def equivariance_error(model):
     """Relative error of the predicted noise under rotation."""
     rotations = Rotation.random(4, random_state=SEED)
     first = model(batch_of([frame]), noise=True).noise
-    size, worst = float(first.abs().max()), 0.0
+    size = float(first.abs().max())
+    worst = 0.0
     for r in rotations:
         again = model(batch_of([turned(frame, r)]), noise=True).noise
         worst = max(worst, float(np.abs(r.inv().apply(again.numpy()) - first.numpy()).max()))
@@ -665,7 +672,8 @@ def equivariance_error(model):
 
 
 repaired = scdlab.ECSE(released)
-before, after = equivariance_error(released), equivariance_error(repaired)
+before = equivariance_error(released)
+after = equivariance_error(repaired)
 changed = (
     repaired(batch_of([frame]), noise=True).noise - released(batch_of([frame]), noise=True).noise
 )
@@ -800,7 +808,8 @@ def force_error_solution(energy, forces, pos, h):
 
 assert lessons.check_force_error(force_error_solution, show=False)
 suspects = {"A": ("weights",), "B": (), "C": ("axes",)}
-force_errors, torques = {}, {}
+force_errors = {}
+torques = {}
 still = batch_of([frame])
 for name, cut in suspects.items():
     suspect = CutOff(exactly, cut)

@@ -26,12 +26,14 @@ def download(url, path, sha256, *, attempts=4, wait=2.0, timeout=30.0, progress=
         if attempt:
             time.sleep(wait)
         try:
-            complete, trouble = _transfer(url, part, timeout, progress), "the transfer broke off"
+            complete = _transfer(url, part, timeout, progress)
+            trouble = "the transfer broke off"
         except (
             OSError,
             http.client.HTTPException,
         ) as error:  # URLError, timeouts and resets are OSErrors
-            complete, trouble = False, str(getattr(error, "reason", error))
+            complete = False
+            trouble = str(getattr(error, "reason", error))
         if complete:
             break
     else:

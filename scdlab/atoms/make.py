@@ -85,7 +85,9 @@ def make_isomers(molecules=60, frames=50, seed=0, progress=True) -> AtomStore:
     from tqdm import tqdm
 
     qm9 = load_qm9()
-    kept, rows, reacted = [], [], []
+    kept = []
+    rows = []
+    reacted = []
     with tqdm(total=molecules, desc="isomers", disable=not progress) as bar:
         for row in np.random.default_rng(seed).permutation(of_formula(qm9, C7H10O2)).tolist():
             store, dropped = _trajectory(qm9.to_ase(row), frames, seed + row, False, interval=20)
@@ -157,12 +159,11 @@ def make_alloys(structures=672, seed=0, progress=True) -> AtomStore:
 
     crystals = []
     for k in tqdm(range(structures), desc="alloys", disable=not progress):
-        system, relaxed = k // 4 % len(SYSTEMS), k % 4 == 3
+        system = k // 4 % len(SYSTEMS)
+        relaxed = k % 4 == 3
         crystal = _alloy(SYSTEMS[system], relaxed, np.random.default_rng([seed, k]))
-        crystal.positions, crystal.cell = (
-            crystal.positions.astype(np.float32),
-            crystal.cell.astype(np.float32),
-        )
+        crystal.positions = crystal.positions.astype(np.float32)
+        crystal.cell = crystal.cell.astype(np.float32)
         crystal.calc = EMT()
         crystal.get_forces()
         crystal.info = {"system": system, "relaxed": int(relaxed)}

@@ -113,7 +113,8 @@ def _short(smiles: str) -> str:
 def bonds(z, pos) -> np.ndarray:
     """Index pairs [n, 2], i < j, sorted, of the atoms (z [N], pos [N, 3] in Å) that are near enough
     to be bonded."""
-    pos, radius = np.asarray(pos, dtype=float), covalent_radii[np.asarray(z)]
+    pos = np.asarray(pos, dtype=float)
+    radius = covalent_radii[np.asarray(z)]
     if len(pos) < 2:
         return np.empty((0, 2), dtype=np.int64)
     i, j = _candidates(pos, 2 * BOND_TOLERANCE * radius.max())
@@ -140,7 +141,8 @@ def rotatable_bonds(z, pos) -> list:
     amides and aromatic bonds do not. Turning `moved` about the axis from i to j changes no bond
     length and no bond angle.
     """
-    z, pos = np.asarray(z), np.asarray(pos, dtype=float)
+    z = np.asarray(z)
+    pos = np.asarray(pos, dtype=float)
     pairs = bonds(z, pos)
     neighbors = [[] for _ in z]
     for i, j in pairs.tolist():
@@ -157,9 +159,15 @@ def rotatable_bonds(z, pos) -> list:
         if len(neighbors[parent]) < 2 or len(neighbors[child]) < 2:
             continue
         above = np.setdiff1d(fragment, below, assume_unique=True)
-        i, j, far, near = parent, child, above, below
+        i = parent
+        j = child
+        far = above
+        near = below
         if (len(below), child) > (len(above), parent):
-            i, j, far, near = child, parent, below, above
+            i = child
+            j = parent
+            far = below
+            near = above
         if _off_axis(pos, i, j, near) and _off_axis(pos, i, j, far):
             found.append((i, j, np.sort(near[near != j])))
     return sorted(found, key=lambda bond: bond[:2])
@@ -191,7 +199,8 @@ def _bridges(neighbors):
     for root in range(len(neighbors)):
         if number[root] >= 0:
             continue
-        order, bridges = [root], []
+        order = [root]
+        bridges = []
         number[root] = low[root] = 0
         stack = [(root, -1, iter(neighbors[root]))]
         while stack:

@@ -90,12 +90,11 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
             else _all_images(pos, ptr, owner, large, *cells, cutoff)
         )
     for k in large:
-        box, pbc = np.zeros((3, 3)), np.zeros(3, bool)
+        box = np.zeros((3, 3))
+        pbc = np.zeros(3, bool)
         if periodic is not None:
-            box, pbc = (
-                batch.cell.detach().reshape(-1, 3, 3)[k].double().cpu().numpy(),
-                periodic[k].cpu().numpy(),
-            )
+            box = batch.cell.detach().reshape(-1, 3, 3)[k].double().cpu().numpy()
+            pbc = periodic[k].cpu().numpy()
         parts.append(_cell_list(pos, int(ptr[k]), int(ptr[k + 1]), k, box, pbc, cutoff))
     i, j, shift = parts[0] if len(parts) == 1 else _merged(parts)
     return Pairs(i, j, None if periodic is None else shift.to(pos), float(cutoff))
@@ -181,7 +180,8 @@ def _all_images(pos, ptr, owner, without, cell, dual, cutoff):
         0, pair
     )  # [Q, 3]
 
-    i, j = i.index_select(0, pair), j.index_select(0, pair)
+    i = i.index_select(0, pair)
+    j = j.index_select(0, pair)
     r = pos.index_select(0, j).sub_(pos.index_select(0, i))
     r += _combined(shift.double(), cell.index_select(0, owner.index_select(0, i)))
     d2 = torch.linalg.vecdot(r, r)  # [Q]
@@ -214,7 +214,8 @@ def _cell_list(pos, start, end, k, box, pbc, cutoff):
         raise ValueError(_coincident(k, *pairs[d.argmin()].tolist()))
     # numpy from here on: it does not wake torch's threads for such small arrays
     i, j = pairs.view(np.int64).T
-    low, high = np.minimum(i, j), np.maximum(i, j)
+    low = np.minimum(i, j)
+    high = np.maximum(i, j)
     order = _order(low * (end - start) + high)
     shift = np.take(shift * np.where(i > j, -1, 1).astype(shift.dtype)[:, None], order, axis=0)
     found = (
@@ -233,7 +234,8 @@ def _search(cutoff):
 
     if not hasattr(_kept, "search"):
         _kept.search = vesin.NeighborList(cutoff=cutoff, full_list=False)
-    _kept.search.cutoff, _kept.search.n_threads = float(cutoff), 1
+    _kept.search.cutoff = float(cutoff)
+    _kept.search.n_threads = 1
     return _kept.search
 
 

@@ -98,7 +98,10 @@ def _cached(folder: Path) -> AtomStore:
 def parse(folder: Path, sizes=None) -> AtomStore:
     """Parse the csv files in `folder`. Raises ValueError for a file that is truncated or lacks
     molecules."""
-    z, pos, size, columns = [], [], [], []
+    z = []
+    pos = []
+    size = []
+    columns = []
     for name in PARTS:
         part = _parse_part(folder / name)
         for whole, some in zip((z, pos, size, columns), part, strict=True):

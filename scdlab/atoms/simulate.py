@@ -125,7 +125,8 @@ def intact(pos, z, reference, stretch=1.5, contact=1.15) -> np.ndarray:
     radii = covalent_radii[np.asarray(z)]
     i, j = np.triu_indices(len(radii), 1)
     unit = radii[i] + radii[j]  # [P]
-    reference, pos = np.asarray(reference, float), np.asarray(pos, float)
+    reference = np.asarray(reference, float)
+    pos = np.asarray(pos, float)
     bonded = np.linalg.norm(reference[j] - reference[i], axis=-1) < 1.25 * unit
     ratio = np.linalg.norm(pos[:, j] - pos[:, i], axis=-1) / unit  # [F, P]
     return np.where(bonded, ratio < stretch, ratio > contact).all(1)
@@ -203,7 +204,9 @@ def _progress(total, name, wanted):
     takes long."""
     from tqdm import tqdm
 
-    start, done, bar = time.perf_counter(), 0, None
+    start = time.perf_counter()
+    done = 0
+    bar = None
 
     def advance():
         nonlocal done, bar

@@ -32,7 +32,8 @@ import numpy as np
 
 from scdlab import files
 
-FORMAT, VERSION = "scdlab-atomstore", 1
+FORMAT = "scdlab-atomstore"
+VERSION = 1
 
 _ATOM = {"z": "uint8", "pos": "float32", "forces": "float32"}
 _STRUCTURE = {"ptr": "int64", "cell": "float32", "pbc": "bool", "energy": "float64"}
@@ -58,7 +59,9 @@ class AtomStore:
         index=None,
         vectors=(),
     ):
-        self._arrays, self._names, self._extra = arrays, tuple(properties), atom_properties
+        self._arrays = arrays
+        self._names = tuple(properties)
+        self._extra = atom_properties
         self._vectors = tuple(vectors)
         self.meta = meta
         self._path = None  # the folder it was opened from
@@ -186,7 +189,8 @@ class AtomStore:
         stores = list(stores)
         if not stores:
             raise ValueError("There are no stores to put together: give at least one.")
-        arrays, extra = [s._gathered() for s in stores], [s._atom_properties() for s in stores]
+        arrays = [s._gathered() for s in stores]
+        extra = [s._atom_properties() for s in stores]
         has = [s._names + s._vectors for s in stores]
         names = [name for name in has[0] if all(name in theirs for theirs in has)]
         extras = [name for name in extra[0] if all(name in e for e in extra)]
@@ -284,13 +288,11 @@ class AtomStore:
             ]
             return _all_or_none(values, keys[0])
 
-        energy, forces, cell, pbc, y = (
-            column("energy"),
-            column("forces", "force"),
-            column("cell"),
-            column("pbc"),
-            column("y"),
-        )
+        energy = column("energy")
+        forces = column("forces", "force")
+        cell = column("cell")
+        pbc = column("pbc")
+        y = column("y")
         properties = {}
         if y is not None:
             values = np.stack([np.asarray(v, np.float64).reshape(-1) for v in y])
@@ -500,7 +502,8 @@ class AtomStore:
         """One line: structures, atoms, elements, labels."""
         from ase.data import chemical_symbols
 
-        n, atoms = len(self), int(self.n_atoms.sum())
+        n = len(self)
+        atoms = int(self.n_atoms.sum())
         elements = " ".join(chemical_symbols[z] for z in self.elements)
         labels = [name for name in ("energy", "forces") if name in self._arrays]
         labels += [*self._names, *self._vectors, *self._extra]
@@ -684,8 +687,11 @@ class _Resident:
         import torch
 
         arrays = store._gathered()
-        self.device, self._names, self._vectors = torch.device(device), store._names, store._vectors
-        self._index, self.n_atoms = np.arange(len(store)), store.n_atoms
+        self.device = torch.device(device)
+        self._names = store._names
+        self._vectors = store._vectors
+        self._index = np.arange(len(store))
+        self.n_atoms = store.n_atoms
         self._periodic = arrays["pbc"].any(1) if "pbc" in arrays else np.zeros(len(store), bool)
         extra = store._atom_properties()
         self._atomwise = [name for name in _ATOM if name in arrays] + list(extra)
@@ -703,10 +709,12 @@ class _Resident:
 
         chosen = _some(self._index[_as_index(index)])
         slices = torch.from_numpy(np.concatenate([[0], np.cumsum(self.n_atoms[chosen])]))
-        periodic, n_atoms = self._periodic[chosen].any(), int(slices[-1])
+        periodic = self._periodic[chosen].any()
+        n_atoms = int(slices[-1])
         chosen = torch.from_numpy(chosen).to(self.device)
         ptr = slices.to(self.device, copy=True)
-        start, size = self._arrays["ptr"][chosen], ptr.diff()
+        start = self._arrays["ptr"][chosen]
+        size = ptr.diff()
         of = torch.repeat_interleave(
             torch.arange(len(chosen), device=self.device), size, output_size=n_atoms
         )
@@ -729,8 +737,11 @@ def fill(n_atoms, batch_size=None, max_atoms=None, held=(0, 0)):
 
     No structure may have more than `max_atoms`: see `AtomStore.check_budget`.
     """
-    total, n = np.concatenate([[0], np.cumsum(n_atoms)]), len(n_atoms)
-    starts, k, (structures, atoms) = [], 0, held
+    total = np.concatenate([[0], np.cumsum(n_atoms)])
+    n = len(n_atoms)
+    starts = []
+    k = 0
+    (structures, atoms) = held
     while True:
         end = n if batch_size is None else k + batch_size - structures
         if max_atoms is not None:
@@ -740,7 +751,9 @@ def fill(n_atoms, batch_size=None, max_atoms=None, held=(0, 0)):
         if end >= n:
             return starts, (structures + n - k, atoms + int(total[n] - total[k]))
         starts.append(end)
-        k, structures, atoms = end, 0, 0
+        k = end
+        structures = 0
+        atoms = 0
 
 
 def _some(chosen):
@@ -778,7 +791,10 @@ def _batch(fields, names, vectors, ptr, of, slices):
         fields |= {name: columns[:, k] for k, name in enumerate(vectors)}
     batch = copy.copy(_empty(Batch, Data))
     batch._store._mapping.update(fields)
-    batch.batch, batch.ptr, batch._num_graphs, batch._vector_names = of, ptr, n, vectors
+    batch.batch = of
+    batch.ptr = ptr
+    batch._num_graphs = n
+    batch._vector_names = vectors
     one_each = torch.arange(n + 1)
     structurewise = {"natoms", "cell", "pbc", "energy", "y", *names, *vectors}
     batch._slice_dict = {name: one_each if name in structurewise else slices for name in fields}
@@ -826,7 +842,8 @@ def _check_shapes(arrays, columns, extra) -> None:
         raise ValueError(
             f"Structure {np.flatnonzero(np.diff(ptr) == 0)[0]} has no atoms: remove it."
         )
-    n, atoms = len(ptr) - 1, int(ptr[-1])
+    n = len(ptr) - 1
+    atoms = int(ptr[-1])
     expected = {
         "z": (atoms,),
         "pos": (atoms, 3),
@@ -890,7 +907,8 @@ def _check_elements(z, ptr) -> None:
 
 
 def _check_values(arrays) -> None:
-    pos, ptr = arrays["pos"], arrays["ptr"]
+    pos = arrays["pos"]
+    ptr = arrays["ptr"]
 
     def structure(row):
         return int(np.searchsorted(ptr, row, side="right")) - 1

@@ -177,8 +177,11 @@ def draw(store, n, seed):
 def few_labels_homo(settings, seed, device) -> dict:
     """HOMO energies of few molecules, learned from the pretrained weights and from scratch."""
     few, _, test = molecules(settings, seed)[1].split(settings["n_labels"], 0, seed=seed)
-    test, homo, values = draw(test, settings["n_test"], seed), PropertyRegression("homo"), {}
-    steps, longer = settings["steps"], settings["longer"] * settings["steps"]
+    test = draw(test, settings["n_test"], seed)
+    homo = PropertyRegression("homo")
+    values = {}
+    steps = settings["steps"]
+    longer = settings["longer"] * settings["steps"]
     for name, model, n in (
         ("coord", coord(settings, seed, device), steps),
         ("scratch", _transformer(settings, seed), steps),
@@ -279,7 +282,8 @@ def floor_of_noise(settings, seed, device) -> dict:
     rest, sample = molecules(settings, seed)
     sample = sample[np.argsort(sample.n_atoms, kind="stable")]
     n = min(settings["n_test"], len(sample) // 2)
-    groups, values = {"small": sample[:n], "large": sample[-n:]}, {}
+    groups = {"small": sample[:n], "large": sample[-n:]}
+    values = {}
     losses = {}
     for name, centered in (("centered", True), ("uncentered", False)):
         model = _transformer(settings, seed)
@@ -316,7 +320,8 @@ def noise_losses(model, store, objective, seed) -> np.ndarray:
     With d_i = ε̂_i - ε_i/σ and d̄ its mean over the N atoms, 1/3N Σ|d_i|² = 1/3N Σ|d_i - d̄|² + 1/3
     |d̄|². The last term is what the network gets wrong about the mean of the noise.
     """
-    rows, device = [], next(model.parameters()).device
+    rows = []
+    device = next(model.parameters()).device
     for first in range(0, len(store), 64):
         batch = store.take(range(first, min(first + 64, len(store)))).to(device)
         generator = torch.Generator(device).manual_seed(1000 * seed + first)
@@ -403,9 +408,12 @@ register(
 def answer_and_force(settings, seed, device) -> dict:
     """cos(-ε̂, F): the network's way back against the GFN2-xTB force, where the noise is put on a
     minimum, and where the same noise is put on a frame of dynamics of the same molecule."""
-    model, gfn2, rows = coord(settings, seed, device), Reference("gfn2"), []
+    model = coord(settings, seed, device)
+    gfn2 = Reference("gfn2")
+    rows = []
     sample = draw(molecules(settings, seed)[1], settings["n_molecules"], seed)
-    sigma, draws = settings["sigma"], settings["draws"]
+    sigma = settings["sigma"]
+    draws = settings["draws"]
     for k in range(len(sample)):
         minimum = gfn2.relax(sample.to_ase(k))
         eps = displacements(minimum, sigma, seed=seed, draws=draws)  # (draws, n, 3) Å
@@ -421,7 +429,8 @@ def answer_and_force(settings, seed, device) -> dict:
         row = []
         for start, noise in ((minimum, eps), (frame, eps), (minimum, settings["far"] * eps)):
             pos = start.positions + noise
-            answer, force = denoise(model, start, pos), gfn2(start, pos)[1]
+            answer = denoise(model, start, pos)
+            force = gfn2(start, pos)[1]
             row += [
                 np.nanmean(cosine(-answer, force)),
                 np.nanmean(cosine(-noise, force)),
@@ -439,7 +448,8 @@ def answer_and_force(settings, seed, device) -> dict:
 
 
 def judge_answer_and_force(values, settings) -> str:
-    near, far = values["cos_answer_force_near"], values["cos_answer_force_far"]
+    near = values["cos_answer_force_near"]
+    far = values["cos_answer_force_far"]
     seen = direction(1 - near, 1 - far)
     if seen == "paper":
         return "reproduced" if np.all(near > 0.5) else "same direction"
@@ -508,7 +518,9 @@ def pairwise_mu(settings, seed, device) -> dict:
     with a leak."""
     rest, sample = molecules(settings, seed)
     few, _, test = sample.split(settings["n_labels"], 0, seed=seed)
-    test, mu, values = draw(test, settings["n_test"], seed), PropertyRegression("mu"), {}
+    test = draw(test, settings["n_test"], seed)
+    mu = PropertyRegression("mu")
+    values = {}
     for name, model in (
         ("clean", pairwise(settings, seed, device, rest)),
         ("scratch", _dimenet(settings, seed)),
@@ -632,8 +644,10 @@ def extensivity_of_embedding(settings, seed, device) -> dict:
     """R² of the atom count from the embedding, untrained and pretrained, summed and averaged over
     atoms; and how well the nearest neighbors in the averaged embedding agree on the HOMO energy,
     which nobody trained on."""
-    sample, values = draw(molecules(settings, seed)[1], settings["n_test"], seed), {}
-    size, homo = sample.n_atoms, sample.property("homo")
+    sample = draw(molecules(settings, seed)[1], settings["n_test"], seed)
+    values = {}
+    size = sample.n_atoms
+    homo = sample.property("homo")
     for name, model in (
         ("coord", coord(settings, seed, device)),
         ("untrained", _transformer(settings, seed)),

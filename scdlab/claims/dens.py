@@ -154,7 +154,8 @@ def errors(arms):
     """The recipe of a claim on these arms: errors of forces, then of energies."""
 
     def recipe(settings, seed, device) -> dict:
-        test, found = frames(settings, seed)[2], {}
+        test = frames(settings, seed)[2]
+        found = {}
         for arm in arms:
             found[arm] = scdlab.evaluate(learned(arm, settings, seed, device), test, EnergyForces())
         values = {f"force_mae_{arm}_meV_per_A": 1e3 * e["force_mae"] for arm, e in found.items()}
@@ -234,7 +235,8 @@ _claim(
 def noise_left(settings, seed, device) -> dict:
     """Share of the noise that each arm leaves on unseen frames, and what a clue is worth to the
     same network."""
-    test, values = frames(settings, seed)[2], {}
+    test = frames(settings, seed)[2]
+    values = {}
     for name, arm, told in (
         ("told", "dens", "own"),
         ("untold", "untold", "none"),

@@ -151,7 +151,10 @@ def batch_of(store):
 def turned(model, batch, turns: int, seed: int, forces: bool = False, mirror: bool = False):
     """Energies [turns, B] in eV and, if asked for, forces turned back [turns, N, 3] in eV/Å of
     structures that are turned at random, every second time also mirrored."""
-    generator, moved, energies, back = torch.Generator().manual_seed(seed), copy.copy(batch), [], []
+    generator = torch.Generator().manual_seed(seed)
+    moved = copy.copy(batch)
+    energies = []
+    back = []
     for turn in range(turns):
         sign = -1.0 if mirror and turn % 2 else 1.0
         rotation = sign * random_rotations(batch.num_graphs, generator).index_select(
@@ -186,7 +189,9 @@ def relative_error(energy, forces) -> float:
 
 def accuracy(settings, seed, device) -> dict:
     """Errors of the same network as it is, with ECSE and averaged over random rotations."""
-    model, test, values = learned(settings, seed, device), frames(settings, seed)[2], {}
+    model = learned(settings, seed, device)
+    test = frames(settings, seed)[2]
+    values = {}
     few = batch_of(test[: settings["n_turned"]])
     for name, wrap in {
         "ecse": scdlab.ECSE,
@@ -277,11 +282,11 @@ STRAIGHT = 0.15  # sine of the angle from which a path crosses a line
 def paths(store, cutoff: float) -> dict:
     """Straight paths through places where frames may change: name -> (z [N], first and last
     positions [N, 3] in Å)."""
-    batch, r = store.take([0]), store.take([0]).pos.double().numpy()
-    z, middle = (
-        batch.z.numpy(),
-        5 / 9,
-    )  # where a path crosses: in the middle of a step, however often split into ten
+    batch = store.take([0])
+    r = store.take([0]).pos.double().numpy()
+    # where a path crosses: in the middle of a step, however often split into ten
+    z = batch.z.numpy()
+    middle = 5 / 9
     found = {"crossing": _crossing(store, middle)}
     # The two nearest neighbors of the middle atom exchange their distances to it.
     center = int(np.linalg.norm(r - r.mean(0), axis=1).argmin())
@@ -295,7 +300,8 @@ def paths(store, cutoff: float) -> dict:
     # of the others.
     line = min(itertools.permutations(range(len(z)), 3), key=lambda ijk: _sine(r[list(ijk)]))
     order = [*line, *(k for k in range(len(z)) if k not in line)]
-    start, end = r[order], r[order]
+    start = r[order]
+    end = r[order]
     axis = (start[1] - start[0]) / np.linalg.norm(start[1] - start[0])
     off = start[2] - start[0] - axis * ((start[2] - start[0]) @ axis)
     end[2] -= off / middle
@@ -303,7 +309,8 @@ def paths(store, cutoff: float) -> dict:
     # The atoms that are farthest apart lose sight of each other.
     distance = np.linalg.norm(r[:, None] - r[None], axis=-1)
     one, two = np.unravel_index(distance.argmax(), distance.shape)
-    start, end = r.copy(), r.copy()
+    start = r.copy()
+    end = r.copy()
     for x, away in ((start, cutoff - 0.3), (end, cutoff + 0.1)):
         x[two] = r[one] + (r[two] - r[one]) * away / distance[one, two]
     found["cutoff"] = z, start, end
@@ -313,7 +320,8 @@ def paths(store, cutoff: float) -> dict:
 def _sine(r) -> float:
     """Sine of the angle at the first of three atoms; out of the question below STRAIGHT, where the
     path is short."""
-    u, v = r[1] - r[0], r[2] - r[0]
+    u = r[1] - r[0]
+    v = r[2] - r[0]
     sine = np.linalg.norm(np.cross(u, v)) / (np.linalg.norm(u) * np.linalg.norm(v))
     return sine if sine > STRAIGHT else np.inf
 
@@ -343,9 +351,11 @@ def walk(model, path, steps: int, levels: int = 1) -> tuple[float, float]:
     move. All steps are split into ten at the first level, and the ten largest at each one after it;
     the last two levels count."""
     z, start, end = path
-    t, largest = np.linspace(0, 1, steps + 1)[None], []
+    t = np.linspace(0, 1, steps + 1)[None]
+    largest = []
     for level in range(levels + 1):
-        pos, n = torch.from_numpy(start + t.reshape(-1, 1, 1) * (end - start)).flatten(0, 1), t.size
+        pos = torch.from_numpy(start + t.reshape(-1, 1, 1) * (end - start)).flatten(0, 1)
+        n = t.size
         store = scdlab.AtomStore.from_arrays(np.tile(z, n), pos.numpy(), np.arange(n + 1) * len(z))
         batch = store.take(np.arange(n))
         batch.pos = pos  # float64, finer than the store keeps
@@ -560,7 +570,8 @@ def flops(model, batch) -> float:
 
 def cost(settings, seed, device) -> dict:
     """Errors under rotation against what they cost."""
-    model, test = exactly(learned(settings, seed, device)), frames(settings, seed)[2]
+    model = exactly(learned(settings, seed, device))
+    test = frames(settings, seed)[2]
     few = batch_of(test[: settings["n_turned"]])
     exact = scdlab.ECSE(model, group="SO(3)")
     values = {}
@@ -642,8 +653,10 @@ register(
 def random_averages(settings, seed, device) -> dict:
     """Errors under rotation of averages over more and more random rotations, over several draws of
     them."""
-    model, test = exactly(learned(settings, seed, device)), frames(settings, seed)[2]
-    few, errors = batch_of(test[: settings["n_turned"]]), []
+    model = exactly(learned(settings, seed, device))
+    test = frames(settings, seed)[2]
+    few = batch_of(test[: settings["n_turned"]])
+    errors = []
     for n in RANDOM:
         draws = [
             RandomRotations(model, n, inversion=False, seed=draw)

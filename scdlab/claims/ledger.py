@@ -515,7 +515,8 @@ def problems(content: dict) -> list[str]:
         return ["its digest does not match its content: it was edited by hand"]
     if content["claim"] not in _CLAIMS:
         return [f"there is no claim {content['claim']!r}"]
-    claim, wrong = get(content["claim"]), []
+    claim = get(content["claim"])
+    wrong = []
     if content["profile"] not in ("cpu", "full"):
         return [f"the profile {content['profile']!r} is never recorded"]
     if not re.fullmatch(r"[0-9a-f]{40}", content["commit"] or "") or content["dirty"] is not False:
@@ -529,7 +530,8 @@ def problems(content: dict) -> list[str]:
         wrong.append("the recipe's settings have changed since it was measured")
     if content["rule"] != claim.rule:
         wrong.append("the rule has changed since it was measured")
-    values, seeds = content["values"], content["seeds"]
+    values = content["values"]
+    seeds = content["seeds"]
     if seeds != list(range(content["settings"]["seeds"])) or len(values) != len(seeds):
         wrong.append("it does not hold every seed of its profile")
     elif any(set(v) != set(claim.quantities) for v in values):
@@ -548,7 +550,8 @@ def problems(content: dict) -> list[str]:
 def _commit() -> tuple[str, bool]:
     """The checkout's commit, and whether it has uncommitted changes (records and checkpoints do not
     count)."""
-    root, git = Path(scdlab.__file__).resolve().parent.parent, shutil.which("git")
+    root = Path(scdlab.__file__).resolve().parent.parent
+    git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         raise RuntimeError(
             "Records are made in a git checkout of scdlab, with git installed; use the quick "
@@ -568,7 +571,8 @@ def _commit() -> tuple[str, bool]:
 def source_digest() -> str:
     """sha256 over the package's .py files (line ends normalized): which code gave a result,
     whatever the commit is."""
-    root, total = Path(scdlab.__file__).resolve().parent, hashlib.sha256()
+    root = Path(scdlab.__file__).resolve().parent
+    total = hashlib.sha256()
     for path in sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).as_posix()):
         text = path.read_bytes().replace(b"\r\n", b"\n")
         total.update(f"{path.relative_to(root).as_posix()}\0{len(text)}\0".encode() + text)

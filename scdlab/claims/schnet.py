@@ -60,7 +60,8 @@ def forces_few_labels(settings, seed, device) -> dict:
     many."""
     store = scdlab.load_md17("ethanol") if settings["data"] == "md17" else scdlab.load_ethanol()
     many, _, rest = store.split(settings["n_energies"], 0, seed=seed)
-    few, test = _draw(many, settings["n_forces"], seed), _draw(rest, settings["n_test"], seed)
+    few = _draw(many, settings["n_forces"], seed)
+    test = _draw(rest, settings["n_test"], seed)
     errors = []
     for train, forces in ((few, True), (many, False)):
         model = _schnet(settings, seed)
@@ -132,7 +133,8 @@ register(
 def rbf_plateau(settings, seed, device) -> dict:
     """The filter network sees the distance expanded in Gaussians, or as it is."""
     train, _, rest = scdlab.load_ethanol().split(settings["n_train"], 0, seed=seed)
-    test, values = _draw(rest, settings["n_test"], seed), {}
+    test = _draw(rest, settings["n_test"], seed)
+    values = {}
     for name, basis in (("gaussian", "gaussian"), ("raw", "none")):
         model = _schnet(settings, seed, basis=basis)
         objective = scdlab.objectives.EnergyForces()
@@ -154,7 +156,8 @@ def steps_to_halve(steps, losses) -> float:
 
 
 def judge_rbf_plateau(values, settings) -> str:
-    fast, slow = values["steps_to_halve_loss_gaussian"], values["steps_to_halve_loss_raw"]
+    fast = values["steps_to_halve_loss_gaussian"]
+    slow = values["steps_to_halve_loss_raw"]
     seen = direction(fast, slow)
     if seen == "paper":
         return "reproduced" if np.all(slow >= 3 * fast) else "same direction"
@@ -297,7 +300,8 @@ def nve_conservative(settings, seed, device) -> dict:
     """Dynamics at constant energy with forces as the energy's gradient, and with forces of a head
     of their own."""
     train, _, rest = scdlab.load_ethanol().split(settings["n_train"], 0, seed=seed)
-    test, values = _draw(rest, settings["n_test"], seed), {}
+    test = _draw(rest, settings["n_test"], seed)
+    values = {}
     for name, direct in (("gradient", False), ("direct", True)):
         model = _schnet(settings, seed, direct_forces=direct)
         _fit(model, scdlab.objectives.EnergyForces(), train, settings, seed, device)
@@ -321,7 +325,8 @@ def nve(model, atoms, settings, seed) -> tuple[float, float, float]:
     thermalize_momenta(atoms, settings["temperature_K"], rng=np.random.default_rng(seed))
     Stationary(atoms)
     ZeroRotation(atoms)
-    dynamics, every = VelocityVerlet(atoms, settings["timestep_fs"] * units.fs), 5
+    dynamics = VelocityVerlet(atoms, settings["timestep_fs"] * units.fs)
+    every = 5
     rows = []
     for step in range(0, settings["md_steps"] + 1, every):
         kinetic = atoms.get_kinetic_energy()
@@ -333,16 +338,15 @@ def nve(model, atoms, settings, seed) -> tuple[float, float, float]:
         if step < settings["md_steps"]:
             dynamics.run(every)
     time, total, kinetic = np.array(rows).T
-    per_atom, fifth = 1e3 / len(atoms), max(1, len(time) // 5)
+    per_atom = 1e3 / len(atoms)
+    fifth = max(1, len(time) // 5)
     slope = np.polyfit(time, (total - total[0]) * per_atom, 1)[0]
     return abs(slope), (kinetic[-fifth:].mean() - kinetic[:fifth].mean()) * per_atom, time[-1]
 
 
 def judge_nve_conservative(values, settings) -> str:
-    gradient, direct = (
-        values["drift_gradient_meV_per_atom_per_ps"],
-        values["drift_direct_meV_per_atom_per_ps"],
-    )
+    gradient = values["drift_gradient_meV_per_atom_per_ps"]
+    direct = values["drift_direct_meV_per_atom_per_ps"]
     seen = direction(np.log10(gradient), np.log10(direct))
     if seen == "paper":
         return (

@@ -216,7 +216,8 @@ ORDER = (
 
 def few_labels_homo(settings, seed, device) -> dict:
     """HOMO energies from few and from many labels, after SCD, after Coord and from scratch."""
-    values, homo = {}, PropertyRegression("homo")
+    values = {}
+    homo = PropertyRegression("homo")
     many = draw(molecules(settings, seed)[0], settings["n_many"], seed)
     for method in METHODS:
         values[f"homo_mae_{method}_few_meV"] = homo_mae(
@@ -291,7 +292,9 @@ def extensivity(settings, seed, device) -> dict:
     """R² of the atom count and of the HOMO energy from ten neighbors: features averaged over atoms
     of three networks, and the condition that SCD has learned to make."""
     sample = draw(molecules(settings, seed)[1], settings["n_test"], seed)
-    size, homo, values = sample.n_atoms, sample.property("homo"), {}
+    size = sample.n_atoms
+    homo = sample.property("homo")
+    values = {}
     for method in METHODS:
         model = pretrained(method, settings, seed, device)
         for what, pool in (
@@ -409,7 +412,8 @@ def noise_left(model, store, settings, batch_size=64, **options) -> float:
 def condition(settings, seed, device) -> dict:
     """Noise left unexplained with the network's own embedding, with none and with another's: on
     minima, on frames."""
-    values, (_, test) = {}, frames_of_ethanol(seed)
+    values = {}
+    (_, test) = frames_of_ethanol(seed)
     minima = draw(molecules(settings, seed)[1], settings["n_test"], seed)
     stores = {
         "frames": (test, on_frames("own", settings, seed, device)),
@@ -501,9 +505,12 @@ register(
 def frames_of_isomers(settings, seed, device) -> dict:
     """HOMO energies of molecules of H, C and O, after pretraining on thermal frames of C7H10O2
     alone."""
-    isomers, homo, values = scdlab.load_isomers(), PropertyRegression("homo"), {}
+    isomers = scdlab.load_isomers()
+    homo = PropertyRegression("homo")
+    values = {}
     rest, held_out = (only(store, (1, 6, 8)) for store in molecules(settings, seed))
-    few, test = draw(rest, settings["n_few"], seed), draw(held_out, settings["n_test"], seed)
+    few = draw(rest, settings["n_few"], seed)
+    test = draw(held_out, settings["n_test"], seed)
     for method in METHODS:
         model = fresh(settings, seed)
         if method != "scratch":
@@ -526,7 +533,8 @@ def only(store, elements):
     """The structures of a store that are made of these elements alone, and are no isomer of
     C7H10O2."""
     batch = store.take(np.arange(len(store)))
-    z, structure = batch.z.numpy(), batch.batch.numpy()
+    z = batch.z.numpy()
+    structure = batch.batch.numpy()
     count = {k: np.bincount(structure, z == k, minlength=len(store)) for k in elements}
     pure = sum(count.values()) == store.n_atoms
     isomer = (count[6] == 7) & (count[1] == 10) & (count[8] == 2)
@@ -647,7 +655,9 @@ register(
 def ethanol_forces(settings, seed, device) -> dict:
     """Forces of ethanol from few labeled frames, from scratch, after SCD and after Coord on QM9."""
     few, _, test = scdlab.load_ethanol().split(settings["n_frames"], 0, seed=seed)
-    test, labels, values = draw(test, settings["n_test_frames"], seed), EnergyForces(), {}
+    test = draw(test, settings["n_test_frames"], seed)
+    labels = EnergyForces()
+    values = {}
     for method in METHODS:
         model = copy.deepcopy(pretrained(method, settings, seed, device))
         trained(
@@ -729,7 +739,8 @@ def step_cost(settings, seed, device) -> dict:
         if device == "auto"
         else device
     )
-    labels, steps = EnergyForces(), {}
+    labels = EnergyForces()
+    steps = {}
     batch.forces = torch.zeros_like(batch.pos)  # their values do not matter to the time
     contestants = {
         "et": (False, CoordinateDenoising(settings["sigma"])),

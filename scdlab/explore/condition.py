@@ -102,7 +102,8 @@ def answer(model, atoms: ase.Atoms, pos, condition=None) -> np.ndarray:
     condition: one vector [d] for all of them, None for the mask token. Raises ValueError as
     `self_embedding` does, and for a condition of another width.
     """
-    pos, c = np.asarray(pos, float), _condition(model, condition)
+    pos = np.asarray(pos, float)
+    c = _condition(model, condition)
     batch = _batch(model, atoms, pos)
     with _evaluated(model), torch.no_grad():
         eps = model(batch, None if c is None else c.expand(batch.num_graphs, -1), noise=True).noise
@@ -191,7 +192,8 @@ class _evaluated:
     """Within this context the model is in evaluation mode; after it, in the mode it was in."""
 
     def __init__(self, model):
-        self.model, self.training = model, model.training
+        self.model = model
+        self.training = model.training
 
     def __enter__(self):
         self.model.eval()
@@ -293,9 +295,12 @@ class ConditionExplorer(SvgExplorer):
     """
 
     names = ("molecule", "other", "condition", "mix", "sigma", "seed")
-    molecule, other, seed = traitlets.Int(), traitlets.Int(), traitlets.Int()
+    molecule = traitlets.Int()
+    other = traitlets.Int()
+    seed = traitlets.Int()
     condition = traitlets.Unicode("own")
-    mix, sigma = traitlets.Float(0.5), traitlets.Float(0.04)
+    mix = traitlets.Float(0.5)
+    sigma = traitlets.Float(0.04)
 
     def __init__(
         self,
@@ -310,9 +315,15 @@ class ConditionExplorer(SvgExplorer):
     ):
         _check_conditional(model)
         self.store = AtomStore.open(files.home("data") / "qm9-sample") if store is None else store
-        self.model, self._cache, self._drawn = model, OrderedDict(), None
-        self.molecule, self.other, self.condition, self.mix = molecule, other, condition, mix
-        self.sigma, self.seed = sigma, seed
+        self.model = model
+        self._cache = OrderedDict()
+        self._drawn = None
+        self.molecule = molecule
+        self.other = other
+        self.condition = condition
+        self.mix = mix
+        self.sigma = sigma
+        self.seed = seed
         self.order = self._spread_order()  # [d], of the channels
         self.view = MoleculeView(
             self.displaced, self.arrows(), title=self._title(), size=(350, 330)
@@ -356,7 +367,8 @@ class ConditionExplorer(SvgExplorer):
 
     @traitlets.validate("molecule", "other", "seed")
     def _check_range(self, proposal):
-        name, value = proposal["trait"].name, proposal["value"]
+        name = proposal["trait"].name
+        value = proposal["value"]
         last = 99 if name == "seed" else min(len(self.store), 1000) - 1
         if not 0 <= value <= last:
             what = "seed" if name == "seed" else f"{name}, a row of the store,"
@@ -379,7 +391,8 @@ class ConditionExplorer(SvgExplorer):
 
     @traitlets.validate("sigma")
     def _check_sigma(self, proposal):
-        sigma, (low, high) = proposal["value"], noise.SIGMAS[[0, -1]]
+        sigma = proposal["value"]
+        (low, high) = noise.SIGMAS[[0, -1]]
         if not 0.998 * low <= sigma <= 1.002 * high:  # the slider's ends lie within; NaN does not
             raise ValueError(f"The explorer shows sigma from {low:g} to {high:g} Å, not {sigma:g}.")
         return sigma
@@ -388,7 +401,8 @@ class ConditionExplorer(SvgExplorer):
         """Compute all numbers anew, and sort the channels anew: after training the model
         further."""
         self._cache.clear()
-        self._drawn, self.order = None, self._spread_order()
+        self.order = self._spread_order()
+        self._drawn = None
         self._changed({"name": "model"})
 
     @property
@@ -502,7 +516,8 @@ class ConditionExplorer(SvgExplorer):
     def picture(self) -> str:
         """Bars of the noise left under the four conditions; the gates under the present one, and
         how far they are from those under the mask token."""
-        told, at = self.state(), CONDITIONS.index(self.condition)
+        told = self.state()
+        at = CONDITIONS.index(self.condition)
         left, errors = (
             100 * np.array([told[f"{what}_{c}"] for c in CONDITIONS]) for what in ("left", "error")
         )
@@ -574,7 +589,9 @@ class ConditionExplorer(SvgExplorer):
         self.observe(lambda change: control.set_trait("value", change["new"]), names=[name])
 
     def _redraw(self) -> None:
-        picture, arrows = self.picture(), self.arrows()  # what may fail, before anything changes
+        # what may fail, before anything changes
+        picture = self.picture()
+        arrows = self.arrows()
         self.drawn.value = picture
         self.view.show(self.displaced, arrows, title=self._title())  # one message
         self._tell()
@@ -611,7 +628,8 @@ def in_words(told: dict) -> list[tuple[str, str]]:
 def _against_none(name: str, told: dict) -> str:
     """Such as "own leaves 1.20 ± 0.30 less"; a difference within two standard errors is called
     none."""
-    gain, error = 100 * told[f"gain_{name}"], 100 * told[f"gain_error_{name}"]
+    gain = 100 * told[f"gain_{name}"]
+    error = 100 * told[f"gain_error_{name}"]
     if abs(gain) <= 2 * error:
         return f"{name} leaves as much ({_difference(name, told)})"
     return f"{name} leaves {abs(gain):.2f} ± {error:.2f} {'less' if gain > 0 else 'more'}"

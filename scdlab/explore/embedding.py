@@ -64,7 +64,8 @@ def _ring(fig, xy, point: int) -> None:
 
 def _span(fig, xy) -> None:
     """All of a map, with a margin: whoever has zoomed into another one sees the whole."""
-    low, high = xy.min(0), xy.max(0)
+    low = xy.min(0)
+    high = xy.max(0)
     pad = 0.05 * np.maximum(high - low, 1e-9)
     fig.layout.xaxis.range, fig.layout.yaxis.range = np.stack(
         [low - pad, high + pad], axis=1
@@ -85,8 +86,10 @@ def _ends(color) -> tuple[float, float]:
 
 def map_svg(xy, color, label: str, title: str = "", point: int = 0, size: int = 380) -> str:
     """The same map as a small svg picture, without names; size in pixels."""
-    xy, color = array(xy), array(color)
-    low, high = xy.min(0), xy.max(0)
+    xy = array(xy)
+    color = array(color)
+    low = xy.min(0)
+    high = xy.max(0)
     x, y = ((xy - low) / np.maximum(high - low, 1e-9) * [1, -1] + [0, 1]).T * (
         size - 40
     ) + 20  # 20 px on each side
@@ -170,8 +173,13 @@ class EmbeddingExplorer(Explorer):
                     "loads one that ships."
                 )
         models = {str(name): model for name, model in models.items()}
-        self.store, self.models, self._n, self._seed = store, models, n, seed
-        self._cache, self._drawn, self._laid_out = {}, None, None
+        self.store = store
+        self.models = models
+        self._n = n
+        self._seed = seed
+        self._cache = {}
+        self._drawn = None
+        self._laid_out = None
         self._choices = {
             "model": {name: name for name in models},
             "color": {"number of atoms": "atoms"}
@@ -179,7 +187,10 @@ class EmbeddingExplorer(Explorer):
             "method": {words: name for name, words in LAYOUTS.items()},
             "pool": {words: name for name, words in POOLED.items()},
         }
-        self.model, self.color, self.method, self.pool = next(iter(models)), color, method, pool
+        self.model = next(iter(models))
+        self.color = color
+        self.method = method
+        self.pool = pool
         self._index = self._embedded(self.model, pool)[1]
         self.shown = store.subset(self._index)
         batch = self.shown.take(np.arange(len(self.shown)))
@@ -193,7 +204,8 @@ class EmbeddingExplorer(Explorer):
         self.view = MoleculeView(self.shown.to_ase(point), title=self._title(), size=(340, 280))
         self.words = widgets.HTML()
         row = dict(style={"description_width": "54px"})
-        narrow, wide = widgets.Layout(width="240px"), widgets.Layout(width="490px")
+        narrow = widgets.Layout(width="240px")
+        wide = widgets.Layout(width="490px")
         dropdowns = {
             name: widgets.Dropdown(
                 options=list(choices.items()),
@@ -223,7 +235,8 @@ class EmbeddingExplorer(Explorer):
 
     @traitlets.validate("model", "color", "method", "pool")
     def _check_choice(self, proposal):
-        name, value = proposal["trait"].name, proposal["value"]
+        name = proposal["trait"].name
+        value = proposal["value"]
         known = list(self._choices[name].values())
         if value not in known:
             raise ValueError(
@@ -247,7 +260,8 @@ class EmbeddingExplorer(Explorer):
     def state(self) -> dict:
         """The traits, and everything displayed about the chosen structure and the map: plain
         values, None for a number that means nothing here."""
-        value, told = self._colors()[self.point], self.numbers()
+        value = self._colors()[self.point]
+        told = self.numbers()
         return super().state() | {
             "formula": self._formulas[self.point],
             "row": int(self._index[self.point]),
@@ -259,7 +273,8 @@ class EmbeddingExplorer(Explorer):
     def numbers(self) -> dict:
         """The numbers beside the map, each as (value or None, why there is none), and the property
         that `smoothness` is of (None: the store has none)."""
-        embedded, name = (self.model, self.pool), self._guessed()
+        embedded = (self.model, self.pool)
+        name = self._guessed()
         size = self._remember(
             "extensivity", embedded, self._score, maps.extensivity, self.shown.n_atoms
         )
@@ -285,7 +300,8 @@ class EmbeddingExplorer(Explorer):
     def refresh(self) -> None:
         """Compute everything anew: after training a model further."""
         self._cache.clear()
-        self._drawn, self._laid_out = None, (None,) * 4
+        self._drawn = None
+        self._laid_out = (None,) * 4
         self._changed({"name": "model"})
 
     def _key(self) -> tuple:
@@ -357,7 +373,8 @@ class EmbeddingExplorer(Explorer):
 
     def still(self) -> str:
         """The map and the molecule, and the numbers in words below them."""
-        size, gap = 380, 20
+        size = 380
+        gap = 20
         drawing = map_svg(
             self.xy(), self._colors(), self._label(self.color), self._headline(), self.point, size
         )
@@ -365,10 +382,8 @@ class EmbeddingExplorer(Explorer):
             drawing.replace("<svg ", '<svg x="0" ', 1),
             self.view.still().replace("<svg ", f'<svg x="{size}" ', 1),
         ]
-        body, height = (
-            [part.replace("<svg ", f'<svg height="{size}" ', 1) for part in pair],
-            size + gap,
-        )
+        body = [part.replace("<svg ", f'<svg height="{size}" ', 1) for part in pair]
+        height = size + gap
         for what, text in self._lines():
             for line in textwrap.wrap(f"{what}: {text}", 110, subsequent_indent="   "):
                 body.append(svg._text(10, height, line, "start"))
@@ -383,7 +398,8 @@ class EmbeddingExplorer(Explorer):
 
     def _lines(self) -> list[tuple[str, str]]:
         """The numbers in words: (what, text)."""
-        told, numbers = self.state(), self.numbers()
+        told = self.state()
+        numbers = self.numbers()
         value = "unknown" if told["value"] is None else f"{told['value']:.4g}"
         unit = "" if self.color == "atoms" else self.store.units(self.color)
         name = "number of atoms" if self.color == "atoms" else self.color
@@ -446,7 +462,10 @@ class EmbeddingExplorer(Explorer):
             super()._changed(change)
 
     def _redraw(self) -> None:
-        xy, colors, label, key = self.xy(), self._colors(), self._label(self.color), self._key()
+        xy = self.xy()
+        colors = self._colors()
+        label = self._label(self.color)
+        key = self._key()
         with self.figure.batch_update():  # one message to the browser
             if key[:-1] != self._laid_out:
                 self.figure.data[0].update(self.picture().data[0].to_plotly_json())
@@ -460,7 +479,8 @@ class EmbeddingExplorer(Explorer):
             _ring(self.figure, xy, self.point)
         self.view.show(self.shown.to_ase(self.point), title=self._title())
         self._tell()
-        self._drawn, self._laid_out = key, key[:-1]
+        self._drawn = key
+        self._laid_out = key[:-1]
 
 
 def _in_words(value: float | None, why: str, what: str) -> str:

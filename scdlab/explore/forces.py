@@ -165,7 +165,8 @@ class ForceExplorer(SvgExplorer):
     names = ("frame", "model", "atom", "degree", "sigma", "ratio", "seed", "corrupt", *ARROWS)
     frame, atom, degree, seed = (traitlets.Int() for _ in range(4))
     model = traitlets.Unicode()
-    sigma, ratio = traitlets.Float(0.05), traitlets.Float(0.25)
+    sigma = traitlets.Float(0.05)
+    ratio = traitlets.Float(0.25)
     corrupt = traitlets.Bool(False)
     show_true, show_predicted, show_difference = (traitlets.Bool(on) for on in (True, True, False))
 
@@ -202,15 +203,23 @@ class ForceExplorer(SvgExplorer):
                 raise ValueError(
                     f"Model {name!r} must be a model, not {each!r}; scdlab.load(path) loads one."
                 )
-        self.store, self._cache, self._drawn = store, OrderedDict(), None
-        self.frame, self.atom, self.degree, self.seed = frame, atom, degree, seed
-        self.sigma, self.ratio, self.corrupt = sigma, ratio, corrupt
+        self.store = store
+        self._cache = OrderedDict()
+        self._drawn = None
+        self.frame = frame
+        self.atom = atom
+        self.degree = degree
+        self.seed = seed
+        self.sigma = sigma
+        self.ratio = ratio
+        self.corrupt = corrupt
         self.model = next(iter(self.models), "")
         self._scales()
         self.view = MoleculeView(**self._scene(), size=(350, 330), labels=True)
         self.words = widgets.HTML()
         super().__init__(**self._make_controls())
-        at, wrap = self.controls, widgets.Layout(flex_flow="row wrap", align_items="center")
+        at = self.controls
+        wrap = widgets.Layout(flex_flow="row wrap", align_items="center")
         boxes = ("corrupt", *ARROWS)
         rows = [
             widgets.HBox([at[name] for name in group if name in at], layout=wrap)
@@ -265,7 +274,8 @@ class ForceExplorer(SvgExplorer):
 
     @traitlets.validate("frame", "atom", "degree", "seed")
     def _check_range(self, proposal):
-        name, value = proposal["trait"].name, proposal["value"]
+        name = proposal["trait"].name
+        value = proposal["value"]
         if not 0 <= value <= self._last(name):
             raise ValueError(
                 f"The explorer's {name} goes from 0 to {self._last(name)}, not {value}."
@@ -274,7 +284,8 @@ class ForceExplorer(SvgExplorer):
 
     @traitlets.validate("sigma", "ratio")
     def _check_size(self, proposal):
-        name, value = proposal["trait"].name, proposal["value"]
+        name = proposal["trait"].name
+        value = proposal["value"]
         low, high = SIGMAS if name == "sigma" else (0.01, 1.0)
         if not low <= value <= high:  # NaN is not
             raise ValueError(f"The explorer's {name} goes from {low} to {high}, not {value}.")
@@ -403,7 +414,8 @@ class ForceExplorer(SvgExplorer):
         """The arrows that are drawn, as `view_molecule` takes them. On a corrupted frame: the clue,
         which only corrupted atoms are told, and the way back −ε; predictions, which are of the
         clean frame, are not drawn there."""
-        forces, noisy = self.forces(), self.corruption()
+        forces = self.forces()
+        noisy = self.corruption()
         kinds = {}
         for trait, (name, color) in ARROWS.items():
             if not (getattr(self, trait) and trait in forces) or (
@@ -425,7 +437,8 @@ class ForceExplorer(SvgExplorer):
 
     def _scene(self) -> dict:
         """The arguments of the view."""
-        atoms, told = self.atoms.copy(), self.state()
+        atoms = self.atoms.copy()
+        told = self.state()
         if self.corrupt:
             atoms.positions = atoms.positions + self.corruption().eps.double().numpy()
         title = f"{told['formula']}, frame {self.frame}" + (
@@ -440,7 +453,8 @@ class ForceExplorer(SvgExplorer):
 
     def picture(self) -> str:
         """The force of the chosen atom, degree by degree, and the sum of the first degrees."""
-        told, force = self.state(), self._labels()[2][self.atom]
+        told = self.state()
+        force = self._labels()[2][self.atom]
         curves = lobes(force)
         total = curves[: self.degree + 1].sum(0)
         half = [half_angle(degree, degree) for degree in range(DEGREES + 1)] + [told["half_angle"]]
@@ -498,7 +512,9 @@ class ForceExplorer(SvgExplorer):
             )  # a slider beyond its new end moves to it
 
     def _redraw(self) -> None:
-        picture, scene = self.picture(), self._scene()  # what may fail, before anything changes
+        # what may fail, before anything changes
+        picture = self.picture()
+        scene = self._scene()
         self.drawn.value = picture
         self.view.show(**scene)  # one message
         self._tell()
@@ -506,7 +522,9 @@ class ForceExplorer(SvgExplorer):
 
 def in_words(told: dict) -> list[tuple[str, str]]:
     """The numbers of `ForceExplorer.state()` as lines (what, text)."""
-    name, (near, far) = told["name"], (told["towards"], told["against"])
+    name = told["name"]
+    near = told["towards"]
+    far = told["against"]
     both = [
         f"{a:+.2f} towards F and {b:+.2f} eV/Å towards −F" for a, b in zip(near, far, strict=True)
     ]

@@ -45,17 +45,18 @@ AXIS = (
     np.array([1.0, 2.0, 3.0]) / 14**0.5
 )  # that the molecule turns about: skew to every bond, one hopes
 STEPS = 32  # of a path
-SMALL, STEEP = (
-    0.01,
-    0.5,
-)  # meV; jumps and steps below them are not told: float32 rounds to some 0.001
+# meV; jumps and steps below them are not told: float32 rounds to some 0.001
+SMALL = 0.01
+STEEP = 0.5
 PRUNINGS = 4  # shown for an ECSE that does not prune: as many as the paper takes
 TURN = 15  # degrees between two points of a turn
 # Å; a step within that is one in practice, since a time step of dynamics moves an atom farther
 WITHIN = 0.001
 MOST_ATOMS = 40  # that the explorer takes: ECSE evaluates the model some times for each
 MOST_NEIGHBORS = 12  # in the matrices: the nearest
-BOND, LINE, CUTOFF = "along the bond", "in a circle through the line", "out through the cutoff"
+BOND = "along the bond"
+LINE = "in a circle through the line"
+CUTOFF = "out through the cutoff"
 METHODS = {  # name -> (legend, color, dashes, width)
     "raw": ("raw", style.GRAY, "", 2),
     "rotations": ("8 rotations", style.ORANGE, "7 3", 2),
@@ -63,10 +64,9 @@ METHODS = {  # name -> (legend, color, dashes, width)
     "ecse": ("ECSE", style.BLUE, "", 2.5),
 }
 _AXES = (("a", style.BLUE), ("b", style.VERMILION), ("c", style.GREEN))
-_LEFT, _WIDTH = (
-    350,
-    470,
-)  # pixels of the molecule and of the plots: together they fit beside the file browser
+# pixels of the molecule and of the plots: together they fit beside the file browser
+_LEFT = 350
+_WIDTH = 470
 
 
 # --------------------------------------------------------------------------------------------------
@@ -112,9 +112,11 @@ def paths_of(
         raise ValueError(
             "A single atom has no neighbors, so it has neither paths nor frames; choose a molecule."
         )
-    x, at = atoms.positions, atoms.positions[atom]
+    x = atoms.positions
+    at = atoms.positions[atom]
     j = _nearest(x, atom, [atom])
-    u, r = _unit(at - x[j]), float(np.linalg.norm(at - x[j]))
+    u = _unit(at - x[j])
+    r = float(np.linalg.norm(at - x[j]))
     bond = f"distance {_name(atoms, j)}–{_name(atoms, atom)}"
 
     def straight(direction):
@@ -128,16 +130,15 @@ def paths_of(
         to_line = r * (np.pi - angle)  # Å
         side = -v - (u @ -v) * u  # the way to the line
         if to_line < 0.05:  # there already: both ways from it
-            low, high, side = (
-                -r * np.pi / 8,
-                r * np.pi / 8,
-                np.cross(u, np.eye(3)[np.abs(u).argmin()]),
-            )
+            low = -r * np.pi / 8
+            high = r * np.pi / 8
+            side = np.cross(u, np.eye(3)[np.abs(u).argmin()])
         else:  # 0 and the line are among the steps
             whole = np.pi + 0.25 - 50 * np.pi / 180
             step = to_line / max(1, round(STEPS * (np.pi - angle) / whole))
             below = max(0, round(STEPS * (whole + angle - np.pi - 0.25) / whole))
-            low, high = -below * step, (STEPS - below) * step
+            low = -below * step
+            high = (STEPS - below) * step
         side = _unit(side)
 
         def around(t):
@@ -196,7 +197,8 @@ def energies(model, atoms: ase.Atoms, pos) -> np.ndarray:
 def weight_matrix(frames, center: int, neighbors) -> np.ndarray:
     """The weights w_jj' of an ECSE's `Frames` around an atom, for `neighbors` [m]: [m, m], zero
     where no frame is."""
-    there, place = _right_handed(frames, center), {int(k): row for row, k in enumerate(neighbors)}
+    there = _right_handed(frames, center)
+    place = {int(k): row for row, k in enumerate(neighbors)}
     matrix = np.zeros((len(place), len(place)))
     for j, k, w in zip(
         frames.first[there].tolist(),
@@ -231,7 +233,9 @@ def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1), enough: float = 1e-
     """
     t = np.asarray(t, float)
     e = energy(t)
-    pieces, jump, at = [(t, e)], np.nan, np.nan
+    pieces = [(t, e)]
+    jump = np.nan
+    at = np.nan
     for n in (*keep, 0):
         found = [
             (sudden, x[k : k + 2], y[k : k + 2])
@@ -242,7 +246,8 @@ def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1), enough: float = 1e-
         if not found:
             break
         found.sort(key=lambda each: -each[0])
-        jump, at = float(found[0][0]), float(found[0][1].mean())
+        jump = float(found[0][0])
+        at = float(found[0][1].mean())
         if jump < enough:
             break
         if n:
@@ -252,9 +257,11 @@ def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1), enough: float = 1e-
             pieces = [
                 (x, np.array([y[0], *mid, y[1]])) for x, y, mid in zip(cut, ends, new, strict=True)
             ]
-            t, e = np.concatenate([t, *(x[1:-1] for x in cut)]), np.concatenate([e, new.ravel()])
+            t = np.concatenate([t, *(x[1:-1] for x in cut)])
+            e = np.concatenate([e, new.ravel()])
     order = t.argsort()
-    t, e = t[order], e[order]
+    t = t[order]
+    e = e[order]
     known = np.isfinite(e)
     around = (
         np.interp(at + WITHIN * (np.arange(4) - 1.5), t[known], e[known])
@@ -327,8 +334,11 @@ def frames_picture(
     inner, outer: R_in and R_out in Å, the outlines of two spheres; half: Å from the middle to the
     picture's edge. Seen from the side of all still pictures; what is farther off is cut.
     """
-    size, top = _LEFT, 24
-    scale, middle = size / 2 / half, np.array([size / 2, top + size / 2])  # pixels per Å
+    size = _LEFT
+    top = 24
+    # pixels per Å
+    scale = size / 2 / half
+    middle = np.array([size / 2, top + size / 2])
     flat = (atoms.positions - atoms.positions[center]) @ svg._VIEW.T
     x, y = (middle + scale * flat[:, :2] * [1, -1]).T
     body = [
@@ -388,7 +398,9 @@ def matrices(before, after, names, title: str = "", prunings: int = PRUNINGS) ->
 
     names [m]: of the neighbors; rows are j, which gives the axis a, and columns j'.
     """
-    m, top, left = len(names), 62, 40
+    m = len(names)
+    top = 62
+    left = 40
     if not m:
         return svg._document(
             _WIDTH, 40, [svg._text(8, 16, f"{title}: there are none", "start")], title
@@ -402,7 +414,9 @@ def matrices(before, after, names, title: str = "", prunings: int = PRUNINGS) ->
     ):
         body.append(svg._text(x0, 38, head, "start"))
         for row, column in itertools.product(range(m), range(m)):
-            x, y, w = x0 + cell * column, top + cell * row, values[row][column]
+            x = x0 + cell * column
+            y = top + cell * row
+            w = values[row][column]
             color = style.LIGHT if row == column else _shade(w / most)
             body.append(
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}" '
@@ -435,7 +449,10 @@ def chart(
     """Curves of the four methods: name -> (x [m], y [m]), NaN left out; a line at x = mark, with a
     dot of each at dots[name]. low, high: the ends of the x axis. A curve without a number is named
     as such in the legend."""
-    tall, left, top, right = 262, 62, 46, 12
+    tall = 262
+    left = 62
+    top = 46
+    right = 12
     bottom = tall - 42
     known = np.concatenate(
         [y[np.isfinite(y)] for _, y in curves.values()] + [np.array(list(dots.values()), float)]
@@ -472,7 +489,8 @@ def chart(
     for name, (x, y) in curves.items():
         legend, color, dash, width = METHODS[name]
         look = f'fill="none" stroke="{color}" stroke-width="{width}" stroke-dasharray="{dash}"'
-        parts, run = [], False
+        parts = []
+        run = False
         for a, b in zip(x, y, strict=True):
             if np.isfinite(b):
                 parts.append(f"{'L' if run else 'M'}{across(a):.1f},{up(b):.1f}")
@@ -531,7 +549,8 @@ def _ticks(low: float, high: float) -> list[float]:
     span = max(high - low, 1e-3)
     power = 10.0 ** np.floor(np.log10(span / 5))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if span / (m * power) <= 6)
-    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+    first = np.floor(low / step + 1e-9)
+    last = np.ceil(high / step - 1e-9)
     return [round(step * k, 9) + 0.0 for k in np.arange(first, max(last, first + 1) + 1)]
 
 
@@ -575,9 +594,12 @@ class FrameExplorer(SvgExplorer):
     """
 
     names = ("atom", "path", "moved", "rotation", "center", "shows")
-    atom, center = traitlets.Int(), traitlets.Int()
-    path, shows = traitlets.Unicode(BOND), traitlets.Unicode("path")
-    moved, rotation = traitlets.Float(0.0), traitlets.Float(0.0)
+    atom = traitlets.Int()
+    center = traitlets.Int()
+    path = traitlets.Unicode(BOND)
+    shows = traitlets.Unicode("path")
+    moved = traitlets.Float(0.0)
+    rotation = traitlets.Float(0.0)
 
     def __init__(
         self,
@@ -605,16 +627,20 @@ class FrameExplorer(SvgExplorer):
                 "give ECSE(model, local=True)."
             )
         self.atoms = _checked(molecule("H2O") if atoms is None else atoms)
-        self._cache, self._drawn, self._own = OrderedDict(), None, dict(paths or {})
+        self._cache = OrderedDict()
+        self._drawn = None
+        self._own = dict(paths or {})
         self._make_methods()
         self.atom = len(self.atoms) - 1 if atom is None else atom
         self.center = self._default_center() if center is None else center
         self.path = (LINE if len(self.atoms) > 2 else BOND) if path is None else path
-        self.shows, self.rotation = shows, rotation
+        self.shows = shows
+        self.rotation = rotation
         self.moved = moved
         self.molecule, self.words = widgets.HTML(self.scene()), widgets.HTML(self._words())
         super().__init__(**self._make_controls())
-        at, wrap = self.controls, widgets.Layout(flex_flow="row wrap", align_items="center")
+        at = self.controls
+        wrap = widgets.Layout(flex_flow="row wrap", align_items="center")
         rows = [
             widgets.HBox([at[name] for name in group], layout=wrap)
             for group in (("atom", "path", "moved"), ("center", "rotation", "shows"))
@@ -684,14 +710,17 @@ class FrameExplorer(SvgExplorer):
 
     @traitlets.validate("atom", "center")
     def _check_atom(self, proposal):
-        name, value, last = proposal["trait"].name, proposal["value"], len(self.atoms) - 1
+        name = proposal["trait"].name
+        value = proposal["value"]
+        last = len(self.atoms) - 1
         if not 0 <= value <= last:
             raise ValueError(f"The explorer's {name} goes from 0 to {last}, not {value}.")
         return value
 
     @traitlets.validate("path", "shows")
     def _check_name(self, proposal):
-        name, value = proposal["trait"].name, proposal["value"]
+        name = proposal["trait"].name
+        value = proposal["value"]
         known = list(self._paths()) if name == "path" else ["path", "turn"]
         if value not in known:
             raise ValueError(
@@ -701,7 +730,8 @@ class FrameExplorer(SvgExplorer):
 
     @traitlets.validate("moved", "rotation")
     def _check_range(self, proposal):
-        name, value = proposal["trait"].name, proposal["value"]
+        name = proposal["trait"].name
+        value = proposal["value"]
         low, high = (self._path().low, self._path().high) if name == "moved" else (0.0, 360.0)
         if not low - 1e-6 <= value <= high + 1e-6:  # NaN is not
             where = f" {self.path}" if name == "moved" else ""
@@ -771,7 +801,8 @@ class FrameExplorer(SvgExplorer):
         return dict(self._remember(("state", *self._key()), self._measure))
 
     def _measure(self) -> dict:
-        path, frames = self._path(), self.frames()
+        path = self._path()
+        frames = self.frames()
         near, r = self._neighbors()
         weights = frames.weights[_right_handed(frames, self.center)]
         told = {
@@ -863,11 +894,13 @@ class FrameExplorer(SvgExplorer):
 
     def scene(self) -> str:
         """The molecule around the center, with its right-handed frames, R_in and R_out."""
-        frames, atoms = self.frames(), self.atoms.copy()
+        frames = self.frames()
+        atoms = self.atoms.copy()
         atoms.positions = self.positions()
         there = _right_handed(frames, self.center)
         weights = frames.weights[there].cpu().numpy()
-        name, outer = _name(self.atoms, self.center), self.methods["ecse"].outer
+        name = _name(self.atoms, self.center)
+        outer = self.methods["ecse"].outer
         title = f"{self.atoms.get_chemical_formula()}: {len(weights)} frames of {name}"
         return frames_picture(
             atoms,
@@ -883,14 +916,16 @@ class FrameExplorer(SvgExplorer):
     def picture(self) -> str:
         """The energies along the path, or in a full turn, and the weights of the pairs of
         neighbors."""
-        path, now = self._path(), self.now()
+        path = self._path()
+        now = self.now()
         if self.shows == "path":
             curves = {name: (path.read(scan.t), scan.e) for name, scan in self.scans().items()}
             zero = {
                 name: _first(scan.e[np.abs(scan.t).argmin()], scan.e)
                 for name, scan in self.scans().items()
             }
-            mark, ends = float(path.read(self.moved)), sorted(path.read([path.low, path.high]))
+            mark = float(path.read(self.moved))
+            ends = sorted(path.read([path.low, path.high]))
             about = f"Energy when {_name(self.atoms, self.atom)} moves {self.path}"
             about += f"; dots: turned by {self.rotation:.0f}°" if self.rotation % 360 else ""
             x_label = style.label(path.what, path.unit)
@@ -898,7 +933,9 @@ class FrameExplorer(SvgExplorer):
             angles = np.arange(0, 361, TURN)
             curves = {name: (angles, e) for name, e in self.turns().items()}
             zero = {name: e[0] for name, e in self.turns().items()}
-            mark, ends, x_label = self.rotation, (0, 360), style.label("rotation", "°")
+            mark = self.rotation
+            ends = (0, 360)
+            x_label = style.label("rotation", "°")
             about = (
                 f"Energy of the molecule as it turns ({_name(self.atoms, self.atom)} moved by "
                 f"{self.moved:.3f} Å)"
@@ -962,7 +999,8 @@ class FrameExplorer(SvgExplorer):
     def _adjust(self, change) -> None:
         if change["name"] not in ("atom", "path"):
             return
-        path, control = self._path(), self.controls["moved"]
+        path = self._path()
+        control = self.controls["moved"]
         if not path.low - 1e-6 <= self.moved <= path.high + 1e-6:
             self._drawn = tuple(
                 0.0 if name == "moved" else getattr(self, name) for name in self.names
@@ -970,20 +1008,19 @@ class FrameExplorer(SvgExplorer):
             self.moved = 0.0  # not drawn twice
             self._drawn = None
         with control.hold_trait_notifications():
-            control.min, control.max, control.step = (
-                path.low,
-                path.high,
-                (path.high - path.low) / STEPS,
-            )
+            control.min = path.low
+            control.max = path.high
+            control.step = (path.high - path.low) / STEPS
             control.value = self.moved
 
     def _redraw(self) -> None:
-        picture, scene, words = (
-            self.picture(),
-            self.scene(),
-            self._words(),
-        )  # what may fail, before anything changes
-        self.drawn.value, self.molecule.value, self.words.value = picture, scene, words
+        # what may fail, before anything changes
+        picture = self.picture()
+        scene = self.scene()
+        words = self._words()
+        self.drawn.value = picture
+        self.molecule.value = scene
+        self.words.value = words
 
 
 def _first(value: float, others) -> float:

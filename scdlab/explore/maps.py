@@ -54,7 +54,8 @@ def embed(
             "There is nothing to embed; give a store with structures and n of at least 1."
         )
     index = np.sort(np.random.default_rng(seed).permutation(len(store))[:n])
-    device, was_training = next(model.parameters()).device, model.training
+    device = next(model.parameters()).device
+    was_training = model.training
     model.eval()
     rows = []
     try:
@@ -120,7 +121,8 @@ def _umap(x, few, seed) -> np.ndarray:
         return found
     first = "" if "umap" in sys.modules else " (its first use compiles: up to half a minute)"
     print(f"UMAP of {len(x):,} points{first}; the map is kept for next time.", flush=True)
-    start, threads = time.perf_counter(), torch.get_num_threads()
+    start = time.perf_counter()
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="n_jobs value|.*force_all_finite|.*ensure_all_finite"
@@ -172,15 +174,18 @@ def extensivity(embedding, n_atoms, seed: int = 0) -> float:
     when the fit is worse still. A ridge of 1e-6 of the mean variance keeps redundant channels
     harmless.
     """
-    x, y = array(embedding), array(n_atoms)
+    x = array(embedding)
+    y = array(n_atoms)
     _check_pair(x, y, least=9)
     if y.std() == 0:
         raise ValueError(
             "All structures have the same number of atoms, so size cannot be read off; mix sizes."
         )
     order = np.random.default_rng(seed).permutation(len(x))
-    fit, test = order[: 2 * len(x) // 3], order[2 * len(x) // 3 :]
-    mean, y_mean = x[fit].mean(axis=0), y[fit].mean()
+    fit = order[: 2 * len(x) // 3]
+    test = order[2 * len(x) // 3 :]
+    mean = x[fit].mean(axis=0)
+    y_mean = y[fit].mean()
     centered = x[fit] - mean
     gram = centered.T @ centered
     ridge = 1e-6 * max(np.trace(gram) / len(gram), np.finfo(float).tiny)
@@ -191,7 +196,8 @@ def extensivity(embedding, n_atoms, seed: int = 0) -> float:
 def smoothness(embedding, values, k: int = 10) -> float:
     """How well the mean over the k nearest other structures predicts a property [n]: R², and 0 for
     worse than the mean. Distances are Euclidean in the embedding."""
-    x, y = array(embedding), array(values)
+    x = array(embedding)
+    y = array(values)
     _check_pair(x, y, least=k + 2)
     if y.std() == 0:
         raise ValueError(

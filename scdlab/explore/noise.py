@@ -235,7 +235,8 @@ def denoise(model, atoms: ase.Atoms, pos) -> np.ndarray:
 def cosine(a, b) -> float:
     """cos(a, b) = Σ a·b / (|a| |b|) over the last two axes [..., n, 3]; NaN where one of them is
     zero."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
+    a = np.asarray(a, float)
+    b = np.asarray(b, float)
     length = np.sqrt((a**2).sum((-2, -1)) * (b**2).sum((-2, -1)))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(length > 0, (a * b).sum((-2, -1)) / length, np.nan)[()]
@@ -260,11 +261,9 @@ class Reference:
                     "Linux have no wheels): install it, from conda-forge where need be, or give a "
                     "trained model as the reference."
                 ) from error
-            self.calculator, self.name, self.most = (
-                TBLite(method="GFN2-xTB", verbosity=0),
-                "GFN2-xTB",
-                MOST_FOR_GFN2,
-            )
+            self.calculator = TBLite(method="GFN2-xTB", verbosity=0)
+            self.name = "GFN2-xTB"
+            self.most = MOST_FOR_GFN2
         elif isinstance(reference, torch.nn.Module):
             if not bool(reference.energy_head.reference.any()):
                 raise ValueError(
@@ -272,13 +271,13 @@ class Reference:
                     "reference for energies and forces; train it with EnergyForces, or use "
                     "'gfn2'."
                 )
-            self.calculator, self.name, self.most = (
-                Calculator(reference),
-                type(reference).__name__,
-                MOST_ATOMS,
-            )
+            self.calculator = Calculator(reference)
+            self.name = type(reference).__name__
+            self.most = MOST_ATOMS
         elif hasattr(reference, "get_potential_energy"):
-            self.calculator, self.name, self.most = reference, type(reference).__name__, MOST_ATOMS
+            self.calculator = reference
+            self.name = type(reference).__name__
+            self.most = MOST_ATOMS
         else:
             raise ValueError(
                 "The reference must be 'gfn2', a trained model or an ase calculator, not "
@@ -295,7 +294,8 @@ class Reference:
         probe = _bare(atoms)
         probe.calc = self.calculator
         flat = pos.reshape(-1, len(atoms), 3)
-        energy, forces = np.full(len(flat), np.nan), np.full(flat.shape, np.nan)
+        energy = np.full(len(flat), np.nan)
+        forces = np.full(flat.shape, np.nan)
         threads = torch.get_num_threads()
         torch.set_num_threads(
             1
@@ -442,7 +442,8 @@ _ARROWS = {  # trait -> (legend, color)
 def _lanes(atoms: ase.Atoms) -> dict:
     """Pair of elements -> its bonds: of pairs that can have several orders, else (methane) of all
     that have bands."""
-    symbols, lanes = atoms.get_chemical_symbols(), {}
+    symbols = atoms.get_chemical_symbols()
+    lanes = {}
     pairs = bonds_of(atoms)
     for k, (i, j) in enumerate(pairs):
         if bands := bands_of(symbols[i], symbols[j]):
@@ -460,12 +461,14 @@ def lengths_picture(atoms: ase.Atoms, pos, many) -> dict:
 
     pos [n, 3]: this displacement; many [draws, n, 3]: those that the smooth curves are made of.
     """
-    pairs, lanes = bonds_of(atoms), _lanes(atoms)
+    pairs = bonds_of(atoms)
+    lanes = _lanes(atoms)
     table = {pair: bands_of(*pair.split("–")) for pair in lanes}
     edges = [
         edge for bands in table.values() for band in bands for edge in (band.low, band.high)
     ] or [1.0, 1.6]
-    low, high = min(edges) - 0.04, max(edges) + 0.04
+    low = min(edges) - 0.04
+    high = max(edges) + 0.04
     grid = np.arange(
         low - 0.2, high + 0.2, 0.002
     )  # beyond what is drawn, as far as smearing reaches
@@ -478,7 +481,9 @@ def lengths_picture(atoms: ase.Atoms, pos, many) -> dict:
     density = [length_density(some[:, bonds], grid, width)[shown] for bonds in lanes.values()]
     tallest = max((d.max() for d in density), default=1.0) or 1.0
     boxes = {order: ([], []) for order in (3, 2, 1)}
-    curve, marks, dots = ([], []), ([], []), ([], [])
+    curve = ([], [])
+    marks = ([], [])
+    dots = ([], [])
     for at, (pair, bonds), values in zip(height, lanes.items(), density, strict=True):
         for band in table[pair]:
             x, y = boxes[band.order]
@@ -660,7 +665,8 @@ class NoiseExplorer(Explorer):
         "show_answer",
         "show_force",
     )
-    molecule, seed = traitlets.Int(), traitlets.Int()
+    molecule = traitlets.Int()
+    seed = traitlets.Int()
     source = traitlets.Unicode("store")
     sigma = traitlets.Float(0.04)
     kind = traitlets.Enum(KINDS, "gaussian")
@@ -685,7 +691,9 @@ class NoiseExplorer(Explorer):
                 "that ships."
             )
         self.store = AtomStore.open(files.home("data") / "qm9-sample") if store is None else store
-        self.model, self.reference, self._missing = model, None, []
+        self.model = model
+        self.reference = None
+        self._missing = []
         if reference is not None:
             try:
                 self.reference = as_reference(reference)
@@ -693,14 +701,14 @@ class NoiseExplorer(Explorer):
                 if reference != "gfn2":
                     raise
                 self._missing.append(str(error))
-        self._cache, self._drawn, self._last_read = OrderedDict(), None, ("", None)
-        self.molecule, self.sigma, self.seed, self.kind, self.relaxed = (
-            molecule,
-            sigma,
-            seed,
-            kind,
-            relaxed,
-        )
+        self._cache = OrderedDict()
+        self._drawn = None
+        self._last_read = ("", None)
+        self.molecule = molecule
+        self.sigma = sigma
+        self.seed = seed
+        self.kind = kind
+        self.relaxed = relaxed
         self.source = source
         first = self.numbers()
         self.view = MoleculeView(
@@ -708,10 +716,8 @@ class NoiseExplorer(Explorer):
         )
         self.words = widgets.HTML()
         row = dict(style={"description_width": "70px"})
-        wide, small = (
-            widgets.Layout(width="330px"),
-            widgets.Layout(width="220px", margin="2px 24px 2px 2px"),
-        )
+        wide = widgets.Layout(width="330px")
+        small = widgets.Layout(width="220px", margin="2px 24px 2px 2px")
         box = widgets.Layout(width="auto", margin="2px 14px 2px 0")
         sigma_slider = widgets.FloatLogSlider(
             value=sigma,
@@ -798,7 +804,8 @@ class NoiseExplorer(Explorer):
 
     @traitlets.validate("molecule", "seed")
     def _check_range(self, proposal):
-        name, value = proposal["trait"].name, proposal["value"]
+        name = proposal["trait"].name
+        value = proposal["value"]
         last = min(len(self.store), 1000) - 1 if name == "molecule" else 99
         if not 0 <= value <= last:
             raise ValueError(f"The explorer's {name} goes from 0 to {last}, not {value}.")
@@ -819,7 +826,8 @@ class NoiseExplorer(Explorer):
     def refresh(self) -> None:
         """Compute all numbers anew: after training the model further."""
         self._cache.clear()
-        self._drawn, self._last_read = None, ("", None)
+        self._drawn = None
+        self._last_read = ("", None)
         self._changed({"name": "model"})
 
     @property
@@ -843,7 +851,8 @@ class NoiseExplorer(Explorer):
         Their scale is one of three, by the decade of σ, so that within a decade longer arrows are
         more noise.
         """
-        n, drawn = self.numbers(), magnification(self.sigma)
+        n = self.numbers()
+        drawn = magnification(self.sigma)
         scale = {"Å": drawn, "eV/Å": drawn / STIFFNESS}
         vectors = {
             "show_noise": (-n["eps"], "Å"),
@@ -893,7 +902,8 @@ class NoiseExplorer(Explorer):
             atoms = _checked(self.store.to_ase(self.molecule), f"Molecule {self.molecule}")
         else:
             atoms = self._read(self.source)
-        notes, energy = list(self._missing), None
+        notes = list(self._missing)
+        energy = None
         if self.reference is not None:
             try:
                 atoms = self.reference.relax(atoms) if self.relaxed else atoms
@@ -915,11 +925,14 @@ class NoiseExplorer(Explorer):
         is noise to show.
         """
         clean = self._clean()
-        atoms, notes, drawn = clean["atoms"], [], True
+        atoms = clean["atoms"]
+        notes = []
+        drawn = True
         try:
             eps = np.stack([displacements(atoms, sigma, self.seed, self.kind) for sigma in sigmas])
         except ValueError as error:  # of torsional noise, for a crystal
-            eps, drawn = np.zeros((len(sigmas), len(atoms), 3)), False
+            eps = np.zeros((len(sigmas), len(atoms), 3))
+            drawn = False
             notes.append(f"No noise: {error}")
         forces = answer = None
         rise = np.full(len(eps), np.nan)
@@ -954,7 +967,8 @@ class NoiseExplorer(Explorer):
 
     def _compute(self) -> dict:
         """The numbers of the present state; see `numbers`."""
-        clean, sigma = self._clean(), self.sigma
+        clean = self._clean()
+        sigma = self.sigma
         atoms = clean["atoms"]
         curves = self._remember(
             "curves", "source molecule relaxed seed kind", lambda: self._measure(SIGMAS)
@@ -978,7 +992,8 @@ class NoiseExplorer(Explorer):
                 atoms, sigma, self.seed, self.kind, DRAWS[self.kind]
             )
         lengths = lengths_picture(atoms, pos, many)
-        blurred, pairs = blurred_bonds(atoms, many), bonds_of(atoms)
+        blurred = blurred_bonds(atoms, many)
+        pairs = bonds_of(atoms)
         several = [len(bands_of(*(atoms.symbols[k] for k in pair))) > 1 for pair in pairs]
         told = {
             "formula": atoms.get_chemical_formula(),
@@ -1076,7 +1091,8 @@ class NoiseExplorer(Explorer):
             self._say_notes()
 
     def _redraw(self) -> None:
-        key, n = self._key(), self.numbers()
+        key = self._key()
+        n = self.numbers()
         if key == self._drawn:  # drawn while this change was being adjusted
             return
         with self.figure.batch_update():  # one message to the browser

@@ -57,7 +57,8 @@ def _cones(base: np.ndarray, tip: np.ndarray, radius: float, sides: int = 8) -> 
     )  # (n, sides, 3)
     points = np.concatenate([ring, tip[:, None], base[:, None]], axis=1)  # (n, sides + 2, 3)
     k = np.arange(sides)
-    here, there = np.tile(k, 2), np.tile((k + 1) % sides, 2)
+    here = np.tile(k, 2)
+    there = np.tile((k + 1) % sides, 2)
     apex = np.repeat([sides, sides + 1], sides)
     faces = np.stack([here, there, apex], axis=1)  # side faces, then the bottom
     faces = (faces[None] + (sides + 2) * np.arange(len(base))[:, None, None]).reshape(-1, 3)
@@ -84,7 +85,8 @@ def molecule_figure(
     of atoms that keep their full color while the others fade; center: index of one atom ringed in
     black, with lines to the highlighted ones. labels: write element and index.
     """
-    pos, z = atoms.get_positions(), atoms.numbers
+    pos = atoms.get_positions()
+    z = atoms.numbers
     fig = style.figure(title=title, height=height)
     if bonds and len(pairs := bonds_of(atoms)):
         ends = _segments(pos[pairs[:, 0]], pos[pairs[:, 1]])
@@ -178,7 +180,8 @@ def _add_arrows(
     keep = length * scale > 0.02  # shorter arrows would be dots
     if not keep.any():
         return
-    start, step = pos[keep], vectors[keep] * scale
+    start = pos[keep]
+    step = vectors[keep] * scale
     drawn = length[keep, None] * scale
     tip = start + step
     base = tip - step / drawn * np.minimum(0.25, 0.5 * drawn)
@@ -217,7 +220,8 @@ def parity_plot(
     fig = style.figure(
         label(f"true {quantity}", unit), label(f"predicted {quantity}", unit), title, height=420
     )
-    low, high = true.min(), true.max()
+    low = true.min()
+    high = true.max()
     for k, (name, values) in enumerate(series.items()):
         values = array(values).ravel()
         if values.shape != true.shape:
@@ -226,7 +230,8 @@ def parity_plot(
                 "ones."
             )
         mae = np.abs(values - true).mean()
-        low, high = min(low, values.min()), max(high, values.max())
+        low = min(low, values.min())
+        high = max(high, values.max())
         fig.add_scatter(
             x=true,
             y=values,
@@ -292,7 +297,8 @@ def learning_curve(
 def filter_curves(r, W, cutoff: float | None = None, channels=None, title: str = "") -> go.Figure:
     """Filters as functions of distance: r [R] in Å, W [R, d] (one curve per channel). channels:
     which to draw."""
-    r, W = array(r), array(W)
+    r = array(r)
+    W = array(W)
     if W.ndim != 2 or len(W) != len(r):
         raise ValueError(
             f"filter_curves needs W of shape [{len(r)}, channels], not {list(W.shape)}."
@@ -505,7 +511,8 @@ def neighbor_figure(
     basis: radial basis, a function r [P] -> [P, K]. The traces are the same in number and kind for
     every molecule, so that a widget can change them in place.
     """
-    pos, z = atoms.get_positions(), atoms.numbers
+    pos = atoms.get_positions()
+    z = atoms.numbers
     r = np.linalg.norm(pos - pos[center], axis=1)
     sees = (r <= cutoff) & (np.arange(len(z)) != center)
     fig = make_subplots(

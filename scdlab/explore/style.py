@@ -11,9 +11,17 @@ import plotly.io as pio
 from ase.data import chemical_symbols
 from ase.data.colors import jmol_colors
 
-BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#F0E442", "#000000"
-GRAY, LIGHT, INK = "#8C8C8C", "#E6E6E6", "#262626"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+GREEN = "#009E73"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+PURPLE = "#CC79A7"
+YELLOW = "#F0E442"
+BLACK = "#000000"
+GRAY = "#8C8C8C"
+LIGHT = "#E6E6E6"
+INK = "#262626"
 COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK)
 DASHES = (
     "solid",

@@ -134,7 +134,8 @@ def _balls(atoms: ase.Atoms, x, y, depth, highlight, center, aside: bool) -> lis
         ends = f'x1="{x[i]:.1f}" y1="{y[i]:.1f}" x2="{x[j]:.1f}" y2="{y[j]:.1f}"'
         body.append(f'<line {ends} stroke="{style.GRAY}" stroke-width="5"/>')
     for k in np.argsort(depth):  # far atoms first
-        z, ring = atoms.numbers[k], k == center
+        z = atoms.numbers[k]
+        ring = k == center
         look = (
             f'fill="{style.element_color(z)}" stroke="{style.INK}" '
             f'stroke-width="{4 if ring else 1}"'
@@ -153,7 +154,8 @@ def _balls(atoms: ase.Atoms, x, y, depth, highlight, center, aside: bool) -> lis
 
 def _dots(z, places, scale: float) -> list[str]:
     """Atoms as one path per element: a line of no length with round ends is a dot."""
-    body, width = [], min(8.0, max(2.0, 0.9 * scale))
+    body = []
+    width = min(8.0, max(2.0, 0.9 * scale))
     for element in np.unique(z):
         path = "".join(f"M{a:.0f},{b:.0f}h0" for a, b in places[z == element])
         look = (
@@ -171,8 +173,10 @@ def _arrow(profile, start, tip, long: float, scale: float) -> np.ndarray:
     `long` Å, is not enough for its head; scale: pixels per Å. An arrow that points at the reader is
     drawn shorter, as it is seen.
     """
-    start, tip = np.asarray(start, float), np.asarray(tip, float)
-    axis, seen = tip - start, np.linalg.norm(tip - start)
+    start = np.asarray(start, float)
+    tip = np.asarray(tip, float)
+    axis = tip - start
+    seen = np.linalg.norm(tip - start)
     along = axis / seen if seen > 1e-9 else np.array([1.0, 0.0])
     side = np.array([-along[1], along[0]])
     fit = min(1.0, long / (1.5 * profile[-1][0]))
@@ -186,7 +190,8 @@ def _arrow(profile, start, tip, long: float, scale: float) -> np.ndarray:
 def filter_rings(r, values, title: str = "", size: int = 320) -> str:
     """A filter around an atom: r [R] in Å, values [R]; blue is positive, red negative, pale is near
     zero."""
-    r, values = array(r), array(values)
+    r = array(r)
+    values = array(values)
     strongest = np.abs(values).max() or 1.0
     body = [_text(size / 2, 14, title)]
     scale = (size / 2 - 30) / r.max()
@@ -222,8 +227,11 @@ def bars(
     dashed line, drawn if the axis reaches so far; notes: a heading, and a few words for each bar
     below it, at the right.
     """
-    values, errors = array(values), array(errors)
-    left, top, pitch = 58, 32, 27
+    values = array(values)
+    errors = array(errors)
+    left = 58
+    top = 32
+    pitch = 27
     room = width - left - 92 - (110 if notes else 0)  # pixels of the axis; numbers stand behind it
     ticks = _ticks(float((values + errors).max()))
     mark = mark if mark is not None and mark[0] <= ticks[-1] else None
@@ -235,7 +243,8 @@ def bars(
         body.append(_line(x, top - 4, x, bottom, style.LIGHT))
         body.append(_text(x, bottom + 15, f"{tick:g}"))
     for k, (name, value, error) in enumerate(zip(names, values, errors, strict=True)):
-        y, color = top + pitch * k, style.GREEN if k == strong else "#BDBDBD"
+        y = top + pitch * k
+        color = style.GREEN if k == strong else "#BDBDBD"
         low, high = (left + scale * end for end in (max(0.0, value - error), value + error))
         body.append(_text(left - 8, y + 14, name, "end"))
         body.append(
@@ -289,8 +298,11 @@ def heat_map(
     the scale.
     """
     values = array(values)
-    left, top, tall = 58, 26, 26 if len(values) <= 4 else 16
-    wide, bottom = (width - left - 12) / values.shape[1], top + tall * len(values)
+    left = 58
+    top = 26
+    tall = 26 if len(values) <= 4 else 16
+    wide = (width - left - 12) / values.shape[1]
+    bottom = top + tall * len(values)
     level = np.rint(_LEVELS * np.clip((values - middle) / (2 * reach) + 0.5, 0.0, 1.0)).astype(
         int
     )  # [r, c]
@@ -309,7 +321,9 @@ def heat_map(
         f'<rect x="{left}" y="{top}" {side}/>',
         _text((left + width - 12) / 2, bottom + 15, label),
     ]
-    x0, y0, long = width / 2 - 80, bottom + 26, 160
+    x0 = width / 2 - 80
+    y0 = bottom + 26
+    long = 160
     step = long / (_LEVELS + 1)
     body += [
         f'<rect x="{x0 + k * step:.1f}" y="{y0}" width="{step + 0.3:.1f}" height="11" '
@@ -340,12 +354,14 @@ def lobes(values, heads, notes, turn: float, title: str = "", faint=(), width=52
     """
     values = array(values)
     wide = width / len(values)
-    radius, middle = wide / 2 - 14, 42 + wide / 2
+    radius = wide / 2 - 14
+    middle = 42 + wide / 2
     angle = turn + np.linspace(0, 2 * np.pi, values.shape[1], endpoint=False)
     along = np.stack([np.cos(angle), -np.sin(angle)], axis=1)  # [n, 2]
     body = [_text(8, 16, title, "start")]
     for k, row in enumerate(values):
-        x, shape = wide * (k + 0.5), []
+        x = wide * (k + 0.5)
+        shape = []
         for sign, color, dash in _SIGNS:
             long = radius * np.maximum(sign * row, 0) / (np.abs(row).max() or 1.0)
             if long.max() > 1e-6:
@@ -380,13 +396,16 @@ def lobes(values, heads, notes, turn: float, title: str = "", faint=(), width=52
 def below(pictures: list[str], lines: list[str] | tuple = ()) -> str:
     """Pictures one below the other, and lines of text, broken where they are too long, below them:
     as one."""
-    body, width, y = [], 0.0, 0.0
+    body = []
+    width = 0.0
+    y = 0.0
     for picture in pictures:
         wide, tall = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', picture).groups())
         body.append(
             picture.replace("<svg ", f'<svg y="{y:g}" height="{tall:g}" ', 1)
         )  # a nested one needs both sides
-        width, y = max(width, wide), y + tall
+        width = max(width, wide)
+        y = y + tall
     lines = [
         part
         for line in lines

@@ -117,8 +117,12 @@ class MoleculeView(anywidget.AnyWidget):
         arrow_scale=None,
         marked=None,
     ):
-        self._size, self._labels, self._title, self._scale = size, labels, title, arrow_scale
-        self.atoms, self.arrows = None, {}
+        self._size = size
+        self._labels = labels
+        self._title = title
+        self._scale = arrow_scale
+        self.atoms = None
+        self.arrows = {}
         scene = self._compose(atoms, arrows, marked)
         super().__init__(scene=scene, library=_Library.shared())
         self.observe(self._draw_still, names=["webgl"])
@@ -187,7 +191,8 @@ class MoleculeView(anywidget.AnyWidget):
             )
             if self.atoms is None or len(self.atoms) != len(atoms):
                 warnings.warn(note, stacklevel=4)
-        self.atoms, self.arrows = atoms, arrows
+        self.atoms = atoms
+        self.arrows = arrows
         told = f"{self._title}: " if self._title else ""
         told += f"{atoms.get_chemical_formula()}, {len(atoms)} atoms"
         told += "".join(f"; arrows: {each['legend']}" for each in kinds)
@@ -276,7 +281,8 @@ def as_atoms(atoms) -> ase.Atoms:
                 "store.to_ase(i)."
             )
         z, pos = (atoms.z, atoms.pos) if hasattr(atoms, "pos") else _pair(atoms)
-        z, pos = array(z), array(pos)
+        z = array(z)
+        pos = array(pos)
         if z.ndim != 1 or pos.shape != (len(z), 3):
             raise ValueError(
                 f"The view needs z [n] and pos [n, 3], but their shapes are {z.shape} and "
@@ -437,7 +443,8 @@ def _kind(name: str, given: dict, k: int, large: bool) -> dict:
     hidden = max(0, len(drawn) - MANY_ARROWS) if large else 0
     if hidden:
         drawn = np.sort(drawn[np.argsort(-length[drawn], kind="stable")[:MANY_ARROWS]])
-    unit, size = f" {given['unit']}" if given["unit"] else "", _size(large)
+    unit = f" {given['unit']}" if given["unit"] else ""
+    size = _size(large)
     legend = f"{name} (1 Å drawn = {1 / given['scale']:.3g}{unit})"
     return {
         "name": name,

@@ -39,7 +39,8 @@ class Explorer(widgets.VBox):
 
     def __init__(self, **controls: widgets.Widget):
         self.figure = go.FigureWidget(self.picture())
-        self.message, self.controls = widgets.HTML(), controls
+        self.message = widgets.HTML()
+        self.controls = controls
         row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
         super().__init__([row, self.message, self.figure])
         for name, control in controls.items():
@@ -120,7 +121,9 @@ class NeighborExplorer(Explorer):
     """
 
     names = ("molecule", "atom", "cutoff", "neighbor")
-    molecule, atom, neighbor = traitlets.Int(), traitlets.Int(), traitlets.Int()
+    molecule = traitlets.Int()
+    atom = traitlets.Int()
+    neighbor = traitlets.Int()
     cutoff = traitlets.Float()
 
     def __init__(
@@ -132,8 +135,12 @@ class NeighborExplorer(Explorer):
         neighbor: int = 1,
         n_basis: int = 20,
     ):
-        self.store, self.basis = store, GaussianBasis(n_basis, 0.0, 5.0)
-        self.molecule, self.atom, self.cutoff, self.neighbor = molecule, atom, cutoff, neighbor
+        self.store = store
+        self.basis = GaussianBasis(n_basis, 0.0, 5.0)
+        self.molecule = molecule
+        self.atom = atom
+        self.cutoff = cutoff
+        self.neighbor = neighbor
         last = len(self.atoms) - 1
         super().__init__(
             molecule=_slider(widgets.IntSlider, "molecule", molecule, 0, min(len(store), 1000) - 1),
@@ -195,11 +202,14 @@ class FilterExplorer(Explorer):
     """
 
     names = ("layer", "channel")
-    layer, channel = traitlets.Int(), traitlets.Int()
+    layer = traitlets.Int()
+    channel = traitlets.Int()
 
     def __init__(self, model, layer: int = 0, channel: int = 0, cutoff: float | None = None):
-        self.model, self.cutoff = model, float(cutoff or model.cutoff)
-        self.layer, self.channel = layer, channel
+        self.model = model
+        self.cutoff = float(cutoff or model.cutoff)
+        self.layer = layer
+        self.channel = channel
         layers, channels = self.curves().shape[::2]
         super().__init__(
             layer=_slider(widgets.IntSlider, "layer", layer, 0, layers - 1),

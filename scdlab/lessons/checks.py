@@ -137,7 +137,8 @@ def _distance_matrix(pos: torch.Tensor) -> torch.Tensor:
 def check_pair_count(answer) -> str:
     """A function n -> number of unordered pairs among n atoms: n(n - 1)/2."""
     for n in (9, 29, 3, 2, 1):
-        found, right = _number(_call(answer, n)), n * (n - 1) // 2
+        found = _number(_call(answer, n))
+        right = n * (n - 1) // 2
         if found == right:
             continue
         if found == n * (n - 1):
@@ -190,7 +191,8 @@ def check_invariant(answer) -> str:
     """A function (z [n], pos [n, 3]) -> one number that no rotation, translation or renumbering of
     atoms changes."""
     generator = torch.Generator().manual_seed(1)
-    z, pos = torch.tensor([6, 6, 8, 1, 1]), torch.randn(5, 3, generator=generator)
+    z = torch.tensor([6, 6, 8, 1, 1])
+    pos = torch.randn(5, 3, generator=generator)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
     turn = turn * torch.linalg.det(turn)
     order = torch.tensor([4, 2, 0, 1, 3])
@@ -289,7 +291,9 @@ def check_ssp(answer) -> str:
 @check
 def check_rbf(answer) -> str:
     """A function (r [P], centers [K], gamma) -> exp(-gamma (r - center)²) [P, K]."""
-    r, centers, gamma = torch.tensor([0.7, 1.1, 1.5, 2.9]), torch.linspace(0, 3, 7), 10.0
+    r = torch.tensor([0.7, 1.1, 1.5, 2.9])
+    centers = torch.linspace(0, 3, 7)
+    gamma = 10.0
     result = _call(answer, r, centers, gamma)
     if isinstance(result, torch.Tensor) and tuple(result.shape) == (7, 4):
         raise Wrong("Your result has shape [7, 4]: centers first. Put distances first: [4, 7].")
@@ -319,11 +323,11 @@ def check_cfconv(answer) -> str:
     """A function (x [n, d], W [p, d], i [p], j [p]) -> [n, d]: cfconv over a half list, each
     unordered pair once."""
     generator = torch.Generator().manual_seed(2)
-    i, j = (
-        torch.tensor([0, 0, 1, 2]),
-        torch.tensor([1, 2, 2, 3]),
-    )  # a triangle and a tail; atom 4 has no neighbor
-    x, w = torch.randn(5, 3, generator=generator), torch.randn(4, 3, generator=generator)
+    # a triangle and a tail; atom 4 has no neighbor
+    i = torch.tensor([0, 0, 1, 2])
+    j = torch.tensor([1, 2, 2, 3])
+    x = torch.randn(5, 3, generator=generator)
+    w = torch.randn(4, 3, generator=generator)
 
     def loop(forward=True, backward=True, self_message=False):
         out = torch.zeros_like(x)
@@ -429,7 +433,8 @@ def check_center(answer) -> str:
     generator, batch = _two_molecules(4)
     eps = torch.randn(7, 3, generator=generator) + 1.0
     means = torch.stack([eps[batch == k].mean(0) for k in (0, 1)])
-    untouched, right = eps.clone(), eps - means[batch]
+    untouched = eps.clone()
+    right = eps - means[batch]
     found = _tensor(answer, eps, batch, shape=(7, 3))
     if not torch.equal(eps, untouched):
         raise Wrong("Your function changes eps itself: return a new tensor.")
@@ -470,7 +475,8 @@ def check_noise_floor(answer) -> str:
     """A function N -> the smallest loss that a translation-invariant network reaches on uncentered
     noise."""
     for n in (12, 29, 3, 1):
-        found, right = _number(_call(answer, n)), 1 / n
+        found = _number(_call(answer, n))
+        right = 1 / n
         if math.isclose(found, right, rel_tol=1e-6):
             continue
         told = f"For N = {n} you answer {found:.4g}. "
@@ -562,11 +568,10 @@ def check_corrupt(answer) -> str:
     """A function (pos [N, 3], eps [N, 3], mask [N], sigma) -> (noisy pos [N, 3], targets of masked
     atoms [M, 3])."""
     generator, _ = _two_molecules(6)
-    pos, sigma = torch.randn(7, 3, generator=generator), 0.04
-    eps, mask = (
-        sigma * torch.randn(7, 3, generator=generator),
-        torch.tensor([1, 0, 0, 1, 1, 0, 1]).bool(),
-    )
+    pos = torch.randn(7, 3, generator=generator)
+    sigma = 0.04
+    eps = sigma * torch.randn(7, 3, generator=generator)
+    mask = torch.tensor([1, 0, 0, 1, 1, 0, 1]).bool()
     untouched = pos.clone()
     result = _call(answer, pos, eps, mask, sigma)
     if not isinstance(result, tuple) or len(result) != 2:
@@ -626,7 +631,8 @@ def check_pairwise(answer) -> str:
     pos = torch.randn(7, 3, generator=generator)
     corrected = pos + 0.3 * torch.randn(7, 3, generator=generator)
     change = _distance_matrix(pos) - _distance_matrix(corrected)
-    same, other = batch[:, None] == batch[None, :], ~torch.eye(7, dtype=torch.bool)
+    same = batch[:, None] == batch[None, :]
+    other = ~torch.eye(7, dtype=torch.bool)
     right = change[same & other].square().mean().item()
     result = _call(answer, pos, corrected, batch)
     found = _number(result)
@@ -686,10 +692,8 @@ def check_extensivity(answer) -> str:
     """A function (x, n, x_new, n_new) -> R² on new molecules of a linear fit, with constant, from x
     [m, d] to n [m]."""
     generator = torch.Generator().manual_seed(8)
-    x, x_new = (
-        torch.randn(60, 4, generator=generator).double(),
-        torch.randn(40, 4, generator=generator).double(),
-    )
+    x = torch.randn(60, 4, generator=generator).double()
+    x_new = torch.randn(40, 4, generator=generator).double()
     weight = torch.tensor([2.0, -1.0, 0.5, 0.0], dtype=torch.float64)
     n, n_new = (
         18 + y @ weight + 1.5 * torch.randn(len(y), generator=generator).double()
@@ -708,7 +712,8 @@ def check_extensivity(answer) -> str:
         return (1 - (y - guess).square().sum() / (y - y.mean()).square().sum()).item()
 
     known, new = fit()
-    found, right = _number(_call(answer, x, n, x_new, n_new)), r2(n_new, new)
+    found = _number(_call(answer, x, n, x_new, n_new))
+    right = r2(n_new, new)
     if math.isclose(found, right, rel_tol=1e-3):
         return (
             "Fitted on some, judged on others: 1 means that size can be read off, 0 that it cannot."
@@ -745,7 +750,8 @@ def check_unit_factor(answer) -> str:
     """A function l -> the factor that makes Y^(l) of a unit vector one long, where |Y^(l)|² = 2l +
     1."""
     for degree in (1, 2, 0, 5):
-        found, right = _number(_call(answer, degree)), (2 * degree + 1) ** -0.5
+        found = _number(_call(answer, degree))
+        right = (2 * degree + 1) ** -0.5
         if math.isclose(found, right, rel_tol=1e-3):
             continue
         told = f"For l = {degree} you answer {found:.4g}. "
@@ -775,7 +781,8 @@ def check_unit_factor(answer) -> str:
 def check_labels_kept(answer) -> str:
     """A function (p, r) -> the share of all force labels that a step of DeNS still learns from."""
     for p, r in ((0.5, 0.1), (0.25, 0.25), (0.25, 1.0), (0.0, 0.7), (1.0, 1.0)):
-        found, right = _number(_call(answer, p, r)), 1 - p * r
+        found = _number(_call(answer, p, r))
+        right = 1 - p * r
         if math.isclose(found, right, rel_tol=1e-3, abs_tol=1e-6):
             continue
         told = f"For p = {p:g}, r = {r:g} you answer {found:.4g}. "
@@ -825,7 +832,8 @@ def check_dens_mask(answer) -> str:
                 "The mask should hold booleans, but it holds "
                 f"{str(mask.dtype).removeprefix('torch.')}."
             )
-        below, of = u < r, chosen[batch]
+        below = u < r
+        of = chosen[batch]
         right = of & below & ~fixed
         if torch.equal(mask, right):
             continue
@@ -878,7 +886,8 @@ def check_modulate(answer) -> str:
         x * torch.tensor([0.5, 1.0, 2.0, 3.0, 3e-3])[:, None]
         + torch.tensor([0.0, 2.0, -3.0, 1.0, 1.0])[:, None]
     )
-    untouched, mean = x.clone(), x.mean(1, keepdim=True)
+    untouched = x.clone()
+    mean = x.mean(1, keepdim=True)
 
     def norm(dim=1, unbiased=False, eps=1e-5):
         return (x - x.mean(dim, keepdim=True)) / (
@@ -949,11 +958,11 @@ def check_modulate(answer) -> str:
 def check_drop_condition(answer) -> str:
     """A function (c [B, d], token [d], u [B], p) -> c [B, d], the rows with u < p replaced by the
     token, exactly."""
-    generator, p = torch.Generator().manual_seed(10), 0.25
-    c, token = (
-        1000 * torch.randn(6, 6, generator=generator),
-        torch.randn(6, generator=generator),
-    )  # B = d, on purpose
+    generator = torch.Generator().manual_seed(10)
+    p = 0.25
+    # B = d, on purpose
+    c = 1000 * torch.randn(6, 6, generator=generator)
+    token = torch.randn(6, generator=generator)
     u = torch.tensor([0.1, 0.9, 0.2, 0.25, 0.4, 0.7])
     untouched = c.clone()
 
@@ -1034,10 +1043,8 @@ def check_other_condition(answer) -> str:
 
 
 def _judge_other(found, c) -> None:
-    size, same = (
-        len(c),
-        (found[:, None] == c[None]).all(-1),
-    )  # [k, j]: structure k is told the condition of j
+    size = len(c)
+    same = (found[:, None] == c[None]).all(-1)  # [k, j]: structure k is told the condition of j
     told = f"In a batch of {size} "
     if size > 2 and torch.equal(found, found[:1].expand_as(found)):
         raise Wrong(
@@ -1076,12 +1083,14 @@ def _judge_other(found, c) -> None:
 def check_margin(answer) -> str:
     """A function (first [N, 3], second [N, 3]) -> the largest move of an atom, max |first_i -
     second_i|."""
-    generator, scale = torch.Generator().manual_seed(12), (0.3, 0.04, 1.0)
+    generator = torch.Generator().manual_seed(12)
+    scale = (0.3, 0.04, 1.0)
     for s in scale:
         first = torch.randn(6, 3, generator=generator)
         delta = s * torch.randn(6, 3, generator=generator)
         move = delta.norm(dim=1)
-        found, right = _number(_call(answer, first, first + delta)), move.max().item()
+        found = _number(_call(answer, first, first + delta))
+        right = move.max().item()
 
         def is_near(other, found=found):
             return math.isclose(found, float(other), rel_tol=1e-3)
@@ -1147,7 +1156,8 @@ def check_vector_norm(answer) -> str:
         * torch.linspace(0.5, 4, 20, dtype=torch.float64).view(4, 1, 5)
     )
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[0]
-    untouched, length = v.clone(), v.norm(dim=1)
+    untouched = v.clone()
+    length = v.norm(dim=1)
     found = _tensor(answer, v, shape=v.shape).detach()
     if not torch.equal(v, untouched):
         raise Wrong("Your function changes v itself: return a new tensor.")
@@ -1307,7 +1317,8 @@ def check_force_error(answer) -> str:
     differences, a number."""
     generator = torch.Generator().manual_seed(12)
     pos = torch.randn(3, 3, generator=generator, dtype=torch.float64)
-    untouched, asked = pos.clone(), []
+    untouched = pos.clone()
+    asked = []
 
     def energy(x):
         asked.append(x)
@@ -1369,7 +1380,8 @@ def check_leak(answer) -> str:
     far = torch.tensor([0, 0, 1, 1, 1, 0, 1]).bool()
     pos[far] += torch.tensor([30.0, 0.0, 0.0], dtype=torch.float64)
     q = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64)).Q
-    turn, untouched = q * torch.linalg.det(q).sign(), pos.clone()
+    turn = q * torch.linalg.det(q).sign()
+    untouched = pos.clone()
     weight = torch.tensor([-1.0, -2.0, 0.0, 0.0, 0.0, 6.0, 0.0], dtype=pos.dtype)
 
     def shares(x):

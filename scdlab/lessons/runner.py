@@ -297,7 +297,8 @@ class _Kernel:
     `limit` seconds."""
 
     def __init__(self, stderr, limit: float):
-        self.stderr, self.limit = stderr, limit
+        self.stderr = stderr
+        self.limit = limit
         self.timed_out = self.died = False
         self._pid = None
         self._timer = threading.Timer(limit, self._kill)

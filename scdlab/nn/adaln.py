@@ -27,7 +27,8 @@ class AdaLN(nn.Module):
 
     def __init__(self, d: int):
         super().__init__()
-        self.lin1, self.lin2 = nn.Linear(d, d), nn.Linear(d, 3 * d)
+        self.lin1 = nn.Linear(d, d)
+        self.lin2 = nn.Linear(d, 3 * d)
         nn.init.zeros_(self.lin2.weight)
         nn.init.zeros_(self.lin2.bias)
 
@@ -44,7 +45,8 @@ class AdaLN(nn.Module):
 def check_condition(condition: Tensor, batch, d: int) -> None:
     """Raise ValueError for a condition that is neither [B, d], one a structure, nor [N, d], one an
     atom."""
-    b, n = batch.num_graphs, len(batch.z)
+    b = batch.num_graphs
+    n = len(batch.z)
     if condition.ndim != 2 or condition.shape[1] != d or len(condition) not in (b, n):
         raise ValueError(
             f"The condition has shape {list(condition.shape)}, and this batch needs [{b}, {d}], "

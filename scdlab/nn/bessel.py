@@ -28,7 +28,9 @@ from torch import Tensor, nn
 
 def polynomial_envelope(x: Tensor, p: int = 6) -> Tensor:
     """u(x) for x < 1, else 0: value, slope and curvature are zero at x = 1 (DimeNet, eq. 8)."""
-    a, b, c = -(p + 1) * (p + 2) / 2, p * (p + 2), -p * (p + 1) / 2
+    a = -(p + 1) * (p + 2) / 2
+    b = p * (p + 2)
+    c = -p * (p + 1) / 2
     return (1 + x.pow(p) * (a + x * (b + x * c))) * (x < 1).to(x.dtype)
 
 
@@ -58,14 +60,16 @@ def spherical_bessel(order: int, x: Tensor) -> Tensor:
     at x = max(1, l/2).
     """
     meet = max(1.0, order / 2)
-    large, small = (
-        x.clamp(min=meet),
-        x.clamp(max=meet),
-    )  # each branch is finite where the other is taken
-    before, now = torch.cos(large) / large, torch.sin(large) / large  # j_{-1}, j_0
+    # each branch is finite where the other is taken
+    large = x.clamp(min=meet)
+    small = x.clamp(max=meet)
+    # j_{-1}, j_0
+    before = torch.cos(large) / large
+    now = torch.sin(large) / large
     for k in range(order):
         before, now = now, (2 * k + 1) / large * now - before
-    half, series = -0.5 * small.square(), torch.ones_like(small)
+    half = -0.5 * small.square()
+    series = torch.ones_like(small)
     for k in range(10 + order, 0, -1):  # Horner: 1 + y/(1·(2l+3)) (1 + y/(2·(2l+5)) (…))
         series = 1 + half / (k * (2 * order + 2 * k + 1)) * series
     series = series * small.pow(order) / math.prod(range(1, 2 * order + 2, 2))
@@ -78,7 +82,8 @@ class BesselBasis(nn.Module):
 
     def __init__(self, n: int, cutoff: float):
         super().__init__()
-        self.n, self.cutoff = n, cutoff
+        self.n = n
+        self.cutoff = cutoff
         self.frequencies = nn.Parameter(
             math.pi * torch.arange(1, n + 1, dtype=torch.get_default_dtype())
         )

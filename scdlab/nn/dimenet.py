@@ -60,7 +60,9 @@ class Edges:
 
     def __init__(self, i: Tensor, j: Tensor, n: int):
         p = len(i)
-        self.n, self.to, self.of = n, torch.cat([i, j]), torch.cat([j, i])
+        self.n = n
+        self.to = torch.cat([i, j])
+        self.of = torch.cat([j, i])
         number = torch.arange(2 * p, device=i.device)
         self.reverse = torch.cat([number[p:], number[:p]])
         order = torch.argsort(self.to, stable=True)
@@ -96,7 +98,9 @@ class _Geometry:
     """What all blocks read: bases of the pairs and the angular matrices of the atoms."""
 
     def __init__(self, model, r_ij: Tensor, edges: Edges):
-        n, d, r = edges.n, edges.width, r_ij.norm(dim=-1)  # (P)
+        n = edges.n
+        d = edges.width
+        r = r_ij.norm(dim=-1)  # (P)
         self.edges = edges
         self.rbf = model.rbf(r)  # (P, n_radial)
         self.radial = [
@@ -126,10 +130,12 @@ class EmbeddingBlock(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(MAX_Z + 1, d)
         nn.init.uniform_(self.embedding.weight, -(3**0.5), 3**0.5)
-        self.rbf, self.combine = nn.Linear(n_radial, d), nn.Linear(3 * d, d)
+        self.rbf = nn.Linear(n_radial, d)
+        self.combine = nn.Linear(3 * d, d)
 
     def forward(self, z: Tensor, geometry: _Geometry) -> Tensor:
-        x, edges = self.embedding(z), geometry.edges  # (N, d)
+        x = self.embedding(z)
+        edges = geometry.edges  # (N, d)
         to, of, pair = self.combine.weight.chunk(3, dim=1)  # (d, d) each
         pair = torch.addmm(self.combine.bias, silu(self.rbf(geometry.rbf)), pair.T)  # (P, d)
         m = (x @ to.T).index_select(0, edges.to) + (x @ of.T).index_select(0, edges.of)
@@ -141,7 +147,8 @@ class Residual(nn.Module):
 
     def __init__(self, d: int):
         super().__init__()
-        self.lin1, self.lin2 = _linear(d, d), _linear(d, d)
+        self.lin1 = _linear(d, d)
+        self.lin2 = _linear(d, d)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + silu(self.lin2(silu(self.lin1(x))))
@@ -152,19 +159,17 @@ class InteractionBlock(nn.Module):
 
     def __init__(self, d: int, int_emb: int, basis_emb: int, n_spherical: int, n_radial: int):
         super().__init__()
-        self.rbf1, self.rbf2 = (
-            _linear(n_radial, basis_emb, bias=False),
-            _linear(basis_emb, d, bias=False),
-        )
+        self.rbf1 = _linear(n_radial, basis_emb, bias=False)
+        self.rbf2 = _linear(basis_emb, d, bias=False)
         self.sbf1 = _linear(n_spherical * n_radial, basis_emb, bias=False)
         self.sbf2 = _linear(basis_emb, int_emb, bias=False)
-        self.kj, self.ji = _linear(d, d), _linear(d, d)
-        self.down, self.up = _linear(d, int_emb, bias=False), _linear(int_emb, d, bias=False)
-        self.before, self.lin, self.after = (
-            Residual(d),
-            _linear(d, d),
-            nn.Sequential(Residual(d), Residual(d)),
-        )
+        self.kj = _linear(d, d)
+        self.ji = _linear(d, d)
+        self.down = _linear(d, int_emb, bias=False)
+        self.up = _linear(int_emb, d, bias=False)
+        self.before = Residual(d)
+        self.lin = _linear(d, d)
+        self.after = nn.Sequential(Residual(d), Residual(d))
 
     def listen(self, m: Tensor, geometry: _Geometry) -> Tensor:
         """Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji): [E, int_emb] -> [E, int_emb]."""
@@ -195,7 +200,8 @@ class OutputBlock(nn.Module):
 
     def __init__(self, n_radial: int, d: int, out_emb: int):
         super().__init__()
-        self.rbf, self.up = _linear(n_radial, d, bias=False), _linear(d, out_emb, bias=False)
+        self.rbf = _linear(n_radial, d, bias=False)
+        self.up = _linear(d, out_emb, bias=False)
         self.layers = nn.ModuleList(_linear(out_emb, out_emb) for _ in range(3))
         self.out = _linear(out_emb, d, bias=False)
 
@@ -214,7 +220,8 @@ class VectorBlock(nn.Module):
 
     def __init__(self, n_radial: int, d: int):
         super().__init__()
-        self.rbf, self.lin = _linear(n_radial, d, bias=False), nn.Linear(d, d, bias=False)
+        self.rbf = _linear(n_radial, d, bias=False)
+        self.lin = nn.Linear(d, d, bias=False)
         nn.init.normal_(
             self.lin.weight, std=0.01 / d**0.5
         )  # not zero, where the length of a vector has no slope

@@ -48,7 +48,8 @@ class NeighborEmbedding(nn.Module):
     def __init__(self, n_basis: int, d: int):
         super().__init__()
         self.embedding = nn.Embedding(MAX_Z + 1, d)
-        self.filter, self.combine = _linear(n_basis, d), _linear(2 * d, d)
+        self.filter = _linear(n_basis, d)
+        self.combine = _linear(2 * d, d)
 
     def forward(self, x: Tensor, z: Tensor, edges) -> Tensor:
         filters = edges.filters
@@ -76,10 +77,14 @@ class Attention(nn.Module):
 
     def __init__(self, n_basis: int, d: int, heads: int, first: bool = False):
         super().__init__()
-        self.d, self.heads = d, heads
+        self.d = d
+        self.heads = heads
         self.norm = nn.LayerNorm(d)
-        self.q, self.k, self.value = _linear(d, d), _linear(d, d), _linear(d, 3 * d)
-        self.dk, self.dv = _linear(n_basis, d), _linear(n_basis, 3 * d)
+        self.q = _linear(d, d)
+        self.k = _linear(d, d)
+        self.value = _linear(d, 3 * d)
+        self.dk = _linear(n_basis, d)
+        self.dv = _linear(n_basis, 3 * d)
         self.u = None if first else _linear(d, 3 * d, bias=False)
         self.o = _linear(d, 3 * d)
 
@@ -93,7 +98,8 @@ class Attention(nn.Module):
     def change(
         self, x: Tensor, v: Tensor | None, edges, vectors: bool
     ) -> tuple[Tensor, Tensor | None]:
-        d, filters = self.d, edges.filters
+        d = self.d
+        filters = edges.filters
 
         def val(k):
             return _part(self.value, k, x, d)  # (N, d)
@@ -134,7 +140,8 @@ class Attention(nn.Module):
     def attend(self, x, val, dv, dv_self, edges) -> Tensor:
         """Σ_j a_ij y_ij over neighbors, and the atom itself: (N, d)."""
         filters = edges.filters
-        q, k = self.q(x), self.k(x)  # (N, d) each
+        q = self.q(x)  # (N, d)
+        k = self.k(x)  # (N, d)
         dk = filters.once((self, "k"), lambda: filters.rows(silu(self.dk(filters.basis))))  # (P, d)
         dk_self = filters.once((self, "k", 0), lambda: silu(self.dk(edges.at_zero)))  # (1, d)
         a = silu(logits(q, k, dk, edges.both, filters.plain)) * filters.envelope.unsqueeze(
@@ -152,7 +159,8 @@ class _Edges:
     3]."""
 
     def __init__(self, basis, filters, r_ij, r, pairs, n, heads):
-        self.both, self.filters = BothWays(pairs.i, pairs.j, n, heads), filters
+        self.both = BothWays(pairs.i, pairs.j, n, heads)
+        self.filters = filters
         self.at_zero = basis(r.new_zeros(1))
         self.r = r_ij * (filters.envelope / r).unsqueeze(-1)
 
@@ -240,8 +248,10 @@ class EquivariantTransformer(AtomisticModel):
             dx, dv = block(x, v, edges, vectors=vectors or not last, modulation=modulation)
             if self.training and self.drop_path:
                 path = drawn_paths(batch, self.drop_path, x)  # (N, 1)
-                dx, dv = path * dx, None if dv is None else path.unsqueeze(1) * dv
-            x, v = x + dx, dv if v is None or dv is None else v + dv
+                dx = path * dx
+                dv = None if dv is None else path.unsqueeze(1) * dv
+            x = x + dx
+            v = dv if v is None or dv is None else v + dv
             if k == 0 and clue is not None and v is not None:
                 v = v + clue[1]
         return Features(self.out_norm(x), v if vectors else None, edges=edges.both)

@@ -50,7 +50,8 @@ def plain_torch():
     """Within this context no fused kernel runs: the reference that they are tested and timed
     against."""
     global _fused
-    before, _fused = _fused, False
+    before = _fused
+    _fused = False
     try:
         yield
     finally:
@@ -75,11 +76,12 @@ class BothWays:
                 f"Pairs are two lists of the same length, not of shapes {[*i.shape]} and "
                 f"{[*j.shape]}."
             )
-        self.i, self.j = (
-            i.long().contiguous(),
-            j.long().contiguous(),
-        )  # the kernels read them by address
-        self.n, self.p, self.heads = n, len(i), heads
+        # the kernels read them by address
+        self.i = i.long().contiguous()
+        self.j = j.long().contiguous()
+        self.n = n
+        self.p = len(i)
+        self.heads = heads
         self.asked: str | None = None
 
     @functools.cached_property
@@ -119,7 +121,11 @@ class _Partials(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, form, wanted, edges, place, order, r, *args):
-        ctx.form, ctx.wanted, ctx.edges, ctx.place, ctx.order = form, wanted, edges, place, order
+        ctx.form = form
+        ctx.wanted = wanted
+        ctx.edges = edges
+        ctx.place = place
+        ctx.order = order
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(r, *args)
         if place is None:
@@ -141,7 +147,8 @@ class _Partials(torch.autograd.Function):
         elif ctx.edges.asked == "parameters":
             need_r = need[0] = False
             need[2] = need[2] and ctx.form is not _POINT  # the vectors along the pairs
-        grads, grad_r = [None] * len(args), None
+        grads = [None] * len(args)
+        grad_r = None
 
         def partials(wanted, order, c, *rest):
             return _Partials.apply(ctx.form, wanted, ctx.edges, ctx.place, order, r, c, *rest)
@@ -180,14 +187,13 @@ def _add(out: Tensor, index: Tensor, edges: Tensor) -> None:
 def _attention(wanted, edges, f, A, q, k):
     """F = Σ_{a←b} Σ_heads A_ab (q_a · k_b ∘ f)"""
     like = k if q is None else q
-    d, heads = like.shape[1], edges.heads
+    d = like.shape[1]
+    heads = edges.heads
     shapes = (edges.p, d), (2, edges.p, heads), (edges.n, d), (edges.n, d)
     out = {m: like.new_zeros(shapes[m]) for m in wanted}
     for at, to, of in edges.chunks:
-        qa, kb = (
-            _gather(q, to, heads, d // heads),
-            _gather(k, of, heads, d // heads),
-        )  # (2, C, heads, d/heads) each
+        qa = _gather(q, to, heads, d // heads)  # (2, C, heads, d/heads)
+        kb = _gather(k, of, heads, d // heads)  # (2, C, heads, d/heads)
         fp = None if f is None else f[at].view(-1, heads, d // heads)  # (C, heads, d/heads)
         w = None if A is None else A[:, at].unsqueeze(-1)  # (2, C, heads, 1)
         if 0 in out or 1 in out:
@@ -207,14 +213,14 @@ def _attention(wanted, edges, f, A, q, k):
 def _carry(wanted, edges, f, g, u):
     """F = Σ_{a←b} f ∘ (g_a · u_b)"""
     like = u if g is None else g
-    d, x = (
-        like.shape[-1],
-        like[:1].numel() // like.shape[-1],
-    )  # components: 1 of scalars, 3 of vectors
+    # components: 1 of scalars, 3 of vectors
+    d = like.shape[-1]
+    x = like[:1].numel() // like.shape[-1]
     shapes = (edges.p, d), like.shape, like.shape
     out = {k: like.new_zeros(shapes[k]) for k in wanted}
     for at, to, of in edges.chunks:
-        ga, ub = _gather(g, to, x, d), _gather(u, of, x, d)  # (2, C, x, d) each
+        ga = _gather(g, to, x, d)  # (2, C, x, d)
+        ub = _gather(u, of, x, d)  # (2, C, x, d)
         if 0 in out:
             for one, other in zip(ga.unbind(2), ub.unbind(2), strict=True):  # (2, C, d) each
                 out[0][at].addcmul_(one[0], other[0]).addcmul_(one[1], other[1])
@@ -232,7 +238,8 @@ def _point(wanted, edges, f, r, g, s):
     shapes = (edges.p, d), (edges.p, 3), (edges.n, 3, d), (edges.n, d)
     out = {m: like.new_zeros(shapes[m]) for m in wanted}
     for at, to, of in edges.chunks:
-        ga, sb = _gather(g, to, 3, d), _gather(s, of, d)  # (2, C, 3, d), (2, C, d)
+        ga = _gather(g, to, 3, d)  # (2, C, 3, d)
+        sb = _gather(s, of, d)  # (2, C, d)
         fp = None if f is None else f[at]  # (C, d)
         rab = None if r is None else torch.stack([r[at], -r[at]]).unsqueeze(-1)  # (2, C, 3, 1)
         if 1 in out or 2 in out:
@@ -263,7 +270,9 @@ class _Form:
     """
 
     def __init__(self, plain, *of):
-        self.plain, self.fused, self.of = plain, plain.__name__.removeprefix("_"), of
+        self.plain = plain
+        self.fused = plain.__name__.removeprefix("_")
+        self.of = of
 
     def partial(self, wanted: int, edges, place, f, *args) -> Tensor:
         """The derivative by the form's own argument number `wanted`, or by f (0)."""
@@ -317,7 +326,8 @@ def fused_for(d: int, heads: int, *tensors: Tensor) -> bool:
 
 
 _ATTENTION = _Form(_attention, "way", "atom", "atom")
-_CARRY, _POINT = _Form(_carry, "atom", "atom"), _Form(_point, "pair", "atom", "atom")
+_CARRY = _Form(_carry, "atom", "atom")
+_POINT = _Form(_point, "pair", "atom", "atom")
 
 
 def logits(q: Tensor, k: Tensor, f: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:

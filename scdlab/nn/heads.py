@@ -104,7 +104,8 @@ class PropertyHead(_Head):
                 "A property is pooled over atoms by 'sum' or 'mean', is a 'vector' or a 'tensor' "
                 f"of the structure, or a vector of its 'atoms', not {pool!r}."
             )
-        self.pool, self.plain = pool, plain or pool in ("sum", "mean", "atoms")
+        self.pool = pool
+        self.plain = plain or pool in ("sum", "mean", "atoms")
         turns = NoiseHead(d) if pool == "vector" else TensorHead(d) if pool == "tensor" else None
         numbers = {"vector": 3, "atoms": 3, "tensor": 9}.get(pool, 1)
         self.mlp = _plain(d, numbers, linear) if self.plain else turns
@@ -150,10 +151,8 @@ class GatedEquivariantBlock(nn.Module):
 
     def __init__(self, d_in: int, d_out: int):
         super().__init__()
-        self.length, self.vector = (
-            nn.Linear(d_in, d_in, bias=False),
-            nn.Linear(d_in, d_out, bias=False),
-        )
+        self.length = nn.Linear(d_in, d_in, bias=False)
+        self.vector = nn.Linear(d_in, d_out, bias=False)
         self.mlp = nn.Sequential(nn.Linear(2 * d_in, d_in), nn.SiLU(), nn.Linear(d_in, 2 * d_out))
 
     def forward(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,7 +169,8 @@ class NoiseHead(nn.Module):
     def __init__(self, d: int):
         super().__init__()
         half = max(d // 2, 1)
-        self.block1, self.block2 = GatedEquivariantBlock(d, half), GatedEquivariantBlock(half, 1)
+        self.block1 = GatedEquivariantBlock(d, half)
+        self.block2 = GatedEquivariantBlock(half, 1)
 
     def forward(self, x: Tensor, v: Tensor) -> Tensor:
         x, v = self.block1(x, v)  # (N, d), (N, 3, d) -> (N, d/2), (N, 3, d/2)
@@ -184,7 +184,8 @@ class TensorHead(nn.Module):
     def __init__(self, d: int):
         super().__init__()
         half = max(d // 2, 1)
-        self.block1, self.block2 = GatedEquivariantBlock(d, half), GatedEquivariantBlock(half, 2)
+        self.block1 = GatedEquivariantBlock(d, half)
+        self.block2 = GatedEquivariantBlock(half, 2)
 
     def forward(self, x: Tensor, v: Tensor) -> Tensor:
         x, v = self.block1(x, v)
@@ -224,7 +225,8 @@ class DirectForceHead(_Head):
 
     def __init__(self, d: int, n_basis: int):
         super().__init__()
-        self.left, self.right = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+        self.left = nn.Linear(d, d, bias=False)
+        self.right = nn.Linear(d, d, bias=False)
         self.filter = nn.Linear(n_basis, d)
         self.mlp = mlp(d, d, 1)
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å

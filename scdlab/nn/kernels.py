@@ -38,7 +38,10 @@ from scdlab.nn.simd import draw, fill, floats, ints, load, store, total
 
 _FLAGS = dict(nopython=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 _TYPES = torch.float32, torch.int64
-_ATOMS, _PAIRS, _ROWS = 16, 64, 32  # items that a thread draws at once
+# items that a thread draws at once
+_ATOMS = 16
+_PAIRS = 64
+_ROWS = 32
 
 
 class Kernel:
@@ -46,7 +49,8 @@ class Kernel:
     threads."""
 
     def __init__(self, body):
-        self.body, self.__doc__ = body, body.__doc__
+        self.body = body
+        self.__doc__ = body.__doc__
 
     @functools.cached_property
     def compiled(self):
@@ -105,7 +109,9 @@ def _on_python_threads(call, data: int, memory, n: int) -> None:
 
     Bare threads: those of `threading` take locks as they start, and an interrupt that meets one can
     leave it taken."""
-    interrupt, started, ended = None, [], []
+    interrupt = None
+    started = []
+    ended = []
 
     def work(kept):
         call(data)
@@ -133,10 +139,8 @@ def _team():
             call = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW).GOMP_parallel
         except (AttributeError, OSError):  # no such library here (other systems), or not loaded
             continue
-        call.argtypes, call.restype = (
-            [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint],
-            None,
-        )
+        call.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        call.restype = None
         return call
     return None
 
@@ -199,14 +203,19 @@ def _carry_sum(data):
     """atoms; P, taps, X, d; start, other, edge, node, B, T, u [N, X, d], out [N, X, d]: out_a = Σ_b
     w ∘ u_b"""
     h = _block(data)
-    n, P, taps, X, row = h[1], h[2], h[3], h[4], 4 * h[5]
-    start, other, edge, node = (
-        ints(h[6], n + 1),
-        ints(h[7], 2 * P),
-        ints(h[8], 2 * P),
-        ints(h[9], P),
-    )
-    B, T, u, out = floats(h[10], P, taps), h[11], h[12], h[13]
+    n = h[1]
+    P = h[2]
+    taps = h[3]
+    X = h[4]
+    row = 4 * h[5]
+    start = ints(h[6], n + 1)
+    other = ints(h[7], 2 * P)
+    edge = ints(h[8], 2 * P)
+    node = ints(h[9], P)
+    B = floats(h[10], P, taps)
+    T = h[11]
+    u = h[12]
+    out = h[13]
     while True:
         first = draw(data, _ATOMS)
         if first >= n:
@@ -216,12 +225,15 @@ def _carry_sum(data):
             _zero(to, X * row)
             for e in range(start[a], start[a + 1]):
                 p = edge[e] if edge[e] < P else edge[e] - P
-                b, at, of = _weights(B, p), T + node[p] * row, u + other[e] * X * row
+                b = _weights(B, p)
+                at = T + node[p] * row
+                of = u + other[e] * X * row
                 for c in range(0, row, 32):
                     w = _filter(at + c, row, taps, b)
                     store(to + c, load(to + c) + w * load(of + c))
                     if X == 3:
-                        y, z = c + row, c + 2 * row
+                        y = c + row
+                        z = c + 2 * row
                         store(to + y, load(to + y) + w * load(of + y))
                         store(to + z, load(to + z) + w * load(of + z))
 
@@ -242,23 +254,27 @@ def _carry_dot(data):
     """pairs; taps, X, d; i, j, node, B, T, g, u [N, X, d], out [P]: out_p = w · Σ_x (g_i ∘ u_j +
     g_j ∘ u_i)"""
     h = _block(data)
-    P, taps, X, row = h[1], h[2], h[3], 4 * h[4]
-    i, j, node, B, T, g, u = (
-        ints(h[5], P),
-        ints(h[6], P),
-        ints(h[7], P),
-        floats(h[8], P, taps),
-        h[9],
-        h[10],
-        h[11],
-    )
+    P = h[1]
+    taps = h[2]
+    X = h[3]
+    row = 4 * h[4]
+    i = ints(h[5], P)
+    j = ints(h[6], P)
+    node = ints(h[7], P)
+    B = floats(h[8], P, taps)
+    T = h[9]
+    g = h[10]
+    u = h[11]
     out = floats(h[12], P, 1)
     while True:
         first = draw(data, _PAIRS)
         if first >= P:
             break
         for p in range(first, min(first + _PAIRS, P)):
-            b, at, ai, aj = _weights(B, p), T + node[p] * row, i[p] * X * row, j[p] * X * row
+            b = _weights(B, p)
+            at = T + node[p] * row
+            ai = i[p] * X * row
+            aj = j[p] * X * row
             s = fill(np.float32(0.0))
             for c in range(0, row, 32):
                 m = _product(g + ai + c, g + aj + c, u + ai + c, u + aj + c, row, X)
@@ -271,15 +287,19 @@ def _carry_table(data):
     """rows; P, taps, X, d; i, j, begin, order, B, g, u [N, X, d], out [K, d]: the derivative by
     T"""
     h = _block(data)
-    K, P, taps, X, row = h[1], h[2], h[3], h[4], 4 * h[5]
-    i, j, begin, order, B = (
-        ints(h[6], P),
-        ints(h[7], P),
-        ints(h[8], K + 1),
-        ints(h[9], P),
-        floats(h[10], P, taps),
-    )
-    g, u, out = h[11], h[12], h[13]
+    K = h[1]
+    P = h[2]
+    taps = h[3]
+    X = h[4]
+    row = 4 * h[5]
+    i = ints(h[6], P)
+    j = ints(h[7], P)
+    begin = ints(h[8], K + 1)
+    order = ints(h[9], P)
+    B = floats(h[10], P, taps)
+    g = h[11]
+    u = h[12]
+    out = h[13]
     while True:
         first = draw(data, _ROWS)
         if first >= K:
@@ -287,10 +307,14 @@ def _carry_table(data):
         last = min(first + _ROWS, K)
         _zero(out + first * row, (last - first) * row)
         for q in range(max(first - taps + 1, 0), last):
-            to, low, high = out + q * row, max(first - q, 0), min(last - q, taps)
+            to = out + q * row
+            low = max(first - q, 0)
+            high = min(last - q, taps)
             for k in range(begin[q], begin[q + 1]):
                 p = order[k]
-                b, ai, aj = _weights(B, p), i[p] * X * row, j[p] * X * row
+                b = _weights(B, p)
+                ai = i[p] * X * row
+                aj = j[p] * X * row
                 for c in range(0, row, 32):
                     m = _product(g + ai + c, g + aj + c, u + ai + c, u + aj + c, row, X)
                     _spread(to + c, row, taps, low, high, b, m)
@@ -305,25 +329,31 @@ def _logits(data):
     """pairs; taps, heads, d; i, j, node, B, T, q, k [N, d], out [2P, heads]: out_ab = Σ_head q_a ∘
     k_b ∘ w"""
     h = _block(data)
-    P, taps, heads, row = h[1], h[2], h[3], 4 * h[4]
-    i, j, node, B, T, q, k = (
-        ints(h[5], P),
-        ints(h[6], P),
-        ints(h[7], P),
-        floats(h[8], P, taps),
-        h[9],
-        h[10],
-        h[11],
-    )
-    out, width = floats(h[12], 2 * P, heads), row // heads
+    P = h[1]
+    taps = h[2]
+    heads = h[3]
+    row = 4 * h[4]
+    i = ints(h[5], P)
+    j = ints(h[6], P)
+    node = ints(h[7], P)
+    B = floats(h[8], P, taps)
+    T = h[9]
+    q = h[10]
+    k = h[11]
+    out = floats(h[12], 2 * P, heads)
+    width = row // heads
     while True:
         first = draw(data, _PAIRS)
         if first >= P:
             break
         for p in range(first, min(first + _PAIRS, P)):
-            b, at, ai, aj = _weights(B, p), T + node[p] * row, i[p] * row, j[p] * row
+            b = _weights(B, p)
+            at = T + node[p] * row
+            ai = i[p] * row
+            aj = j[p] * row
             for head in range(heads):
-                there, back = fill(np.float32(0.0)), fill(np.float32(0.0))
+                there = fill(np.float32(0.0))
+                back = fill(np.float32(0.0))
                 for c in range(head * width, (head + 1) * width, 32):
                     w = _filter(at + c, row, taps, b)
                     there = there + w * (load(q + ai + c) * load(k + aj + c))
@@ -336,21 +366,22 @@ def _attention_sum(data):
     """atoms; P, taps, heads, d, flip; start, other, edge, node, B, T, A [2P, heads], k [N, d], out
     [N, d]: out_a = Σ_b A_ab w ∘ k_b, with flip = 1 out_b = Σ_a A_ab w ∘ k_a"""
     h = _block(data)
-    n, P, taps, heads, row, flip = h[1], h[2], h[3], h[4], 4 * h[5], h[6]
-    start, other, edge, node = (
-        ints(h[7], n + 1),
-        ints(h[8], 2 * P),
-        ints(h[9], 2 * P),
-        ints(h[10], P),
-    )
-    B, T, A, k, out, width = (
-        floats(h[11], P, taps),
-        h[12],
-        floats(h[13], 2 * P, heads),
-        h[14],
-        h[15],
-        row // heads,
-    )
+    n = h[1]
+    P = h[2]
+    taps = h[3]
+    heads = h[4]
+    row = 4 * h[5]
+    flip = h[6]
+    start = ints(h[7], n + 1)
+    other = ints(h[8], 2 * P)
+    edge = ints(h[9], 2 * P)
+    node = ints(h[10], P)
+    B = floats(h[11], P, taps)
+    T = h[12]
+    A = floats(h[13], 2 * P, heads)
+    k = h[14]
+    out = h[15]
+    width = row // heads
     while True:
         first = draw(data, _ATOMS)
         if first >= n:
@@ -362,7 +393,9 @@ def _attention_sum(data):
                 way = 0 if edge[e] < P else P
                 p = edge[e] - way
                 by = edge[e] if flip == 0 else p + P - way
-                b, at, of = _weights(B, p), T + node[p] * row, k + other[e] * row
+                b = _weights(B, p)
+                at = T + node[p] * row
+                of = k + other[e] * row
                 for head in range(heads):
                     weight = fill(A[by, head])
                     for c in range(head * width, (head + 1) * width, 32):
@@ -377,24 +410,33 @@ def _attention_dot(data):
     """pairs; taps, heads, d; i, j, node, B, T, A [2P, heads], q, k [N, d], out [P]:
     out_p = Σ over both ways of A_ab q_a · k_b ∘ w"""
     h = _block(data)
-    P, taps, heads, row = h[1], h[2], h[3], 4 * h[4]
-    i, j, node, B, T = ints(h[5], P), ints(h[6], P), ints(h[7], P), floats(h[8], P, taps), h[9]
-    A, q, k, out, width = (
-        floats(h[10], 2 * P, heads),
-        h[11],
-        h[12],
-        floats(h[13], P, 1),
-        row // heads,
-    )
+    P = h[1]
+    taps = h[2]
+    heads = h[3]
+    row = 4 * h[4]
+    i = ints(h[5], P)
+    j = ints(h[6], P)
+    node = ints(h[7], P)
+    B = floats(h[8], P, taps)
+    T = h[9]
+    A = floats(h[10], 2 * P, heads)
+    q = h[11]
+    k = h[12]
+    out = floats(h[13], P, 1)
+    width = row // heads
     while True:
         first = draw(data, _PAIRS)
         if first >= P:
             break
         for p in range(first, min(first + _PAIRS, P)):
-            b, at, ai, aj = _weights(B, p), T + node[p] * row, i[p] * row, j[p] * row
+            b = _weights(B, p)
+            at = T + node[p] * row
+            ai = i[p] * row
+            aj = j[p] * row
             s = fill(np.float32(0.0))
             for head in range(heads):
-                there, back = fill(A[p, head]), fill(A[P + p, head])
+                there = fill(A[p, head])
+                back = fill(A[P + p, head])
                 for c in range(head * width, (head + 1) * width, 32):
                     m = there * (load(q + ai + c) * load(k + aj + c)) + back * (
                         load(q + aj + c) * load(k + ai + c)
@@ -408,15 +450,21 @@ def _attention_table(data):
     """rows; P, taps, heads, d; i, j, begin, order, B, A [2P, heads], q, k [N, d], out [K, d]: the
     derivative by T"""
     h = _block(data)
-    K, P, taps, heads, row = h[1], h[2], h[3], h[4], 4 * h[5]
-    i, j, begin, order, B = (
-        ints(h[6], P),
-        ints(h[7], P),
-        ints(h[8], K + 1),
-        ints(h[9], P),
-        floats(h[10], P, taps),
-    )
-    A, q, k, out, width = floats(h[11], 2 * P, heads), h[12], h[13], h[14], row // heads
+    K = h[1]
+    P = h[2]
+    taps = h[3]
+    heads = h[4]
+    row = 4 * h[5]
+    i = ints(h[6], P)
+    j = ints(h[7], P)
+    begin = ints(h[8], K + 1)
+    order = ints(h[9], P)
+    B = floats(h[10], P, taps)
+    A = floats(h[11], 2 * P, heads)
+    q = h[12]
+    k = h[13]
+    out = h[14]
+    width = row // heads
     while True:
         first = draw(data, _ROWS)
         if first >= K:
@@ -424,12 +472,17 @@ def _attention_table(data):
         last = min(first + _ROWS, K)
         _zero(out + first * row, (last - first) * row)
         for at in range(max(first - taps + 1, 0), last):
-            to, low, high = out + at * row, max(first - at, 0), min(last - at, taps)
+            to = out + at * row
+            low = max(first - at, 0)
+            high = min(last - at, taps)
             for e in range(begin[at], begin[at + 1]):
                 p = order[e]
-                b, ai, aj = _weights(B, p), i[p] * row, j[p] * row
+                b = _weights(B, p)
+                ai = i[p] * row
+                aj = j[p] * row
                 for head in range(heads):
-                    there, back = fill(A[p, head]), fill(A[P + p, head])
+                    there = fill(A[p, head])
+                    back = fill(A[P + p, head])
                     for c in range(head * width, (head + 1) * width, 32):
                         m = there * (load(q + ai + c) * load(k + aj + c))
                         m = m + back * (load(q + aj + c) * load(k + ai + c))
@@ -445,27 +498,37 @@ def _point_vectors(data):
     """atoms; P, taps, d; start, other, edge, node, B, T, r [P, 3], s [N, d], out [N, 3, d]: out_a =
     Σ_b r_ab w ∘ s_b"""
     h = _block(data)
-    n, P, taps, row = h[1], h[2], h[3], 4 * h[4]
-    start, other, edge, node = (
-        ints(h[5], n + 1),
-        ints(h[6], 2 * P),
-        ints(h[7], 2 * P),
-        ints(h[8], P),
-    )
-    B, T, r, s, out = floats(h[9], P, taps), h[10], floats(h[11], P, 3), h[12], h[13]
+    n = h[1]
+    P = h[2]
+    taps = h[3]
+    row = 4 * h[4]
+    start = ints(h[5], n + 1)
+    other = ints(h[6], 2 * P)
+    edge = ints(h[7], 2 * P)
+    node = ints(h[8], P)
+    B = floats(h[9], P, taps)
+    T = h[10]
+    r = floats(h[11], P, 3)
+    s = h[12]
+    out = h[13]
     while True:
         first = draw(data, _ATOMS)
         if first >= n:
             break
         for a in range(first, min(first + _ATOMS, n)):
             x = out + 3 * a * row
-            y, z = x + row, x + 2 * row
+            y = x + row
+            z = x + 2 * row
             _zero(x, 3 * row)
             for e in range(start[a], start[a + 1]):
                 p = edge[e] if edge[e] < P else edge[e] - P
                 sign = np.float32(1.0) if edge[e] < P else np.float32(-1.0)
-                rx, ry, rz = fill(sign * r[p, 0]), fill(sign * r[p, 1]), fill(sign * r[p, 2])
-                b, at, of = _weights(B, p), T + node[p] * row, s + other[e] * row
+                rx = fill(sign * r[p, 0])
+                ry = fill(sign * r[p, 1])
+                rz = fill(sign * r[p, 2])
+                b = _weights(B, p)
+                at = T + node[p] * row
+                of = s + other[e] * row
                 for c in range(0, row, 32):
                     m = _filter(at + c, row, taps, b) * load(of + c)
                     store(x + c, load(x + c) + rx * m)
@@ -478,14 +541,19 @@ def _point_scalars(data):
     """atoms; P, taps, d; start, other, edge, node, B, T, r [P, 3], g [N, 3, d], out [N, d]:
     out_b = Σ_a w ∘ (r_ab · g_a)"""
     h = _block(data)
-    n, P, taps, row = h[1], h[2], h[3], 4 * h[4]
-    start, other, edge, node = (
-        ints(h[5], n + 1),
-        ints(h[6], 2 * P),
-        ints(h[7], 2 * P),
-        ints(h[8], P),
-    )
-    B, T, r, g, out = floats(h[9], P, taps), h[10], floats(h[11], P, 3), h[12], h[13]
+    n = h[1]
+    P = h[2]
+    taps = h[3]
+    row = 4 * h[4]
+    start = ints(h[5], n + 1)
+    other = ints(h[6], 2 * P)
+    edge = ints(h[7], 2 * P)
+    node = ints(h[8], P)
+    B = floats(h[9], P, taps)
+    T = h[10]
+    r = floats(h[11], P, 3)
+    g = h[12]
+    out = h[13]
     while True:
         first = draw(data, _ATOMS)
         if first >= n:
@@ -498,8 +566,12 @@ def _point_scalars(data):
                 sign = (
                     np.float32(-1.0) if edge[e] < P else np.float32(1.0)
                 )  # r_ab: this is the edge b ← a, seen from b
-                rx, ry, rz = fill(sign * r[p, 0]), fill(sign * r[p, 1]), fill(sign * r[p, 2])
-                b, at, x = _weights(B, p), T + node[p] * row, g + 3 * other[e] * row
+                rx = fill(sign * r[p, 0])
+                ry = fill(sign * r[p, 1])
+                rz = fill(sign * r[p, 2])
+                b = _weights(B, p)
+                at = T + node[p] * row
+                x = g + 3 * other[e] * row
                 for c in range(0, row, 32):
                     m = rx * load(x + c) + ry * load(x + row + c) + rz * load(x + 2 * row + c)
                     store(to + c, load(to + c) + m * _filter(at + c, row, taps, b))
@@ -510,16 +582,16 @@ def _point_pairs(data):
     """pairs; taps, d; i, j, node, B, T, g [N, 3, d], s [N, d], out [P, 3]: out_p = Σ_c w ∘ (g_i ∘
     s_j − g_j ∘ s_i)"""
     h = _block(data)
-    P, taps, row = h[1], h[2], 4 * h[3]
-    i, j, node, B, T, g, s = (
-        ints(h[4], P),
-        ints(h[5], P),
-        ints(h[6], P),
-        floats(h[7], P, taps),
-        h[8],
-        h[9],
-        h[10],
-    )
+    P = h[1]
+    taps = h[2]
+    row = 4 * h[3]
+    i = ints(h[4], P)
+    j = ints(h[5], P)
+    node = ints(h[6], P)
+    B = floats(h[7], P, taps)
+    T = h[8]
+    g = h[9]
+    s = h[10]
     out = floats(h[11], P, 3)
     zero = fill(np.float32(0.0))
     while True:
@@ -527,12 +599,19 @@ def _point_pairs(data):
         if first >= P:
             break
         for p in range(first, min(first + _PAIRS, P)):
-            b, at, si, sj = _weights(B, p), T + node[p] * row, s + i[p] * row, s + j[p] * row
-            gi, gj = g + 3 * i[p] * row, g + 3 * j[p] * row
-            x, y, z = zero, zero, zero
+            b = _weights(B, p)
+            at = T + node[p] * row
+            si = s + i[p] * row
+            sj = s + j[p] * row
+            gi = g + 3 * i[p] * row
+            gj = g + 3 * j[p] * row
+            x = zero
+            y = zero
+            z = zero
             for c in range(0, row, 32):
                 w = _filter(at + c, row, taps, b)
-                wi, wj = w * load(si + c), w * load(sj + c)
+                wi = w * load(si + c)
+                wj = w * load(sj + c)
                 x = x + load(gi + c) * wj - load(gj + c) * wi
                 y = y + load(gi + row + c) * wj - load(gj + row + c) * wi
                 z = z + load(gi + 2 * row + c) * wj - load(gj + 2 * row + c) * wi
@@ -552,29 +631,32 @@ def _point_dot(data):
     """pairs; taps, d; i, j, node, B, T, r, g, s, out [P]: out_p = w · ((r · g_i) ∘ s_j − (r · g_j)
     ∘ s_i)"""
     h = _block(data)
-    P, taps, row = h[1], h[2], 4 * h[3]
-    i, j, node, B, T, r = (
-        ints(h[4], P),
-        ints(h[5], P),
-        ints(h[6], P),
-        floats(h[7], P, taps),
-        h[8],
-        floats(h[9], P, 3),
-    )
-    g, s, out = h[10], h[11], floats(h[12], P, 1)
+    P = h[1]
+    taps = h[2]
+    row = 4 * h[3]
+    i = ints(h[4], P)
+    j = ints(h[5], P)
+    node = ints(h[6], P)
+    B = floats(h[7], P, taps)
+    T = h[8]
+    r = floats(h[9], P, 3)
+    g = h[10]
+    s = h[11]
+    out = floats(h[12], P, 1)
     while True:
         first = draw(data, _PAIRS)
         if first >= P:
             break
         for p in range(first, min(first + _PAIRS, P)):
-            b, at, si, sj = _weights(B, p), T + node[p] * row, s + i[p] * row, s + j[p] * row
-            gi, gj, rx, ry, rz = (
-                g + 3 * i[p] * row,
-                g + 3 * j[p] * row,
-                fill(r[p, 0]),
-                fill(r[p, 1]),
-                fill(r[p, 2]),
-            )
+            b = _weights(B, p)
+            at = T + node[p] * row
+            si = s + i[p] * row
+            sj = s + j[p] * row
+            gi = g + 3 * i[p] * row
+            gj = g + 3 * j[p] * row
+            rx = fill(r[p, 0])
+            ry = fill(r[p, 1])
+            rz = fill(r[p, 2])
             m = fill(np.float32(0.0))
             for c in range(0, row, 32):
                 m = m + _filter(at + c, row, taps, b) * _along(
@@ -587,15 +669,19 @@ def _point_dot(data):
 def _point_table(data):
     """rows; P, taps, d; i, j, begin, order, B, r, g, s, out [K, d]: the derivative by T"""
     h = _block(data)
-    K, P, taps, row = h[1], h[2], h[3], 4 * h[4]
-    i, j, begin, order, B = (
-        ints(h[5], P),
-        ints(h[6], P),
-        ints(h[7], K + 1),
-        ints(h[8], P),
-        floats(h[9], P, taps),
-    )
-    r, g, s, out = floats(h[10], P, 3), h[11], h[12], h[13]
+    K = h[1]
+    P = h[2]
+    taps = h[3]
+    row = 4 * h[4]
+    i = ints(h[5], P)
+    j = ints(h[6], P)
+    begin = ints(h[7], K + 1)
+    order = ints(h[8], P)
+    B = floats(h[9], P, taps)
+    r = floats(h[10], P, 3)
+    g = h[11]
+    s = h[12]
+    out = h[13]
     while True:
         first = draw(data, _ROWS)
         if first >= K:
@@ -603,17 +689,19 @@ def _point_table(data):
         last = min(first + _ROWS, K)
         _zero(out + first * row, (last - first) * row)
         for q in range(max(first - taps + 1, 0), last):
-            to, low, high = out + q * row, max(first - q, 0), min(last - q, taps)
+            to = out + q * row
+            low = max(first - q, 0)
+            high = min(last - q, taps)
             for k in range(begin[q], begin[q + 1]):
                 p = order[k]
-                b, si, sj, gi, gj = (
-                    _weights(B, p),
-                    s + i[p] * row,
-                    s + j[p] * row,
-                    g + 3 * i[p] * row,
-                    g + 3 * j[p] * row,
-                )
-                rx, ry, rz = fill(r[p, 0]), fill(r[p, 1]), fill(r[p, 2])
+                b = _weights(B, p)
+                si = s + i[p] * row
+                sj = s + j[p] * row
+                gi = g + 3 * i[p] * row
+                gj = g + 3 * j[p] * row
+                rx = fill(r[p, 0])
+                ry = fill(r[p, 1])
+                rz = fill(r[p, 2])
                 for c in range(0, row, 32):
                     m = _along(rx, ry, rz, gi + c, gj + c, si + c, sj + c, row)
                     _spread(to + c, row, taps, low, high, b, m)
@@ -628,8 +716,11 @@ def _sort(data):
     """1; P, K; key [P], begin [K + 1], order [P]: the stable order that sorts keys 0 … K - 1, and
     where each begins"""
     h = _block(data)
-    P, K = h[2], h[3]
-    key, begin, order = ints(h[4], P), ints(h[5], K + 1), ints(h[6], P)
+    P = h[2]
+    K = h[3]
+    key = ints(h[4], P)
+    begin = ints(h[5], K + 1)
+    order = ints(h[6], P)
     if draw(data, 1) == 0:
         begin[:] = 0
         for p in range(P):
@@ -651,7 +742,8 @@ def _sort(data):
 def sort_pairs(key: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """begin [n + 1], order [P]: the pairs with key k are order[begin[k] : begin[k + 1]], in their
     old order."""
-    begin, order = key.new_empty(n + 1), torch.empty_like(key)
+    begin = key.new_empty(n + 1)
+    order = torch.empty_like(key)
     _sort(1, len(key), n, key, begin, order)
     return begin, order
 
@@ -665,8 +757,10 @@ class _Read:
         if order not in place.kept:
             place.kept[order] = place.weights(order).detach().contiguous()
         B = place.kept[order]
-        self.B, self.without_c = B if c is None else B * c.unsqueeze(-1), B
-        self.edges, self.place = edges, place
+        self.B = B if c is None else B * c.unsqueeze(-1)
+        self.without_c = B
+        self.edges = edges
+        self.place = place
         self.taps = B.shape[1]
         self.K = edges.p if self.taps == 1 else place.cells + self.taps - 1
         self.f = None if f is None else f.contiguous()
@@ -705,9 +799,14 @@ def carry(wanted, edges, place, order, c, f, g, u):
     """Derivatives of Σ_{a←b} c w ∘ (g_a · u_b) by arguments number `wanted` of c [P], f [K, d], g,
     u [N, (3,) d]."""
     g, u = _solid(g, u)
-    like, read, N, P = u if g is None else g, _Read(edges, place, order, c, f), edges.n, edges.p
+    like = u if g is None else g
+    read = _Read(edges, place, order, c, f)
+    N = edges.n
+    P = edges.p
     d = like.shape[-1]
-    X, K, taps = like[:1].numel() // d, read.K, read.taps
+    X = like[:1].numel() // d
+    K = read.K
+    taps = read.taps
     out = []
     for k in wanted:
         if k == 0:
@@ -726,14 +825,14 @@ def attention(wanted, edges, place, order, c, f, A, q, k):
     """Derivatives of Σ_{a←b} Σ_heads c A_ab (q_a · k_b ∘ w) by c [P], f [K, d], A [2, P, heads], q,
     k [N, d]."""
     A, q, k = _solid(A, q, k)
-    like, read, N, P, heads = (
-        k if q is None else q,
-        _Read(edges, place, order, c, f),
-        edges.n,
-        edges.p,
-        edges.heads,
-    )
-    d, K, taps = like.shape[1], read.K, read.taps
+    like = k if q is None else q
+    read = _Read(edges, place, order, c, f)
+    N = edges.n
+    P = edges.p
+    heads = edges.heads
+    d = like.shape[1]
+    K = read.K
+    taps = read.taps
     out = []
     for m in wanted:
         if m == 0:
@@ -756,9 +855,14 @@ def point(wanted, edges, place, order, c, f, r, g, s):
     """Derivatives of Σ_{a←b} Σ_xyz c r_ab · g_a ∘ w ∘ s_b by c [P], f [K, d], r [P, 3], g [N, 3,
     d], s [N, d]."""
     r, g, s = _solid(r, g, s)
-    read, N, P = _Read(edges, place, order, c, f), edges.n, edges.p
-    d, K, taps = (g if s is None else s).shape[-1], read.K, read.taps
-    out, new = [], read.B.new_empty
+    read = _Read(edges, place, order, c, f)
+    N = edges.n
+    P = edges.p
+    d = (g if s is None else s).shape[-1]
+    K = read.K
+    taps = read.taps
+    out = []
+    new = read.B.new_empty
     for m in wanted:
         if m == 0:
             out.append(new(P))

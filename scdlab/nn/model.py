@@ -72,7 +72,9 @@ class AtomisticModel(nn.Module):
         super().__init__()
         if not cutoff > 0:
             raise ValueError(f"The cutoff must be a positive distance in Å, not {cutoff}.")
-        self.d, self.cutoff, self.config = d, float(cutoff), config
+        self.d = d
+        self.cutoff = float(cutoff)
+        self.config = config
         self.energy_head = EnergyHead(d, self.linear)
         # of backbones with vector features; the others denoise by the gradient of the energy
         self.noise_head = None
@@ -189,7 +191,8 @@ class AtomisticModel(nn.Module):
         """Within this context, passes that read their filters from the same table make it once, and
         their gradients meet there: for several passes in one step. The weights must stay as they
         are until it ends, and a backward pass waits for its end."""
-        before, self._shared = self._shared, {}
+        before = self._shared
+        self._shared = {}
         try:
             yield
         finally:
@@ -289,9 +292,11 @@ class AtomisticModel(nn.Module):
                     gradient / self.energy_head.scale.to(dtype) if by_gradient else out_noise
                 )
         with torch.set_grad_enabled(keep_graph):
-            x, v = features.x, features.v
+            x = features.x
+            v = features.v
             if not keep_graph:
-                x, v = x.detach(), None if v is None else v.detach()
+                x = x.detach()
+                v = None if v is None else v.detach()
                 shares["energy"] = shares["energy"].detach()
             shares |= {name: head.shares(x, v) for name, head in self.property_heads.items()}
             return Prediction(

@@ -78,10 +78,12 @@ class _Edges:
     def __init__(self, basis, r_ij: Tensor, pairs, lmax: int):
         from e3nn.o3 import spherical_harmonics
 
-        self.to, self.of = torch.cat([pairs.i, pairs.j]), torch.cat([pairs.j, pairs.i])
+        self.to = torch.cat([pairs.i, pairs.j])
+        self.of = torch.cat([pairs.j, pairs.i])
         r = r_ij.norm(dim=-1)  # (P)
         self.basis = basis(r)
-        degrees, unit = list(range(lmax + 1)), r_ij / r.unsqueeze(-1)
+        degrees = list(range(lmax + 1))
+        unit = r_ij / r.unsqueeze(-1)
         y = spherical_harmonics(degrees, unit, normalize=False, normalization="component")
         self.y = y.split([2 * k + 1 for k in degrees], dim=1)
         self.kept = {}

@@ -43,9 +43,11 @@ def load_official_ct(path_or_state_dict, config=None) -> OfficialCT:
     Raises ValueError for a file that holds anything else, for settings that are missing or not a
     CT's, and for a checkpoint of another layout, naming the first key that differs.
     """
-    named, content = "the state dict", path_or_state_dict
+    named = "the state dict"
+    content = path_or_state_dict
     if not isinstance(content, Mapping):
-        named, content = Path(content).name, _read(Path(content))
+        named = Path(content).name
+        content = _read(Path(content))
     if config is None:
         config = content.get("hyper_parameters")
     elif not isinstance(config, Mapping):

@@ -80,7 +80,8 @@ class _Whiten(nn.Module):
 
     def __init__(self, d: int, eps: float = 1e-5):
         super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(d)), eps
+        self.weight = nn.Parameter(torch.ones(d))
+        self.eps = eps
 
     def forward(self, v: Tensor) -> Tensor:
         u = v.double() - v.double().mean(-1, keepdim=True)  # (N, 3, d)
@@ -95,11 +96,9 @@ class _AdaLN(nn.Module):
 
     def __init__(self, d: int, detach: bool):
         super().__init__()
-        self.x_norm, self.detach, self.alpha_x = (
-            nn.LayerNorm(d),
-            detach,
-            nn.Parameter(torch.tensor(0.2)),
-        )
+        self.x_norm = nn.LayerNorm(d)
+        self.detach = detach
+        self.alpha_x = nn.Parameter(torch.tensor(0.2))
         self.fc = nn.Sequential(
             nn.Linear(2 * d, d), nn.SiLU(), nn.LayerNorm(d), nn.Linear(d, 3 * d)
         )
@@ -121,7 +120,9 @@ class _Layer(nn.Module):
         self, d: int, heads: int, n_basis: int, vec_prenorm: bool, vector_cutoff: bool, detach: bool
     ):
         super().__init__()
-        self.heads, self.vec_prenorm, self.vector_cutoff = heads, vec_prenorm, vector_cutoff
+        self.heads = heads
+        self.vec_prenorm = vec_prenorm
+        self.vector_cutoff = vector_cutoff
         self.conditional_ln = _AdaLN(d, detach)
         self.vec_norm = nn.ParameterDict(
             {
@@ -130,13 +131,13 @@ class _Layer(nn.Module):
                 "norm_beta": torch.zeros(d),
             }
         )
-        self.q_proj, self.k_proj, self.v_proj = (
-            nn.Linear(d, d),
-            nn.Linear(d, d),
-            nn.Linear(d, 3 * d),
-        )
-        self.o_proj, self.vec_proj = nn.Linear(d, 3 * d), nn.Linear(d, 3 * d, bias=False)
-        self.dk_proj, self.dv_proj = nn.Linear(n_basis, d), nn.Linear(n_basis, 3 * d)
+        self.q_proj = nn.Linear(d, d)
+        self.k_proj = nn.Linear(d, d)
+        self.v_proj = nn.Linear(d, 3 * d)
+        self.o_proj = nn.Linear(d, 3 * d)
+        self.vec_proj = nn.Linear(d, 3 * d, bias=False)
+        self.dk_proj = nn.Linear(n_basis, d)
+        self.dv_proj = nn.Linear(n_basis, 3 * d)
 
     def forward(self, x: Tensor, v: Tensor, c: Tensor, edges) -> tuple[Tensor, Tensor]:
         def per_head(t):
@@ -151,11 +152,13 @@ class _Layer(nn.Module):
             per_head(silu(f(edges.basis))) for f in (self.dk_proj, self.dv_proj)
         )  # (E, heads, …)
         a = silu((q[edges.to] * k[edges.of] * dk).sum(-1, keepdim=True))  # (E, heads, 1)
-        told, cut = value[edges.of] * dv, edges.cut[:, None, None]
+        told = value[edges.of] * dv
+        cut = edges.cut[:, None, None]
         a, told = (a, told * cut) if self.vector_cutoff else (a * cut, told)
         y, s1, s2 = told.chunk(3, -1)  # (E, heads, d/heads) each
         w = per_head(v)[edges.of] * s1.unsqueeze(1) + edges.unit[:, :, None, None] * s2.unsqueeze(1)
-        y, w = edges.gather((a * y).flatten(1)), edges.gather(w.flatten(2))  # (N, d), (N, 3, d)
+        y = edges.gather((a * y).flatten(1))  # (N, d)
+        w = edges.gather(w.flatten(2))  # (N, 3, d)
         (u1, u2, u3), (o1, o2, o3) = self.vec_proj(v).chunk(3, -1), self.o_proj(y).chunk(3, -1)
         return gate * ((u1 * u2).sum(1) * o2 + o3), u3 * o1.unsqueeze(1) + w
 
@@ -166,8 +169,10 @@ class _Edges:
     atom of a periodic structure may have."""
 
     def __init__(self, batch, pairs, cutoff: float, most: int):
-        self.n, atoms = len(batch.z), torch.arange(len(batch.z), device=batch.z.device)
-        to, of = torch.cat([pairs.i, pairs.j, atoms]), torch.cat([pairs.j, pairs.i, atoms])
+        self.n = len(batch.z)
+        atoms = torch.arange(len(batch.z), device=batch.z.device)
+        to = torch.cat([pairs.i, pairs.j, atoms])
+        of = torch.cat([pairs.j, pairs.i, atoms])
         vector = pairs.vectors(batch.pos, batch)  # (P, 3), from i to j
         r = vector.norm(dim=-1)
         r, vector = (
@@ -183,8 +188,12 @@ class _Edges:
                     r[kept & (to == i)].square().kthvalue(most + 2).values + 0.01
                 )  # Å², past the next neighbor
                 kept &= (to != i) | (r.square() <= reach)
-        self.to, self.of, self.r, vector = to[kept], of[kept], r[kept], vector[kept]
-        self.others, self.cut = self.to != self.of, cosine_cutoff(self.r, cutoff)
+        self.to = to[kept]
+        self.of = of[kept]
+        self.r = r[kept]
+        vector = vector[kept]
+        self.others = self.to != self.of
+        self.cut = cosine_cutoff(self.r, cutoff)
         self.unit = torch.where(
             self.others.unsqueeze(-1), vector / (self.r + 1e-8).unsqueeze(-1), vector
         )
@@ -238,17 +247,13 @@ class OfficialCT(AtomisticModel):
                 f"not num_layers={config['num_layers']}, emb_dim={config['emb_dim']}, "
                 f"num_heads={config['num_heads']}."
             )
-        d, n, layers, max_z, cutoff = (
-            self.d,
-            config["num_rbf"],
-            config["num_layers"],
-            config["max_z"],
-            self.cutoff,
-        )
-        start, options = (
-            math.exp(-cutoff),
-            {k: config[k] for k in ("vec_prenorm", "vector_cutoff", "detach")},
-        )
+        d = self.d
+        n = config["num_rbf"]
+        layers = config["num_layers"]
+        max_z = config["max_z"]
+        cutoff = self.cutoff
+        start = math.exp(-cutoff)
+        options = {k: config[k] for k in ("vec_prenorm", "vector_cutoff", "detach")}
         body = {
             "embedding": nn.Embedding(max_z, d),
             "distance_expansion": nn.ParameterDict(
@@ -274,16 +279,16 @@ class OfficialCT(AtomisticModel):
         self.rep_model["distance_expansion"].requires_grad_(config["trainable_rbf"])
         self.hops = layers + config["neighbor_embedding"]
         self.drop_path = config["drop_path"]
-        self.condition_norm, self.mask_token = nn.LayerNorm(d), nn.Parameter(torch.zeros(d))
-        self.noise_head, self.energy_head, self.embedding_head = (
-            NoiseHead(d),
-            _EnergyHead(d),
-            EmbeddingHead(d),
-        )
+        self.condition_norm = nn.LayerNorm(d)
+        self.mask_token = nn.Parameter(torch.zeros(d))
+        self.noise_head = NoiseHead(d)
+        self.energy_head = _EnergyHead(d)
+        self.embedding_head = EmbeddingHead(d)
 
     def represent(self, batch, pairs, condition, vectors=True) -> Features:
         """x [N, d] and v [N, 3, d], from a condition that is normalized already."""
-        body, config = self.rep_model, self.config
+        body = self.rep_model
+        config = self.config
         edges = _Edges(batch, pairs, self.cutoff, config["max_num_neighbors"])
         bump = (
             torch.exp(-5 / self.cutoff * edges.r).unsqueeze(-1)
@@ -306,16 +311,17 @@ class OfficialCT(AtomisticModel):
         v = x.new_zeros(len(x), 3, self.d)
         parts = (body[k] for k in ("attention_layers", "x_post_norm", "v_post_norm"))
         for layer, x_norm, v_norm in zip(*parts, strict=True):
-            x, v = _clamp(x), _clamp(v)
+            x = _clamp(x)
+            v = _clamp(v)
             dx, dv = layer(x, v, c, edges)
             if self.training and self.drop_path:
                 path = drawn_paths(batch, self.drop_path, x)  # (N, 1)
-                dx, dv = path * dx, path.unsqueeze(1) * dv
-            x, v = x + _clamp(dx), v + _clamp(dv)
-            x, v = (
-                x_norm(x) if config["inv_post_norm"] else x,
-                v_norm(v) if config["vec_post_norm"] else v,
-            )
+                dx = path * dx
+                dv = path.unsqueeze(1) * dv
+            x = x + _clamp(dx)
+            v = v + _clamp(dv)
+            x = x_norm(x) if config["inv_post_norm"] else x
+            v = v_norm(v) if config["vec_post_norm"] else v
         x = x if config["inv_post_norm"] else x_norm(x)
         return Features(
             x, v_norm(v) if config["layernorm_on_vec"] and not config["vec_post_norm"] else v
@@ -330,19 +336,20 @@ class OfficialCT(AtomisticModel):
             )
         if not self.training:
             self.check_elements(batch.z)
-        inputs, keep = (
-            copy.copy(batch),
-            torch.is_grad_enabled(),
-        )  # shallow: the caller's batch keeps its own positions
+        # shallow: the caller's batch keeps its own positions
+        inputs = copy.copy(batch)
+        keep = torch.is_grad_enabled()
         inputs.pos = (
             _leaf(batch.pos, self.mask_token.dtype)
             if forces
             else batch.pos.to(self.mask_token.dtype)
         )
-        pairs, gradient = neighbor_list(batch, self.cutoff) if pairs is None else pairs, None
+        pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
+        gradient = None
         with torch.set_grad_enabled(keep or forces):
             features = self.represent(inputs, pairs, self._condition(condition, batch))
-            x, v = features.x, features.v
+            x = features.x
+            v = features.v
             shares = {"energy": self.energy_head.shares(x, v, batch.z)}
             energy = self.energy_head.total(shares["energy"], batch)
             if forces:
@@ -351,12 +358,10 @@ class OfficialCT(AtomisticModel):
                     energy.sum(), inputs.pos, create_graph=second, retain_graph=keep
                 )
         if not keep:
-            x, v, energy, shares["energy"] = (
-                x.detach(),
-                v.detach(),
-                energy.detach(),
-                shares["energy"].detach(),
-            )
+            x = x.detach()
+            v = v.detach()
+            energy = energy.detach()
+            shares["energy"] = shares["energy"].detach()
         shares |= {name: head.shares(x, v) for name, head in self.property_heads.items()}
         return Prediction(
             energy=energy,

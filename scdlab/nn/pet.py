@@ -53,7 +53,8 @@ class _Field:
 
     def __init__(self, n: int, edges: "_Edges"):
         neighbors = edges.neighbors[:n]
-        self.n, self.e = n, int(neighbors.sum())
+        self.n = n
+        self.e = int(neighbors.sum())
         self.width = 1 + int(neighbors.max())
         rows = torch.arange(n, device=neighbors.device) * self.width
         to = edges.to[: self.e]
@@ -77,40 +78,48 @@ class _Edges:
     """
 
     def __init__(self, batch, pairs, cutoff: float, width: float, layers: int):
-        z, r_ij = batch.z, pairs.vectors(batch.pos, batch)  # (N), (P, 3), r_j - r_i
-        i, j, r = pairs.i, pairs.j, r_ij.norm(dim=-1)
+        z = batch.z
+        r_ij = pairs.vectors(batch.pos, batch)  # (N), (P, 3), r_j - r_i
+        i = pairs.i
+        j = pairs.j
+        r = r_ij.norm(dim=-1)
         if pairs.cutoff > cutoff:
             near = (r < cutoff).nonzero().flatten()
             i, j, r, r_ij = (x.index_select(0, near) for x in (i, j, r, r_ij))
-        p, to, of = (
-            len(i),
-            torch.cat([i, j]),
-            torch.cat([j, i]),
-        )  # edge p is i ← j, edge P + p is j ← i
-        self.atoms, hop = torch.arange(len(z), device=z.device), batch.get("hop")
+        # edge p is i ← j, edge P + p is j ← i
+        p = len(i)
+        to = torch.cat([i, j])
+        of = torch.cat([j, i])
+        self.atoms = torch.arange(len(z), device=z.device)
+        hop = batch.get("hop")
         if hop is not None:
             hop, self.atoms = hop.sort(stable=True)
             place = torch.empty_like(self.atoms).index_copy(
                 0, self.atoms, torch.arange(len(z), device=z.device)
             )
-            to, of = place.index_select(0, to), place.index_select(0, of)
+            to = place.index_select(0, to)
+            of = place.index_select(0, of)
         computed = [len(z) if hop is None else int((hop < k).sum()) for k in range(layers, 0, -1)]
 
         self.neighbors = torch.bincount(to, minlength=len(z))
         self.to, order = to.sort(stable=True)
         e = len(order) if hop is None else int(self.neighbors[: computed[0]].sum())
-        self.to, order = self.to[:e], order[:e]
-        self.of, pair = of.index_select(0, order), order % max(p, 1)
+        self.to = self.to[:e]
+        order = order[:e]
+        self.of = of.index_select(0, order)
+        pair = order % max(p, 1)
         first = self.neighbors.cumsum(0) - self.neighbors
         self.rank = torch.arange(e, device=z.device) - first.index_select(0, self.to)
         where = order.new_full((2 * p,), -1).index_copy(0, order, torch.arange(e, device=z.device))
         self.reverse = where.index_select(0, (order + p) % max(2 * p, 1))
 
         sign = torch.where(order < p, 1.0, -1.0).to(r.dtype).unsqueeze(-1)
-        r, r_ij = r.index_select(0, pair), sign * r_ij.index_select(0, pair)
+        r = r.index_select(0, pair)
+        r_ij = sign * r_ij.index_select(0, pair)
         self.geometry = torch.cat([r_ij, r.unsqueeze(-1)], dim=1)  # (E, 4)
         logit = step_logit(r, cutoff, width)
-        self.f, self.log_f = logit.sigmoid(), logsigmoid(logit)
+        self.f = logit.sigmoid()
+        self.log_f = logsigmoid(logit)
         fields = {n: _Field(n, self) for n in set(computed)}
         self.fields = [fields[n] for n in computed]
 
@@ -122,8 +131,10 @@ class Block(nn.Module):
     def __init__(self, d: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.norm1 = nn.LayerNorm(d)
+        self.norm2 = nn.LayerNorm(d)
+        self.qkv = nn.Linear(d, 3 * d)
+        self.out = nn.Linear(d, d)
         self.mlp = nn.Sequential(nn.Linear(d, 2 * d), nn.SiLU(), nn.Linear(2 * d, d))
 
     def forward(self, x: Tensor, field: _Field) -> Tensor:
@@ -153,7 +164,8 @@ class Layer(nn.Module):
             self.geometry.bias.copy_(-0.5 * cutoff * self.geometry.weight[:, 3])
         self.mlp = nn.Sequential(nn.Linear(2 * d, d), nn.SiLU(), nn.Linear(d, d))
         self.blocks = nn.ModuleList(Block(d, heads) for _ in range(blocks))
-        self.center, self.bond = nn.Linear(d, d), nn.Linear(d, d)
+        self.center = nn.Linear(d, d)
+        self.bond = nn.Linear(d, d)
 
     def forward(self, center: Tensor, message: Tensor, edges: _Edges, field: _Field):
         """Centers [n, h] and messages [e, h] -> centers and tokens of neighbors, likewise, and
@@ -249,11 +261,10 @@ class PET(AtomisticModel):
                 "PET's neighbors fade over the last cutoff_width of the cutoff: it is above 0 and "
                 f"at most cutoff={cutoff} Å, not {cutoff_width}."
             )
-        self.width, self.hops = float(cutoff_width), layers
-        self.center, self.neighbor = (
-            nn.Embedding(MAX_Z + 1, hidden),
-            nn.Embedding(MAX_Z + 1, hidden),
-        )
+        self.width = float(cutoff_width)
+        self.hops = layers
+        self.center = nn.Embedding(MAX_Z + 1, hidden)
+        self.neighbor = nn.Embedding(MAX_Z + 1, hidden)
         self.blocks = nn.ModuleList(
             Layer(hidden, attention_layers, heads, cutoff) for _ in range(layers)
         )
@@ -266,12 +277,11 @@ class PET(AtomisticModel):
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         edges = _Edges(batch, pairs, self.cutoff, self.width, len(self.blocks))
-        z, field = batch.z.index_select(0, edges.atoms), edges.fields[0]
-        center, message, x = (
-            self.center(z[: field.n]),
-            self.neighbor(z.index_select(0, edges.of)),
-            [],
-        )
+        z = batch.z.index_select(0, edges.atoms)
+        field = edges.fields[0]
+        center = self.center(z[: field.n])
+        message = self.neighbor(z.index_select(0, edges.of))
+        x = []
         for block, field, following in zip(
             self.blocks, edges.fields, [*edges.fields[1:], None], strict=True
         ):

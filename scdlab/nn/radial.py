@@ -66,7 +66,8 @@ class ExpNormalBasis(nn.Module):
             raise ValueError(
                 f"An exp-normal basis needs n ≥ 2 and a cutoff above 0, not n={n}, cutoff={cutoff}."
             )
-        self.n, self.cutoff = n, float(cutoff)
+        self.n = n
+        self.cutoff = float(cutoff)
         start = math.exp(-cutoff)
         self.beta = (2 / n * (1 - start)) ** -2
         self.register_buffer("centers", torch.linspace(start, 1.0, n))

@@ -32,7 +32,9 @@ class FilterNetwork(nn.Module):
 
     def __init__(self, n_basis: int, d: int, twice: bool):
         super().__init__()
-        self.lin1, self.lin2, self.twice = nn.Linear(n_basis, d), nn.Linear(d, d), twice
+        self.lin1 = nn.Linear(n_basis, d)
+        self.lin2 = nn.Linear(d, d)
+        self.twice = twice
 
     def forward(self, basis: Tensor) -> Tensor:
         w = self.lin2(shifted_softplus(self.lin1(basis)))  # (P, n) -> (P, d)
@@ -46,7 +48,8 @@ class Interaction(nn.Module):
         super().__init__()
         self.filter = FilterNetwork(n_basis, d, twice)
         self.lin_in = nn.Linear(d, d, bias=False)
-        self.lin_out1, self.lin_out2 = nn.Linear(d, d), nn.Linear(d, d)
+        self.lin_out1 = nn.Linear(d, d)
+        self.lin_out2 = nn.Linear(d, d)
 
     def forward(self, x: Tensor, filters, edges) -> Tensor:
         w = filters.once(
@@ -114,7 +117,8 @@ class SchNet(AtomisticModel):
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
         r = r_ij.norm(dim=-1)  # (P)
-        filters, edges = self.filters(r), BothWays(pairs.i, pairs.j, len(batch.z))
+        filters = self.filters(r)
+        edges = BothWays(pairs.i, pairs.j, len(batch.z))
         x = self.embedding(batch.z)  # (N, d)
         for k, block in enumerate(self.blocks):
             if condition is None:
@@ -132,5 +136,6 @@ class SchNet(AtomisticModel):
         """The learned filters W(r) at distances [R] in Å -> [layers, R, d]: functions of one
         scalar, so curves."""
         distances = torch.as_tensor(distances).to(self.embedding.weight)
-        basis, envelope = self.basis(distances), cosine_cutoff(distances, self.cutoff)
+        basis = self.basis(distances)
+        envelope = cosine_cutoff(distances, self.cutoff)
         return torch.stack([block.filter(basis) * envelope.unsqueeze(-1) for block in self.blocks])

@@ -45,7 +45,9 @@ class Place:
     r = None  # distances that the place itself depends on; here the rows carry that dependence
 
     def __init__(self, n_pairs: int, factor: Tensor | None = None):
-        self.n_pairs, self.n_rows, self.factor = n_pairs, n_pairs, factor
+        self.n_pairs = n_pairs
+        self.n_rows = n_pairs
+        self.factor = factor
 
     def filters(self, f: Tensor) -> Tensor:
         """The filter of every pair, [P, d], in plain torch."""
@@ -80,15 +82,14 @@ class Spline(Place):
     factor = None
 
     def __init__(self, r: Tensor, start: float, cutoff: float, cells: int, cut: bool):
-        self.r, self.start, self.cutoff, self.cells, self.cut, self.n_pairs = (
-            r,
-            start,
-            cutoff,
-            cells,
-            cut,
-            len(r),
-        )
-        self.step, self.n_rows = (cutoff - start) / cells, cells + 3
+        self.r = r
+        self.start = start
+        self.cutoff = cutoff
+        self.cells = cells
+        self.cut = cut
+        self.n_pairs = len(r)
+        self.step = (cutoff - start) / cells
+        self.n_rows = cells + 3
 
     @functools.cached_property
     def node(self) -> Tensor:
@@ -98,7 +99,8 @@ class Spline(Place):
         spline = [self._splines(m) for m in range(order + 1)]
         if not self.cut:
             return spline[order]
-        k, inside = math.pi / self.cutoff, (self.r < self.cutoff).to(self.r.dtype)
+        k = math.pi / self.cutoff
+        inside = (self.r < self.cutoff).to(self.r.dtype)
         total = cosine_cutoff(self.r, self.cutoff).unsqueeze(-1) * spline[order]
         for m in range(1, order + 1):  # Leibniz' rule
             slope = 0.5 * k**m * torch.cos(k * self.r + m * math.pi / 2) * inside
@@ -125,7 +127,8 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, w: Tensor) -> Tensor:
-        near, far = w[1:-3] + w[3:-1], w[:-4] + w[4:]
+        near = w[1:-3] + w[3:-1]
+        far = w[:-4] + w[4:]
         return (1.5 * w[2:-2]).add_(near, alpha=-5 / 18).add_(far, alpha=1 / 36)
 
     @staticmethod
@@ -145,10 +148,13 @@ class Filters:
     def __init__(
         self, basis, r: Tensor, cutoff: float, cells: int | None = None, tables: dict | None = None
     ):
-        self.cells, self.envelope, self.made = cells, cosine_cutoff(r, cutoff), None
+        self.cells = cells
+        self.envelope = cosine_cutoff(r, cutoff)
+        self.made = None
         if cells is None:
             self.basis = basis(r)  # (P, n)
-            self.plain, self.cut = Place(len(r)), Place(len(r), self.envelope)
+            self.plain = Place(len(r))
+            self.cut = Place(len(r), self.envelope)
         else:
             closest = float(r.detach().min())
             if not math.isfinite(closest):

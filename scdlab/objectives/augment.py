@@ -44,7 +44,9 @@ def turn(batch, generator=None, inversion: bool = True):
     three numbers an atom. Each field keeps its precision. The batch that was given keeps what it
     has. The generator must live on the batch's device.
     """
-    turned, n = copy.copy(batch), batch.num_graphs  # shallow
+    # shallow
+    turned = copy.copy(batch)
+    n = batch.num_graphs
     rotation = random_rotations(n, generator, batch.pos.device)  # (B, 3, 3)
     if inversion:
         mirrored = torch.rand(n, device=batch.pos.device, generator=generator) < 0.5

@@ -68,10 +68,8 @@ def draw_noise(
         mask = mask & free
         eps = eps * mask.unsqueeze(-1)
     if centered:
-        size, corrupted = (
-            batch.ptr.diff(),
-            sum_over_atoms(mask.long(), batch),
-        )  # (B) atoms of each structure
+        size = batch.ptr.diff()
+        corrupted = sum_over_atoms(mask.long(), batch)  # (B) atoms of each structure
         center = corrupted == size if kind == "gaussian" else corrupted > 0
         mean = sum_over_atoms(eps, batch) / size.unsqueeze(-1)  # (N, 3) -> (B, 3)
         eps = eps - (mean * center.unsqueeze(-1)).index_select(0, batch.batch)
@@ -98,11 +96,9 @@ def _torsional(batch, sigma, generator, ratio):
             "kind='gaussian'."
         )
     like = dict(device=batch.pos.device, generator=generator)
-    pos, z, ptr = (
-        batch.pos.detach().double().cpu().numpy(),
-        batch.z.cpu().numpy(),
-        batch.ptr.tolist(),
-    )
+    pos = batch.pos.detach().double().cpu().numpy()
+    z = batch.z.cpu().numpy()
+    ptr = batch.ptr.tolist()
     pieces = [slice(first, last) for first, last in itertools.pairwise(ptr)]
     bonds = [
         _rotatable_bonds(z[piece].tobytes(), z.dtype.str, pos[piece].tobytes()) for piece in pieces
@@ -112,14 +108,16 @@ def _torsional(batch, sigma, generator, ratio):
     if ratio < 1:
         angles = angles * (torch.rand(count, **like) < ratio)
     angles = iter(angles.tolist())
-    new, mask = pos.copy(), np.zeros(len(pos), dtype=bool)
+    new = pos.copy()
+    mask = np.zeros(len(pos), dtype=bool)
     for piece, turns in zip(pieces, bonds, strict=True):
         for i, j, moved, radius in turns:
             angle = next(angles) * math.sqrt(3) * sigma / radius
             if angle:
                 new[piece][moved] = _turn(new[piece], i, j, moved, angle)
                 mask[piece][moved] = True
-    eps, mask = torch.from_numpy(new - pos), torch.from_numpy(mask)
+    eps = torch.from_numpy(new - pos)
+    mask = torch.from_numpy(mask)
     return eps.to(batch.pos.device, batch.pos.dtype), mask.to(batch.pos.device)
 
 
@@ -129,7 +127,8 @@ def _torsional(batch, sigma, generator, ratio):
 def _rotatable_bonds(z: bytes, dtype: str, pos: bytes) -> tuple:
     """(i, j, moved, root mean square distance of `moved` from the axis in Å) of each bond that can
     turn."""
-    z, pos = np.frombuffer(z, dtype), np.frombuffer(pos).reshape(-1, 3)
+    z = np.frombuffer(z, dtype)
+    pos = np.frombuffer(pos).reshape(-1, 3)
     found = rotatable_bonds(z, pos)
     return tuple(
         (i, j, moved, np.sqrt(np.square(axis_distance(pos, i, j, moved)).mean()))
@@ -192,14 +191,15 @@ class CoordinateDenoising:
         _check(sigma, ratio, kind)
         check_main(main)
         check_weight(weight)
-        self.sigma, self.centered, self.normalized, self.ratio = (
-            float(sigma),
-            centered,
-            normalized,
-            float(ratio),
-        )
-        self.kind, self.main, self.weight = kind, main, float(weight)
-        self.atomwise, self.counted = main.atomwise if main else frozenset(), {}
+        self.sigma = float(sigma)
+        self.centered = centered
+        self.normalized = normalized
+        self.ratio = float(ratio)
+        self.kind = kind
+        self.main = main
+        self.weight = float(weight)
+        self.atomwise = main.atomwise if main else frozenset()
+        self.counted = {}
 
     def __repr__(self):
         main = f", main={self.main!r}, weight={self.weight}" if self.main else ""
@@ -262,7 +262,8 @@ def noise_error(answer: Tensor, eps: Tensor, mask: Tensor, sigma: float, unit: f
     parts. unit: what the answer is given in, Å; by default σ."""
     unit = sigma if unit is None else unit
     target = (eps / unit).to(answer.dtype)
-    loss, blind = _mean(answer - target, mask), _mean(target, mask)
+    loss = _mean(answer - target, mask)
+    blind = _mean(target, mask)
     return loss, {
         "noise_mse": loss.detach() * (unit / sigma) ** 2,
         "noise_unexplained": loss.detach() / blind.clamp(min=torch.finfo(blind.dtype).tiny),

@@ -121,16 +121,19 @@ class DeNS:
                 f"main must learn energies and forces, as EnergyForces() does, not {main!r}."
             )
         check_weight(weight)
-        self.probability, self.ratio, self.loss, self.told = (
-            float(probability),
-            float(ratio),
-            loss,
-            told,
-        )
+        self.probability = float(probability)
+        self.ratio = float(ratio)
+        self.loss = loss
+        self.told = told
         self.sigma = ends[0] if len(ends) == 1 else ends
-        self.weight, self.anneal = float(weight), {"weight": (float(weight), 0.0)} if decay else {}
-        self.main, self.judge, self.only_below, self.centered = main, main, only_below, centered
-        self.atomwise, self.counted = main.atomwise, {}
+        self.weight = float(weight)
+        self.anneal = {"weight": (float(weight), 0.0)} if decay else {}
+        self.main = main
+        self.judge = main
+        self.only_below = only_below
+        self.centered = centered
+        self.atomwise = main.atomwise
+        self.counted = {}
 
     def __repr__(self):
         return (
@@ -193,8 +196,10 @@ class DeNS:
                 "none; use labeled structures, or CoordinateDenoising, which needs no labels."
             )
         like = dict(device=batch.pos.device, generator=generator)
-        several, free = isinstance(self.sigma, tuple), free_atoms(batch)
-        eps, mask = torch.zeros_like(batch.pos), torch.zeros_like(batch.z, dtype=torch.bool)
+        several = isinstance(self.sigma, tuple)
+        free = free_atoms(batch)
+        eps = torch.zeros_like(batch.pos)
+        mask = torch.zeros_like(batch.z, dtype=torch.bool)
         if self.ratio:
             eps, mask = draw_noise(
                 batch,
@@ -231,7 +236,8 @@ class DeNS:
 def _of_others(forces: Tensor, batch, generator) -> Tensor:
     """Each atom's force [N, 3] replaced by that of another atom of its structure, all by one shift;
     zero for an atom that is alone."""
-    size, start = batch.ptr.diff(), batch.ptr[:-1]  # (B)
+    size = batch.ptr.diff()
+    start = batch.ptr[:-1]  # (B)
     drawn = torch.rand(len(size), device=forces.device, generator=generator)
     shift = 1 + (drawn * (size - 1)).long()  # (B) from 1 to size - 1
     of = batch.batch

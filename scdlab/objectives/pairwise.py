@@ -65,7 +65,9 @@ class PairwiseDenoising:
             raise ValueError(
                 f"Coordinates are corrected by 'noise' or given as 'coordinates', not {output!r}."
             )
-        self.sigma, self.scope, self.output = sigma, scope, output
+        self.sigma = sigma
+        self.scope = scope
+        self.output = output
 
     def __repr__(self):
         return (
@@ -113,7 +115,8 @@ class PairwiseDenoising:
     def __call__(self, model, batch, generator=None):
         noisy = self.disturb(batch, generator)
         pairs = None if self.scope == "batch" else pairs_within(batch.ptr, batch.batch)
-        true, blind = self.distances(batch.pos, pairs), self.distances(noisy.pos, pairs)  # (P) Å
+        true = self.distances(batch.pos, pairs)
+        blind = self.distances(noisy.pos, pairs)  # (P) Å
         error = self.distances(self.correct(model, noisy), pairs) - true  # (P) Å
         n = max(len(true), 1)  # a batch of single atoms has no pair
         parts = {

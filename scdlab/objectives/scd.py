@@ -107,11 +107,19 @@ class SelfConditionedDenoising:
             )
         check_main(main)
         check_weight(weight)
-        self.sigma, self.regularize, self.drop = float(sigma), float(regularize), float(drop)
-        self.stop_gradient, self.condition, self.part = stop_gradient, condition, part
+        self.sigma = float(sigma)
+        self.regularize = float(regularize)
+        self.drop = float(drop)
+        self.stop_gradient = stop_gradient
+        self.condition = condition
+        self.part = part
         self.smallest_batch = 2 if condition == "other" else 1  # structures that `fit` must give it
-        self.main, self.weight, self.centered, self.frozen = main, float(weight), centered, frozen
-        self.atomwise, self.counted = main.atomwise if main else frozenset(), {}
+        self.main = main
+        self.weight = float(weight)
+        self.centered = centered
+        self.frozen = frozen
+        self.atomwise = main.atomwise if main else frozenset()
+        self.counted = {}
 
     def __repr__(self):
         part = "" if self.part is None else f", part={getattr(self.part, '__name__', self.part)!r}"
@@ -183,9 +191,11 @@ class SelfConditionedDenoising:
         if self.part is None:
             return batch, batch
         if callable(self.part):
-            chosen, name = self.part(batch), getattr(self.part, "__name__", "part")
+            chosen = self.part(batch)
+            name = getattr(self.part, "__name__", "part")
         else:
-            chosen, name = batch.get(self.part), self.part
+            chosen = batch.get(self.part)
+            name = self.part
             if chosen is None:
                 raise ValueError(
                     f"The structures have no field {name!r} to tell their parts apart; give the "

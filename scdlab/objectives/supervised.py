@@ -75,7 +75,10 @@ class EnergyForces:
     def __init__(self, rho: float = 0.01, forces: bool = True, loss: str = "squared"):
         if loss not in LOSSES:
             raise ValueError(f"The loss is one of {', '.join(LOSSES)}, not {loss!r}.")
-        self.rho, self.forces, self.loss, self.counted = rho, forces, loss, {}
+        self.rho = rho
+        self.forces = forces
+        self.loss = loss
+        self.counted = {}
         self.asks = {"forces": forces}
 
     def __repr__(self):
@@ -97,7 +100,8 @@ class EnergyForces:
                     f"{' or EnergyForces(forces=False)' if name == 'forces' else ''}."
                 )
         batch = train.take(np.arange(len(train)))
-        z, energy = batch.z.numpy(), batch.energy.numpy()
+        z = batch.z.numpy()
+        energy = batch.energy.numpy()
         self._check_numbers(batch)
         reference = reference_energies(z, batch.batch.numpy(), energy)
         rest = energy - np.bincount(batch.batch.numpy(), reference[z], minlength=len(energy))
@@ -117,7 +121,8 @@ class EnergyForces:
     def _check_numbers(self, batch) -> None:
         bad = {"energy": ~batch.energy.isfinite()}
         if self.forces:
-            missing, free = ~batch.forces.isfinite().all(-1), free_atoms(batch)
+            missing = ~batch.forces.isfinite().all(-1)
+            free = free_atoms(batch)
             of = batch.batch[missing if free is None else missing & free]
             bad["forces"] = torch.zeros_like(bad["energy"]).index_fill_(0, of, True)
         for name, wrong in bad.items():
@@ -148,15 +153,14 @@ class EnergyForces:
         self.counted = {}
         if self.forces:
             residual = out.forces - batch.forces.to(out.forces.dtype)  # (N, 3) eV/Å
-            term, far = (
-                squared_or_norm(residual, self.loss),
-                residual.detach().abs().mean(-1),
-            )  # (N)
+            term = squared_or_norm(residual, self.loss)
+            far = residual.detach().abs().mean(-1)  # (N)
             counts = free_atoms(batch)
             if left_out is not None:
                 counts = ~left_out if counts is None else counts & ~left_out
             if counts is None:
-                term, far = term.mean(), far.mean()
+                term = term.mean()
+                far = far.mean()
             else:
                 number = counts.sum()
                 term, far = (
@@ -251,10 +255,8 @@ class PropertyRegression:
     def compare(self, model, out, batch):
         """Loss and parts of a Prediction. Raises ValueError for numbers that are to be compared
         with vectors."""
-        y, label = (
-            out.properties[self.name],
-            batch[self.name],
-        )  # (B) or (B, 3) each, in the unit of the labels
+        y = out.properties[self.name]
+        label = batch[self.name]  # (B) or (B, 3) each, in the unit of the labels
         if y.ndim < label.ndim:
             raise ValueError(
                 f"The model gives {self.name!r} as a number, and the labels are vectors; train it "

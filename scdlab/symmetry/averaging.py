@@ -44,12 +44,11 @@ class _Fixed(Symmetrized):
         self, model, settings: dict, axes: np.ndarray, weights: np.ndarray, inversion: bool
     ):
         super().__init__(model, settings)
-        self._axes, self._weights = torch.from_numpy(axes), torch.from_numpy(weights)
+        self._axes = torch.from_numpy(axes)
+        self._weights = torch.from_numpy(weights)
         if inversion:
-            self._axes, self._weights = (
-                torch.cat([self._axes, -self._axes]),
-                self._weights.repeat(2),
-            )
+            self._axes = torch.cat([self._axes, -self._axes])
+            self._weights = self._weights.repeat(2)
 
     @property
     def evaluations(self) -> int:
@@ -58,7 +57,8 @@ class _Fixed(Symmetrized):
 
     def frames(self, batch) -> Frames:
         n = batch.num_graphs
-        axes, weights = self._axes.to(batch.pos.device), self._weights.to(batch.pos.device)
+        axes = self._axes.to(batch.pos.device)
+        weights = self._weights.to(batch.pos.device)
         return _frames(axes.expand(n, -1, -1, -1), weights)
 
 
@@ -215,7 +215,8 @@ class NearestPair(_OfStructure):
 
     def _axes(self, batch, r: Tensor) -> Tensor:
         x, there = to_dense_batch(r.detach(), batch.batch)  # [B, n, 3], [B, n]
-        rows, inf = torch.arange(len(x), device=x.device), float("inf")
+        rows = torch.arange(len(x), device=x.device)
+        inf = float("inf")
         center = torch.where(there, x.square().sum(-1), inf).argmin(-1)  # [B], the first of equals
         x = x - x[rows, center].unsqueeze(1)
         d2 = x.square().sum(-1)
@@ -249,7 +250,8 @@ class QRFrames(_OfStructure):
     def _axes(self, batch, r: Tensor) -> Tensor:
         self._no_frame(batch.ptr.diff() < 3, "three atoms")
         first = batch.ptr[:-1]
-        u, v = r[first + 1] - r[first], r[first + 2] - r[first]
+        u = r[first + 1] - r[first]
+        v = r[first + 2] - r[first]
         sine = torch.linalg.cross(u, v).norm(dim=-1) / (u.norm(dim=-1) * v.norm(dim=-1))
         self._no_frame(~(sine > _STRAIGHT), "three atoms that come first and are not on one line")
         return self._with_mirror(_axes_of(u, v))
@@ -302,5 +304,6 @@ def _sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         -1
     )  # 1, 2, 3: a vertex, the middle of an edge or of a face, seen from the center
     w = np.array([0, *lebedev])[kind]
-    x, w = x[w > 0], w[w > 0]
+    x = x[w > 0]
+    w = w[w > 0]
     return np.arctan2(np.hypot(x[:, 0], x[:, 1]), x[:, 2]), np.arctan2(x[:, 1], x[:, 0]), w

@@ -173,7 +173,8 @@ def symmetry_report(model, atoms, n_rotations: int = 4, seed: int = 0) -> Symmet
     envelope in `smoothness`, measured on pairs of atoms of each element at hand. Finite differences
     take 6 N energy evaluations.
     """
-    subject, rng = _Subject(model, atoms), np.random.default_rng(seed)
+    subject = _Subject(model, atoms)
+    rng = np.random.default_rng(seed)
     rotations = _rotations(n_rotations, rng)
     mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
     shift = torch.from_numpy(rng.normal(scale=10.0, size=3))

@@ -133,14 +133,13 @@ class ECSE(Symmetrized):
                 f"{width:g} Å and the model's cutoff less the width, {model.cutoff - width:g} Å: a "
                 "neighbor that enters at the cutoff must not have made frames before."
             )
-        self.group, self.local, self.width, self.beta, self.prunings = (
-            group,
-            local,
-            width,
-            beta,
-            prunings,
-        )
-        self.angle, self.angle_width = angle, angle_width
+        self.group = group
+        self.local = local
+        self.width = width
+        self.beta = beta
+        self.prunings = prunings
+        self.angle = angle
+        self.angle_width = angle_width
         self.auxiliary = auxiliary
         self.features = None  # from the auxiliary model's features to those of the model
         self.register_buffer(
@@ -214,7 +213,8 @@ class ECSE(Symmetrized):
         r_ij = pairs.vectors(batch.pos, batch).double()  # (P, 3)
         to = torch.cat([pairs.i, pairs.j])
         order = torch.argsort(to, stable=True)
-        to, of = to[order], torch.cat([pairs.j, pairs.i])[order]
+        to = to[order]
+        of = torch.cat([pairs.j, pairs.i])[order]
         r_ij = torch.cat([r_ij, -r_ij]).index_select(
             0, order
         )  # (E, 3), neighbors of each atom in a row
@@ -232,7 +232,10 @@ class ECSE(Symmetrized):
         used = (
             (near[j] & near[k] & (s.detach() > self.angle - self.angle_width)).nonzero().flatten()
         )
-        j, k, group, s = j[used], k[used], group[used], s.index_select(0, used)
+        j = j[used]
+        k = k[used]
+        group = group[used]
+        s = s.index_select(0, used)
         reach = inner.index_select(0, group)
         start = self.angle - self.angle_width
         w = _q(s, start, self.angle_width) * (s - start) / self.angle_width
@@ -244,7 +247,10 @@ class ECSE(Symmetrized):
             if turn:
                 w = w * _q(w / _largest(w, group, groups).index_select(0, group), 0.8, 0.1)
             there = (w.detach() > NEGLIGIBLE * largest.detach()[group]).nonzero().flatten()
-            j, k, group, w = j[there], k[there], group[there], w.index_select(0, there)
+            j = j[there]
+            k = k[there]
+            group = group[there]
+            w = w.index_select(0, there)
         return self._made(unit, w, j, k, to, of, group, rest, inner)
 
     def _inner_radius(self, r, s, j, k, group, groups: int) -> Tensor:
@@ -252,8 +258,10 @@ class ECSE(Symmetrized):
         f = smooth_step(r, self.outer, self.width)  # (E)
         p = f.index_select(0, j) * f.index_select(0, k) * _q(s, self.angle, self.angle_width)
         there = (p.detach() > 0).nonzero().flatten()
-        p, group = p.index_select(0, there), group[there]
-        r_j, r_k = r.index_select(0, j[there]), r.index_select(0, k[there])
+        p = p.index_select(0, there)
+        group = group[there]
+        r_j = r.index_select(0, j[there])
+        r_k = r.index_select(0, k[there])
         d = (
             r_k + (r_j - r_k) * (self.beta * (r_j - r_k)).sigmoid() + LAMBERT / self.beta
         )  # SmoothMax + T
@@ -266,7 +274,8 @@ class ECSE(Symmetrized):
         return (self.outer * far).index_add(0, group, e * d) / total + self.width
 
     def _made(self, unit, w, j, k, to, of, group, rest, inner) -> Frames:
-        one, two = unit.index_select(0, j), unit.index_select(0, k)
+        one = unit.index_select(0, j)
+        two = unit.index_select(0, k)
         a = torch.stack([one, two], 1)  # (S, 2, 3): both orders of each pair
         b = torch.linalg.cross(a, torch.stack([two, one], 1))
         b = b / b.norm(dim=-1, keepdim=True)
@@ -298,9 +307,11 @@ class ECSE(Symmetrized):
     # ---------------------------------------------------------------------------------
 
     def fall_back(self, batch, told: dict, frames: Frames) -> dict[str, Tensor]:
-        model, lonely = self.auxiliary, frames.rest > 0
+        model = self.auxiliary
+        lonely = frames.rest > 0
         first = int(lonely.nonzero()[0])
-        structure, where = first, ""
+        structure = first
+        where = ""
         if self.local:
             structure = int(batch.batch[first])
             where = f" of atom {first - int(batch.ptr[structure])}"
@@ -341,7 +352,8 @@ class ECSE(Symmetrized):
             ptr=starts(of, int(asked.sum())),
         )
         if "cell" in batch:
-            some.cell, some.pbc = batch.cell[asked], batch.pbc.reshape(-1, 3)[asked]
+            some.cell = batch.cell[asked]
+            some.pbc = batch.pbc.reshape(-1, 3)[asked]
         out = model(some, noise=told["noise"])
         values = {
             "energy": out.shares["energy"],
@@ -363,7 +375,8 @@ class ECSE(Symmetrized):
     def _in_units(self, name: str, shares: Tensor, batch) -> Tensor:
         """Shares of a property from the auxiliary model, in units of the model's head and relative
         to its mean."""
-        ours, theirs = self.model.property_heads[name], self.auxiliary.property_heads[name]
+        ours = self.model.property_heads[name]
+        theirs = self.auxiliary.property_heads[name]
         y = theirs.std * shares
         if ours.pool in ("sum", "mean"):
             size = batch.ptr.diff()[batch.batch] if ours.pool == "sum" else 1

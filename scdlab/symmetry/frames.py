@@ -95,7 +95,8 @@ def whole_structures(batch, pairs: Pairs) -> Clusters:
     pair_ptr = nn.functional.pad(
         torch.bincount(structure, minlength=batch.num_graphs).cumsum(0), (1, 0)
     )
-    i, j = pairs.i.index_select(0, order), pairs.j.index_select(0, order)
+    i = pairs.i.index_select(0, order)
+    j = pairs.j.index_select(0, order)
     origin = sum_over_atoms(batch.pos, batch) / batch.ptr.diff().unsqueeze(-1)
     if pairs.shift is not None:
         origin = origin * ~batch.pbc.reshape(-1, 3).any(1, keepdim=True)
@@ -116,20 +117,24 @@ def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
     """Each atom's cluster: the atoms that it can feel in `hops` steps from neighbor to neighbor
     (None: in any number), with the pairs that carry messages towards it. Of periodic structures,
     atoms and their images: a cluster is open. The atom itself comes first in its own."""
-    n, device = len(batch.z), batch.z.device
+    n = len(batch.z)
+    device = batch.z.device
     if hops is None and pairs.shift is not None:
         raise ValueError(
             "An atom of a periodic structure can feel infinitely many images of the others when "
             "messages travel any number of steps; give the model an attribute `hops`, the number "
             "of its layers that pass messages."
         )
-    to, of = torch.cat([pairs.i, pairs.j]), torch.cat([pairs.j, pairs.i])
+    to = torch.cat([pairs.i, pairs.j])
+    of = torch.cat([pairs.j, pairs.i])
     shift = None if pairs.shift is None else torch.cat([pairs.shift, -pairs.shift]).round().long()
     order = torch.argsort(to, stable=True)
-    to, of = to[order], of[order]
+    to = to[order]
+    of = of[order]
     degree = torch.bincount(to, minlength=n)
     start = degree.cumsum(0) - degree
-    width, reach = 1, 0
+    width = 1
+    reach = 0
     if shift is not None:
         shift = shift[order]
         reach = int(shift.abs().max()) * hops if len(shift) else 0
@@ -149,13 +154,17 @@ def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
 
     env = atom = torch.arange(n, device=device)
     image = None if shift is None else torch.zeros(n, 3, dtype=torch.long, device=device)
-    levels, known, level = [(env, atom, image)], key(env, atom, image), 0
+    levels = [(env, atom, image)]
+    known = key(env, atom, image)
+    level = 0
     while len(env) and (hops is None or level < hops):
         _, env, atom, image = step(env, atom, image)
         found, first = _unique(key(env, atom, image))
         new = ~torch.isin(found, known)
         first = first[new]
-        env, atom, image = env[first], atom[first], None if image is None else image[first]
+        env = env[first]
+        atom = atom[first]
+        image = None if image is None else image[first]
         known = torch.cat([known, found[new]])
         levels.append((env, atom, image))
         level += 1
@@ -163,26 +172,28 @@ def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
     env, atom = (torch.cat([part[k] for part in levels]) for k in (0, 1))
     image = None if shift is None else torch.cat([part[2] for part in levels])
     order = torch.argsort(env * len(levels) + hop, stable=True)  # by cluster, then by hop
-    env, atom, hop, image = (
-        env[order],
-        atom[order],
-        hop[order],
-        None if image is None else image[order],
-    )
+    env = env[order]
+    atom = atom[order]
+    hop = hop[order]
+    image = None if image is None else image[order]
     # Pairs: from every node that still passes on what it hears.
     speaks = (
         torch.arange(len(env), device=device) if hops is None else (hop < hops).nonzero().flatten()
     )
     k, at, atoms, images = step(env[speaks], atom[speaks], None if image is None else image[speaks])
     keys, place = key(env, atom, image).sort()
-    u, v = speaks[k], place[torch.searchsorted(keys, key(at, atoms, images))]
+    u = speaks[k]
+    v = place[torch.searchsorted(keys, key(at, atoms, images))]
     once = (
         u < v if hops is None else (u < v) | (hop[v] == hops)
     )  # the edge is met from its other end too
-    u, v = u[once], v[once]
-    low, high = torch.minimum(u, v), torch.maximum(u, v)
+    u = u[once]
+    v = v[once]
+    low = torch.minimum(u, v)
+    high = torch.maximum(u, v)
     order = torch.argsort(low * len(env) + high)
-    i, j = low[order], high[order]
+    i = low[order]
+    j = high[order]
     return Clusters(
         atom=atom,
         ptr=starts(env, n),
@@ -363,7 +374,8 @@ class Symmetrized(nn.Module):
         """Weighted means over frames: by name, a row for each atom; and energies [B] that carry the
         gradient with respect to positions (of frames, weights and model alike) whether or not a
         graph of the rest is kept."""
-        clusters, frames = self.clusters(batch, pairs), self.frames(batch)
+        clusters = self.clusters(batch, pairs)
+        frames = self.frames(batch)
         rest = frames.rest
         norm = frames.weights.new_zeros(len(clusters.structure)).index_add(
             0, frames.of, frames.weights
@@ -376,11 +388,9 @@ class Symmetrized(nn.Module):
                 "numbers; look for atoms that coincide or have no finite position."
             )
         weights = frames.weights / norm.index_select(0, frames.of)  # (K)
-        sums, energy, first_order = (
-            {},
-            batch.pos.new_zeros(batch.num_graphs),
-            differentiate and not graph,
-        )
+        sums = {}
+        energy = batch.pos.new_zeros(batch.num_graphs)
+        first_order = differentiate and not graph
         slopes = [torch.zeros_like(x, requires_grad=False) for x in (batch.pos, clusters.origin)]
         for chunk in _chunks(clusters, frames.of):
             part = frames.part(chunk)
@@ -431,7 +441,8 @@ class Symmetrized(nn.Module):
         """The model on a copy of each frame's cluster: by name, a row for each target; energies of
         the copies [K]; for each target its atom and its copy; and, for forces without a graph, what
         `_follow` needs."""
-        size, n_pairs = clusters.ptr.diff(), clusters.pair_ptr.diff()
+        size = clusters.ptr.diff()
+        n_pairs = clusters.pair_ptr.diff()
         copy_of, rank = _repeated(size[frames.of])
         cluster = frames.of[copy_of]
         node = clusters.ptr[cluster] + rank
@@ -439,7 +450,8 @@ class Symmetrized(nn.Module):
         at, rank = _repeated(n_pairs[frames.of])
         pair = clusters.pair_ptr[frames.of[at]] + rank
         moved = (ptr[:-1] - clusters.ptr[frames.of])[at]
-        atom, structure = clusters.atom[node], clusters.structure[frames.of]
+        atom = clusters.atom[node]
+        structure = clusters.structure[frames.of]
         r = batch.pos.index_select(0, atom) - clusters.origin.index_select(0, cluster)  # (M, 3)
         if clusters.image is not None:
             cell = batch.cell.index_select(0, structure[copy_of])
@@ -502,7 +514,8 @@ class Symmetrized(nn.Module):
                 slopes = torch.autograd.grad(e.sum(), asked, materialize_grads=True)
         found = None
         if differentiate and not graph:
-            values, e = {name: v.detach() for name, v in values.items()}, e.detach()
+            values = {name: v.detach() for name, v in values.items()}
+            e = e.detach()
             turned = torch.zeros_like(frames.axes).index_add(
                 0, copy_of, r.unsqueeze(2) * slopes[0].unsqueeze(1)
             )
@@ -526,18 +539,21 @@ def _follow(frames: Frames, clusters: Clusters, found, w: Tensor, slopes: list[T
 def _chunks(clusters: Clusters, of: Tensor):
     """Frames in ranges that make about CHUNK nodes and 10 CHUNK pairs at most."""
     cost = torch.maximum(clusters.ptr.diff()[of], clusters.pair_ptr.diff()[of] // 10).cumsum(0)
-    first, done = 0, 0
+    first = 0
+    done = 0
     while first < len(of):
         last = max(int(torch.searchsorted(cost, done + CHUNK, right=True)), first + 1)
         yield slice(first, last)
-        first, done = last, int(cost[last - 1])
+        first = last
+        done = int(cost[last - 1])
 
 
 def _turned(y: Tensor, axes: Tensor, kind: str) -> Tensor:
     """Outputs seen in frames [T, …], turned back."""
     if kind == "scalar":
         return y
-    y, back = y.double(), axes.mT
+    y = y.double()
+    back = axes.mT
     return (y.unsqueeze(1) @ back).squeeze(1) if kind == "vector" else axes @ y @ back
 
 

@@ -137,7 +137,8 @@ def load(path, device="cpu"):
         )
     model = build(about["model"], about["config"])
     load_tensors(model, safetensors.torch.load_file(weights), weights)
-    model.provenance, model.units = about.get("provenance"), about.get("units", {})
+    model.provenance = about.get("provenance")
+    model.units = about.get("units", {})
     model.table = about.get("table", model.table)  # a file of an older version does not say
     return model.to(device).eval()
 
@@ -171,7 +172,8 @@ def pretrained_names() -> list[str]:
 def provenance_problems(about: dict) -> list[str]:
     """What is wrong with the origin that a checkpoint's json states, most basic first; empty when
     it can be trusted."""
-    origin, wrong = about.get("provenance"), []
+    origin = about.get("provenance")
+    wrong = []
     if not isinstance(origin, dict):
         return ["its json has no provenance"]
     if about.get("digest") != content_digest(about):

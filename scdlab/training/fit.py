@@ -269,12 +269,11 @@ def _check_anneal(anneal, model, objective) -> None:
     for name, ends in anneal.items():
         now = getattr(_owner(name, model, objective), name, None)
         if isinstance(now, bool) or not isinstance(now, (int, float)):
-            whose, remedy = (
-                repr(objective),
-                "name a number of the objective, such as the weight of CoordinateDenoising",
-            )
+            whose = repr(objective)
+            remedy = "name a number of the objective, such as the weight of CoordinateDenoising"
             if name == "drop_path":
-                whose, remedy = f"this {type(model).__name__}", "use an EquivariantTransformer"
+                whose = f"this {type(model).__name__}"
+                remedy = "use an EquivariantTransformer"
             raise ValueError(f"anneal names {name!r}, and {whose} has no such number; {remedy}.")
         above = 1.0 if name == "drop_path" else math.inf
         if not (len(ends) == 2 and all(0 <= end < above for end in ends)):
@@ -310,26 +309,32 @@ class _Run:
     def __init__(
         self, model, objective, train, val, settings, out, resume, checkpoint_every, progress
     ):
-        self.model, self.objective, self.train, self.val, self.settings = (
-            model,
-            objective,
-            train,
-            val,
-            settings,
-        )
+        self.model = model
+        self.objective = objective
+        self.train = train
+        self.val = val
+        self.settings = settings
         self.out = None if out is None else Path(out)
-        self.resume, self.checkpoint_every, self.progress = resume, checkpoint_every, progress
-        self.step, self.seconds, self.rows = 0, 0.0, []
-        self.sums, self.weights = {}, {}  # of the losses since the last line of the log
-        self.best, self.best_weights, self.waited = None, None, 0
-        self._starts, self._held, self._dealt = (
-            [0],
-            (0, 0),
-            0,
-        )  # where batches of a budget start in the stream
+        self.resume = resume
+        self.checkpoint_every = checkpoint_every
+        self.progress = progress
+        self.step = 0
+        self.seconds = 0.0
+        self.rows = []
+        # of the losses since the last line of the log
+        self.sums = {}
+        self.weights = {}
+        self.best = None
+        self.best_weights = None
+        self.waited = 0
+        # where batches of a budget start in the stream
+        self._starts = [0]
+        self._held = (0, 0)
+        self._dealt = 0
 
     def __call__(self, fabric: Fabric) -> FitResult:
-        self.fabric, self.device = fabric, fabric.device
+        self.fabric = fabric
+        self.device = fabric.device
         with (
             torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []),
             self._annealed(),
@@ -424,7 +429,8 @@ class _Run:
         torch.set_rng_state(rng)
         left = self.settings["steps"] - self.step
         total = left * each
-        b, budget = self.settings["batch_size"], self.settings.get("max_atoms")
+        b = self.settings["batch_size"]
+        budget = self.settings.get("max_atoms")
         if self.val is not None:  # an evaluation costs about a third of a training step
             total += left / self.settings["val_every"] * each / 3 * len(self.val.batches(b, budget))
         threads = torch.get_num_threads()
@@ -472,7 +478,8 @@ class _Run:
                     )
                     self.sums[name] = self.sums.get(name, 0.0) + value * weight
                     self.weights[name] = self.weights.get(name, 0) + weight
-                log, last = self.step % s["log_every"] == 0, self.step == s["steps"]
+                log = self.step % s["log_every"] == 0
+                last = self.step == s["steps"]
                 validate = self.val is not None and (last or self.step % s["val_every"] == 0)
                 stop = self._agree(ctrl_c.pressed)
                 if log or validate or last or stop:
@@ -489,7 +496,8 @@ class _Run:
                         )
                     if validate:
                         early = self._validate(row)
-                    self.sums, self.weights = {}, {}
+                    self.sums = {}
+                    self.weights = {}
                     self.seconds += time.perf_counter() - start
                     row["seconds"] = round(self.seconds, 3)
                     self.rows.append(row)
@@ -547,12 +555,10 @@ class _Run:
     def _indices(self, step: int) -> np.ndarray:
         """The structures of a step: the stream of all epochs' permutations, cut into batches, and
         into ranks' shares; or, under a budget of atoms, into batches for each rank."""
-        n, b, rank, world = (
-            len(self.train),
-            self.settings["batch_size"],
-            self.fabric.global_rank,
-            self.fabric.world_size,
-        )
+        n = len(self.train)
+        b = self.settings["batch_size"]
+        rank = self.fabric.global_rank
+        world = self.fabric.world_size
         if self.settings.get("max_atoms") is None:
             return self._stream(step * b, (step + 1) * b)[rank::world]
         number = step * world + rank
@@ -641,7 +647,8 @@ class _Run:
             errors = _errors(self.model, self.val_batches, judge, s["batch_size"], s["max_atoms"])
             row |= {f"val_{k}": v for k, v in errors.items()}
             if self.best is None or row["val_loss"] < self.best:
-                self.best, self.waited = row["val_loss"], 0
+                self.best = row["val_loss"]
+                self.waited = 0
                 self.best_weights = [p.detach().clone() for p in self.parameters]
             else:
                 self.waited += 1
@@ -743,9 +750,13 @@ class _Run:
             self.average = [parts["average"][str(k)] for k in range(len(self.parameters))]
         if parts["best"]:
             self.best_weights = [parts["best"][str(k)] for k in range(len(self.parameters))]
-        self.step, self.seconds, self.rows = about["step"], about["seconds"], about["rows"]
-        self.best, self.waited = about["best"], about["waited"]
-        self.sums, self.weights = about["sums"], about["weights"]
+        self.step = about["step"]
+        self.seconds = about["seconds"]
+        self.rows = about["rows"]
+        self.best = about["best"]
+        self.waited = about["waited"]
+        self.sums = about["sums"]
+        self.weights = about["weights"]
 
 
 class _CtrlC:
@@ -801,7 +812,8 @@ def _errors(model, store, objective, batch_size, max_atoms=None) -> dict[str, fl
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    sums, weights = {}, {}
+    sums = {}
+    weights = {}
     try:
         with torch.no_grad():
             starts = [0, *fill(store.n_atoms, batch_size, max_atoms)[0], len(store)]
@@ -851,7 +863,8 @@ def evaluate(
         if name in (*store.property_names, *store.vector_names)
     ]
     for name in named:
-        ours, theirs = getattr(model, "units", {}).get(name, ""), store.units(name)
+        ours = getattr(model, "units", {}).get(name, "")
+        theirs = store.units(name)
         if ours and theirs and ours != theirs:
             raise ValueError(
                 f"The model gives {name!r} in {ours} and the store has it in {theirs}; convert the "

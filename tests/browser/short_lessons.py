@@ -40,7 +40,9 @@ def shorten(source: str, name: str) -> str:
         )
     lines = source.encode().splitlines(keepends=True)  # ast counts columns in bytes
     for number, largest in sorted(found, key=lambda each: (-each[0].lineno, -each[0].col_offset)):
-        line, start, end = lines[number.lineno - 1], number.col_offset, number.end_col_offset
+        line = lines[number.lineno - 1]
+        start = number.col_offset
+        end = number.end_col_offset
         lines[number.lineno - 1] = (
             line[:start] + str(min(number.value, largest)).encode() + line[end:]
         )

@@ -105,7 +105,8 @@ def test_run_all_then_move_a_slider(
     line.wait_for()
     view = page.locator(shown).first
     view.wait_for()
-    before, told = page.evaluate(ASK, f"print({widget}.{trait})"), view.text_content()
+    before = page.evaluate(ASK, f"print({widget}.{trait})")
+    told = view.text_content()
     arrows, pixels = _arrows(page, lesson)
     page.screenshot(path=screens / f"{lesson}_widget_before.png")
     handle = line.locator(".noUi-handle")
@@ -116,7 +117,8 @@ def test_run_all_then_move_a_slider(
         120
     ):  # until the kernel has caught up with the slider, and the page with the kernel
         page.wait_for_timeout(500)
-        drawn, seen = page.evaluate(ASK, f"print({widget}.{title})"), view.text_content()
+        drawn = page.evaluate(ASK, f"print({widget}.{title})")
+        seen = view.text_content()
         if drawn == seen != told:
             break
     assert drawn == seen != told

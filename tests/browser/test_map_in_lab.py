@@ -32,7 +32,8 @@ def test_the_pointer_chooses_a_structure(page, lab, screens):
     title = page.locator(".widget-vbox .scdlab-view .title").first
     title.wait_for()
     far = "import numpy as np; print(np.abs(explorer.xy() - explorer.xy()[0]).sum(1).argmax())"
-    point, before = int(page.evaluate(ASK, far)), title.text_content()
+    point = int(page.evaluate(ASK, far))
+    before = title.text_content()
     across, down = map(float, page.evaluate(ASK, PLACE.format(point=point)).split())
     box = area.bounding_box()
     page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"], steps=4)

@@ -327,7 +327,8 @@ def test_arrow_meshes_point_where_the_numbers_say(offline, tmp_path):
 
 @pytest.mark.browser
 def test_a_static_view_by_py3dmol(offline, tmp_path, screens):
-    view, path = static_view(molecule("CH3CH2OH")), tmp_path / "static.html"
+    view = static_view(molecule("CH3CH2OH"))
+    path = tmp_path / "static.html"
     path.write_text(
         "<!doctype "
         f"html><html><head><script></script></head><body>{view._make_html()}</body></html>"

@@ -16,7 +16,8 @@ LOADING = {
 class _Finder(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.found, self.inside = [], ""
+        self.found = []
+        self.inside = ""
 
     def handle_starttag(self, tag, attributes):
         self.inside = tag

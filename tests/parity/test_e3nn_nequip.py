@@ -46,7 +46,8 @@ def test_one_interaction(atoms, lmax):
 def compare(atoms, lmax):
     torch.manual_seed(0)
     batch = scdlab.AtomStore.from_ase([atoms]).take([0])
-    pairs, n = neighbor_list(batch, 4.0), len(atoms)
+    pairs = neighbor_list(batch, 4.0)
+    n = len(atoms)
     r_ij = pairs.vectors(batch.pos.double(), batch)
     basis = BesselBasis(5, 4.0)
     ours = Interaction(D, 5, lmax, lmax, lmax)
@@ -73,7 +74,8 @@ def compare(atoms, lmax):
         shared_weights=False,
         internal_weights=False,
     )
-    there, back = torch.cat([pairs.i, pairs.j]), torch.cat([pairs.j, pairs.i])
+    there = torch.cat([pairs.i, pairs.j])
+    back = torch.cat([pairs.j, pairs.i])
     y = o3.spherical_harmonics(
         sh, torch.cat([r_ij, -r_ij]), normalize=True, normalization="component"
     )

@@ -100,7 +100,8 @@ def test_the_undetached_model_says_the_same(reference):
 
 
 def test_the_faults_of_the_very_weights_and_their_cures(reference):
-    arrays, first = reference[0], reference[0]["batch"] == 0
+    arrays = reference[0]
+    first = reference[0]["batch"] == 0
     atoms = Atoms(arrays["z"][first].numpy(), arrays["pos_noisy"][first].numpy())
     released = scdlab.symmetry_report(model_of(reference), atoms)
     assert released.rotation > 0.05 and released.force_consistency > 0.05, released

@@ -74,10 +74,12 @@ def their_features(theirs, z, pos, edges):
         if to == b and c != a
     ]
     kj, ji = torch.tensor(triplets).T
-    to_i, from_k = pos[i[ji]] - pos[j[ji]], pos[i[kj]] - pos[j[kj]]
+    to_i = pos[i[ji]] - pos[j[ji]]
+    from_k = pos[i[kj]] - pos[j[kj]]
     angle = torch.atan2(torch.linalg.cross(to_i, from_k).norm(dim=-1), (to_i * from_k).sum(-1))
     distance = (pos[i] - pos[j]).norm(dim=-1)
-    rbf, sbf = theirs.rbf(distance), theirs.sbf(distance, angle, kj)
+    rbf = theirs.rbf(distance)
+    sbf = theirs.sbf(distance, angle, kj)
     x = theirs.emb(z, rbf, i, j)
     out = theirs.output_blocks[0](x, rbf, i, num_nodes=len(z))
     for block, output in zip(theirs.interaction_blocks, theirs.output_blocks[1:], strict=True):

@@ -69,8 +69,10 @@ class Told(torch.nn.Module):
 
     def __init__(self, model, condition):
         super().__init__()
-        self.model, self.cutoff = model, model.cutoff
-        self.energy_head, self.noise_head = model.energy_head, model.noise_head
+        self.model = model
+        self.cutoff = model.cutoff
+        self.energy_head = model.energy_head
+        self.noise_head = model.noise_head
         self.register_buffer("condition", condition)
 
     def forward(self, batch, **options):
@@ -143,7 +145,8 @@ def test_turned_structures_have_turned_noise_and_the_same_embedding(net):
                 turned.pos = batch.pos @ q.T + 2.0
                 after = net(turned, c, forces=True, noise=True)
                 for what in ("energy", "forces", "noise", "embedding", "atoms"):
-                    x, y = getattr(before, what), getattr(after, what)
+                    x = getattr(before, what)
+                    y = getattr(after, what)
                     y = y @ q if what in ("forces", "noise") else y
                     assert (y - x).abs().max() <= 1e-10 * x.abs().max(), (what, rows, seed, mirror)
 
@@ -195,7 +198,8 @@ def test_forces_are_the_gradient_through_the_condition_as_well(net):
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("atoms", [Atoms("C"), molecule("CO2")], ids=["atom", "CO2"])
 def test_degenerate_structures(kind, atoms):
-    net, batch = random_net(kind).train(), scdlab.AtomStore.from_ase([atoms]).take([0])
+    net = random_net(kind).train()
+    batch = scdlab.AtomStore.from_ase([atoms]).take([0])
     c = torch.ones(1, net.d, requires_grad=True)
     out = net(batch, c, forces=True, noise=True)
     loss = (

@@ -41,7 +41,8 @@ class Toy(AtomisticModel):
         self.look = torch.nn.Linear(3, d, bias=False)
 
     def represent(self, batch, pairs, condition=None, vectors=False):
-        r, z = pairs.vectors(batch.pos, batch), batch.z.to(batch.pos.dtype).unsqueeze(-1) / 8
+        r = pairs.vectors(batch.pos, batch)
+        z = batch.z.to(batch.pos.dtype).unsqueeze(-1) / 8
         f = smooth_step(r.norm(dim=-1), self.cutoff, 1.0).unsqueeze(-1)
         x = torch.zeros(len(z), self.d, dtype=r.dtype)
         x = x.index_add(0, pairs.i, f * z[pairs.j] * torch.tanh(self.look(r) + 1))
@@ -162,7 +163,8 @@ def answers(model, batch):
     return {name: y.detach() for name, y in {**named, **out.properties}.items() if y is not None}
 
 
-VECTORS, TENSORS = ("forces", "noise", "dipole", "pull"), ("polarizability",)
+VECTORS = ("forces", "noise", "dipole", "pull")
+TENSORS = ("polarizability",)
 
 
 def differences(model, batch, q, before=None):
@@ -220,9 +222,11 @@ def test_right_hands_alone_leave_mirror_images_apart(kind):
 
 @pytest.mark.parametrize("name", ["ethanol", "benzene", "crystal"])
 def test_the_order_of_the_file_and_the_place_in_space_do_not_matter(name):
-    atoms, model = STRUCTURES[name], ecse("trained", properties=True)
+    atoms = STRUCTURES[name]
+    model = ecse("trained", properties=True)
     order = np.random.default_rng(0).permutation(len(atoms))
-    before, after = answers(model, batch_of(atoms)), answers(model, batch_of(atoms[order]))
+    before = answers(model, batch_of(atoms))
+    after = answers(model, batch_of(atoms[order]))
     for key, x in before.items():
         x = x[order] if len(x) == len(atoms) and key not in VECTORS[2:3] + TENSORS else x
         torch.testing.assert_close(after[key], x, rtol=1e-10, atol=1e-10)
@@ -233,10 +237,8 @@ def test_the_order_of_the_file_and_the_place_in_space_do_not_matter(name):
 
 @pytest.mark.parametrize("local", [True, False])
 def test_a_batch_is_its_structures_and_twice_is_the_same(local):
-    model, structures = (
-        ecse("trained", properties=True, local=local),
-        list(STRUCTURES.values())[:10],
-    )
+    model = ecse("trained", properties=True, local=local)
+    structures = list(STRUCTURES.values())[:10]
     batch = batch_of(*structures)
     together = answers(model, batch)
     again = answers(model, batch)
@@ -249,10 +251,8 @@ def test_a_batch_is_its_structures_and_twice_is_the_same(local):
 
 
 def test_periodic_structures_batch_with_molecules():
-    model, structures = (
-        ecse(),
-        [STRUCTURES[name] for name in ("water", "chain", "sheet", "ethanol")],
-    )
+    model = ecse()
+    structures = [STRUCTURES[name] for name in ("water", "chain", "sheet", "ethanol")]
     together = answers(model, batch_of(*structures))
     alone = [answers(model, batch_of(atoms)) for atoms in structures]
     for name, x in together.items():
@@ -262,8 +262,10 @@ def test_periodic_structures_batch_with_molecules():
 
 
 def test_a_larger_cell_of_the_same_crystal_has_the_same_energy_per_atom():
-    model, sheet = ecse(), STRUCTURES["sheet"]
-    one, four = answers(model, batch_of(sheet)), answers(model, batch_of(sheet * (2, 2, 1)))
+    model = ecse()
+    sheet = STRUCTURES["sheet"]
+    one = answers(model, batch_of(sheet))
+    four = answers(model, batch_of(sheet * (2, 2, 1)))
     torch.testing.assert_close(4 * one["energy"], four["energy"], rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(one["forces"].repeat(4, 1), four["forces"], rtol=1e-10, atol=1e-10)
 
@@ -307,7 +309,8 @@ GRADIENTS = [
 
 @pytest.mark.parametrize(("name", "kind"), GRADIENTS)
 def test_forces_are_the_gradient_of_the_energy(name, kind):
-    atoms, model = shaken(STRUCTURES[name].copy(), 0.01, 4), ecse(kind)
+    atoms = shaken(STRUCTURES[name].copy(), 0.01, 4)
+    model = ecse(kind)
     if name == "benzene":  # half of it: the carbons
         atoms = atoms[:6]
     forces = answers(model, batch_of(atoms))["forces"]
@@ -317,7 +320,8 @@ def test_forces_are_the_gradient_of_the_energy(name, kind):
 
 @pytest.mark.parametrize("local", [True, False])
 def test_stress_is_the_derivative_with_respect_to_strain(local):
-    model, crystal = ecse("trained", local=local), STRUCTURES["crystal"].copy()
+    model = ecse("trained", local=local)
+    crystal = STRUCTURES["crystal"].copy()
     crystal.calc = scdlab.Calculator(model)
     stress = crystal.get_stress(voigt=False)
     assert abs(stress).max() > 1e-3
@@ -390,7 +394,8 @@ def test_small_chunks_change_nothing_nor_does_a_graph(monkeypatch, local):
 def largest_steps(model, path, ts):
     """Steps of the energy and of the forces, [2, len(ts) - 1], along a path, and how many frames
     there were."""
-    n, batch = len(ts), batch_of(*path(ts))
+    n = len(ts)
+    batch = batch_of(*path(ts))
     with torch.no_grad():
         out = model(batch, forces=True)
         number = torch.bincount(model.frames(batch).of, minlength=len(batch.z)).view(n, -1).sum(1)
@@ -406,16 +411,19 @@ def jumps(model, path, n=61, levels=5, places=2):
     Pruned weights change within thousandths of an Å, so the path is looked at ever more closely
     first, around its largest steps.
     """
-    worst, ts = [0.0, 0.0], np.linspace(0, 1, n)
+    worst = [0.0, 0.0]
+    ts = np.linspace(0, 1, n)
     first, number = largest_steps(model, path, ts)
     assert (first.amax(1) > 1e-6).all()
     for k in range(2):
         for place in first[k].topk(places).indices.tolist():
-            low, high = ts[max(place - 1, 0)], ts[min(place + 2, n - 1)]
+            low = ts[max(place - 1, 0)]
+            high = ts[min(place + 2, n - 1)]
             for _ in range(levels):
                 near = np.linspace(low, high, 16)
                 at = int(largest_steps(model, path, near)[0][k].argmax())
-                low, high = near[max(at - 1, 0)], near[min(at + 2, 15)]
+                low = near[max(at - 1, 0)]
+                high = near[min(at + 2, 15)]
             coarse, fine = (
                 largest_steps(model, path, np.linspace(low, high, m))[0][k].max() for m in (6, 51)
             )
@@ -475,7 +483,8 @@ def test_no_jump_of_energy_or_forces(name, kind, prunings):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_far_fragment_is_not_felt(kind):
-    one, other = shaken("CH3OH"), shaken("CH4", seed=1)
+    one = shaken("CH3OH")
+    other = shaken("CH4", seed=1)
 
     def shares(model, turn):
         far = other.copy()
@@ -505,7 +514,10 @@ def by_the_book(model, pos, i):
     """Of atom i: weights {(j, k): w} of ordered pairs of neighbors, R_in, w_aux, and distances {(j,
     k): max(r_j, r_k)} of pairs with p > 0. Sums of exponentials as they stand: distances are
     moderate here."""
-    width, beta, angle, angle_width = model.width, model.beta, model.angle, model.angle_width
+    width = model.width
+    beta = model.beta
+    angle = model.angle
+    angle_width = model.angle_width
     others = [j for j in range(len(pos)) if j != i]
     r = {j: float(np.linalg.norm(pos[j] - pos[i])) for j in others}
     pairs = [(j, k) for j in others for k in others if j != k]
@@ -514,11 +526,9 @@ def by_the_book(model, pos, i):
         for j, k in pairs
     }
     t = LAMBERT / beta
-    total, mean, usable = (
-        math.exp(-beta * model.outer),
-        model.outer * math.exp(-beta * model.outer),
-        {},
-    )
+    total = math.exp(-beta * model.outer)
+    mean = model.outer * math.exp(-beta * model.outer)
+    usable = {}
     for j, k in pairs:
         p = (
             step(r[j], model.outer, width)
@@ -527,10 +537,12 @@ def by_the_book(model, pos, i):
         )
         e = math.exp(beta * r[j]), math.exp(beta * r[k])
         d = (r[j] * e[0] + r[k] * e[1]) / sum(e) + t
-        total, mean = total + p * math.exp(-beta * d), mean + p * d * math.exp(-beta * d)
+        total = total + p * math.exp(-beta * d)
+        mean = mean + p * d * math.exp(-beta * d)
         usable |= {(j, k): max(r[j], r[k])} if p > 0 else {}
     inner = mean / total + width
-    start, weights = angle - angle_width, {}
+    start = angle - angle_width
+    weights = {}
     for j, k in pairs:
         w = (
             step(r[j], inner, width)
@@ -588,13 +600,15 @@ def book_model():
 
 
 def test_frames_are_both_hands_of_right_angles_along_the_neighbors():
-    batch, model = batch_of(STRUCTURES["ethanol"]), book_model()
+    batch = batch_of(STRUCTURES["ethanol"])
+    model = book_model()
     found = model.frames(batch)
     eye = torch.eye(3, dtype=torch.float64)
     torch.testing.assert_close(
         found.axes.mT @ found.axes, eye.expand_as(found.axes), rtol=0, atol=1e-12
     )
-    a, c = found.axes[..., 0], found.axes[..., 2]
+    a = found.axes[..., 0]
+    c = found.axes[..., 2]
     to_first, to_second = (
         batch.pos[x] - batch.pos[found.center] for x in (found.first, found.second)
     )
@@ -611,7 +625,8 @@ def test_frames_are_both_hands_of_right_angles_along_the_neighbors():
 
 def test_pruning_keeps_the_heaviest_frames_and_few_of_them():
     batch = batch_of(STRUCTURES["benzene"], STRUCTURES["ethanol"], STRUCTURES["water"])
-    all_frames, kept = ecse().frames(batch), ecse(prunings=4).frames(batch)
+    all_frames = ecse().frames(batch)
+    kept = ecse(prunings=4).frames(batch)
     assert 0 < len(kept) < 0.7 * len(all_frames)
     top = [
         torch.zeros(len(batch.z), dtype=torch.float64).scatter_reduce(0, f.of, f.weights, "amax")

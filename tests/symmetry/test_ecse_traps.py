@@ -100,7 +100,8 @@ def test_an_outer_radius_up_to_the_cutoff_makes_a_jump(monkeypatch):
         ends = [energies(model, entering(r - h), entering(r + h)) for h in (1e-2, 1e-3, 1e-4, 1e-5)]
         return [float((a - b).abs()) for a, b in ends]
 
-    naive, ours = across(exact(UpToTheCutoff)), across(exact())
+    naive = across(exact(UpToTheCutoff))
+    ours = across(exact())
     assert min(naive) > 1e-2 and naive[-1] > 0.99 * naive[-2], naive
     assert ours[-1] < 0.11 * ours[-2] < 1e-3 * naive[-2], ours
     with pytest.raises(ValueError, match="outer radius"):
@@ -121,7 +122,8 @@ class Pooled(ECSE):
 def test_pooled_frames_are_not_local():
     """Two methanes, 30 Å apart. One feels the other turn, and is another one than it would be
     alone."""
-    one, other = shaken("CH4", 0), shaken("CH4", 1)
+    one = shaken("CH4", 0)
+    other = shaken("CH4", 1)
     far = [30.0, 0.0, 0.0]
 
     @torch.no_grad()
@@ -173,8 +175,10 @@ class PlainExponentials(ECSE):
     def _inner_radius(self, r, s, j, k, group, groups):
         f = smooth_step(r, self.outer, self.width)
         p = (f[j] * f[k] * module._q(s, self.angle, self.angle_width)).to(self.dtype)
-        a, b = r[j].to(self.dtype), r[k].to(self.dtype)
-        up_a, up_b = (self.beta * a).exp(), (self.beta * b).exp()
+        a = r[j].to(self.dtype)
+        b = r[k].to(self.dtype)
+        up_a = (self.beta * a).exp()
+        up_b = (self.beta * b).exp()
         d = (a * up_a + b * up_b) / (up_a + up_b) + LAMBERT / self.beta
         far = torch.full((groups,), math.exp(-self.beta * self.outer), dtype=self.dtype)
         e = 2 * p * (-self.beta * d).exp()
@@ -190,7 +194,8 @@ class PlainDoubles(PlainExponentials):
 def test_exponentials_overflow_and_logarithms_of_their_sums_do_not(kind, beta):
     atoms = molecule("H2O")
     batch = batch_of(turned(atoms, 1.1 * np.eye(3)))
-    gentle, same = exact(kind).frames(batch), exact().frames(batch)
+    gentle = exact(kind).frames(batch)
+    same = exact().frames(batch)
     torch.testing.assert_close(
         gentle.inner, same.inner, rtol=1e-5, atol=0
     )  # it is the same formula
@@ -287,10 +292,8 @@ class NoAuxiliary(ECSE):
         return Frames(found.axes, found.weights, found.of)
 
     def forward(self, batch):
-        clusters, found = (
-            self.clusters(batch, neighbor_list(batch, self.model.cutoff)),
-            self.frames(batch),
-        )
+        clusters = self.clusters(batch, neighbor_list(batch, self.model.cutoff))
+        found = self.frames(batch)
         told = {"condition": None, "clue": None, "noise": False, "forces": False}
         values, _, atoms, owner, _ = self._evaluate(batch, clusters, found, told, True, False)
         total = torch.zeros(len(batch.z), dtype=torch.float64)
@@ -302,7 +305,8 @@ class NoAuxiliary(ECSE):
 
 
 def test_without_an_auxiliary_model_linear_molecules_are_no_number():
-    water, line = shaken("H2O"), turned(molecule("CO2"), TURN)
+    water = shaken("H2O")
+    line = turned(molecule("CO2"), TURN)
     naive = energies(exact(NoAuxiliary, told=None), water, line)
     ours = energies(exact(), water, line)
     torch.testing.assert_close(naive[0], ours[0], rtol=1e-12, atol=1e-12)

@@ -116,10 +116,8 @@ def test_a_crystal_smaller_than_the_cutoff():
         max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10
     ), report
     assert report.force_consistency < 1e-6, report
-    one, eight = (
-        answer(random_net(), cell, torch.float64),
-        answer(random_net(), cell * 2, torch.float64),
-    )
+    one = answer(random_net(), cell, torch.float64)
+    eight = answer(random_net(), cell * 2, torch.float64)
     assert abs(8 * one[0] - eight[0]).item() < 1e-9 * abs(eight[0]).item()
     torch.testing.assert_close(one[1].repeat(8, 1), eight[1], rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(one[2].repeat(8, 1), eight[2], rtol=1e-9, atol=1e-10)
@@ -143,10 +141,9 @@ def test_smooth_at_the_cutoff(which):
         parts = [out.energy.view(n, 1), out.forces.view(n, 12), out.noise.view(n, 12)]
         return torch.stack([part.detach().diff(dim=0).abs().max() for part in parts])
 
-    coarse, fine = (
-        largest_steps(21),
-        largest_steps(201),
-    )  # ten times finer: a smooth path's steps shrink tenfold
+    # ten times finer: a smooth path's steps shrink tenfold
+    coarse = largest_steps(21)
+    fine = largest_steps(201)
     assert (fine < 0.2 * coarse).all(), (coarse, fine)
 
 
@@ -175,7 +172,8 @@ def test_degenerate_structures(atoms, dtype):
 def test_lengths_are_smooth_at_zero_vectors():
     torch.manual_seed(0)
     block = GatedEquivariantBlock(4, 2).double()
-    x, v = torch.randn(3, 4, dtype=torch.float64), torch.zeros(3, 3, 4, dtype=torch.float64)
+    x = torch.randn(3, 4, dtype=torch.float64)
+    v = torch.zeros(3, 3, 4, dtype=torch.float64)
     v.requires_grad_()
     assert torch.autograd.gradcheck(lambda v: block(x, v), v, eps=1e-8, atol=1e-5)
     (first,) = torch.autograd.grad(sum(out.sum() for out in block(x, v)), v, create_graph=True)
@@ -192,12 +190,18 @@ def edges():
 def test_forms_are_their_sums(edges):
     torch.manual_seed(0)
     like = dict(dtype=torch.float64)
-    q, k, f = torch.randn(4, 6, **like), torch.randn(4, 6, **like), torch.randn(4, 6, **like)
-    u, r, a = torch.randn(4, 3, 6, **like), torch.randn(4, 3, **like), torch.randn(2, 4, 2, **like)
+    q = torch.randn(4, 6, **like)
+    k = torch.randn(4, 6, **like)
+    f = torch.randn(4, 6, **like)
+    u = torch.randn(4, 3, 6, **like)
+    r = torch.randn(4, 3, **like)
+    a = torch.randn(2, 4, 2, **like)
     walk = [(0, p, i, j) for p, (i, j) in enumerate([(0, 1), (0, 2), (1, 2), (3, 3)])]
     walk += [(1, p, j, i) for _, p, i, j in walk]
-    logits, attended = torch.zeros(2, 4, 2, **like), torch.zeros(4, 6, **like)
-    carried, pointed = torch.zeros(4, 3, 6, **like), torch.zeros(4, 3, 6, **like)
+    logits = torch.zeros(2, 4, 2, **like)
+    attended = torch.zeros(4, 6, **like)
+    carried = torch.zeros(4, 3, 6, **like)
+    pointed = torch.zeros(4, 3, 6, **like)
     for way, p, to, of in walk:
         logits[way, p] = (q[to] * k[of] * f[p]).view(2, 3).sum(1)
         attended[to] += a[way, p].repeat_interleave(3) * f[p] * k[of]
@@ -232,10 +236,8 @@ def test_forms_are_closed_under_differentiation(edges, name, monkeypatch):
 
 
 def test_chunks_change_nothing(monkeypatch):
-    net, batch = (
-        random_net().double(),
-        scdlab.AtomStore.from_ase([molecule("CH3CH2OH"), molecule("C6H6")]).take([0, 1]),
-    )
+    net = random_net().double()
+    batch = scdlab.AtomStore.from_ase([molecule("CH3CH2OH"), molecule("C6H6")]).take([0, 1])
     whole = net(batch, forces=True)
     monkeypatch.setattr(forms, "_AT_A_TIME", 7)
     pieces = net(batch, forces=True)

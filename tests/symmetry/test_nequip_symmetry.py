@@ -104,14 +104,13 @@ def test_turned_structures_have_turned_answers(net, dtype, tolerance, told):
 
 
 def test_a_clue_that_does_not_turn_is_caught(net):
-    atoms, q = molecule("CH3CH2OH"), rotation(0)
+    atoms = molecule("CH3CH2OH")
+    q = rotation(0)
     clue = np.random.default_rng(0).normal(size=(len(atoms), 3))
     turned = atoms.copy()
     turned.positions = atoms.positions @ q.T
-    before, after = (
-        answer(net, atoms, torch.float64, clue),
-        answer(net, turned, torch.float64, clue),
-    )
+    before = answer(net, atoms, torch.float64, clue)
+    after = answer(net, turned, torch.float64, clue)
     assert abs(float(after["energy"] - before["energy"])) > 1e-5 * abs(float(before["energy"]))
 
 
@@ -134,10 +133,8 @@ def test_a_crystal_smaller_than_the_cutoff():
         max(report.rotation, report.reflection, report.translation, report.permutation) < 1e-10
     ), report
     assert report.force_consistency < 1e-6, report
-    one, eight = (
-        answer(random_net(), cell, torch.float64),
-        answer(random_net(), cell * 2, torch.float64),
-    )
+    one = answer(random_net(), cell, torch.float64)
+    eight = answer(random_net(), cell * 2, torch.float64)
     for name in ("energy", "dipole"):
         torch.testing.assert_close(8 * one[name], eight[name], rtol=1e-9, atol=1e-9)
     for name in ("forces", "noise"):
@@ -157,10 +154,9 @@ def test_smooth_at_the_cutoff():
         answers = answer(net, path, torch.float64).values()
         return torch.stack([part.reshape(n, -1).diff(dim=0).abs().max() for part in answers])
 
-    coarse, fine = (
-        largest_steps(11),
-        largest_steps(101),
-    )  # ten times finer: a smooth path's steps shrink tenfold
+    # ten times finer: a smooth path's steps shrink tenfold
+    coarse = largest_steps(11)
+    fine = largest_steps(101)
     assert (fine < 0.2 * coarse).all(), (coarse, fine)
 
 

@@ -49,16 +49,12 @@ def random_condition(rows, d=16, dtype=torch.float32):
 @pytest.mark.parametrize("net", [ct, schnet])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training):
-    model, twin, batch = (
-        net().train(training),
-        net(conditional=False).train(training),
-        qm9.take(np.arange(300, 320)),
-    )
+    model = net().train(training)
+    twin = net(conditional=False).train(training)
+    batch = qm9.take(np.arange(300, 320))
     for condition in (None, 100 * random_condition(20), random_condition(len(batch.z))):
-        out, expected = (
-            model(batch, condition, forces=True, noise=True),
-            twin(batch, forces=True, noise=True),
-        )
+        out = model(batch, condition, forces=True, noise=True)
+        expected = twin(batch, forces=True, noise=True)
         for what in ("energy", "forces", "noise", "atoms"):
             assert torch.equal(getattr(out, what), getattr(expected, what)), what
 
@@ -66,7 +62,8 @@ def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_an_unconditional_model_has_no_weights_more_than_before(net):
     new = {"adaln", "condition_norm", "mask_token", "embedding_head"}
-    conditional, plain = net().state_dict(), net(conditional=False).state_dict()
+    conditional = net().state_dict()
+    plain = net(conditional=False).state_dict()
     assert {name for name in conditional if name.split(".")[0] not in new} == set(plain)
     assert {name.split(".")[0] for name in set(conditional) - set(plain)} == new
 
@@ -78,7 +75,8 @@ def test_a_model_trained_before_there_were_conditions_still_opens():
 
 def test_the_module_is_its_equations(qm9):
     torch.manual_seed(0)
-    layer, batch = AdaLN(4), qm9.take([300, 301])
+    layer = AdaLN(4)
+    batch = qm9.take([300, 301])
     torch.nn.init.normal_(layer.lin2.weight), torch.nn.init.normal_(layer.lin2.bias)
     c = random_condition(2, 4)
     scale, shift, gate = layer(c, batch)
@@ -99,7 +97,9 @@ def test_the_module_is_its_equations(qm9):
 
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_a_closed_gate_leaves_the_scalars_as_they_were(qm9, net):
-    model, batch, first = net().eval(), qm9.take(np.arange(300, 310)), {}
+    model = net().eval()
+    batch = qm9.take(np.arange(300, 310))
+    first = {}
     with torch.no_grad():
         for layer in model.adaln:
             layer.lin2.bias[32:] = -100.0  # tanh α = -1
@@ -112,28 +112,30 @@ def test_a_closed_gate_leaves_the_scalars_as_they_were(qm9, net):
 def test_scale_and_shift_act_on_the_normalized_features(qm9):
     """A constant modulation is another layer norm: (1 + γ)(w x̂ + b) + β = w' x̂ + b'. And a
     half-open gate halves."""
-    model, twin, batch = (
-        ct(layers=2),
-        ct(layers=2, conditional=False),
-        qm9.take(np.arange(300, 310)),
-    )
+    model = ct(layers=2)
+    twin = ct(layers=2, conditional=False)
+    batch = qm9.take(np.arange(300, 310))
     torch.manual_seed(2)
     with torch.no_grad():
         for layer, block in zip(model.adaln, twin.blocks, strict=True):
-            scale, shift = torch.randn(16), torch.randn(16)
+            scale = torch.randn(16)
+            shift = torch.randn(16)
             layer.lin2.bias.copy_(torch.cat([scale, shift, torch.full((16,), math.atanh(-0.5))]))
             block.norm.weight.mul_(1 + scale)
             block.norm.bias.copy_(block.norm.bias * (1 + scale) + shift)
             block.register_forward_hook(
                 lambda module, args, out: (0.5 * out[0], out[1])
             )  # vectors are not gated
-    out, expected = model.eval()(batch, random_condition(10)), twin.eval()(batch)
+    out = model.eval()(batch, random_condition(10))
+    expected = twin.eval()(batch)
     torch.testing.assert_close(out.atoms, expected.atoms, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(out.noise, expected.noise, rtol=1e-4, atol=1e-5)
 
 
 def test_schnets_interactions_hear_the_modulated_features(qm9):
-    model, batch, heard = schnet(layers=1).eval(), qm9.take(np.arange(300, 310)), {}
+    model = schnet(layers=1).eval()
+    batch = qm9.take(np.arange(300, 310))
+    heard = {}
     scale, shift = random_condition(2)
     with torch.no_grad():
         model.adaln[0].lin2.bias.copy_(torch.cat([scale, shift, torch.zeros(16)]))
@@ -146,7 +148,8 @@ def test_schnets_interactions_hear_the_modulated_features(qm9):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training, dtype):
-    model, batch = shaken(net()).to(dtype).train(training), qm9.take(np.arange(300, 320))
+    model = shaken(net()).to(dtype).train(training)
+    batch = qm9.take(np.arange(300, 320))
     without = model(batch, forces=True, noise=True)
     all_dropped = model(batch, model.mask_token.detach().repeat(20, 1), forces=True, noise=True)
     dropped = torch.arange(20) % 3 == 0
@@ -166,7 +169,8 @@ def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training,
 
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_a_condition_speaks_to_its_own_structure_and_atom(qm9, net):
-    model, batch = shaken(net()).double().eval(), qm9.take(np.arange(300, 306))
+    model = shaken(net()).double().eval()
+    batch = qm9.take(np.arange(300, 306))
     c = random_condition(6, dtype=torch.float64)
     out = model(batch, c, forces=True)
     changed = model(batch, torch.cat([c[:2], -c[2:3], c[3:]]), forces=True)
@@ -197,7 +201,8 @@ def test_answers_are_differentiable_by_the_condition(net):
 
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_the_embedding_is_the_heads(qm9, net):
-    model, batch = shaken(net()).eval(), qm9.take(np.arange(300, 310))
+    model = shaken(net()).eval()
+    batch = qm9.take(np.arange(300, 310))
     out = model(batch)
     head = model.embedding_head
     pooled = torch.stack([head.atom(x).sum(0) for x in out.atoms.split(batch.ptr.diff().tolist())])
@@ -233,7 +238,8 @@ def test_a_model_that_takes_no_condition_says_so(qm9, model):
 
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_a_conditional_model_is_saved_and_loaded_whole(qm9, net, tmp_path):
-    model, batch = shaken(net()).eval(), qm9.take(np.arange(300, 310))
+    model = shaken(net()).eval()
+    batch = qm9.take(np.arange(300, 310))
     scdlab.save(model, tmp_path / "told")
     again = scdlab.load(tmp_path / "told")
     assert again.config == model.config and again.config["conditional"] is True
@@ -263,10 +269,8 @@ def test_paths_are_dropped_by_structure_with_their_probability_and_keep_the_mean
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_scalars_and_vectors_take_the_same_path(qm9, conditional):
-    model, batch = (
-        shaken(ct(layers=1, drop_path=0.5, conditional=conditional)).train(),
-        qm9.take(np.arange(300, 340)),
-    )
+    model = shaken(ct(layers=1, drop_path=0.5, conditional=conditional)).train()
+    batch = qm9.take(np.arange(300, 340))
     seen = {}
     model.neighbor_embedding.register_forward_hook(lambda module, args, out: seen.update(x=out))
     model.blocks[0].register_forward_hook(
@@ -284,7 +288,8 @@ def test_scalars_and_vectors_take_the_same_path(qm9, conditional):
 
 
 def test_nothing_is_dropped_outside_training(qm9):
-    model, batch = ct(drop_path=0.5), qm9.take(np.arange(300, 310))
+    model = ct(drop_path=0.5)
+    batch = qm9.take(np.arange(300, 310))
     first, second = (model.train()(batch).energy for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.equal(model.eval()(batch).energy, ct().eval()(batch).energy)

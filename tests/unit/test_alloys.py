@@ -22,7 +22,8 @@ def test_crystals_of_all_systems(alloys):
         batch.pbc.all()
         and (np.linalg.det(batch.cell.double().numpy()) > 6.0 * alloys.n_atoms).all()
     )  # Å³
-    system, names = alloys.property("system").astype(int), alloys.meta["systems"]
+    system = alloys.property("system").astype(int)
+    names = alloys.meta["systems"]
     assert (
         np.bincount(system).tolist() == [24] * 28
         and np.bincount(system[alloys.property("relaxed") == 1]).min() == 6
@@ -57,7 +58,8 @@ def test_labels_are_those_of_the_stored_structure(alloys, k):
 
 def test_forces_are_minus_the_gradient_of_the_energy(alloys):
     k = int(np.flatnonzero((alloys.n_atoms == 8) & (alloys.property("relaxed") == 0))[0])
-    atoms, h = alloys.to_ase(k), 1e-4
+    atoms = alloys.to_ase(k)
+    h = 1e-4
     forces = atoms.get_forces()
     assert np.abs(forces).max() > 0.1
     atoms.calc = EMT()
@@ -71,7 +73,8 @@ def test_forces_are_minus_the_gradient_of_the_energy(alloys):
 
 
 def test_every_fourth_is_a_minimum_and_no_other(alloys):
-    batch, relaxed = alloys.take(range(len(alloys))), alloys.property("relaxed")
+    batch = alloys.take(range(len(alloys)))
+    relaxed = alloys.property("relaxed")
     assert relaxed.tolist() == [0, 0, 0, 1] * 168
     largest = [float(f.norm(dim=1).max()) for f in batch.forces.split(batch.natoms.tolist())]
     assert (
@@ -92,7 +95,8 @@ def test_they_are_made_again_the_same(alloys, tmp_path):
         again.meta["systems"] == alloys.meta["systems"]
         and again.n_atoms.tolist() == alloys.n_atoms[:8].tolist()
     )
-    ours, theirs = again.take(range(8)), alloys.take(range(8))
+    ours = again.take(range(8))
+    theirs = alloys.take(range(8))
     assert (ours.z == theirs.z).all()
     np.testing.assert_allclose(ours.pos, theirs.pos, atol=1e-4)
     np.testing.assert_allclose(ours.cell, theirs.cell, atol=1e-4)

@@ -29,7 +29,8 @@ def seeded(seed=0):
 def dipoles(n=40, seed=0):
     """Shaken water with charges of -2 and +1 e: energy, forces and dipole moments of the same
     structures."""
-    rng, water = np.random.default_rng(seed), molecule("H2O")
+    rng = np.random.default_rng(seed)
+    water = molecule("H2O")
     pos = water.positions + rng.normal(0, 0.1, (n, 3, 3))
     charge = np.array([-2.0, 1.0, 1.0])
     return AtomStore.from_arrays(
@@ -132,7 +133,8 @@ def test_neighbors_in_a_turned_crystal_are_as_far_as_before():
     batch = AtomStore.from_ase([bulk("Cu") * (2, 1, 1), bulk("Zn"), molecule("CH4"), sheet]).take(
         range(4)
     )
-    before, mirrored = distances(batch), set()
+    before = distances(batch)
+    mirrored = set()
     assert len(before) > 50
     for seed in range(5):
         turned = turn(batch, seeded(seed))
@@ -153,7 +155,8 @@ def test_neighbors_in_a_turned_crystal_are_as_far_as_before():
     "objective", [EnergyForces(), PropertyRegression("dipole", "vector")], ids=repr
 )
 def test_the_loss_of_an_equivariant_network_stays(store, objective):
-    model, batch = painn().double(), store.take(range(20))
+    model = painn().double()
+    batch = store.take(range(20))
     objective.prepare(model, store)
     with torch.no_grad():
         before, after = (
@@ -167,7 +170,8 @@ class Moments:
     others."""
 
     def __init__(self, *axes):
-        self.axes, self.property_heads = torch.tensor(axes), {"dipole": SimpleNamespace(std=1.0)}
+        self.axes = torch.tensor(axes)
+        self.property_heads = {"dipole": SimpleNamespace(std=1.0)}
 
     def __call__(self, batch, noise):
         charge = torch.where(batch.z == 8, -1.0, 0.5)
@@ -177,8 +181,10 @@ class Moments:
 
 
 def test_labels_turn_along_and_a_model_that_knows_an_axis_is_told_by_its_loss(store):
-    objective, batch = PropertyRegression("dipole", "vector"), store.take(range(20))
-    turned, left = turn(batch, seeded(5)), turn(batch, seeded(5))
+    objective = PropertyRegression("dipole", "vector")
+    batch = store.take(range(20))
+    turned = turn(batch, seeded(5))
+    left = turn(batch, seeded(5))
     left.dipole = batch.dipole
     before, after, wrong = (
         float(objective(Moments(1.0, 1.0, 1.0), each)[0]) for each in (batch, turned, left)
@@ -189,10 +195,12 @@ def test_labels_turn_along_and_a_model_that_knows_an_axis_is_told_by_its_loss(st
 
 
 def test_vectors_are_learned_by_their_components(store):
-    train, objective = store[:30], PropertyRegression("dipole", "vector")
+    train = store[:30]
+    objective = PropertyRegression("dipole", "vector")
     model = painn()
     objective.prepare(model, train)
-    head, y = model.property_heads["dipole"], torch.from_numpy(train.property("dipole"))
+    head = model.property_heads["dipole"]
+    y = torch.from_numpy(train.property("dipole"))
     assert float(head.mean) == 0 and float(head.std) == pytest.approx(
         float(y.square().mean().sqrt())
     )
@@ -214,7 +222,8 @@ def test_vectors_that_cannot_be_learned_are_named(store):
     ):
         PropertyRegression("dipole").prepare(painn(), store)
     numbers = AtomStore.concat([store])
-    numbers._names, numbers._vectors = ("dipole",), ()
+    numbers._names = ("dipole",)
+    numbers._vectors = ()
     model = painn()
     PropertyRegression("dipole").prepare(model, numbers)
     with pytest.raises(ValueError, match="gives 'dipole' as a number, and the labels are vectors"):

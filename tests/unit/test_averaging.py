@@ -29,7 +29,8 @@ class Toy(AtomisticModel):
         self.look = torch.nn.Linear(3, d, bias=False)
 
     def represent(self, batch, pairs, condition, vectors):
-        r, z = self.look(pairs.vectors(batch.pos, batch)), batch.z.to(batch.pos.dtype).unsqueeze(-1)
+        r = self.look(pairs.vectors(batch.pos, batch))
+        z = batch.z.to(batch.pos.dtype).unsqueeze(-1)
         values = [torch.tanh(y + 1) if self.degree is None else y**self.degree for y in (r, -r)]
         x = torch.zeros(len(z), self.d, dtype=r.dtype)
         x = x.index_add(0, pairs.i, z[pairs.j] * values[0]).index_add(
@@ -63,7 +64,8 @@ def moved(batch, q, shift=0.0):
 
 def error(model, batch, q):
     """Largest errors of energies and forces when structures are turned by q and moved."""
-    a, b = model(batch, forces=True), model(moved(batch, q, shift=0.7), forces=True)
+    a = model(batch, forces=True)
+    b = model(moved(batch, q, shift=0.7), forces=True)
     differences = (b.energy - a.energy, b.forces @ q - a.forces)
     return tuple(float(d.detach().abs().max()) for d in differences)
 
@@ -108,7 +110,8 @@ def test_frames_are_orthogonal_turn_with_the_structure_and_their_number_is_told(
     generic, kind, proper
 ):
     average = kind(toy(), proper=proper)
-    frames, turned = average.frames(generic), average.frames(moved(generic, TURN, 2.0))
+    frames = average.frames(generic)
+    turned = average.frames(moved(generic, TURN, 2.0))
     eye = torch.eye(3, dtype=torch.float64)
     torch.testing.assert_close(
         frames.axes.mT @ frames.axes, eye.expand_as(frames.axes), rtol=0, atol=1e-12
@@ -117,7 +120,8 @@ def test_frames_are_orthogonal_turn_with_the_structure_and_their_number_is_told(
     dets = torch.linalg.det(frames.axes)
     assert torch.allclose(dets, torch.ones_like(dets)) if proper else abs(float(dets.sum())) < 1e-9
     for k in range(3):  # the same set of frames, in some order
-        new, old = turned.axes[turned.of == k], TURN @ frames.axes[frames.of == k]
+        new = turned.axes[turned.of == k]
+        old = TURN @ frames.axes[frames.of == k]
         apart = (new[:, None] - old[None]).abs().amax((-1, -2))
         assert float(apart.amin(0).max()) < 1e-9
 
@@ -144,7 +148,8 @@ def shaken(name, seed):
 def test_the_order_of_the_file_does_not_matter(generic, kind):
     atoms = shaken("CH3CH2OH", 0)
     average = kind(toy())
-    first, second = average(batch_of(atoms)), average(batch_of(atoms[::-1]))
+    first = average(batch_of(atoms))
+    second = average(batch_of(atoms[::-1]))
     torch.testing.assert_close(first.energy, second.energy, rtol=0, atol=1e-10)
 
 
@@ -152,7 +157,8 @@ def test_qr_frames_depend_on_the_order_of_the_file():
     atoms = shaken("CH3CH2OH", 0)
     average = QRFrames(toy())
     with torch.no_grad():
-        first, second = average(batch_of(atoms)), average(batch_of(atoms[::-1]))
+        first = average(batch_of(atoms))
+        second = average(batch_of(atoms[::-1]))
     assert abs(float(first.energy - second.energy)) > 1e-3
 
 
@@ -162,7 +168,8 @@ def test_the_nearest_pair_skips_atoms_on_the_line_of_the_first():
     atoms = Atoms("HCON", [[-1.05, 0, 0], [0.1, 0, 1.3], [0, 0, 0], [1.0, 0, 0]])
     batch = batch_of(atoms)
     axes = NearestPair(toy(), proper=True).frames(batch).axes[0]
-    a, b = axes.new_tensor([1.0, 0, 0]), axes.new_tensor([0, -1.0, 0])
+    a = axes.new_tensor([1.0, 0, 0])
+    b = axes.new_tensor([0, -1.0, 0])
     torch.testing.assert_close(
         axes, torch.stack([a, b, torch.linalg.cross(a, b)], dim=-1), rtol=0, atol=1e-12
     )
@@ -268,7 +275,9 @@ def test_random_rotations_are_rotations_and_uniform(float64):
 
 
 def test_the_error_of_random_rotations_falls_as_one_over_the_root_of_n():
-    batch, net = batch_of(shaken("H2O", 0)), toy(degree=2)  # even: inversion alone changes nothing
+    # even: inversion alone changes nothing
+    batch = batch_of(shaken("H2O", 0))
+    net = toy(degree=2)
     truth = Quadrature(net, degree=3)(batch).energy
 
     def size(n):  # root mean square over seeds
@@ -278,7 +287,8 @@ def test_the_error_of_random_rotations_falls_as_one_over_the_root_of_n():
         ]
         return float(torch.cat(errors).detach().square().mean().sqrt())
 
-    one, sixteen = size(1), size(16)
+    one = size(1)
+    sixteen = size(16)
     assert sixteen > 1e-6
     assert 2.5 < one / sixteen < 6.4  # 4, give or take what 60 seeds leave open
 

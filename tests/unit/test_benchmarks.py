@@ -25,10 +25,8 @@ def test_the_readme_shows_the_report():
     report = json.loads(
         (ROOT / "benchmarks" / "results" / "schnet.json").read_text(encoding="utf-8")
     )
-    readme, peers = (
-        (ROOT / "README.md").read_text(encoding="utf-8"),
-        {row["peer"] for row in report["results"]},
-    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    peers = {row["peer"] for row in report["results"]}
     assert "PyG" in peers and all(harness.table(report, peer) in readme for peer in peers)
     assert len(report["results"]) == 8 * len(peers)
     for row in report["results"]:
@@ -41,10 +39,8 @@ def test_both_sides_take_the_same_step():
 
 
 def test_the_transformers_report_when_there_is_one():
-    path, readme = (
-        ROOT / "benchmarks" / "results" / "et.json",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
-    )
+    path = ROOT / "benchmarks" / "results" / "et.json"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.count("<!-- bench: et -->\n") == 1
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -186,7 +182,9 @@ def test_others_are_not_our_own_children():
 
 @pytest.mark.parametrize("side", ["ours", "PyG"])
 def test_gradients_asked_for_the_parameters_only_are_the_same(side, monkeypatch):
-    step, backward, found = schnet.sides(4, True)[side], torch.Tensor.backward, []
+    step = schnet.sides(4, True)[side]
+    backward = torch.Tensor.backward
+    found = []
 
     def both(loss, inputs):
         for arguments in ({"inputs": inputs}, {}):
@@ -226,10 +224,8 @@ def test_neighbor_lists_that_differ_are_not_timed(monkeypatch):
 
 
 def test_the_report_of_batches_and_neighbor_lists_when_there_is_one():
-    path, readme = (
-        ROOT / "benchmarks" / "results" / "data.json",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
-    )
+    path = ROOT / "benchmarks" / "results" / "data.json"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.count("<!-- bench: data -->\n") == 1
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -244,7 +240,8 @@ def test_sides_that_differ_are_not_timed():
         harness.loss_differences({"ours": lambda: 1.0, "other": lambda: 1.1})
     with pytest.raises(SystemExit, match="nothing timed"):
         harness.loss_differences({"ours": lambda: float("nan"), "other": lambda: 1.0})
-    energies, forces = torch.ones(3), torch.randn(5, 3)
+    energies = torch.ones(3)
+    forces = torch.randn(5, 3)
     sides = {"ours": lambda: (energies, forces), "other": lambda: (energies, 1.001 * forces)}
     with pytest.raises(SystemExit, match="scdlab and other do not predict the same forces"):
         harness.same_predictions(sides)

@@ -73,7 +73,8 @@ def test_two_passes_have_one_loss_and_one_gradient_however_they_are_written(batc
     own, other = losses_of(ours, obvious, batch, **options)
     own.backward(), other.backward()
     close(own, other, 1e-9)
-    untrained, theirs = [], dict(obvious.named_parameters())
+    untrained = []
+    theirs = dict(obvious.named_parameters())
     for name, parameter in ours.named_parameters():
         if parameter.grad is None:  # elements keep their embeddings, and nobody asked for energies
             assert theirs[name].grad is None and (
@@ -196,7 +197,8 @@ def test_an_exponent_is_found_in_the_larger_half():
 
 
 def test_structures_grow_at_one_density():
-    small, large = growth.crystal(4), growth.crystal(6)
+    small = growth.crystal(4)
+    large = growth.crystal(6)
     assert (small.num_nodes, large.num_nodes) == (64, 216)
     pairs = [len(neighbor_list(batch, 5.0)) / batch.num_nodes for batch in (small, large)]
     assert pairs[0] == pytest.approx(pairs[1], rel=0.03)
@@ -240,7 +242,8 @@ def test_without_the_second_peer_schnet_goes_on_and_says_so(monkeypatch, capsys)
 
 @pytest.mark.parametrize("benchmark", [two_pass, growth])
 def test_the_readme_shows_the_report_when_there_is_one(benchmark):
-    name, readme = benchmark.HERE.stem, (ROOT / "README.md").read_text(encoding="utf-8")
+    name = benchmark.HERE.stem
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.count(f"<!-- bench: {name} -->\n") == 1
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
     if path.exists():

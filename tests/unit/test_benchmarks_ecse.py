@@ -99,7 +99,8 @@ def test_from_end_to_end(tmp_path, monkeypatch, capsys):
             and r["flops_ratio"] <= r["flops_allowed"]
         )
         assert (r["flops_ratio"] == 1) == (r["side"] == ecse.RAW)
-    growth, text = report["growth"], ecse.shown(report)
+    growth = report["growth"]
+    text = ecse.shown(report)
     assert growth["atoms"] == [4, 8, 16] and len(growth["ms"]) == len(growth["MB"]) == 3
     assert 0.8 < growth["flops_exponent"] < 1.2
     assert (

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 def test_all_sides_take_the_same_step_each_in_its_own_way(name, monkeypatch):
     differences = kernels.check(name, 32, True)
     assert set(differences) == {"plain", "tables"} and max(differences.values()) < 1e-5
-    used, original = {}, scdlab.nn.model.Filters
+    used = {}
+    original = scdlab.nn.model.Filters
 
     def watched(*arguments):
         filters = original(*arguments)
@@ -49,7 +50,8 @@ def test_sides_that_differ_are_not_timed(monkeypatch):
 
 
 def test_errors_are_those_of_tables():
-    model, batch = kernels.network("SchNet", 32, 2), kernels.molecules(32)
+    model = kernels.network("SchNet", 32, 2)
+    batch = kernels.molecules(32)
     cells = model.table
     model.energy_head.reference[:] = torch.linspace(
         -2000, 0, len(model.energy_head.reference), dtype=torch.float64
@@ -152,10 +154,8 @@ def test_gains_are_taken_within_a_round(monkeypatch):
 
 
 def test_the_readme_shows_the_report_when_there_is_one():
-    path, readme = (
-        ROOT / "benchmarks" / "results" / "kernels.json",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
-    )
+    path = ROOT / "benchmarks" / "results" / "kernels.json"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.count("<!-- bench: kernels -->\n") == 1
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))

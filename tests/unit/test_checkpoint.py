@@ -27,7 +27,8 @@ def test_a_model_comes_back_as_it_was(saved, suffix):
     model, path = saved
     again = scdlab.load(str(path) + suffix)
     batch = scdlab.AtomStore.from_ase([molecule("CH4")]).take([0])
-    one, two = model(batch, forces=True), again(batch, forces=True)
+    one = model(batch, forces=True)
+    two = again(batch, forces=True)
     assert torch.equal(one.energy, two.energy) and torch.equal(one.forces, two.forces)
     assert torch.equal(one.properties["homo"], two.properties["homo"])
     assert again.config == model.config and not again.training

@@ -134,7 +134,8 @@ def _shared(settings, seed, device):
 
     def train(folder):
         _shared.trained.append((seed, folder))
-        store, model = scdlab.load_ethanol()[:8], scdlab.SchNet(hidden=4, layers=1, n_basis=4)
+        store = scdlab.load_ethanol()[:8]
+        model = scdlab.SchNet(hidden=4, layers=1, n_basis=4)
         options = dict(
             steps=2,
             batch_size=2,
@@ -401,7 +402,8 @@ def test_a_tree_is_clean_but_for_its_records(monkeypatch, tmp_path):
         )
         return done.stdout.strip()
 
-    code, records = tmp_path / "scdlab" / "__init__.py", tmp_path / "scdlab" / "claims" / "records"
+    code = tmp_path / "scdlab" / "__init__.py"
+    records = tmp_path / "scdlab" / "claims" / "records"
     records.mkdir(parents=True)
     code.write_text("one = 1\n")
     git("init", "-q")
@@ -463,7 +465,10 @@ def values(claim, better, worse, **others):
     ]
 
 
-LOW, MIDDLE, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (40.0, 41.0, 42.0), (1.0, 3.0, 0.5)
+LOW = (1.0, 1.1, 1.2)
+MIDDLE = (2.0, 2.1, 2.2)
+HIGH = (40.0, 41.0, 42.0)
+ANY = (1.0, 3.0, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from scdlab.objectives import CoordinateDenoising
 from scdlab.training import FitResult, checkpoint
 
 SETTINGS = denoising.QUICK
-LOW, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (1.0, 3.0, 0.5)
+LOW = (1.0, 1.1, 1.2)
+HIGH = (2.0, 2.1, 2.2)
+ANY = (1.0, 3.0, 0.5)
 
 
 def values(claim, better, worse, **others):
@@ -27,7 +29,9 @@ def values(claim, better, worse, **others):
     ]
 
 
-NEAR, FAR, LOST = (0.80, 0.81, 0.82), (0.60, 0.62, 0.61), (0.30, 0.31, 0.32)
+NEAR = (0.80, 0.81, 0.82)
+FAR = (0.60, 0.62, 0.61)
+LOST = (0.30, 0.31, 0.32)
 FLOORS = {
     f"{what}_{size}": (0.05, 0.05, 0.05)
     for what in ("mean_mse", "floor")
@@ -71,7 +75,8 @@ def test_rules_of_lesson_02(claim_id, better, worse, others, verdict):
 
 
 def test_with_as_many_labels_as_the_paper_the_verdict_is_final():
-    claim, settings = claims.get("coord-few-labels-homo"), {"n_labels": 110_000}
+    claim = claims.get("coord-few-labels-homo")
+    settings = {"n_labels": 110_000}
     assert claim.verdict(values(claim, LOW, HIGH, **{LONGER: HIGH}), settings) == "reproduced"
     assert claim.verdict(values(claim, HIGH, HIGH, **{LONGER: LOW}), settings) == "tie"
     assert (
@@ -117,7 +122,8 @@ def test_of_qm9_the_kits_sample_is_held_out():
 
 
 def test_the_leak_is_the_test_molecules_and_nothing_else(monkeypatch):
-    claim, trained = claims.get("dimenet-pairwise-mu"), []
+    claim = claims.get("dimenet-pairwise-mu")
+    trained = []
     settings = claim.settings("quick")
     monkeypatch.setattr(
         scdlab, "fit", lambda m, o, train, **k: trained.append(train) or FitResult(m)
@@ -156,12 +162,10 @@ class Answers(torch.nn.Module):
     def __init__(self, store, sigma, knows_mean, bias=0.0):
         super().__init__()
         self.scale = torch.nn.Parameter(torch.ones(()))
-        self.clean, self.sigma, self.knows_mean, self.bias = (
-            store.take(range(len(store))).pos,
-            sigma,
-            knows_mean,
-            bias,
-        )
+        self.clean = store.take(range(len(store))).pos
+        self.sigma = sigma
+        self.knows_mean = knows_mean
+        self.bias = bias
 
     def forward(self, batch, noise):
         eps = (batch.pos - self.clean) / self.sigma

@@ -11,7 +11,9 @@ from scdlab.claims import dens
 from scdlab.objectives import DeNS, EnergyForces
 
 LESSON = [claim for claim in claims.claims() if claim.lesson == 3]
-LOW, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (1.0, 3.0, 0.5)
+LOW = (1.0, 1.1, 1.2)
+HIGH = (2.0, 2.1, 2.2)
+ANY = (1.0, 3.0, 0.5)
 QUICK = claims.get("dens-clue").settings("quick")
 
 
@@ -41,7 +43,8 @@ def test_the_clue_is_judged_by_the_noise_that_is_left():
 
 
 def test_the_arms_differ_in_one_thing_each():
-    plain, ours = dens.objective_of("plain", QUICK), dens.objective_of("dens", QUICK)
+    plain = dens.objective_of("plain", QUICK)
+    ours = dens.objective_of("dens", QUICK)
     assert (
         isinstance(plain, EnergyForces)
         and type(ours) is DeNS

@@ -42,7 +42,8 @@ def verdict(claim_id, *changed, **settings):
 
 def test_accuracy_is_judged_by_exactness_and_by_the_force_error():
     good = {"turned_relative_ecse": 1e-12, "force_mae_ecse_meV_per_A": 1.05}
-    loose, worse = good | {"turned_relative_ecse": 1e-6}, good | {"force_mae_ecse_meV_per_A": 1.2}
+    loose = good | {"turned_relative_ecse": 1e-6}
+    worse = good | {"force_mae_ecse_meV_per_A": 1.2}
     assert verdict("ecse-accuracy", good) == "same direction"
     assert verdict("ecse-accuracy", good, steps=100_000) == "reproduced"
     for bad in (loose, worse):
@@ -184,7 +185,8 @@ def test_pruning_leaves_fewer_frames_and_mirrors_double_them(pet, store):
 
 
 def test_operations_count_evaluations(pet, store):
-    batch, averages = ecse.batch_of(store[:1]), ecse.averages(pet, 0)
+    batch = ecse.batch_of(store[:1])
+    averages = ecse.averages(pet, 0)
     assert {d: averages[f"degree_{d}"].evaluations for d in ecse.DEGREES} == ecse.EVALUATIONS
     assert [averages[f"random_{n}"].evaluations for n in ecse.RANDOM] == list(ecse.RANDOM)
     assert ecse.flops(averages["degree_1"], batch) == pytest.approx(
@@ -197,7 +199,8 @@ def test_operations_count_evaluations(pet, store):
 
 
 def test_no_training_sees_a_test_frame_and_all_claims_share_one(monkeypatch):
-    seen, kept = [], []
+    seen = []
+    kept = []
 
     def noted(model, objective, store, steps, batch_size, lr, seed, device, **options):
         seen.append(

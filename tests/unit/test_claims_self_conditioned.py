@@ -37,17 +37,22 @@ TRAINING = (
 # --- verdicts
 # --------------------------------------------------------------------------------------------------
 
-LOW, HIGH, ANY = (1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (1.0, 3.0, 0.5)
-NEAR, FAR, LOST = (0.80, 0.81, 0.82), (0.60, 0.62, 0.61), (0.30, 0.31, 0.32)
-FEW, EXTENT, CONDITION = "scd-few-labels-homo", "scd-extensivity", "scd-condition"
-FRAMES, BACKBONES, FORCES, COST, FAULTS = (
-    "scd-nonequilibrium",
-    "scd-backbones",
-    "scd-ethanol-forces",
-    "scd-cost",
-    "ct-faults",
-)
-MANY, SCRATCH = "homo_mae_scratch_many_meV", "homo_mae_scratch_meV"
+LOW = (1.0, 1.1, 1.2)
+HIGH = (2.0, 2.1, 2.2)
+ANY = (1.0, 3.0, 0.5)
+NEAR = (0.80, 0.81, 0.82)
+FAR = (0.60, 0.62, 0.61)
+LOST = (0.30, 0.31, 0.32)
+FEW = "scd-few-labels-homo"
+EXTENT = "scd-extensivity"
+CONDITION = "scd-condition"
+FRAMES = "scd-nonequilibrium"
+BACKBONES = "scd-backbones"
+FORCES = "scd-ethanol-forces"
+COST = "scd-cost"
+FAULTS = "ct-faults"
+MANY = "homo_mae_scratch_many_meV"
+SCRATCH = "homo_mae_scratch_meV"
 SMOOTH = {"r2_homo_neighbors_mean_scd": FAR, "r2_homo_neighbors_mean_scratch": LOST}
 ROUGH = {"r2_homo_neighbors_mean_scd": LOST, "r2_homo_neighbors_mean_scratch": FAR}
 CONTROL = "left_trained_other"
@@ -55,7 +60,8 @@ CT = ("homo_mae_scd_ct_meV", "homo_mae_scratch_ct_meV")
 GAIN, LOSS, EITHER = (
     dict(zip(CT, arms, strict=True)) for arms in ((LOW, HIGH), (HIGH, LOW), (LOW, ANY))
 )
-ONE, TINY = (1.0, 1.0, 1.0), (1e-15, 2e-15, 1e-15)
+ONE = (1.0, 1.0, 1.0)
+TINY = (1e-15, 2e-15, 1e-15)
 SOUND = {
     "rotation_ours": TINY,
     "force_error_ours": (1e-8, 1e-8, 2e-8),
@@ -173,7 +179,8 @@ def test_every_claim_of_the_lesson_has_its_rules_tested():
 @pytest.mark.parametrize("backbone", ["ct", "schnet"])
 def test_either_pretraining_runs_the_network_equally_often(backbone, monkeypatch):
     settings = scd.QUICK | {"n_pretrain": 40, "pretrain_steps": 3, "pretrain_batch": 4}
-    fresh, structures = scd.fresh, []
+    fresh = scd.fresh
+    structures = []
 
     def watched(*args):
         model = fresh(*args)
@@ -351,7 +358,8 @@ def formula(symbols):
 def test_isomers_and_other_elements_are_left_out(sample):
     assert len(scd.only(scdlab.load_isomers(), (1, 6, 8))) == 0, "pretraining saw these formulas"
     kept = scd.only(sample, (1, 6, 8))
-    every, left = formulas(sample), formulas(kept)
+    every = formulas(sample)
+    left = formulas(kept)
     pure = [f for f in every if not set("NF") & set(f)]
     assert "C7H10O2" in pure and len(pure) < len(every), (
         "there is something of either kind to leave out"
@@ -385,7 +393,8 @@ def test_claims_share_their_pretraining(profile):
 def test_what_is_shared_is_trained_once_and_not_changed_by_those_who_use_it(monkeypatch, tmp_path):
     """Two claims in the same folder: the transformer's trainings that both name are done by the
     first."""
-    done, trained = collections.Counter(), scd.trained
+    done = collections.Counter()
+    trained = scd.trained
 
     def counted(model, objective, *args, **options):
         done[type(model).__name__, type(objective).__name__] += 1
@@ -501,7 +510,8 @@ SECONDS = {"et": 1.0, "direct": 1.25, "scd": 2.0, "gradient": 3.0, "energy": 1.6
 
 
 def test_the_cost_of_a_step_is_a_ratio_of_medians_without_the_first_turn(monkeypatch):
-    clock, turns = [0.0], collections.Counter()
+    clock = [0.0]
+    turns = collections.Counter()
 
     def stepper(model, objective, batch, seed):
         if isinstance(objective, EnergyForces):

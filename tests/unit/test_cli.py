@@ -244,7 +244,8 @@ def test_train_without_forces_or_on_a_property(frames, tmp_path):
     assert result.exit_code == 0, result.output
     assert "force_mae" not in result.output
     store = scdlab.AtomStore.from_file(frames)
-    z, pos = store.take(np.arange(40)).z, store.take(np.arange(40)).pos
+    z = store.take(np.arange(40)).z
+    pos = store.take(np.arange(40)).pos
     arrays = z.numpy(), pos.numpy(), np.arange(0, 40 * 9 + 1, 9)
     labeled = scdlab.AtomStore.from_arrays(
         *arrays, properties={"mu": np.linspace(0, 1, 40)}, meta={"units": {"mu": "D"}}
@@ -266,7 +267,8 @@ def test_train_without_forces_or_on_a_property(frames, tmp_path):
 
 
 def test_train_on_vectors_with_turned_structures(tmp_path):
-    rng, water = np.random.default_rng(0), ase.build.molecule("H2O")
+    rng = np.random.default_rng(0)
+    water = ase.build.molecule("H2O")
     pos = water.positions + rng.normal(0, 0.05, (40, 3, 3))
     arrays = np.tile(water.numbers, 40), pos.reshape(-1, 3), np.arange(0, 121, 3)
     dipole = np.einsum("a,nai->ni", [-2.0, 1.0, 1.0], pos)
@@ -309,7 +311,8 @@ def test_train_on_vectors_with_turned_structures(tmp_path):
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory):
     """The same propenes with a number each, as a file that ASE reads."""
-    folder, rng = tmp_path_factory.mktemp("labeled"), np.random.default_rng(1)
+    folder = tmp_path_factory.mktemp("labeled")
+    rng = np.random.default_rng(1)
     molecules = []
     for k in range(40):
         atoms = ase.build.molecule("C3H6_Cs")
@@ -615,7 +618,8 @@ def test_claims_prints_the_table():
 
 
 def test_claims_run_passes_everything_on(monkeypatch):
-    claim, asked = claims.claims()[0], {}
+    claim = claims.claims()[0]
+    asked = {}
     monkeypatch.setattr(
         claims, "run", lambda *arguments, **keywords: asked.update(keywords, arguments=arguments)
     )

@@ -68,7 +68,8 @@ def test_the_self_embedding_is_that_of_the_clean_molecule(model):
 
 @pytest.mark.parametrize("name", con.CONDITIONS)
 def test_noise_left_is_the_mean_over_draws_one_by_one(model, name):
-    own, other = con.self_embedding(model, ATOMS), con.self_embedding(model, STORE.to_ase(1))
+    own = con.self_embedding(model, ATOMS)
+    other = con.self_embedding(model, STORE.to_ase(1))
     c = {"own": own, "none": None, "other": other, "mix": con.mixed(own, other, 0.3)}[name]
     left = con.noise_left(model, ATOMS, 0.05, c, seed=3, draws=6)
     shares = by_hand(model, ATOMS, 0.05, 3, 6, c)
@@ -90,7 +91,8 @@ def test_no_condition_is_the_plain_answer_and_the_mask_token(model):
 
 @pytest.mark.parametrize("kind", [scdlab.EquivariantTransformer, scdlab.SchNet])
 def test_gates_are_what_the_layers_use(kind):
-    model, seen = network(kind=kind), []
+    model = network(kind=kind)
+    seen = []
     hooks = [
         layer.register_forward_hook(lambda _, inputs, out: seen.append(out[2][0]))
         for layer in model.adaln
@@ -161,8 +163,10 @@ def test_functions_leave_the_model_in_its_mode(model):
 @pytest.mark.parametrize("name", con.CONDITIONS)
 def test_displayed_numbers_are_the_functions(model, name):
     shown = explorer(model, molecule=0, other=2, condition=name, mix=0.3, sigma=0.06, seed=4)
-    state, other = shown.state(), STORE.to_ase(2)
-    own, other = con.self_embedding(model, ATOMS), con.self_embedding(model, other)
+    state = shown.state()
+    other = STORE.to_ase(2)
+    own = con.self_embedding(model, ATOMS)
+    other = con.self_embedding(model, other)
     told = {"own": own, "none": None, "other": other, "mix": con.mixed(own, other, 0.3)}
     shares = {}
     for key, c in told.items():
@@ -195,7 +199,8 @@ def test_a_mix_ends_in_own_and_other(model):
     assert at_own["left_mix"] == at_own["left_own"] != at_own["left_other"]
     shown.condition = "own"
     assert shown.state()["unexplained"] == at_own["unexplained"]
-    shown.condition, shown.mix = "mix", 1.0
+    shown.condition = "mix"
+    shown.mix = 1.0
     at_other = shown.state()
     assert at_other["left_mix"] == at_other["left_other"] == at_own["left_other"]
     shown.condition = "other"
@@ -236,17 +241,16 @@ MOVED = {  # trait -> numbers that hang on it, and some that do not
 @pytest.mark.parametrize("by", ["python", "control"])
 def test_each_trait_moves_the_state_and_the_picture(model, name, by):
     shown = explorer(model)
-    before, picture, words, seen = (
-        shown.state(),
-        shown.drawn.value,
-        shown.words.value,
-        viewed(shown),
-    )
+    before = shown.state()
+    picture = shown.drawn.value
+    words = shown.words.value
+    seen = viewed(shown)
     if by == "python":
         setattr(shown, name, MOVES[name])
     else:
         shown.controls[name].value = MOVES[name]
-    after, (moved, stays) = shown.state(), MOVED[name]
+    after = shown.state()
+    (moved, stays) = MOVED[name]
     assert after[name] == shown.controls[name].value == MOVES[name]
     assert all(before[key] != after[key] for key in moved) and all(
         before[key] == after[key] for key in stays
@@ -257,19 +261,20 @@ def test_each_trait_moves_the_state_and_the_picture(model, name, by):
 
 
 def test_traits_set_together_are_drawn_once(model):
-    shown, drawn = explorer(model), []
+    shown = explorer(model)
+    drawn = []
     shown.drawn.observe(drawn.append, names=["value"])
     with shown.hold_trait_notifications():
-        shown.molecule, shown.sigma, shown.condition = 2, 0.1, "mix"
+        shown.molecule = 2
+        shown.sigma = 0.1
+        shown.condition = "mix"
     assert len(drawn) == 1 and shown.drawn.value == shown.picture()
 
 
 def test_a_browser_that_rounds_a_slider_moves_nothing(model):
     shown = explorer(model, sigma=0.0301, mix=0.333)
-    shown.controls["sigma"].value, shown.controls["mix"].value = (
-        0.0301 * 10 ** (0.4 * noise.STEP),
-        0.33,
-    )
+    shown.controls["sigma"].value = 0.0301 * 10 ** (0.4 * noise.STEP)
+    shown.controls["mix"].value = 0.33
     assert (shown.sigma, shown.mix) == (0.0301, 0.333)
     shown.controls["mix"].value = 0.32
     assert shown.mix == 0.32
@@ -282,7 +287,9 @@ def test_channels_keep_their_order(model):
         0
     )
     assert sorted(order) == list(range(16)) and (np.diff(spread[order]) <= 0).all()
-    shown.molecule, shown.condition, shown.mix = 1, "other", 0.9
+    shown.molecule = 1
+    shown.condition = "other"
+    shown.mix = 0.9
     assert np.array_equal(shown.order, order)
 
 
@@ -303,7 +310,8 @@ def test_refresh_sees_a_model_that_was_trained_further():
 
 def test_words_say_what_is_seen(model):
     shown = explorer(model, other=2, condition="mix", mix=0.25)
-    told, lines = shown.state(), dict(shown._lines())
+    told = shown.state()
+    lines = dict(shown._lines())
     assert lines["told"] == "0.75 × its own embedding + 0.25 × that of molecule 2, C2H5NO"
     assert (
         f"own {100 * told['left_own']:.1f} %, none {100 * told['left_none']:.1f} %"
@@ -421,7 +429,8 @@ def test_elements_unknown_to_the_model_are_told_in_the_widget_and_raised():
         explorer(model, molecule=4)
     assert str(error.value).count(".") == 1
     shown = explorer(model)
-    picture, scene = shown.drawn.value, shown.view.scene
+    picture = shown.drawn.value
+    scene = shown.view.scene
     for name in ("other", "molecule"):
         with pytest.raises(ValueError, match="cannot say anything about Si"):
             setattr(shown, name, 4)
@@ -474,7 +483,8 @@ def test_a_heat_map_shows_every_cell_in_its_color():
 
 
 def test_pictures_stand_below_each_other():
-    one, two = svg.bars(("a",), [1.0], [0.1]), svg.heat_map([[1.0]], ("r",))
+    one = svg.bars(("a",), [1.0], [0.1])
+    two = svg.heat_map([[1.0]], ("r",))
     root = ElementTree.fromstring(svg.below([one, two], ["word " * 60]))
     first, second = root.findall("{*}svg")
     assert (

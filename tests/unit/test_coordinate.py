@@ -144,7 +144,8 @@ def test_torsions_keep_lengths_and_angles_and_move_what_they_should(sigma, cente
     batch.pos = batch.pos.double()
     eps, mask = draw_noise(batch, sigma, seeded(), "torsional", centered)
     for k, (first, last) in enumerate(zip(batch.ptr[:-1], batch.ptr[1:], strict=True)):
-        old, new = batch.pos[first:last], (batch.pos + eps)[first:last]
+        old = batch.pos[first:last]
+        new = (batch.pos + eps)[first:last]
         z = batch.z[first:last]
         bonds = scdlab.atoms.molecules.bonds(z, old)
         i, j = torch.from_numpy(bonds).T
@@ -262,7 +263,8 @@ def test_a_rigidly_known_molecule_cannot_be_denoised_below_its_rotations():
     """Kabsch: the molecule known up to a rigid motion, and the best superposition taken as the
     answer."""
     batch = store_of("OCC=O").take(np.zeros(2000, int))
-    n, clean = int(batch.ptr[1]), batch.pos[: int(batch.ptr[1])].double().numpy()
+    n = int(batch.ptr[1])
+    clean = batch.pos[: int(batch.ptr[1])].double().numpy()
     clean = clean - clean.mean(0)
     eps, _ = draw_noise(batch, 0.02, seeded(), centered=True)
     left = 0.0
@@ -285,7 +287,8 @@ def test_a_rigidly_known_molecule_cannot_be_denoised_below_its_rotations():
 )
 @pytest.mark.parametrize("normalized", [True, False])
 def test_the_loss_is_the_mean_square_over_corrupted_atoms(qm9, settings, normalized):
-    model, batch = et().eval(), qm9.take(np.arange(300, 330))
+    model = et().eval()
+    batch = qm9.take(np.arange(300, 330))
     objective = CoordinateDenoising(0.05, normalized=normalized, **settings)
     before = batch.pos.clone()
     loss, parts = objective(model, batch, seeded(1))
@@ -316,7 +319,8 @@ def test_the_blind_guess_explains_nothing(qm9):
 @pytest.mark.parametrize("net", [et, schnet])
 def test_the_loss_does_not_turn(qm9, net):
     """Rotate structures and noise together: the same loss, to float64."""
-    model, batch = net().double(), qm9.take(np.arange(100, 110))
+    model = net().double()
+    batch = qm9.take(np.arange(100, 110))
     batch.pos = batch.pos.double()
     turn = torch.from_numpy(Rotation.random(rng=1).as_matrix())
     eps, mask = draw_noise(batch, 0.04, seeded())
@@ -358,7 +362,8 @@ def test_the_gradient_reaches_all_that_noise_is_made_of(qm9, net):
 
 @pytest.mark.parametrize("net", [et, schnet])
 def test_evaluation_works_under_no_grad_and_gives_the_same_noise_each_time(qm9, net):
-    model, objective = net(), CoordinateDenoising(ratio=0.5)
+    model = net()
+    objective = CoordinateDenoising(ratio=0.5)
     objective.prepare(model, qm9)
     first, second = (scdlab.evaluate(model, qm9[:40], objective, batch_size=16) for _ in range(2))
     assert first == second and set(first) == {"loss", "noise_mse", "noise_unexplained"}
@@ -379,7 +384,8 @@ def test_float64_batches_train_a_float32_model(qm9):
 class Counting(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
-        self.model, self.calls = model, 0
+        self.model = model
+        self.calls = 0
 
     def forward(self, *args, **kwargs):
         self.calls += 1
@@ -392,7 +398,8 @@ class Counting(torch.nn.Module):
 
 @pytest.mark.parametrize("net", [et, schnet])
 def test_an_auxiliary_loss_is_the_sum_on_one_forward_pass(qm9, net):
-    model, batch = net(), qm9.take(np.arange(300, 320))
+    model = net()
+    batch = qm9.take(np.arange(300, 320))
     main = PropertyRegression("homo")
     both = CoordinateDenoising(0.01, main=main, weight=0.1)
     both.prepare(model, qm9)
@@ -410,7 +417,8 @@ def test_an_auxiliary_loss_is_the_sum_on_one_forward_pass(qm9, net):
 
 def test_an_auxiliary_loss_beside_energies_and_forces():
     store = scdlab.load_ethanol()[:40]
-    model, main = et(), EnergyForces()
+    model = et()
+    main = EnergyForces()
     both = CoordinateDenoising(0.005, main=main, weight=0.1)
     both.prepare(model, store)
     loss, parts = both(model, store.take(np.arange(8)), seeded())
@@ -430,7 +438,8 @@ def test_an_auxiliary_loss_beside_energies_and_forces():
 @pytest.mark.parametrize("net", [et, schnet])
 def test_a_model_learns_to_denoise(qm9, net):
     # rows of QM9 in order are alike, so that few steps show it
-    model, few = net(), qm9[100:130]
+    model = net()
+    few = qm9[100:130]
     result = scdlab.fit(
         model, CoordinateDenoising(0.04), few, steps=80, batch_size=10, lr=5e-3, progress=False
     )
@@ -446,9 +455,11 @@ def weights(model):
     "settings", [{"ratio": 0.5}, {"kind": "torsional"}, {"main": PropertyRegression("homo")}]
 )
 def test_a_resumed_run_ends_with_the_same_weights(qm9, tmp_path, monkeypatch, settings):
-    train, val = qm9[300:360], qm9[360:380]
+    train = qm9[300:360]
+    val = qm9[360:380]
     train_with = dict(steps=8, batch_size=8, lr=2e-3, progress=False, log_every=2, val_every=4)
-    straight, resumed = et(), et()
+    straight = et()
+    resumed = et()
     scdlab.fit(
         straight, CoordinateDenoising(**settings), train, val, out=tmp_path / "a", **train_with
     )
@@ -517,7 +528,8 @@ def test_its_name_gives_all_settings():
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_validation_is_a_mean_over_corrupted_atoms_whatever_the_batches(batch_size):
     store = store_of("CO", *["C"] * 7)  # methanol has a bond that turns, methane none
-    model, objective = et(), CoordinateDenoising(kind="torsional")
+    model = et()
+    objective = CoordinateDenoising(kind="torsional")
     objective.prepare(model, store)
     found = scdlab.evaluate(model, store, objective, batch_size=batch_size)
     assert found["noise_unexplained"] == pytest.approx(
@@ -526,7 +538,8 @@ def test_validation_is_a_mean_over_corrupted_atoms_whatever_the_batches(batch_si
 
 
 def test_nothing_to_measure_is_told():
-    methane, objective = store_of("C", "O"), CoordinateDenoising(kind="torsional")
+    methane = store_of("C", "O")
+    objective = CoordinateDenoising(kind="torsional")
     with pytest.raises(ValueError, match="has a bond that can turn"):
         scdlab.fit(et(), objective, methane, steps=1, progress=False)
     with pytest.raises(ValueError, match="No structure of the 2 to evaluate on"):

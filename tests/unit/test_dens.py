@@ -50,7 +50,8 @@ def gradients(model, loss):
 def slabs(frames=6, uneven=False):
     """A little slab of copper, its lower layer fixed, shaken, with EMT's labels; uneven: in some
     one atom more."""
-    rng, out = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    out = []
     for k in range(frames):
         slab = ase.build.fcc111("Cu", (2, 2, 2), vacuum=5.0, periodic=True)
         slab.positions += 0.05 * rng.normal(size=slab.positions.shape)
@@ -155,7 +156,8 @@ def test_coordinate_denoising_leaves_fixed_atoms_where_they_are():
     net = scdlab.EquivariantTransformer(
         hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
     )
-    batch, told = store.take(range(6)), DeNS(probability=1, ratio=1, loss="squared", sigma=0.04)
+    batch = store.take(range(6))
+    told = DeNS(probability=1, ratio=1, loss="squared", sigma=0.04)
     told.prepare(net, store)
     theirs = CoordinateDenoising(sigma=0.04)
     assert theirs(net, batch, draw())[1]["noise_mse"] == told(net, batch, draw())[1]["noise_mse"]
@@ -191,8 +193,10 @@ class Spy(torch.nn.Module):
 
     def __init__(self, model):
         super().__init__()
-        self.model, self.told = model, []
-        self.energy_head, self.force_encoding = model.energy_head, model.force_encoding
+        self.model = model
+        self.told = []
+        self.energy_head = model.energy_head
+        self.force_encoding = model.force_encoding
 
     def forward(self, batch, **options):
         self.told.append(options.get("clue"))
@@ -258,10 +262,8 @@ def test_forces_of_atoms_that_stayed_noise_of_those_that_did_not_energies_of_all
     changed.forces = batch.forces.clone()
     changed.forces[(~mask).nonzero()[0]] += 1.0
     assert not torch.equal(objective(prepared, changed, draw())[0], loss)
-    changed.forces, changed.energy = (
-        batch.forces,
-        batch.energy + torch.eye(8, dtype=torch.float64)[3],
-    )
+    changed.forces = batch.forces
+    changed.energy = batch.energy + torch.eye(8, dtype=torch.float64)[3]
     assert objective(prepared, changed, draw())[1]["energy_mae"] != parts["energy_mae"]
     out = prepared(objective.corrupt(batch, draw()).batch, forces=True, noise=True)
     by_hand = (out.forces - batch.forces)[~mask].abs().mean()
@@ -276,7 +278,8 @@ def test_the_loss_is_the_sum_of_its_three_terms(prepared, batch, loss, labels):
     eps, mask, sigma, clue, noisy = objective.corrupt(batch, draw())
     out = prepared(noisy, forces=True, noise=True, clue=clue)
     left = (out.noise - eps / sigma.unsqueeze(-1))[mask]
-    energy, power = (out.energy - batch.energy).abs(), 1 if labels == "norm" else 2
+    energy = (out.energy - batch.energy).abs()
+    power = 1 if labels == "norm" else 2
     force = (out.forces - batch.forces)[~mask].norm(dim=-1)
     noise = left.norm(dim=-1).mean() if loss == "norm" else left.square().mean()
     total = (
@@ -304,7 +307,8 @@ def test_without_corruption_it_is_supervised_learning_exactly(prepared, batch, s
     labels = EnergyForces(rho=0.02, loss="norm")
     (loss, parts), (plain, plain_parts) = (each(prepared, batch, draw()) for each in (ours, labels))
     assert torch.equal(loss, plain) and parts == plain_parts
-    a, b = gradients(prepared, loss), gradients(prepared, plain)
+    a = gradients(prepared, loss)
+    b = gradients(prepared, plain)
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -340,7 +344,8 @@ def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_
 
 
 def test_the_weight_falls_to_zero_and_validation_is_by_labels(prepared, ethanol):
-    objective, seen = DeNS(probability=1, weight=0.5), []
+    objective = DeNS(probability=1, weight=0.5)
+    seen = []
     call = DeNS.__call__
 
     class Watched(DeNS):
@@ -368,7 +373,8 @@ def test_the_weight_falls_to_zero_and_validation_is_by_labels(prepared, ethanol)
 
 
 def test_the_log_averages_over_what_was_corrupted(prepared, ethanol, monkeypatch):
-    objective, seen = DeNS(probability=0.3), []
+    objective = DeNS(probability=0.3)
+    seen = []
     call = DeNS.__call__
 
     class Watched(DeNS):
@@ -402,7 +408,8 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(prepared, ethanol, 
         with torch.no_grad():
             for p in net.parameters():
                 p.normal_(std=0.1)
-        objective, call = DeNS(probability=1, weight=0.5), DeNS.__call__
+        objective = DeNS(probability=1, weight=0.5)
+        call = DeNS.__call__
 
         class Stopped(DeNS):
             def __call__(self, *arguments):

@@ -150,7 +150,8 @@ def triplets(edges, pairs):
     e = len(edges.to)
     holds = [None if k == e else (int(edges.of[k]), tuple(shift[k])) for k in edges.edge.tolist()]
     for k in range(e):
-        row, j = int(edges.leaving[k]), int(edges.of[k])
+        row = int(edges.leaving[k])
+        j = int(edges.of[k])
         assert row // edges.width == j and holds[row] == (
             int(edges.to[k]),
             tuple(-s for s in shift[k]),
@@ -191,12 +192,16 @@ def test_triplets_of_cells_smaller_than_the_cutoff(seed, n, pbc):
 
 @pytest.mark.parametrize("atoms", ["CH3CH2OH", "CO2", bulk("MgO", "rocksalt", a=4.2)])
 def test_listening_is_the_sum_over_triplets(atoms):
-    model, batch = net(cutoff=3.2), one(atoms)
+    model = net(cutoff=3.2)
+    batch = one(atoms)
     pairs = neighbor_list(batch, model.cutoff)
-    edges, r_ij = Edges(pairs.i, pairs.j, len(batch.z)), pairs.vectors(batch.pos, batch).double()
-    geometry, block = _Geometry(model, r_ij, edges), model.blocks[0]
+    edges = Edges(pairs.i, pairs.j, len(batch.z))
+    r_ij = pairs.vectors(batch.pos, batch).double()
+    geometry = _Geometry(model, r_ij, edges)
+    block = model.blocks[0]
     m = torch.randn(len(edges.to), SMALL["int_emb"], dtype=torch.float64)
-    out, away = torch.zeros_like(m), torch.cat([r_ij, -r_ij])
+    out = torch.zeros_like(m)
+    away = torch.cat([r_ij, -r_ij])
     waves = model.sbf(away.norm(dim=-1))  # (E, l, n)
     for kj, ji in itertools.product(range(len(m)), repeat=2):
         if edges.to[kj] == edges.of[ji] and kj != edges.reverse[ji]:
@@ -213,7 +218,8 @@ def test_listening_is_the_sum_over_triplets(atoms):
 
 
 def test_a_line_of_atoms_has_finite_forces_and_trainable_ones():
-    model, batch = net().train(), one("CO2")
+    model = net().train()
+    batch = one("CO2")
     forces = model(batch, forces=True).forces
     forces.square().sum().backward()
     assert torch.isfinite(forces).all() and forces[:, :2].abs().max() < 1e-9  # along the axis only
@@ -233,7 +239,8 @@ def test_it_tells_apart_what_distances_to_neighbors_cannot():
     triangles = np.concatenate([triangle, triangle + np.array([0, 0, 9.0])])
     batches = [one(Atoms("C6", positions)) for positions in (hexagon, triangles)]
     torch.manual_seed(0)
-    schnet, dimenet = scdlab.SchNet(hidden=16, layers=2, cutoff=2.3).double(), net(cutoff=2.3)
+    schnet = scdlab.SchNet(hidden=16, layers=2, cutoff=2.3).double()
+    dimenet = net(cutoff=2.3)
     torch.testing.assert_close(
         schnet(batches[0]).energy, schnet(batches[1]).energy, rtol=1e-6, atol=1e-6
     )
@@ -241,13 +248,15 @@ def test_it_tells_apart_what_distances_to_neighbors_cannot():
 
 
 def test_vectors_turn_with_the_structure():
-    model, batch = net(), one("CH3CH2OH")
+    model = net()
+    batch = one("CH3CH2OH")
     model.add_property("dipole", "vector").double()
     model.property_heads["dipole"].std.fill_(2.0)
     q, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))  # a reflection or a rotation
     turned = copy.copy(batch)
     turned.pos = batch.pos.double() @ torch.from_numpy(q).T
-    a, b = model(batch), model(turned)
+    a = model(batch)
+    b = model(turned)
     assert a.properties["dipole"].shape == (1, 3) and a.properties["dipole"].abs().max() > 1e-4
     torch.testing.assert_close(
         b.properties["dipole"], a.properties["dipole"] @ torch.from_numpy(q).T, rtol=1e-5, atol=1e-6
@@ -268,10 +277,8 @@ def test_the_length_of_a_vector_is_learned_from_labels_without_direction():
     """Water's dipole moment points along its axis, towards the hydrogens or away; the label is the
     length alone."""
     train = scdlab.load_qm9(limit=30)
-    model, objective = (
-        scdlab.DimeNet(**{**SMALL, "layers": 1}),
-        PropertyRegression("mu", pool="vector"),
-    )
+    model = scdlab.DimeNet(**{**SMALL, "layers": 1})
+    objective = PropertyRegression("mu", pool="vector")
     scdlab.fit(model, objective, train, steps=80, batch_size=10, lr=5e-3, progress=False)
     spread = np.abs(train.property("mu") - np.median(train.property("mu"))).mean()
     assert scdlab.evaluate(model, train)["mu_mae"] < 0.7 * spread
@@ -286,10 +293,8 @@ def test_the_length_of_a_vector_is_learned_from_labels_without_direction():
 def test_batching_changes_nothing_and_lone_atoms_are_fine():
     store = scdlab.AtomStore.from_ase([molecule(m) for m in ("CH4", "O", "C6H6", "H2")])
     model = net()
-    together, alone = (
-        model(store.take(range(4)), forces=True),
-        [model(store.take([k]), forces=True) for k in range(4)],
-    )
+    together = model(store.take(range(4)), forces=True)
+    alone = [model(store.take([k]), forces=True) for k in range(4)]
     torch.testing.assert_close(together.energy, torch.cat([a.energy for a in alone]))
     torch.testing.assert_close(together.forces, torch.cat([a.forces for a in alone]))
     assert alone[1].forces.abs().max() == 0 and torch.isfinite(alone[1].energy).all()
@@ -298,7 +303,8 @@ def test_batching_changes_nothing_and_lone_atoms_are_fine():
 def test_training_on_forces_lowers_their_error():
     torch.manual_seed(0)
     train, _, test = scdlab.load_ethanol().split(40, 0)
-    model, objective = scdlab.DimeNet(**SMALL), EnergyForces()
+    model = scdlab.DimeNet(**SMALL)
+    objective = EnergyForces()
     objective.prepare(model, train)
     test = test[:20]
     before = scdlab.evaluate(model, test, objective)
@@ -312,7 +318,8 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     model.add_property("dipole", "vector")
     model.add_property("mu")
     scdlab.save(model, tmp_path / "dimenet")
-    again, batch = scdlab.load(tmp_path / "dimenet"), one("C6H6")
+    again = scdlab.load(tmp_path / "dimenet")
+    batch = one("C6H6")
     assert again.config == model.config and again.noise_head is None
     for name in ("dipole", "mu"):
         assert torch.equal(again(batch).properties[name], model(batch).properties[name])

@@ -87,7 +87,8 @@ def test_no_batch_is_over_its_budget_and_most_are_mixed(pretrained):
 
 
 def test_a_crystal_is_answered_alone_as_among_molecules(domains, pretrained):
-    model, everything = pretrained[0], scdlab.AtomStore.concat(domains.values())
+    model = pretrained[0]
+    everything = scdlab.AtomStore.concat(domains.values())
     first = len(domains["molecules"]) + len(domains["frames"])
     rows = [0, first, first + 5, 150, len(everything) - 1]
     together = model(everything.take(rows), noise=True)
@@ -101,12 +102,15 @@ def test_a_crystal_is_answered_alone_as_among_molecules(domains, pretrained):
 
 
 def test_the_noise_of_a_turned_crystal_is_turned(domains, pretrained):
-    model, batch = pretrained[0].double(), domains["crystals"].take([1, 2, 5])
-    batch.pos, batch.cell = batch.pos.double(), batch.cell.double()
+    model = pretrained[0].double()
+    batch = domains["crystals"].take([1, 2, 5])
+    batch.pos = batch.pos.double()
+    batch.cell = batch.cell.double()
     mirrored = -Rotation.random(rng=3).as_matrix()  # a rotation and an inversion
     turn = torch.from_numpy(mirrored)
     turned = batch.clone()
-    turned.pos, turned.cell = batch.pos @ turn.T, batch.cell @ turn.T
+    turned.pos = batch.pos @ turn.T
+    turned.cell = batch.cell @ turn.T
     try:
         with torch.no_grad():
             condition = model(batch).embedding

@@ -80,7 +80,8 @@ class Silent(torch.nn.Module):
 
     def __init__(self, net):
         super().__init__()
-        self.net, self.cutoff = net, net.cutoff
+        self.net = net
+        self.cutoff = net.cutoff
 
     def __getattr__(self, name):
         return (
@@ -135,7 +136,8 @@ def test_the_largest_outer_radius_is_taken():
 @pytest.mark.parametrize("local", [True, False])
 def test_without_an_auxiliary_model_a_line_is_refused_by_name(local):
     exact = ECSE(pet(), auxiliary=None, local=local).double().eval()
-    water, line = shaken("H2O"), molecule("C2H2")
+    water = shaken("H2O")
+    line = molecule("C2H2")
     assert exact(batch_of(water), forces=True).forces.isfinite().all()
     where = " of atom 0" if local else ""
     with pytest.raises(
@@ -146,10 +148,8 @@ def test_without_an_auxiliary_model_a_line_is_refused_by_name(local):
 
 def test_positions_that_cannot_be_are_refused():
     exact = ECSE(pet()).double().eval()
-    twice, nowhere = (
-        batch_of(molecule("H2O"), molecule("CO2")),
-        batch_of(molecule("H2O"), molecule("CO2")),
-    )
+    twice = batch_of(molecule("H2O"), molecule("CO2"))
+    nowhere = batch_of(molecule("H2O"), molecule("CO2"))
     twice.pos[4] = twice.pos[5]
     nowhere.pos[3, 1] = float("nan")
     with pytest.raises(
@@ -174,7 +174,8 @@ def test_weights_that_make_no_mean_are_refused(bad):
 
 
 def test_what_the_backbone_does_not_take_is_refused_as_there():
-    exact, batch = ECSE(pet()).double().eval(), batch_of(shaken("H2O"))
+    exact = ECSE(pet()).double().eval()
+    batch = batch_of(shaken("H2O"))
     with pytest.raises(ValueError, match="PET takes no condition"):
         exact(batch, condition=torch.zeros(1, 16))
     with pytest.raises(ValueError, match="PET cannot be told forces"):
@@ -288,7 +289,8 @@ def test_an_auxiliary_model_of_ones_own_answers_for_all_there_is():
         exact.add_property(name, pool)
     exact.double().eval()
     line = batch_of(molecule("CO2"))
-    out, told = exact(line, forces=True), exact.auxiliary(line, forces=True)
+    out = exact(line, forces=True)
+    told = exact.auxiliary(line, forces=True)
     same(out.energy, told.energy)
     same(out.forces, told.forces)
     same(out.noise, told.noise)
@@ -333,12 +335,11 @@ def test_a_trained_auxiliary_model_speaks_of_properties_in_its_own_units(pool):
 
 def test_the_model_stays_as_it_was():
     """Its own settings have names that ours have too: PET has a width, the one of its cutoff."""
-    net, batch = pet().eval(), batch_of(shaken())
-    before, state, energy = (
-        dict(vars(net)),
-        {k: v.clone() for k, v in net.state_dict().items()},
-        net(batch).energy,
-    )
+    net = pet().eval()
+    batch = batch_of(shaken())
+    before = dict(vars(net))
+    state = {k: v.clone() for k, v in net.state_dict().items()}
+    energy = net(batch).energy
     exact = ECSE(net, width=0.3, beta=3.0, angle=0.3)
     exact(batch, forces=True)
     assert {k: v for k, v in vars(net).items() if isinstance(v, float)} == {
@@ -355,14 +356,16 @@ def test_the_model_stays_as_it_was():
 
 
 def test_numbers_of_atoms_that_do_not_turn_are_left_alone():
-    net, batch = schnet(), batch_of(shaken())
+    net = schnet()
+    batch = batch_of(shaken())
     net.add_property("q", "atoms")
     same(ECSE(net).eval()(batch).properties["q"], net.eval()(batch).properties["q"], 1e-6)
 
 
 @pytest.mark.parametrize("rows", [5, 20])
 def test_a_condition_of_the_wrong_length_is_refused_as_there(rows):
-    net, batch = transformer(conditional=True), batch_of(shaken(), shaken("H2O"))
+    net = transformer(conditional=True)
+    batch = batch_of(shaken(), shaken("H2O"))
     with pytest.raises(ValueError, match="condition"):
         ECSE(net)(batch, condition=torch.zeros(rows, net.d))
 
@@ -402,17 +405,20 @@ def test_forces_without_a_graph_are_those_with_one(dtype, local):
 
 def test_forces_without_a_graph_keep_nothing_of_the_copies(monkeypatch):
     """What is alive when a chunk begins does not grow with the chunks that went before."""
-    alive, at_start = [0], []
+    alive = [0]
+    at_start = []
 
     class Kept:
         def __init__(self, x):
-            self.x, self.size = x, x.numel()
+            self.x = x
+            self.size = x.numel()
             alive[0] += self.size
 
         def __del__(self):
             alive[0] -= self.size
 
-    exact, batch = ECSE(pet()).double().eval(), batch_of(shaken(), shaken(seed=1))
+    exact = ECSE(pet()).double().eval()
+    batch = batch_of(shaken(), shaken(seed=1))
     evaluate = type(exact)._evaluate
 
     def counted(self, *args):
@@ -465,7 +471,8 @@ def test_a_model_that_is_equivariant_already_is_left_as_it_is(make, local):
     exact = ECSE(net, local=local).double().eval()
     batch = generic()
     noise = not exact.direct_forces
-    ours, plain = exact(batch, forces=True, noise=noise), net(batch, forces=True, noise=noise)
+    ours = exact(batch, forces=True, noise=noise)
+    plain = net(batch, forces=True, noise=noise)
     for name in ("energy", "forces", "noise", "atoms", "embedding"):
         if getattr(plain, name) is not None:
             same(getattr(ours, name), getattr(plain, name))
@@ -477,7 +484,8 @@ def test_a_model_that_is_equivariant_already_is_left_as_it_is(make, local):
 
 def test_noise_is_given_when_asked_for_or_when_there_is_a_head():
     batch = generic()
-    with_head, without = ECSE(pet()).double().eval(), ECSE(schnet()).double().eval()
+    with_head = ECSE(pet()).double().eval()
+    without = ECSE(schnet()).double().eval()
     assert with_head(batch).noise.shape == batch.pos.shape
     assert with_head(batch, noise=False).noise is None and with_head(batch).forces is None
     assert without(batch).noise is None
@@ -488,7 +496,8 @@ def test_noise_is_given_when_asked_for_or_when_there_is_a_head():
 
 def test_a_condition_is_passed_on_of_structures_and_of_atoms():
     net = transformer(conditional=True)
-    exact, batch = ECSE(net).double().eval(), generic()
+    exact = ECSE(net).double().eval()
+    batch = generic()
     gen = torch.Generator().manual_seed(0)
     base = exact(batch).energy
     for rows in (batch.num_graphs, len(batch.z)):
@@ -501,7 +510,8 @@ def test_a_condition_is_passed_on_of_structures_and_of_atoms():
 
 def test_a_clue_is_turned_into_the_frames():
     net = transformer(force_encoding=True)
-    exact, batch = ECSE(net).double().eval(), generic()
+    exact = ECSE(net).double().eval()
+    batch = generic()
     clue = torch.randn(
         batch.pos.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
@@ -513,13 +523,15 @@ def test_a_clue_is_turned_into_the_frames():
 
 
 def test_direct_forces_of_a_plain_model_turn():
-    exact, batch = ECSE(pet(direct_forces=True)).double().eval(), generic()
+    exact = ECSE(pet(direct_forces=True)).double().eval()
+    batch = generic()
     q = torch.linalg.qr(
         torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     )[0]
     other = batch.clone()
     other.pos = batch.pos @ q.T
-    a, b = exact(batch, forces=True), exact(other, forces=True)
+    a = exact(batch, forces=True)
+    b = exact(other, forces=True)
     same(b.forces @ q, a.forces)
     assert a.forces.abs().max() > 1e-2
     line = exact(batch_of(molecule("CO2")), forces=True).forces
@@ -542,7 +554,8 @@ def test_means_and_spreads_of_properties_count_once():
 
 
 def test_a_model_in_float32_is_exact_to_float32():
-    exact, batch = ECSE(pet(layers=2), auxiliary=transformer()).eval(), generic()
+    exact = ECSE(pet(layers=2), auxiliary=transformer()).eval()
+    batch = generic()
     single = exact(batch, forces=True)
     double = exact.double()(batch, forces=True)
     assert single.forces.dtype == torch.float32 and single.energy.dtype == torch.float64
@@ -551,7 +564,8 @@ def test_a_model_in_float32_is_exact_to_float32():
 
 
 def test_the_callers_batch_stays_as_it_is():
-    exact, batch = ECSE(pet()).double().eval(), generic()
+    exact = ECSE(pet()).double().eval()
+    batch = generic()
     before = batch.clone()
     exact(batch, forces=True)
     assert {*batch.keys()} == {*before.keys()} and not batch.pos.requires_grad
@@ -564,7 +578,9 @@ def test_the_callers_batch_stays_as_it_is():
 
 def test_what_the_model_has_is_reached_through_it():
     exact = ECSE(transformer(drop_path=0.1, conditional=True))
-    exact.drop_path, exact.table, exact.units = 0.3, 64, {"gap": "eV"}
+    exact.drop_path = 0.3
+    exact.table = 64
+    exact.units = {"gap": "eV"}
     assert (exact.model.drop_path, exact.model.table) == (0.3, 64)
     assert exact.drop_path == 0.3 and exact.cutoff == 3.5 and exact.hops == exact.model.hops
     assert (
@@ -630,7 +646,8 @@ def walked(batch, pairs, center, hops):
     for i, j, s in zip(pairs.i.tolist(), pairs.j.tolist(), shifts, strict=True):
         edges.setdefault(i, []).append((j, s))
         edges.setdefault(j, []).append((i, tuple(-x for x in s)))
-    steps, level = {(center, (0, 0, 0)): 0}, [(center, (0, 0, 0))]
+    steps = {(center, (0, 0, 0)): 0}
+    level = [(center, (0, 0, 0))]
     while level and (hops is None or steps[level[0]] < hops):
         reached = []
         for atom, image in level:

@@ -83,7 +83,10 @@ def test_state_is_what_the_functions_say(qm9, models, laid):
         ("CT", "lumo", "embedding", 7),
         ("official", "atoms", "sum", 59),
     ):
-        widget.model, widget.color, widget.pool, widget.point = name, color, pool, point
+        widget.model = name
+        widget.color = color
+        widget.pool = pool
+        widget.point = point
         x, index = explore.embed(models[name], qm9, n=60, pool=pool)
         values = qm9.n_atoms[index] if color == "atoms" else qm9.property(color)[index]
         guessed = qm9.property("homo" if color == "atoms" else color)[index]
@@ -142,7 +145,9 @@ def test_one_message_per_change(qm9, models, monkeypatch):
             setattr(widget, name, value)
         assert len(sent) == 1, name
     with messages(widget, monkeypatch) as sent, widget.hold_trait_notifications():
-        widget.model, widget.color, widget.point = "official", "gap", 6
+        widget.model = "official"
+        widget.color = "gap"
+        widget.point = 6
     assert len(sent) == 1
     with messages(widget, monkeypatch) as sent:
         widget.point = 6
@@ -154,7 +159,8 @@ def test_a_zoom_stays_until_the_map_changes(qm9, models):
     low, high = widget.figure.layout.xaxis.range
     assert low < widget.xy()[:, 0].min() < widget.xy()[:, 0].max() < high
     widget.figure.layout.xaxis.range = [0, 1]  # as the pointer does
-    widget.point, widget.color = 3, "homo"
+    widget.point = 3
+    widget.color = "homo"
     assert tuple(widget.figure.layout.xaxis.range) == (0, 1)
     widget.model = "CT"
     low, high = widget.figure.layout.xaxis.range
@@ -207,15 +213,19 @@ def test_controls_follow_the_traits(qm9, models, laid):
 
 
 def test_everything_is_computed_once(qm9, models, laid, monkeypatch):
-    widget, asked = explorer(qm9, models), []
+    widget = explorer(qm9, models)
+    asked = []
     embed = maps.embed
     monkeypatch.setattr(maps, "embed", lambda *a, **k: asked.append(a[0]) or embed(*a, **k))
     choices = [("CT", "mean"), ("SchNet", "sum"), ("CT", "sum")]
     for _ in range(3):
         for model, pool in choices:
             for method in ("pca", "umap"):
-                widget.model, widget.pool, widget.method = model, pool, method
-                widget.color, widget.point = "homo", 3
+                widget.model = model
+                widget.pool = pool
+                widget.method = method
+                widget.color = "homo"
+                widget.point = 3
                 widget.state()
     pairs = {("SchNet", "mean"), *choices}  # and those on the way from one choice to the next
     assert len(asked) == len(pairs) - 1 and len(laid) <= len(pairs)
@@ -305,7 +315,8 @@ def test_a_still_picture(qm9, models):
         path.get("d").count("M") for path in drawing.iter("{http://www.w3.org/2000/svg}path")
     )
     assert dots == 60
-    width, height = float(drawing.get("width")), float(drawing.get("height"))
+    width = float(drawing.get("width"))
+    height = float(drawing.get("height"))
     for circle in drawing.iter("{http://www.w3.org/2000/svg}circle"):
         assert 0 < float(circle.get("cx")) < width and 0 < float(circle.get("cy")) < height
     bottom = float(root.get("viewBox").split()[3])

@@ -126,7 +126,9 @@ def test_learning_curve_skips_what_was_not_measured():
 
 def test_a_cut_is_the_curve_spread_over_a_plane():
     axis, values = explore.plots.cut_values(Model(), 1, 2, n=81)
-    k, m = 30, 55  # some place inside
+    # some place inside
+    k = 30
+    m = 55
     r = np.hypot(axis[k], axis[m])
     assert values[k, m] == pytest.approx(2 * np.cos(r) - 2, abs=1e-3)
     assert np.isnan(values[0, 0])  # the corner lies beyond the cutoff

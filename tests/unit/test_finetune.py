@@ -68,7 +68,8 @@ def test_fine_tuning_in_three_lines(pretrained, molecules, tmp_path):
         max(history["lr"]) == pytest.approx(1e-4) and history["loss"][-1] < 0.7 * history["loss"][0]
     )
     # one pass, without noise or condition, in the unit of the labels
-    batch, again = test.take(range(len(test))), scdlab.load(tmp_path / "model")
+    batch = test.take(range(len(test)))
+    again = scdlab.load(tmp_path / "model")
     assert model.units == again.units == {"homo": "eV"}
     homo = again(batch).properties["homo"]
     assert float((homo - batch.homo).detach().abs().mean()) == pytest.approx(
@@ -90,7 +91,8 @@ def test_the_head_alone_is_new_and_learns_alone_when_the_body_has_no_rate(pretra
 
 
 def test_equal_rates_for_head_and_body_are_one_rate(pretrained, molecules):
-    one, two = scdlab.load(pretrained), scdlab.load(pretrained)
+    one = scdlab.load(pretrained)
+    two = scdlab.load(pretrained)
     scdlab.fit(one, PropertyRegression("homo"), molecules[0], lr=1e-3, **TUNE)
     scdlab.fit(
         two, PropertyRegression("homo"), molecules[0], lr={"head": 1e-3, "body": 1e-3}, **TUNE
@@ -114,7 +116,8 @@ def test_a_resumed_run_keeps_both_rates_and_what_is_annealed(
     train, val, _ = molecules
     objective = CoordinateDenoising(sigma=0.005, main=PropertyRegression("homo"), weight=0.1)
     settings = TUNE | dict(lr=RATES, anneal={"weight": (0.2, 0.0)}, weight_decay=0.01)
-    straight, resumed = scdlab.load(pretrained), scdlab.load(pretrained)
+    straight = scdlab.load(pretrained)
+    resumed = scdlab.load(pretrained)
     scdlab.fit(straight, objective, train, val, out=tmp_path / "a", **settings)
     advance = _Run._advance
 
@@ -139,7 +142,8 @@ def test_a_resumed_run_keeps_both_rates_and_what_is_annealed(
         ("anneal", {"weight": (0.2, 0.1)}),
     ]
     for name, value in changes:
-        model, other = scdlab.load(pretrained), settings | {name: value}
+        model = scdlab.load(pretrained)
+        other = settings | {name: value}
         with pytest.raises(ValueError, match=f"{name}=.*resume with the same settings"):
             scdlab.fit(model, objective, train, val, out=tmp_path / "b", resume=True, **other)
 
@@ -168,7 +172,8 @@ def test_auxiliary_denoising_keeps_its_weight_or_fades(pretrained, molecules, an
 
 
 def test_the_loss_is_the_main_one_plus_its_weight_times_the_denoising_one(pretrained, molecules):
-    model, batch = scdlab.load(pretrained), molecules[0].take(range(8))
+    model = scdlab.load(pretrained)
+    batch = molecules[0].take(range(8))
     main = PropertyRegression("homo")
     main.prepare(model, molecules[0])
 
@@ -225,7 +230,8 @@ def test_a_label_that_is_missing_for_some_molecules_is_named():
     arrays = np.ones(10), rng.normal(size=(10, 3)), np.arange(0, 11, 2)
     store = scdlab.AtomStore.from_arrays(*arrays, properties={"gap": gap})
     model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
-    objective, known = PropertyRegression("gap"), store[np.isfinite(store.property("gap"))]
+    objective = PropertyRegression("gap")
+    known = store[np.isfinite(store.property("gap"))]
     with pytest.raises(
         ValueError, match=r"2 of 5 structures have no 'gap' \(number 2, 4\).*isfinite"
     ):

@@ -99,7 +99,9 @@ def test_a_resumed_run_ends_with_the_same_weights(ethanol, tmp_path, monkeypatch
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(ethanol):
-    a, b, c = small(), small(), small()
+    a = small()
+    b = small()
+    c = small()
     quick(a, ethanol[0], seed=3)
     torch.rand(7)  # the caller's random numbers do not matter
     quick(b, ethanol[0], seed=3)
@@ -117,7 +119,8 @@ def test_training_leaves_the_callers_random_numbers_alone(ethanol):
 
 
 def test_the_estimate_changes_nothing(ethanol, capsys):
-    a, b = small(), small()
+    a = small()
+    b = small()
     quick(a, ethanol[0], progress=True)
     said = capsys.readouterr().out
     assert "Training SchNet on 40 structures, 20 steps of 8: about" in said.splitlines()[0]
@@ -186,7 +189,8 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(ethanol, tmp_path):
     assert result.interrupted and result.steps == 6
     assert signal.getsignal(signal.SIGINT) is before
     assert (tmp_path / "checkpoint.safetensors").is_file() and scdlab.load(tmp_path / "model")
-    resumed, straight = small(), small()
+    resumed = small()
+    straight = small()
     assert quick(resumed, train, out=tmp_path, resume=True).steps == 20
     quick(straight, train)
     assert torch.equal(weights(resumed), weights(straight))
@@ -245,7 +249,8 @@ def test_reference_energies_take_off_nearly_all_of_a_total_energy():
 
 def test_two_processes_train_as_one(ethanol):
     train = ethanol[0]
-    one, two = small(), small()
+    one = small()
+    two = small()
     quick(one, train, steps=6, objective=EnergyForces())
     result = quick(
         two, train, steps=6, objective=EnergyForces(), devices=2, device="cpu", progress=True
@@ -289,9 +294,11 @@ def test_weight_decay_leaves_what_has_no_gradient_alone_in_two_processes_too():
 def test_a_gradient_that_one_process_lacks_is_the_mean_with_zero():
     model = small()
     run = _Run(model, EnergyForces(), None, None, {}, None, False, 1, False)
-    run.parameters, run.device = list(model.parameters()), torch.device("cpu")
+    run.parameters = list(model.parameters())
+    run.device = torch.device("cpu")
     first, second, third = run.parameters[:3]
-    first.grad, second.grad = torch.ones_like(first), None
+    first.grad = torch.ones_like(first)
+    second.grad = None
 
     def with_another(mine, reduce_op):  # a process that has a gradient of 3 for `second` alone
         n = len(run.parameters)
@@ -320,7 +327,8 @@ def test_a_batch_too_small_for_the_objective_is_refused_before_training(ethanol)
 @pytest.mark.slow
 def test_a_head_that_was_added_in_other_processes_comes_home():
     train = scdlab.load_qm9(limit=60)[20:]
-    one, two = small(), small()
+    one = small()
+    two = small()
     options = dict(objective=PropertyRegression("homo"), steps=3, ema=None)
     quick(one, train, **options, max_atoms=2 * int(train.n_atoms.max()), device="cpu")
     quick(
@@ -413,7 +421,8 @@ def test_a_loss_that_is_not_a_number_stops_the_run(ethanol):
 
 def test_batches_cut_from_a_devices_memory_train_the_same(ethanol, monkeypatch):
     train, val, _ = ethanol
-    from_disk, from_device = small(), small()
+    from_disk = small()
+    from_device = small()
     one = quick(from_disk, train, val)
     taken = []
 
@@ -434,7 +443,8 @@ def test_batches_cut_from_a_devices_memory_train_the_same(ethanol, monkeypatch):
 def test_a_set_goes_to_a_gpu_where_it_takes_a_quarter_of_its_free_memory_at_most(
     ethanol, monkeypatch
 ):
-    store, gpu = ethanol[0], torch.device("cuda", 0)
+    store = ethanol[0]
+    gpu = torch.device("cuda", 0)
     monkeypatch.setattr(scdlab.AtomStore, "to", lambda self, device: device)
     for free, expected in ((4 * store.nbytes, gpu), (4 * store.nbytes - 1, store)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
@@ -454,8 +464,10 @@ def test_the_estimate_says_when_a_gpu_cannot_hold_the_set(ethanol):
         1,
         True,
     )
-    run.fabric, run.device = SimpleNamespace(world_size=1), SimpleNamespace(type="cuda")
-    run.optimizer, run._gradient = SimpleNamespace(zero_grad=lambda: None), lambda k: None
+    run.fabric = SimpleNamespace(world_size=1)
+    run.device = SimpleNamespace(type="cuda")
+    run.optimizer = SimpleNamespace(zero_grad=lambda: None)
+    run._gradient = lambda k: None
     for batches, end in (
         (run.train, "on one GPU, batches from the processor's memory."),
         (None, "on one GPU."),
@@ -513,7 +525,8 @@ def test_a_run_under_a_budget_holds_it_in_validation_too_and_resumes_bitwise(
     mixed, tmp_path, monkeypatch
 ):
     train, val, _ = mixed.split(50, 16, seed=0)
-    taken, take = [], scdlab.AtomStore.take
+    taken = []
+    take = scdlab.AtomStore.take
     monkeypatch.setattr(
         scdlab.AtomStore, "take", lambda self, k: taken.append(b := take(self, k)) or b
     )

@@ -15,7 +15,8 @@ from scdlab.nn.force_encoding import ForceEncoding, spherical_degrees
 def batch():
     store = scdlab.load_ethanol()
     batch = store.take([0, 500, 1500])
-    batch.pos, batch.forces = batch.pos.double(), batch.forces.double()
+    batch.pos = batch.pos.double()
+    batch.forces = batch.forces.double()
     return batch
 
 
@@ -105,7 +106,8 @@ def test_the_same_first_weights_with_and_without_the_encoding(net):
 def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradient(net, batch):
     net.eval()
     clue = batch.forces * (torch.arange(len(batch.z)) % 3 == 0).unsqueeze(-1)
-    told, silent = net(batch, forces=True, clue=clue), net(batch, forces=True)
+    told = net(batch, forces=True, clue=clue)
+    silent = net(batch, forces=True)
     assert (told.noise - silent.noise).abs().max() > 1e-3
     turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
     turned = copy.copy(batch)
@@ -117,7 +119,9 @@ def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradi
     assert (
         net(turned, clue=clue).noise - told.noise @ turn.T
     ).abs().max() > 1e-4  # a clue that did not turn
-    atom, axis, step = 4, 1, 1e-4
+    atom = 4
+    axis = 1
+    step = 1e-4
     ends = []
     for sign in (1, -1):
         moved = copy.copy(batch)

@@ -28,7 +28,9 @@ def labeled(name="CH3CH2OH", seed=0, size=1.0):
 STORE = scdlab.AtomStore.from_ase(
     [labeled(seed=k) for k in range(4)] + [labeled("H2O", 9), labeled(seed=5, size=0.0)]
 )
-WATER, STILL = 4, 5  # frames
+# frames
+WATER = 4
+STILL = 5
 
 
 def network(seed=0):
@@ -105,7 +107,8 @@ def test_the_corruption_is_the_objective_s_and_hangs_on_seed_and_frame():
     assert torch.equal(one.eps, same.eps) and torch.equal(
         one.clue, batch.forces * one.mask[:, None]
     )
-    wide, more = forces.corruption(STORE, 2, 0.1, 0.4, 3), forces.corruption(STORE, 2, 0.05, 0.8, 3)
+    wide = forces.corruption(STORE, 2, 0.1, 0.4, 3)
+    more = forces.corruption(STORE, 2, 0.05, 0.8, 3)
     assert torch.allclose(wide.eps, 2 * one.eps) and torch.equal(wide.mask, one.mask)
     assert bool((more.mask | ~one.mask).all()) and more.mask.sum() > one.mask.sum()
     for frame, seed in ((1, 3), (2, 4)):
@@ -143,7 +146,8 @@ def test_the_axis_turns_as_it_is_seen():
 def test_displayed_numbers_are_computed_again(models):
     shown = explorer(models, frame=2, atom=1, degree=3, sigma=0.1, ratio=0.5, seed=4)
     shown.model = "DeNS"
-    state, true = shown.state(), true_forces(2)
+    state = shown.state()
+    true = true_forces(2)
     off = forces.predicted_forces(models["DeNS"], STORE, 2) - true
     assert (state["formula"], state["name"], state["energy"]) == (
         "C2H6O",
@@ -152,7 +156,8 @@ def test_displayed_numbers_are_computed_again(models):
     )
     assert state["rms_force"] == pytest.approx(np.sqrt((true**2).sum() / true.size))
     assert state["mae"] == pytest.approx(1000 * np.abs(off).sum() / off.size)
-    a, b = (off + true).ravel(), true.ravel()
+    a = (off + true).ravel()
+    b = true.ravel()
     assert state["cosine"] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     np.testing.assert_allclose(state["true"], true[1])
     np.testing.assert_allclose(
@@ -171,7 +176,8 @@ def test_displayed_numbers_are_computed_again(models):
 def test_arrows_and_marks_of_the_clean_frame(models):
     shown = explorer(models, frame=1, atom=2, ratio=0.5)
     shown.show_difference = True
-    arrows, true = shown.view.arrows, true_forces(1)
+    arrows = shown.view.arrows
+    true = true_forces(1)
     predicted = forces.predicted_forces(models["plain"], STORE, 1)
     for each, vectors in zip(arrows.values(), (true, predicted, predicted - true), strict=True):
         np.testing.assert_allclose(each["vectors"], vectors, atol=1e-6)
@@ -255,14 +261,13 @@ MOVED = {  # trait -> numbers that hang on it, and some that do not
 @pytest.mark.parametrize("by", ["python", "control"])
 def test_each_trait_moves_the_state_and_the_picture(models, name, by):
     shown = explorer(models)
-    before, picture, scene, words = (
-        shown.state(),
-        shown.drawn.value,
-        shown.view.scene,
-        shown.words.value,
-    )
+    before = shown.state()
+    picture = shown.drawn.value
+    scene = shown.view.scene
+    words = shown.words.value
     setattr(*((shown, name) if by == "python" else (shown.controls[name], "value")), MOVES[name])
-    after, (moved, stays) = shown.state(), MOVED.get(name, ((), ("mae", "corrupted")))
+    after = shown.state()
+    (moved, stays) = MOVED.get(name, ((), ("mae", "corrupted")))
     assert after[name] == shown.controls[name].value == MOVES[name] != before[name]
     assert all(before[key] != after[key] for key in moved) and all(
         before[key] == after[key] for key in stays
@@ -279,12 +284,17 @@ def test_each_trait_moves_the_state_and_the_picture(models, name, by):
 
 
 def test_a_frame_is_computed_once(models, monkeypatch):
-    shown, asked = explorer(models), []
+    shown = explorer(models)
+    asked = []
     ask = forces.predicted_forces
     monkeypatch.setattr(
         forces, "predicted_forces", lambda *about: asked.append(about[2]) or ask(*about)
     )
-    shown.frame, shown.atom, shown.degree, shown.sigma, shown.corrupt = 1, 3, 1, 0.1, True
+    shown.frame = 1
+    shown.atom = 3
+    shown.degree = 1
+    shown.sigma = 0.1
+    shown.corrupt = True
     shown.frame = 0
     shown.frame = 1
     assert asked == [1]
@@ -299,16 +309,20 @@ def test_a_smaller_frame_takes_the_atom_along(models):
 
 
 def test_traits_set_together_are_drawn_once(models):
-    shown, drawn = explorer(models), []
+    shown = explorer(models)
+    drawn = []
     shown.view.observe(drawn.append, names=["scene"])
     with shown.hold_trait_notifications():
-        shown.frame, shown.atom, shown.corrupt = 2, 3, True
+        shown.frame = 2
+        shown.atom = 3
+        shown.corrupt = True
     assert len(drawn) == 1 and shown.drawn.value == shown.picture()
 
 
 def test_a_browser_that_rounds_a_slider_moves_nothing():
     shown = explorer(sigma=0.0372, ratio=0.33)
-    shown.controls["sigma"].value, shown.controls["ratio"].value = 0.035, 0.35
+    shown.controls["sigma"].value = 0.035
+    shown.controls["ratio"].value = 0.35
     assert (shown.sigma, shown.ratio) == (0.0372, 0.33)
     shown.controls["sigma"].value = 0.045
     assert shown.sigma == 0.045
@@ -349,7 +363,8 @@ def test_a_force_of_zero_and_words(models):
     shown.ratio = 0.5
     told = shown.state()
     shown.atom = next(k for k in range(9) if k not in told["corrupted"])
-    lines, told = dict(shown._lines()), shown.state()
+    lines = dict(shown._lines())
+    told = shown.state()
     assert (
         "stays, told nothing" in lines["corrupted"]
         and f"{told['moved']:.3f} Å" in lines["corrupted"]
@@ -472,7 +487,8 @@ def fail(batch):
 def test_a_model_that_fails_is_told_in_the_widget_and_raised(answer, message):
     shown = explorer({"odd": Broken(answer)})
     assert shown.state()["cosine"] is None  # of forces that are all zero
-    picture, scene = shown.drawn.value, shown.view.scene
+    picture = shown.drawn.value
+    scene = shown.view.scene
     with pytest.raises(ValueError, match=message) as error:
         shown.frame = WATER
     assert one_sentence(error) and "This picture failed" in shown.message.value

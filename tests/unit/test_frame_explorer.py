@@ -91,7 +91,8 @@ def average(model, name):
 
 
 def angle(a, b, c):
-    u, v = a - b, c - b
+    u = a - b
+    v = c - b
     return np.degrees(np.arccos(np.clip(u @ v / np.linalg.norm(u) / np.linalg.norm(v), -1, 1)))
 
 
@@ -137,7 +138,11 @@ def test_own_paths_and_small_molecules():
 
 
 def test_jumps_are_told_from_what_is_only_steep():
-    grid, smooth = np.linspace(-1, 1, 33), lambda t: np.sin(3 * t) + t**2
+    grid = np.linspace(-1, 1, 33)
+
+    def smooth(t):
+        return np.sin(3 * t) + t**2
+
     assert (
         frames.refined(smooth, grid).jump < 1e-6
         and frames.refined(smooth, grid, enough=0).jump < 1e-9
@@ -168,7 +173,8 @@ def test_jumps_are_told_from_what_is_only_steep():
 @pytest.mark.parametrize(("moved", "rotation"), [(0.1, 0.0), (0.1, 40.0), (0.0, 0.0)])
 def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, rotation):
     shown = at_start(ethanol, path=frames.BOND, moved=moved, rotation=rotation, atom=3, center=2)
-    state, pos = shown.state(), ETHANOL.positions.copy()
+    state = shown.state()
+    pos = ETHANOL.positions.copy()
     pos[3] += moved * (pos[3] - pos[2]) / np.linalg.norm(pos[3] - pos[2])  # H3 is bound to O2
     turn = np.radians(rotation)
     axis = np.array([1, 2, 3]) / np.sqrt(14)
@@ -237,7 +243,8 @@ def test_who_turns_and_who_jumps(model, water):
         assert state[f"spread_{name}"] == pytest.approx(1000 * np.ptp(e), abs=0.01)
     assert state["spread_raw"] > 10 > state["spread_rotations"] > 1 > 0.01 > state["spread_pca"]
     assert state["spread_ecse"] < 0.01
-    path, places = water._path(), np.repeat(WATER.positions[None], 2, axis=0)
+    path = water._path()
+    places = np.repeat(WATER.positions[None], 2, axis=0)
     places[:, 2] = path.place((np.array([59.999, 60.001]) - path.start) / path.rate)
     gap = 1000 * np.abs(np.diff(energy(PCAFrames(model), WATER, *places)))[0]
     assert state["jump_pca"] == pytest.approx(gap, rel=0.02) and gap > 0.5
@@ -304,15 +311,14 @@ def same(a, b):
 @pytest.mark.parametrize("by", ["python", "control"])
 def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):
     shown = ethanol
-    before, picture, scene, words = (
-        shown.state(),
-        shown.drawn.value,
-        shown.molecule.value,
-        shown.words.value,
-    )
+    before = shown.state()
+    picture = shown.drawn.value
+    scene = shown.molecule.value
+    words = shown.words.value
     value = float(shown._path().grid[4]) if name == "moved" else MOVES[name]
     setattr(*((shown, name) if by == "python" else (shown.controls[name], "value")), value)
-    after, (moved, stays) = shown.state(), MOVED[name]
+    after = shown.state()
+    (moved, stays) = MOVED[name]
     assert after[name] == shown.controls[name].value == value != before[name]
     assert [key for key in moved if same(before[key], after[key])] == []
     assert all(same(before[key], after[key]) for key in stays)
@@ -330,7 +336,8 @@ def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):
 def test_along_a_path_the_model_is_not_asked(ethanol, count):
     shown = ethanol
     count.clear()
-    scene, marks = shown.molecule.value, set()
+    scene = shown.molecule.value
+    marks = set()
     for moved in shown._path().grid[[3, 20, 27]].tolist():
         shown.moved = moved
         circles = ElementTree.fromstring(shown.drawn.value).findall(".//{*}circle")
@@ -379,7 +386,9 @@ def test_another_path_takes_the_atom_along_or_back(water):
     shown.path = frames.CUTOFF
     assert shown.moved == slider.value == 0.4 and slider.max > 3
     with shown.hold_trait_notifications():
-        shown.path, shown.moved, shown.atom = frames.BOND, -0.1, 1
+        shown.path = frames.BOND
+        shown.moved = -0.1
+        shown.atom = 1
     assert (shown.path, shown.moved, slider.value) == (frames.BOND, -0.1, -0.1)
     assert (
         shown.state()
@@ -389,7 +398,8 @@ def test_another_path_takes_the_atom_along_or_back(water):
 
 def test_a_browser_that_rounds_a_slider_moves_nothing(water):
     shown = at_start(water, atom=2, path=frames.BOND, moved=0.113, rotation=50.0)
-    shown.controls["moved"].value, shown.controls["rotation"].value = 0.125, 45.0
+    shown.controls["moved"].value = 0.125
+    shown.controls["rotation"].value = 45.0
     assert (shown.moved, shown.rotation) == (0.113, 50.0)
     shown.controls["moved"].value = 0.2001
     assert shown.moved == pytest.approx(0.2, abs=1e-12) and shown._on_grid()
@@ -442,7 +452,8 @@ def test_an_ecse_is_taken_with_its_settings(model):
 
 def test_the_drawing_has_the_frames_and_radii(ethanol):
     shown = ethanol
-    state, svg = shown.state(), ElementTree.fromstring(shown.molecule.value)
+    state = shown.state()
+    svg = ElementTree.fromstring(shown.molecule.value)
     groups = [g for g in svg.findall(".//{*}g") if g.get("class") == "frame"]
     assert len(groups) == state["frames"] and all(len(g.findall("{*}polygon")) == 3 for g in groups)
     made = shown.frames()
@@ -584,7 +595,8 @@ def test_structures_and_models_that_cannot_be_shown(model):
 def test_a_model_that_fails_is_told_in_the_widget_and_raised(monkeypatch):
     model = network()
     shown = FrameExplorer(model)
-    picture, scene = shown.drawn.value, shown.molecule.value
+    picture = shown.drawn.value
+    scene = shown.molecule.value
 
     def fail(*args, **kwargs):
         raise RuntimeError("shapes differ")

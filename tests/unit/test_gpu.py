@@ -17,7 +17,8 @@ def model():
 
 
 def test_energies_and_forces_agree_with_the_cpu():
-    net, batch = model().double().eval(), scdlab.load_ethanol().take(range(16))
+    net = model().double().eval()
+    batch = scdlab.load_ethanol().take(range(16))
     here = net(batch, forces=True)
     there = net.cuda()(batch.to("cuda"), forces=True)
     torch.testing.assert_close(there.energy.cpu(), here.energy, rtol=1e-10, atol=1e-10)
@@ -42,7 +43,8 @@ def test_training_works_and_resumes(tmp_path):
 def test_batches_gathered_on_the_gpu_equal_those_of_the_store():
     store = scdlab.load_ethanol()
     index = np.random.default_rng(0).integers(0, len(store), 64)
-    here, there = store.take(index), store.to("cuda").take(index)
+    here = store.take(index)
+    there = store.to("cuda").take(index)
     assert sorted(here.keys()) == sorted(there.keys())
     for name in here.keys():  # noqa: SIM118 (a batch iterates over its fields)
         assert there[name].device.type == "cuda" and torch.equal(there[name].cpu(), here[name]), (

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from scdlab.nn import forms, kernels
 from scdlab.nn.table import Place, Spline
 
-CUTOFF, CELLS = (
-    5.0,
-    8,
-)  # few cells: the rows are random numbers, so float32's rounding of r counts in units of a cell
+# few cells: the rows are random numbers, so float32's rounding of r counts in units of a cell
+CUTOFF = 5.0
+CELLS = 8
 
 SHAPES = {  # of each form's arguments: rows of the place [K, d] unless they are its own
     "carry": lambda n, p, K, d, heads: [(K, d), (n, d)],
@@ -112,7 +111,8 @@ def compare(name, place, graph, d, heads, least=0.0):
     for k, (x, y) in enumerate(zip(fused, plain, strict=True)):
         assert x.dtype == torch.float32 and x.shape == y.shape
         if y.numel():
-            error, largest = (x.double() - y).abs().max().item(), max(y.abs().max().item(), least)
+            error = (x.double() - y).abs().max().item()
+            largest = max(y.abs().max().item(), least)
             assert error <= 1e-5 * largest, (k, error, largest)
 
 
@@ -132,7 +132,8 @@ def test_degenerate_graphs(name, place, graph):
 @hypothesis.given(st.data())
 def test_any_graph_at_any_width(data):
     name, place = data.draw(st.sampled_from(CASES))
-    n, heads = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 4))
+    n = data.draw(st.integers(1, 40))
+    heads = data.draw(st.integers(1, 4))
     width = data.draw(st.sampled_from([8, 16, 24, 32, 5]))
     atom = st.integers(0, n - 1)
     pairs = data.draw(st.lists(st.tuples(atom, atom), max_size=80))
@@ -256,7 +257,8 @@ def test_prepare_compiles_every_kernel():
 
 
 def test_without_a_folder_to_keep_them_kernels_are_compiled_all_the_same(monkeypatch):
-    asked, plain = [], kernels.cfunc
+    asked = []
+    plain = kernels.cfunc
 
     def refuse(signature, cache=False, **flags):
         asked.append(cache)
@@ -289,7 +291,10 @@ def test_pairs_of_another_batch_are_refused(j):
 @pytest.mark.parametrize("fused", [True, False])
 def test_tensors_of_another_batch_or_width_are_refused(fused, monkeypatch):
     monkeypatch.setattr(forms, "_fused", fused)
-    i, j, f, x = torch.tensor([0, 0]), torch.tensor([1, 2]), torch.randn(2, 16), torch.randn(3, 16)
+    i = torch.tensor([0, 0])
+    j = torch.tensor([1, 2])
+    f = torch.randn(2, 16)
+    x = torch.randn(3, 16)
     wrong = [(f[:1], x, i, j), (f, x[:, :8], i, j), (f, x, i, j[:1]), (torch.randn(5, 16), x, i, j)]
     for arguments in wrong:
         with pytest.raises(ValueError, match=r"does not go with|same length"):
@@ -307,7 +312,10 @@ def test_tensors_of_another_batch_or_width_are_refused(fused, monkeypatch):
 
 
 def test_a_default_of_double_precision_changes_nothing():
-    i, j, f, x = torch.tensor([0, 0]), torch.tensor([1, 2]), torch.randn(2, 16), torch.randn(3, 16)
+    i = torch.tensor([0, 0])
+    j = torch.tensor([1, 2])
+    f = torch.randn(2, 16)
+    x = torch.randn(3, 16)
     expected = forms.pair_sum(f, x, i, j)
     torch.set_default_dtype(torch.float64)
     try:

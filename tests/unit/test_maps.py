@@ -219,7 +219,8 @@ def test_numbers_that_mean_nothing_are_refused(qm9, model):
 
 
 def test_maps_stand_side_by_side_on_one_scale():
-    xy, color = cloud(40, 2), np.arange(40)
+    xy = cloud(40, 2)
+    color = np.arange(40)
     fig = explore.compare_maps(
         {"untrained": xy, "Coord": -xy},
         color,

@@ -129,13 +129,11 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, body=BODY, cuts=(), ranges=True, status=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.body, self.cuts, self.ranges, self.status, self.asked = (
-            body,
-            list(cuts),
-            ranges,
-            status,
-            [],
-        )
+        self.body = body
+        self.cuts = list(cuts)
+        self.ranges = ranges
+        self.status = status
+        self.asked = []
         self.url = f"http://127.0.0.1:{self.server_port}/file"
 
     def __enter__(self):
@@ -149,7 +147,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        server, wanted = self.server, self.headers.get("Range")
+        server = self.server
+        wanted = self.headers.get("Range")
         server.asked.append(wanted)
         start = int(wanted[6:-1]) if wanted and server.ranges else 0
         if server.status or start >= len(server.body):
@@ -222,7 +221,8 @@ def test_the_archive_is_fetched_unpacked_and_removed(tmp_path, monkeypatch):
         member.size = len(data)
         tar.addfile(member, io.BytesIO(data))
 
-    npz, archive = io.BytesIO(), io.BytesIO()
+    npz = io.BytesIO()
+    archive = io.BytesIO()
     np.savez(npz, **arrays())
     with tarfile.open(fileobj=archive, mode="w:bz2") as tar:
         add(tar, "rmd17/npz_data/rmd17_ethanol.npz", npz.getvalue())

@@ -141,7 +141,9 @@ def test_bridges_part_the_molecule_and_other_bonds_do_not():
     checked = 0
     for k in range(300, 600, 3):
         atoms = store.to_ase(k)
-        z, pos, n = atoms.numbers, atoms.positions, len(atoms)
+        z = atoms.numbers
+        pos = atoms.positions
+        n = len(atoms)
         pairs = bonds(z, pos)
         parts = {}
         for cut in range(len(pairs)):

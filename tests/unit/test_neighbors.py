@@ -94,7 +94,8 @@ def test_mixed_batch_equals_its_parts():
     )  # large: a cell list
     batch = AtomStore.from_ase(frames).take(range(5))
     found, pairs = ours(batch, 4.5)
-    expected, first = [], 0
+    expected = []
+    first = 0
     for atoms in frames:
         expected += [(i + first, j + first, *s) for i, j, *s in half_of_ase(atoms, 4.5)]
         first += len(atoms)
@@ -122,7 +123,8 @@ def test_a_batch_of_small_cells_agrees_with_ase_and_with_the_cell_list(monkeypat
         )
     batch = AtomStore.from_ase(frames, validate=False).take(range(40))
     found, pairs = lists(batch, 4.0, monkeypatch, 200)
-    expected, first = [], 0
+    expected = []
+    first = 0
     for atoms in frames:
         atoms = Atoms(
             atoms.numbers,
@@ -147,7 +149,8 @@ def test_a_sheared_cell_has_the_same_neighbors(shear):
     sheared = Atoms(copper.numbers, copper.positions, cell=cell, pbc=True)
     batch = AtomStore.from_ase([copper, sheared]).take([0, 1])
     _, pairs = ours(batch, 5.0)
-    d, second = pairs.vectors(batch.pos, batch).norm(dim=1), batch.batch[pairs.i] == 1
+    d = pairs.vectors(batch.pos, batch).norm(dim=1)
+    second = batch.batch[pairs.i] == 1
     torch.testing.assert_close(
         d[second].sort().values, d[~second].sort().values, rtol=1e-5, atol=1e-5
     )
@@ -186,7 +189,8 @@ def test_the_order_of_large_keys_is_that_of_small_ones():
 
 
 def test_pairs_within_leaves_structures_out_and_can_pair_an_atom_with_itself():
-    ptr, structure = torch.tensor([0, 2, 5]), torch.tensor([0, 0, 1, 1, 1])
+    ptr = torch.tensor([0, 2, 5])
+    structure = torch.tensor([0, 0, 1, 1, 1])
     i, j = pairs_within(ptr, structure, without=[0], loops=True)
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == [
         (2, 2),

@@ -111,7 +111,8 @@ def test_both_atoms_of_a_pair_hear_each_other():
 
 
 def test_nobody_beyond_the_cutoff_matters():
-    model, water = net(cutoff=3.0), molecule("H2O")
+    model = net(cutoff=3.0)
+    water = molecule("H2O")
     alone = features(model, one(water))
     far = water.copy()
     far.append("O")
@@ -123,7 +124,8 @@ def test_nobody_beyond_the_cutoff_matters():
 
 
 def test_structures_of_a_batch_do_not_hear_each_other():
-    model, atoms = net(), [molecule("CH3OH"), Atoms("C"), molecule("H2O")]
+    model = net()
+    atoms = [molecule("CH3OH"), Atoms("C"), molecule("H2O")]
     together = features(model, one(*atoms)).x
     torch.testing.assert_close(
         together, torch.cat([features(model, one(a)).x for a in atoms]), rtol=1e-12, atol=1e-12
@@ -131,7 +133,8 @@ def test_structures_of_a_batch_do_not_hear_each_other():
 
 
 def test_energies_do_not_depend_on_what_else_is_asked_for():
-    model, batch = net(), one(molecule("CH3OH"))
+    model = net()
+    batch = one(molecule("CH3OH"))
     torch.testing.assert_close(
         features(model, batch, vectors=True).x, features(model, batch, vectors=False).x
     )
@@ -163,9 +166,11 @@ def test_forces_have_derivatives():
 
 
 def test_told_nothing_and_told_of_no_force_are_the_same():
-    model, batch = net(force_encoding=True), one(molecule("CH3OH"))
+    model = net(force_encoding=True)
+    batch = one(molecule("CH3OH"))
     zero = torch.zeros(6, 3, dtype=torch.float64)
-    untold, told = features(model, batch), features(model, batch, zero)
+    untold = features(model, batch)
+    told = features(model, batch, zero)
     torch.testing.assert_close(untold.x, told.x, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(untold.v, told.v, rtol=1e-12, atol=1e-12)
 
@@ -173,7 +178,8 @@ def test_told_nothing_and_told_of_no_force_are_the_same():
 @pytest.mark.parametrize("degree", [0, 1, 2])
 def test_every_degree_carries_the_force(degree):
     """Also degree 2 alone: its sign does not depend on the sign of the force, its axis does."""
-    model, batch = net(force_encoding=True), one(molecule("CH3OH"))
+    model = net(force_encoding=True)
+    batch = one(molecule("CH3OH"))
     with torch.no_grad():
         for k, weight in enumerate(model.force_encoding.weights):
             weight.mul_(k == degree)
@@ -186,14 +192,16 @@ def test_every_degree_carries_the_force(degree):
 
 def test_a_force_that_is_told_reaches_neighbors_of_neighbors_only():
     chain = Atoms("CCCC", [[2.0 * k, 0, 0] for k in range(4)])
-    model, clue = net(cutoff=2.5, force_encoding=True), torch.zeros(4, 3, dtype=torch.float64)
+    model = net(cutoff=2.5, force_encoding=True)
+    clue = torch.zeros(4, 3, dtype=torch.float64)
     clue[0, 1] = 1.0
     change = (features(model, one(chain), clue).x - features(model, one(chain)).x).abs().amax(1)
     assert (change[:3] > 1e-6).all() and change[3] == 0  # two layers
 
 
 def test_what_it_is_told_passes_through_the_model():
-    model, batch = net(force_encoding=True).train(), one(molecule("CH3OH"))
+    model = net(force_encoding=True).train()
+    batch = one(molecule("CH3OH"))
     clue = torch.randn(6, 3)
     assert not torch.equal(model(batch, clue=clue).noise, model(batch).noise)
     with pytest.raises(ValueError, match="force_encoding=True"):
@@ -208,7 +216,8 @@ def test_what_cannot_be_built(wrong):
 
 def test_it_trains_after_inference_and_without_a_warning():
     coefficients.cache_clear()
-    model, store = TensorProductNet(**SMALL), scdlab.load_ethanol()
+    model = TensorProductNet(**SMALL)
+    store = scdlab.load_ethanol()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with torch.inference_mode():
@@ -233,7 +242,8 @@ def test_files_and_calculator(tmp_path):
     model = scdlab.TensorProductNet(**SMALL, force_encoding=True)
     model.add_property("dipole", "vector")
     scdlab.save(model, tmp_path / "net")
-    again, batch = scdlab.load(tmp_path / "net"), one(molecule("CH3OH"))
+    again = scdlab.load(tmp_path / "net")
+    batch = one(molecule("CH3OH"))
     before, after = (m.eval()(batch, forces=True, clue=torch.ones(6, 3)) for m in (model, again))
     for x, y in (
         (before.energy, after.energy),

@@ -19,10 +19,9 @@ def one(name):
 
 def random_pairs(n=7, p=15, d=4):
     g = torch.Generator().manual_seed(0)
-    i, j = (
-        torch.randint(n, (p,), generator=g),
-        torch.randint(n, (p,), generator=g),
-    )  # i == j (a self-image) included
+    # i == j (a self-image) included
+    i = torch.randint(n, (p,), generator=g)
+    j = torch.randint(n, (p,), generator=g)
     i[0] = j[0]
     draw = lambda rows: torch.randn(rows, d, generator=g, dtype=torch.float64, requires_grad=True)  # noqa: E731
     return draw(p), draw(n), draw(n), i, j
@@ -126,7 +125,8 @@ def test_a_prediction_has_the_promised_shapes_and_types():
 
 
 def test_forces_come_without_gradient_tracking_too():
-    batch, model = one("CH4"), scdlab.SchNet(hidden=16, layers=2).eval()
+    batch = one("CH4")
+    model = scdlab.SchNet(hidden=16, layers=2).eval()
     with torch.no_grad():
         out = model(batch, forces=True)
     assert not out.forces.requires_grad and not out.energy.requires_grad
@@ -207,7 +207,8 @@ def test_filter_curves_are_what_the_blocks_use():
 
 
 def test_properties_pool_by_sum_or_mean():
-    x, batch = torch.randn(5, 4), one("CH4")
+    x = torch.randn(5, 4)
+    batch = one("CH4")
     head = PropertyHead(4, "sum")
     mean = PropertyHead(4, "mean")
     mean.load_state_dict(head.state_dict())
@@ -217,7 +218,8 @@ def test_properties_pool_by_sum_or_mean():
 
 
 def test_direct_forces_balance_and_are_equivariant():
-    model, batch = scdlab.SchNet(hidden=16, layers=2, direct_forces=True).double(), one("CH3CH2OH")
+    model = scdlab.SchNet(hidden=16, layers=2, direct_forces=True).double()
+    batch = one("CH3CH2OH")
     forces = model(batch, forces=True).forces
     assert forces.abs().max() > 1e-6 and forces.sum(0).abs().max() < 1e-12 * max(
         1.0, float(forces.abs().max())

@@ -66,7 +66,8 @@ def by_hand(atoms, sigma, seed):
 
 def angle(a, b):
     """The cosine between two lists of vectors, component by component."""
-    a, b = np.ravel(a).tolist(), np.ravel(b).tolist()
+    a = np.ravel(a).tolist()
+    b = np.ravel(b).tolist()
     dot, aa, bb = (
         sum(x * y for x, y in zip(p, q, strict=True)) for p, q in ((a, b), (a, a), (b, b))
     )
@@ -141,7 +142,8 @@ def test_blurred_bonds_counts_bonds_that_changed_their_band():
     pos = atoms.positions + noise.displacements(atoms, 0.1, seed=3, draws=40)
     count = np.zeros(40, int)
     for i, j in noise.bonds_of(atoms):
-        a, b = atoms[int(i)].symbol, atoms[int(j)].symbol
+        a = atoms[int(i)].symbol
+        b = atoms[int(j)].symbol
         if "H" in (a, b):
             continue
         typical = [x + y for x, y in zip(noise.RADII[a], noise.RADII[b], strict=False)]
@@ -210,7 +212,8 @@ def test_cosine_signs():
 
 
 def test_energy_of_a_spring_rises_with_the_square():
-    atoms, springs = molecule("C2H4"), Springs()
+    atoms = molecule("C2H4")
+    springs = Springs()
     sigmas = np.array([0.01, 0.02, 0.1])
     springs.rest[str(atoms.symbols)] = atoms.positions.copy()
     rise = noise.energy_against_sigma(atoms, sigmas, springs, seed=1)
@@ -223,7 +226,8 @@ def test_energy_of_a_spring_rises_with_the_square():
 
 
 def test_a_trained_model_is_a_reference():
-    atoms, model = STORE.to_ase(1), network()
+    atoms = STORE.to_ase(1)
+    model = network()
     model.energy_head.reference.fill_(-2.5)  # as training leaves it
     batch = STORE.take([1])
     batch.pos = batch.pos.double()
@@ -256,7 +260,8 @@ def test_gfn2_is_tblite_s():
 @pytest.mark.parametrize(("index", "sigma", "seed"), [(0, 0.04, 0), (3, 0.005, 5), (1, 0.3, 2)])
 def test_displayed_numbers_are_the_library_s(model, index, sigma, seed):
     widget = explorer(model, molecule=index, relaxed=False)
-    widget.seed, widget.sigma = seed, sigma
+    widget.seed = seed
+    widget.sigma = sigma
     told = widget.state()
     atoms = STORE.to_ase(index)
     eps = by_hand(atoms, sigma, seed)
@@ -295,8 +300,10 @@ def test_figure_is_made_of_the_same_numbers(model):
     widget = explorer(model, relaxed=False)
     sigma = float(noise.SIGMAS[4])
     widget.sigma = sigma
-    told, data = widget.state(), widget.figure.data
-    energy, now = data[7], data[11]
+    told = widget.state()
+    data = widget.figure.data
+    energy = data[7]
+    now = data[11]
     assert energy.y[4] == pytest.approx(told["energy_rise"], rel=1e-6) and list(now.y) == [
         told["energy_rise"]
     ]
@@ -370,7 +377,9 @@ def test_every_state_is_reached_from_python_and_from_the_controls(model):
 
 
 def test_one_scene_a_move(model):
-    widget, scenes, figures = explorer(model), [], []
+    widget = explorer(model)
+    scenes = []
+    figures = []
     widget.view.observe(scenes.append, names=["scene"])
     widget.figure.observe(
         lambda change: figures.append(change["new"] or None), names=["_py2js_update"]
@@ -387,13 +396,16 @@ def test_one_scene_a_move(model):
         setattr(widget, name, value)
         assert len(scenes) == min(n, 5)  # the last changes nothing
     with widget.hold_trait_notifications():
-        widget.sigma, widget.seed, widget.molecule = 0.02, 9, 1
+        widget.sigma = 0.02
+        widget.seed = 9
+        widget.molecule = 1
     assert len(scenes) == 6
     assert sum(map(bool, figures)) <= 6
 
 
 def test_a_curve_is_computed_once_for_all_sigma(model):
-    widget, calls = explorer(model), []
+    widget = explorer(model)
+    calls = []
     ask = type(widget.reference).__call__
 
     class Counting(type(widget.reference)):
@@ -638,9 +650,12 @@ def test_torsional_noise_keeps_every_bond(model):
     lane = np.array(curve[: list(curve).index(None)], float) - 2  # 0.004 Å a point
     assert (lane > 0.01).sum() * 0.004 < 0.05  # no spread but what draws the line
     for kind, sigma in itertools.product(noise.KINDS, (0.01, 0.2)):
-        widget.kind, widget.sigma = kind, sigma
+        widget.kind = kind
+        widget.sigma = sigma
         assert widget.state()["kind"] == kind and widget.message.value == ""
-    widget.kind, widget.molecule = "torsional", 1  # ethene's double bond does not turn
+    # ethene's double bond does not turn
+    widget.kind = "torsional"
+    widget.molecule = 1
     assert (
         widget.state()["noise_length"] == 0
         and "No bond of this molecule can turn" in widget.message.value

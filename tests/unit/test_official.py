@@ -138,7 +138,8 @@ def two():
 def same(a, b):
     batch = two()
     with torch.no_grad():
-        x, y = a(batch), b(batch)
+        x = a(batch)
+        y = b(batch)
     return all(
         torch.equal(getattr(x, k), getattr(y, k)) for k in ("energy", "noise", "embedding", "atoms")
     )
@@ -257,9 +258,11 @@ def test_whitened_vectors_have_the_identity_as_covariance():
 
 
 def test_conditions():
-    model, batch = ct(bias=0.02), two()
+    model = ct(bias=0.02)
+    batch = two()
     with torch.no_grad():
-        plain, c = model(batch), model(batch).embedding
+        plain = model(batch)
+        c = model(batch).embedding
         told = model(batch, condition=c)
         assert (told.noise - plain.noise).abs().max() > 1e-3
         torch.testing.assert_close(model(batch, condition=c[batch.batch]).noise, told.noise)
@@ -272,14 +275,16 @@ def test_conditions():
 
 
 def test_the_gradient_passes_through_the_condition():
-    model, batch = ct(), two()
+    model = ct()
+    batch = two()
     model(batch, condition=model(batch).embedding).noise.square().sum().backward()
     assert model.embedding_head.mlp[4].weight.grad.abs().max() > 0
 
 
 def test_pairs_beyond_the_cutoff_do_no_harm():
     for settings in ({}, {"vector_cutoff": False}):
-        model, batch = ct(**settings, cutoff_upper=2.0), two()
+        model = ct(**settings, cutoff_upper=2.0)
+        batch = two()
         with torch.no_grad():
             torch.testing.assert_close(
                 model(batch, pairs=neighbor_list(batch, 4.0)).noise, model(batch).noise
@@ -312,7 +317,8 @@ def test_fine_tuning():
     train = scdlab.AtomStore.from_arrays(
         batch.z.numpy(), batch.pos.numpy(), batch.ptr.numpy(), properties={"atoms_there": sizes}
     )
-    model, before = ct(drop_path=0.2), ct()
+    model = ct(drop_path=0.2)
+    before = ct()
     result = scdlab.fit(
         model, PropertyRegression("atoms_there"), train, steps=5, batch_size=2, progress=False
     )
@@ -368,11 +374,9 @@ def report(**settings):
 
 
 def test_fault_one_tanh_of_components_does_not_turn():
-    gentle, steep, biased = (
-        report(detach=False),
-        report(slope=2.0, detach=False),
-        report(bias=0.02, detach=False),
-    )
+    gentle = report(detach=False)
+    steep = report(slope=2.0, detach=False)
+    biased = report(bias=0.02, detach=False)
     assert 1e-6 < gentle.rotation < 0.2 * min(steep.rotation, biased.rotation)
     assert min(steep.rotation, biased.rotation) > 0.1
     cured = report(slope=2.0, bias=0.02, detach=False, vec_prenorm=False)
@@ -460,10 +464,8 @@ class Trap:
 
 
 def test_code_in_a_file_is_not_run(tmp_path):
-    file, touched = (
-        lightning(tmp_path / "a.ckpt", callbacks=Trap(tmp_path / "touched")),
-        tmp_path / "touched",
-    )
+    file = lightning(tmp_path / "a.ckpt", callbacks=Trap(tmp_path / "touched"))
+    touched = tmp_path / "touched"
     with pytest.raises(ValueError, match=r"a\.ckpt.*plain data only"):
         scdlab.load_official_ct(file)
     assert not touched.exists()

@@ -34,7 +34,8 @@ def test_pairs_stay_within_their_molecule():
 
 
 def test_the_loss_by_hand():
-    model, train = dimenet(), store("CH4", "H2O")
+    model = dimenet()
+    train = store("CH4", "H2O")
     torch.nn.init.normal_(model.vectors.lin.weight, std=0.3)
     batch = train.take([0, 1])
     for scope, pairs in (
@@ -76,7 +77,8 @@ def test_training_beats_the_blind_answer():
 
 
 def test_invariant_coordinates_put_equivalent_atoms_on_one_point():
-    model, train = dimenet(), store("CH4", "C6H6")
+    model = dimenet()
+    train = store("CH4", "C6H6")
     objective = PairwiseDenoising(output="coordinates")
     objective.prepare(model, train)
     batch = train.take([0])
@@ -105,7 +107,8 @@ def test_invariant_coordinates_put_equivalent_atoms_on_one_point():
     ],
 )
 def test_every_backbone_can_be_pretrained_and_fine_tuned(output, model, tmp_path):
-    train, model = scdlab.load_qm9(limit=40), model()
+    train = scdlab.load_qm9(limit=40)
+    model = model()
     objective = PairwiseDenoising(output=output)
     settings = dict(batch_size=8, progress=False, ema=None, schedule="constant")
     scdlab.fit(model, objective, train, steps=4, out=tmp_path, **settings)
@@ -118,12 +121,11 @@ def test_every_backbone_can_be_pretrained_and_fine_tuned(output, model, tmp_path
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
-    train, settings = (
-        scdlab.load_qm9(limit=40),
-        dict(batch_size=8, progress=False, checkpoint_every=3),
-    )
+    train = scdlab.load_qm9(limit=40)
+    settings = dict(batch_size=8, progress=False, checkpoint_every=3)
     objective = PairwiseDenoising(output="coordinates")
-    whole, halves = dimenet(), dimenet()
+    whole = dimenet()
+    halves = dimenet()
     scdlab.fit(whole, objective, train, steps=6, out=tmp_path / "whole", **settings)
 
     class Stop(PairwiseDenoising):
@@ -166,7 +168,8 @@ def test_crystals_are_refused():
 
 
 def test_single_atoms_have_no_distance_and_do_not_count():
-    model, objective = dimenet(), PairwiseDenoising()
+    model = dimenet()
+    objective = PairwiseDenoising()
     mixed = store("CH4", "O")
     found = scdlab.evaluate(model, mixed, objective, batch_size=1)
     alone = scdlab.evaluate(model, mixed[:1], objective, batch_size=1)

@@ -39,7 +39,8 @@ def features(model, batch, reach=None):
 
 def cloud(n=7, size=3.0, seed=0):
     """Atoms in a box, none closer than 0.7 Å."""
-    rng, points = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    points = []
     while len(points) < n:
         x = rng.random(3) * size
         if all(np.linalg.norm(x - y) > 0.7 for y in points):
@@ -106,13 +107,18 @@ def slow(model, batch):
     def two(mlp, x):
         return mlp[2](silu(mlp[0](x)))
 
-    z, pos, n, out = batch.z, batch.pos, len(batch.z), []
+    z = batch.z
+    pos = batch.pos
+    n = len(batch.z)
+    out = []
     r = {(i, j): pos[j] - pos[i] for i in range(n) for j in range(n) if i != j}
     r = {e: x for e, x in r.items() if x.norm() < model.cutoff}
     f = {e: fade(float(x.norm())) for e, x in r.items()}
-    message, center = {(i, j): model.neighbor(z[j]) for i, j in r}, [model.center(k) for k in z]
+    message = {(i, j): model.neighbor(z[j]) for i, j in r}
+    center = [model.center(k) for k in z]
     for layer in model.blocks:
-        token, said = {}, []
+        token = {}
+        said = []
         for i in range(n):
             edges = [e for e in r if e[0] == i]
             geometry = [layer.geometry(torch.cat([r[e], r[e].norm().view(1)])) for e in edges]
@@ -120,10 +126,8 @@ def slow(model, batch):
                 two(layer.mlp, torch.cat([g, message[e]]))
                 for g, e in zip(geometry, edges, strict=True)
             ]
-            t, weight = (
-                torch.stack([center[i], *t]),
-                torch.tensor([1.0, *(f[e] for e in edges)], dtype=pos.dtype),
-            )
+            t = torch.stack([center[i], *t])
+            weight = torch.tensor([1.0, *(f[e] for e in edges)], dtype=pos.dtype)
             for block in layer.blocks:
                 q, k, v = block.qkv(normal(t, block.norm1)).chunk(3, dim=-1)
                 heard = []
@@ -145,7 +149,8 @@ def slow(model, batch):
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_it_is_its_slow_reference(layers):
-    model, batch = net(layers=layers, cutoff=2.2), one(cloud(9, 3.0))
+    model = net(layers=layers, cutoff=2.2)
+    batch = one(cloud(9, 3.0))
     with torch.no_grad():
         torch.testing.assert_close(
             features(model, batch), slow(model, batch), rtol=1e-10, atol=1e-10
@@ -154,10 +159,8 @@ def test_it_is_its_slow_reference(layers):
 
 def test_an_atom_hears_as_many_neighbors_away_as_there_are_layers():
     """Edges must be reversed in the exchange: else nobody would hear the neighbors of neighbors."""
-    model, chain = (
-        net(cutoff=1.5, layers=2),
-        Atoms("CNOF", [[1.2 * k, 0.1 * k * k, 0] for k in range(4)]),
-    )
+    model = net(cutoff=1.5, layers=2)
+    chain = Atoms("CNOF", [[1.2 * k, 0.1 * k * k, 0] for k in range(4)])
     before = features(model, one(chain))[0]
     for k, hears in ((1, True), (2, True), (3, False)):
         moved = chain.copy()
@@ -177,7 +180,8 @@ def test_neighbors_vanish_smoothly():
         )
         return out.energy.detach(), out.forces.view(n + 1, -1).detach()
 
-    coarse, fine = path(40), path(400)
+    coarse = path(40)
+    fine = path(400)
     for x, y in zip(coarse, fine, strict=True):
         assert y.diff(dim=0).abs().max() < 0.15 * x.diff(dim=0).abs().max()
         assert x.diff(dim=0).abs().max() > 1e-4
@@ -190,15 +194,18 @@ def test_neighbors_vanish_smoothly():
 
 
 def test_pairs_beyond_the_cutoff_do_no_harm():
-    model, batch = net(cutoff=2.2), one(cloud(9, 3.0))
+    model = net(cutoff=2.2)
+    batch = one(cloud(9, 3.0))
     torch.testing.assert_close(
         features(model, batch, reach=6.0), features(model, batch), rtol=1e-12, atol=1e-12
     )
 
 
 def test_forces_are_the_slope_of_the_energy():
-    model, atoms = net(cutoff=2.5), cloud(5, 2.2)
-    forces, eps = model(one(atoms), forces=True).forces, 1e-4
+    model = net(cutoff=2.5)
+    atoms = cloud(5, 2.2)
+    forces = model(one(atoms), forces=True).forces
+    eps = 1e-4
     for k, x in ((0, 0), (2, 1), (4, 2)):
         ends = []
         for sign in (1, -1):
@@ -211,10 +218,8 @@ def test_forces_are_the_slope_of_the_energy():
 
 
 def test_forces_have_derivatives():
-    model, batch = (
-        net(hidden=4, attention_layers=1),
-        one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 3.8, 0.3]])),
-    )
+    model = net(hidden=4, attention_layers=1)
+    batch = one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 3.8, 0.3]]))
     pairs = neighbor_list(batch, model.cutoff)
 
     def energy(pos):
@@ -226,7 +231,8 @@ def test_forces_have_derivatives():
 
 
 def test_losses_on_forces_have_the_right_gradients():
-    model, batch = net(cutoff=2.5).train(), one(cloud(5, 2.2))
+    model = net(cutoff=2.5).train()
+    batch = one(cloud(5, 2.2))
     weights = [
         p
         for name, p in model.named_parameters()
@@ -250,7 +256,8 @@ def test_losses_on_forces_have_the_right_gradients():
 
 
 def test_order_place_and_company_do_not_matter_but_directions_do():
-    model, atoms = net(), molecule("CH3CH2OH")
+    model = net()
+    atoms = molecule("CH3CH2OH")
     x = features(model, one(atoms))
     order = np.random.default_rng(0).permutation(len(atoms))
     torch.testing.assert_close(
@@ -258,7 +265,8 @@ def test_order_place_and_company_do_not_matter_but_directions_do():
     )
     together = one(Atoms("C"), atoms, molecule("H2O"))
     torch.testing.assert_close(features(model, together)[1:10], x, rtol=1e-10, atol=1e-10)
-    moved, turned = one(atoms), atoms.copy()
+    moved = one(atoms)
+    turned = atoms.copy()
     moved.pos += torch.tensor([3.0, -1.0, 0.5], dtype=torch.float64)
     torch.testing.assert_close(features(model, moved), x, rtol=1e-10, atol=1e-10)
     turned.rotate(40, (1, 2, 3))
@@ -267,7 +275,8 @@ def test_order_place_and_company_do_not_matter_but_directions_do():
 
 
 def test_a_crystal_is_its_supercell():
-    model, cell = net(cutoff=4.0), bulk("NaCl", "rocksalt", a=4.6)
+    model = net(cutoff=4.0)
+    cell = bulk("NaCl", "rocksalt", a=4.6)
     cell.positions[1] += [0.1, 0.2, -0.1]
     small, large = (model(one(a), forces=True) for a in (cell, cell * (2, 1, 3)))
     expected = small.shares["energy"].repeat(6)
@@ -280,12 +289,15 @@ def test_a_crystal_is_its_supercell():
 def test_the_share_of_one_atom_alone(layers):
     """Only what it depends on is computed: share and its slope are the same; a batch holds two such
     atoms here."""
-    model, atoms = net(layers=layers, cutoff=2.0), [cloud(14, 3.6, seed=1), cloud(9, 3.0, seed=2)]
-    whole, part = one(*atoms), one(*atoms)
+    model = net(layers=layers, cutoff=2.0)
+    atoms = [cloud(14, 3.6, seed=1), cloud(9, 3.0, seed=2)]
+    whole = one(*atoms)
+    part = one(*atoms)
     start = torch.tensor([3, 14])
     part.hop = steps_from(neighbor_list(part, 2.0), start, 23)
     assert (part.hop > layers).any() and (part.hop == 1).any()
-    shares, slopes = [], []
+    shares = []
+    slopes = []
     for batch in (whole, part):
         batch.pos.requires_grad_()
         out = model(batch).shares["energy"].index_select(0, start)
@@ -297,7 +309,8 @@ def test_the_share_of_one_atom_alone(layers):
 
 def test_the_share_of_one_atom_costs_what_it_takes():
     crystal = one(bulk("Cu", "fcc", a=3.6, cubic=True) * (2, 2, 1))  # 16 atoms that all see as many
-    pairs, hop = neighbor_list(crystal, 3.0), (torch.arange(16) > 0).long()
+    pairs = neighbor_list(crystal, 3.0)
+    hop = (torch.arange(16) > 0).long()
 
     def flops(model):
         with FlopCounterMode(display=False) as counter:
@@ -306,7 +319,8 @@ def test_the_share_of_one_atom_costs_what_it_takes():
             pairs.vectors(crystal.pos, crystal)
         return counter.get_total_flops() - images.get_total_flops()
 
-    shallow, deep = net(layers=1, cutoff=3.0), net(layers=2, cutoff=3.0)
+    shallow = net(layers=1, cutoff=3.0)
+    deep = net(layers=2, cutoff=3.0)
     whole = [flops(shallow), flops(deep)]
     crystal.hop = hop
     assert flops(shallow) == whole[0] / 16
@@ -338,7 +352,8 @@ def test_an_untrained_network_has_energies_of_order_one():
 
 
 def test_heads_are_numbers_along_the_axes():
-    model, batch = net(), one(molecule("CH3OH"), molecule("H2O"))
+    model = net()
+    batch = one(molecule("CH3OH"), molecule("H2O"))
     for pool in ("sum", "mean", "vector", "tensor", "atoms"):
         model.add_property(pool, pool).double()
     out = model(batch)
@@ -360,7 +375,8 @@ def test_heads_are_numbers_along_the_axes():
 def test_direct_forces():
     store = scdlab.load_ethanol()
     torch.manual_seed(0)
-    model, objective = PET(**SMALL, direct_forces=True), EnergyForces()
+    model = PET(**SMALL, direct_forces=True)
+    objective = EnergyForces()
     objective.prepare(model, store)
     assert 0.5 < model.force_head.scale < 0.999 and model.force_head.scale.dtype == torch.float64
     batch = store.take(range(4))
@@ -375,7 +391,8 @@ def test_direct_forces():
 def test_it_learns():
     torch.manual_seed(0)
     train = scdlab.load_ethanol().take(range(8))
-    model, objective = PET(hidden=32, layers=1, attention_layers=1).train(), EnergyForces()
+    model = PET(hidden=32, layers=1, attention_layers=1).train()
+    objective = EnergyForces()
     objective.prepare(model, scdlab.load_ethanol())
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(80):
@@ -388,10 +405,8 @@ def test_it_learns():
 
 def test_files(tmp_path):
     torch.manual_seed(0)
-    model, batch = (
-        scdlab.PET(**SMALL, cutoff=4.0, cutoff_width=0.7),
-        scdlab.load_ethanol().take([0, 1]),
-    )
+    model = scdlab.PET(**SMALL, cutoff=4.0, cutoff_width=0.7)
+    batch = scdlab.load_ethanol().take([0, 1])
     model.add_property("dipole", "vector")
     scdlab.save(model, tmp_path / "pet")
     again = scdlab.load(tmp_path / "pet")

@@ -73,7 +73,8 @@ def listened(model):
 def two_passes(model, batch, generator, sigma=0.04, regularize=0.005, drop=0.2):
     """The step, written plainly: a search in each pass, structures one by one."""
     like = dict(generator=generator, dtype=batch.pos.dtype)
-    clean, noisy = copy.copy(batch), copy.copy(batch)
+    clean = copy.copy(batch)
+    noisy = copy.copy(batch)
     clean.pos = batch.pos + regularize * torch.randn(batch.pos.shape, **like)
     eps = sigma * torch.randn(batch.pos.shape, **like)
     eps = torch.cat([e - e.mean(0) for e in eps.split(batch.natoms.tolist())])
@@ -91,7 +92,8 @@ def two_passes(model, batch, generator, sigma=0.04, regularize=0.005, drop=0.2):
 @pytest.mark.parametrize("net", [ct, schnet])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_loss_is_the_plain_one(qm9, net, training):
-    model, batch = shaken(net()).train(training), qm9.take(np.arange(300, 332))
+    model = shaken(net()).train(training)
+    batch = qm9.take(np.arange(300, 332))
     loss, parts = SelfConditionedDenoising(drop=0.3)(model, batch, seeded(4))
     expected = two_passes(model, batch, seeded(4), drop=0.3)
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
@@ -103,7 +105,8 @@ def test_the_loss_is_the_plain_one(qm9, net, training):
 
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_the_gradient_is_the_plain_one(qm9, net):
-    model, batch = shaken(net()).double(), qm9.take(np.arange(300, 310))
+    model = shaken(net()).double()
+    batch = qm9.take(np.arange(300, 310))
     batch.pos = batch.pos.double()
     SelfConditionedDenoising(frozen=False)(model, batch, seeded(4))[0].backward()
     own = {name: p.grad for name, p in model.named_parameters()}
@@ -120,7 +123,8 @@ def test_the_gradient_is_the_plain_one(qm9, net):
 
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_without_conditions_it_is_coordinate_denoising(qm9, net):
-    model, batch = shaken(net()), qm9.take(np.arange(300, 320))
+    model = shaken(net())
+    batch = qm9.take(np.arange(300, 320))
     loss, parts = SelfConditionedDenoising(drop=1.0, regularize=0)(model, batch, seeded(2))
     plain, plain_parts = CoordinateDenoising()(model, batch, seeded(2))
     torch.testing.assert_close(loss, plain, rtol=1e-6, atol=0)
@@ -143,7 +147,8 @@ def test_the_callers_batch_keeps_its_positions(qm9):
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_the_gradient_reaches_the_embedding_through_the_condition(qm9, net):
     """Nothing but the condition leads from the loss to the embedding head."""
-    model, batch = shaken(net()).train(), qm9.take(np.arange(300, 310))
+    model = shaken(net()).train()
+    batch = qm9.take(np.arange(300, 310))
 
     def gradients(**options):
         model.zero_grad()
@@ -152,7 +157,9 @@ def test_the_gradient_reaches_the_embedding_through_the_condition(qm9, net):
             name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()
         }
 
-    through, stopped, unused = gradients(), gradients(stop_gradient=True), gradients(drop=1.0)
+    through = gradients()
+    stopped = gradients(stop_gradient=True)
+    unused = gradients(drop=1.0)
     head = [name for name in through if name.startswith("embedding_head")]
     assert len(head) == len(list(model.embedding_head.parameters()))
     for name in head:
@@ -172,8 +179,10 @@ def test_the_gradient_reaches_the_embedding_through_the_condition(qm9, net):
 def test_an_open_start_lets_the_condition_in(qm9):
     """The modulations start at zero and the gradient opens them: after one step the embedding head
     is reached."""
-    model, batch = ct().train(), qm9.take(np.arange(300, 320))
-    objective, optimizer = SelfConditionedDenoising(), torch.optim.SGD(model.parameters(), lr=0.1)
+    model = ct().train()
+    batch = qm9.take(np.arange(300, 320))
+    objective = SelfConditionedDenoising()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for step in range(3):
         optimizer.zero_grad()
         objective(model, batch, seeded(step))[0].backward()
@@ -195,7 +204,8 @@ def test_two_passes_share_one_search_for_neighbors(qm9, net, condition, monkeypa
         monkeypatch.setattr(
             module, "neighbor_list", lambda *args, f=search: calls.append(args) or f(*args)
         )
-    model, batch = net(), qm9.take(np.arange(300, 310))
+    model = net()
+    batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
     SelfConditionedDenoising(condition=condition)(model, batch, seeded())
     assert len(passes) == 2 and len(calls) == 1
@@ -239,7 +249,8 @@ def test_shared_pairs_miss_none(qm9, seed, sigma, cutoff, periodic):
 
 
 def test_the_first_pass_is_told_nothing_and_the_second_its_embedding(qm9):
-    model, batch = shaken(ct()), qm9.take(np.arange(300, 310))
+    model = shaken(ct())
+    batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
     SelfConditionedDenoising(drop=0.5)(model, batch, seeded(1))
     (clean, asked, told), (noisy, asked_too, _) = passes
@@ -255,7 +266,8 @@ def test_the_first_pass_is_told_nothing_and_the_second_its_embedding(qm9):
 
 
 def test_the_share_of_dropped_conditions(qm9):
-    model, batch = ct(hidden=8, layers=1), qm9.take(np.arange(600))
+    model = ct(hidden=8, layers=1)
+    batch = qm9.take(np.arange(600))
     passes = listened(model)
     for drop in (0.0, 0.2, 1.0):
         with torch.no_grad():
@@ -265,10 +277,12 @@ def test_the_share_of_dropped_conditions(qm9):
 
 
 def test_other_takes_another_molecules_condition(qm9):
-    model, batch = shaken(ct()), qm9.take(np.arange(300, 310))
+    model = shaken(ct())
+    batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
     SelfConditionedDenoising(condition="other", drop=0.0)(model, batch, seeded())
-    own, given_ = passes[0][2].embedding, passes[1][1]["condition"]
+    own = passes[0][2].embedding
+    given_ = passes[1][1]["condition"]
     assert not (own == given_).all(1).any()  # nobody keeps its own
     assert all((row == own).all(1).sum() == 1 for row in given_)  # each is handed to one
 
@@ -295,10 +309,12 @@ def test_who_is_alone_in_a_batch_is_told_nothing_of_another(qm9, stop):
 
 
 def test_atoms_takes_a_condition_for_every_atom(qm9):
-    model, batch = shaken(ct()), qm9.take(np.arange(300, 310))
+    model = shaken(ct())
+    batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
     loss, _ = SelfConditionedDenoising(condition="atoms", drop=0.4)(model, batch, seeded())
-    rows, atoms = passes[1][1]["condition"], passes[0][2].atoms
+    rows = passes[1][1]["condition"]
+    atoms = passes[0][2].atoms
     dropped = (rows == model.mask_token).all(1)
     whole = [bool(d.all()) or not bool(d.any()) for d in dropped.split(batch.ptr.diff().tolist())]
     assert all(whole) and dropped.any() and torch.equal(rows[~dropped], atoms[~dropped])
@@ -312,7 +328,8 @@ def test_atoms_takes_a_condition_for_every_atom(qm9):
 
 def pockets():
     """Water beside methanol, ethanol and so on: the water is the pocket."""
-    water, frames = scdlab.from_smiles("O"), []
+    water = scdlab.from_smiles("O")
+    frames = []
     for smiles in ("CO", "CCO", "C", "CC=O"):
         ligand = scdlab.from_smiles(smiles)
         ligand.positions += (
@@ -325,8 +342,10 @@ def pockets():
 
 
 def test_a_part_is_embedded_and_the_other_denoised():
-    store, model = pockets(), shaken(ct())
-    passes, batch = listened(model), store.take(np.arange(4))
+    store = pockets()
+    model = shaken(ct())
+    passes = listened(model)
+    batch = store.take(np.arange(4))
     by_name, _ = SelfConditionedDenoising(part="pocket", drop=0.0)(model, batch, seeded())
     (embedded, _, told), (denoised, asked, out) = passes
     assert torch.equal(embedded.z, batch.z[batch.pocket]) and torch.equal(
@@ -346,8 +365,10 @@ def test_a_part_is_embedded_and_the_other_denoised():
 
 
 def test_the_embedded_part_does_not_see_the_other():
-    store, model = pockets(), shaken(ct())
-    passes, batch = listened(model), store.take(np.arange(4))
+    store = pockets()
+    model = shaken(ct())
+    passes = listened(model)
+    batch = store.take(np.arange(4))
     objective = SelfConditionedDenoising(part="pocket", regularize=0.0, drop=0.0)
     objective(model, batch, seeded())
     objective(
@@ -360,7 +381,8 @@ def test_parts_of_a_periodic_structure_keep_its_cell():
     cells = scdlab.AtomStore.from_ase(
         [bulk("MgO", "rocksalt", a=4.2, cubic=True), bulk("MgO", "rocksalt", a=4.4)]
     )
-    model, batch = ct(), cells.take([0, 1])
+    model = ct()
+    batch = cells.take([0, 1])
     passes = listened(model)
     SelfConditionedDenoising(part=lambda b: b.z == 12)(model, batch, seeded())
     for each, _, _ in passes:
@@ -409,7 +431,8 @@ def test_element_embeddings_are_frozen_here_and_nowhere_else(qm9, net):
 
 
 def test_what_was_frozen_by_its_owner_stays_frozen(qm9):
-    model, batch = ct(), qm9.take([300, 301])
+    model = ct()
+    batch = qm9.take([300, 301])
     model.embedding.weight.requires_grad_(False)
     SelfConditionedDenoising()(model, batch, seeded())
     assert (
@@ -482,7 +505,8 @@ def test_a_run_is_repeated_and_evaluated_to_the_last_bit(qm9):
         )
         return model
 
-    first, second = run(), run()
+    first = run()
+    second = run()
     assert all(
         torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
     )
@@ -500,7 +524,8 @@ def test_a_pretrained_model_is_saved_loaded_and_fine_tuned(qm9, tmp_path):
         model, SelfConditionedDenoising(), qm9[300:360], steps=4, batch_size=8, progress=False
     )
     scdlab.save(model, tmp_path / "scd")
-    again, batch = scdlab.load(tmp_path / "scd"), qm9.take(np.arange(300, 320))
+    again = scdlab.load(tmp_path / "scd")
+    batch = qm9.take(np.arange(300, 320))
     losses = [
         SelfConditionedDenoising()(each.eval(), batch, seeded(3))[0] for each in (model, again)
     ]
@@ -512,7 +537,9 @@ def test_a_pretrained_model_is_saved_loaded_and_fine_tuned(qm9, tmp_path):
 
 
 def test_a_main_objective_learns_from_the_pass_that_embeds(qm9):
-    model, batch, main = shaken(ct()), qm9.take(np.arange(300, 320)), PropertyRegression("homo")
+    model = shaken(ct())
+    batch = qm9.take(np.arange(300, 320))
+    main = PropertyRegression("homo")
     both = SelfConditionedDenoising(main=main, weight=0.1, drop=0.0)
     both.prepare(model, qm9)
     passes = listened(model)
@@ -527,7 +554,8 @@ def test_a_main_objective_learns_from_the_pass_that_embeds(qm9):
 
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_beside_energies_and_forces(net):
-    store, model = scdlab.load_ethanol()[:40], net()
+    store = scdlab.load_ethanol()[:40]
+    model = net()
     both = SelfConditionedDenoising(main=EnergyForces(), weight=0.1)
     history = scdlab.fit(model, both, store, steps=6, batch_size=8, progress=False).history
     assert {"energy_mae", "force_mae", "noise_mse", "noise_unexplained"} <= set(history)

@@ -61,7 +61,8 @@ def pins(text: str, machine: dict) -> dict[str, str]:
 
 def drift(requirements: list[str], lock: str, machine: dict) -> list[str]:
     """The requirements that the lock leaves out or pins outside their range, for one machine."""
-    pinned, wrong = pins(lock, machine), []
+    pinned = pins(lock, machine)
+    wrong = []
     for requirement in map(Requirement, requirements):
         version = pinned.get(canonicalize_name(requirement.name))
         wanted = requirement.marker is None or requirement.marker.evaluate(machine)
@@ -130,7 +131,8 @@ def test_the_conda_environment_installs_the_lock_and_the_kit():
     assert [name.split()[0] for name in names] == ["python", "pip"], (
         "other packages would drift from the lock"
     )
-    supported, offered = SpecifierSet(PROJECT["requires-python"]), SpecifierSet(names[0].split()[1])
+    supported = SpecifierSet(PROJECT["requires-python"])
+    offered = SpecifierSet(names[0].split()[1])
     for minor in range(9, 20):
         assert f"3.{minor}.5" in supported or f"3.{minor}.5" not in offered
 

@@ -24,7 +24,8 @@ class Springs(Calculator):
 
     def __init__(self, anchor, k=5.0):
         super().__init__()
-        self.anchor, self.k = anchor.copy(), k
+        self.anchor = anchor.copy()
+        self.k = k
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
@@ -56,7 +57,8 @@ def test_labels_are_the_calculators_for_those_positions():
     frames = simulate(crystal(), 3, 600, "emt", interval=5, equilibration=5)
     for k in range(3):
         atoms = frames.to_ase(k)
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        energy = atoms.get_potential_energy()
+        forces = atoms.get_forces()
         atoms.calc = EMT()
         assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-4)
         np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-4)

@@ -40,7 +40,8 @@ def made(n=12, seed=0, periodic=False):
 
 def same(a, b):
     assert len(a) == len(b) and a.property_names == b.property_names
-    one, two = a.take(range(len(a))), b.take(range(len(b)))
+    one = a.take(range(len(a)))
+    two = b.take(range(len(b)))
     assert sorted(one.keys()) == sorted(two.keys())
     for key in sorted(one.keys()):
         assert one[key].dtype == two[key].dtype and torch.equal(one[key], two[key]), key
@@ -388,11 +389,13 @@ def test_batches_gathered_by_torch_equal_those_of_the_store(which, tmp_path):
             store.save(tmp_path / "store")
             store = AtomStore.open(tmp_path / "store")
         store = store[30:3:-2] if which == "view" else store
-    there, n = store.to("cpu"), len(store)
+    there = store.to("cpu")
+    n = len(store)
     assert len(there) == n
     some = np.random.default_rng(0).integers(0, n, 50)
     for index in (some, [0], slice(1, None), torch.tensor([-1, 0, 0]), np.arange(n) % 2 == 0):
-        own, theirs = store.take(index), there.take(index)
+        own = store.take(index)
+        theirs = there.take(index)
         assert sorted(own.keys()) == sorted(theirs.keys())
         for name in own.keys():  # noqa: SIM118 (a batch iterates over its fields)
             assert own[name].dtype == theirs[name].dtype and torch.equal(own[name], theirs[name]), (
@@ -431,10 +434,8 @@ def test_batches_are_filled_as_far_as_their_budget_goes():
             np.concatenate([np.arange(40)[part] for part in parts]), np.arange(40)
         )
         for part in parts:
-            atoms, next_one = (
-                store.n_atoms[part].sum(),
-                store.n_atoms[part.stop : part.stop + 1].sum(),
-            )
+            atoms = store.n_atoms[part].sum()
+            next_one = store.n_atoms[part.stop : part.stop + 1].sum()
             assert max_atoms is None or atoms <= max_atoms
             assert batch_size is None or part.stop - part.start <= batch_size
             full = [
@@ -465,11 +466,13 @@ def test_a_structure_larger_than_the_budget_is_named_with_the_remedy():
 
 
 def test_joined_stores_give_their_own_structures(tmp_path):
-    molecules, crystals = made(n=5), made(n=4, seed=1, periodic=True)
+    molecules = made(n=5)
+    crystals = made(n=4, seed=1, periodic=True)
     both = AtomStore.concat([molecules, crystals[1:]])
     same(both[:5], AtomStore.concat([molecules]))
     for k in range(3):
-        ours, theirs = both.take([5 + k]), crystals.take([1 + k])
+        ours = both.take([5 + k])
+        theirs = crystals.take([1 + k])
         for key in sorted(theirs.keys()):
             assert torch.equal(ours[key], theirs[key]), key
     mixed = both.take([0, 6])  # a molecule beside a crystal
@@ -486,7 +489,8 @@ def test_a_property_that_only_some_have_is_left_out_and_asking_for_it_says_so():
     assert not both.property_names and not both.has_energy and not both.has_forces
     with pytest.raises(ValueError, match=r"Only 5 of the structures.*'homo'"):
         both.property("homo")
-    water, ethane = molecule("H2O"), molecule("C2H6")
+    water = molecule("H2O")
+    ethane = molecule("C2H6")
     water.info["gap"] = 7.0
     with pytest.raises(ValueError, match=r"Only 1 of the structures.*'gap'"):
         AtomStore.from_ase([water, ethane]).property("gap")
@@ -509,7 +513,8 @@ def test_stores_that_do_not_fit_together_are_refused():
 
 def with_vectors(n=12, seed=0, **settings):
     """`made`, with two vectors among the numbers."""
-    store, rng = made(n, seed, **settings), np.random.default_rng(seed + 1)
+    store = made(n, seed, **settings)
+    rng = np.random.default_rng(seed + 1)
     arrays = store._gathered()
     return AtomStore.from_arrays(
         *(arrays[name] for name in ("z", "pos", "ptr")),
@@ -526,7 +531,8 @@ def with_vectors(n=12, seed=0, **settings):
 @pytest.mark.parametrize("where", ["memory", "disk", "device", "process", "joined"])
 def test_vectors_are_kept(where, tmp_path):
     store = source = with_vectors(periodic=True)
-    dipole, index = store.property("dipole").copy(), [7, 0, 0, 11, 3]
+    dipole = store.property("dipole").copy()
+    index = [7, 0, 0, 11, 3]
     if where == "disk":
         store.save(tmp_path / "s")
         store = AtomStore.open(tmp_path / "s")
@@ -579,7 +585,8 @@ def labeled(name="H2O", info=None, results=None):
 def test_vectors_of_ase_atoms_come_from_info_or_the_calculator(tmp_path):
     import ase.io
 
-    first, second = [0.1, 0.2, 0.3], [-1.0, 0.0, 2.0]
+    first = [0.1, 0.2, 0.3]
+    second = [-1.0, 0.0, 2.0]
     frames = [labeled(info=first), labeled("CH4", results=second)]
     store = AtomStore.from_ase(frames)
     assert store.vector_names == ("dipole",) and store.property("dipole").tolist() == [

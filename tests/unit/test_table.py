@@ -59,7 +59,8 @@ def test_weights_sum_to_one_and_their_slopes_to_zero():
 @CUT
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_slopes_are_finite_differences(order, cut):
-    r, h = inside_cells(200, 16), 1e-5
+    r = inside_cells(200, 16)
+    h = 1e-5
     above, below = (spline(r + s, 16, cut).weights(order - 1) for s in (h, -h))
     exact = spline(r, 16, cut).weights(order)
     assert (((above - below) / (2 * h)) - exact).abs().max() < 1e-7 * exact.abs().max()
@@ -67,10 +68,8 @@ def test_slopes_are_finite_differences(order, cut):
 
 @CUT
 def test_filters_can_be_differentiated_twice(cut):
-    r, table = (
-        inside_cells(12, 4).requires_grad_(),
-        torch.randn(7, 2, dtype=torch.float64, requires_grad=True),
-    )
+    r = inside_cells(12, 4).requires_grad_()
+    table = torch.randn(7, 2, dtype=torch.float64, requires_grad=True)
 
     def filters(r, table):
         return spline(r, 4, cut).filters(table)
@@ -85,14 +84,17 @@ def test_filters_can_be_differentiated_twice(cut):
 @CUT
 def test_twice_continuously_differentiable_at_the_nodes(cut):
     torch.manual_seed(0)
-    cells, table = 10, torch.randn(13, 5, dtype=torch.float64)
+    cells = 10
+    table = torch.randn(13, 5, dtype=torch.float64)
     nodes = torch.arange(1, cells, dtype=torch.float64) * (CUTOFF / cells)
     below, above = (spline(nodes + s, cells, cut) for s in (-1e-9, 1e-9))
     assert (below.node + 1 == above.node).all()
     for order in (0, 1, 2):
-        left, right = read(below, table, order), read(above, table, order)
+        left = read(below, table, order)
+        right = read(above, table, order)
         assert (left - right).abs().max() < 1e-7 * left.abs().max(), order
-    left, right = read(below, table, 3), read(above, table, 3)
+    left = read(below, table, 3)
+    right = read(above, table, 3)
     assert (
         left - right
     ).abs().max() > 0.1 * left.abs().max()  # as it must: else the comparison sees nothing
@@ -139,9 +141,12 @@ def test_half_the_step_divides_the_error_by_sixteen():
 @CUT
 def test_kernels_read_what_plain_torch_reads(cut):
     torch.manual_seed(0)
-    cells, d = 64, 16
-    r, table = inside_cells(300, cells).float(), torch.randn(cells + 3, d)
-    place, first = spline(r, cells, cut), 2 * torch.arange(300)
+    cells = 64
+    d = 16
+    r = inside_cells(300, cells).float()
+    table = torch.randn(cells + 3, d)
+    place = spline(r, cells, cut)
+    first = 2 * torch.arange(300)
     heard = forms.carry(
         table, torch.ones(600, d), forms.BothWays(first, first + 1, 600), place
     )  # of one neighbor each
@@ -197,7 +202,8 @@ def runs(ethanol):
 
 
 def train(net, table, store):
-    used, filters = set(), type(net).filters
+    used = set()
+    filters = type(net).filters
 
     def watched(self, r):
         answer = filters(self, r)
@@ -276,7 +282,8 @@ def test_training_through_a_table_is_training(kind, runs):
 @KIND
 def test_more_cells_are_more_exact(kind, batches):
     """In float64, where nothing but the table errs: by O(h³) in a slope."""
-    net, batch = random_net(kind).double(), scdlab.load_qm9(limit=50).take([30, 40])
+    net = random_net(kind).double()
+    batch = scdlab.load_qm9(limit=50).take([30, 40])
     exact = answers(use_cells(net, None), batch)[1]
     errors = [
         relative(answers(use_cells(net, cells), batch)[1], exact) for cells in (256, 512, 1024)
@@ -289,7 +296,9 @@ def test_forces_are_the_gradient_of_the_energy_through_the_table(kind):
     net = use_cells(random_net(kind).double(), 128)
     batch = scdlab.load_qm9(limit=50).take([30, 40])
     batch.pos = batch.pos.double()
-    forces, start, h = net(batch, forces=True).forces.detach(), batch.pos, 1e-5
+    forces = net(batch, forces=True).forces.detach()
+    start = batch.pos
+    h = 1e-5
     torch.manual_seed(1)
     for _ in range(8):
         along = torch.randn_like(start)
@@ -314,7 +323,8 @@ def test_a_shorter_backward_pass_changes_no_derivative(kind, cells):
         net = use_cells(random_net(kind, hidden=16 if kind == "schnet" else 64, layers=2), cells)
         batch = scdlab.load_qm9(limit=50).take([30, 40])
         batch.pos.requires_grad_(theirs)
-        forces, parameters = net(batch, forces=True, noise=False).forces, list(net.parameters())
+        forces = net(batch, forces=True, noise=False).forces
+        parameters = list(net.parameters())
         first = torch.autograd.grad(
             forces.square().sum(), parameters, create_graph=True, allow_unused=True
         )
@@ -332,10 +342,8 @@ def test_a_shorter_backward_pass_changes_no_derivative(kind, cells):
 def test_a_loss_on_forces_has_a_gradient_by_positions(kind, cells):
     found = []
     for dtype in (torch.float32, torch.float64):
-        net, batch = (
-            use_cells(random_net(kind).to(dtype), cells),
-            scdlab.load_qm9(limit=50).take([30, 40]),
-        )
+        net = use_cells(random_net(kind).to(dtype), cells)
+        batch = scdlab.load_qm9(limit=50).take([30, 40])
         batch.pos = batch.pos.to(dtype).requires_grad_()
         (gradient,) = torch.autograd.grad(
             net(batch, forces=True, noise=False).forces.square().sum(), batch.pos
@@ -346,7 +354,8 @@ def test_a_loss_on_forces_has_a_gradient_by_positions(kind, cells):
 
 @KIND
 def test_tables_are_used_in_training_on_enough_pairs_only(kind, batches):
-    net, many = random_net(kind), CUTOFF * torch.rand(2 * DEFAULT)
+    net = random_net(kind)
+    many = CUTOFF * torch.rand(2 * DEFAULT)
     assert net.table == DEFAULT and net.filters(many).cells == DEFAULT
     assert net.filters(many[1:]).cells is None
     with forms.plain_torch():
@@ -385,7 +394,8 @@ class Products(TorchDispatchMode):
 
 @KIND
 def test_no_subnormal_number_enters_a_matrix_product_or_a_kernel(kind, batches, monkeypatch):
-    found, run = [], kernels.Kernel.__call__
+    found = []
+    run = kernels.Kernel.__call__
 
     def watched(self, items, *args):
         run(self, items, *args)
@@ -454,10 +464,8 @@ CONDITIONAL = pytest.mark.parametrize("kind", ["SchNet", "ET"])
 def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditional, monkeypatch):
     """Loss and gradient of self-conditioned denoising with the tables shared, and with a table for
     each pass, float64 (where a model takes no tables of its own accord)."""
-    model, batch = (
-        copy.deepcopy(conditional[kind]).double(),
-        scdlab.load_qm9(limit=3000).take([1500, 2000, 2500]),
-    )
+    model = copy.deepcopy(conditional[kind]).double()
+    batch = scdlab.load_qm9(limit=3000).take([1500, 2000, 2500])
     model.filters = lambda r: Filters(model.basis, r, model.cutoff, 64, model._shared)
     objective = SelfConditionedDenoising(
         sigma=0.01
@@ -485,8 +493,10 @@ def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditi
 def test_a_table_is_shared_by_passes_that_read_the_same_alone(kind, conditional):
     """Not by a pass without gradient and one with it, nor when the closest pairs ask for another
     start, nor later."""
-    model, batch = conditional[kind], scdlab.load_qm9(limit=3000).take(list(range(0, 3000, 150)))
-    network, wide = filter_network(model), copy.copy(batch)
+    model = conditional[kind]
+    batch = scdlab.load_qm9(limit=3000).take(list(range(0, 3000, 150)))
+    network = filter_network(model)
+    wide = copy.copy(batch)
     wide.pos = 1.4 * batch.pos
     once = calls_of(network, lambda: model(batch))[0]
 

@@ -256,7 +256,8 @@ def test_a_browser_without_webgl_gets_the_picture():
 
 
 def test_views_share_one_copy_of_3dmol_and_stand_in_layouts():
-    one, two = view_molecule(ETHANOL), view_molecule(ETHANOL)
+    one = view_molecule(ETHANOL)
+    two = view_molecule(ETHANOL)
     assert one.library is two.library
     assert len(one.library.text) < 250_000 and len(one._esm) < 30_000
     assert widgets.HBox([one, widgets.VBox([two])]).children[0] is one
