@@ -18,9 +18,9 @@ RELATIVE = {  # to the largest number of an array, by the beginning of its name
     "seeded": 5e-5,
     "single": 5e-5,
     "training": 1e-4,
-    "log": 1e-4,
-    "evaluated": 1e-4,
-    "labels": 1e-4,
+    "log": 3e-5,
+    "evaluated": 3e-5,
+    "labels": 3e-5,
     "trained": 5e-3,
 }
 OTHERWISE = 5e-5
