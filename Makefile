@@ -3,7 +3,7 @@
 # Another interpreter: make lab PYTHON=/path/to/python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint format bench lock pairs clean
+.PHONY: help lab check test lint types format docs bench lock pairs clean
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -24,7 +24,10 @@ lab: $(READY) ## open the lessons in JupyterLab
 	$(BIN)/scdlab lab
 
 # One thread for each of the two processes: more would wait for one another.
-test: export OMP_NUM_THREADS = 1
+check test: export OMP_NUM_THREADS = 1
+check: lint ## lint and the fast tests (two minutes on two cores)
+	$(BIN)/python -m pytest --numprocesses=2 -m "not slow" -q tests/unit tests/symmetry tests/parity
+
 test: lint ## everything that must hold: lint, floors, pairs, tests (about a quarter of an hour on two cores)
 	$(BIN)/python -m pytest --numprocesses=2 --no-loadscope-reorder --durations=15
 
@@ -35,9 +38,15 @@ lint: $(READY) ## ruff, the floors, and the notebooks against their sources
 	$(BIN)/python tools/prose.py check
 	$(BIN)/python tools/pairs.py check
 
+types: $(READY) ## pyright, on the library and on the code blocks of the pages
+	$(BIN)/python tools/code_blocks.py scdlab
+
 format: $(READY) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) ## the reference and the guides, as pages in build/docs
+	$(BIN)/python tools/docs.py
 
 bench: $(READY) ## time the models against their peers
 	$(BIN)/scdlab bench
@@ -46,7 +55,7 @@ pairs: $(READY) ## build notebooks/*.ipynb from notebooks/src
 	$(BIN)/python tools/pairs.py build
 
 lock: $(READY) ## bring everything up to date within pyproject.toml's ranges and write requirements.lock
-	$(BIN)/python -m pip install --upgrade --upgrade-strategy eager --no-build-isolation -e '.[qm9,dev]'
+	$(BIN)/python -m pip install --upgrade --upgrade-strategy eager --no-build-isolation -e '.[lessons,chem,qm9,bench,dev]'
 	$(BIN)/python tools/lock.py
 	@touch $(READY)
 
