@@ -3,7 +3,7 @@
     python tools/code_blocks.py              the blocks
     python tools/code_blocks.py scdlab       the blocks and the library, in one run of pyright
 
-Each block between "```python" and "```" is a program of its own: no block sees the names of another.
+Each block between "```python" and "```" is a program of its own: none sees the names of another.
 It is written to a temporary folder, at the lines that it has in its page, and pyright's findings
 are reported with the page and its line.
 """

@@ -18,6 +18,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import itertools
 import os
 import re
 import subprocess
@@ -110,7 +111,7 @@ def parameters_of(value: object) -> list[str]:
 
 
 def members(owner: type) -> Iterator[tuple[str, object]]:
-    """Public methods and properties that a class defines, or inherits from a class of the library."""
+    """Public methods and properties of a class, inherited ones of the library included."""
     for name in dir(owner):
         if name.startswith("_"):
             continue
@@ -149,18 +150,16 @@ def class_holes(label: str, owner: type) -> Iterator[str]:
         yield from holes_of(f"{label}.{name}", shown, inspect.getdoc(member))
 
 
-def constants_described(module: ModuleType) -> set[str]:
-    """Names that a module assigns, with a string right below that says what they are."""
-    body = ast.parse(inspect.getsource(module)).body
-    found = set()
-    for first, second in zip(body, body[1:], strict=False):
-        targets = (
-            first.targets if isinstance(first, ast.Assign) else [getattr(first, "target", None)]
-        )
+def is_constant_described(path: str, name: str) -> bool:
+    """Whether a module assigns a name with a string right below that says what it is."""
+    body = ast.parse(inspect.getsource(importlib.import_module(path))).body
+    found: set[str] = set()
+    for first, second in itertools.pairwise(body):
         is_text = isinstance(second, ast.Expr) and isinstance(second.value, ast.Constant)
         if isinstance(first, (ast.Assign, ast.AnnAssign)) and is_text:
+            targets = first.targets if isinstance(first, ast.Assign) else [first.target]
             found |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return found
+    return name in found
 
 
 def holes() -> list[str]:
@@ -176,9 +175,7 @@ def holes() -> list[str]:
                 found += class_holes(label, value)
             elif inspect.isroutine(value):
                 found += holes_of(label, value, inspect.getdoc(value))
-            elif name not in constants_described(
-                importlib.import_module(home(module, name, value))
-            ):
+            elif not is_constant_described(home(module, name, value), name):
                 found.append(f"{label} has no string below its assignment that says what it is")
     return found
 
