@@ -34,6 +34,7 @@ import scdlab
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "docs"
 FLOORS = (
+    "memory",
     "atoms",
     "nn",
     "objectives",
@@ -43,7 +44,6 @@ FLOORS = (
     "explore",
     "claims",
     "lessons",
-    "memory",
 )
 SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}[ ]*$", re.MULTILINE)
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, *\*{0,2}\w+)*) *(?::.*)?$", re.MULTILINE)
@@ -207,13 +207,13 @@ def summary(value: object) -> str:
 
 def index_page() -> str:
     """The page of all names that can be imported from `scdlab` itself."""
-    lines = ["# Reference", "", "Names that `import scdlab` offers:", "", "| | |", "|---|---|"]
+    lines = ["# Reference", "", "Names that `scdlab` itself offers:", "", "| | |", "|---|---|"]
     for name in sorted(scdlab.__all__, key=str.lower):
         value = getattr(scdlab, name)
         if inspect.isclass(value) or inspect.isroutine(value):
             path = f"{value.__module__}.{name}"
-            lines.append(f"| [`scdlab.{name}`][{path}] | {summary(value)} |")
-    lines += ["", "Floors, each of which imports only from those above it in this list:", ""]
+            lines.append(f"| [`{name}`][{path}] | {summary(value)} |")
+    lines += ["", "## Floors", "", "Each imports only from those above it:", ""]
     for floor in FLOORS:
         first = summary(floor_module(floor))
         lines.append(f"- [`scdlab.{floor}`]({floor}.md): {first}")

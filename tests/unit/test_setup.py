@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import scdlab
+
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -135,6 +137,19 @@ def test_the_conda_environment_installs_the_lock_and_the_kit():
     offered = SpecifierSet(names[0].split()[1])
     for minor in range(9, 20):
         assert f"3.{minor}.5" in supported or f"3.{minor}.5" not in offered
+
+
+def test_the_lock_is_made_of_every_extra():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (extras,) = re.findall(r"-e '\.\[(.+)\]'", makefile)
+    assert set(extras.split(",")) == set(PROJECT["optional-dependencies"])
+
+
+def test_the_version_is_in_the_change_log_and_in_the_citation():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert citation["version"] == scdlab.__version__
+    assert re.search(rf"^## {re.escape(scdlab.__version__)}\b", changes, re.M)
 
 
 def imports(path: Path) -> set[str]:
