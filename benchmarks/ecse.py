@@ -54,7 +54,7 @@ from harness import (
 
 HERE = Path(__file__).resolve()
 NETWORKS = {  # features × layers
-    f"{hidden} × {layers}": dict(hidden=hidden, layers=layers, attention_layers=2)
+    f"{hidden} × {layers}": dict(hidden_channels=hidden, num_layers=layers, num_attention_layers=2)
     for layers in (1, 2)
     for hidden in (64, 128)
 }
@@ -64,7 +64,7 @@ PRUNED = "ECSE, pruned"
 SIDES = (RAW, OURS, PRUNED, "ECSE, pooled", "quadrature", "random rotations")
 CASES = ((1, SIDES), (8, SIDES[:4]))  # snapshots of ethanol in a batch, and who is measured
 BOXES = ((3, 3, 3), (4, 4, 4), (5, 5, 5), (5, 5, 10))  # cubic cells of copper, 4 atoms each
-COPPER = dict(hidden=32, layers=1, attention_layers=2, cutoff=4.0)
+COPPER = dict(hidden_channels=32, num_layers=1, num_attention_layers=2, cutoff=4.0)
 ORIENTATIONS = 8
 
 
@@ -141,7 +141,7 @@ def evaluations(model, batch) -> dict:
     if not hasattr(model, "frames"):
         return {"frames": 1.0, "work": 1.0}
     batch = in_float64(batch)
-    layers = model.hops
+    layers = model.n_hops
     frames = model.frames(batch)
     clusters = model.clusters(batch, neighbor_list(batch, model.cutoff))
     computed = clusters.atom.new_full(clusters.atom.shape, layers)

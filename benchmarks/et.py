@@ -36,18 +36,20 @@ OPTIONS = dict(
 )
 
 
-def peer(hidden: int, layers: int, heads: int):
+def peer(hidden_channels: int, num_layers: int, num_heads: int):
     """torchmd-net's transformer with an energy head and a noise head."""
     from torch import nn
     from torchmdnet.models.output_modules import EquivariantVectorOutput, Scalar
     from torchmdnet.models.torchmd_et import TorchMD_ET
 
-    body = TorchMD_ET(hidden_channels=hidden, num_layers=layers, num_heads=heads, **OPTIONS)
+    body = TorchMD_ET(
+        hidden_channels=hidden_channels, num_layers=num_layers, num_heads=num_heads, **OPTIONS
+    )
     return nn.ModuleDict(
         {
             "body": body,
-            "energy": Scalar(hidden, activation="ssp"),
-            "noise": EquivariantVectorOutput(hidden),
+            "energy": Scalar(hidden_channels, activation="ssp"),
+            "noise": EquivariantVectorOutput(hidden_channels),
         }
     )
 
@@ -65,8 +67,8 @@ def same_weights(ours, weights: dict) -> None:
         for kind, p in own.named_parameters():
             w = weights[f"{name}.{kind}"]
             if parts:
-                heads = ours.config["heads"]
-                d = ours.d
+                heads = ours.config["num_heads"]
+                d = ours.hidden_channels
                 w = w.view(heads, 3, d // heads, -1).transpose(0, 1).reshape(w.shape)
             p[: len(w)] = w  # torchmd-net knows the elements up to 99
 
@@ -104,9 +106,9 @@ def sides(n: int, forces: bool):
     torch.manual_seed(0)
     store = scdlab.load_qm9(limit=60_000)
     batch = store.take(torch.randperm(len(store))[:n].numpy())
-    theirs = peer(hidden=128, layers=6, heads=8)
+    theirs = peer(hidden_channels=128, num_layers=6, num_heads=8)
     ours = scdlab.EquivariantTransformer(
-        hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0, noise_head=False
+        hidden_channels=128, num_layers=6, num_heads=8, num_rbf=50, cutoff=5.0, noise_head=False
     )
     same_weights(ours, theirs.state_dict())
     del theirs["noise"]

@@ -73,7 +73,7 @@ def case(model: str, sweep: str, setting):
     else:
         batch = crystal(8 if sweep == "pairs" else setting)
     torch.manual_seed(0)
-    network = getattr(scdlab, model)(hidden=128, layers=6, n_basis=50, cutoff=cutoff)
+    network = getattr(scdlab, model)(hidden_channels=128, num_layers=6, num_rbf=50, cutoff=cutoff)
     n = batch.num_graphs
     size = {"atoms": batch.num_nodes, "batch": n, "pairs": len(neighbor_list(batch, cutoff))}[sweep]
     return size, training_step(

@@ -39,9 +39,9 @@ def tune() -> None:
         raise SystemExit(
             "This processor cannot flush subnormal numbers, so equal terms cannot be had here."
         )
-    from scdlab.memory import keep_pages
+    from scdlab.memory import tune_malloc
 
-    keep_pages()
+    tune_malloc()
 
 
 def training_step(model, predict, n: int, n_atoms: int, forces: bool):

@@ -4,7 +4,7 @@ them.
 SchNet and the equivariant transformer, 128 features × 6 layers, batches of QM9, equal terms. Three
 contestants:
 
-    plain     plain torch, exact filters          forms.plain_torch(), model.table = None
+    plain     plain torch, exact filters          neighbor_sums.plain_torch(), model.table = None
     fused     fused kernels, exact filters        model.table = None
     tables    fused kernels, filters from tables  the model as it comes
 
@@ -46,7 +46,7 @@ from harness import (
 )
 
 HERE = Path(__file__).resolve()
-MODELS = {"SchNet": {}, "EquivariantTransformer": {"heads": 8}}
+MODELS = {"SchNet": {}, "EquivariantTransformer": {"num_heads": 8}}
 CELLS = (256, 512, 1024)
 SIDES = {
     "fused": "fused kernels",
@@ -55,7 +55,7 @@ SIDES = {
 }  # the first, to compare
 
 
-def network(name: str, hidden: int = 128, layers: int = 6):
+def network(name: str, hidden_channels: int = 128, num_layers: int = 6):
     """A fresh network with the same random parameters every time."""
     import torch
 
@@ -63,7 +63,11 @@ def network(name: str, hidden: int = 128, layers: int = 6):
 
     torch.manual_seed(0)
     return getattr(scdlab, name)(
-        hidden=hidden, layers=layers, n_basis=50, cutoff=5.0, **MODELS[name]
+        hidden_channels=hidden_channels,
+        num_layers=num_layers,
+        num_rbf=50,
+        cutoff=5.0,
+        **MODELS[name],
     )
 
 
@@ -81,14 +85,14 @@ def molecules(n: int):
 def sides(name: str, n: int, forces: bool) -> dict:
     """The training steps on the same batch, by name of the side; each returns its loss."""
     from scdlab.atoms import neighbor_list
-    from scdlab.nn import forms
+    from scdlab.nn.ops import neighbor_sums
 
     batch = molecules(n)
     pairs = neighbor_list(batch, 5.0)
 
     def side(exact):
         model = network(name)
-        model.table = None if exact else model.table
+        model.filter_table_size = None if exact else model.filter_table_size
 
         def predict():
             out = model(batch, forces=forces, noise=False, pairs=pairs)
@@ -99,7 +103,7 @@ def sides(name: str, n: int, forces: bool) -> dict:
     exact = side(exact=True)
 
     def plain():
-        with forms.plain_torch():  # the backward pass too
+        with neighbor_sums.reference_kernels():  # the backward pass too
             return exact()
 
     return {"fused": side(exact=True), "plain": plain, "tables": side(exact=False)}
@@ -115,8 +119,8 @@ def check(name: str, n: int, forces: bool) -> dict:
 def errors(model, batch, cells=CELLS) -> list[dict]:
     """Relative errors of energies and forces with tables of so many cells, and of exact filters
     (cells: None)."""
-    from scdlab.nn import forms
-    from scdlab.nn.heads import sum_over_atoms
+    from scdlab.nn.blocks.heads import sum_over_atoms
+    from scdlab.nn.ops import neighbor_sums
 
     model.train()  # tables serve training only
 
@@ -126,18 +130,18 @@ def errors(model, batch, cells=CELLS) -> list[dict]:
         return out.energy.detach() - references, out.forces.detach().double()
 
     reference = copy.deepcopy(model).double()
-    reference.table = None
-    with forms.plain_torch():
+    reference.filter_table_size = None
+    with neighbor_sums.reference_kernels():
         true = answers(reference)
     rows = []
-    kept = model.table
+    kept = model.filter_table_size
     for count in (None, *cells):
-        model.table = count
+        model.filter_table_size = count
         energies, forces = (
             ((a - b).norm() / b.norm()).item() for a, b in zip(answers(model), true, strict=True)
         )
         rows.append({"cells": count, "energies": energies, "forces": forces})
-    model.table = kept
+    model.filter_table_size = kept
     if any(row["forces"] == rows[0]["forces"] for row in rows[1:]):
         raise SystemExit("The batch is too small for tables to be used; nothing to measure on it.")
     return rows
@@ -353,7 +357,7 @@ def main():
         "machine": machine() | ceiling,
         "before": before,
         "busy": any(row["busy"] for row in (before, *results)),
-        "cells": network("SchNet", 8, 1).table,
+        "cells": network("SchNet", 8, 1).filter_table_size,
         "compile_s": compiling,
         "errors": found,
         "results": results,

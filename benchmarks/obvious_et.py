@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from scdlab.atoms import neighbor_list
-from scdlab.nn.heads import sum_over_atoms
+from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Prediction
 
 
@@ -43,15 +43,15 @@ class Layer(nn.Module):
     """Attention over the edges to ← of: x [N, d], v [N, 3, d], modulation by adaLN or None ->
     changes of both."""
 
-    def __init__(self, n_basis: int, d: int, heads: int):
+    def __init__(self, num_rbf: int, d: int, num_heads: int):
         super().__init__()
-        self.heads = heads
+        self.heads = num_heads
         self.norm = nn.LayerNorm(d)
         self.q = nn.Linear(d, d)
         self.k = nn.Linear(d, d)
         self.value = nn.Linear(d, 3 * d)
-        self.dk = nn.Linear(n_basis, d)
-        self.dv = nn.Linear(n_basis, 3 * d)
+        self.dk = nn.Linear(num_rbf, d)
+        self.dv = nn.Linear(num_rbf, 3 * d)
         self.u = nn.Linear(d, 3 * d, bias=False)
         self.o = nn.Linear(d, 3 * d)
 
@@ -85,10 +85,10 @@ class Layer(nn.Module):
 class NeighborEmbedding(nn.Module):
     """x_i ← linear([x_i, Σ_j W(r_ij) ∘ emb(z_j)]), over the edges that are no self-loops."""
 
-    def __init__(self, n_basis: int, d: int, elements: int):
+    def __init__(self, num_rbf: int, d: int, elements: int):
         super().__init__()
         self.embedding = nn.Embedding(elements, d)
-        self.filter = nn.Linear(n_basis, d)
+        self.filter = nn.Linear(num_rbf, d)
         self.combine = nn.Linear(2 * d, d)
 
     def forward(self, x, z, basis, envelope, to, of):
@@ -104,7 +104,7 @@ class ObviousTransformer(nn.Module):
     def __init__(self, ours):
         super().__init__()
         hidden, layers, heads, n_basis = (
-            ours.config[key] for key in ("hidden", "layers", "heads", "n_basis")
+            ours.config[key] for key in ("hidden_channels", "num_layers", "num_heads", "num_rbf")
         )
         self.cutoff = ours.cutoff
         elements = len(ours.embedding.weight)
@@ -180,16 +180,21 @@ class ObviousTransformer(nn.Module):
 
 
 def two_passes(
-    model, batch, generator, sigma: float = 0.04, regularize: float = 0.005, drop: float = 0.2
+    model,
+    batch,
+    generator,
+    sigma: float = 0.04,
+    reg_sigma: float = 0.005,
+    p_drop_condition: float = 0.2,
 ) -> Tensor:
     """The loss of self-conditioned denoising, as its two passes are told: the loss of
-    SelfConditionedDenoising(sigma, regularize, drop), from the same random numbers."""
+    SelfConditionedDenoising(sigma, reg_sigma, p_drop_condition), from the same random numbers."""
     model.embedding.requires_grad_(False)  # elements keep their embeddings
     model.neighbor_embedding.embedding.requires_grad_(False)
     like = dict(dtype=batch.pos.dtype, generator=generator)
     clean = batch.clone()
     noisy = batch.clone()
-    clean.pos = batch.pos + regularize * torch.randn(batch.pos.shape, **like)
+    clean.pos = batch.pos + reg_sigma * torch.randn(batch.pos.shape, **like)
     noise = sigma * torch.randn(batch.pos.shape, **like)  # (N, 3) Å
     mean = sum_edges(noise, batch.batch, batch.num_graphs) / batch.ptr.diff().unsqueeze(
         -1
@@ -197,7 +202,7 @@ def two_passes(
     noise = noise - mean[batch.batch]
     noisy.pos = batch.pos + noise
     c = model(clean, noise=False).embedding  # pass 1: (B, d)
-    dropped = torch.rand(batch.num_graphs, generator=generator) < drop  # (B)
+    dropped = torch.rand(batch.num_graphs, generator=generator) < p_drop_condition  # (B)
     c = torch.where(dropped.unsqueeze(-1), model.mask_token, c)
     answer = model(noisy, condition=c, noise=True).noise  # pass 2: (N, 3) in units of σ
     return (answer - (noise / sigma).to(answer.dtype)).square().mean()

@@ -44,7 +44,7 @@ def sides(n: int, forces: bool) -> dict:
         5.0,
         interaction_graph=lambda pos, _: (edges, (pos[edges[0]] - pos[edges[1]]).norm(dim=-1)),
     )
-    ours = scdlab.SchNet(hidden=128, layers=6, n_basis=50, cutoff=5.0)
+    ours = scdlab.SchNet(hidden_channels=128, num_layers=6, num_rbf=50, cutoff=5.0)
     same_weights(ours, pyg)
 
     def predict_ours():

@@ -44,7 +44,7 @@ HERE = Path(__file__).resolve()
 PEER = "obvious"
 BATCHES = (128, 32)  # molecules
 TOLD = {"equal": "equal terms", "as it comes": "as it comes"}
-NETWORK = dict(hidden=128, layers=6, heads=8, n_basis=50, cutoff=5.0)
+NETWORK = dict(hidden_channels=128, num_layers=6, num_heads=8, num_rbf=50, cutoff=5.0)
 SINGLES = ("energies", "noise", "energies and forces")  # steps of one pass
 ET = "noise, unconditional"
 

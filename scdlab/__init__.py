@@ -40,7 +40,6 @@ _WHERE = {
     "EmbeddingExplorer": "explore",
     "ForceExplorer": "explore",
     "FrameExplorer": "explore",
-    "keep_pages": "memory",
 }
 _MODULES = (
     "atoms",
@@ -52,6 +51,7 @@ _MODULES = (
     "explore",
     "claims",
     "lessons",
+    "memory",
     "units",
 )
 

@@ -97,7 +97,7 @@ def lesson_folder(folder: Path) -> Path:
 
     from scdlab import files
 
-    source = files.home("notebooks")
+    source = files.package_dir("notebooks")
     if not (source / "00_start_here.ipynb").is_file():
         raise FileNotFoundError(f"Lesson 00 is missing from {source}: install the kit again.")
     if source.name == "notebooks":
@@ -337,13 +337,15 @@ def make_objective(text: str, target: str, forces: bool = True):
     takes = inspect.signature(cls).parameters
     if "name" in takes and not target:
         raise ValueError(f"{name} needs --property, the name of what is to be learned.")
-    if target and not {"name", "main"} & set(takes):
+    if target and not {"name", "supervised"} & set(takes):
         raise ValueError(
             f"{name} learns no property: leave --property {target} out, or name another objective."
         )
     if target:
         settings |= (
-            {"name": target} if "name" in takes else {"main": objectives.PropertyRegression(target)}
+            {"name": target}
+            if "name" in takes
+            else {"supervised": objectives.PropertyRegression(target)}
         )
     return _made(cls, settings)
 
@@ -413,13 +415,13 @@ def train(
             help="A new one, of scdlab.nn, as 'SchNet(cutoff=4.0)'; SchNet by default.", **_WHAT
         ),
     ] = "",
-    hidden: Annotated[
+    hidden_channels: Annotated[
         int | None,
         typer.Option(
             min=1, help="Its features per atom; the model's own default if not given.", **_WHAT
         ),
     ] = None,
-    layers: Annotated[
+    num_layers: Annotated[
         int | None,
         typer.Option(
             min=1, help="Its interaction blocks; the model's own default likewise.", **_WHAT
@@ -494,8 +496,10 @@ def train(
 
     from scdlab import files
 
-    if init and (model or hidden or layers):
-        raise ValueError("--init brings its own model: leave --model, --hidden and --layers out.")
+    if init and (model or hidden_channels or num_layers):
+        raise ValueError(
+            "--init brings its own model: leave --model, --hidden-channels and --num-layers out."
+        )
     if twice := [name for k, name in enumerate(data) if name in data[:k]]:
         raise ValueError(
             f"--data names {twice[0]!r} twice, and the model would be tested on what it learned "
@@ -508,8 +512,12 @@ def train(
     train_set, val_set, test_set = store.split(n_train, n_val, seed=seed)
     goal = make_objective(objective, target, forces and store.has_forces)
     torch.manual_seed(seed)
-    net = open_model(init) if init else make_model(model or "SchNet", hidden=hidden, layers=layers)
-    store.check_budget(max_atoms)
+    net = (
+        open_model(init)
+        if init
+        else make_model(model or "SchNet", hidden_channels=hidden_channels, num_layers=num_layers)
+    )
+    store.check_max_atoms(max_atoms)
     result = scdlab.fit(
         net,
         goal,
@@ -520,7 +528,7 @@ def train(
         steps=steps,
         batch_size=batch_size,
         max_atoms=max_atoms,
-        lr=lr if head_lr is None else {"head": head_lr, "body": lr},
+        lr=lr if head_lr is None else {"head": head_lr, "backbone": lr},
         seed=seed,
         weight_decay=weight_decay,
         device=device.value,
@@ -531,7 +539,7 @@ def train(
     with files.atomic_file(out / "test_index.npy") as new, open(new, "wb") as file:
         np.save(file, test_set.index)
     # of labels, what the model says about the structures as they are: no noise, no condition
-    report(net, test_set, getattr(goal, "main", None) or goal, out, max_atoms)
+    report(net, test_set, getattr(goal, "supervised", None) or goal, out, max_atoms)
     print(f"load the model with scdlab.load({str(out / 'model')!r})")
 
 
@@ -625,7 +633,7 @@ def bench(
 
     from scdlab import files
 
-    folder = files.home("notebooks").parent / "benchmarks"
+    folder = files.package_dir("notebooks").parent / "benchmarks"
     scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if _has_main(path)}
     if not scripts:
         raise FileNotFoundError(

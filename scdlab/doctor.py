@@ -192,7 +192,7 @@ def _kernels() -> Finding:
     try:
         from numba.core.caching import FunctionCache
 
-        from scdlab.nn import kernels
+        from scdlab.nn.ops import kernels
 
         _try_compiler()
     except Exception as error:  # a compiler that does not work may raise anything
@@ -223,7 +223,7 @@ def _try_compiler() -> None:
     import numpy as np
     from numba import carray, cfunc, types
 
-    from scdlab.nn.simd import fill, load, store
+    from scdlab.nn.ops.simd import fill, load, store
 
     def double(data):
         block = carray(data, (2,), np.int64)
@@ -238,7 +238,7 @@ def _try_compiler() -> None:
 
 
 def _data():
-    notebooks = files.home("notebooks")
+    notebooks = files.package_dir("notebooks")
     lessons = sorted(path.stem for path in notebooks.glob("[0-9][0-9]_*.ipynb"))
     if lessons:
         yield Finding("data", "lessons", ", ".join(lessons))
@@ -246,10 +246,10 @@ def _data():
         yield Finding(
             "data", "lessons", f"none in {notebooks}", "required", "install the kit again"
         )
-    yield _stores("committed sets", files.home("data"), "required", "install the kit again")
+    yield _stores("committed sets", files.package_dir("data"), "required", "install the kit again")
     yield _qm9()
     yield _md17()
-    checkpoints = sorted(path.stem for path in files.home("data").rglob("*.safetensors"))
+    checkpoints = sorted(path.stem for path in files.package_dir("data").rglob("*.safetensors"))
     yield Finding(
         "data", "checkpoints", ", ".join(checkpoints) or "none yet: the lessons train their own"
     )

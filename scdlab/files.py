@@ -12,7 +12,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def home(name: str) -> Path:
+def package_dir(name: str) -> Path:
     """The kit's own folder `name` ("data", "notebooks"): beside the package in a checkout, inside
     it when installed."""
     checkout = _PACKAGE.parent / name
@@ -100,7 +100,7 @@ def content_digest(content: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def names_a_machine(content) -> bool:
+def has_absolute_path(content) -> bool:
     """Whether `content`, as json, holds a path of some machine: what is published must make sense
     elsewhere."""
     return bool(

@@ -14,7 +14,7 @@ _KEEP_UP_TO = 1 << 30  # bytes
 _kept = False
 
 
-def keep_pages() -> None:
+def tune_malloc() -> None:
     """Keep freed memory for the next tensor instead of handing its pages back to the system; says
     so in one line.
 
@@ -33,7 +33,7 @@ def keep_pages() -> None:
         return
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         raise RuntimeError(
-            f"keep_pages() sets glibc's malloc, which this Python on {sys.platform} does not use: "
+            f"tune_malloc() sets glibc's malloc, which this Python on {sys.platform} does not use: "
             "leave the call out."
         )
     libc = ctypes.CDLL("libc.so.6")
@@ -41,11 +41,11 @@ def keep_pages() -> None:
     large = libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_UP_TO) or libc.mallopt(_M_MMAP_MAX, 0)
     if not (large and libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_UP_TO)):
         raise RuntimeError(
-            "glibc refused mallopt, so freed pages cannot be kept here: leave keep_pages() out."
+            "glibc refused mallopt, so freed pages cannot be kept here: leave tune_malloc() out."
         )
     _kept = True
     print(
-        "keep_pages: freed memory stays with this process until it ends, for fewer page faults "
+        "tune_malloc: freed memory stays with this process until it ends, for fewer page faults "
         f"(resident now: {psutil.Process().memory_info().rss / 1e6:.0f} MB; what it costs: "
         "psutil.Process().memory_info().rss later)."
     )

@@ -129,45 +129,52 @@ class Net:
 
 
 def schnet(**settings):
-    model = scdlab.SchNet(hidden=16, layers=2, n_basis=8, cutoff=4.0, **settings)
-    model.table = CELLS
+    model = scdlab.SchNet(hidden_channels=16, num_layers=2, num_rbf=8, cutoff=4.0, **settings)
+    model.filter_table_size = CELLS
     return model
 
 
 def transformer(**settings):
     model = scdlab.EquivariantTransformer(
-        hidden=16, layers=2, heads=2, n_basis=8, cutoff=4.0, **settings
+        hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8, cutoff=4.0, **settings
     )
-    model.table = CELLS
+    model.filter_table_size = CELLS
     return model
 
 
 def schnet_as_it_comes():
-    return scdlab.SchNet(hidden=16, layers=2, n_basis=8, cutoff=5.0)
+    return scdlab.SchNet(hidden_channels=16, num_layers=2, num_rbf=8, cutoff=5.0)
 
 
 def dimenet(**settings):
     return scdlab.DimeNet(
-        hidden=16,
-        layers=2,
-        int_emb=8,
-        basis_emb=4,
-        out_emb=16,
-        n_spherical=3,
-        n_radial=4,
+        hidden_channels=16,
+        num_layers=2,
+        int_emb_size=8,
+        basis_emb_size=4,
+        out_emb_channels=16,
+        num_spherical=3,
+        num_rbf=4,
         cutoff=3.5,
         **settings,
     )
 
 
 def tensor_product(**settings):
-    return scdlab.TensorProductNet(hidden=8, layers=2, lmax=2, n_basis=6, cutoff=4.0, **settings)
+    return scdlab.TensorProductNet(
+        hidden_channels=8, num_layers=2, lmax=2, num_rbf=6, cutoff=4.0, **settings
+    )
 
 
 def pet(cutoff=3.5, **settings):
-    settings = {"layers": 1, **settings}
+    settings = {"num_layers": 1, **settings}
     return scdlab.PET(
-        hidden=16, attention_layers=1, heads=2, cutoff=cutoff, cutoff_width=0.5, **settings
+        hidden_channels=16,
+        num_attention_layers=1,
+        num_heads=2,
+        cutoff=cutoff,
+        cutoff_width=0.5,
+        **settings,
     )
 
 
@@ -190,9 +197,9 @@ NETS = {
     "schnet-distance": Net(partial(schnet, basis="none"), on=ONLY_MOLECULES),
     "et": Net(transformer, vectors=True),
     "et-conditional": Net(partial(transformer, conditional=True), conditional=True, vectors=True),
-    "et-force": Net(partial(transformer, force_encoding=True), takes_forces=True, vectors=True),
+    "et-force": Net(partial(transformer, force_input=True), takes_forces=True, vectors=True),
     "et-both": Net(
-        partial(transformer, conditional=True, force_encoding=True),
+        partial(transformer, conditional=True, force_input=True),
         conditional=True,
         takes_forces=True,
         vectors=True,
@@ -203,10 +210,10 @@ NETS = {
     "dimenet": Net(dimenet, vectors=True),
     "tensor-product": Net(tensor_product, vectors=True),
     "tensor-product-force": Net(
-        partial(tensor_product, force_encoding=True), takes_forces=True, vectors=True
+        partial(tensor_product, force_input=True), takes_forces=True, vectors=True
     ),
     "pet": Net(pet, vectors=True),
-    "pet-two-layers": Net(partial(pet, layers=2), vectors=True),
+    "pet-two-layers": Net(partial(pet, num_layers=2), vectors=True),
     "pet-direct": Net(partial(pet, direct_forces=True), vectors=True, on=ONLY_MOLECULES),
     "ecse": Net(ecse, vectors=True, on=ONLY_MOLECULES),
     "ecse-crystals": Net(partial(ecse, cutoff=3.2, group="SO(3)"), vectors=True, on=("crystals",)),
@@ -222,7 +229,7 @@ NETS = {
     "official-ct": Net(official, conditional=True, vectors=True),
 }
 STORES = {"molecules": molecules, "crystals": crystals, "ethanol": one_ethanol}
-NUMBERS = {"extensive": "sum", "intensive": "mean", "each": "atoms"}
+NUMBERS = {"extensive": "scalar_sum", "intensive": "scalar_mean", "each": "per_atom"}
 VECTORS = {"arrow": "vector", "matrix": "tensor"}
 
 
@@ -243,9 +250,9 @@ def asks(net: Net, batch, width: int, dtype) -> dict[str, dict]:
             "condition-of-atoms": dict(condition=of_atoms),
         }
     if net.takes_forces:
-        found |= {"force": dict(clue=felt)}
+        found |= {"force": dict(force_input=felt)}
     if net.conditional and net.takes_forces:
-        found |= {"condition-force": dict(condition=whole, clue=felt)}
+        found |= {"condition-force": dict(condition=whole, force_input=felt)}
     return found
 
 
@@ -257,12 +264,12 @@ def outputs(out) -> dict[str, torch.Tensor]:
         "noise": out.noise,
         "embedding": out.embedding,
         "atoms": out.atoms,
-        "share-energy": out.shares["energy"],
+        "share-energy": out.per_atom["energy"],
     }
     for name, value in out.properties.items():
         found[f"property-{name}"] = value
-        if value.shape != out.shares[name].shape:
-            found[f"share-{name}"] = out.shares[name]
+        if value.shape != out.per_atom[name].shape:
+            found[f"share-{name}"] = out.per_atom[name]
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -411,11 +418,13 @@ def heavy(batch):
 
 
 conditional = partial(transformer, conditional=True)
-told_forces = partial(transformer, force_encoding=True)
+told_forces = partial(transformer, force_input=True)
 scd = partial(Training, conditional)
 TRAININGS = {
     "energy-forces": Training(schnet, EnergyForces),
-    "energy-forces-norm": Training(transformer, partial(EnergyForces, loss="norm", rho=0.05)),
+    "energy-forces-norm": Training(
+        transformer, partial(EnergyForces, loss="norm", energy_weight=0.05)
+    ),
     "energy-forces-direct": Training(partial(schnet, direct_forces=True), EnergyForces),
     "energy-forces-dimenet": Training(dimenet, EnergyForces, steps=10),
     "energy-forces-turned": Training(pet, EnergyForces),
@@ -430,7 +439,7 @@ TRAININGS = {
         transformer,
         partial(PropertyRegression, "alpha"),
         small_molecules,
-        dict(lr={"head": 2e-3, "body": 5e-4}, warmup=5, weight_decay=0.01),
+        dict(lr={"head": 2e-3, "backbone": 5e-4}, warmup=5, weight_decay=0.01),
     ),
     "vector": Training(transformer, partial(PropertyRegression, "dipole", "vector")),
     "length": Training(
@@ -447,11 +456,11 @@ TRAININGS = {
     "coordinate-turned": Training(pet, CoordinateDenoising, settings=dict(augment="rotations")),
     "coordinate-torsional": Training(transformer, partial(CoordinateDenoising, kind="torsional")),
     "coordinate-main": Training(
-        transformer, lambda: CoordinateDenoising(sigma=0.01, main=EnergyForces(), weight=0.1)
+        transformer, lambda: CoordinateDenoising(sigma=0.01, supervised=EnergyForces(), weight=0.1)
     ),
     "coordinate-fading": Training(
         schnet,
-        lambda: CoordinateDenoising(sigma=0.01, main=PropertyRegression("homo"), weight=0.1),
+        lambda: CoordinateDenoising(sigma=0.01, supervised=PropertyRegression("homo"), weight=0.1),
         small_molecules,
         dict(anneal={"weight": (0.1, 0.0)}),
     ),
@@ -461,31 +470,37 @@ TRAININGS = {
         dimenet, partial(PairwiseDenoising, output="coordinates"), small_molecules, steps=10
     ),
     "pairwise-batch": Training(schnet, partial(PairwiseDenoising, scope="batch"), small_molecules),
-    "dens": Training(told_forces, partial(DeNS, probability=0.5)),
-    "dens-tensor-product": Training(partial(tensor_product, force_encoding=True), DeNS, steps=10),
-    "dens-fixed": Training(
-        told_forces, partial(DeNS, probability=0.5), partial(ethanol, fixed=(0, 4))
+    "dens": Training(told_forces, partial(DeNS, prob=0.5)),
+    "dens-tensor-product": Training(partial(tensor_product, force_input=True), DeNS, steps=10),
+    "dens-fixed": Training(told_forces, partial(DeNS, prob=0.5), partial(ethanol, fixed=(0, 4))),
+    "dens-none": Training(transformer, partial(DeNS, prob=0.5, force_encoding="none")),
+    "dens-other": Training(
+        told_forces, partial(DeNS, prob=0.7, corrupt_ratio=0.5, force_encoding="shuffled")
     ),
-    "dens-none": Training(transformer, partial(DeNS, probability=0.5, told="none")),
-    "dens-other": Training(told_forces, partial(DeNS, probability=0.7, ratio=0.5, told="other")),
     "dens-sizes": Training(
-        told_forces, partial(DeNS, probability=0.7, ratio=0.5, sigma=(0.01, 0.3))
+        told_forces, partial(DeNS, prob=0.7, corrupt_ratio=0.5, sigma=(0.01, 0.3))
     ),
     "dens-squared": Training(
         told_forces,
         lambda: DeNS(
-            probability=0.6, loss="squared", decay=False, only_below=1.0, main=EnergyForces(rho=0.1)
+            prob=0.6,
+            loss="squared",
+            decay=False,
+            max_rms_force=1.0,
+            supervised=EnergyForces(energy_weight=0.1),
         ),
     ),
     "scd": scd(SelfConditionedDenoising),
     "scd-stop": scd(partial(SelfConditionedDenoising, stop_gradient=True)),
     "scd-other": scd(partial(SelfConditionedDenoising, condition="other"), small_molecules),
-    "scd-atoms": scd(partial(SelfConditionedDenoising, condition="atoms", drop=0.5)),
-    "scd-part": scd(partial(SelfConditionedDenoising, part="heavy")),
-    "scd-part-function": scd(partial(SelfConditionedDenoising, part=heavy, frozen=False)),
-    "scd-main": scd(lambda: SelfConditionedDenoising(main=EnergyForces(), weight=0.2)),
+    "scd-atoms": scd(partial(SelfConditionedDenoising, condition="atoms", p_drop_condition=0.5)),
+    "scd-part": scd(partial(SelfConditionedDenoising, context="heavy")),
+    "scd-part-function": scd(
+        partial(SelfConditionedDenoising, context=heavy, freeze_element_embeddings=False)
+    ),
+    "scd-main": scd(lambda: SelfConditionedDenoising(supervised=EnergyForces(), weight=0.2)),
     "scd-schnet": Training(
-        partial(schnet, conditional=True), partial(SelfConditionedDenoising, regularize=0.0)
+        partial(schnet, conditional=True), partial(SelfConditionedDenoising, reg_sigma=0.0)
     ),
 }
 LOG = {  # the log's names, and ours
@@ -525,7 +540,9 @@ def training_case(run: Training) -> dict[str, np.ndarray]:
     objective, store = run.objective(), run.store()
     train, val, test = store.split(len(store) // 2, len(store) // 4, seed=0)
     settings = (
-        dict(batch_size=4, lr=2e-3, ema=0.9, log_every=run.steps // 4, val_every=run.steps // 2)
+        dict(
+            batch_size=4, lr=2e-3, ema_decay=0.9, log_every=run.steps // 4, val_every=run.steps // 2
+        )
         | run.settings
     )
     result = scdlab.fit(
@@ -592,7 +609,7 @@ def pretrained_case(name: str) -> dict[str, np.ndarray]:
 
 
 def noise_case() -> dict[str, np.ndarray]:
-    """What `draw_noise` draws, and where: the order of random numbers."""
+    """What `sample_noise` draws, and where: the order of random numbers."""
     batch, found = ethanol().take(range(4)), {}
     for name, settings in {
         "gaussian": {},
@@ -601,7 +618,7 @@ def noise_case() -> dict[str, np.ndarray]:
         "torsional": dict(kind="torsional"),
     }.items():
         generator = torch.Generator().manual_seed(3)
-        eps, mask = objectives.draw_noise(batch, 0.1, generator, **settings)
+        eps, mask = objectives.sample_noise(batch, 0.1, generator, **settings)
         found |= {f"{name}/noise": eps.numpy(), f"{name}/mask": mask.numpy()}
     return found
 

@@ -269,8 +269,8 @@ explore.compare_bars(
 
 # %%
 torch.manual_seed(SEED)
-model = scdlab.SchNet(hidden=64, layers=2, n_basis=20, cutoff=5.0)
-objective = EnergyForces(rho=0.1)  # rho: the weight of the energy term
+model = scdlab.SchNet(hidden_channels=64, num_layers=2, num_rbf=20, cutoff=5.0)
+objective = EnergyForces(energy_weight=0.1)  # rho: the weight of the energy term
 settings = dict(steps=STEPS, batch_size=8, lr=5e-3, seed=SEED, device=DEVICE)
 result = scdlab.fit(model, objective, train, val, **settings)
 explore.learning_curve(result.history, "force_mae", "eV/Å", title="SchNet on ethanol")

@@ -37,9 +37,9 @@ from scdlab import claims, explore, lessons
 from scdlab.objectives import EnergyForces
 
 SIZES = {
-    "quick": dict(hidden=48, layers=3, lr=1e-2, steps=400, plateau_steps=150, curve_steps=150,
+    "quick": dict(hidden_channels=48, num_layers=3, lr=1e-2, steps=400, plateau_steps=150, curve_steps=150,
                   curve=(10, 30, 100), qm9=2000, qm9_steps=200, isomer_steps=400, md_steps=600),
-    "full": dict(hidden=128, layers=6, lr=1e-3, steps=20000, plateau_steps=4000, curve_steps=4000,
+    "full": dict(hidden_channels=128, num_layers=6, lr=1e-3, steps=20000, plateau_steps=4000, curve_steps=4000,
                  curve=(10, 30, 100, 300, 1000), qm9=100000, qm9_steps=30000, isomer_steps=10000,
                  md_steps=4000),
 }  # fmt: skip
@@ -50,7 +50,9 @@ TRAIN = dict(batch_size=10, lr=S["lr"], seed=SEED, device=DEVICE)  # for every t
 def fresh(**options):
     """A new SchNet; the same weights at the start whenever SEED is the same."""
     torch.manual_seed(SEED)
-    return scdlab.SchNet(hidden=S["hidden"], layers=S["layers"], **options)
+    return scdlab.SchNet(
+        hidden_channels=S["hidden_channels"], num_layers=S["num_layers"], **options
+    )
 
 
 # %% [markdown]
@@ -121,7 +123,7 @@ r = pairs.vectors(batch.pos, batch).norm(dim=-1)  # (p) distances, Å
 W = model.filter_curves(r)[0]  # (p, d) the first block's filters at just these distances
 x = model.embedding(batch.z)  # (n, d)
 ours = cfconv(model.blocks[0].lin_in(x), W, pairs.i, pairs.j)
-theirs = scdlab.nn.forms.pair_sum(W, model.blocks[0].lin_in(x), pairs.i, pairs.j)
+theirs = scdlab.nn.neighbor_sums.pair_sum(W, model.blocks[0].lin_in(x), pairs.i, pairs.j)
 print(f"{len(batch.z)} atoms, {len(pairs.i)} pairs")
 print(f"largest difference: {(ours - theirs).abs().max().item():.1e}")
 
@@ -225,10 +227,10 @@ exact = model.eval()(frames, forces=True).forces
 model.train()  # tables are for training; elsewhere filters are exact
 cells = [16, 32, 64, 128, 256, 512, 1024]
 table_errors = []
-for model.table in cells:
+for model.filter_table_size in cells:
     difference = model(frames, forces=True).forces - exact
     table_errors.append((difference.norm() / exact.norm()).item())
-model.table = 512  # as it was
+model.filter_table_size = 512  # as it was
 model.eval()
 explore.compare_curves(
     cells,
@@ -242,8 +244,8 @@ explore.compare_curves(
 # Once the grid is finer than the bumps, the error falls with the third power of the spacing, as the
 # slope of a cubic spline's does, down to what single precision can tell apart. The kit uses 512
 # intervals in training, as soon as there are more pairs than twice that: then most of the work of
-# the filter networks is gone, from the backward pass too. `scdlab.nn.table` is the whole method, on
-# two pages.
+# the filter networks is gone, from the backward pass too. `scdlab.nn.ops.filter_tables` is the
+# whole method, on two pages.
 
 # %% [markdown]
 # ## Forces on few labels, energies on many
@@ -328,7 +330,7 @@ print(f"the references alone: {1e3 * left:.0f} meV")
 isomers = scdlab.load_isomers()
 parts = scdlab.atoms.isomer_split(isomers, seed=SEED)
 net = fresh()
-scdlab.fit(net, EnergyForces(rho=1.0), parts["train"], steps=S["isomer_steps"], **TRAIN)
+scdlab.fit(net, EnergyForces(energy_weight=1.0), parts["train"], steps=S["isomer_steps"], **TRAIN)
 known, unknown = (
     scdlab.evaluate(net, parts[p][:: max(1, len(parts[p]) // 200)]) for p in ("known", "unknown")
 )

@@ -34,7 +34,12 @@ from scipy.spatial.transform import Rotation
 import scdlab
 from scdlab import claims, explore, lessons
 from scdlab.explore.noise import Reference, cosine, denoise, displacements
-from scdlab.objectives import CoordinateDenoising, PairwiseDenoising, PropertyRegression, draw_noise
+from scdlab.objectives import (
+    CoordinateDenoising,
+    PairwiseDenoising,
+    PropertyRegression,
+    sample_noise,
+)
 
 SIZES = {
     "quick": dict(floor_steps=200, pretrain=10_000, pretrain_steps=120, md_steps=250, labels=200,
@@ -81,7 +86,7 @@ def fresh(**options):
 # %%
 water = scdlab.AtomStore.from_ase([scdlab.from_smiles("O")])
 batch = water.take([0])
-eps, _ = draw_noise(batch, sigma=0.04, generator=torch.Generator().manual_seed(SEED))
+eps, _ = sample_noise(batch, sigma=0.04, generator=torch.Generator().manual_seed(SEED))
 for z, x, e in zip(batch.z.tolist(), batch.pos, eps, strict=True):
     target = (e / 0.04).numpy().round(2)
     print(f"z = {z}   x = {x.numpy().round(2)} Å   ε = {e.numpy().round(3)} Å   ε/σ = {target}")
@@ -232,7 +237,7 @@ N = six.n_atoms
 def losses_by_size(centered):
     """Train with this noise. For each of the six molecules: the loss, and its share in the mean."""
     objective = CoordinateDenoising(sigma=0.04, centered=centered)
-    net = fresh(hidden=32, layers=2)
+    net = fresh(hidden_channels=32, num_layers=2)
     scdlab.fit(net, objective, copies, steps=S["floor_steps"], lr=1e-2, **TRAIN)
     draws = [six.subset([k] * 500) for k in range(6)]
     found = [claims.denoising.noise_losses(net, s, objective, SEED).mean(0) for s in draws]
@@ -297,7 +302,7 @@ claims.compare("coord-noise-floor", yours)
 pretrain, _, _ = rest.split(min(S["pretrain"], len(rest)), 0, seed=SEED)
 objective = CoordinateDenoising(sigma=0.04)
 coord = fresh()
-schnet = scdlab.SchNet(hidden=shipped.d, layers=3)
+schnet = scdlab.SchNet(hidden_channels=shipped.hidden_channels, num_layers=3)
 histories = {}
 for name, net in (("transformer", coord), ("SchNet", schnet)):
     run = scdlab.fit(net, objective, pretrain, steps=S["pretrain_steps"], lr=3e-3, **TRAIN)
@@ -345,7 +350,7 @@ ethanol = scdlab.load_ethanol()
 md_train, _, md_test = ethanol.split(1800, 0, seed=SEED)
 SIGMA = 0.02  # Å
 KT = 8.617333e-5 * 500  # eV
-field = fresh(hidden=48)
+field = fresh(hidden_channels=48)
 scdlab.fit(field, CoordinateDenoising(sigma=SIGMA), md_train, steps=S["md_steps"], lr=5e-3, **TRAIN)
 test = md_test.take(range(100))
 with torch.no_grad():
@@ -387,13 +392,13 @@ explore.parity_plot(test.forces[:270], answers, "eV/Å", "force", title="Forces 
 on_minima = noise_left["shipped"]
 on_frames = scdlab.evaluate(shipped.cpu(), ethanol[::4], objective)["noise_unexplained"]
 on_yours = scdlab.evaluate(coord.cpu(), ethanol[::4], objective)["noise_unexplained"]
-shares = {
+per_atom = {
     "no answer": 1.0,
     "minima": on_minima,
     "500 K": on_frames,
     "500 K, yours": on_yours,
 }
-explore.compare_bars(shares, "noise left", title="On minima (QM9), and off equilibrium (ethanol)")
+explore.compare_bars(per_atom, "noise left", title="On minima (QM9), and off equilibrium (ethanol)")
 
 # %% [markdown]
 # A value above 1 is worse than no answer at all. The shipped network confidently moves the atoms
@@ -527,7 +532,9 @@ small = TRAIN | dict(batch_size=16, lr=1e-2)
 def fresh_dimenet():
     """A small DimeNet; the same first weights whenever SEED is."""
     torch.manual_seed(SEED)
-    return scdlab.DimeNet(hidden=48, layers=2, int_emb=32, out_emb=64, n_spherical=5)
+    return scdlab.DimeNet(
+        hidden_channels=48, num_layers=2, int_emb_size=32, out_emb_channels=64, num_spherical=5
+    )
 
 
 dimenets = {"scratch": fresh_dimenet()}
@@ -634,7 +641,7 @@ claims.compare("coord-extensivity", yours)
 # denoise. In one line, with $\sigma = 0.005$ Å and weight 0.1, as the released code has it:
 
 # %%
-helper = CoordinateDenoising(sigma=0.005, main=PropertyRegression("homo"), weight=0.1)
+helper = CoordinateDenoising(sigma=0.005, supervised=PropertyRegression("homo"), weight=0.1)
 net = copy.deepcopy(shipped)
 helper.prepare(net, few)
 loss, parts = helper(net, few.take(range(16)), torch.Generator().manual_seed(SEED))
@@ -651,7 +658,7 @@ butanol = scdlab.AtomStore.from_ase([scdlab.from_smiles("CCCCO")]).take([0])
 kinds = {}
 for kind in ("gaussian", "torsional"):
     generator = torch.Generator().manual_seed(SEED)
-    eps, _ = draw_noise(butanol, sigma=0.1, generator=generator, kind=kind)
+    eps, _ = sample_noise(butanol, sigma=0.1, generator=generator, kind=kind)
     kinds[kind] = dict(vectors=eps, unit="Å")
 explore.view_molecule((butanol.z, butanol.pos), kinds, title="Two kinds of noise", size=(640, 340))
 

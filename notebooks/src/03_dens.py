@@ -37,13 +37,13 @@ from scipy.spatial.transform import Rotation
 import scdlab
 from scdlab import claims, explore, lessons
 from scdlab.explore import style
-from scdlab.nn.force_encoding import spherical_degrees
+from scdlab.nn.blocks.force_encoding import spherical_degrees
 from scdlab.objectives import DeNS, EnergyForces
 
 SIZES = {
-    "quick": dict(frames=400, test=200, steps=150, hidden=48, layers=3, candidates=3000,
+    "quick": dict(frames=400, test=200, steps=150, hidden_channels=48, num_layers=3, candidates=3000,
                   tensor_steps=100),
-    "full": dict(frames=950, test=1000, steps=20_000, hidden=128, layers=6, candidates=20_000,
+    "full": dict(frames=950, test=1000, steps=20_000, hidden_channels=128, num_layers=6, candidates=20_000,
                  tensor_steps=5000),
 }  # fmt: skip
 S = SIZES[PROFILE]
@@ -57,8 +57,10 @@ test = rest[: S["test"]]
 def fresh():
     """A new transformer that can be told forces; the same first weights whenever SEED is."""
     torch.manual_seed(SEED)
-    sizes = dict(hidden=S["hidden"], layers=S["layers"], heads=4, n_basis=32)
-    return scdlab.EquivariantTransformer(**sizes, force_encoding=True)
+    sizes = dict(
+        hidden_channels=S["hidden_channels"], num_layers=S["num_layers"], num_heads=4, num_rbf=32
+    )
+    return scdlab.EquivariantTransformer(**sizes, force_input=True)
 
 
 # %% [markdown]
@@ -80,7 +82,7 @@ def fresh():
 # what the network says, $N$ atoms, and the weight $\rho = 0.02$ Å⁻¹.
 
 # %%
-labels = EnergyForces(rho=0.02, loss="norm")
+labels = EnergyForces(energy_weight=0.02, loss="norm")
 plain = fresh()
 scdlab.fit(plain, labels, train, steps=S["steps"], lr=3e-3, **TRAIN)
 plain.cpu()
@@ -261,7 +263,7 @@ def dens_loss(model, batch, p, r, sigma, weight, generator):
     mask = drawn & chosen[batch.batch]  # m (N)
     noisy = copy.copy(batch)  # shallow: the caller's batch keeps its positions
     noisy.pos = batch.pos + eps * mask[:, None]
-    out = model(noisy, forces=True, noise=True, clue=batch.forces * mask[:, None])
+    out = model(noisy, forces=True, noise=True, force_input=batch.forces * mask[:, None])
     energy = (out.energy - batch.energy).abs().mean()
     force = (out.forces - batch.forces)[~mask].norm(dim=1).mean()
     noise = (out.noise - eps / sigma)[mask].norm(dim=1).mean()
@@ -273,7 +275,7 @@ R = 0.25
 WEIGHT = 0.0625
 sample = train.take(range(64))
 net = fresh()
-library = DeNS(P, R, SIGMA, WEIGHT, main=labels)
+library = DeNS(P, R, SIGMA, WEIGHT, supervised=labels)
 library.prepare(net, train)  # reference energies, the size of forces
 ours = dens_loss(net, sample, P, R, SIGMA, WEIGHT, torch.Generator().manual_seed(SEED))
 theirs, _ = library(net, sample, torch.Generator().manual_seed(SEED))
@@ -305,13 +307,13 @@ print(f"ours {ours.item():.6f}, the library's {theirs.item():.6f}")
 ARMS = {
     "DeNS": dict(),
     "whole structures": dict(ratio=1.0),
-    "not told": dict(told="none"),
-    "another's force": dict(told="other"),
+    "not told": dict(force_encoding="none"),
+    "another's force": dict(force_encoding="shuffled"),
 }
 nets = {"plain": plain}
 for name, ablation in ARMS.items():
     nets[name] = fresh()
-    objective = DeNS(sigma=SIGMA, main=labels, **ablation)
+    objective = DeNS(sigma=SIGMA, supervised=labels, **ablation)
     scdlab.fit(nets[name], objective, train, steps=S["steps"], lr=3e-3, **TRAIN)
     nets[name].cpu()
 found = {name: scdlab.evaluate(net, test, EnergyForces()) for name, net in nets.items()}
@@ -379,16 +381,16 @@ compare("dens-shuffled-forces")
 # %%
 def noise_left(net, told):
     """Share of the noise that is left on unseen frames, %."""
-    asked = DeNS(probability=1.0, sigma=SIGMA, told=told)
+    asked = DeNS(prob=1.0, sigma=SIGMA, force_encoding=told)
     return 100 * scdlab.evaluate(net, test, asked)["noise_unexplained"]
 
 
 left = {
-    "told": noise_left(nets["DeNS"], "own"),
+    "told": noise_left(nets["DeNS"], "true"),
     "untold": noise_left(nets["not told"], "none"),
     "kept_back": noise_left(nets["DeNS"], "none"),
-    "wrong": noise_left(nets["DeNS"], "other"),
-    "shuffled": noise_left(nets["another's force"], "other"),
+    "wrong": noise_left(nets["DeNS"], "shuffled"),
+    "shuffled": noise_left(nets["another's force"], "shuffled"),
 }
 claims.compare("dens-clue", {f"noise_left_{name}_percent": value for name, value in left.items()})
 
@@ -418,7 +420,7 @@ class NotToldByMistake(DeNS):
     def corrupt(self, batch, generator=None):
         done = super().corrupt(batch, generator)
         if hasattr(batch, "noise_mask"):  # nobody ever sets it
-            done = done._replace(clue=torch.zeros_like(done.clue))
+            done = done._replace(force_input=torch.zeros_like(done.force_input))
         return done
 
 
@@ -426,9 +428,9 @@ class NotToldByMistake(DeNS):
 net = nets["DeNS"]
 pair = {}
 for name, objective in (
-    ("DeNS", DeNS(sigma=SIGMA, main=labels)),
-    ("ablated by mistake", NotToldByMistake(sigma=SIGMA, main=labels)),
-    ("truly not told", DeNS(sigma=SIGMA, main=labels, told="none")),
+    ("DeNS", DeNS(sigma=SIGMA, supervised=labels)),
+    ("ablated by mistake", NotToldByMistake(sigma=SIGMA, supervised=labels)),
+    ("truly not told", DeNS(sigma=SIGMA, supervised=labels, force_encoding="none")),
 ):
     pair[name] = objective(net, sample, torch.Generator().manual_seed(SEED))[0].item()
     print(f"{name:>18}: loss {pair[name]:.9f}")
@@ -453,13 +455,13 @@ for name, objective in (
 degree_left = {}
 for name, highest in (("degrees 0, 1", 1), ("degrees 0, 1, 2", 2)):
     torch.manual_seed(SEED)
-    net = scdlab.TensorProductNet(hidden=16, layers=2, lmax=2, force_encoding=True)
+    net = scdlab.TensorProductNet(hidden_channels=16, num_layers=2, lmax=2, force_input=True)
     with torch.no_grad():
         for degree in range(highest + 1, 3):  # zero, and it stays zero: nothing is told there
             net.force_encoding.weights[degree].zero_().requires_grad_(False)
-    objective = DeNS(probability=1.0, sigma=SIGMA, main=labels)
+    objective = DeNS(prob=1.0, sigma=SIGMA, supervised=labels)
     scdlab.fit(net, objective, train, steps=S["tensor_steps"], lr=1e-2, **TRAIN)
-    degree_left[name] = noise_left(net.cpu(), "own")
+    degree_left[name] = noise_left(net.cpu(), "true")
     print(f"told in {name}: {degree_left[name]:.0f} % of the noise is left")
 report = scdlab.symmetry_report(net, test.to_ase(0))
 print(f"rotation error of the network {report.rotation:.0e}")
@@ -482,7 +484,9 @@ slab.set_constraint(FixAtoms(mask=slab.get_tags() > 1))
 slab.calc = EMT()
 slab.get_forces()
 surface = scdlab.AtomStore.from_ase([slab] * 200).take(range(200))
-shaken = DeNS(probability=1.0, ratio=0.5).corrupt(surface, torch.Generator().manual_seed(SEED)).mask
+shaken = (
+    DeNS(prob=1.0, corrupt_ratio=0.5).corrupt(surface, torch.Generator().manual_seed(SEED)).mask
+)
 fixed = surface.fixed.bool()
 for name, which in (("free", ~fixed), ("fixed", fixed)):
     print(f"{name} atoms: {100 * shaken[which].float().mean():.0f} % shaken")
@@ -612,8 +616,8 @@ assert lessons.check_labels_kept(share_solution, show=False)
 # - Aspirin: `scdlab.load_aspirin()` has 1,000 frames with GFN2-xTB forces. Your own:
 #   `scdlab.simulate(atoms, 500)`.
 # - Several sizes of noise at once: `DeNS(sigma=(0.01, 0.5))`. Near equilibrium only:
-#   `DeNS(only_below=0.5)`.
+#   `DeNS(max_rms_force=0.5)`.
 # - From the shell:
-#   `scdlab train --data md17:ethanol --objective "DeNS(sigma=0.05)" --model "EquivariantTransformer(force_encoding=True)"`.
+#   `scdlab train --data md17:ethanol --objective "DeNS(sigma=0.05)" --model "EquivariantTransformer(force_input=True)"`.
 # - Forces are labels, and labels are dear. **SCD** makes the clue itself, out of the clean
 #   structure, without any label. That is the next lesson.

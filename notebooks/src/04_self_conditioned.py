@@ -38,7 +38,7 @@ from scdlab.objectives import (
     CoordinateDenoising,
     PropertyRegression,
     SelfConditionedDenoising,
-    draw_noise,
+    sample_noise,
 )
 
 SIZES = {
@@ -225,10 +225,10 @@ explore.compare_bars(left, "noise left", title="1: no better than no answer")
 
 
 # %%
-def scd_loss(model, batch, generator, sigma=0.04, regularize=0.005, drop=0.2):
+def scd_loss(model, batch, generator, sigma=0.04, reg_sigma=0.005, p_drop_condition=0.2):
     """Two passes: describe the clean structure, then denoise it with the description."""
-    eps1, _ = draw_noise(batch, regularize, generator, centered=False)  # ε₁ (N, 3) Å
-    eps2, _ = draw_noise(batch, sigma, generator)  # ε₂ (N, 3) Å, centered: lesson 02
+    eps1, _ = sample_noise(batch, reg_sigma, generator, centered=False)  # ε₁ (N, 3) Å
+    eps2, _ = sample_noise(batch, sigma, generator)  # ε₂ (N, 3) Å, centered: lesson 02
     # shallow: the caller's batch keeps its positions
     clean = copy.copy(batch)
     noisy = copy.copy(batch)
@@ -236,7 +236,7 @@ def scd_loss(model, batch, generator, sigma=0.04, regularize=0.005, drop=0.2):
     noisy.pos = batch.pos + eps2
 
     c = model(clean, noise=False).embedding  # pass 1: (B, 64), one vector for each molecule
-    dropped = torch.rand(len(c), generator=generator) < drop
+    dropped = torch.rand(len(c), generator=generator) < p_drop_condition
     c = torch.where(dropped[:, None], model.mask_token, c)  # "not told"
     answer = model(noisy, condition=c, noise=True).noise  # pass 2: (N, 3)
     return (answer - eps2 / sigma).square().mean()
@@ -336,9 +336,9 @@ explorer
 told = {}
 for where, net, s in (("frames", off, new_frames), ("minima", scd, held_out[:500])):
     for name, options in (
-        ("own", dict(drop=0)),
-        ("none", dict(drop=1)),
-        ("other", dict(drop=0, condition="other")),
+        ("own", dict(p_drop_condition=0)),
+        ("none", dict(p_drop_condition=1)),
+        ("other", dict(p_drop_condition=0, condition="other")),
     ):
         found = scdlab.evaluate(net, s, SelfConditionedDenoising(**options))
         told[f"left_{name}_{where}"] = found["noise_unexplained"]
@@ -490,13 +490,13 @@ claims.compare(
 
 # %%
 net = copy.deepcopy(scd)
-beside = CoordinateDenoising(sigma=0.005, main=homo, weight=0.1)
+beside = CoordinateDenoising(sigma=0.005, supervised=homo, weight=0.1)
 run = scdlab.fit(
     net,
     beside,
     labeled,
     steps=10,
-    lr={"head": 1e-3, "body": 3e-4},
+    lr={"head": 1e-3, "backbone": 3e-4},
     anneal={"drop_path": (0.15, 0.1), "weight": (0.1, 0.0)},
     **TRAIN,
 )
@@ -764,7 +764,7 @@ assert lessons.check_vector_norm(normalize_solution, show=False)
 # - Type your own molecule: `scdlab.from_smiles("CC(=O)O")`, `explore.ConditionExplorer(scd, store)`
 #   on a store of it.
 # - Ablate: `SelfConditionedDenoising(stop_gradient=True)`, `condition="other"`,
-#   `condition="atoms"`, `drop=0`.
+#   `condition="atoms"`, `p_drop_condition=0`.
 # - From the shell, on any files that ASE reads, several kinds mixed: `scdlab train` pretrains,
 #   fine-tunes with `--init`, and `scdlab evaluate` tests. The README has the commands.
 # - Off equilibrium there is another cure for the ambiguity: **DeNS** tells the network the forces

@@ -44,9 +44,9 @@ from scdlab.objectives import EnergyForces, PropertyRegression, SelfConditionedD
 from scdlab.symmetry import NearestPair, PCAFrames, Quadrature, RandomRotations
 
 SIZES = {
-    "quick": dict(frames=400, test=50, steps=240, hidden=64, layers=1, dipole_steps=200,
+    "quick": dict(frames=400, test=50, steps=240, hidden_channels=64, num_layers=1, dipole_steps=200,
                   aux_steps=60, md_steps=150, ct_steps=40, turns=10),
-    "full": dict(frames=950, test=500, steps=50_000, hidden=128, layers=2, dipole_steps=10_000,
+    "full": dict(frames=950, test=500, steps=50_000, hidden_channels=128, num_layers=2, dipole_steps=10_000,
                  aux_steps=5000, md_steps=2000, ct_steps=5000, turns=64),
 }  # fmt: skip
 S = SIZES[PROFILE]
@@ -60,7 +60,9 @@ test = rest[: S["test"]]
 def fresh():
     """A new PET; the same first weights whenever SEED is."""
     torch.manual_seed(SEED)
-    return scdlab.PET(S["hidden"], S["layers"], attention_layers=2, heads=4, noise_head=False)
+    return scdlab.PET(
+        S["hidden_channels"], S["num_layers"], num_attention_layers=2, num_heads=4, noise_head=False
+    )
 
 
 # %% [markdown]
@@ -87,7 +89,7 @@ def fresh():
 # without doing harm?**
 
 # %%
-labels = EnergyForces(rho=0.02, loss="norm")
+labels = EnergyForces(energy_weight=0.02, loss="norm")
 pet = fresh()
 scdlab.fit(pet, labels, train, steps=S["steps"], lr=5e-3, **TRAIN)
 pet.cpu().eval()
@@ -333,12 +335,12 @@ def f(r, stop, width):
     return 0.5 * (1 + np.tanh(1 / (x + 1) + 1 / (x - 1)))
 
 
-def weight(u, v, inner, width=0.15, angle=0.2, angle_width=0.15):
+def weight(u, v, inner, width=0.15, sin2_min=0.2, sin2_width=0.15):
     """The weight of the frame that neighbors at u and v (vectors, Å) make."""
-    start = angle - angle_width
+    start = sin2_min - sin2_width
     s = 1 - (u @ v / np.linalg.norm(u) / np.linalg.norm(v)) ** 2
     w = f(np.linalg.norm(u), inner, width) * f(np.linalg.norm(v), inner, width)
-    return w * (1 - f(s, start + angle_width, angle_width)) * (s - start) / angle_width
+    return w * (1 - f(s, start + sin2_width, sin2_width)) * (s - start) / sin2_width
 
 
 water = molecule("H2O")
@@ -842,7 +844,7 @@ for name, cut in suspects.items():
 
 
 # %%
-def my_leak(shares, pos, far, R):
+def my_leak(per_atom, pos, far, R):
     return ...
 
 
@@ -851,11 +853,11 @@ lessons.check_leak(my_leak)
 
 # %% tags=["solution"] jupyter={"source_hidden": true}
 # Solution: click to unfold.
-def leak_solution(shares, pos, far, R):
+def leak_solution(per_atom, pos, far, R):
     center = pos[far].mean(0)
     moved = pos.clone()
     moved[far] = (pos[far] - center) @ R.T + center
-    return float((shares(moved) - shares(pos))[~far].abs().max())
+    return float((per_atom(moved) - per_atom(pos))[~far].abs().max())
 
 
 assert lessons.check_leak(leak_solution, show=False)
@@ -873,7 +875,7 @@ for name, local in (("frames of each atom", True), ("pooled frames", False)):
     def shares_of(pos, model=model):
         moved = copy.copy(both)
         moved.pos = pos
-        return model(moved).shares["energy"]
+        return model(moved).per_atom["energy"]
 
     turn = torch.from_numpy(Rotation.random(random_state=SEED).as_matrix())
     leaks[name] = leak_solution(shares_of, both.pos, torch.arange(10) >= 5, turn)

@@ -13,4 +13,4 @@ from scdlab.atoms.store import AtomStore
 def load_alloys() -> AtomStore:
     """672 crystals with EMT's energies (eV) and forces (eV/Å); property `system` is the row of the
     alloy's name in meta["systems"], `relaxed` is 1 for minima and 0 for the others."""
-    return AtomStore.open(files.home("data") / "alloys")
+    return AtomStore.open(files.package_dir("data") / "alloys")

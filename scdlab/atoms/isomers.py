@@ -19,19 +19,19 @@ from scdlab.atoms.store import AtomStore
 def load_ethanol() -> AtomStore:
     """2,000 frames of ethanol at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one
     trajectory in order."""
-    return AtomStore.open(files.home("data") / "ethanol")
+    return AtomStore.open(files.package_dir("data") / "ethanol")
 
 
 def load_aspirin() -> AtomStore:
     """1,000 frames of aspirin at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one
     trajectory in order."""
-    return AtomStore.open(files.home("data") / "aspirin")
+    return AtomStore.open(files.package_dir("data") / "aspirin")
 
 
 def load_isomers() -> AtomStore:
     """50 frames each of 60 isomers of C7H10O2 at 500 K, GFN2-xTB, in order; property `molecule`
     counts the isomers."""
-    return AtomStore.open(files.home("data") / "isomers")
+    return AtomStore.open(files.package_dir("data") / "isomers")
 
 
 def isomer_split(store, n_train=None, n_val=None, seed=0, unknown=0.2) -> dict:

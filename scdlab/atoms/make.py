@@ -43,7 +43,7 @@ def make(name: str, out=None, **settings) -> AtomStore:
             f"There is no recipe for a data set {name!r}: choose one of {', '.join(MAKERS)}."
         )
     store = MAKERS[name](**settings)
-    store.save(Path(out) if out else files.home("data") / name)
+    store.save(Path(out) if out else files.package_dir("data") / name)
     return store
 
 

@@ -60,7 +60,7 @@ def load_qm9(limit=None, root=None) -> AtomStore:
             "qm9pack` brings all.",
             stacklevel=2,
         )
-        store = AtomStore.open(files.home("data") / "qm9-sample")
+        store = AtomStore.open(files.package_dir("data") / "qm9-sample")
     else:
         store = _cached(folder)
     return store if limit is None else store[: int(limit)]

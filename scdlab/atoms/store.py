@@ -586,11 +586,11 @@ class AtomStore:
         """This view in order, cut into batches of at most `batch_size` structures and `max_atoms`
         atoms, each filled as far as it goes: a list of slices for `take`. Raises ValueError for a
         structure that no batch can hold."""
-        self.check_budget(max_atoms)
-        starts = [0, *fill(self.n_atoms, batch_size, max_atoms)[0], len(self)]
+        self.check_max_atoms(max_atoms)
+        starts = [0, *pack_batches(self.n_atoms, batch_size, max_atoms)[0], len(self)]
         return [slice(first, last) for first, last in itertools.pairwise(starts) if last > first]
 
-    def check_budget(self, max_atoms) -> None:
+    def check_max_atoms(self, max_atoms) -> None:
         """Raise ValueError, naming the structure and the remedy, where one has more than
         `max_atoms` atoms."""
         if max_atoms is None:
@@ -729,7 +729,7 @@ class _Resident:
         return _batch(fields, self._names, self._vectors, ptr, of, slices)
 
 
-def fill(n_atoms, batch_size=None, max_atoms=None, held=(0, 0)):
+def pack_batches(n_atoms, batch_size=None, max_atoms=None, held=(0, 0)):
     """Deal structures of n_atoms [n] atoms out in order: into each batch as many as `batch_size`
     structures and `max_atoms` atoms allow (None: no bound). Returns where further batches start,
     counted in structures, and what the last one, still open, holds: (structures, atoms). held: what

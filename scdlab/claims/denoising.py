@@ -23,7 +23,7 @@ from scdlab import files
 from scdlab.explore import maps
 from scdlab.explore.noise import Reference, cosine, denoise, displacements
 from scdlab.objectives import CoordinateDenoising, PairwiseDenoising, PropertyRegression
-from scdlab.objectives.coordinate import draw_noise, noise_floor
+from scdlab.objectives.coordinate import noise_floor, sample_noise
 
 from .ledger import Claim, direction, get, graded, keep, register
 
@@ -43,9 +43,9 @@ UNSEEN = (
 COORD = (
     "data",
     "n_pretrain",
-    "hidden",
-    "layers",
-    "n_basis",
+    "hidden_channels",
+    "num_layers",
+    "num_rbf",
     "sigma",
     "pretrain_steps",
     "pretrain_batch",
@@ -55,9 +55,9 @@ QUICK = {
     "seeds": 1,
     "data": "sample",
     "n_pretrain": 1000,
-    "hidden": 16,
-    "layers": 2,
-    "n_basis": 16,
+    "hidden_channels": 16,
+    "num_layers": 2,
+    "num_rbf": 16,
     "sigma": 0.04,
     "pretrain_steps": 10,
     "pretrain_batch": 8,
@@ -67,9 +67,9 @@ CPU = {
     "seeds": 3,
     "data": "qm9",
     "n_pretrain": 100_000,
-    "hidden": 64,
-    "layers": 3,
-    "n_basis": 32,
+    "hidden_channels": 64,
+    "num_layers": 3,
+    "num_rbf": 32,
     "sigma": 0.04,
     "pretrain_steps": 4000,
     "pretrain_batch": 16,
@@ -79,9 +79,9 @@ FULL = {
     "seeds": 3,
     "data": "qm9",
     "n_pretrain": 120_000,
-    "hidden": 128,
-    "layers": 6,
-    "n_basis": 50,
+    "hidden_channels": 128,
+    "num_layers": 6,
+    "num_rbf": 50,
     "sigma": 0.04,
     "pretrain_steps": 50_000,
     "pretrain_batch": 64,
@@ -91,24 +91,24 @@ FULL = {
 PAIRWISE = (
     "data",
     "n_pretrain",
-    "hidden",
-    "layers",
-    "int_emb",
-    "out_emb",
-    "n_spherical",
+    "hidden_channels",
+    "num_layers",
+    "int_emb_size",
+    "out_emb_channels",
+    "num_spherical",
     "sigma",
     "pretrain_steps",
     "pretrain_batch",
     "pretrain_lr",
 )
-DIMENET = {"int_emb": 32, "out_emb": 64, "n_spherical": 5, "sigma": 0.14}
+DIMENET = {"int_emb_size": 32, "out_emb_channels": 64, "num_spherical": 5, "sigma": 0.14}
 
 
 def all_molecules(settings):
     """All molecules that a recipe may use: QM9, or, to try the mechanics anywhere, the kit's sample
     of it."""
     if settings["data"] == "sample":
-        return scdlab.AtomStore.open(files.home("data") / "qm9-sample")
+        return scdlab.AtomStore.open(files.package_dir("data") / "qm9-sample")
     qm9 = scdlab.load_qm9()
     if len(qm9) <= HELD_OUT:
         raise ValueError(
@@ -154,7 +154,7 @@ def coord(settings, seed, device):
 def _transformer(settings, seed):
     torch.manual_seed(seed)
     return scdlab.EquivariantTransformer(
-        settings["hidden"], settings["layers"], n_basis=settings["n_basis"]
+        settings["hidden_channels"], settings["num_layers"], num_rbf=settings["num_rbf"]
     )
 
 
@@ -325,7 +325,7 @@ def noise_losses(model, store, objective, seed) -> np.ndarray:
     for first in range(0, len(store), 64):
         batch = store.take(range(first, min(first + 64, len(store)))).to(device)
         generator = torch.Generator(device).manual_seed(1000 * seed + first)
-        eps, _ = draw_noise(batch, objective.sigma, generator, centered=objective.centered)
+        eps, _ = sample_noise(batch, objective.sigma, generator, centered=objective.centered)
         batch.pos = batch.pos + eps
         with torch.no_grad():
             d = (model(batch, noise=True).noise - eps / objective.sigma).double()  # (N, 3)
@@ -388,8 +388,8 @@ register(
             "quick": QUICK | {"n_test": 16, "steps": 10, "batch_size": 8, "lr": 3e-3},
             "cpu": CPU
             | {
-                "hidden": 32,
-                "layers": 2,
+                "hidden_channels": 32,
+                "num_layers": 2,
                 "n_test": 1000,
                 "steps": 1200,
                 "batch_size": 16,
@@ -565,7 +565,7 @@ def pairwise(settings, seed, device, rest, test=None):
 
 def _dimenet(settings, seed):
     torch.manual_seed(seed)
-    sizes = ("hidden", "layers", "int_emb", "out_emb", "n_spherical")
+    sizes = ("hidden_channels", "num_layers", "int_emb_size", "out_emb_channels", "num_spherical")
     return scdlab.DimeNet(**{name: settings[name] for name in sizes})
 
 
@@ -612,8 +612,8 @@ register(
             "cpu": CPU
             | DIMENET
             | {
-                "hidden": 48,
-                "layers": 2,
+                "hidden_channels": 48,
+                "num_layers": 2,
                 "n_pretrain": 10_000,
                 "pretrain_steps": 1500,
                 "pretrain_lr": 1e-3,
@@ -622,11 +622,11 @@ register(
             "full": FULL
             | DIMENET
             | {
-                "hidden": 128,
-                "layers": 4,
-                "int_emb": 64,
-                "out_emb": 256,
-                "n_spherical": 7,
+                "hidden_channels": 128,
+                "num_layers": 4,
+                "int_emb_size": 64,
+                "out_emb_channels": 256,
+                "num_spherical": 7,
                 "pretrain_steps": 20_000,
             }
             | {"n_labels": 4000, "n_test": 1000, "steps": 20_000, "batch_size": 32, "lr": 1e-3},

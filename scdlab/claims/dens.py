@@ -28,15 +28,15 @@ DECIDES = (
     "data",
     "n_train",
     "n_val",
-    "hidden",
-    "layers",
-    "heads",
-    "n_basis",
+    "hidden_channels",
+    "num_layers",
+    "num_heads",
+    "num_rbf",
     "sigma",
-    "probability",
-    "ratio",
-    "weight",
-    "rho",
+    "prob",
+    "corrupt_ratio",
+    "denoising_weight",
+    "energy_weight",
     "steps",
     "batch_size",
     "lr",
@@ -47,15 +47,15 @@ QUICK = {
     "n_train": 40,
     "n_val": 8,
     "n_test": 16,
-    "hidden": 16,
-    "layers": 2,
-    "heads": 2,
-    "n_basis": 8,
+    "hidden_channels": 16,
+    "num_layers": 2,
+    "num_heads": 2,
+    "num_rbf": 8,
     "sigma": 0.05,
-    "probability": 0.25,
-    "ratio": 0.25,
-    "weight": 0.0625,
-    "rho": 0.02,
+    "prob": 0.25,
+    "corrupt_ratio": 0.25,
+    "denoising_weight": 0.0625,
+    "energy_weight": 0.02,
     "steps": 5,
     "batch_size": 4,
     "lr": 2e-3,
@@ -66,24 +66,24 @@ CPU = {
     "n_train": 950,
     "n_val": 50,
     "n_test": 1000,
-    "hidden": 64,
-    "layers": 3,
-    "heads": 4,
-    "n_basis": 32,
+    "hidden_channels": 64,
+    "num_layers": 3,
+    "num_heads": 4,
+    "num_rbf": 32,
     "sigma": 0.05,
-    "probability": 0.25,
-    "ratio": 0.25,
-    "weight": 0.0625,
-    "rho": 0.02,
+    "prob": 0.25,
+    "corrupt_ratio": 0.25,
+    "denoising_weight": 0.0625,
+    "energy_weight": 0.02,
     "steps": 2000,
     "batch_size": 16,
     "lr": 2e-3,
 }
 FULL = CPU | {
-    "hidden": 128,
-    "layers": 6,
-    "heads": 8,
-    "n_basis": 50,
+    "hidden_channels": 128,
+    "num_layers": 6,
+    "num_heads": 8,
+    "num_rbf": 50,
     "steps": 120_000,
     "batch_size": 8,
     "lr": 5e-4,
@@ -93,21 +93,24 @@ FULL = CPU | {
 def objective_of(arm, settings):
     """What an arm minimizes: lengths of errors in every term. Squares would be ruled by the largest
     errors, and those are of corrupted structures, which keep some of their secret."""
-    labels = EnergyForces(settings["rho"], loss="norm")
+    labels = EnergyForces(settings["energy_weight"], loss="norm")
     if arm == "plain":
         return labels
     changed = {
         "dens": {},
-        "full": {"ratio": 1.0},
-        "untold": {"told": "none"},
-        "shuffled": {"told": "other"},
+        "full": {"corrupt_ratio": 1.0},
+        "untold": {"force_encoding": "none"},
+        "shuffled": {"force_encoding": "shuffled"},
     }[arm]
     return DeNS(
         **{
-            **{name: settings[name] for name in ("probability", "ratio", "sigma", "weight")},
+            **{
+                name: settings[name]
+                for name in ("prob", "corrupt_ratio", "sigma", "denoising_weight")
+            },
             **changed,
         },
-        main=labels,
+        supervised=labels,
     )
 
 
@@ -126,11 +129,11 @@ def learned(arm, settings, seed, device):
     def train(folder):
         torch.manual_seed(seed)
         model = scdlab.EquivariantTransformer(
-            settings["hidden"],
-            settings["layers"],
-            settings["heads"],
-            settings["n_basis"],
-            force_encoding=True,
+            settings["hidden_channels"],
+            settings["num_layers"],
+            settings["num_heads"],
+            settings["num_rbf"],
+            force_input=True,
         )
         few, val, _ = frames({**settings, "n_test": 1}, seed)
         return trained(
@@ -238,14 +241,14 @@ def noise_left(settings, seed, device) -> dict:
     test = frames(settings, seed)[2]
     values = {}
     for name, arm, told in (
-        ("told", "dens", "own"),
+        ("told", "dens", "true"),
         ("untold", "untold", "none"),
         ("kept_back", "dens", "none"),
-        ("wrong", "dens", "other"),
-        ("shuffled", "shuffled", "other"),
+        ("wrong", "dens", "shuffled"),
+        ("shuffled", "shuffled", "shuffled"),
     ):
-        share = {name: settings[name] for name in ("ratio", "sigma")}
-        asked = DeNS(probability=1.0, told=told, **share)
+        share = {name: settings[name] for name in ("corrupt_ratio", "sigma")}
+        asked = DeNS(prob=1.0, force_encoding=told, **share)
         found = scdlab.evaluate(learned(arm, settings, seed, device), test, asked)
         values[f"noise_left_{name}_percent"] = 100 * found["noise_unexplained"]
     return {name: values[name] for name in get("dens-clue").quantities}
@@ -280,10 +283,10 @@ register(
             ),
         },
         rule=(
-            "The networks of the other claims. On unseen frames, with a share `ratio` of the atoms "
-            "of every frame corrupted, compare the mean squared error of the noise, as a share of "
-            "that of the blind answer, of the network that is told the forces and of the one that "
-            "never was."
+            "The networks of the other claims. On unseen frames, with a share `corrupt_ratio` of "
+            "the atoms of every frame corrupted, compare the mean squared error of the noise, as a "
+            "share of that of the blind answer, of the network that is told the forces and of the "
+            "one that never was."
         )
         + SEEN
         + "With the paper's direction: reproduced when, in every seed, less than half as much is "

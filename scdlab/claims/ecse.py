@@ -45,12 +45,12 @@ DECIDES = (
     "data",
     "n_train",
     "n_val",
-    "hidden",
-    "layers",
-    "attention_layers",
-    "heads",
+    "hidden_channels",
+    "num_layers",
+    "num_attention_layers",
+    "num_heads",
     "cutoff",
-    "rho",
+    "energy_weight",
     "steps",
     "batch_size",
     "lr",
@@ -61,12 +61,12 @@ QUICK = {
     "n_train": 40,
     "n_val": 8,
     "n_test": 8,
-    "hidden": 16,
-    "layers": 1,
-    "attention_layers": 1,
-    "heads": 2,
+    "hidden_channels": 16,
+    "num_layers": 1,
+    "num_attention_layers": 1,
+    "num_heads": 2,
     "cutoff": 4.5,
-    "rho": 0.02,
+    "energy_weight": 0.02,
     "steps": 5,
     "batch_size": 4,
     "lr": 2e-3,
@@ -77,17 +77,23 @@ CPU = {
     "n_train": 950,
     "n_val": 50,
     "n_test": 1000,
-    "hidden": 64,
-    "layers": 1,
-    "attention_layers": 2,
-    "heads": 4,
+    "hidden_channels": 64,
+    "num_layers": 1,
+    "num_attention_layers": 2,
+    "num_heads": 4,
     "cutoff": 4.5,
-    "rho": 0.02,
+    "energy_weight": 0.02,
     "steps": 3000,
     "batch_size": 16,
     "lr": 5e-3,
 }
-FULL = CPU | {"hidden": 128, "layers": 2, "steps": 120_000, "batch_size": 8, "lr": 5e-4}
+FULL = CPU | {
+    "hidden_channels": 128,
+    "num_layers": 2,
+    "steps": 120_000,
+    "batch_size": 8,
+    "lr": 5e-4,
+}
 
 
 def profiles(quick, other):
@@ -98,10 +104,10 @@ def profiles(quick, other):
 def fresh(settings):
     """An untrained PET."""
     return scdlab.PET(
-        settings["hidden"],
-        settings["layers"],
-        settings["attention_layers"],
-        settings["heads"],
+        settings["hidden_channels"],
+        settings["num_layers"],
+        settings["num_attention_layers"],
+        settings["num_heads"],
         settings["cutoff"],
         noise_head=False,
     )
@@ -116,7 +122,7 @@ def learned(settings, seed, device):
         few, val, _ = frames({**settings, "n_test": 1}, seed)
         return trained(
             fresh(settings),
-            EnergyForces(settings["rho"], loss="norm"),
+            EnergyForces(settings["energy_weight"], loss="norm"),
             few,
             settings["steps"],
             settings["batch_size"],

@@ -24,14 +24,37 @@ SEEN = (
     " The direction is seen when every seed shows it and the mean difference exceeds its standard "
     "deviation over seeds; else it is a tie. "
 )
-QUICK = {"seeds": 1, "hidden": 16, "layers": 2, "batch_size": 8, "lr": 3e-3, "n_test": 16}
-CPU = {"seeds": 3, "hidden": 64, "layers": 3, "batch_size": 10, "lr": 3e-3, "n_test": 300}
-FULL = {"seeds": 3, "hidden": 128, "layers": 6, "batch_size": 32, "lr": 1e-3, "n_test": 300}
+QUICK = {
+    "seeds": 1,
+    "hidden_channels": 16,
+    "num_layers": 2,
+    "batch_size": 8,
+    "lr": 3e-3,
+    "n_test": 16,
+}
+CPU = {
+    "seeds": 3,
+    "hidden_channels": 64,
+    "num_layers": 3,
+    "batch_size": 10,
+    "lr": 3e-3,
+    "n_test": 300,
+}
+FULL = {
+    "seeds": 3,
+    "hidden_channels": 128,
+    "num_layers": 6,
+    "batch_size": 32,
+    "lr": 1e-3,
+    "n_test": 300,
+}
 
 
 def _schnet(settings, seed, **options):
     torch.manual_seed(seed)
-    return scdlab.SchNet(hidden=settings["hidden"], layers=settings["layers"], **options)
+    return scdlab.SchNet(
+        hidden_channels=settings["hidden_channels"], num_layers=settings["num_layers"], **options
+    )
 
 
 def _fit(model, objective, train, settings, seed, device, **options):
@@ -211,7 +234,7 @@ def isomers_known_unknown(settings, seed, device) -> dict:
     model = _schnet(settings, seed)
     _fit(
         model,
-        scdlab.objectives.EnergyForces(rho=settings["rho"]),
+        scdlab.objectives.EnergyForces(energy_weight=settings["energy_weight"]),
         parts["train"],
         settings,
         seed,
@@ -284,9 +307,9 @@ register(
         # ρ = 1: isomers differ by more than an eV, which short training with ρ = 0.01 does not
         # learn
         profiles={
-            "quick": QUICK | {"n_train": 100, "steps": 20, "rho": 1},
-            "cpu": CPU | {"n_train": 1500, "steps": 1500, "rho": 1},
-            "full": FULL | {"n_train": 1500, "steps": 20000, "rho": 1},
+            "quick": QUICK | {"n_train": 100, "steps": 20, "energy_weight": 1},
+            "cpu": CPU | {"n_train": 1500, "steps": 1500, "energy_weight": 1},
+            "full": FULL | {"n_train": 1500, "steps": 20000, "energy_weight": 1},
         },
     )
 )

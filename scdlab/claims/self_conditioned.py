@@ -40,9 +40,9 @@ METHODS = ("scd", "coord", "scratch")
 PRETRAIN = (
     "data",
     "n_pretrain",
-    "hidden",
-    "layers",
-    "n_basis",
+    "hidden_channels",
+    "num_layers",
+    "num_rbf",
     "sigma",
     "pretrain_steps",
     "pretrain_batch",
@@ -54,9 +54,9 @@ QUICK = {
     "seeds": 1,
     "data": "sample",
     "n_pretrain": 1000,
-    "hidden": 16,
-    "layers": 2,
-    "n_basis": 16,
+    "hidden_channels": 16,
+    "num_layers": 2,
+    "num_rbf": 16,
     "sigma": 0.04,
     "pretrain_steps": 4,
     "pretrain_batch": 8,
@@ -71,9 +71,9 @@ CPU = {
     "seeds": 3,
     "data": "qm9",
     "n_pretrain": 100_000,
-    "hidden": 64,
-    "layers": 3,
-    "n_basis": 32,
+    "hidden_channels": 64,
+    "num_layers": 3,
+    "num_rbf": 32,
     "sigma": 0.04,
     "pretrain_steps": 3000,
     "pretrain_batch": 32,
@@ -88,9 +88,9 @@ FULL = {
     "seeds": 3,
     "data": "qm9",
     "n_pretrain": 120_000,
-    "hidden": 128,
-    "layers": 6,
-    "n_basis": 50,
+    "hidden_channels": 128,
+    "num_layers": 6,
+    "num_rbf": 50,
     "sigma": 0.04,
     "pretrain_steps": 40_000,
     "pretrain_batch": 128,
@@ -119,7 +119,10 @@ def fresh(settings, seed, backbone="ct"):
     torch.manual_seed(seed)
     cls = {"ct": scdlab.EquivariantTransformer, "schnet": scdlab.SchNet}[backbone]
     return cls(
-        settings["hidden"], settings["layers"], n_basis=settings["n_basis"], conditional=True
+        settings["hidden_channels"],
+        settings["num_layers"],
+        num_rbf=settings["num_rbf"],
+        conditional=True,
     )
 
 
@@ -365,7 +368,15 @@ register(
 # --- what the condition is worth, near minima and far from them
 # --------------------------------------------------
 
-FRAMES = ("hidden", "layers", "n_basis", "sigma", "frames_steps", "pretrain_batch", "pretrain_lr")
+FRAMES = (
+    "hidden_channels",
+    "num_layers",
+    "num_rbf",
+    "sigma",
+    "frames_steps",
+    "pretrain_batch",
+    "pretrain_lr",
+)
 ARMS = {
     "own": {},
     "stopped": {"stop_gradient": True},
@@ -404,7 +415,8 @@ def frames_of_ethanol(seed):
 
 
 def noise_left(model, store, settings, batch_size=64, **options) -> float:
-    """Share of the noise that the network leaves unexplained; drop=0: all told, drop=1: none."""
+    """Share of the noise that the network leaves unexplained; p_drop_condition=0: all told,
+    p_drop_condition=1: none."""
     objective = SelfConditionedDenoising(settings["sigma"], **options)
     return scdlab.evaluate(model, store, objective, batch_size=batch_size)["noise_unexplained"]
 
@@ -424,16 +436,16 @@ def condition(settings, seed, device) -> dict:
         size = 2 * min(16, len(store) // 2)
         store = store[: size * (len(store) // size)]
         for told, options in (
-            ("own", {"drop": 0.0}),
-            ("none", {"drop": 1.0}),
-            ("other", {"drop": 0.0, "condition": "other"}),
+            ("own", {"p_drop_condition": 0.0}),
+            ("none", {"p_drop_condition": 1.0}),
+            ("other", {"p_drop_condition": 0.0, "condition": "other"}),
         ):
             values[f"left_{told}_{where}"] = noise_left(model, store, settings, size, **options)
     for arm in ("stopped", "other", "atoms"):
         model = on_frames(arm, settings, seed, device)
         store = test[: 20 * (len(test) // 20)]
         values[f"left_trained_{arm}"] = noise_left(
-            model, store, settings, 20, drop=0.0, **ARMS[arm]
+            model, store, settings, 20, p_drop_condition=0.0, **ARMS[arm]
         )
     return {name: float(values[name]) for name in get("scd-condition").quantities}
 
@@ -752,9 +764,9 @@ def step_cost(settings, seed, device) -> dict:
     for name, (conditional, objective) in contestants.items():
         torch.manual_seed(seed)
         model = scdlab.EquivariantTransformer(
-            settings["hidden"],
-            settings["layers"],
-            n_basis=settings["n_basis"],
+            settings["hidden_channels"],
+            settings["num_layers"],
+            num_rbf=settings["num_rbf"],
             conditional=conditional,
         ).to(device)
         steps[name] = _stepper(model.train(), objective, batch.to(device), seed)
@@ -838,8 +850,9 @@ register(
         recipe=step_cost,
         profiles={
             "quick": QUICK | {"rounds": 2},
-            "cpu": CPU | {"hidden": 128, "layers": 6, "n_basis": 50, "rounds": 21},
-            "full": FULL | {"hidden": 256, "layers": 8, "batch_size": 128, "rounds": 51},
+            "cpu": CPU | {"hidden_channels": 128, "num_layers": 6, "num_rbf": 50, "rounds": 21},
+            "full": FULL
+            | {"hidden_channels": 256, "num_layers": 8, "batch_size": 128, "rounds": 51},
         },
     )
 )
@@ -854,10 +867,10 @@ def faults(settings, seed, device) -> dict:
     ours, trained."""
     atoms = draw(molecules(settings, seed)[1], 1, seed).to_ase(0)
     config = dict(
-        emb_dim=settings["hidden"],
-        num_layers=settings["layers"],
+        emb_dim=settings["hidden_channels"],
+        num_layers=settings["num_layers"],
         num_heads=8,
-        num_rbf=settings["n_basis"],
+        num_rbf=settings["num_rbf"],
     )
     cured = dict(vec_prenorm=False, detach=False)
 

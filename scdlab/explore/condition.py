@@ -172,10 +172,10 @@ def _condition(model, condition) -> torch.Tensor | None:
     if condition is None:
         return None
     condition = array(condition)
-    if condition.shape != (model.d,) or not np.isfinite(condition).all():
+    if condition.shape != (model.hidden_channels,) or not np.isfinite(condition).all():
         raise ValueError(
-            f"The condition must be one vector of {model.d} finite numbers, the model's width, and "
-            f"its shape is {list(condition.shape)}."
+            f"The condition must be one vector of {model.hidden_channels} finite numbers, the "
+            f"model's width, and its shape is {list(condition.shape)}."
         )
     return torch.from_numpy(condition[None]).to(model.mask_token)
 
@@ -314,7 +314,9 @@ class ConditionExplorer(SvgExplorer):
         seed: int = 0,
     ):
         _check_conditional(model)
-        self.store = AtomStore.open(files.home("data") / "qm9-sample") if store is None else store
+        self.store = (
+            AtomStore.open(files.package_dir("data") / "qm9-sample") if store is None else store
+        )
         self.model = model
         self._cache = OrderedDict()
         self._drawn = None

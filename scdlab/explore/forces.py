@@ -100,7 +100,7 @@ def corruption(
     generator = torch.Generator().manual_seed(
         int(np.random.SeedSequence([seed, frame]).generate_state(1)[0])
     )
-    return DeNS(probability=1.0, ratio=ratio, sigma=sigma).corrupt(store.take([frame]), generator)
+    return DeNS(prob=1.0, corrupt_ratio=ratio, sigma=sigma).corrupt(store.take([frame]), generator)
 
 
 def predicted_forces(model, store, frame: int, name: str = "") -> np.ndarray:
@@ -422,7 +422,7 @@ class ForceExplorer(SvgExplorer):
                 self.corrupt and trait != "show_true"
             ):
                 continue
-            vectors = noisy.clue if self.corrupt else forces[trait]
+            vectors = noisy.force_input if self.corrupt else forces[trait]
             scale = self.scale * (self.magnified if trait == "show_difference" else 1)
             name = "clue: F before the noise" if self.corrupt else name
             kinds[name] = dict(vectors=vectors, unit="eV/Å", color=color, scale=scale)

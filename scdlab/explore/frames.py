@@ -326,7 +326,14 @@ def _name(atoms: ase.Atoms, k: int) -> str:
 
 
 def frames_picture(
-    atoms: ase.Atoms, center: int, axes, shares, inner: float, outer: float, half: float, title=""
+    atoms: ase.Atoms,
+    center: int,
+    axes,
+    shares,
+    inner: float,
+    outer: float,
+    half: float,
+    title="",
 ) -> str:
     """A molecule around one of its atoms, with frames: axes [k, 3, 3], opaque by their shares [k]
     of the weight.
@@ -815,7 +822,7 @@ class FrameExplorer(SvgExplorer):
             "neighbors": near.tolist(),
             "distances": r.tolist(),
             "inner": float(frames.inner[self.center]),
-            "outer": self.methods["ecse"].outer,
+            "outer": self.methods["ecse"].outer_radius,
             "both_hands": self.methods["ecse"].group == "O(3)",
             "frames": len(weights),
             "frames_before": int(_right_handed(self.frames(False), self.center).sum()),
@@ -882,7 +889,7 @@ class FrameExplorer(SvgExplorer):
         pos = self.positions()
         r = np.linalg.norm(pos - pos[self.center], axis=1)
         order = np.argsort(r.round(6), kind="stable")
-        near = order[(r[order] < self.methods["ecse"].outer) & (order != self.center)]
+        near = order[(r[order] < self.methods["ecse"].outer_radius) & (order != self.center)]
         return near, r[near]
 
     def _default_center(self) -> int:
@@ -900,7 +907,7 @@ class FrameExplorer(SvgExplorer):
         there = _right_handed(frames, self.center)
         weights = frames.weights[there].cpu().numpy()
         name = _name(self.atoms, self.center)
-        outer = self.methods["ecse"].outer
+        outer = self.methods["ecse"].outer_radius
         title = f"{self.atoms.get_chemical_formula()}: {len(weights)} frames of {name}"
         return frames_picture(
             atoms,
@@ -966,7 +973,7 @@ class FrameExplorer(SvgExplorer):
 
     def _auxiliary_is_silent(self) -> bool:
         auxiliary = self.methods["ecse"].auxiliary
-        return auxiliary is not None and not bool(auxiliary.seen.any())
+        return auxiliary is not None and not bool(auxiliary.trained_elements.any())
 
     @property
     def told(self) -> str:

@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 
 from scdlab import files
 from scdlab.explore.plots import array
-from scdlab.nn.heads import sum_over_atoms
+from scdlab.nn.blocks.heads import sum_over_atoms
 
 METHODS = ("umap", "pca")
 POOLS = ("embedding", "mean", "sum")

@@ -51,7 +51,7 @@ from scdlab.explore import style, svg
 from scdlab.explore.plots import bonds_of
 from scdlab.explore.view import MoleculeView, as_atoms
 from scdlab.explore.widgets import Explorer, lines_table
-from scdlab.objectives.coordinate import KINDS, draw_noise
+from scdlab.objectives.coordinate import KINDS, sample_noise
 
 # σ in Å -> what noise of about that size does
 REGIMES = {0.005: "regularizing", 0.04: "corrupting"}
@@ -207,7 +207,7 @@ def displacements(
             f"sigma must be a positive length in Å, not {sigma}; 0.005 and 0.04 are the usual ones."
         )
     batch = AtomStore.from_ase([_bare(atoms)]).take([0] * (draws or 1))
-    eps, _ = draw_noise(batch, sigma, torch.Generator().manual_seed(int(seed)), kind=kind)
+    eps, _ = sample_noise(batch, sigma, torch.Generator().manual_seed(int(seed)), kind=kind)
     eps = eps.double().numpy().reshape(-1, len(atoms), 3)
     return eps[0] if draws is None else eps
 
@@ -690,7 +690,9 @@ class NoiseExplorer(Explorer):
                 f"model must be a model, not {model!r}; scdlab.load_pretrained(name) loads one "
                 "that ships."
             )
-        self.store = AtomStore.open(files.home("data") / "qm9-sample") if store is None else store
+        self.store = (
+            AtomStore.open(files.package_dir("data") / "qm9-sample") if store is None else store
+        )
         self.model = model
         self.reference = None
         self._missing = []

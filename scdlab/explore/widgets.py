@@ -21,7 +21,7 @@ import plotly.graph_objects as go
 import traitlets
 
 from scdlab.explore import plots, style, svg
-from scdlab.nn.radial import GaussianBasis
+from scdlab.nn.blocks.radial import GaussianBasis
 
 PLOTLY = "application/vnd.plotly.v1+json"
 _WIDE = dict(style={"description_width": "90px"}, layout=widgets.Layout(width="380px"))
@@ -133,10 +133,10 @@ class NeighborExplorer(Explorer):
         atom: int = 0,
         cutoff: float = 2.0,
         neighbor: int = 1,
-        n_basis: int = 20,
+        num_rbf: int = 20,
     ):
         self.store = store
-        self.basis = GaussianBasis(n_basis, 0.0, 5.0)
+        self.basis = GaussianBasis(num_rbf, 0.0, 5.0)
         self.molecule = molecule
         self.atom = atom
         self.cutoff = cutoff

@@ -547,8 +547,8 @@ def check_noise_force(answer) -> str:
             "This is the dot product; divide by the lengths of both, or it measures how large the "
             "forces are."
         )
-    per_atom = torch.nn.functional.cosine_similarity(-eps, forces, dim=1)
-    if torch.allclose(found, torch.stack([per_atom[batch == k].mean() for k in (0, 1)]), atol=1e-4):
+    shares = torch.nn.functional.cosine_similarity(-eps, forces, dim=1)
+    if torch.allclose(found, torch.stack([shares[batch == k].mean() for k in (0, 1)]), atol=1e-4):
         raise Wrong(
             "You average the cosines of single atoms; take one dot product over all 3N numbers of "
             "a molecule."

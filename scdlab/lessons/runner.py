@@ -30,7 +30,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 from traitlets import Type
 
-from scdlab.files import atomic_file, home, write_json
+from scdlab.files import atomic_file, package_dir, write_json
 from scdlab.lessons.html import WIDGET, to_html
 from scdlab.lessons.metrics import collect
 
@@ -104,7 +104,7 @@ class LessonResult:
 
 def list_lessons(folder=None) -> list[Path]:
     """The lessons' notebooks in order: NN_name.ipynb in `folder`, the kit's own by default."""
-    return sorted(Path(folder or home("notebooks")).glob("[0-9][0-9]_*.ipynb"))
+    return sorted(Path(folder or package_dir("notebooks")).glob("[0-9][0-9]_*.ipynb"))
 
 
 def run(

@@ -1,9 +1,9 @@
 """What is learned: backbones that map a batch to a `Prediction`, and the parts they are made of."""
 
-from scdlab.nn.adaln import AdaLN
+from scdlab.nn.blocks.adaln import AdaLN
+from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.dimenet import DimeNet
 from scdlab.nn.et import EquivariantTransformer
-from scdlab.nn.force_encoding import ForceEncoding
 from scdlab.nn.model import AtomisticModel, Features, Prediction
 from scdlab.nn.nequip import TensorProductNet
 from scdlab.nn.official_ct import OfficialCT

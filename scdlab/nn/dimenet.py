@@ -5,7 +5,7 @@ Features live on directed edges j→i, not on atoms. A message listens to the me
 its start, each through a filter of how far that neighbor is and at which angle it stands:
 
     m_ji ← m_ji + block(m_ji, Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji))           a: spherical Bessel
-    basis, scdlab.nn.bessel x_i  = Σ_blocks MLP(Σ_j m_ji ∘ W' e(r_ji))
+    basis, scdlab.nn.blocks.bessel x_i  = Σ_blocks MLP(Σ_j m_ji ∘ W' e(r_ji))
     e: radial Bessel basis
 
 so distances and angles are enough to tell apart structures that distances within a cutoff cannot.
@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from scdlab.nn.bessel import BesselBasis, SphericalBesselBasis, zonal_harmonics
-from scdlab.nn.heads import MAX_Z, NoiseHead
+from scdlab.nn.blocks.bessel import BesselBasis, SphericalBesselBasis, zonal_harmonics
+from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
 
 
@@ -126,11 +126,11 @@ class EmbeddingBlock(nn.Module):
     """The first messages: m_ji = act(W [x_j, x_i, act(W' e(r_ji))]); the three parts of W act on
     atoms and pairs."""
 
-    def __init__(self, n_radial: int, d: int):
+    def __init__(self, num_rbf: int, d: int):
         super().__init__()
         self.embedding = nn.Embedding(MAX_Z + 1, d)
         nn.init.uniform_(self.embedding.weight, -(3**0.5), 3**0.5)
-        self.rbf = nn.Linear(n_radial, d)
+        self.rbf = nn.Linear(num_rbf, d)
         self.combine = nn.Linear(3 * d, d)
 
     def forward(self, z: Tensor, geometry: _Geometry) -> Tensor:
@@ -157,16 +157,18 @@ class Residual(nn.Module):
 class InteractionBlock(nn.Module):
     """A message listens to those that arrive at its start: m [E, d] -> [E, d]."""
 
-    def __init__(self, d: int, int_emb: int, basis_emb: int, n_spherical: int, n_radial: int):
+    def __init__(
+        self, d: int, int_emb_size: int, basis_emb_size: int, num_spherical: int, num_rbf: int
+    ):
         super().__init__()
-        self.rbf1 = _linear(n_radial, basis_emb, bias=False)
-        self.rbf2 = _linear(basis_emb, d, bias=False)
-        self.sbf1 = _linear(n_spherical * n_radial, basis_emb, bias=False)
-        self.sbf2 = _linear(basis_emb, int_emb, bias=False)
+        self.rbf1 = _linear(num_rbf, basis_emb_size, bias=False)
+        self.rbf2 = _linear(basis_emb_size, d, bias=False)
+        self.sbf1 = _linear(num_spherical * num_rbf, basis_emb_size, bias=False)
+        self.sbf2 = _linear(basis_emb_size, int_emb_size, bias=False)
         self.kj = _linear(d, d)
         self.ji = _linear(d, d)
-        self.down = _linear(d, int_emb, bias=False)
-        self.up = _linear(int_emb, d, bias=False)
+        self.down = _linear(d, int_emb_size, bias=False)
+        self.up = _linear(int_emb_size, d, bias=False)
         self.before = Residual(d)
         self.lin = _linear(d, d)
         self.after = nn.Sequential(Residual(d), Residual(d))
@@ -198,12 +200,12 @@ class InteractionBlock(nn.Module):
 class OutputBlock(nn.Module):
     """What the messages tell their atoms: m [E, d] -> [N, d]."""
 
-    def __init__(self, n_radial: int, d: int, out_emb: int):
+    def __init__(self, num_rbf: int, d: int, out_emb_channels: int):
         super().__init__()
-        self.rbf = _linear(n_radial, d, bias=False)
-        self.up = _linear(d, out_emb, bias=False)
-        self.layers = nn.ModuleList(_linear(out_emb, out_emb) for _ in range(3))
-        self.out = _linear(out_emb, d, bias=False)
+        self.rbf = _linear(num_rbf, d, bias=False)
+        self.up = _linear(d, out_emb_channels, bias=False)
+        self.layers = nn.ModuleList(_linear(out_emb_channels, out_emb_channels) for _ in range(3))
+        self.out = _linear(out_emb_channels, d, bias=False)
 
     def forward(self, m: Tensor, geometry: _Geometry) -> Tensor:
         edges = geometry.edges
@@ -218,9 +220,9 @@ class VectorBlock(nn.Module):
     """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d]. W starts small: no noise is the
     first guess."""
 
-    def __init__(self, n_radial: int, d: int):
+    def __init__(self, num_rbf: int, d: int):
         super().__init__()
-        self.rbf = _linear(n_radial, d, bias=False)
+        self.rbf = _linear(num_rbf, d, bias=False)
         self.lin = nn.Linear(d, d, bias=False)
         nn.init.normal_(
             self.lin.weight, std=0.01 / d**0.5
@@ -246,47 +248,47 @@ class DimeNet(AtomisticModel):
 
     def __init__(
         self,
-        hidden: int = 128,
-        layers: int = 4,
-        int_emb: int = 64,
-        basis_emb: int = 8,
-        out_emb: int = 256,
-        n_spherical: int = 7,
-        n_radial: int = 6,
+        hidden_channels: int = 128,
+        num_layers: int = 4,
+        int_emb_size: int = 64,
+        basis_emb_size: int = 8,
+        out_emb_channels: int = 256,
+        num_spherical: int = 7,
+        num_rbf: int = 6,
         cutoff: float = 5.0,
         noise_head: bool = True,
     ):
         config = dict(
-            hidden=hidden,
-            layers=layers,
-            int_emb=int_emb,
-            basis_emb=basis_emb,
-            out_emb=out_emb,
-            n_spherical=n_spherical,
-            n_radial=n_radial,
+            hidden_channels=hidden_channels,
+            num_layers=num_layers,
+            int_emb_size=int_emb_size,
+            basis_emb_size=basis_emb_size,
+            out_emb_channels=out_emb_channels,
+            num_spherical=num_spherical,
+            num_rbf=num_rbf,
             cutoff=cutoff,
             noise_head=noise_head,
         )
-        super().__init__(hidden, cutoff, config)
+        super().__init__(hidden_channels, cutoff, config)
         if low := [
             name
             for name, value in config.items()
             if name not in ("cutoff", "noise_head") and value < 1
         ]:
             raise ValueError(f"DimeNet needs {low[0]} to be at least 1, not {config[low[0]]}.")
-        self.rbf = BesselBasis(n_radial, self.cutoff)
-        self.sbf = SphericalBesselBasis(n_spherical, n_radial, self.cutoff)
-        self.embed = EmbeddingBlock(n_radial, hidden)
+        self.rbf = BesselBasis(num_rbf, self.cutoff)
+        self.sbf = SphericalBesselBasis(num_spherical, num_rbf, self.cutoff)
+        self.embed = EmbeddingBlock(num_rbf, hidden_channels)
         self.blocks = nn.ModuleList(
-            InteractionBlock(hidden, int_emb, basis_emb, n_spherical, n_radial)
-            for _ in range(layers)
+            InteractionBlock(hidden_channels, int_emb_size, basis_emb_size, num_spherical, num_rbf)
+            for _ in range(num_layers)
         )
-        self.hops = layers + 1
+        self.n_hops = num_layers + 1
         self.outputs = nn.ModuleList(
-            OutputBlock(n_radial, hidden, out_emb) for _ in range(layers + 1)
+            OutputBlock(num_rbf, hidden_channels, out_emb_channels) for _ in range(num_layers + 1)
         )
-        self.vectors = VectorBlock(n_radial, hidden)
-        self.noise_head = NoiseHead(hidden) if noise_head else None
+        self.vectors = VectorBlock(num_rbf, hidden_channels)
+        self.noise_head = NoiseHead(hidden_channels) if noise_head else None
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         edges = Edges(pairs.i, pairs.j, len(batch.z))

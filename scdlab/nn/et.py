@@ -26,11 +26,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
-from scdlab.nn.adaln import drop_path as drawn_paths
-from scdlab.nn.forms import BothWays, attend, carry, logits, point
-from scdlab.nn.heads import MAX_Z, NoiseHead
+from scdlab.nn.blocks.adaln import drop_path as drawn_paths
+from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
+from scdlab.nn.blocks.radial import ExpNormalBasis
 from scdlab.nn.model import AtomisticModel, Features
-from scdlab.nn.radial import ExpNormalBasis
+from scdlab.nn.ops.neighbor_sums import (
+    DirectedEdges,
+    attention_sum,
+    cfconv,
+    logits,
+    vector_messages,
+)
 
 
 def _linear(d_in: int, d_out: int, bias: bool = True) -> nn.Linear:
@@ -45,10 +51,10 @@ class NeighborEmbedding(nn.Module):
     """x_i ← linear([x_i, Σ_j W(r_ij) ∘ emb(z_j)]): who is around, before the first layer (eq.
     3)."""
 
-    def __init__(self, n_basis: int, d: int):
+    def __init__(self, num_rbf: int, d: int):
         super().__init__()
         self.embedding = nn.Embedding(MAX_Z + 1, d)
-        self.filter = _linear(n_basis, d)
+        self.filter = _linear(num_rbf, d)
         self.combine = _linear(2 * d, d)
 
     def forward(self, x: Tensor, z: Tensor, edges) -> Tensor:
@@ -56,7 +62,7 @@ class NeighborEmbedding(nn.Module):
         w = filters.once(
             self, lambda: filters.rows(self.filter(filters.basis))
         )  # (P, d), or as a table has rows
-        heard = carry(w, self.embedding(z), edges.both, filters.cut)  # (N, d)
+        heard = cfconv(w, self.embedding(z), edges.both, filters.cut)  # (N, d)
         return self.combine(torch.cat([x, heard], dim=-1))
 
 
@@ -75,16 +81,16 @@ class Attention(nn.Module):
     o³), d rows each. The first layer meets v = 0 and has no U.
     """
 
-    def __init__(self, n_basis: int, d: int, heads: int, first: bool = False):
+    def __init__(self, num_rbf: int, d: int, num_heads: int, first: bool = False):
         super().__init__()
-        self.d = d
-        self.heads = heads
+        self.hidden_channels = d
+        self.num_heads = num_heads
         self.norm = nn.LayerNorm(d)
         self.q = _linear(d, d)
         self.k = _linear(d, d)
         self.value = _linear(d, 3 * d)
-        self.dk = _linear(n_basis, d)
-        self.dv = _linear(n_basis, 3 * d)
+        self.dk = _linear(num_rbf, d)
+        self.dv = _linear(num_rbf, 3 * d)
         self.u = None if first else _linear(d, 3 * d, bias=False)
         self.o = _linear(d, 3 * d)
 
@@ -98,7 +104,7 @@ class Attention(nn.Module):
     def change(
         self, x: Tensor, v: Tensor | None, edges, vectors: bool
     ) -> tuple[Tensor, Tensor | None]:
-        d = self.d
+        d = self.hidden_channels
         filters = edges.filters
 
         def val(k):
@@ -121,10 +127,10 @@ class Attention(nn.Module):
         def u(k):
             return _part(self.u, k, v, d)  # (N, 3, d)
 
-        y = self.attend(x, val(0), dv(0), dv_self(0), edges)  # (N, d)
+        y = self.attention_sum(x, val(0), dv(0), dv_self(0), edges)  # (N, d)
         if v is None:
-            return o(2), point(
-                edges.r, dv(2), val(2), edges.both, filters.plain
+            return o(2), vector_messages(
+                edges.r, dv(2), val(2), edges.both, filters.uncut
             ) if vectors else None
         dx = (u(0) * u(1)).sum(1) * o(1) + o(2)
         if not vectors:
@@ -132,34 +138,34 @@ class Attention(nn.Module):
         told = v * val(1).unsqueeze(
             1
         )  # (N, 3, d): v_j ∘ val¹_j, formed per atom rather than per edge
-        w = carry(dv(1), told, edges.both, filters.cut) + point(
-            edges.r, dv(2), val(2), edges.both, filters.plain
+        w = cfconv(dv(1), told, edges.both, filters.cut) + vector_messages(
+            edges.r, dv(2), val(2), edges.both, filters.uncut
         )
         return dx, u(2) * o(0).unsqueeze(1) + w + told * dv_self(1)
 
-    def attend(self, x, val, dv, dv_self, edges) -> Tensor:
+    def attention_sum(self, x, val, dv, dv_self, edges) -> Tensor:
         """Σ_j a_ij y_ij over neighbors, and the atom itself: (N, d)."""
         filters = edges.filters
         q = self.q(x)  # (N, d)
         k = self.k(x)  # (N, d)
         dk = filters.once((self, "k"), lambda: filters.rows(silu(self.dk(filters.basis))))  # (P, d)
         dk_self = filters.once((self, "k", 0), lambda: silu(self.dk(edges.at_zero)))  # (1, d)
-        a = silu(logits(q, k, dk, edges.both, filters.plain)) * filters.envelope.unsqueeze(
+        a = silu(logits(q, k, dk, edges.both, filters.uncut)) * filters.envelope.unsqueeze(
             -1
         )  # (2, P, heads)
         a_self = silu(
-            (q * k * dk_self).view(len(x), self.heads, -1).sum(-1, keepdim=True)
+            (q * k * dk_self).view(len(x), self.num_heads, -1).sum(-1, keepdim=True)
         )  # (N, heads, 1)
-        own = a_self * (val * dv_self).view(len(x), self.heads, -1)  # (N, heads, d/heads)
-        return attend(a, dv, val, edges.both, filters.plain) + own.view_as(val)
+        own = a_self * (val * dv_self).view(len(x), self.num_heads, -1)  # (N, heads, d/heads)
+        return attention_sum(a, dv, val, edges.both, filters.uncut) + own.view_as(val)
 
 
 class _Edges:
     """What the layers read about the pairs: filters, the basis at r = 0 [1, n], c(r) r̂_ij [P,
     3]."""
 
-    def __init__(self, basis, filters, r_ij, r, pairs, n, heads):
-        self.both = BothWays(pairs.i, pairs.j, n, heads)
+    def __init__(self, basis, filters, r_ij, r, pairs, n, num_heads):
+        self.both = DirectedEdges(pairs.i, pairs.j, n, num_heads)
         self.filters = filters
         self.at_zero = basis(r.new_zeros(1))
         self.r = r_ij * (filters.envelope / r).unsqueeze(-1)
@@ -181,62 +187,68 @@ class EquivariantTransformer(AtomisticModel):
 
     def __init__(
         self,
-        hidden: int = 128,
-        layers: int = 6,
-        heads: int = 8,
-        n_basis: int = 50,
+        hidden_channels: int = 128,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        num_rbf: int = 50,
         cutoff: float = 5.0,
         noise_head: bool = True,
         conditional: bool = False,
         drop_path: float = 0.0,
-        force_encoding: bool = False,
+        force_input: bool = False,
     ):
         config = dict(
-            hidden=hidden,
-            layers=layers,
-            heads=heads,
-            n_basis=n_basis,
+            hidden_channels=hidden_channels,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            num_rbf=num_rbf,
             cutoff=cutoff,
             noise_head=noise_head,
             conditional=conditional,
             drop_path=drop_path,
-            force_encoding=force_encoding,
+            force_input=force_input,
         )
-        super().__init__(hidden, cutoff, config)
-        if layers < 1 or heads < 1 or hidden < heads or hidden % heads:
+        super().__init__(hidden_channels, cutoff, config)
+        if (
+            num_layers < 1
+            or num_heads < 1
+            or hidden_channels < num_heads
+            or hidden_channels % num_heads
+        ):
             raise ValueError(
                 "EquivariantTransformer needs at least one layer, and hidden to be a multiple of "
-                f"heads, not layers={layers}, hidden={hidden}, heads={heads}."
+                f"heads, not num_layers={num_layers}, hidden_channels={hidden_channels}, "
+                f"num_heads={num_heads}."
             )
         if not 0 <= drop_path < 1:
             raise ValueError(
                 f"drop_path is a probability from 0 to below 1, such as 0.1, not {drop_path}."
             )
         self.drop_path = drop_path
-        self.basis = ExpNormalBasis(n_basis, cutoff)
-        self.embedding = nn.Embedding(MAX_Z + 1, hidden)
-        self.hops = layers + 1
-        self.neighbor_embedding = NeighborEmbedding(n_basis, hidden)
+        self.basis = ExpNormalBasis(num_rbf, cutoff)
+        self.embedding = nn.Embedding(MAX_Z + 1, hidden_channels)
+        self.n_hops = num_layers + 1
+        self.neighbor_embedding = NeighborEmbedding(num_rbf, hidden_channels)
         self.blocks = nn.ModuleList(
-            Attention(n_basis, hidden, heads, first=k == 0) for k in range(layers)
+            Attention(num_rbf, hidden_channels, num_heads, first=k == 0) for k in range(num_layers)
         )
-        self.out_norm = nn.LayerNorm(hidden)
-        self.noise_head = NoiseHead(hidden) if noise_head else None
+        self.out_norm = nn.LayerNorm(hidden_channels)
+        self.noise_head = NoiseHead(hidden_channels) if noise_head else None
         if conditional:
-            self._take_condition(layers)
-        if force_encoding:
+            self._take_condition(num_layers)
+        if force_input:
             self._take_clue(lmax=1)
 
-    def represent(self, batch, pairs, condition=None, vectors=False, clue=None) -> Features:
+    def represent(self, batch, pairs, condition=None, vectors=False, force_input=None) -> Features:
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
         r = r_ij.norm(dim=-1)  # (P)
         edges = _Edges(
-            self.basis, self.filters(r), r_ij, r, pairs, len(batch.z), self.config["heads"]
+            self.basis, self.filters(r), r_ij, r, pairs, len(batch.z), self.config["num_heads"]
         )
         x = self.neighbor_embedding(self.embedding(batch.z), batch.z, edges)  # (N, d)
         v = None  # (N, 3, d), zero before the first layer
-        if clue is not None:
-            x = x + clue[0].squeeze(
+        if force_input is not None:
+            x = x + force_input[0].squeeze(
                 1
             )  # what is told of a force: its length here, the force itself with the vectors
         for k, block in enumerate(self.blocks):
@@ -252,6 +264,6 @@ class EquivariantTransformer(AtomisticModel):
                 dv = None if dv is None else path.unsqueeze(1) * dv
             x = x + dx
             v = dv if v is None or dv is None else v + dv
-            if k == 0 and clue is not None and v is not None:
-                v = v + clue[1]
+            if k == 0 and force_input is not None and v is not None:
+                v = v + force_input[1]
         return Features(self.out_norm(x), v if vectors else None, edges=edges.both)

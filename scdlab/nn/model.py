@@ -16,11 +16,11 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from scdlab.atoms.neighbors import Pairs, neighbor_list
-from scdlab.nn.adaln import AdaLN, check_condition
-from scdlab.nn.force_encoding import ForceEncoding
-from scdlab.nn.forms import BothWays, fused_for
-from scdlab.nn.heads import MAX_Z, EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
-from scdlab.nn.table import Filters
+from scdlab.nn.blocks.adaln import AdaLN, check_condition
+from scdlab.nn.blocks.force_encoding import ForceEncoding
+from scdlab.nn.blocks.heads import MAX_Z, EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
+from scdlab.nn.ops.filter_tables import Filters
+from scdlab.nn.ops.neighbor_sums import DirectedEdges, fused_for
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Prediction:
     )  # name -> [B] or [B, 3], in the unit of the labels
     # What each atom gives to what is summed over atoms: "energy" -> [N] eV; of properties, [N, …],
     # in units of the head
-    shares: dict[str, Tensor] = field(default_factory=dict)
+    per_atom: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Features:
     x: Tensor
     v: Tensor | None = None
     forces: Tensor | None = None
-    edges: BothWays | None = None
+    edges: DirectedEdges | None = None
 
 
 class AtomisticModel(nn.Module):
@@ -62,9 +62,9 @@ class AtomisticModel(nn.Module):
 
     has_vectors = False  # whether `represent` can give v
     # whether it knows nothing of rotations: heads for vectors give numbers along the axes of space
-    plain = False
+    equivariant = True
     linear = False  # whether features are read-outs, so that heads are one layer
-    hops: int | None = (
+    n_hops: int | None = (
         None  # an atom's share depends on atoms that are so many neighbors away; None: on any
     )
 
@@ -72,7 +72,7 @@ class AtomisticModel(nn.Module):
         super().__init__()
         if not cutoff > 0:
             raise ValueError(f"The cutoff must be a positive distance in Å, not {cutoff}.")
-        self.d = d
+        self.hidden_channels = d
         self.cutoff = float(cutoff)
         self.config = config
         self.energy_head = EnergyHead(d, self.linear)
@@ -86,29 +86,29 @@ class AtomisticModel(nn.Module):
         )
         self.property_heads = nn.ModuleDict()
         self._table: int | None = 512
-        self._shared: dict | None = None  # tables, within `one_table`
+        self._shared: dict | None = None  # tables, within `shared_filter_tables`
         # Elements met in training. An embedding nobody trained would answer all the same, and
         # wrongly.
-        self.register_buffer("seen", torch.zeros(MAX_Z + 1, dtype=torch.bool))
+        self.register_buffer("trained_elements", torch.zeros(MAX_Z + 1, dtype=torch.bool))
 
     def represent(self, batch, pairs: Pairs, condition: Tensor | None, vectors: bool) -> Features:
         """Features of the atoms; `batch.pos` [N, 3] may carry a gradient; condition: what `adaln`
         reads, [B, d] or [N, d], None for a model that takes none; vectors: whether `v` is asked
-        for. Each backbone has its own. One that can be told forces takes them as `clue`, the list
-        that its `force_encoding` gives, or None."""
+        for. Each backbone has its own. One that can be told forces takes them as `force_input`, the
+        list that its `force_encoding` gives, or None."""
         raise TypeError(
             f"{type(self).__name__} must define represent(batch, pairs, condition, vectors)."
         )
 
-    def _take_condition(self, layers: int) -> None:
+    def _take_condition(self, num_layers: int) -> None:
         """Make the model a conditional one. Called last, so that all other weights are drawn as
         without it."""
-        self.adaln = nn.ModuleList(AdaLN(self.d) for _ in range(layers))
+        self.adaln = nn.ModuleList(AdaLN(self.hidden_channels) for _ in range(num_layers))
         self.condition_norm = nn.LayerNorm(
-            self.d
+            self.hidden_channels
         )  # embeddings grow with the structure, modulations should not
-        self.mask_token = nn.Parameter(torch.randn(self.d))
-        self.embedding_head = EmbeddingHead(self.d)
+        self.mask_token = nn.Parameter(torch.randn(self.hidden_channels))
+        self.embedding_head = EmbeddingHead(self.hidden_channels)
 
     def _condition(self, condition: Tensor | None, batch) -> Tensor | None:
         """What `represent` is told: the condition, or the mask token for every structure,
@@ -122,36 +122,36 @@ class AtomisticModel(nn.Module):
             return None
         if condition is None:
             condition = self.mask_token.expand(batch.num_graphs, -1)
-        check_condition(condition, batch, self.d)
+        check_condition(condition, batch, self.hidden_channels)
         return self.condition_norm(condition.to(self.mask_token))
 
     def _take_clue(self, lmax: int) -> None:
         """Make the model one that can be told forces, in degrees 0 … lmax. Called last, as
         `_take_condition` is."""
-        self.force_encoding = ForceEncoding(self.d, lmax)
+        self.force_encoding = ForceEncoding(self.hidden_channels, lmax)
 
-    def _clue(self, clue: Tensor | None, batch, dtype) -> dict:
+    def _clue(self, force_input: Tensor | None, batch, dtype) -> dict:
         """What `represent` is told of forces: nothing, or their features in each degree."""
-        if clue is None:
+        if force_input is None:
             return {}
         if self.force_encoding is None:
             raise ValueError(
                 f"This {type(self).__name__} cannot be told forces; build it with "
                 "force_encoding=True."
             )
-        if clue.shape != batch.pos.shape:
+        if force_input.shape != batch.pos.shape:
             raise ValueError(
-                f"The clue has shape {list(clue.shape)}, and this batch needs "
+                f"The clue has shape {list(force_input.shape)}, and this batch needs "
                 f"{list(batch.pos.shape)}: a force in eV/Å for each atom, zero for one that is "
                 "told nothing."
             )
-        if not bool(clue.isfinite().all()):
-            k = int((~clue.isfinite().all(-1)).nonzero()[0])
+        if not bool(force_input.isfinite().all()):
+            k = int((~force_input.isfinite().all(-1)).nonzero()[0])
             raise ValueError(
                 f"The force that atom {k} of the batch is told is not a number; leave its "
                 "structure out, or tell it zero."
             )
-        return {"clue": self.force_encoding(clue.to(dtype))}
+        return {"force_input": self.force_encoding(force_input.to(dtype))}
 
     @property
     def direct_forces(self) -> bool:
@@ -159,13 +159,13 @@ class AtomisticModel(nn.Module):
         return bool(self.config.get("direct_forces"))
 
     @property
-    def table(self) -> int | None:
+    def filter_table_size(self) -> int | None:
         """Cells of the tables that filters are read from in training; None for exact filters. Kept
         by `save`."""
         return self._table
 
-    @table.setter
-    def table(self, cells: int | None):
+    @filter_table_size.setter
+    def filter_table_size(self, cells: int | None):
         if cells is not None and (not isinstance(cells, int) or cells < 8):
             raise ValueError(
                 f"A table has 8 cells or more, or is None for exact filters, not {cells!r}."
@@ -175,19 +175,19 @@ class AtomisticModel(nn.Module):
     def filters(self, r: Tensor) -> Filters:
         """What the layers ask about the distances r [P] of this pass. Filters are exact, but in
         training, where fused kernels run and pairs are many, they come from a table."""
-        cells = self.table
-        heads = self.config.get("heads", 1)
+        cells = self.filter_table_size
+        heads = self.config.get("num_heads", 1)
         if (
             cells is None
             or not self.training
             or len(r) < 2 * cells
-            or not fused_for(self.d, heads, r)
+            or not fused_for(self.hidden_channels, heads, r)
         ):
             cells = None
         return Filters(self.basis, r, self.cutoff, cells, self._shared)
 
     @contextlib.contextmanager
-    def one_table(self):
+    def shared_filter_tables(self):
         """Within this context, passes that read their filters from the same table make it once, and
         their gradients meet there: for several passes in one step. The weights must stay as they
         are until it ends, and a backward pass waits for its end."""
@@ -198,7 +198,7 @@ class AtomisticModel(nn.Module):
         finally:
             self._shared = before
 
-    def add_property(self, name: str, pool: str | None = None) -> PropertyHead:
+    def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
         """Give the model a head for the property `name`, or return the one it has. pool: "sum" or
         "mean" (the default) over atoms; "vector" or "tensor" for one that turns with the structure,
         [B, 3] or [B, 3, 3]; "atoms" for three numbers an atom, [N, 3].
@@ -206,27 +206,27 @@ class AtomisticModel(nn.Module):
         Raises ValueError for a head that is there with another pool, and for vectors that the
         backbone does not have.
         """
-        if name in self.property_heads and pool not in (None, self.property_heads[name].pool):
+        if name in self.property_heads and kind not in (None, self.property_heads[name].kind):
             raise ValueError(
                 f"This {type(self).__name__} has a head for {name!r} with "
-                f"pool={self.property_heads[name].pool!r}, not {pool!r}; use that, or a fresh "
+                f"kind={self.property_heads[name].kind!r}, not {kind!r}; use that, or a fresh "
                 "model."
             )
-        pool = pool or "mean"
+        kind = kind or "scalar_mean"
         if name not in self.property_heads:
-            if pool in ("vector", "tensor") and not (self.has_vectors or self.plain):
+            if kind in ("vector", "tensor") and self.equivariant and not self.has_vectors:
                 raise ValueError(
-                    f"{type(self).__name__} has no vector features, so it has no {pool} "
+                    f"{type(self).__name__} has no vector features, so it has no {kind} "
                     "properties; use a backbone that has them, such as EquivariantTransformer or "
                     "DimeNet."
                 )
             weight = next(self.parameters())
-            self.property_heads[name] = PropertyHead(self.d, pool, self.plain, self.linear).to(
-                weight
-            )
+            self.property_heads[name] = PropertyHead(
+                self.hidden_channels, kind, self.equivariant, self.linear
+            ).to(weight)
             self.config = {
                 **self.config,
-                "properties": {**self.config.get("properties", {}), name: pool},
+                "properties": {**self.config.get("properties", {}), name: kind},
             }
         return self.property_heads[name]
 
@@ -237,7 +237,7 @@ class AtomisticModel(nn.Module):
         forces: bool = False,
         noise: bool | None = None,
         pairs: Pairs | None = None,
-        clue: Tensor | None = None,
+        force_input: Tensor | None = None,
     ):
         """Predict for a batch.
 
@@ -269,13 +269,13 @@ class AtomisticModel(nn.Module):
             inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
             inputs.pos = pos = _leaf(batch.pos, dtype) if differentiate else batch.pos.to(dtype)
             vectors = (noise and not by_gradient) or any(
-                not h.plain for h in self.property_heads.values()
+                h.reads_vectors for h in self.property_heads.values()
             )
             features = self.represent(
-                inputs, pairs, condition, vectors=vectors, **self._clue(clue, batch, dtype)
+                inputs, pairs, condition, vectors=vectors, **self._clue(force_input, batch, dtype)
             )
-            shares = {"energy": self.energy_head.shares(features.x, batch.z)}
-            energy = self.energy_head.total(shares["energy"], batch)
+            per_atom = {"energy": self.energy_head.per_atom(features.x, batch.z)}
+            energy = self.energy_head.total(per_atom["energy"], batch)
             out_forces = features.forces if forces else None
             out_noise = (
                 self.noise_head(features.x, features.v) if noise and not by_gradient else None
@@ -297,8 +297,8 @@ class AtomisticModel(nn.Module):
             if not keep_graph:
                 x = x.detach()
                 v = None if v is None else v.detach()
-                shares["energy"] = shares["energy"].detach()
-            shares |= {name: head.shares(x, v) for name, head in self.property_heads.items()}
+                per_atom["energy"] = per_atom["energy"].detach()
+            per_atom |= {name: head.per_atom(x, v) for name, head in self.property_heads.items()}
             return Prediction(
                 energy=energy if keep_graph else energy.detach(),
                 forces=out_forces,
@@ -306,18 +306,22 @@ class AtomisticModel(nn.Module):
                 embedding=(self.embedding_head or sum_over_atoms)(x, batch),
                 atoms=x,
                 properties={
-                    name: head.total(shares[name], batch)
+                    name: head.total(per_atom[name], batch)
                     for name, head in self.property_heads.items()
                 },
-                shares=shares,
+                per_atom=per_atom,
             )
 
     def check_elements(self, z: Tensor) -> None:
         """Raise ValueError when atomic numbers z hold an element that was not in the training
         set."""
-        if self.seen.any() and not self.seen[z].all():
-            unknown = ", ".join(chemical_symbols[k] for k in z[~self.seen[z]].unique().tolist())
-            known = ", ".join(chemical_symbols[k] for k in self.seen.nonzero().flatten().tolist())
+        if self.trained_elements.any() and not self.trained_elements[z].all():
+            unknown = ", ".join(
+                chemical_symbols[k] for k in z[~self.trained_elements[z]].unique().tolist()
+            )
+            known = ", ".join(
+                chemical_symbols[k] for k in self.trained_elements.nonzero().flatten().tolist()
+            )
             raise ValueError(
                 f"The model was trained on {known} only and cannot say anything about {unknown}; "
                 "train it on structures that contain every element it is asked about."
@@ -325,7 +329,7 @@ class AtomisticModel(nn.Module):
 
 
 @contextlib.contextmanager
-def _asked_for_positions(edges: BothWays | None, for_good: bool):
+def _asked_for_positions(edges: DirectedEdges | None, for_good: bool):
     """A backward pass for forces: sums over edges leave the rest out. for_good: nobody will ask for
     positions again."""
     if edges is not None:

@@ -35,8 +35,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from scdlab.nn.bessel import BesselBasis
-from scdlab.nn.heads import MAX_Z, NoiseHead
+from scdlab.nn.blocks.bessel import BesselBasis
+from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
 
 # n: what an atom of a molecule of some twenty atoms has within 5 Å; a crystal has a few times as
@@ -113,10 +113,10 @@ class Convolution(nn.Module):
     of degrees up to l_out, likewise. `radial` holds one matrix for each path, in the order of
     `paths`."""
 
-    def __init__(self, d: int, n_basis: int, l_in: int, l_sh: int, l_out: int, width: int = 64):
+    def __init__(self, d: int, num_rbf: int, l_in: int, l_sh: int, l_out: int, width: int = 64):
         super().__init__()
         self.paths = product_paths(l_in, l_sh, l_out)
-        self.hidden = nn.Parameter(torch.randn(n_basis, width) / (_BASIS * math.sqrt(n_basis)))
+        self.hidden = nn.Parameter(torch.randn(num_rbf, width) / (_BASIS * math.sqrt(num_rbf)))
         self.radial = nn.Parameter(torch.randn(len(self.paths), width, d) / math.sqrt(width))
         into = [c for _, _, c in self.paths]
         with torch.no_grad():  # several paths into one degree share its size
@@ -160,11 +160,11 @@ def _linear(d_in: int, d_out: int) -> nn.Linear:
 class Interaction(nn.Module):
     """One layer: features of degrees up to l_in -> of degrees up to l_out."""
 
-    def __init__(self, d: int, n_basis: int, l_in: int, l_sh: int, l_out: int):
+    def __init__(self, d: int, num_rbf: int, l_in: int, l_sh: int, l_out: int):
         super().__init__()
-        self.d = d
+        self.hidden_channels = d
         self.before = nn.ModuleList(_linear(d, d) for _ in range(l_in + 1))
-        self.convolution = Convolution(d, n_basis, l_in, l_sh, l_out)
+        self.convolution = Convolution(d, num_rbf, l_in, l_sh, l_out)
         self.after = nn.ModuleList(_linear(d, d) for _ in range(l_out + 1))
         self.gates = _linear(d, l_out * d)
 
@@ -173,7 +173,9 @@ class Interaction(nn.Module):
         m = self.convolution(told, edges, l_out)
         out = [act(self.after[0](m[0]))]  # (N, 1, d)
         if l_out:
-            gates = (2 * self.gates(m[0]).sigmoid()).split(self.d, dim=-1)  # (N, 1, d) each
+            gates = (2 * self.gates(m[0]).sigmoid()).split(
+                self.hidden_channels, dim=-1
+            )  # (N, 1, d) each
             out += [gates[k - 1] * self.after[k](m[k]) for k in range(1, l_out + 1)]
         return [(f if x[k] is None else x[k] + f) / math.sqrt(2) for k, f in enumerate(out)]
 
@@ -192,48 +194,49 @@ class TensorProductNet(AtomisticModel):
 
     def __init__(
         self,
-        hidden: int = 32,
-        layers: int = 2,
+        hidden_channels: int = 32,
+        num_layers: int = 2,
         lmax: int = 2,
-        n_basis: int = 8,
+        num_rbf: int = 8,
         cutoff: float = 5.0,
         noise_head: bool = True,
-        force_encoding: bool = False,
+        force_input: bool = False,
     ):
         config = dict(
-            hidden=hidden,
-            layers=layers,
+            hidden_channels=hidden_channels,
+            num_layers=num_layers,
             lmax=lmax,
-            n_basis=n_basis,
+            num_rbf=num_rbf,
             cutoff=cutoff,
             noise_head=noise_head,
-            force_encoding=force_encoding,
+            force_input=force_input,
         )
-        super().__init__(hidden, cutoff, config)
-        if layers < 1 or hidden < 1 or n_basis < 1 or not 1 <= lmax <= 11:
+        super().__init__(hidden_channels, cutoff, config)
+        if num_layers < 1 or hidden_channels < 1 or num_rbf < 1 or not 1 <= lmax <= 11:
             raise ValueError(
                 "TensorProductNet needs at least one layer, channel and basis function, and lmax "
-                f"from 1 to 11, not layers={layers}, hidden={hidden}, n_basis={n_basis}, "
-                f"lmax={lmax}."
+                f"from 1 to 11, not num_layers={num_layers}, hidden_channels={hidden_channels}, "
+                f"num_rbf={num_rbf}, lmax={lmax}."
             )
-        self.basis = BesselBasis(n_basis, self.cutoff)
-        self.hops = layers
-        self.embedding = nn.Embedding(MAX_Z + 1, hidden)
-        l_in = [lmax if force_encoding else 0] + [lmax] * (layers - 1)
-        l_out = [lmax] * (layers - 1) + [1]
+        self.basis = BesselBasis(num_rbf, self.cutoff)
+        self.n_hops = num_layers
+        self.embedding = nn.Embedding(MAX_Z + 1, hidden_channels)
+        l_in = [lmax if force_input else 0] + [lmax] * (num_layers - 1)
+        l_out = [lmax] * (num_layers - 1) + [1]
         self.blocks = nn.ModuleList(
-            Interaction(hidden, n_basis, a, lmax, c) for a, c in zip(l_in, l_out, strict=True)
+            Interaction(hidden_channels, num_rbf, a, lmax, c)
+            for a, c in zip(l_in, l_out, strict=True)
         )
-        self.noise_head = NoiseHead(hidden) if noise_head else None
-        if force_encoding:
+        self.noise_head = NoiseHead(hidden_channels) if noise_head else None
+        if force_input:
             self._take_clue(lmax)
 
-    def represent(self, batch, pairs, condition=None, vectors=False, clue=None) -> Features:
+    def represent(self, batch, pairs, condition=None, vectors=False, force_input=None) -> Features:
         lmax = self.config["lmax"]
         edges = _Edges(self.basis, pairs.vectors(batch.pos, batch), pairs, lmax)  # r_j - r_i
         x = [self.embedding(batch.z).unsqueeze(1)] + [None] * lmax  # None: zero
-        if clue is not None:
-            x = [x[0] + clue[0], *clue[1:]]
+        if force_input is not None:
+            x = [x[0] + force_input[0], *force_input[1:]]
         for block in self.blocks:
             last = block is self.blocks[-1]
             x = block(

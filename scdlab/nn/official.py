@@ -68,9 +68,12 @@ def load_official_ct(path_or_state_dict, config=None) -> OfficialCT:
     ):  # Lightning's; "ema_model." beside it was never trained
         state = {k.removeprefix("model."): t for k, t in state.items() if k.startswith("model.")}
     own = model.state_dict()
-    ours = {_official_name(k): k for k in own if k not in ("seen", "energy_head.reference")}
+    ours = {
+        _official_name(k): k for k in own if k not in ("trained_elements", "energy_head.reference")
+    }
     shapes = {
-        k: (1, model.d) if k.endswith("mask_token") else tuple(own[ours[k]].shape) for k in ours
+        k: (1, model.hidden_channels) if k.endswith("mask_token") else tuple(own[ours[k]].shape)
+        for k in ours
     }
     for key in [
         *shapes,

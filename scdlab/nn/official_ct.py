@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from scdlab.atoms.neighbors import neighbor_list
-from scdlab.nn.adaln import drop_path as drawn_paths
-from scdlab.nn.heads import EmbeddingHead, EnergyHead, NoiseHead, sum_over_atoms
+from scdlab.nn.blocks.adaln import drop_path as drawn_paths
+from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, NoiseHead, sum_over_atoms
+from scdlab.nn.blocks.radial import cosine_cutoff
 from scdlab.nn.model import AtomisticModel, Features, Prediction, _leaf
-from scdlab.nn.radial import cosine_cutoff
 
 DEFAULTS = dict(
     emb_dim=256,
@@ -117,10 +117,16 @@ class _Layer(nn.Module):
     """Attention over neighbors: x [N, d], v [N, 3, d], condition c [N, d] -> changes of x and v."""
 
     def __init__(
-        self, d: int, heads: int, n_basis: int, vec_prenorm: bool, vector_cutoff: bool, detach: bool
+        self,
+        d: int,
+        num_heads: int,
+        num_rbf: int,
+        vec_prenorm: bool,
+        vector_cutoff: bool,
+        detach: bool,
     ):
         super().__init__()
-        self.heads = heads
+        self.num_heads = num_heads
         self.vec_prenorm = vec_prenorm
         self.vector_cutoff = vector_cutoff
         self.conditional_ln = _AdaLN(d, detach)
@@ -136,12 +142,12 @@ class _Layer(nn.Module):
         self.v_proj = nn.Linear(d, 3 * d)
         self.o_proj = nn.Linear(d, 3 * d)
         self.vec_proj = nn.Linear(d, 3 * d, bias=False)
-        self.dk_proj = nn.Linear(n_basis, d)
-        self.dv_proj = nn.Linear(n_basis, 3 * d)
+        self.dk_proj = nn.Linear(num_rbf, d)
+        self.dv_proj = nn.Linear(num_rbf, 3 * d)
 
     def forward(self, x: Tensor, v: Tensor, c: Tensor, edges) -> tuple[Tensor, Tensor]:
         def per_head(t):
-            return t.view(*t.shape[:-1], self.heads, -1)  # (…, k d) -> (…, heads, k d/heads)
+            return t.view(*t.shape[:-1], self.num_heads, -1)  # (…, k d) -> (…, heads, k d/heads)
 
         h, gate = self.conditional_ln(x, c)
         if self.vec_prenorm:
@@ -212,13 +218,13 @@ class _EnergyHead(EnergyHead):
         self.mlp = NoiseHead(d)
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
 
-    def shares(self, x: Tensor, v: Tensor, z: Tensor) -> Tensor:
+    def per_atom(self, x: Tensor, v: Tensor, z: Tensor) -> Tensor:
         x, v = self.mlp.block1(x, v)
         e = self.mlp.block2(silu(x), v)[0].squeeze(-1).double()  # (N)
         return e * self.scale + self.reference[z]
 
-    def total(self, shares: Tensor, batch) -> Tensor:
-        return sum_over_atoms(shares, batch) + self.mean  # (B)
+    def total(self, per_atom: Tensor, batch) -> Tensor:
+        return sum_over_atoms(per_atom, batch) + self.mean  # (B)
 
 
 class OfficialCT(AtomisticModel):
@@ -247,7 +253,7 @@ class OfficialCT(AtomisticModel):
                 f"not num_layers={config['num_layers']}, emb_dim={config['emb_dim']}, "
                 f"num_heads={config['num_heads']}."
             )
-        d = self.d
+        d = self.hidden_channels
         n = config["num_rbf"]
         layers = config["num_layers"]
         max_z = config["max_z"]
@@ -277,7 +283,7 @@ class OfficialCT(AtomisticModel):
             body["neighbor_embedding_module"] = nn.ModuleDict(parts)
         self.rep_model = nn.ModuleDict(body)
         self.rep_model["distance_expansion"].requires_grad_(config["trainable_rbf"])
-        self.hops = layers + config["neighbor_embedding"]
+        self.n_hops = layers + config["neighbor_embedding"]
         self.drop_path = config["drop_path"]
         self.condition_norm = nn.LayerNorm(d)
         self.mask_token = nn.Parameter(torch.zeros(d))
@@ -308,7 +314,7 @@ class OfficialCT(AtomisticModel):
                 torch.cat([x, edges.gather(w * near["embedding"](batch.z)[edges.of])], -1)
             )
         c = _clamp(condition if len(condition) == len(x) else condition[batch.batch])
-        v = x.new_zeros(len(x), 3, self.d)
+        v = x.new_zeros(len(x), 3, self.hidden_channels)
         parts = (body[k] for k in ("attention_layers", "x_post_norm", "v_post_norm"))
         for layer, x_norm, v_norm in zip(*parts, strict=True):
             x = _clamp(x)
@@ -350,8 +356,8 @@ class OfficialCT(AtomisticModel):
             features = self.represent(inputs, pairs, self._condition(condition, batch))
             x = features.x
             v = features.v
-            shares = {"energy": self.energy_head.shares(x, v, batch.z)}
-            energy = self.energy_head.total(shares["energy"], batch)
+            per_atom = {"energy": self.energy_head.per_atom(x, v, batch.z)}
+            energy = self.energy_head.total(per_atom["energy"], batch)
             if forces:
                 second = keep and (self.training or batch.pos.requires_grad)
                 (gradient,) = torch.autograd.grad(
@@ -361,8 +367,8 @@ class OfficialCT(AtomisticModel):
             x = x.detach()
             v = v.detach()
             energy = energy.detach()
-            shares["energy"] = shares["energy"].detach()
-        shares |= {name: head.shares(x, v) for name, head in self.property_heads.items()}
+            per_atom["energy"] = per_atom["energy"].detach()
+        per_atom |= {name: head.per_atom(x, v) for name, head in self.property_heads.items()}
         return Prediction(
             energy=energy,
             forces=None if gradient is None else -gradient,
@@ -370,7 +376,8 @@ class OfficialCT(AtomisticModel):
             noise=None if noise is False else self.noise_head(x, v),
             embedding=self.embedding_head(x, batch),
             properties={
-                name: head.total(shares[name], batch) for name, head in self.property_heads.items()
+                name: head.total(per_atom[name], batch)
+                for name, head in self.property_heads.items()
             },
-            shares=shares,
+            per_atom=per_atom,
         )

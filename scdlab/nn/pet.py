@@ -38,9 +38,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad, silu
 
-from scdlab.nn.heads import MAX_Z, _Head
+from scdlab.nn.blocks.heads import MAX_Z, Float64Buffers
+from scdlab.nn.blocks.radial import step_logit
 from scdlab.nn.model import AtomisticModel, Features
-from scdlab.nn.radial import step_logit
 
 
 class _Field:
@@ -77,7 +77,7 @@ class _Edges:
     [E, 4]: r_ij and |r_ij|; f, log_f [E]; fields: one a layer.
     """
 
-    def __init__(self, batch, pairs, cutoff: float, width: float, layers: int):
+    def __init__(self, batch, pairs, cutoff: float, width: float, num_layers: int):
         z = batch.z
         r_ij = pairs.vectors(batch.pos, batch)  # (N), (P, 3), r_j - r_i
         i = pairs.i
@@ -99,7 +99,9 @@ class _Edges:
             )
             to = place.index_select(0, to)
             of = place.index_select(0, of)
-        computed = [len(z) if hop is None else int((hop < k).sum()) for k in range(layers, 0, -1)]
+        computed = [
+            len(z) if hop is None else int((hop < k).sum()) for k in range(num_layers, 0, -1)
+        ]
 
         self.neighbors = torch.bincount(to, minlength=len(z))
         self.to, order = to.sort(stable=True)
@@ -128,9 +130,9 @@ class Block(nn.Module):
     """One block of a transformer over the tokens of each atom, pre-norm: flat tokens [n + e, h] ->
     the same."""
 
-    def __init__(self, d: int, heads: int):
+    def __init__(self, d: int, num_heads: int):
         super().__init__()
-        self.heads = heads
+        self.num_heads = num_heads
         self.norm1 = nn.LayerNorm(d)
         self.norm2 = nn.LayerNorm(d)
         self.qkv = nn.Linear(d, 3 * d)
@@ -144,9 +146,9 @@ class Block(nn.Module):
     def attention(self, qkv: Tensor, field: _Field) -> Tensor:
         """Queries, keys and values [n + e, 3h] -> what each token hears, [n + e, h]."""
         d = qkv.shape[1] // 3
-        qkv = field.by_atom(qkv).view(field.n, field.width, 3, self.heads, d // self.heads)
+        qkv = field.by_atom(qkv).view(field.n, field.width, 3, self.num_heads, d // self.num_heads)
         q, k, v = qkv.transpose(1, 3).unbind(2)  # (n, heads, width, d / heads) each
-        logits = (q * (d // self.heads) ** -0.5) @ k.mT + field.bias
+        logits = (q * (d // self.num_heads) ** -0.5) @ k.mT + field.bias
         y = logits.softmax(dim=-1) @ v
         return y.transpose(1, 2).reshape(-1, d).index_select(0, field.slot)
 
@@ -154,7 +156,7 @@ class Block(nn.Module):
 class Layer(nn.Module):
     """One layer: tokens from messages, a transformer over them, and read-outs."""
 
-    def __init__(self, d: int, blocks: int, heads: int, cutoff: float):
+    def __init__(self, d: int, blocks: int, num_heads: int, cutoff: float):
         super().__init__()
         self.geometry = nn.Linear(4, d)
         # Bonds differ by tenths of an Å, around a length far from 0; with torch's weights, forces
@@ -163,7 +165,7 @@ class Layer(nn.Module):
         with torch.no_grad():
             self.geometry.bias.copy_(-0.5 * cutoff * self.geometry.weight[:, 3])
         self.mlp = nn.Sequential(nn.Linear(2 * d, d), nn.SiLU(), nn.Linear(d, d))
-        self.blocks = nn.ModuleList(Block(d, heads) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(d, num_heads) for _ in range(blocks))
         self.center = nn.Linear(d, d)
         self.bond = nn.Linear(d, d)
 
@@ -182,7 +184,7 @@ class Layer(nn.Module):
         return center, token, torch.cat([silu(self.center(center)), bonds], dim=1)
 
 
-class NumbersHead(nn.Module):
+class CartesianHead(nn.Module):
     """Atom features x [N, d] -> noise [N, 3] in units of σ, along the axes of space; `v` is for
     other backbones."""
 
@@ -194,7 +196,7 @@ class NumbersHead(nn.Module):
         return self.linear(x)
 
 
-class ForceHead(_Head):
+class ForceHead(Float64Buffers):
     """Atom features x [N, d] -> forces [N, 3] in eV/Å, along the axes of space: the gradient of
     nothing."""
 
@@ -222,58 +224,62 @@ class PET(AtomisticModel):
     features of atoms with hop > 0 mean nothing.
     """
 
-    plain = linear = augment = True
+    equivariant = False
+    linear = True
+    augment = True
 
     def __init__(
         self,
-        hidden: int = 128,
-        layers: int = 2,
-        attention_layers: int = 2,
-        heads: int = 4,
+        hidden_channels: int = 128,
+        num_layers: int = 2,
+        num_attention_layers: int = 2,
+        num_heads: int = 4,
         cutoff: float = 4.5,
         cutoff_width: float = 1.0,
         noise_head: bool = True,
         direct_forces: bool = False,
     ):
-        if layers < 1 or attention_layers < 1 or hidden < 1:
+        if num_layers < 1 or num_attention_layers < 1 or hidden_channels < 1:
             raise ValueError(
                 "PET needs at least one layer, attention layer and feature, not "
-                f"layers={layers}, attention_layers={attention_layers}, hidden={hidden}."
+                f"num_layers={num_layers}, num_attention_layers={num_attention_layers}, "
+                f"hidden_channels={hidden_channels}."
             )
-        if heads < 1 or hidden % heads:
+        if num_heads < 1 or hidden_channels % num_heads:
             raise ValueError(
-                f"PET's heads share its features evenly: hidden={hidden} is no multiple of "
-                f"heads={heads}."
+                f"PET's heads share its features evenly: hidden_channels={hidden_channels} is no "
+                f"multiple of num_heads={num_heads}."
             )
         config = dict(
-            hidden=hidden,
-            layers=layers,
-            attention_layers=attention_layers,
-            heads=heads,
+            hidden_channels=hidden_channels,
+            num_layers=num_layers,
+            num_attention_layers=num_attention_layers,
+            num_heads=num_heads,
             cutoff=cutoff,
             cutoff_width=cutoff_width,
             noise_head=noise_head,
             direct_forces=direct_forces,
         )
-        super().__init__(2 * layers * hidden, cutoff, config)
+        super().__init__(2 * num_layers * hidden_channels, cutoff, config)
         if not 0 < cutoff_width <= cutoff:
             raise ValueError(
                 "PET's neighbors fade over the last cutoff_width of the cutoff: it is above 0 and "
                 f"at most cutoff={cutoff} Å, not {cutoff_width}."
             )
         self.width = float(cutoff_width)
-        self.hops = layers
-        self.center = nn.Embedding(MAX_Z + 1, hidden)
-        self.neighbor = nn.Embedding(MAX_Z + 1, hidden)
+        self.n_hops = num_layers
+        self.center = nn.Embedding(MAX_Z + 1, hidden_channels)
+        self.neighbor = nn.Embedding(MAX_Z + 1, hidden_channels)
         self.blocks = nn.ModuleList(
-            Layer(hidden, attention_layers, heads, cutoff) for _ in range(layers)
+            Layer(hidden_channels, num_attention_layers, num_heads, cutoff)
+            for _ in range(num_layers)
         )
         with torch.no_grad():
             self.energy_head.mlp[0].weight.mul_(
                 0.1
             )  # forces grow from small ones, rather than collapse first
-        self.noise_head = NumbersHead(self.d) if noise_head else None
-        self.force_head = ForceHead(self.d) if direct_forces else None
+        self.noise_head = CartesianHead(self.hidden_channels) if noise_head else None
+        self.force_head = ForceHead(self.hidden_channels) if direct_forces else None
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         edges = _Edges(batch, pairs, self.cutoff, self.width, len(self.blocks))

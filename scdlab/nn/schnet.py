@@ -21,18 +21,18 @@ With conditional=True a condition modulates what enters an interaction and gates
 import torch
 from torch import Tensor, nn
 
-from scdlab.nn.forms import BothWays, carry
-from scdlab.nn.heads import MAX_Z, DirectForceHead
+from scdlab.nn.blocks.heads import MAX_Z, DirectForceHead
+from scdlab.nn.blocks.radial import GaussianBasis, RawDistance, cosine_cutoff, shifted_softplus
 from scdlab.nn.model import AtomisticModel, Features
-from scdlab.nn.radial import GaussianBasis, RawDistance, cosine_cutoff, shifted_softplus
+from scdlab.nn.ops.neighbor_sums import DirectedEdges, cfconv
 
 
 class FilterNetwork(nn.Module):
     """The MLP of W(r): radial basis [P, n] -> filters [P, d], not yet times the cutoff."""
 
-    def __init__(self, n_basis: int, d: int, twice: bool):
+    def __init__(self, num_rbf: int, d: int, twice: bool):
         super().__init__()
-        self.lin1 = nn.Linear(n_basis, d)
+        self.lin1 = nn.Linear(num_rbf, d)
         self.lin2 = nn.Linear(d, d)
         self.twice = twice
 
@@ -44,9 +44,9 @@ class FilterNetwork(nn.Module):
 class Interaction(nn.Module):
     """One interaction block: what an atom learns from its neighbors, [N, d] -> [N, d]."""
 
-    def __init__(self, n_basis: int, d: int, twice: bool):
+    def __init__(self, num_rbf: int, d: int, twice: bool):
         super().__init__()
-        self.filter = FilterNetwork(n_basis, d, twice)
+        self.filter = FilterNetwork(num_rbf, d, twice)
         self.lin_in = nn.Linear(d, d, bias=False)
         self.lin_out1 = nn.Linear(d, d)
         self.lin_out2 = nn.Linear(d, d)
@@ -55,7 +55,7 @@ class Interaction(nn.Module):
         w = filters.once(
             self, lambda: filters.rows(self.filter(filters.basis))
         )  # (P, d), or as a table has rows
-        y = carry(w, self.lin_in(x), edges, filters.cut)  # cfconv: (N, d) -> (N, d)
+        y = cfconv(w, self.lin_in(x), edges, filters.cut)  # cfconv: (N, d) -> (N, d)
         return self.lin_out2(shifted_softplus(self.lin_out1(y)))
 
 
@@ -71,9 +71,9 @@ class SchNet(AtomisticModel):
 
     def __init__(
         self,
-        hidden: int = 128,
-        layers: int = 6,
-        n_basis: int = 50,
+        hidden_channels: int = 128,
+        num_layers: int = 6,
+        num_rbf: int = 50,
         cutoff: float = 5.0,
         basis: str = "gaussian",
         filter_activation: str = "once",
@@ -81,16 +81,16 @@ class SchNet(AtomisticModel):
         conditional: bool = False,
     ):
         config = dict(
-            hidden=hidden,
-            layers=layers,
-            n_basis=n_basis,
+            hidden_channels=hidden_channels,
+            num_layers=num_layers,
+            num_rbf=num_rbf,
             cutoff=cutoff,
             basis=basis,
             filter_activation=filter_activation,
             direct_forces=direct_forces,
             conditional=conditional,
         )
-        super().__init__(hidden, cutoff, config)
+        super().__init__(hidden_channels, cutoff, config)
         if basis not in ("gaussian", "none"):
             raise ValueError(
                 f"SchNet's basis is 'gaussian' or 'none' (the raw distance), not {basis!r}."
@@ -99,26 +99,27 @@ class SchNet(AtomisticModel):
             raise ValueError(
                 f"SchNet's filter_activation is 'once' or 'twice', not {filter_activation!r}."
             )
-        if layers < 1 or hidden < 1:
+        if num_layers < 1 or hidden_channels < 1:
             raise ValueError(
-                f"SchNet needs at least one layer and one feature, not layers={layers}, "
-                f"hidden={hidden}."
+                f"SchNet needs at least one layer and one feature, not num_layers={num_layers}, "
+                f"hidden_channels={hidden_channels}."
             )
-        self.basis = GaussianBasis(n_basis, 0.0, cutoff) if basis == "gaussian" else RawDistance()
-        self.hops = layers + direct_forces
-        self.embedding = nn.Embedding(MAX_Z + 1, hidden)
+        self.basis = GaussianBasis(num_rbf, 0.0, cutoff) if basis == "gaussian" else RawDistance()
+        self.n_hops = num_layers + direct_forces
+        self.embedding = nn.Embedding(MAX_Z + 1, hidden_channels)
         self.blocks = nn.ModuleList(
-            Interaction(self.basis.n, hidden, filter_activation == "twice") for _ in range(layers)
+            Interaction(self.basis.n, hidden_channels, filter_activation == "twice")
+            for _ in range(num_layers)
         )
-        self.force_head = DirectForceHead(hidden, self.basis.n) if direct_forces else None
+        self.force_head = DirectForceHead(hidden_channels, self.basis.n) if direct_forces else None
         if conditional:
-            self._take_condition(layers)
+            self._take_condition(num_layers)
 
     def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
         r = r_ij.norm(dim=-1)  # (P)
         filters = self.filters(r)
-        edges = BothWays(pairs.i, pairs.j, len(batch.z))
+        edges = DirectedEdges(pairs.i, pairs.j, len(batch.z))
         x = self.embedding(batch.z)  # (N, d)
         for k, block in enumerate(self.blocks):
             if condition is None:

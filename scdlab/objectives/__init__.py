@@ -1,7 +1,7 @@
 """What one training step minimizes: an objective maps (model, batch, generator) to a loss and its
 named parts."""
 
-from scdlab.objectives.coordinate import CoordinateDenoising, draw_noise, noise_floor
+from scdlab.objectives.coordinate import CoordinateDenoising, noise_floor, sample_noise
 from scdlab.objectives.dens import DeNS
 from scdlab.objectives.pairwise import PairwiseDenoising
 from scdlab.objectives.scd import SelfConditionedDenoising, shared_pairs
@@ -14,7 +14,7 @@ __all__ = [
     "PairwiseDenoising",
     "PropertyRegression",
     "SelfConditionedDenoising",
-    "draw_noise",
     "noise_floor",
+    "sample_noise",
     "shared_pairs",
 ]

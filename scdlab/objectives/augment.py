@@ -34,7 +34,7 @@ def random_rotations(n: int, generator=None, device=None) -> Tensor:
     return (w.square() - square) * one + 2 * v.unsqueeze(2) * v.unsqueeze(1) + 2 * w * cross.mT
 
 
-def turn(batch, generator=None, inversion: bool = True):
+def random_rotate(batch, generator=None, inversion: bool = True):
     """The batch with each structure turned about the origin by a random rotation of its own and,
     with `inversion`, for half of the structures, drawn at random, mirrored at the origin too.
 
@@ -45,7 +45,7 @@ def turn(batch, generator=None, inversion: bool = True):
     has. The generator must live on the batch's device.
     """
     # shallow
-    turned = copy.copy(batch)
+    rotated = copy.copy(batch)
     n = batch.num_graphs
     rotation = random_rotations(n, generator, batch.pos.device)  # (B, 3, 3)
     if inversion:
@@ -55,7 +55,7 @@ def turn(batch, generator=None, inversion: bool = True):
     for names, own in ((("pos", "forces"), of_atoms), (vector_names(batch), rotation)):
         for name in names:
             if (x := batch.get(name)) is not None:
-                turned[name] = (own.to(x.dtype) @ x.unsqueeze(-1)).squeeze(-1)
+                rotated[name] = (own.to(x.dtype) @ x.unsqueeze(-1)).squeeze(-1)
     if (cell := batch.get("cell")) is not None:
-        turned.cell = cell.view(n, 3, 3) @ rotation.to(cell.dtype).mT  # of each row, R a
-    return turned
+        rotated.cell = cell.view(n, 3, 3) @ rotation.to(cell.dtype).mT  # of each row, R a
+    return rotated

@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 
 from scdlab.atoms.molecules import axis_distance, rotatable_bonds
-from scdlab.nn.heads import sum_over_atoms
+from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.objectives.supervised import _mark_seen, free_atoms
 
 KINDS = ("gaussian", "torsional")
 
 
-def draw_noise(
+def sample_noise(
     batch,
     sigma: float,
     generator=None,
@@ -111,11 +111,11 @@ def _torsional(batch, sigma, generator, ratio):
     new = pos.copy()
     mask = np.zeros(len(pos), dtype=bool)
     for piece, turns in zip(pieces, bonds, strict=True):
-        for i, j, moved, radius in turns:
+        for i, j, group, radius in turns:
             angle = next(angles) * math.sqrt(3) * sigma / radius
             if angle:
-                new[piece][moved] = _turn(new[piece], i, j, moved, angle)
-                mask[piece][moved] = True
+                new[piece][group] = _turn(new[piece], i, j, group, angle)
+                mask[piece][group] = True
     eps = torch.from_numpy(new - pos)
     mask = torch.from_numpy(mask)
     return eps.to(batch.pos.device, batch.pos.dtype), mask.to(batch.pos.device)
@@ -125,19 +125,19 @@ def _torsional(batch, sigma, generator, ratio):
     maxsize=50_000
 )  # some 50 MB when full; finding the bonds costs ten times turning them
 def _rotatable_bonds(z: bytes, dtype: str, pos: bytes) -> tuple:
-    """(i, j, moved, root mean square distance of `moved` from the axis in Å) of each bond that can
+    """(i, j, group, root mean square distance of `group` from the axis in Å) of each bond that can
     turn."""
     z = np.frombuffer(z, dtype)
     pos = np.frombuffer(pos).reshape(-1, 3)
     found = rotatable_bonds(z, pos)
     return tuple(
-        (i, j, moved, np.sqrt(np.square(axis_distance(pos, i, j, moved)).mean()))
-        for i, j, moved in found
+        (i, j, group, np.sqrt(np.square(axis_distance(pos, i, j, group)).mean()))
+        for i, j, group in found
     )
 
 
-def _turn(pos, i, j, moved, angle):
-    """The atoms `moved`, turned about the axis a from atom i to j: R = cos φ 1 + sin φ [a]ₓ + (1 -
+def _turn(pos, i, j, group, angle):
+    """The atoms `group`, turned about the axis a from atom i to j: R = cos φ 1 + sin φ [a]ₓ + (1 -
     cos φ) a aᵀ."""
     x, y, z = axis = (pos[j] - pos[i]) / np.linalg.norm(pos[j] - pos[i])
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
@@ -146,7 +146,7 @@ def _turn(pos, i, j, moved, angle):
         + math.sin(angle) * cross
         + (1 - math.cos(angle)) * np.outer(axis, axis)
     )
-    return pos[j] + (pos[moved] - pos[j]) @ rotation.T  # (m, 3)
+    return pos[j] + (pos[group] - pos[j]) @ rotation.T  # (m, 3)
 
 
 def noise_floor(n_atoms, centered: bool = False, rotations: bool = False):
@@ -167,7 +167,7 @@ class CoordinateDenoising:
     sigma: size of the noise in Å (0.04 disturbs bond orders, 0.005 merely regularizes); centered:
     no noise in the mean of a structure; normalized: the target is ε/σ, otherwise ε in Å; ratio:
     share of atoms corrupted, the loss is over these alone; kind: "gaussian" or "torsional", where
-    structures without a bond that turns are left out of the loss (all of it as in `draw_noise`);
+    structures without a bond that turns are left out of the loss (all of it as in `sample_noise`);
     main: another objective, computed from the same pass over the noisy structure, with loss = main
     + weight · denoising. Its labels are those of the clean structure, so σ should then be small.
 
@@ -185,27 +185,29 @@ class CoordinateDenoising:
         normalized: bool = True,
         ratio: float = 1.0,
         kind: str = "gaussian",
-        main=None,
+        supervised=None,
         weight: float = 1.0,
     ):
         _check(sigma, ratio, kind)
-        check_main(main)
+        check_main(supervised)
         check_weight(weight)
         self.sigma = float(sigma)
         self.centered = centered
         self.normalized = normalized
         self.ratio = float(ratio)
         self.kind = kind
-        self.main = main
+        self.supervised = supervised
         self.weight = float(weight)
-        self.atomwise = main.atomwise if main else frozenset()
+        self.atomwise = supervised.atomwise if supervised else frozenset()
         self.counted = {}
 
     def __repr__(self):
-        main = f", main={self.main!r}, weight={self.weight}" if self.main else ""
+        supervised = (
+            f", supervised={self.supervised!r}, weight={self.weight}" if self.supervised else ""
+        )
         return (
             f"CoordinateDenoising(sigma={self.sigma}, centered={self.centered}, "
-            f"normalized={self.normalized}, ratio={self.ratio}, kind={self.kind!r}{main})"
+            f"normalized={self.normalized}, ratio={self.ratio}, kind={self.kind!r}{supervised})"
         )
 
     def prepare(self, model, train) -> None:
@@ -215,8 +217,8 @@ class CoordinateDenoising:
         Raises ValueError when it cannot, and when no structure has a bond for torsional noise to
         turn. The scale of the energy stays: noise by gradient is free of it.
         """
-        if self.main:
-            self.main.prepare(model, train)
+        if self.supervised:
+            self.supervised.prepare(model, train)
         _mark_seen(model, train)
         with torch.no_grad():
             model(train.take([0]).to(next(model.parameters()).device), noise=True)
@@ -225,7 +227,7 @@ class CoordinateDenoising:
                 train.take(np.arange(k, min(k + 64, len(train)))) for k in range(0, len(train), 64)
             )
             if not any(
-                bool(draw_noise(chunk, self.sigma, kind=self.kind)[1].any()) for chunk in chunks
+                bool(sample_noise(chunk, self.sigma, kind=self.kind)[1].any()) for chunk in chunks
             ):
                 raise ValueError(
                     "No structure of the training set has a bond that can turn, so torsional noise "
@@ -234,23 +236,25 @@ class CoordinateDenoising:
 
     def __call__(self, model, batch, generator=None):
         # eps (N, 3) Å, mask (N)
-        eps, mask = draw_noise(
+        eps, mask = sample_noise(
             batch, self.sigma, generator, self.kind, self.centered, self.ratio, free_atoms(batch)
         )
-        noisy = moved(batch, eps)  # x̃ = x + ε
-        out = model(noisy, noise=True, **(self.main.asks if self.main else {}))  # ε̂ (N, 3)
+        noisy = displaced(batch, eps)  # x̃ = x + ε
+        out = model(
+            noisy, noise=True, **(self.supervised.asks if self.supervised else {})
+        )  # ε̂ (N, 3)
         loss, parts = noise_error(
             out.noise, eps, mask, self.sigma, self.sigma if self.normalized else 1.0
         )
-        self.counted = dict.fromkeys((*parts, *(() if self.main else ("loss",))), mask.sum())
-        if self.main is None:
+        self.counted = dict.fromkeys((*parts, *(() if self.supervised else ("loss",))), mask.sum())
+        if self.supervised is None:
             return loss, parts
-        main, main_parts = self.main.compare(model, out, batch)
-        self.counted |= getattr(self.main, "counted", {})
-        return main + self.weight * loss, {**main_parts, **parts}
+        supervised, main_parts = self.supervised.compare(model, out, batch)
+        self.counted |= getattr(self.supervised, "counted", {})
+        return supervised + self.weight * loss, {**main_parts, **parts}
 
 
-def moved(batch, eps: Tensor):
+def displaced(batch, eps: Tensor):
     """The batch with its atoms moved by eps [N, 3] Å."""
     batch = copy.copy(batch)  # shallow: the caller's batch keeps its positions
     batch.pos = batch.pos + eps
@@ -275,11 +279,11 @@ def _mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x.square().sum(-1) * mask).sum() / (3 * mask.sum()).clamp(min=1)
 
 
-def check_main(main) -> None:
-    if main is not None and not hasattr(main, "compare"):
+def check_main(supervised) -> None:
+    if supervised is not None and not hasattr(supervised, "compare"):
         raise ValueError(
             "main must be an objective that can share a forward pass, such as PropertyRegression "
-            f"or EnergyForces, not {main!r}."
+            f"or EnergyForces, not {supervised!r}."
         )
 
 

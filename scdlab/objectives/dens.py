@@ -31,11 +31,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scdlab.nn.heads import sum_over_atoms
-from scdlab.objectives.coordinate import check_weight, draw_noise, moved, noise_error
+from scdlab.nn.blocks.heads import sum_over_atoms
+from scdlab.objectives.coordinate import check_weight, displaced, noise_error, sample_noise
 from scdlab.objectives.supervised import LOSSES, EnergyForces, free_atoms, squared_or_norm
 
-TOLD = ("own", "none", "other")
+FORCE_ENCODINGS = ("true", "none", "shuffled")
 SCALES = (
     50  # sizes of noise between the two ends of a multi-scale σ, evenly spaced in their logarithm
 )
@@ -49,7 +49,7 @@ class Corruption(NamedTuple):
     eps: Tensor
     mask: Tensor
     sigma: Tensor
-    clue: Tensor | None
+    force_input: Tensor | None
     batch: object
 
 
@@ -63,34 +63,36 @@ class DeNS:
     EnergyForces, which also says how energies are weighed; centered: no noise in the mean of a
     structure that is corrupted as a whole, as in CoordinateDenoising.
 
-    Ablations: told="none" tells no forces; told="other" tells each atom the force of another atom
-    of its structure, a negative control; ratio=1 corrupts whole structures, which then give no
-    force to learn; only_below: corrupt no structure whose root mean square force component, of free
-    atoms, is above this (eV/Å), so that only structures near equilibrium are denoised.
+    Ablations: force_encoding="none" tells no forces; force_encoding="shuffled" tells each atom the
+    force of another atom of its structure, a negative control; ratio=1 corrupts whole structures,
+    which then give no force to learn; only_below: corrupt no structure whose root mean square force
+    component, of free atoms, is above this (eV/Å), so that only structures near equilibrium are
+    denoised.
 
     Atoms that the batch marks as `fixed` are never corrupted, nor do their forces count. Parts:
     those of `main`, the force error being that of the atoms that stayed, and "noise_mse" and
     "noise_unexplained" as CoordinateDenoising's; `counted` says over how many atoms these are
     means. `fit` validates by `judge`: labels of structures as they are. Random numbers are drawn in
     the order: noise, corrupted atoms (if ratio < 1), sizes (if several), structures (if p < 1),
-    shifts (if told="other"). p = 0 or r = 0 is `main` itself. Where all forces are zero, nothing is
-    told; with p = r = 1 and loss="squared" the noise term is then that of CoordinateDenoising.
+    shifts (if force_encoding="shuffled"). p = 0 or r = 0 is `main` itself. Where all forces are
+    zero, nothing is told; with p = r = 1 and loss="squared" the noise term is then that of
+    CoordinateDenoising.
     """
 
     def __init__(
         self,
-        probability: float = 0.25,
-        ratio: float = 0.25,
+        prob: float = 0.25,
+        corrupt_ratio: float = 0.25,
         sigma: float | tuple[float, float] = 0.05,
-        weight: float = 0.0625,
+        denoising_weight: float = 0.0625,
         decay: bool = True,
-        told: str = "own",
+        force_encoding: str = "true",
         loss: str = "norm",
-        main: EnergyForces | None = None,
-        only_below: float | None = None,
+        supervised: EnergyForces | None = None,
+        max_rms_force: float | None = None,
         centered: bool = True,
     ):
-        for name, share in (("probability", probability), ("ratio", ratio)):
+        for name, share in (("prob", prob), ("corrupt_ratio", corrupt_ratio)):
             if not 0 <= share <= 1:
                 raise ValueError(
                     f"{name} is a share of what is corrupted, from 0 to 1, not {share}."
@@ -105,41 +107,47 @@ class DeNS:
                 "sigma is the size of the noise, a positive length in Å such as 0.05, or two of "
                 f"them, the smaller one first, not {sigma}."
             )
-        if told not in TOLD:
+        if force_encoding not in FORCE_ENCODINGS:
             raise ValueError(
-                f"An atom is told one of {', '.join(TOLD)} as its force, not {told!r}."
+                f"An atom is told one of {', '.join(FORCE_ENCODINGS)} as its force, not "
+                f"{force_encoding!r}."
             )
         if loss not in LOSSES:
             raise ValueError(f"The loss is one of {', '.join(LOSSES)}, not {loss!r}.")
-        if only_below is not None and not only_below >= 0:
+        if max_rms_force is not None and not max_rms_force >= 0:
             raise ValueError(
-                f"only_below is a size of forces in eV/Å, 0 or more, or None, not {only_below}."
+                "max_rms_force is a size of forces in eV/Å, 0 or more, or None, not "
+                f"{max_rms_force}."
             )
-        main = EnergyForces(rho=0.02, loss="norm") if main is None else main
-        if not (isinstance(main, EnergyForces) and main.forces):
+        supervised = (
+            EnergyForces(energy_weight=0.02, loss="norm") if supervised is None else supervised
+        )
+        if not (isinstance(supervised, EnergyForces) and supervised.forces):
             raise ValueError(
-                f"main must learn energies and forces, as EnergyForces() does, not {main!r}."
+                "supervised must learn energies and forces, as EnergyForces() does, not "
+                f"{supervised!r}."
             )
-        check_weight(weight)
-        self.probability = float(probability)
-        self.ratio = float(ratio)
+        check_weight(denoising_weight)
+        self.prob = float(prob)
+        self.corrupt_ratio = float(corrupt_ratio)
         self.loss = loss
-        self.told = told
+        self.force_encoding = force_encoding
         self.sigma = ends[0] if len(ends) == 1 else ends
-        self.weight = float(weight)
-        self.anneal = {"weight": (float(weight), 0.0)} if decay else {}
-        self.main = main
-        self.judge = main
-        self.only_below = only_below
+        self.denoising_weight = float(denoising_weight)
+        self.anneal = {"denoising_weight": (float(denoising_weight), 0.0)} if decay else {}
+        self.supervised = supervised
+        self.judge = supervised
+        self.max_rms_force = max_rms_force
         self.centered = centered
-        self.atomwise = main.atomwise
+        self.atomwise = supervised.atomwise
         self.counted = {}
 
     def __repr__(self):
         return (
-            f"DeNS(probability={self.probability}, ratio={self.ratio}, sigma={self.sigma}, "
-            f"weight={self.weight}, decay={bool(self.anneal)}, told={self.told!r}, "
-            f"loss={self.loss!r}, main={self.main!r}, only_below={self.only_below}, "
+            f"DeNS(prob={self.prob}, corrupt_ratio={self.corrupt_ratio}, sigma={self.sigma}, "
+            f"denoising_weight={self.denoising_weight}, decay={bool(self.anneal)}, "
+            f"force_encoding={self.force_encoding!r}, loss={self.loss!r}, "
+            f"supervised={self.supervised!r}, max_rms_force={self.max_rms_force}, "
             f"centered={self.centered})"
         )
 
@@ -156,25 +164,27 @@ class DeNS:
                 f"All atoms of structure {int(still.nonzero()[0])} of the training set are fixed, "
                 "so it can be neither corrupted nor learned from; leave it out."
             )
-        self.main.prepare(model, train)
+        self.supervised.prepare(model, train)
         if model.force_encoding is not None:
             model.force_encoding.scale.copy_(model.energy_head.scale)
         one = train.take([0]).to(next(model.parameters()).device)
         with torch.no_grad():
-            model(one, noise=True, clue=None if self.told == "none" else one.forces)
+            model(
+                one, noise=True, force_input=None if self.force_encoding == "none" else one.forces
+            )
 
     def heads(self, model) -> list:
         """The modules that give energies and forces."""
-        return self.main.heads(model)
+        return self.supervised.heads(model)
 
     def __call__(self, model, batch, generator=None):
-        if not (self.probability and self.ratio):
-            found = self.main(model, batch, generator)
-            self.counted = self.main.counted
+        if not (self.prob and self.corrupt_ratio):
+            found = self.supervised(model, batch, generator)
+            self.counted = self.supervised.counted
             return found
-        eps, mask, sigma, clue, noisy = self.corrupt(batch, generator)
-        out = model(noisy, forces=True, noise=True, clue=clue)
-        main, parts = self.main.compare(model, out, batch, left_out=mask)
+        eps, mask, sigma, force_input, noisy = self.corrupt(batch, generator)
+        out = model(noisy, forces=True, noise=True, force_input=force_input)
+        supervised, parts = self.supervised.compare(model, out, batch, left_out=mask)
         target = eps / sigma.unsqueeze(
             -1
         )  # (N, 3): each structure's noise in units of its own size
@@ -182,11 +192,11 @@ class DeNS:
         if self.loss == "norm":
             length = squared_or_norm(out.noise - target.to(out.noise.dtype), "norm")  # (N)
             loss = (length * mask).sum() / mask.sum().clamp(min=1)
-        self.counted = {**self.main.counted, **dict.fromkeys(noise_parts, mask.sum())}
+        self.counted = {**self.supervised.counted, **dict.fromkeys(noise_parts, mask.sum())}
         unit = model.energy_head.scale ** (
-            2 if self.main.loss == "squared" else 1
+            2 if self.supervised.loss == "squared" else 1
         )  # that of the force term
-        return main + self.weight * unit * loss, {**parts, **noise_parts}
+        return supervised + self.denoising_weight * unit * loss, {**parts, **noise_parts}
 
     def corrupt(self, batch, generator=None) -> Corruption:
         """Noise and clue for a batch. Raises ValueError when it has no forces."""
@@ -200,13 +210,13 @@ class DeNS:
         free = free_atoms(batch)
         eps = torch.zeros_like(batch.pos)
         mask = torch.zeros_like(batch.z, dtype=torch.bool)
-        if self.ratio:
-            eps, mask = draw_noise(
+        if self.corrupt_ratio:
+            eps, mask = sample_noise(
                 batch,
                 1.0 if several else self.sigma,
                 generator,
                 centered=self.centered,
-                ratio=self.ratio,
+                ratio=self.corrupt_ratio,
                 free=free,
             )
         sigma = eps.new_full((batch.num_graphs,), 1.0 if several else self.sigma)  # (B) Å
@@ -214,23 +224,25 @@ class DeNS:
             steps = torch.randint(SCALES, (batch.num_graphs,), **like) / (SCALES - 1)
             sigma = (self.sigma[0] * (self.sigma[1] / self.sigma[0]) ** steps).to(eps.dtype)
         chosen = torch.ones(batch.num_graphs, dtype=torch.bool, device=eps.device)  # (B)
-        if self.probability < 1:
-            chosen = torch.rand(batch.num_graphs, **like) < self.probability
-        if self.only_below is not None:
+        if self.prob < 1:
+            chosen = torch.rand(batch.num_graphs, **like) < self.prob
+        if self.max_rms_force is not None:
             felt = torch.ones_like(mask) if free is None else free
             square = sum_over_atoms(torch.where(felt, batch.forces.square().sum(-1), 0.0), batch)
             count = 3 * sum_over_atoms(felt.long(), batch).clamp(min=1)
-            chosen = chosen & ((square / count).sqrt() <= self.only_below)
+            chosen = chosen & ((square / count).sqrt() <= self.max_rms_force)
         mask = mask & chosen.index_select(0, batch.batch)  # (N)
         sigma = sigma.index_select(0, batch.batch)  # (N)
         eps = eps * mask.unsqueeze(-1) * (sigma.unsqueeze(-1) if several else 1.0)
-        clue = None
-        if self.told != "none":
+        force_input = None
+        if self.force_encoding != "none":
             told = (
-                batch.forces if self.told == "own" else _of_others(batch.forces, batch, generator)
+                batch.forces
+                if self.force_encoding == "true"
+                else _of_others(batch.forces, batch, generator)
             )
-            clue = torch.where(mask.unsqueeze(-1), told, 0.0)
-        return Corruption(eps, mask, sigma, clue, moved(batch, eps))
+            force_input = torch.where(mask.unsqueeze(-1), told, 0.0)
+        return Corruption(eps, mask, sigma, force_input, displaced(batch, eps))
 
 
 def _of_others(forces: Tensor, batch, generator) -> Tensor:

@@ -88,10 +88,10 @@ class PairwiseDenoising:
                 "give molecules."
             )
         if self.output == "coordinates":
-            model.add_property(HEAD, pool="atoms").std.fill_(1.0)
+            model.add_property(HEAD, kind="per_atom").std.fill_(1.0)
         _mark_seen(model, train)
 
-    def disturb(self, batch, generator=None):
+    def perturb(self, batch, generator=None):
         """The batch with noise added to its positions."""
         noisy = copy.copy(batch)
         noise = torch.randn(
@@ -113,7 +113,7 @@ class PairwiseDenoising:
         return (pos.index_select(0, pairs[0]) - pos.index_select(0, pairs[1])).norm(dim=-1)
 
     def __call__(self, model, batch, generator=None):
-        noisy = self.disturb(batch, generator)
+        noisy = self.perturb(batch, generator)
         pairs = None if self.scope == "batch" else pairs_within(batch.ptr, batch.batch)
         true = self.distances(batch.pos, pairs)
         blind = self.distances(noisy.pos, pairs)  # (P) Å

@@ -32,8 +32,14 @@ import torch
 from torch_geometric.data import Batch
 
 from scdlab.atoms.neighbors import Pairs, neighbor_list
-from scdlab.nn.heads import sum_over_atoms
-from scdlab.objectives.coordinate import check_main, check_weight, draw_noise, moved, noise_error
+from scdlab.nn.blocks.heads import sum_over_atoms
+from scdlab.objectives.coordinate import (
+    check_main,
+    check_weight,
+    displaced,
+    noise_error,
+    sample_noise,
+)
 from scdlab.objectives.supervised import _mark_seen
 
 CONDITIONS = ("own", "other", "atoms")
@@ -43,7 +49,7 @@ def shared_pairs(first, second, cutoff: float) -> Pairs:
     """One half list for two passes over the same atoms at two places: every pair that is within the
     cutoff (Å) in batch `first` or in batch `second`, and a few that are in neither."""
     margin = float((first.pos - second.pos).norm(dim=-1).max())  # Å
-    return neighbor_list(moved(first, 0.5 * (second.pos - first.pos)), cutoff + margin)
+    return neighbor_list(displaced(first, 0.5 * (second.pos - first.pos)), cutoff + margin)
 
 
 class SelfConditionedDenoising:
@@ -63,72 +69,79 @@ class SelfConditionedDenoising:
 
     Parts: "noise_mse" and "noise_unexplained", as CoordinateDenoising's; `counted` says after each
     call over how many atoms they are means. Random numbers are drawn in the order ε₁ (if
-    regularize), ε₂, uniform [B] (a condition is dropped where it is below `drop`).
+    regularize), ε₂, uniform [B] (a condition is dropped where it is below `p_drop_condition`).
     """
 
     def __init__(
         self,
         sigma: float = 0.04,
-        regularize: float = 0.005,
-        drop: float = 0.2,
+        reg_sigma: float = 0.005,
+        p_drop_condition: float = 0.2,
         stop_gradient: bool = False,
         condition: str = "own",
-        part=None,
-        main=None,
+        context=None,
+        supervised=None,
         weight: float = 1.0,
         centered: bool = True,
-        frozen: bool = True,
+        freeze_element_embeddings: bool = True,
     ):
         if not (math.isfinite(sigma) and sigma > 0):
             raise ValueError(
                 "sigma is the size of the noise to predict, a positive length in Å such as 0.04, "
                 f"not {sigma}."
             )
-        if not (math.isfinite(regularize) and regularize >= 0):
+        if not (math.isfinite(reg_sigma) and reg_sigma >= 0):
             raise ValueError(
                 "regularize is the size of the noise in the pass that embeds, a length in Å such "
-                f"as 0.005 or 0, not {regularize}."
+                f"as 0.005 or 0, not {reg_sigma}."
             )
-        if not 0 <= drop <= 1:
+        if not 0 <= p_drop_condition <= 1:
             raise ValueError(
-                f"drop is the share of conditions that are dropped, from 0 to 1, not {drop}."
+                "p_drop_condition is the share of conditions that are dropped, from 0 to 1, not "
+                f"{p_drop_condition}."
             )
         if condition not in CONDITIONS:
             raise ValueError(f"The condition is one of {', '.join(CONDITIONS)}, not {condition!r}.")
-        if part is not None and not (callable(part) or isinstance(part, str)):
+        if context is not None and not (callable(context) or isinstance(context, str)):
             raise ValueError(
                 "part says which atoms are embedded: a function of the batch, or the name of a "
-                f"boolean field of it, not {part!r}."
+                f"boolean field of it, not {context!r}."
             )
-        if part is not None and (condition == "atoms" or main is not None):
+        if context is not None and (condition == "atoms" or supervised is not None):
             raise ValueError(
                 "With part, one pass sees some atoms and the other pass the others, so neither "
                 "condition='atoms' nor main can be had; leave them out."
             )
-        check_main(main)
+        check_main(supervised)
         check_weight(weight)
         self.sigma = float(sigma)
-        self.regularize = float(regularize)
-        self.drop = float(drop)
+        self.reg_sigma = float(reg_sigma)
+        self.p_drop_condition = float(p_drop_condition)
         self.stop_gradient = stop_gradient
         self.condition = condition
-        self.part = part
+        self.context = context
         self.smallest_batch = 2 if condition == "other" else 1  # structures that `fit` must give it
-        self.main = main
+        self.supervised = supervised
         self.weight = float(weight)
         self.centered = centered
-        self.frozen = frozen
-        self.atomwise = main.atomwise if main else frozenset()
+        self.freeze_element_embeddings = freeze_element_embeddings
+        self.atomwise = supervised.atomwise if supervised else frozenset()
         self.counted = {}
 
     def __repr__(self):
-        part = "" if self.part is None else f", part={getattr(self.part, '__name__', self.part)!r}"
-        main = f", main={self.main!r}, weight={self.weight}" if self.main else ""
+        part = (
+            ""
+            if self.context is None
+            else f", context={getattr(self.context, '__name__', self.context)!r}"
+        )
+        supervised = (
+            f", supervised={self.supervised!r}, weight={self.weight}" if self.supervised else ""
+        )
         return (
-            f"SelfConditionedDenoising(sigma={self.sigma}, regularize={self.regularize}, "
-            f"drop={self.drop}, stop_gradient={self.stop_gradient}, "
-            f"condition={self.condition!r}{part}{main}, centered={self.centered}, "
-            f"frozen={self.frozen})"
+            f"SelfConditionedDenoising(sigma={self.sigma}, reg_sigma={self.reg_sigma}, "
+            f"p_drop_condition={self.p_drop_condition}, stop_gradient={self.stop_gradient}, "
+            f"condition={self.condition!r}{part}{supervised}, centered={self.centered}, "
+            f"freeze_element_embeddings={self.freeze_element_embeddings})"
         )
 
     def prepare(self, model, train) -> None:
@@ -144,8 +157,8 @@ class SelfConditionedDenoising:
                 "condition='other' takes the embedding of another structure, and the training set "
                 "has one only; give more."
             )
-        if self.main:
-            self.main.prepare(model, train)
+        if self.supervised:
+            self.supervised.prepare(model, train)
         _mark_seen(model, train)
         batch = train.take([0]).to(next(model.parameters()).device)
         self._parts(batch)
@@ -155,47 +168,49 @@ class SelfConditionedDenoising:
     def __call__(self, model, batch, generator=None):
         _check_conditional(model)
         with (
-            model.one_table(),
-            _without_elements(model) if self.frozen else contextlib.nullcontext(),
+            model.shared_filter_tables(),
+            _without_elements(model)
+            if self.freeze_element_embeddings
+            else contextlib.nullcontext(),
         ):
             return self._loss(model, batch, generator)
 
     def _loss(self, model, batch, generator):
         first, second = self._parts(batch)  # the same atoms, or one part and the other
         clean = first
-        if self.regularize:
-            clean = moved(
-                first, draw_noise(first, self.regularize, generator, centered=False)[0]
+        if self.reg_sigma:
+            clean = displaced(
+                first, sample_noise(first, self.reg_sigma, generator, centered=False)[0]
             )  # x + ε₁
-        eps, mask = draw_noise(
+        eps, mask = sample_noise(
             second, self.sigma, generator, centered=self.centered
         )  # (N, 3) Å, (N)
-        noisy = moved(second, eps)  # x + ε₂
-        pairs = shared_pairs(clean, noisy, model.cutoff) if self.part is None else None
+        noisy = displaced(second, eps)  # x + ε₂
+        pairs = shared_pairs(clean, noisy, model.cutoff) if self.context is None else None
 
         told = model(
-            clean, noise=False, pairs=pairs, **(self.main.asks if self.main else {})
+            clean, noise=False, pairs=pairs, **(self.supervised.asks if self.supervised else {})
         )  # pass 1
         c = self._dropped(model, self._condition(told), second, generator)  # (B, d), or (N, d)
         out = model(noisy, condition=c, noise=True, pairs=pairs)  # pass 2: ε̂ (N, 3)
 
         loss, parts = noise_error(out.noise, eps, mask, self.sigma)
-        self.counted = dict.fromkeys((*parts, *(() if self.main else ("loss",))), mask.sum())
-        if self.main is None:
+        self.counted = dict.fromkeys((*parts, *(() if self.supervised else ("loss",))), mask.sum())
+        if self.supervised is None:
             return loss, parts
-        main, main_parts = self.main.compare(model, told, batch)
-        return main + self.weight * loss, {**main_parts, **parts}
+        supervised, main_parts = self.supervised.compare(model, told, batch)
+        return supervised + self.weight * loss, {**main_parts, **parts}
 
     def _parts(self, batch):
         """The batch that is embedded and the batch that is denoised."""
-        if self.part is None:
+        if self.context is None:
             return batch, batch
-        if callable(self.part):
-            chosen = self.part(batch)
-            name = getattr(self.part, "__name__", "part")
+        if callable(self.context):
+            chosen = self.context(batch)
+            name = getattr(self.context, "__name__", "context")
         else:
-            chosen = batch.get(self.part)
-            name = self.part
+            chosen = batch.get(self.context)
+            name = self.context
             if chosen is None:
                 raise ValueError(
                     f"The structures have no field {name!r} to tell their parts apart; give the "
@@ -227,7 +242,8 @@ class SelfConditionedDenoising:
     def _dropped(self, model, c, batch, generator):
         """c with some structures' rows replaced by the mask token."""
         dropped = (
-            torch.rand(batch.num_graphs, device=c.device, generator=generator) < self.drop
+            torch.rand(batch.num_graphs, device=c.device, generator=generator)
+            < self.p_drop_condition
         )  # (B)
         if self.condition == "other" and batch.num_graphs == 1:
             dropped = torch.ones_like(dropped)  # there is no other

@@ -11,7 +11,7 @@
 An objective is called with (model, batch, generator) and returns the loss and its named parts,
 0-dimensional tensors for the log. `prepare` is called once before training: it fits what is not
 learned by gradient, such as reference energies. `heads` are the modules that answer for the labels;
-in a pretrained model they alone are new, and `fit(..., lr={"head": …, "body": …})` gives them a
+in a pretrained model they alone are new, and `fit(..., lr={"head": …, "backbone": …})` gives them a
 learning rate of their own. Objectives that can share a forward pass with another say what they ask
 the model for (`asks`), and `compare` its Prediction with the labels.
 """
@@ -21,7 +21,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from scdlab.nn.heads import MAX_Z
+from scdlab.nn.blocks.heads import MAX_Z
 
 
 def reference_energies(z, structure, energy) -> np.ndarray:
@@ -41,7 +41,9 @@ def reference_energies(z, structure, energy) -> np.ndarray:
 
 
 def _mark_seen(model, store) -> None:
-    model.seen[torch.tensor(store.elements, device=model.seen.device)] = True
+    model.trained_elements[torch.tensor(store.elements, device=model.trained_elements.device)] = (
+        True
+    )
 
 
 def free_atoms(batch):
@@ -72,10 +74,10 @@ class EnergyForces:
         {"force_mae"}
     )  # parts that are means over atoms; the others are means over structures
 
-    def __init__(self, rho: float = 0.01, forces: bool = True, loss: str = "squared"):
+    def __init__(self, energy_weight: float = 0.01, forces: bool = True, loss: str = "squared"):
         if loss not in LOSSES:
             raise ValueError(f"The loss is one of {', '.join(LOSSES)}, not {loss!r}.")
-        self.rho = rho
+        self.energy_weight = energy_weight
         self.forces = forces
         self.loss = loss
         self.counted = {}
@@ -83,7 +85,7 @@ class EnergyForces:
 
     def __repr__(self):
         loss = "" if self.loss == "squared" else f", loss={self.loss!r}"
-        return f"EnergyForces(rho={self.rho}, forces={self.forces}{loss})"
+        return f"EnergyForces(energy_weight={self.energy_weight}, forces={self.forces}{loss})"
 
     def prepare(self, model, train) -> None:
         """Fit the reference energies and the scale of the energy head to the training set.
@@ -169,11 +171,11 @@ class EnergyForces:
                 )
                 self.counted = {"force_mae": number}
             parts["force_mae"] = far
-            loss = self.rho * loss + term
+            loss = self.energy_weight * loss + term
         return loss, parts
 
 
-def finite(name: str, vector: bool = False) -> str:
+def finite_expression(name: str, vector: bool = False) -> str:
     """The expression that says which structures of a `store` have the property: advice for
     people."""
     return f"np.isfinite(store.property({name!r})){'.all(1)' if vector else ''}"
@@ -197,29 +199,29 @@ class PropertyRegression:
     only new part:
 
         model = scdlab.load("runs/pretrained/model")
-        scdlab.fit(model, PropertyRegression("homo"), train, val, lr={"head": 1e-3, "body": 1e-4})
-        homo = model(batch).properties["homo"]  # [B], in model.units["homo"]; one pass, no
-                                                condition
+        rates = {"head": 1e-3, "backbone": 1e-4}
+        scdlab.fit(model, PropertyRegression("homo"), train, val, lr=rates)
+        homo = model(batch).properties["homo"]  # [B], in model.units["homo"]
 
     Denoising goes on beside it with CoordinateDenoising(sigma=0.005,
-    main=PropertyRegression("homo"), weight=0.1), and fades with fit(..., anneal={"weight": (0.1,
-    0.0)}).
+    supervised=PropertyRegression("homo"), weight=0.1), and fades with fit(..., anneal={"weight":
+    (0.1, 0.0)}).
     """
 
     atomwise = frozenset()
     asks = MappingProxyType({})
 
-    def __init__(self, name: str, pool: str | None = None):
+    def __init__(self, name: str, kind: str | None = None):
         self.name = name
-        self.pool = pool or ("sum" if name in EXTENSIVE else "mean")
-        if self.pool not in ("sum", "mean", "vector"):
+        self.kind = kind or ("scalar_sum" if name in EXTENSIVE else "scalar_mean")
+        if self.kind not in ("scalar_sum", "scalar_mean", "vector"):
             raise ValueError(
-                "A property is learned as a 'sum', a 'mean' or a 'vector' or its length, not "
-                f"{pool!r}."
+                "kind must be 'scalar_sum', 'scalar_mean' or 'vector' to learn a property, got "
+                f"{kind!r}."
             )
 
     def __repr__(self):
-        return f"PropertyRegression({self.name!r}, pool={self.pool!r})"
+        return f"PropertyRegression({self.name!r}, kind={self.kind!r})"
 
     def prepare(self, model, train) -> None:
         """Give the model a head for the property, set its mean and spread from the training set,
@@ -227,17 +229,17 @@ class PropertyRegression:
         all of the structures or for some, and for vectors that are to be learned as numbers."""
         y = torch.from_numpy(np.array(train.property(self.name)))  # (n) or (n, 3) float64
         if len(missing := (~y.isfinite().view(len(y), -1).all(1)).nonzero().flatten()):
-            remedy = f"leave them out with store[{finite(self.name, y.ndim == 2)}]"
+            remedy = f"leave them out with store[{finite_expression(self.name, y.ndim == 2)}]"
             raise ValueError(
                 f"{len(missing):,} of {len(y):,} structures have no {self.name!r} (the first is "
                 f"number {int(missing[0])}); {remedy}."
             )
-        if y.ndim == 2 and self.pool != "vector":
+        if y.ndim == 2 and self.kind != "vector":
             raise ValueError(
                 f"{self.name!r} is a vector in this training set: learn it with PropertyRegression("
                 f"{self.name!r}, 'vector')."
             )
-        head = model.add_property(self.name, self.pool)
+        head = model.add_property(self.name, self.kind)
         if y.ndim == 1:
             head.mean.copy_(y.mean())
         spread = y.std(correction=0) if y.ndim == 1 else y.square().mean().sqrt()

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
 from scdlab.atoms.neighbors import _periodic
-from scdlab.nn.heads import sum_over_atoms
+from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.symmetry.frames import Frames, Symmetrized
 
 # sine of an angle below which three atoms are on one line: positions are float32 in a store

@@ -53,8 +53,8 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.neighbors import Pairs, _repeated, neighbor_list
+from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.et import EquivariantTransformer
-from scdlab.nn.radial import smooth_step
 from scdlab.symmetry.frames import Clusters, Frames, Symmetrized, batch_of, receptive_fields, starts
 
 GROUPS = ("O(3)", "SO(3)")
@@ -66,9 +66,9 @@ NORM = (
 NEGLIGIBLE = 1e-15  # of the largest weight: below what float64 tells apart
 
 
-def _q(s: Tensor, start: float, width: float) -> Tensor:
+def _q(s: Tensor, start: float, radius_width: float) -> Tensor:
     """0 for s ≤ start, 1 for s ≥ start + width."""
-    return smooth_step(-s, -start, width)
+    return smooth_step(-s, -start, radius_width)
 
 
 class ECSE(Symmetrized):
@@ -92,21 +92,21 @@ class ECSE(Symmetrized):
         auxiliary="default",
         group: str = "O(3)",
         local: bool = True,
-        outer: float | None = None,
-        width: float = 0.15,
+        outer_radius: float | None = None,
+        radius_width: float = 0.15,
         beta: float = 5.0,
-        angle: float = 0.2,
-        angle_width: float = 0.15,
+        sin2_min: float = 0.2,
+        sin2_width: float = 0.15,
         prunings: int = 0,
     ):
         settings = dict(
             group=group,
             local=local,
-            outer=outer,
-            width=width,
+            outer_radius=outer_radius,
+            radius_width=radius_width,
             beta=beta,
-            angle=angle,
-            angle_width=angle_width,
+            sin2_min=sin2_min,
+            sin2_width=sin2_width,
             prunings=prunings,
         )
         super().__init__(model, settings)
@@ -115,31 +115,34 @@ class ECSE(Symmetrized):
                 f"ECSE makes a model symmetric under {' or '.join(GROUPS)}, not {group!r}."
             )
         if not (
-            width > 0
+            radius_width > 0
             and beta > 0
-            and 0 < angle_width <= angle
-            and angle + angle_width < 1
+            and 0 < sin2_width <= sin2_min
+            and sin2_min + sin2_width < 1
             and prunings >= 0
         ):
             raise ValueError(
-                "ECSE needs width > 0, beta > 0, 0 < angle_width ≤ angle, angle + angle_width < 1 "
-                f"and prunings ≥ 0, not width={width}, beta={beta}, angle={angle}, "
-                f"angle_width={angle_width}, prunings={prunings}."
+                "ECSE needs radius_width > 0, beta > 0, 0 < sin2_width ≤ sin2_min, sin2_min + "
+                f"sin2_width < 1 and prunings ≥ 0, not radius_width={radius_width}, beta={beta}, "
+                f"sin2_min={sin2_min}, sin2_width={sin2_width}, prunings={prunings}."
             )
-        self.outer = model.cutoff - width if outer is None else float(outer)
-        if not width < self.outer <= model.cutoff - width + 1e-12:
+        self.outer_radius = (
+            model.cutoff - radius_width if outer_radius is None else float(outer_radius)
+        )
+        if not radius_width < self.outer_radius <= model.cutoff - radius_width + 1e-12:
             raise ValueError(
-                f"ECSE's outer radius is {self.outer:g} Å, and must lie between its width "
-                f"{width:g} Å and the model's cutoff less the width, {model.cutoff - width:g} Å: a "
-                "neighbor that enters at the cutoff must not have made frames before."
+                f"ECSE's outer radius is {self.outer_radius:g} Å, and must lie between its width "
+                f"{radius_width:g} Å and the model's cutoff less the width, "
+                f"{model.cutoff - radius_width:g} Å: a neighbor that enters at the cutoff must not "
+                "have made frames before."
             )
         self.group = group
         self.local = local
-        self.width = width
+        self.radius_width = radius_width
         self.beta = beta
         self.prunings = prunings
-        self.angle = angle
-        self.angle_width = angle_width
+        self.sin2_min = sin2_min
+        self.sin2_width = sin2_width
         self.auxiliary = auxiliary
         self.features = None  # from the auxiliary model's features to those of the model
         self.register_buffer(
@@ -152,11 +155,13 @@ class ECSE(Symmetrized):
                 torch.default_generator.manual_seed(0)
                 if auxiliary == "default":
                     self.auxiliary = self._default()
-                self.features = nn.Linear(self.auxiliary.d, model.d, bias=False)
+                self.features = nn.Linear(
+                    self.auxiliary.hidden_channels, model.hidden_channels, bias=False
+                )
             weight = next(model.parameters())
             self.auxiliary.to(weight), self.features.to(weight)
             for name, head in model.property_heads.items():
-                self.auxiliary.add_property(name, self._pool(head.pool))
+                self.auxiliary.add_property(name, self._pool(head.kind))
             if model.direct_forces:
                 self.auxiliary.add_property("direct_forces", "vector")
             if model.noise_head is not None and self.auxiliary.noise_head is None:
@@ -171,7 +176,7 @@ class ECSE(Symmetrized):
         """Small, and silent before training."""
         noise = self.model.noise_head is not None
         made = EquivariantTransformer(
-            64, layers=1, heads=4, n_basis=32, cutoff=self.model.cutoff, noise_head=noise
+            64, num_layers=1, num_heads=4, num_rbf=32, cutoff=self.model.cutoff, noise_head=noise
         )
         nn.init.zeros_(made.energy_head.mlp[-1].weight)
         nn.init.zeros_(made.energy_head.mlp[-1].bias)
@@ -180,7 +185,7 @@ class ECSE(Symmetrized):
     def _pool(self, pool: str) -> str:
         """A plain model's vector of each atom is an equivariant model's vector, before it is
         summed."""
-        return "vector" if pool == "atoms" and self.model.plain else pool
+        return "vector" if pool == "per_atom" and not self.model.equivariant else pool
 
     @property
     def config(self) -> dict:
@@ -191,12 +196,12 @@ class ECSE(Symmetrized):
     def add_property(self, name: str, pool: str | None = None):
         head = self.model.add_property(name, pool)
         if self.auxiliary is not None:
-            self.auxiliary.add_property(name, self._pool(head.pool))
+            self.auxiliary.add_property(name, self._pool(head.kind))
         return head
 
     def clusters(self, batch, pairs: Pairs) -> Clusters:
         if self.local:
-            return receptive_fields(batch, pairs, getattr(self.model, "hops", None))
+            return receptive_fields(batch, pairs, getattr(self.model, "n_hops", None))
         return super().clusters(batch, pairs)
 
     # -- frames and weights
@@ -208,7 +213,7 @@ class ECSE(Symmetrized):
         n = len(batch.z)
         groups = n if self.local else batch.num_graphs
         pairs = neighbor_list(
-            batch, self.outer + self.width + LAMBERT / self.beta
+            batch, self.outer_radius + self.radius_width + LAMBERT / self.beta
         )  # R_in is below that
         r_ij = pairs.vectors(batch.pos, batch).double()  # (P, 3)
         to = torch.cat([pairs.i, pairs.j])
@@ -230,17 +235,17 @@ class ECSE(Symmetrized):
 
         near = r.detach() < inner.detach()[to if self.local else batch.batch[to]]  # (E)
         used = (
-            (near[j] & near[k] & (s.detach() > self.angle - self.angle_width)).nonzero().flatten()
+            (near[j] & near[k] & (s.detach() > self.sin2_min - self.sin2_width)).nonzero().flatten()
         )
         j = j[used]
         k = k[used]
         group = group[used]
         s = s.index_select(0, used)
         reach = inner.index_select(0, group)
-        start = self.angle - self.angle_width
-        w = _q(s, start, self.angle_width) * (s - start) / self.angle_width
+        start = self.sin2_min - self.sin2_width
+        w = _q(s, start, self.sin2_width) * (s - start) / self.sin2_width
         for e in (j, k):
-            w = w * smooth_step(r.index_select(0, e), reach, self.width)
+            w = w * smooth_step(r.index_select(0, e), reach, self.radius_width)
         largest = _largest(w, group, groups)
         rest = smooth_step(largest, 0.5, 0.5)  # (G), 1 where there is no frame
         for turn in range(self.prunings + 1):
@@ -255,8 +260,8 @@ class ECSE(Symmetrized):
 
     def _inner_radius(self, r, s, j, k, group, groups: int) -> Tensor:
         """R_in [G] in Å."""
-        f = smooth_step(r, self.outer, self.width)  # (E)
-        p = f.index_select(0, j) * f.index_select(0, k) * _q(s, self.angle, self.angle_width)
+        f = smooth_step(r, self.outer_radius, self.radius_width)  # (E)
+        p = f.index_select(0, j) * f.index_select(0, k) * _q(s, self.sin2_min, self.sin2_width)
         there = (p.detach() > 0).nonzero().flatten()
         p = p.index_select(0, there)
         group = group[there]
@@ -267,11 +272,13 @@ class ECSE(Symmetrized):
         )  # SmoothMax + T
         # Exponentials relative to the largest of each group, which nothing overflows and which
         # cancels.
-        least = d.new_full((groups,), self.outer).scatter_reduce(0, group, d.detach(), "amin")
+        least = d.new_full((groups,), self.outer_radius).scatter_reduce(
+            0, group, d.detach(), "amin"
+        )
         e = 2 * p * (-self.beta * (d - least[group])).exp()  # (j, j') and (j', j)
-        far = (-self.beta * (self.outer - least)).exp()  # the entry d = R_out
+        far = (-self.beta * (self.outer_radius - least)).exp()  # the entry d = R_out
         total = far.index_add(0, group, e)
-        return (self.outer * far).index_add(0, group, e * d) / total + self.width
+        return (self.outer_radius * far).index_add(0, group, e * d) / total + self.radius_width
 
     def _made(self, unit, w, j, k, to, of, group, rest, inner) -> Frames:
         one = unit.index_select(0, j)
@@ -306,7 +313,7 @@ class ECSE(Symmetrized):
     # -- surroundings without a frame
     # ---------------------------------------------------------------------------------
 
-    def fall_back(self, batch, told: dict, frames: Frames) -> dict[str, Tensor]:
+    def auxiliary_prediction(self, batch, told: dict, frames: Frames) -> dict[str, Tensor]:
         model = self.auxiliary
         lonely = frames.rest > 0
         first = int(lonely.nonzero()[0])
@@ -323,7 +330,9 @@ class ECSE(Symmetrized):
                 f"All {about} are in line, or nearly so, and make no frame; give ECSE an auxiliary "
                 "model that answers there, or leave auxiliary='default'."
             )
-        alone = bool(model.seen.any())  # trained by a fit of its own: it has units of its own
+        alone = bool(
+            model.trained_elements.any()
+        )  # trained by a fit of its own: it has units of its own
         if not alone:  # else it speaks in those of the model
             with torch.no_grad():
                 model.energy_head.reference.copy_(self.model.energy_head.reference)
@@ -333,7 +342,7 @@ class ECSE(Symmetrized):
                     model.property_heads[name].std.copy_(head.std)
             if self.training:
                 self.learned.fill_(True)
-            elif bool(self.model.seen.any()) and not bool(self.learned):
+            elif bool(self.model.trained_elements.any()) and not bool(self.learned):
                 warnings.warn(
                     f"All {about} are in line, and the auxiliary model that answers there has not "
                     "been trained: only reference energies are known. Train it as any model, "
@@ -356,15 +365,16 @@ class ECSE(Symmetrized):
             some.pbc = batch.pbc.reshape(-1, 3)[asked]
         out = model(some, noise=told["noise"])
         values = {
-            "energy": out.shares["energy"],
+            "energy": out.per_atom["energy"],
             "atoms": self.features(out.atoms),
             "noise": out.noise,
         }
         values |= {
-            name: self._in_units(name, out.shares[name], some) for name in self.model.property_heads
+            name: self._in_units(name, out.per_atom[name], some)
+            for name in self.model.property_heads
         }
         if told["forces"]:
-            values["forces"] = out.shares["direct_forces"] * self.model.force_head.scale
+            values["forces"] = out.per_atom["direct_forces"] * self.model.force_head.scale
         n = len(batch.z)
         return {
             k: v.new_zeros(n, *v.shape[1:]).index_copy(0, atoms, v)
@@ -372,14 +382,14 @@ class ECSE(Symmetrized):
             if v is not None
         }
 
-    def _in_units(self, name: str, shares: Tensor, batch) -> Tensor:
+    def _in_units(self, name: str, per_atom: Tensor, batch) -> Tensor:
         """Shares of a property from the auxiliary model, in units of the model's head and relative
         to its mean."""
         ours = self.model.property_heads[name]
         theirs = self.auxiliary.property_heads[name]
-        y = theirs.std * shares
-        if ours.pool in ("sum", "mean"):
-            size = batch.ptr.diff()[batch.batch] if ours.pool == "sum" else 1
+        y = theirs.std * per_atom
+        if ours.kind in ("scalar_sum", "scalar_mean"):
+            size = batch.ptr.diff()[batch.batch] if ours.kind == "scalar_sum" else 1
             y = y + (theirs.mean - ours.mean) / size
         return y / ours.std
 

@@ -32,11 +32,11 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.neighbors import Pairs, _repeated, neighbor_list
-from scdlab.nn.adaln import check_condition
-from scdlab.nn.heads import sum_over_atoms
+from scdlab.nn.blocks.adaln import check_condition
+from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Prediction
 
-OF_THE_MODEL = ("drop_path", "table", "units", "provenance")
+OF_THE_MODEL = ("drop_path", "filter_table_size", "units", "provenance")
 CHUNK = 30_000  # nodes and, tenfold, pairs of neighbors that go through the model at a time
 
 
@@ -113,13 +113,13 @@ def whole_structures(batch, pairs: Pairs) -> Clusters:
 
 
 @torch.no_grad()
-def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
+def receptive_fields(batch, pairs: Pairs, n_hops: int | None) -> Clusters:
     """Each atom's cluster: the atoms that it can feel in `hops` steps from neighbor to neighbor
     (None: in any number), with the pairs that carry messages towards it. Of periodic structures,
     atoms and their images: a cluster is open. The atom itself comes first in its own."""
     n = len(batch.z)
     device = batch.z.device
-    if hops is None and pairs.shift is not None:
+    if n_hops is None and pairs.shift is not None:
         raise ValueError(
             "An atom of a periodic structure can feel infinitely many images of the others when "
             "messages travel any number of steps; give the model an attribute `hops`, the number "
@@ -137,7 +137,7 @@ def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
     reach = 0
     if shift is not None:
         shift = shift[order]
-        reach = int(shift.abs().max()) * hops if len(shift) else 0
+        reach = int(shift.abs().max()) * n_hops if len(shift) else 0
         width = 2 * reach + 1
 
     def key(env, atom, image):  # one number for each node there can be
@@ -157,7 +157,7 @@ def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
     levels = [(env, atom, image)]
     known = key(env, atom, image)
     level = 0
-    while len(env) and (hops is None or level < hops):
+    while len(env) and (n_hops is None or level < n_hops):
         _, env, atom, image = step(env, atom, image)
         found, first = _unique(key(env, atom, image))
         new = ~torch.isin(found, known)
@@ -178,14 +178,16 @@ def receptive_fields(batch, pairs: Pairs, hops: int | None) -> Clusters:
     image = None if image is None else image[order]
     # Pairs: from every node that still passes on what it hears.
     speaks = (
-        torch.arange(len(env), device=device) if hops is None else (hop < hops).nonzero().flatten()
+        torch.arange(len(env), device=device)
+        if n_hops is None
+        else (hop < n_hops).nonzero().flatten()
     )
     k, at, atoms, images = step(env[speaks], atom[speaks], None if image is None else image[speaks])
     keys, place = key(env, atom, image).sort()
     u = speaks[k]
     v = place[torch.searchsorted(keys, key(at, atoms, images))]
     once = (
-        u < v if hops is None else (u < v) | (hop[v] == hops)
+        u < v if n_hops is None else (u < v) | (hop[v] == n_hops)
     )  # the edge is met from its other end too
     u = u[once]
     v = v[once]
@@ -284,7 +286,7 @@ class Symmetrized(nn.Module):
     def clusters(self, batch, pairs: Pairs) -> Clusters:
         return whole_structures(batch, pairs)
 
-    def fall_back(self, batch, told: dict, frames: Frames) -> dict[str, Tensor]:
+    def auxiliary_prediction(self, batch, told: dict, frames: Frames) -> dict[str, Tensor]:
         """What another model answers where frames have no weight: by name, a row for each atom."""
         return {}
 
@@ -295,7 +297,7 @@ class Symmetrized(nn.Module):
         forces: bool = False,
         noise: bool | None = None,
         pairs: Pairs | None = None,
-        clue: Tensor | None = None,
+        force_input: Tensor | None = None,
     ) -> Prediction:
         """Predict for a batch: the arguments are the model's. Raises ValueError for what the model
         does not take, and for a model whose prediction has no `shares`: a sum over atoms is what
@@ -305,10 +307,10 @@ class Symmetrized(nn.Module):
         by_gradient = noise and head is None
         direct = bool(getattr(self.model, "direct_forces", False))
         if condition is not None and self.model.mask_token is not None:
-            check_condition(condition, batch, self.model.d)
-        if clue is not None and clue.shape != batch.pos.shape:
+            check_condition(condition, batch, self.model.hidden_channels)
+        if force_input is not None and force_input.shape != batch.pos.shape:
             raise ValueError(
-                f"The clue has shape {list(clue.shape)}, and this batch needs "
+                f"The clue has shape {list(force_input.shape)}, and this batch needs "
                 f"{list(batch.pos.shape)}: a force in eV/Å for each atom, zero for one that is "
                 "told nothing."
             )
@@ -336,7 +338,7 @@ class Symmetrized(nn.Module):
             )
             told = {
                 "condition": condition,
-                "clue": clue,
+                "force_input": force_input,
                 "noise": noise and not by_gradient,
                 "forces": forces and direct,
             }
@@ -348,26 +350,26 @@ class Symmetrized(nn.Module):
                     energy.sum(), pos, create_graph=second, retain_graph=graph
                 )
         with torch.set_grad_enabled(graph):
-            shares = {name: value if graph else value.detach() for name, value in y.items()}
+            per_atom = {name: value if graph else value.detach() for name, value in y.items()}
             x, noise_out, direct_out = (
-                shares.pop(name, None) for name in ("atoms", "noise", "forces")
+                per_atom.pop(name, None) for name in ("atoms", "noise", "forces")
             )
             scale = self.model.energy_head.scale
             dtype = x.dtype
             out_forces = direct_out if direct else None if gradient is None else -gradient.to(dtype)
             return Prediction(
-                energy=self.model.energy_head.total(shares["energy"], inputs),
+                energy=self.model.energy_head.total(per_atom["energy"], inputs),
                 forces=out_forces if forces else None,
                 noise=noise_out if not by_gradient else (gradient / scale).to(dtype),
                 embedding=(self.model.embedding_head or sum_over_atoms)(x, inputs),
                 atoms=x,
                 properties={
                     name: h.total(
-                        shares[name].to(dtype) if h.pool == "atoms" else shares[name], inputs
+                        per_atom[name].to(dtype) if h.kind == "per_atom" else per_atom[name], inputs
                     )
                     for name, h in self.model.property_heads.items()
                 },
-                shares=shares,
+                per_atom=per_atom,
             )
 
     def _average(self, batch, pairs, told: dict, graph: bool, differentiate: bool):
@@ -415,7 +417,7 @@ class Symmetrized(nn.Module):
         if rest is not None and bool((rest > 0).any()):
             share = rest / norm  # (C), and clusters are atoms, or structures
             share = share if clusters.center else share[batch.batch]
-            for name, value in self.fall_back(batch, told, frames).items():
+            for name, value in self.auxiliary_prediction(batch, told, frames).items():
                 each = share.view(-1, *[1] * (value.ndim - 1)) * value.double()
                 if name == "energy":
                     energy = energy + sum_over_atoms(each, batch)
@@ -431,11 +433,15 @@ class Symmetrized(nn.Module):
         """How an output turns: "scalar", "vector" or "tensor"."""
         if name in ("noise", "forces"):
             return "vector"
-        pool = self.model.property_heads[name].pool if name in self.model.property_heads else "sum"
+        pool = (
+            self.model.property_heads[name].kind
+            if name in self.model.property_heads
+            else "scalar_sum"
+        )
         atoms = (
-            "vector" if getattr(self.model, "plain", False) else "scalar"
+            "scalar" if getattr(self.model, "equivariant", True) else "vector"
         )  # numbers that do not turn, elsewhere
-        return {"vector": "vector", "atoms": atoms, "tensor": "tensor"}.get(pool, "scalar")
+        return {"vector": "vector", "per_atom": atoms, "tensor": "tensor"}.get(pool, "scalar")
 
     def _evaluate(self, batch, clusters, frames, told, graph, differentiate):
         """The model on a copy of each frame's cluster: by name, a row for each target; energies of
@@ -483,12 +489,12 @@ class Symmetrized(nn.Module):
         if (condition := told["condition"]) is not None:
             whole = len(condition) == batch.num_graphs
             arguments["condition"] = condition.index_select(0, structure if whole else atom)
-        if (clue := told["clue"]) is not None:
-            clue = clue.double().index_select(0, atom).unsqueeze(1) @ axes
-            arguments["clue"] = clue.squeeze(1).to(dtype)
+        if (force_input := told["force_input"]) is not None:
+            force_input = force_input.double().index_select(0, atom).unsqueeze(1) @ axes
+            arguments["force_input"] = force_input.squeeze(1).to(dtype)
         with torch.set_grad_enabled(graph or differentiate):
             out = self.model(inner, **arguments)
-            if not isinstance(getattr(out, "shares", None), dict) or "energy" not in out.shares:
+            if not isinstance(getattr(out, "per_atom", None), dict) or "energy" not in out.per_atom:
                 raise ValueError(
                     f"{type(self.model).__name__} does not say what each atom gives to the energy "
                     "(Prediction.shares['energy'], [N] eV), so nothing can be averaged atom by "
@@ -497,12 +503,12 @@ class Symmetrized(nn.Module):
             target = ptr[:-1] if clusters.center else torch.arange(len(atom), device=atom.device)
             owner = copy_of[target]
             values = {
-                "energy": out.shares["energy"],
+                "energy": out.per_atom["energy"],
                 "atoms": out.atoms,
                 "noise": out.noise,
                 "forces": out.forces,
             }
-            values |= {name: out.shares[name] for name in self.model.property_heads}
+            values |= {name: out.per_atom[name] for name in self.model.property_heads}
             values = {
                 name: v.index_select(0, target) for name, v in values.items() if v is not None
             }

@@ -19,10 +19,17 @@ import torch
 
 import scdlab
 from scdlab import nn, symmetry
-from scdlab.files import atomic_file, content_digest, digest, home, names_a_machine, write_json
+from scdlab.files import (
+    atomic_file,
+    content_digest,
+    digest,
+    has_absolute_path,
+    package_dir,
+    write_json,
+)
 
 FORMAT = "scdlab-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PROVENANCE = (
     "claim",
     "profile",
@@ -64,7 +71,7 @@ def save(model, path, provenance: dict | None = None) -> Path:
     }
     if units := getattr(model, "units", {}):  # of the properties that it learned
         about |= {"units": units}
-    about |= {"table": model.table}
+    about |= {"filter_table_size": model.filter_table_size}
     if provenance is not None:
         about |= {"provenance": provenance}
         about |= {"digest": content_digest(about)}
@@ -139,7 +146,9 @@ def load(path, device="cpu"):
     load_tensors(model, safetensors.torch.load_file(weights), weights)
     model.provenance = about.get("provenance")
     model.units = about.get("units", {})
-    model.table = about.get("table", model.table)  # a file of an older version does not say
+    model.filter_table_size = about.get(
+        "filter_table_size", model.filter_table_size
+    )  # a file of an older version does not say
     return model.to(device).eval()
 
 
@@ -149,7 +158,7 @@ def load_pretrained(name: str, device="cpu"):
 
     Raises ValueError for a name that does not ship, and for a model whose origin cannot be trusted.
     """
-    folder = home("data") / "checkpoints"
+    folder = package_dir("data") / "checkpoints"
     if name not in pretrained_names():
         there = ", ".join(pretrained_names()) or "none"
         raise ValueError(
@@ -166,7 +175,7 @@ def load_pretrained(name: str, device="cpu"):
 
 def pretrained_names() -> list[str]:
     """Names of the trained models that come with the kit, for `load_pretrained`."""
-    return sorted(path.stem for path in (home("data") / "checkpoints").glob("*.json"))
+    return sorted(path.stem for path in (package_dir("data") / "checkpoints").glob("*.json"))
 
 
 def provenance_problems(about: dict) -> list[str]:
@@ -181,7 +190,7 @@ def provenance_problems(about: dict) -> list[str]:
     wrong += [f"its {part} is empty" for part in PROVENANCE if origin.get(part) in (None, "", {})]
     if not re.fullmatch(r"[0-9a-f]{40}", str(origin.get("commit"))):
         wrong.append("it names no commit")
-    if names_a_machine(about):
+    if has_absolute_path(about):
         wrong.append("it holds a path of the machine it was made on")
     return wrong
 

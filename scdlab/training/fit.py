@@ -34,11 +34,11 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 import scdlab
-from scdlab.atoms.store import fill
+from scdlab.atoms.store import pack_batches
 from scdlab.files import atomic_file, write_json
 from scdlab.objectives import EnergyForces, PropertyRegression
-from scdlab.objectives.augment import KINDS, turn
-from scdlab.objectives.supervised import finite
+from scdlab.objectives.augment import KINDS, random_rotate
+from scdlab.objectives.supervised import finite_expression
 from scdlab.training.checkpoint import load_tensors, save
 from scdlab.training.schedule import between, factor
 
@@ -90,8 +90,8 @@ def fit(
     schedule: str = "cosine",
     warmup: int | None = None,
     weight_decay: float = 0.0,
-    ema: float | None = 0.99,
-    clip: float | None = 10.0,
+    ema_decay: float | None = 0.99,
+    grad_clip: float | None = 10.0,
     anneal: dict[str, tuple[float, float]] | None = None,
     augment: str | None = "auto",
     log_every: int | None = None,
@@ -106,18 +106,18 @@ def fit(
     val: a store to validate on; the weights of the lowest validation loss are kept. batch_size:
     structures in a batch, 32 by default. max_atoms: atoms that a batch may hold in each process; it
     is filled as far as it goes, with `batch_size` structures at most, if that is given too. lr: the
-    largest learning rate; {"head": …, "body": …} gives the objective's own head for its labels one
-    and the pretrained rest another (0 leaves it as it is). schedule: "cosine" (with `warmup` steps,
-    by default a twentieth of all), "paper" (SchNet's decay) or "constant". ema: decay of the
-    averaged weights, None for no averaging. clip: largest norm of the gradient. anneal: what
+    largest learning rate; {"head": …, "backbone": …} gives the objective's own head for its labels
+    one and the pretrained rest another (0 leaves it as it is). schedule: "cosine" (with `warmup`
+    steps, by default a twentieth of all), "exponential" (SchNet's decay) or "constant". ema: decay
+    of the averaged weights, None for no averaging. clip: largest norm of the gradient. anneal: what
     changes evenly over the run, {name: (at the first step, at the last)}: "drop_path" of the model,
     or a number of the objective such as "weight"; validation uses the last value, and afterwards
     all is as it was. An objective may bring along what it anneals, and another one to be validated
     by (its `anneal` and `judge`). augment: "rotations" turns each structure of a training batch at
-    random, "O(3)" also mirrors half of them (`objectives.augment.turn`), None leaves them as they
-    are; "auto" is "O(3)" for models that ask for it (their attribute `augment` is True), else None.
-    patience: stop after so many validations without a better loss. out: folder for log, checkpoint
-    and model; resume: go on from its checkpoint, if any. devices, nodes: processes for
+    random, "O(3)" also mirrors half of them (`objectives.augment.random_rotate`), None leaves them
+    as they are; "auto" is "O(3)" for models that ask for it (their attribute `augment` is True),
+    else None. patience: stop after so many validations without a better loss. out: folder for log,
+    checkpoint and model; resume: go on from its checkpoint, if any. devices, nodes: processes for
     data-parallel training; each step's batch is shared out among them.
 
     Ctrl-C ends training after the current step and keeps what was learned. Raises ValueError for
@@ -125,7 +125,7 @@ def fit(
     is no longer a number.
     """
     batch_size = (32 if max_atoms is None else None) if batch_size is None else batch_size
-    rates = lr if isinstance(lr, dict) else {"body": lr}
+    rates = lr if isinstance(lr, dict) else {"backbone": lr}
     positive = dict(
         steps=steps,
         batch_size=batch_size,
@@ -140,9 +140,10 @@ def fit(
         raise ValueError("The training set is empty; give a store with at least one structure.")
     if resume and out is None:
         raise ValueError("resume=True needs out=, the folder of the run to go on with.")
-    if ema is not None and not 0 <= ema < 1:
+    if ema_decay is not None and not 0 <= ema_decay < 1:
         raise ValueError(
-            f"ema is the decay of the averaged weights, from 0 to below 1, or None, not {ema}."
+            "ema_decay is the decay of the averaged weights, from 0 to below 1, or None, not "
+            f"{ema_decay}."
         )
     if augment not in ("auto", None, *KINDS):
         raise ValueError(
@@ -155,7 +156,7 @@ def fit(
     _check_anneal(anneal, model, objective)
     for store in (train, val):
         if store is not None:
-            store.check_budget(max_atoms)
+            store.check_max_atoms(max_atoms)
             _check_labels(store, objective)
     least = getattr(objective, "smallest_batch", 1)
     if (
@@ -184,8 +185,8 @@ def fit(
         schedule=schedule,
         warmup=warmup,
         weight_decay=weight_decay,
-        ema=ema,
-        clip=clip,
+        ema_decay=ema_decay,
+        grad_clip=grad_clip,
         anneal={name: list(ends) for name, ends in anneal.items()} if anneal else None,
         log_every=log_every,
         val_every=val_every,
@@ -232,9 +233,9 @@ def _fabric(device: str, devices: int, nodes: int) -> Fabric:
 def _check_rates(lr, objective) -> None:
     if not isinstance(lr, dict):
         return
-    if set(lr) != {"head", "body"} or not all(math.isfinite(v) and v >= 0 for v in lr.values()):
+    if set(lr) != {"head", "backbone"} or not all(math.isfinite(v) and v >= 0 for v in lr.values()):
         raise ValueError(
-            'lr is one learning rate or {"head": …, "body": …}, each a number from 0 up, not '
+            'lr is one learning rate or {"head": …, "backbone": …}, each a number from 0 up, not '
             f"{lr}."
         )
     if not hasattr(_labeled(objective), "heads"):
@@ -246,7 +247,7 @@ def _check_rates(lr, objective) -> None:
 
 def _labeled(objective):
     """The objective that learns from labels: itself, or what an auxiliary objective is added to."""
-    return getattr(objective, "main", None) or objective
+    return getattr(objective, "supervised", None) or objective
 
 
 def _check_labels(store, objective) -> None:
@@ -261,7 +262,7 @@ def _check_labels(store, objective) -> None:
         which = ", ".join(map(str, sorted(missing)[:5])) + (", …" if len(missing) > 5 else "")
         raise ValueError(
             f"{len(missing):,} of {len(store):,} structures have no {name!r} (number {which}); "
-            f"leave them out, as in store[{finite(name, y.ndim == 2)}]."
+            f"leave them out, as in store[{finite_expression(name, y.ndim == 2)}]."
         )
 
 
@@ -297,7 +298,7 @@ def _in_process(fabric: Fabric, run: "_Run") -> dict:
     )
     keep = ("steps", "seconds", "best", "interrupted", "stopped_early", "rows", "out")
     heads = {
-        "properties": {k: head.pool for k, head in result.model.property_heads.items()},
+        "properties": {k: head.kind for k, head in result.model.property_heads.items()},
         "units": getattr(result.model, "units", {}),
     }
     return {"weights": weights, **heads, **{name: getattr(result, name) for name in keep}}
@@ -379,7 +380,9 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self._groups(), weight_decay=s["weight_decay"], fused=True
         )
-        self.average = None if s["ema"] is None else [p.detach().clone() for p in self.parameters]
+        self.average = (
+            None if s["ema_decay"] is None else [p.detach().clone() for p in self.parameters]
+        )
         checkpoint = self.out / "checkpoint.safetensors" if self.out else None
         if self.resume and checkpoint.is_file():
             self._restore(checkpoint)
@@ -412,7 +415,7 @@ class _Run:
             p for module in _labeled(self.objective).heads(self.model) for p in module.parameters()
         }
         parts = {
-            "body": [p for p in self.parameters if p not in heads],
+            "backbone": [p for p in self.parameters if p not in heads],
             "head": [p for p in self.parameters if p in heads],
         }
         return [{"params": own, "lr": lr[name], "peak": lr[name]} for name, own in parts.items()]
@@ -516,15 +519,15 @@ class _Run:
 
     def _advance(self) -> dict:
         parts = self._gradient(self.step)
-        if self.settings["clip"] is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.settings["clip"])
+        if self.settings["grad_clip"] is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.settings["grad_clip"])
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self._factor(self.step)
         self.optimizer.step()
         if (
             self.average is not None
         ):  # a short memory at first, so that the initial weights are forgotten
-            decay = min(self.settings["ema"], (1 + self.step) / (10 + self.step))
+            decay = min(self.settings["ema_decay"], (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         self.step += 1
         return parts
@@ -540,7 +543,7 @@ class _Run:
         generator = torch.Generator(self.device).manual_seed(seed + self.fabric.global_rank)
         batch = self.batches.take(self._indices(step)).to(self.device)
         if kind := self.settings.get("augment"):
-            batch = turn(batch, generator, inversion=kind == "O(3)")
+            batch = random_rotate(batch, generator, inversion=kind == "O(3)")
         self.optimizer.zero_grad()
         loss, parts = self.objective(self.model, batch, generator)
         self.fabric.backward(loss)
@@ -566,7 +569,7 @@ class _Run:
             len(self._starts) < number + 2
         ):  # deal out another epoch; after a resumption, all of them again
             epoch = self._dealt
-            further, self._held = fill(
+            further, self._held = pack_batches(
                 self.train.n_atoms[self._permutation(epoch)],
                 b,
                 self.settings["max_atoms"],
@@ -618,7 +621,7 @@ class _Run:
     def _rates(self, step: int) -> dict[str, float]:
         """The learning rates of a step, as the log has them."""
         lr = self.settings["lr"]
-        lr = {"lr": lr["body"], "lr_head": lr["head"]} if isinstance(lr, dict) else {"lr": lr}
+        lr = {"lr": lr["backbone"], "lr_head": lr["head"]} if isinstance(lr, dict) else {"lr": lr}
         return {name: peak * self._factor(step) for name, peak in lr.items()}
 
     # -- validation and the end
@@ -816,7 +819,7 @@ def _errors(model, store, objective, batch_size, max_atoms=None) -> dict[str, fl
     weights = {}
     try:
         with torch.no_grad():
-            starts = [0, *fill(store.n_atoms, batch_size, max_atoms)[0], len(store)]
+            starts = [0, *pack_batches(store.n_atoms, batch_size, max_atoms)[0], len(store)]
             for first, last in itertools.pairwise(starts):
                 batch = store.take(np.arange(first, last)).to(device)
                 # one and the same noise at every validation, so that losses can be compared
@@ -848,7 +851,7 @@ def evaluate(
     """
     if len(store) == 0:
         raise ValueError("The store to evaluate on is empty; give at least one labeled structure.")
-    store.check_budget(max_atoms)
+    store.check_max_atoms(max_atoms)
     if objective is not None:
         _check_labels(store, objective)
         return _errors(model, store, objective, batch_size, max_atoms)

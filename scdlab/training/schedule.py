@@ -9,7 +9,7 @@ and what else changes over a run (`between`): drop-path, the weight of an auxili
 
 import math
 
-SCHEDULES = ("cosine", "paper", "constant")
+SCHEDULES = ("cosine", "exponential", "constant")
 
 
 def factor(schedule: str, step: int, steps: int, warmup: int) -> float:
@@ -20,7 +20,7 @@ def factor(schedule: str, step: int, steps: int, warmup: int) -> float:
     if schedule == "cosine":
         t = max(0, step - warmup) / max(1, steps - warmup)
         return rise * 0.5 * (1.0 + math.cos(math.pi * min(t, 1.0)))
-    return rise * (0.96 ** (step / 100_000) if schedule == "paper" else 1.0)
+    return rise * (0.96 ** (step / 100_000) if schedule == "exponential" else 1.0)
 
 
 def between(start: float, end: float, step: int, steps: int) -> float:

@@ -7,8 +7,9 @@ from test_molecule_view import put_notebook
 CELL = """import scdlab, torch
 from scdlab.explore import EmbeddingExplorer
 torch.manual_seed(0)
-models = {name: scdlab.SchNet(hidden=16, layers=1, n_basis=16) for name in ("one", "other")}
-store = scdlab.AtomStore.open(scdlab.files.home("data") / "qm9-sample")[:200]
+sizes = dict(hidden_channels=16, num_layers=1, num_rbf=16)
+models = {name: scdlab.SchNet(**sizes) for name in ("one", "other")}
+store = scdlab.AtomStore.open(scdlab.files.package_dir("data") / "qm9-sample")[:200]
 explorer = EmbeddingExplorer(store, models, n=100, method="pca")
 explorer"""
 READY = """() => { const context = window.jupyterapp?.shell.currentWidget?.context;

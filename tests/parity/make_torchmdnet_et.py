@@ -15,7 +15,7 @@ import torch
 
 import scdlab
 
-CONFIG = dict(hidden=16, layers=3, heads=4)
+CONFIG = dict(hidden_channels=16, num_layers=3, num_heads=4)
 MOLECULES = [5, 100, 2000, 40]
 
 

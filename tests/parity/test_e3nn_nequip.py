@@ -10,7 +10,7 @@ from e3nn import o3
 
 import scdlab
 from scdlab.atoms import neighbor_list
-from scdlab.nn.bessel import BesselBasis
+from scdlab.nn.blocks.bessel import BesselBasis
 from scdlab.nn.nequip import Interaction, _Edges, act
 
 D = 4

@@ -15,7 +15,14 @@ import scdlab
 from scdlab.atoms import neighbor_list
 
 SIZE = dict(
-    hidden=24, layers=2, int_emb=12, basis_emb=5, out_emb=20, n_spherical=4, n_radial=3, cutoff=4.0
+    hidden_channels=24,
+    num_layers=2,
+    int_emb_size=12,
+    basis_emb_size=5,
+    out_emb_channels=20,
+    num_spherical=4,
+    num_rbf=3,
+    cutoff=4.0,
 )
 
 
@@ -92,14 +99,14 @@ def their_features(theirs, z, pos, edges):
 def peers():
     torch.manual_seed(0)
     theirs = DimeNetPlusPlus(
-        SIZE["hidden"],
-        SIZE["hidden"],
-        SIZE["layers"],
-        SIZE["int_emb"],
-        SIZE["basis_emb"],
-        SIZE["out_emb"],
-        SIZE["n_spherical"],
-        SIZE["n_radial"],
+        SIZE["hidden_channels"],
+        SIZE["hidden_channels"],
+        SIZE["num_layers"],
+        SIZE["int_emb_size"],
+        SIZE["basis_emb_size"],
+        SIZE["out_emb_channels"],
+        SIZE["num_spherical"],
+        SIZE["num_rbf"],
         SIZE["cutoff"],
         output_initializer="glorot_orthogonal",
     ).double()

@@ -15,7 +15,7 @@ def both_ways(pairs):
     return torch.stack([torch.cat([pairs.i, pairs.j]), torch.cat([pairs.j, pairs.i])])
 
 
-def peers(batch, hidden=32, layers=3):
+def peers(batch, hidden_channels=32, num_layers=3):
     torch.manual_seed(0)
     pairs = neighbor_list(batch, 5.0)
     edges = both_ways(pairs)
@@ -25,9 +25,16 @@ def peers(batch, hidden=32, layers=3):
         return edges, (pos[i] - pos[j]).norm(dim=-1)
 
     theirs = PygSchNet(
-        hidden, hidden, layers, num_gaussians=50, cutoff=5.0, interaction_graph=graph
+        hidden_channels,
+        hidden_channels,
+        num_layers,
+        num_gaussians=50,
+        cutoff=5.0,
+        interaction_graph=graph,
     )
-    ours = scdlab.SchNet(hidden=hidden, layers=layers, n_basis=50, cutoff=5.0)
+    ours = scdlab.SchNet(
+        hidden_channels=hidden_channels, num_layers=num_layers, num_rbf=50, cutoff=5.0
+    )
     same_weights(ours, theirs)
     return ours.train(), theirs, pairs
 
@@ -58,6 +65,6 @@ def test_energies_forces_and_gradients_agree(batch):
 
 def test_the_second_activation_is_a_different_network(batch):
     ours, _, pairs = peers(batch)
-    twice = scdlab.SchNet(hidden=32, layers=3, filter_activation="twice").train()
+    twice = scdlab.SchNet(hidden_channels=32, num_layers=3, filter_activation="twice").train()
     twice.load_state_dict(ours.state_dict())
     assert (twice(batch, pairs=pairs).energy - ours(batch, pairs=pairs).energy).abs().max() > 1e-3

@@ -20,7 +20,7 @@ REFERENCE = Path(__file__).with_name("torchmdnet_et.npz")
 
 
 def ours_with(weights):
-    net = scdlab.EquivariantTransformer(n_basis=50, cutoff=5.0, **CONFIG)
+    net = scdlab.EquivariantTransformer(num_rbf=50, cutoff=5.0, **CONFIG)
     same_weights(net, weights)
     return net
 
@@ -58,7 +58,7 @@ def test_a_weight_in_the_wrong_place_is_noticed():
     batch._num_graphs = len(stored["ptr"]) - 1
     net = ours_with({k[2:]: w for k, w in stored.items() if k.startswith("w/")})
     with torch.no_grad():
-        net.blocks[1].dv.weight.copy_(net.blocks[1].dv.weight.roll(CONFIG["heads"], 0))
+        net.blocks[1].dv.weight.copy_(net.blocks[1].dv.weight.roll(CONFIG["num_heads"], 0))
     with pytest.raises(AssertionError):
         compare(net, batch, stored)
 

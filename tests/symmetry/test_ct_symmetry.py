@@ -18,8 +18,8 @@ from scdlab.symmetry import checks
 
 def random_net(kind=scdlab.EquivariantTransformer):
     torch.manual_seed(0)
-    heads = {"heads": 4} if issubclass(kind, scdlab.EquivariantTransformer) else {}
-    net = kind(hidden=16, layers=3, n_basis=16, conditional=True, **heads)
+    heads = {"num_heads": 4} if issubclass(kind, scdlab.EquivariantTransformer) else {}
+    net = kind(hidden_channels=16, num_layers=3, num_rbf=16, conditional=True, **heads)
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -29,7 +29,7 @@ def random_net(kind=scdlab.EquivariantTransformer):
 def trained_net(kind=scdlab.EquivariantTransformer):
     net = random_net(kind)
     train = scdlab.load_ethanol().split(100, 0)[0]
-    objective = SelfConditionedDenoising(main=EnergyForces())
+    objective = SelfConditionedDenoising(supervised=EnergyForces())
     scdlab.fit(net, objective, train, steps=25, batch_size=8, lr=1e-2, progress=False)
     return net
 
@@ -46,7 +46,7 @@ def adversarial_net(kind=scdlab.EquivariantTransformer):
         for layer in net.adaln:
             layer.lin2.weight.mul_(10)
         if kind is scdlab.EquivariantTransformer:
-            net.blocks[0].dv.weight[-net.d :] *= 100
+            net.blocks[0].dv.weight[-net.hidden_channels :] *= 100
         net.energy_head.mlp[2].weight.mul_(1e-3)
     return net
 
@@ -91,7 +91,8 @@ def conditions(net):
         )  # training: ethane may hold elements nobody has met
     return {
         "another's": embedding,
-        "noise": 10 * torch.randn(1, net.d, generator=torch.Generator().manual_seed(3)),
+        "noise": 10
+        * torch.randn(1, net.hidden_channels, generator=torch.Generator().manual_seed(3)),
     }
 
 
@@ -135,7 +136,10 @@ def test_turned_structures_have_turned_noise_and_the_same_embedding(net):
     batch = one(atoms)
     for rows in (1, len(atoms)):
         c = torch.randn(
-            rows, net.d, generator=torch.Generator().manual_seed(rows), dtype=torch.float64
+            rows,
+            net.hidden_channels,
+            generator=torch.Generator().manual_seed(rows),
+            dtype=torch.float64,
         )
         before = net(batch, c, forces=True, noise=True)
         for seed in range(2):
@@ -200,7 +204,7 @@ def test_forces_are_the_gradient_through_the_condition_as_well(net):
 def test_degenerate_structures(kind, atoms):
     net = random_net(kind).train()
     batch = scdlab.AtomStore.from_ase([atoms]).take([0])
-    c = torch.ones(1, net.d, requires_grad=True)
+    c = torch.ones(1, net.hidden_channels, requires_grad=True)
     out = net(batch, c, forces=True, noise=True)
     loss = (
         out.energy.sum()

@@ -20,7 +20,13 @@ from scdlab.objectives import EnergyForces
 def model(trained=False):
     torch.manual_seed(0)
     net = scdlab.DimeNet(
-        hidden=16, layers=2, int_emb=8, basis_emb=4, out_emb=16, n_spherical=5, n_radial=4
+        hidden_channels=16,
+        num_layers=2,
+        int_emb_size=8,
+        basis_emb_size=4,
+        out_emb_channels=16,
+        num_spherical=5,
+        num_rbf=4,
     )
     if trained:
         scdlab.fit(

@@ -17,9 +17,9 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
 import scdlab
+from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.model import AtomisticModel, Features
 from scdlab.nn.pet import PET
-from scdlab.nn.radial import smooth_step
 from scdlab.objectives import EnergyForces
 from scdlab.symmetry import frames
 from scdlab.symmetry.ecse import ECSE, LAMBERT
@@ -33,8 +33,9 @@ class Toy(AtomisticModel):
     """No network to speak of, and it passes no messages: x_i = Σ_j f(r_ij) z_j tanh(W r_ij + 1). E
     is linear in x."""
 
-    plain = linear = True
-    hops = 1
+    equivariant = False
+    linear = True
+    n_hops = 1
 
     def __init__(self, d=6):
         super().__init__(d, CUTOFF, {})
@@ -44,7 +45,7 @@ class Toy(AtomisticModel):
         r = pairs.vectors(batch.pos, batch)
         z = batch.z.to(batch.pos.dtype).unsqueeze(-1) / 8
         f = smooth_step(r.norm(dim=-1), self.cutoff, 1.0).unsqueeze(-1)
-        x = torch.zeros(len(z), self.d, dtype=r.dtype)
+        x = torch.zeros(len(z), self.hidden_channels, dtype=r.dtype)
         x = x.index_add(0, pairs.i, f * z[pairs.j] * torch.tanh(self.look(r) + 1))
         return Features(x.index_add(0, pairs.j, f * z[pairs.i] * torch.tanh(self.look(-r) + 1)))
 
@@ -62,7 +63,7 @@ def shuffled(net, size=0.2):
 def random_auxiliary():
     torch.manual_seed(1)
     return shuffled(
-        scdlab.EquivariantTransformer(16, layers=1, heads=2, n_basis=8, cutoff=CUTOFF), 0.4
+        scdlab.EquivariantTransformer(16, num_layers=1, num_heads=2, num_rbf=8, cutoff=CUTOFF), 0.4
     )
 
 
@@ -73,12 +74,14 @@ def backbone(kind):
         net = Toy()
     else:
         layers = 1 if kind == "one layer" else 2
-        net = PET(hidden=8, layers=layers, attention_layers=1, heads=2, cutoff=CUTOFF)
+        net = PET(
+            hidden_channels=8, num_layers=layers, num_attention_layers=1, num_heads=2, cutoff=CUTOFF
+        )
         net = net if kind == "trained" else shuffled(net)
     if kind == "trained":
         train = scdlab.load_ethanol().split(100, 0)[0]
         scdlab.fit(net, EnergyForces(), train, steps=60, batch_size=4, lr=5e-3, progress=False)
-        net.seen.zero_()
+        net.trained_elements.zero_()
         net.energy_head.reference.zero_()
     return net
 
@@ -86,7 +89,7 @@ def backbone(kind):
 def ecse(kind="random", properties=False, **kwargs):
     exact = ECSE(copy.deepcopy(backbone(kind)), auxiliary=random_auxiliary(), **kwargs)
     for name, pool in dict(
-        dipole="vector", polarizability="tensor", pull="atoms", gap="mean"
+        dipole="vector", polarizability="tensor", pull="per_atom", gap="scalar_mean"
     ).items():
         if properties:
             exact.add_property(name, pool)
@@ -118,9 +121,9 @@ def shaken(atoms, amount=0.05, seed=0):
     return atoms
 
 
-def bent(angle, r=0.96):
+def bent(sin2_min, r=0.96):
     """Water whose hydrogens make an angle, in degrees, above 180 on the other side."""
-    t = math.radians(angle)
+    t = math.radians(sin2_min)
     return Atoms("OHH", [[0, 0, 0], [r, 0, 0], [r * math.cos(t), r * math.sin(t), 0]])
 
 
@@ -159,7 +162,7 @@ def answers(model, batch):
         embedding=out.embedding,
         atoms=out.atoms,
     )
-    named["shares"] = out.shares["energy"]
+    named["shares"] = out.per_atom["energy"]
     return {name: y.detach() for name, y in {**named, **out.properties}.items() if y is not None}
 
 
@@ -486,27 +489,27 @@ def test_a_far_fragment_is_not_felt(kind):
     one = shaken("CH3OH")
     other = shaken("CH4", seed=1)
 
-    def shares(model, turn):
+    def per_atom(model, turn):
         far = other.copy()
         far.positions = far.positions @ turn + [30.0, 1.0, 2.0]
         with torch.no_grad():
-            return model(batch_of(one + far)).shares["energy"][: len(one)]
+            return model(batch_of(one + far)).per_atom["energy"][: len(one)]
 
     eye = np.eye(3)
     for local in (True, False):
         model = ecse(kind, local=local)
-        change = float((shares(model, TURN.numpy()) - shares(model, eye)).abs().max())
+        change = float((per_atom(model, TURN.numpy()) - per_atom(model, eye)).abs().max())
         assert change <= 1e-12 if local else change > 1e-9, (local, change)
-    assert torch.equal(shares(ecse(kind), eye), answers(ecse(kind), batch_of(one))["shares"])
+    assert torch.equal(per_atom(ecse(kind), eye), answers(ecse(kind), batch_of(one))["shares"])
 
 
 # ------------------------------------------------------------------------------------------- the
 # weights, by the book
 
 
-def step(r, stop, width):
+def step(r, stop, radius_width):
     """f_c(r|R, Δ) of one number, as it is written."""
-    x = 2 * (r - (stop - width / 2)) / width
+    x = 2 * (r - (stop - radius_width / 2)) / radius_width
     return 1.0 if x <= -1 else 0.0 if x >= 1 else 0.5 * (1 + math.tanh(1 / (x + 1) + 1 / (x - 1)))
 
 
@@ -514,10 +517,10 @@ def by_the_book(model, pos, i):
     """Of atom i: weights {(j, k): w} of ordered pairs of neighbors, R_in, w_aux, and distances {(j,
     k): max(r_j, r_k)} of pairs with p > 0. Sums of exponentials as they stand: distances are
     moderate here."""
-    width = model.width
+    width = model.radius_width
     beta = model.beta
-    angle = model.angle
-    angle_width = model.angle_width
+    angle = model.sin2_min
+    angle_width = model.sin2_width
     others = [j for j in range(len(pos)) if j != i]
     r = {j: float(np.linalg.norm(pos[j] - pos[i])) for j in others}
     pairs = [(j, k) for j in others for k in others if j != k]
@@ -526,13 +529,13 @@ def by_the_book(model, pos, i):
         for j, k in pairs
     }
     t = LAMBERT / beta
-    total = math.exp(-beta * model.outer)
-    mean = model.outer * math.exp(-beta * model.outer)
+    total = math.exp(-beta * model.outer_radius)
+    mean = model.outer_radius * math.exp(-beta * model.outer_radius)
     usable = {}
     for j, k in pairs:
         p = (
-            step(r[j], model.outer, width)
-            * step(r[k], model.outer, width)
+            step(r[j], model.outer_radius, width)
+            * step(r[k], model.outer_radius, width)
             * step(-sine2[j, k], -angle, angle_width)
         )
         e = math.exp(beta * r[j]), math.exp(beta * r[k])
@@ -590,7 +593,7 @@ def test_weights_are_by_the_book_and_one_is_at_least_one_where_any_pair_is_of_us
         assert ours == pytest.approx(weights, abs=1e-10)
         if usable:
             assert max(ours.values()) >= 1 - 1e-12
-            assert float(found.inner[i]) >= min(usable.values()) + model.width - 1e-12
+            assert float(found.inner[i]) >= min(usable.values()) + model.radius_width - 1e-12
             assert float(found.rest[i]) == 0.0
 
 

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 import scdlab
 from scdlab.atoms import neighbor_list
+from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.pet import PET
-from scdlab.nn.radial import smooth_step
 from scdlab.symmetry import ecse as module
 from scdlab.symmetry.averaging import RandomRotations
 from scdlab.symmetry.ecse import ECSE, LAMBERT
@@ -35,12 +35,16 @@ def random(net):
 
 def pet():
     torch.manual_seed(0)
-    return random(PET(hidden=8, layers=1, attention_layers=1, heads=2, cutoff=CUTOFF))
+    return random(
+        PET(hidden_channels=8, num_layers=1, num_attention_layers=1, num_heads=2, cutoff=CUTOFF)
+    )
 
 
 def auxiliary():
     torch.manual_seed(1)
-    return random(scdlab.EquivariantTransformer(16, layers=1, heads=2, n_basis=8, cutoff=CUTOFF))
+    return random(
+        scdlab.EquivariantTransformer(16, num_layers=1, num_heads=2, num_rbf=8, cutoff=CUTOFF)
+    )
 
 
 def exact(kind=ECSE, told="random", **kwargs):
@@ -81,7 +85,7 @@ class UpToTheCutoff(ECSE):
 
     def __init__(self, model, **kwargs):
         super().__init__(model, **kwargs)
-        self.outer = model.cutoff
+        self.outer_radius = model.cutoff
 
 
 def test_an_outer_radius_up_to_the_cutoff_makes_a_jump(monkeypatch):
@@ -105,7 +109,7 @@ def test_an_outer_radius_up_to_the_cutoff_makes_a_jump(monkeypatch):
     assert min(naive) > 1e-2 and naive[-1] > 0.99 * naive[-2], naive
     assert ours[-1] < 0.11 * ours[-2] < 1e-3 * naive[-2], ours
     with pytest.raises(ValueError, match="outer radius"):
-        ECSE(pet(), outer=CUTOFF)
+        ECSE(pet(), outer_radius=CUTOFF)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -127,13 +131,13 @@ def test_pooled_frames_are_not_local():
     far = [30.0, 0.0, 0.0]
 
     @torch.no_grad()
-    def shares(model, *structures):
+    def per_atom(model, *structures):
         batch = batch_of(*structures)
-        return model(batch).shares["energy"].view(len(structures), -1)[:, : len(one)]
+        return model(batch).per_atom["energy"].view(len(structures), -1)[:, : len(one)]
 
     def change(model):
-        x = shares(model, one + turned(other, np.eye(3), far), one + turned(other, TURN, far))
-        return float((x[0] - x[1]).abs().max()), float((x[0] - shares(model, one)).abs().max())
+        x = per_atom(model, one + turned(other, np.eye(3), far), one + turned(other, TURN, far))
+        return float((x[0] - x[1]).abs().max()), float((x[0] - per_atom(model, one)).abs().max())
 
     assert min(change(exact(Pooled))) > 1e-4
     assert max(change(exact())) <= 1e-12
@@ -173,17 +177,17 @@ class PlainExponentials(ECSE):
     dtype = torch.float32
 
     def _inner_radius(self, r, s, j, k, group, groups):
-        f = smooth_step(r, self.outer, self.width)
-        p = (f[j] * f[k] * module._q(s, self.angle, self.angle_width)).to(self.dtype)
+        f = smooth_step(r, self.outer_radius, self.radius_width)
+        p = (f[j] * f[k] * module._q(s, self.sin2_min, self.sin2_width)).to(self.dtype)
         a = r[j].to(self.dtype)
         b = r[k].to(self.dtype)
         up_a = (self.beta * a).exp()
         up_b = (self.beta * b).exp()
         d = (a * up_a + b * up_b) / (up_a + up_b) + LAMBERT / self.beta
-        far = torch.full((groups,), math.exp(-self.beta * self.outer), dtype=self.dtype)
+        far = torch.full((groups,), math.exp(-self.beta * self.outer_radius), dtype=self.dtype)
         e = 2 * p * (-self.beta * d).exp()
-        mean = (self.outer * far).index_add(0, group, e * d) / far.index_add(0, group, e)
-        return (mean + self.width).to(r.dtype)
+        mean = (self.outer_radius * far).index_add(0, group, e * d) / far.index_add(0, group, e)
+        return (mean + self.radius_width).to(r.dtype)
 
 
 class PlainDoubles(PlainExponentials):
@@ -294,7 +298,7 @@ class NoAuxiliary(ECSE):
     def forward(self, batch):
         clusters = self.clusters(batch, neighbor_list(batch, self.model.cutoff))
         found = self.frames(batch)
-        told = {"condition": None, "clue": None, "noise": False, "forces": False}
+        told = {"condition": None, "force_input": None, "noise": False, "forces": False}
         values, _, atoms, owner, _ = self._evaluate(batch, clusters, found, told, True, False)
         total = torch.zeros(len(batch.z), dtype=torch.float64)
         share = total.index_add(0, atoms, found.weights[owner] * values["energy"])

@@ -12,14 +12,14 @@ from ase.build import bulk, molecule
 
 import scdlab
 from scdlab.atoms import neighbor_list
-from scdlab.nn import forms
-from scdlab.nn.heads import GatedEquivariantBlock
+from scdlab.nn.blocks.heads import GatedEquivariantBlock
+from scdlab.nn.ops import neighbor_sums
 from scdlab.objectives import CoordinateDenoising, EnergyForces
 
 
-def random_net(layers=3, kind=scdlab.EquivariantTransformer):
+def random_net(num_layers=3, kind=scdlab.EquivariantTransformer):
     torch.manual_seed(0)
-    net = kind(hidden=16, layers=layers, heads=4, n_basis=16)
+    net = kind(hidden_channels=16, num_layers=num_layers, num_heads=4, num_rbf=16)
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -32,7 +32,7 @@ def trained_net():
     scdlab.fit(net, EnergyForces(), train, steps=15, batch_size=8, lr=1e-2, progress=False)
     scdlab.fit(
         net,
-        CoordinateDenoising(main=EnergyForces()),
+        CoordinateDenoising(supervised=EnergyForces()),
         train,
         steps=15,
         batch_size=8,
@@ -50,7 +50,7 @@ def adversarial_net():
             p.mul_(1.5)
             if name.endswith("bias"):
                 p.add_(torch.randn_like(p))
-        net.blocks[0].dv.weight[-net.d :] *= 100
+        net.blocks[0].dv.weight[-net.hidden_channels :] *= 100
         net.energy_head.mlp[2].weight.mul_(1e-3)
     return net
 
@@ -67,7 +67,7 @@ def answer(net, atoms, dtype):
     """Energy without references, forces and noise of one structure."""
     net = copy.deepcopy(net).to(dtype).eval()
     net.energy_head.reference.zero_()
-    net.seen.zero_()
+    net.trained_elements.zero_()
     batch = scdlab.AtomStore.from_ase([atoms]).take([0])
     batch.pos = torch.as_tensor(atoms.positions, dtype=dtype)
     if "cell" in batch:
@@ -126,7 +126,7 @@ def test_a_crystal_smaller_than_the_cutoff():
 @pytest.mark.parametrize("which", ["random", "adversarial"])
 def test_smooth_at_the_cutoff(which):
     net = NETS[which]().double().eval()
-    net.seen.zero_()
+    net.trained_elements.zero_()
 
     def largest_steps(n):
         """Largest steps of energy, forces and noise while a fourth atom leaves the sphere of
@@ -184,7 +184,9 @@ def test_lengths_are_smooth_at_zero_vectors():
 @pytest.fixture
 def edges():
     """Two pairs that share an atom, one alone, and an atom paired with its own image."""
-    return forms.BothWays(torch.tensor([0, 0, 1, 3]), torch.tensor([1, 2, 2, 3]), n=4, heads=2)
+    return neighbor_sums.DirectedEdges(
+        torch.tensor([0, 0, 1, 3]), torch.tensor([1, 2, 2, 3]), n=4, num_heads=2
+    )
 
 
 def test_forms_are_their_sums(edges):
@@ -207,29 +209,31 @@ def test_forms_are_their_sums(edges):
         attended[to] += a[way, p].repeat_interleave(3) * f[p] * k[of]
         carried[to] += f[p] * u[of]
         pointed[to] += (1 - 2 * way) * r[p][:, None] * f[p] * k[of]
-    torch.testing.assert_close(forms.logits(q, k, f, edges), logits)
-    torch.testing.assert_close(forms.attend(a, f, k, edges), attended)
-    torch.testing.assert_close(forms.carry(f, u, edges), carried)
-    torch.testing.assert_close(forms.point(r, f, k, edges), pointed)
+    torch.testing.assert_close(neighbor_sums.logits(q, k, f, edges), logits)
+    torch.testing.assert_close(neighbor_sums.attention_sum(a, f, k, edges), attended)
+    torch.testing.assert_close(neighbor_sums.cfconv(f, u, edges), carried)
+    torch.testing.assert_close(neighbor_sums.vector_messages(r, f, k, edges), pointed)
 
 
 SHAPES = {
     "logits": [(4, 4)] * 3,
-    "attend": [(2, 4, 2), (4, 4), (4, 4)],
-    "carry": [(4, 4), (4, 3, 4)],
-    "point": [(4, 3), (4, 4), (4, 4)],
+    "attention_sum": [(2, 4, 2), (4, 4), (4, 4)],
+    "cfconv": [(4, 4), (4, 3, 4)],
+    "vector_messages": [(4, 3), (4, 4), (4, 4)],
 }
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_forms_are_closed_under_differentiation(edges, name, monkeypatch):
-    monkeypatch.setattr(forms, "_AT_A_TIME", 3)  # two chunks
-    edges = forms.BothWays(torch.tensor([0, 0, 1, 3]), torch.tensor([1, 2, 2, 3]), n=4, heads=2)
+    monkeypatch.setattr(neighbor_sums, "_AT_A_TIME", 3)  # two chunks
+    edges = neighbor_sums.DirectedEdges(
+        torch.tensor([0, 0, 1, 3]), torch.tensor([1, 2, 2, 3]), n=4, num_heads=2
+    )
     torch.manual_seed(0)
     inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in SHAPES[name]]
 
     def form(*args):
-        return getattr(forms, name)(*args, edges)
+        return getattr(neighbor_sums, name)(*args, edges)
 
     assert torch.autograd.gradcheck(form, inputs)
     assert torch.autograd.gradgradcheck(form, inputs)
@@ -239,7 +243,7 @@ def test_chunks_change_nothing(monkeypatch):
     net = random_net().double()
     batch = scdlab.AtomStore.from_ase([molecule("CH3CH2OH"), molecule("C6H6")]).take([0, 1])
     whole = net(batch, forces=True)
-    monkeypatch.setattr(forms, "_AT_A_TIME", 7)
+    monkeypatch.setattr(neighbor_sums, "_AT_A_TIME", 7)
     pieces = net(batch, forces=True)
     torch.testing.assert_close(pieces.forces, whole.forces, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(pieces.noise, whole.noise, rtol=1e-10, atol=1e-12)

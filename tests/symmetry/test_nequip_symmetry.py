@@ -16,9 +16,11 @@ from scdlab.nn.nequip import TensorProductNet
 from scdlab.objectives import CoordinateDenoising, EnergyForces
 
 
-def random_net(lmax=2, layers=2):
+def random_net(lmax=2, num_layers=2):
     torch.manual_seed(0)
-    net = TensorProductNet(hidden=8, layers=layers, lmax=lmax, n_basis=5, force_encoding=True)
+    net = TensorProductNet(
+        hidden_channels=8, num_layers=num_layers, lmax=lmax, num_rbf=5, force_input=True
+    )
     net.add_property("dipole", "vector")
     with torch.no_grad():
         for p in net.parameters():
@@ -31,7 +33,7 @@ def trained_net():
     train = scdlab.load_ethanol().split(50, 0)[0]
     scdlab.fit(
         net,
-        CoordinateDenoising(main=EnergyForces()),
+        CoordinateDenoising(supervised=EnergyForces()),
         train,
         steps=12,
         batch_size=8,
@@ -54,12 +56,12 @@ def net(request):
     return NETS[request.param]().eval()
 
 
-def answer(net, atoms, dtype, clue=None):
+def answer(net, atoms, dtype, force_input=None):
     """Energies without references, and what turns with structures: forces, noise, a vector
     property. atoms: one structure, or several of the same atoms."""
     net = copy.deepcopy(net).to(dtype).eval()
     net.energy_head.reference.zero_()
-    net.seen.zero_()
+    net.trained_elements.zero_()
     several = [atoms] if isinstance(atoms, Atoms) else atoms
     batch = scdlab.AtomStore.from_ase(several).take(range(len(several)))
     batch.pos = torch.as_tensor(np.concatenate([a.positions for a in several]), dtype=dtype)
@@ -69,7 +71,7 @@ def answer(net, atoms, dtype, clue=None):
         batch,
         forces=True,
         noise=True,
-        clue=None if clue is None else torch.as_tensor(clue, dtype=dtype),
+        force_input=None if force_input is None else torch.as_tensor(force_input, dtype=dtype),
     )
     parts = dict(
         energy=out.energy, forces=out.forces, noise=out.noise, dipole=out.properties["dipole"]
@@ -87,16 +89,16 @@ def rotation(seed):
 def test_turned_structures_have_turned_answers(net, dtype, tolerance, told):
     atoms = molecule("CH3CH2OH")
     atoms.rattle(0.1, seed=1)
-    clue = np.random.default_rng(0).normal(size=(len(atoms), 3)) if told else None
+    force_input = np.random.default_rng(0).normal(size=(len(atoms), 3)) if told else None
     if told:
-        clue[::2] = 0.0  # every other atom is told nothing
-    before = answer(net, atoms, dtype, clue)
+        force_input[::2] = 0.0  # every other atom is told nothing
+    before = answer(net, atoms, dtype, force_input)
     for seed in range(3):
         for mirror in (1, -1):
             q = rotation(seed) * mirror
             turned = atoms.copy()
             turned.positions = atoms.positions @ q.T
-            after = answer(net, turned, dtype, clue @ q.T if told else None)
+            after = answer(net, turned, dtype, force_input @ q.T if told else None)
             for name, x in before.items():
                 y = after[name] if name == "energy" else after[name] @ torch.from_numpy(q)
                 error = float((y - x).abs().max() / x.abs().max())
@@ -106,11 +108,11 @@ def test_turned_structures_have_turned_answers(net, dtype, tolerance, told):
 def test_a_clue_that_does_not_turn_is_caught(net):
     atoms = molecule("CH3CH2OH")
     q = rotation(0)
-    clue = np.random.default_rng(0).normal(size=(len(atoms), 3))
+    force_input = np.random.default_rng(0).normal(size=(len(atoms), 3))
     turned = atoms.copy()
     turned.positions = atoms.positions @ q.T
-    before = answer(net, atoms, torch.float64, clue)
-    after = answer(net, turned, torch.float64, clue)
+    before = answer(net, atoms, torch.float64, force_input)
+    after = answer(net, turned, torch.float64, force_input)
     assert abs(float(after["energy"] - before["energy"])) > 1e-5 * abs(float(before["energy"]))
 
 
@@ -170,8 +172,8 @@ def test_degenerate_structures(atoms, dtype):
     net = random_net().to(dtype).train()
     batch = scdlab.AtomStore.from_ase([atoms]).take([0])
     batch.pos = batch.pos.to(dtype).requires_grad_()
-    for clue in (None, torch.zeros(len(atoms), 3, dtype=dtype)):
-        out = net(batch, forces=True, noise=True, clue=clue)
+    for force_input in (None, torch.zeros(len(atoms), 3, dtype=dtype)):
+        out = net(batch, forces=True, noise=True, force_input=force_input)
         for part in (out.energy, out.forces, out.noise):
             assert part.isfinite().all()
         if len(atoms) == 1 or np.ptp(atoms.positions) > 5:  # nobody near: no direction to point in

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import scdlab
-from scdlab.nn import radial
+from scdlab.nn.blocks import radial
 from scdlab.objectives import EnergyForces
 
 
 @functools.cache
 def model(trained=False, **kwargs):
     torch.manual_seed(0)
-    net = scdlab.SchNet(hidden=16, layers=2, n_basis=16, **kwargs)
+    net = scdlab.SchNet(hidden_channels=16, num_layers=2, num_rbf=16, **kwargs)
     if trained:
         scdlab.fit(
             net,
@@ -87,7 +87,9 @@ def test_a_direct_force_model_is_caught():
 
 
 def test_a_missing_envelope_is_caught(monkeypatch):
-    monkeypatch.setattr("scdlab.nn.table.cosine_cutoff", lambda r, cutoff: torch.ones_like(r))
+    monkeypatch.setattr(
+        "scdlab.nn.ops.filter_tables.cosine_cutoff", lambda r, cutoff: torch.ones_like(r)
+    )
     assert scdlab.symmetry_report(model(), molecule("CH4")).smoothness > 1e-4
     assert radial.cosine_cutoff is not None
 
@@ -100,7 +102,7 @@ def test_a_model_that_reads_coordinates_is_caught():
             return features
 
     torch.manual_seed(0)
-    report = scdlab.symmetry_report(Leaning(hidden=16, layers=2), molecule("CH3CH2OH"))
+    report = scdlab.symmetry_report(Leaning(hidden_channels=16, num_layers=2), molecule("CH3CH2OH"))
     assert min(report.rotation, report.reflection, report.translation) > 1e-5, report
     assert report.permutation < 1e-9
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 import scdlab
 from scdlab.nn import AdaLN
-from scdlab.nn.adaln import drop_path
+from scdlab.nn.blocks.adaln import drop_path
 
 WHAT = ("energy", "forces", "noise", "embedding", "atoms")
 
@@ -24,13 +24,18 @@ def qm9():
 def ct(**kwargs):
     torch.manual_seed(0)
     return scdlab.EquivariantTransformer(
-        **(dict(hidden=16, layers=3, heads=2, n_basis=12, conditional=True) | kwargs)
+        **(
+            dict(hidden_channels=16, num_layers=3, num_heads=2, num_rbf=12, conditional=True)
+            | kwargs
+        )
     )
 
 
 def schnet(**kwargs):
     torch.manual_seed(0)
-    return scdlab.SchNet(**(dict(hidden=16, layers=3, n_basis=12, conditional=True) | kwargs))
+    return scdlab.SchNet(
+        **(dict(hidden_channels=16, num_layers=3, num_rbf=12, conditional=True) | kwargs)
+    )
 
 
 def shaken(net):
@@ -112,8 +117,8 @@ def test_a_closed_gate_leaves_the_scalars_as_they_were(qm9, net):
 def test_scale_and_shift_act_on_the_normalized_features(qm9):
     """A constant modulation is another layer norm: (1 + γ)(w x̂ + b) + β = w' x̂ + b'. And a
     half-open gate halves."""
-    model = ct(layers=2)
-    twin = ct(layers=2, conditional=False)
+    model = ct(num_layers=2)
+    twin = ct(num_layers=2, conditional=False)
     batch = qm9.take(np.arange(300, 310))
     torch.manual_seed(2)
     with torch.no_grad():
@@ -133,7 +138,7 @@ def test_scale_and_shift_act_on_the_normalized_features(qm9):
 
 
 def test_schnets_interactions_hear_the_modulated_features(qm9):
-    model = schnet(layers=1).eval()
+    model = schnet(num_layers=1).eval()
     batch = qm9.take(np.arange(300, 310))
     heard = {}
     scale, shift = random_condition(2)
@@ -190,7 +195,7 @@ def test_a_condition_speaks_to_its_own_structure_and_atom(qm9, net):
 
 @pytest.mark.parametrize("net", [ct, schnet])
 def test_answers_are_differentiable_by_the_condition(net):
-    model = shaken(net(hidden=4, layers=2)).double().eval()
+    model = shaken(net(hidden_channels=4, num_layers=2)).double().eval()
     batch = scdlab.AtomStore.from_ase([molecule("H2O"), molecule("CO2")]).take([0, 1])
     batch.pos = batch.pos.double()
     c = random_condition(2, 4, torch.float64).requires_grad_()
@@ -227,7 +232,7 @@ def test_a_condition_of_another_shape_is_told_both(qm9, net, shape):
     [
         ct(conditional=False),
         schnet(conditional=False),
-        scdlab.DimeNet(16, 1, int_emb=8, basis_emb=4, out_emb=16),
+        scdlab.DimeNet(16, 1, int_emb_size=8, basis_emb_size=4, out_emb_channels=16),
     ],
     ids=["ET", "SchNet", "DimeNet"],
 )
@@ -269,7 +274,7 @@ def test_paths_are_dropped_by_structure_with_their_probability_and_keep_the_mean
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_scalars_and_vectors_take_the_same_path(qm9, conditional):
-    model = shaken(ct(layers=1, drop_path=0.5, conditional=conditional)).train()
+    model = shaken(ct(num_layers=1, drop_path=0.5, conditional=conditional)).train()
     batch = qm9.take(np.arange(300, 340))
     seen = {}
     model.neighbor_embedding.register_forward_hook(lambda module, args, out: seen.update(x=out))

@@ -15,10 +15,10 @@ from ase.build import bulk, molecule
 import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.atoms.neighbors import neighbor_list
-from scdlab.nn.heads import sum_over_atoms
+from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Prediction
 from scdlab.objectives import EnergyForces, PropertyRegression
-from scdlab.objectives.augment import random_rotations, turn
+from scdlab.objectives.augment import random_rotate, random_rotations
 from scdlab.training.fit import _Run
 
 
@@ -52,11 +52,11 @@ def store():
 
 def small(cls=scdlab.SchNet, **settings):
     torch.manual_seed(0)
-    return cls(**{"hidden": 8, "layers": 1, "n_basis": 8, **settings})
+    return cls(**{"hidden_channels": 8, "num_layers": 1, "num_rbf": 8, **settings})
 
 
 def painn():
-    return small(scdlab.EquivariantTransformer, heads=2)
+    return small(scdlab.EquivariantTransformer, num_heads=2)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_rotations_are_uniform():
 def test_each_structure_turns_as_a_whole_and_by_its_own_rotation(store):
     batch = store.take(range(40))
     before = {name: batch[name].clone() for name in batch.keys()}  # noqa: SIM118 (a batch iterates over its fields)
-    turned = turn(batch, seeded())
+    turned = random_rotate(batch, seeded())
     for name, value in before.items():
         assert torch.equal(batch[name], value) and turned[name].dtype == value.dtype, name
         assert torch.equal(turned[name], value) == (name not in ("pos", "forces", "dipole")), name
@@ -107,7 +107,7 @@ def test_half_of_the_structures_are_mirrored_where_asked_for(inversion, share):
     )  # water is flat, but its forces are not
     signs = [
         torch.linalg.det(b.forces.view(-1, 3, 3)).sign()
-        for b in (many, turn(many, seeded(1), inversion))
+        for b in (many, random_rotate(many, seeded(1), inversion))
     ]
     flipped = (signs[0] != signs[1]).double()
     assert flipped.mean() == pytest.approx(
@@ -117,7 +117,7 @@ def test_half_of_the_structures_are_mirrored_where_asked_for(inversion, share):
 
 def test_the_same_generator_turns_the_same_way(store):
     batch = store.take(range(5))
-    one, two, other = (turn(batch, seeded(k)) for k in (3, 3, 4))
+    one, two, other = (random_rotate(batch, seeded(k)) for k in (3, 3, 4))
     assert torch.equal(one.pos, two.pos) and torch.equal(one.dipole, two.dipole)
     assert not torch.equal(one.pos, other.pos)
 
@@ -137,7 +137,7 @@ def test_neighbors_in_a_turned_crystal_are_as_far_as_before():
     mirrored = set()
     assert len(before) > 50
     for seed in range(5):
-        turned = turn(batch, seeded(seed))
+        turned = random_rotate(batch, seeded(seed))
         assert torch.equal(turned.pbc, batch.pbc) and turned.cell.dtype == torch.float32
         assert (turned.cell[:2] - batch.cell[:2]).abs().amax((1, 2)).min() > 0.1
         mirrored |= set(
@@ -160,7 +160,7 @@ def test_the_loss_of_an_equivariant_network_stays(store, objective):
     objective.prepare(model, store)
     with torch.no_grad():
         before, after = (
-            float(objective(model, each)[0]) for each in (batch, turn(batch, seeded(5)))
+            float(objective(model, each)[0]) for each in (batch, random_rotate(batch, seeded(5)))
         )
     assert after == pytest.approx(before, rel=1e-5) and before > 0
 
@@ -183,8 +183,8 @@ class Moments:
 def test_labels_turn_along_and_a_model_that_knows_an_axis_is_told_by_its_loss(store):
     objective = PropertyRegression("dipole", "vector")
     batch = store.take(range(20))
-    turned = turn(batch, seeded(5))
-    left = turn(batch, seeded(5))
+    turned = random_rotate(batch, seeded(5))
+    left = random_rotate(batch, seeded(5))
     left.dipole = batch.dipole
     before, after, wrong = (
         float(objective(Moments(1.0, 1.0, 1.0), each)[0]) for each in (batch, turned, left)
@@ -277,9 +277,9 @@ def test_models_that_ask_are_shown_turned_structures_in_training_alone(
 
     def spy(batch, generator, inversion):
         turns.append(inversion)
-        return turn(batch, generator, inversion)
+        return random_rotate(batch, generator, inversion)
 
-    monkeypatch.setattr(module, "turn", spy)
+    monkeypatch.setattr(module, "random_rotate", spy)
     for cls, asked, expected in (
         (scdlab.SchNet, "auto", None),
         (Asking, "auto", "O(3)"),

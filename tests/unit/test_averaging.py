@@ -21,7 +21,8 @@ class Toy(AtomisticModel):
     angles and mirrors; or, with a degree, x_i = Σ_j z_j (W r_ij)^degree, a polynomial of that
     degree in the rotation. E is linear in x."""
 
-    plain = linear = True
+    equivariant = False
+    linear = True
 
     def __init__(self, degree=None, d=4, cutoff=20.0):
         super().__init__(d, cutoff, dict(degree=degree))
@@ -32,7 +33,7 @@ class Toy(AtomisticModel):
         r = self.look(pairs.vectors(batch.pos, batch))
         z = batch.z.to(batch.pos.dtype).unsqueeze(-1)
         values = [torch.tanh(y + 1) if self.degree is None else y**self.degree for y in (r, -r)]
-        x = torch.zeros(len(z), self.d, dtype=r.dtype)
+        x = torch.zeros(len(z), self.hidden_channels, dtype=r.dtype)
         x = x.index_add(0, pairs.i, z[pairs.j] * values[0]).index_add(
             0, pairs.j, z[pairs.i] * values[1]
         )
@@ -248,7 +249,7 @@ def test_quadrature_is_exact_for_a_polynomial_of_its_degree_and_not_beyond(gener
 @pytest.mark.parametrize(("degree", "exact"), [(4, True), (3, False)])
 def test_a_vector_of_the_model_needs_one_degree_more(generic, degree, exact):
     net = toy(degree=3)
-    net.add_property("dipole", pool="vector").double()
+    net.add_property("dipole", kind="vector").double()
     a, b = (
         Quadrature(net, degree=degree)(x).properties["dipole"]
         for x in (generic, moved(generic, TURN))

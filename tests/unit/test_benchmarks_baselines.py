@@ -18,7 +18,7 @@ from scdlab.atoms import neighbor_list
 from scdlab.objectives import SelfConditionedDenoising, scd
 
 ROOT = Path(__file__).parents[2]
-SMALL = dict(hidden=16, layers=3, heads=4, n_basis=12, cutoff=4.0)
+SMALL = dict(hidden_channels=16, num_layers=3, num_heads=4, num_rbf=12, cutoff=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,11 @@ def close(own, other, tolerance):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
 def test_the_obvious_transformer_is_ours(batch, told, dtype, tolerance):
     ours, obvious = both(dtype, conditional=told is not None)
-    c = torch.randn(batch.num_graphs, SMALL["hidden"], dtype=dtype) if told == "something" else None
+    c = (
+        torch.randn(batch.num_graphs, SMALL["hidden_channels"], dtype=dtype)
+        if told == "something"
+        else None
+    )
     own, other = (model(batch, condition=c, forces=True) for model in (ours, obvious))
     for what in ("energy", "forces", "noise", "embedding", "atoms"):
         close(getattr(own, what), getattr(other, what), tolerance)
@@ -64,7 +68,8 @@ def losses_of(ours, obvious, batch, **options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"drop": 0.5}, {"sigma": 0.1, "regularize": 0.02, "drop": 0.0}]
+    "options",
+    [{}, {"p_drop_condition": 0.5}, {"sigma": 0.1, "reg_sigma": 0.02, "p_drop_condition": 0.0}],
 )
 def test_two_passes_have_one_loss_and_one_gradient_however_they_are_written(batch, options):
     """Ours on one shared list of pairs, the obvious transformer with a search in each pass: all
@@ -90,7 +95,9 @@ def test_two_passes_have_one_loss_and_one_gradient_however_they_are_written(batc
 def test_a_weight_in_the_wrong_place_is_noticed(batch):
     ours, obvious = both(torch.float64, conditional=True)
     with torch.no_grad():
-        obvious.blocks[1].dv.weight.copy_(obvious.blocks[1].dv.weight.roll(SMALL["hidden"], 0))
+        obvious.blocks[1].dv.weight.copy_(
+            obvious.blocks[1].dv.weight.roll(SMALL["hidden_channels"], 0)
+        )
     with pytest.raises(AssertionError):
         close(ours(batch).noise, obvious(batch).noise, 1e-5)
 

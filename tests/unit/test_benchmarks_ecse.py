@@ -10,7 +10,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-SMALL = dict(hidden=16, layers=1, attention_layers=1, heads=2)
+SMALL = dict(hidden_channels=16, num_layers=1, num_attention_layers=1, num_heads=2)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import scdlab
-from scdlab.nn import forms
+from scdlab.nn.ops import neighbor_sums
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def test_all_sides_take_the_same_step_each_in_its_own_way(name, monkeypatch):
 
     def watched(*arguments):
         filters = original(*arguments)
-        used[side] = filters.cells, forms._fused
+        used[side] = filters.cells, neighbor_sums._fused
         return filters
 
     monkeypatch.setattr(scdlab.nn.model, "Filters", watched)
@@ -35,7 +35,7 @@ def test_all_sides_take_the_same_step_each_in_its_own_way(name, monkeypatch):
     assert used == {
         "fused": (None, True),
         "plain": (None, False),
-        "tables": (kernels.network(name).table, True),
+        "tables": (kernels.network(name).filter_table_size, True),
     }
     assert set(used) == set(kernels.SIDES)
 
@@ -52,7 +52,7 @@ def test_sides_that_differ_are_not_timed(monkeypatch):
 def test_errors_are_those_of_tables():
     model = kernels.network("SchNet", 32, 2)
     batch = kernels.molecules(32)
-    cells = model.table
+    cells = model.filter_table_size
     model.energy_head.reference[:] = torch.linspace(
         -2000, 0, len(model.energy_head.reference), dtype=torch.float64
     )
@@ -63,7 +63,7 @@ def test_errors_are_those_of_tables():
     assert (
         forces[0] > 4 * forces[1] > 16 * forces[2] > 1e-6
     )  # a spline's error falls with the cells
-    assert model.table == cells and next(model.parameters()).dtype == torch.float32
+    assert model.filter_table_size == cells and next(model.parameters()).dtype == torch.float32
     with pytest.raises(SystemExit, match="too small"):
         kernels.errors(model, kernels.molecules(2))
 

@@ -15,7 +15,7 @@ import scdlab
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return scdlab.SchNet(hidden=16, layers=2, n_basis=16)
+    return scdlab.SchNet(hidden_channels=16, num_layers=2, num_rbf=16)
 
 
 def test_energy_and_forces_are_the_models(model):
@@ -55,10 +55,12 @@ def test_what_cannot_be_is_said(model):
     with pytest.raises(ValueError, match="Stress is defined for structures that are periodic"):
         atoms.get_stress()
     crystal = bulk("MgO", "rocksalt", a=4.2)
-    crystal.calc = scdlab.Calculator(scdlab.SchNet(hidden=8, layers=1, direct_forces=True))
+    crystal.calc = scdlab.Calculator(
+        scdlab.SchNet(hidden_channels=8, num_layers=1, direct_forces=True)
+    )
     with pytest.raises(ValueError, match="gradient of no energy"):
         crystal.get_stress()
-    model.seen[torch.tensor([1, 6])] = True
+    model.trained_elements[torch.tensor([1, 6])] = True
     atoms.calc = scdlab.Calculator(model)
     with pytest.raises(ValueError, match="cannot say anything about O"):
         atoms.get_potential_energy()

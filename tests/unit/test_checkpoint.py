@@ -15,8 +15,8 @@ from scdlab.training import checkpoint
 @pytest.fixture
 def saved(tmp_path):
     torch.manual_seed(0)
-    model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
-    model.add_property("homo", "mean")
+    model = scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
+    model.add_property("homo", "scalar_mean")
     model.energy_head.reference[6] = -1027.123456789
     scdlab.save(model, tmp_path / "net")
     return model.eval(), tmp_path / "net"
@@ -50,13 +50,13 @@ def test_another_version_or_model_is_named(saved):
     rewrite(path, format_version=99)
     with pytest.raises(ValueError, match="format version 99"):
         scdlab.load(path)
-    rewrite(path, format_version=1, model="Perceptron")
+    rewrite(path, format_version=2, model="Perceptron")
     with pytest.raises(ValueError, match="'Perceptron'"):
         scdlab.load(path)
-    rewrite(path, model="SchNet", config={"hidden": 8, "flavor": "sweet"})
+    rewrite(path, model="SchNet", config={"hidden_channels": 8, "flavor": "sweet"})
     with pytest.raises(ValueError, match="flavor"):
         scdlab.load(path)
-    rewrite(path, config={"hidden": 8, "layers": 2, "n_basis": 8})
+    rewrite(path, config={"hidden_channels": 8, "num_layers": 2, "num_rbf": 8})
     with pytest.raises(ValueError, match="another model"):
         scdlab.load(path)
 
@@ -87,7 +87,7 @@ def test_nothing_half_written_remains_when_saving_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError):
-        scdlab.save(scdlab.SchNet(hidden=8, layers=1), tmp_path / "net")
+        scdlab.save(scdlab.SchNet(hidden_channels=8, num_layers=1), tmp_path / "net")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,7 +100,7 @@ ORIGIN = dict.fromkeys(checkpoint.PROVENANCE, "x") | {"commit": "a" * 40}
 @pytest.fixture
 def shipped(saved, tmp_path, monkeypatch):
     """A kit in which one trained model ships."""
-    monkeypatch.setattr(checkpoint, "home", lambda name: tmp_path / name)
+    monkeypatch.setattr(checkpoint, "package_dir", lambda name: tmp_path / name)
     path = tmp_path / "data" / "checkpoints" / "net"
     scdlab.save(saved[0], path, provenance=ORIGIN)
     return path
@@ -152,7 +152,7 @@ def test_shipped_weights_that_changed_are_refused(shipped, saved):
 @pytest.mark.parametrize("name", checkpoint.pretrained_names())
 def test_the_kits_models_can_be_trusted(name):
     origin = scdlab.load_pretrained(name).provenance
-    assert f"`{name}" in (files.home("data") / "README.md").read_text(encoding="utf-8"), (
+    assert f"`{name}" in (files.package_dir("data") / "README.md").read_text(encoding="utf-8"), (
         "a row in the data sheet"
     )
     claim = claims.get(origin["claim"])
@@ -163,7 +163,7 @@ def test_the_kits_models_can_be_trusted(name):
 
 
 def test_there_is_no_other_file_among_them():
-    folder = files.home("data") / "checkpoints"
+    folder = files.package_dir("data") / "checkpoints"
     there = {path.name for path in folder.glob("*")}
     assert there == {
         f"{name}.{end}" for name in checkpoint.pretrained_names() for end in ("json", "safetensors")
@@ -171,10 +171,10 @@ def test_there_is_no_other_file_among_them():
 
 
 def test_what_a_model_reads_its_filters_from_is_kept(tmp_path):
-    model = scdlab.SchNet(hidden=8, layers=1)
-    for model.table in (None, 64):
+    model = scdlab.SchNet(hidden_channels=8, num_layers=1)
+    for model.filter_table_size in (None, 64):
         scdlab.save(model, tmp_path / "net")
-        assert scdlab.load(tmp_path / "net").table == model.table
+        assert scdlab.load(tmp_path / "net").filter_table_size == model.filter_table_size
     with pytest.raises(ValueError, match="8 cells or more"):
-        model.table = 0
-    assert model.table == 64
+        model.filter_table_size = 0
+    assert model.filter_table_size == 64

@@ -135,7 +135,7 @@ def _shared(settings, seed, device):
     def train(folder):
         _shared.trained.append((seed, folder))
         store = scdlab.load_ethanol()[:8]
-        model = scdlab.SchNet(hidden=4, layers=1, n_basis=4)
+        model = scdlab.SchNet(hidden_channels=4, num_layers=1, num_rbf=4)
         options = dict(
             steps=2,
             batch_size=2,
@@ -212,7 +212,7 @@ def test_outside_of_run_nothing_is_kept(shared):
 
 
 def test_checkpoints_are_handed_on_with_their_provenance(shared, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "home", lambda name: tmp_path)
+    monkeypatch.setattr(checkpoint, "package_dir", lambda name: tmp_path)
     record = measure(shared[0], tmp_path, checkpoints=tmp_path / "checkpoints")
     model = scdlab.load_pretrained("tiny")
     energy = float(model(scdlab.load_ethanol().take([0])).energy)

@@ -113,7 +113,7 @@ def test_of_qm9_the_kits_sample_is_held_out():
             denoising.molecules(denoising.CPU, 0)
         return
     rest, held_out = denoising.molecules(denoising.CPU, 0)
-    sample = scdlab.AtomStore.open(files.home("data") / "qm9-sample")
+    sample = scdlab.AtomStore.open(files.package_dir("data") / "qm9-sample")
     assert len(rest) == denoising.CPU["n_pretrain"] and len(held_out) == len(sample)
     assert np.array_equal(held_out.energy, sample.energy) and np.array_equal(
         held_out.n_atoms, sample.n_atoms
@@ -177,7 +177,7 @@ class Answers(torch.nn.Module):
 
 
 def floor_parts(centered, **options):
-    store = scdlab.AtomStore.open(files.home("data") / "qm9-sample")[:60]
+    store = scdlab.AtomStore.open(files.package_dir("data") / "qm9-sample")[:60]
     losses = [
         denoising.noise_losses(
             Answers(store, 0.04, **options), store, CoordinateDenoising(centered=centered), seed
@@ -219,7 +219,7 @@ def test_the_recipe_hands_its_model_on(name, monkeypatch, tmp_path):
     )
     monkeypatch.setattr(ledger, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(ledger, "_commit", lambda: ("a" * 40, False))
-    monkeypatch.setattr(checkpoint, "home", lambda folder: tmp_path)
+    monkeypatch.setattr(checkpoint, "package_dir", lambda folder: tmp_path)
     claims.run(
         claim.id,
         "cpu",

@@ -48,12 +48,28 @@ def test_the_arms_differ_in_one_thing_each():
     assert (
         isinstance(plain, EnergyForces)
         and type(ours) is DeNS
-        and ours.main.loss == plain.loss == "norm"
+        and ours.supervised.loss == plain.loss == "norm"
     )
-    assert (ours.told, ours.ratio, ours.probability, ours.sigma) == ("own", 0.25, 0.25, 0.05)
-    changed = {"full": {"ratio": 1.0}, "untold": {"told": "none"}, "shuffled": {"told": "other"}}
+    assert (ours.force_encoding, ours.corrupt_ratio, ours.prob, ours.sigma) == (
+        "true",
+        0.25,
+        0.25,
+        0.05,
+    )
+    changed = {
+        "full": {"corrupt_ratio": 1.0},
+        "untold": {"force_encoding": "none"},
+        "shuffled": {"force_encoding": "shuffled"},
+    }
     for arm, settings in changed.items():
-        for name in ("ratio", "told", "probability", "sigma", "weight", "loss"):
+        for name in (
+            "corrupt_ratio",
+            "force_encoding",
+            "prob",
+            "sigma",
+            "denoising_weight",
+            "loss",
+        ):
             expected = settings.get(name, getattr(ours, name))
             assert getattr(dens.objective_of(arm, QUICK), name) == expected, (arm, name)
     assert set(dens.WORDS) == {"plain", "dens", *changed}
@@ -96,17 +112,17 @@ def test_what_is_left_of_the_noise_is_measured_as_each_line_says(monkeypatch):
     told = []
 
     def evaluate(model, store, objective):
-        told.append((model, objective.told, objective.probability, objective.ratio))
+        told.append((model, objective.force_encoding, objective.prob, objective.corrupt_ratio))
         return {"noise_unexplained": len(told) / 10}
 
     monkeypatch.setattr(dens, "learned", lambda arm, *_: arm)
     monkeypatch.setattr(scdlab, "evaluate", evaluate, raising=False)
     values = dens.noise_left(QUICK, 0, "cpu")
     assert told == [
-        ("dens", "own", 1.0, 0.25),
+        ("dens", "true", 1.0, 0.25),
         ("untold", "none", 1.0, 0.25),
         ("dens", "none", 1.0, 0.25),
-        ("dens", "other", 1.0, 0.25),
-        ("shuffled", "other", 1.0, 0.25),
+        ("dens", "shuffled", 1.0, 0.25),
+        ("shuffled", "shuffled", 1.0, 0.25),
     ]
     assert list(values.values()) == pytest.approx([10, 20, 30, 40, 50])

@@ -341,7 +341,7 @@ def test_the_frames_are_split_as_the_checkpoint_says():
 
 @pytest.fixture(scope="module")
 def sample():
-    return scdlab.AtomStore.open(files.home("data") / "qm9-sample")
+    return scdlab.AtomStore.open(files.package_dir("data") / "qm9-sample")
 
 
 def formulas(store):
@@ -452,7 +452,7 @@ def test_the_recipe_hands_its_models_on(claim_id, names, monkeypatch, tmp_path):
     )
     monkeypatch.setattr(ledger, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(ledger, "_commit", lambda: ("a" * 40, False))
-    monkeypatch.setattr(checkpoint, "home", lambda folder: tmp_path)
+    monkeypatch.setattr(checkpoint, "package_dir", lambda folder: tmp_path)
     claims.run(
         claim_id,
         "cpu",
@@ -548,7 +548,7 @@ def test_the_cost_of_a_step_is_a_ratio_of_medians_without_the_first_turn(monkeyp
 
 def test_steps_are_timed_on_the_real_thing():
     claim = claims.get(COST)
-    values = claim.recipe(claim.settings("quick") | {"layers": 1, "batch_size": 4}, 0, "cpu")
+    values = claim.recipe(claim.settings("quick") | {"num_layers": 1, "batch_size": 4}, 0, "cpu")
     assert set(values) == set(claim.quantities) and values["time_one"] == 1
     assert all(np.isfinite(x) and x > 0 for x in values.values())
     ratio = values["time_scd_over_gradient"]

@@ -183,7 +183,7 @@ def test_lab_serves_lesson_00_to_this_machine_only_and_asks_nothing_of_the_netwo
 
 
 def test_a_checkout_opens_its_own_lessons():
-    assert cli.lesson_folder("unused") == files.home("notebooks")
+    assert cli.lesson_folder("unused") == files.package_dir("notebooks")
 
 
 def test_an_installed_kit_copies_its_lessons_and_keeps_work_that_is_there(monkeypatch, tmp_path):
@@ -196,7 +196,7 @@ def test_an_installed_kit_copies_its_lessons_and_keeps_work_that_is_there(monkey
         "src/00_start_here.pyc",
     ):
         (packed / name).write_text("new", encoding="utf-8")
-    monkeypatch.setattr(files, "home", lambda name: packed)
+    monkeypatch.setattr(files, "package_dir", lambda name: packed)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "01_schnet.ipynb").write_text("my work", encoding="utf-8")
@@ -207,7 +207,7 @@ def test_an_installed_kit_copies_its_lessons_and_keeps_work_that_is_there(monkey
 
 
 def test_missing_lessons_are_one_sentence(monkeypatch, tmp_path):
-    monkeypatch.setattr(files, "home", lambda name: tmp_path)
+    monkeypatch.setattr(files, "package_dir", lambda name: tmp_path)
     assert "Lesson 00 is missing" in sentence(call("lab"))
 
 
@@ -217,7 +217,18 @@ def test_missing_lessons_are_one_sentence(monkeypatch, tmp_path):
 
 def test_train_learns_writes_and_resumes(frames, tmp_path):
     out = tmp_path / "run"
-    settings = ["--hidden", 8, "--layers", 1, "--batch-size", 8, "--device", "cpu", "--out", out]
+    settings = [
+        "--hidden-channels",
+        8,
+        "--num-layers",
+        1,
+        "--batch-size",
+        8,
+        "--device",
+        "cpu",
+        "--out",
+        out,
+    ]
     result = call("train", "--data", frames, "--steps", 6, *settings)
     assert result.exit_code == 0, result.output
     errors = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
@@ -237,7 +248,7 @@ def test_train_learns_writes_and_resumes(frames, tmp_path):
 
 
 def test_train_without_forces_or_on_a_property(frames, tmp_path):
-    settings = ["--steps", 2, "--hidden", 4, "--layers", 1, "--device", "cpu"]
+    settings = ["--steps", 2, "--hidden-channels", 4, "--num-layers", 1, "--device", "cpu"]
     result = call(
         "train", "--data", frames, "--no-forces", "--out", tmp_path / "energies", *settings
     )
@@ -276,7 +287,7 @@ def test_train_on_vectors_with_turned_structures(tmp_path):
         *arrays, properties={"dipole": dipole}, meta={"units": {"dipole": "e Å"}}
     )
     store.save(tmp_path / "store")
-    model = "EquivariantTransformer(hidden=8, layers=1, heads=2)"
+    model = "EquivariantTransformer(hidden_channels=8, num_layers=1, num_heads=2)"
     run = [
         "train",
         "--data",
@@ -290,7 +301,7 @@ def test_train_on_vectors_with_turned_structures(tmp_path):
         "--model",
         model,
     ]
-    vector = ["--objective", "PropertyRegression(pool='vector')"]
+    vector = ["--objective", "PropertyRegression(kind='vector')"]
     for number, (given, kept) in enumerate(
         (("O(3)", "O(3)"), ("rotations", "rotations"), ("none", None), ("", None))
     ):
@@ -323,11 +334,11 @@ def labeled(tmp_path_factory):
     return folder / "gaps.extxyz"
 
 
-TINY = ["--steps", 3, "--hidden", 8, "--layers", 1, "--device", "cpu"]
+TINY = ["--steps", 3, "--hidden-channels", 8, "--num-layers", 1, "--device", "cpu"]
 
 
 def test_pretrain_fine_tune_evaluate(labeled, tmp_path):
-    network = "EquivariantTransformer(n_basis=8, heads=2, conditional=True)"
+    network = "EquivariantTransformer(num_rbf=8, num_heads=2, conditional=True)"
     denoising = "SelfConditionedDenoising(sigma=0.1)"
     result = call(
         "train",
@@ -348,7 +359,7 @@ def test_pretrain_fine_tune_evaluate(labeled, tmp_path):
         result.output
     )
     first = scdlab.load(tmp_path / "first/model")
-    assert (type(first).__name__, first.config["n_basis"], first.config["hidden"]) == (
+    assert (type(first).__name__, first.config["num_rbf"], first.config["hidden_channels"]) == (
         "EquivariantTransformer",
         8,
         8,
@@ -385,7 +396,7 @@ def test_pretrain_fine_tune_evaluate(labeled, tmp_path):
         r"^test gap_mae = \S+ \(no unit given\) \(4 structures\)$", result.output, re.M
     ), result.output
     settings = json.loads((tmp_path / "tuned/run.json").read_text())["settings"]
-    assert settings["lr"] == {"head": 1e-3, "body": 1e-4} and settings["anneal"] == {
+    assert settings["lr"] == {"head": 1e-3, "backbone": 1e-4} and settings["anneal"] == {
         "drop_path": [0.1, 0.0]
     }
     metrics = json.loads((tmp_path / "tuned/metrics.json").read_text())
@@ -429,7 +440,7 @@ def test_molecules_and_crystals_from_several_files_are_mixed(labeled, tmp_path):
         "--objective",
         "CoordinateDenoising",
         "--model",
-        "SchNet(n_basis=8)",
+        "SchNet(num_rbf=8)",
         "--out",
         tmp_path / "out",
         *TINY,
@@ -437,7 +448,7 @@ def test_molecules_and_crystals_from_several_files_are_mixed(labeled, tmp_path):
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "out/metrics.json").read_text())["structures"] == 5
     model = scdlab.load(tmp_path / "out/model")
-    assert model.seen.nonzero().flatten().tolist() == [1, 6, 29]
+    assert model.trained_elements.nonzero().flatten().tolist() == [1, 6, 29]
 
 
 def test_a_part_of_a_set_is_named_as_in_ase(labeled, tmp_path, monkeypatch):
@@ -475,8 +486,8 @@ def test_everything_that_has_a_name_can_be_named():
             target = "homo" if name == "PropertyRegression" else ""
             assert type(cli.make_objective(name, target)) is cls
     beside = cli.make_objective("CoordinateDenoising(weight=0.5)", "homo")
-    assert beside.main.name == "homo" and beside.weight == 0.5
-    assert cli.make_objective("PropertyRegression(pool='sum')", "homo").pool == "sum"
+    assert beside.supervised.name == "homo" and beside.weight == 0.5
+    assert cli.make_objective("PropertyRegression(kind='scalar_sum')", "homo").kind == "scalar_sum"
 
 
 @pytest.mark.parametrize(
@@ -499,7 +510,7 @@ def test_everything_that_has_a_name_can_be_named():
         (["--data", "FRAMES@9:9"], ["0 structures"]),
         (["--data", "FRAMES", "--model", "SkyNet"], ["SkyNet", "SchNet", "EquivariantTransformer"]),
         (["--data", "FRAMES", "--model", "AdaLN"], ["no model called 'AdaLN'"]),
-        (["--data", "FRAMES", "--model", "SchNet(depth=3)"], ["depth", "layers"]),
+        (["--data", "FRAMES", "--model", "SchNet(depth=3)"], ["depth", "num_layers"]),
         (["--data", "FRAMES", "--model", "SchNet(cutoff='far')"], ["SchNet", "far"]),
         (["--data", "FRAMES", "--model", "SchNet(cutoff=print())"], ["plain values"]),
         (["--data", "FRAMES", "--model", "SchNet("], ["--model", "plain values"]),
@@ -553,7 +564,7 @@ def test_molecules_whose_label_is_not_a_number_are_counted_and_named(labeled, tm
     ]
     line = sentence(call(*run, "--train", 40))
     assert "3 of 40 structures have no 'gap' (number 5, 17, 31)" in line
-    model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
+    model = scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
     model.add_property("gap")
     scdlab.save(model, tmp_path / "model")
     line = sentence(
@@ -566,7 +577,7 @@ def test_molecules_whose_label_is_not_a_number_are_counted_and_named(labeled, tm
 def test_evaluating_what_the_model_does_not_predict_or_in_another_unit_is_one_sentence(
     labeled, tmp_path
 ):
-    model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
+    model = scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
     scdlab.save(model, tmp_path / "model")
     assert "predicts nothing" in sentence(call("evaluate", tmp_path / "model", "--data", labeled))
     assert "nowhere" in sentence(call("evaluate", tmp_path / "nowhere", "--data", labeled))
@@ -666,7 +677,7 @@ def test_benchmarks_are_the_scripts_with_a_main(monkeypatch, tmp_path):
     (folder / "shared.py").write_text(
         "class Peer:\n    def main(self):\n        pass\n", encoding="utf-8"
     )
-    monkeypatch.setattr(files, "home", lambda name: tmp_path / name)
+    monkeypatch.setattr(files, "package_dir", lambda name: tmp_path / name)
     assert call("bench", "--rounds", 3).exit_code == 0
     assert {path.name: path.read_text() for path in folder.glob("*.ran")} == {
         "quick.py.ran": "--rounds 3"

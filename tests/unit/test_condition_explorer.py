@@ -25,7 +25,7 @@ def network(seed=0, kind=scdlab.EquivariantTransformer, **options):
     """A conditional network whose gates and modulations are open to the condition, as after
     training."""
     torch.manual_seed(seed)
-    model = kind(hidden=16, layers=2, conditional=True, **options)
+    model = kind(hidden_channels=16, num_layers=2, conditional=True, **options)
     for layer in model.adaln:
         torch.nn.init.normal_(layer.lin2.weight, std=0.5)
     return model
@@ -42,15 +42,15 @@ def explorer(model, **options):
 
 def by_hand(model, atoms, sigma, seed, draws, c):
     """Shares of the noise left, one draw after the other, by the model itself: [draws]."""
-    shares = []
+    per_atom = []
     for eps in noise.displacements(atoms, sigma, seed, draws=draws):
         batch = scdlab.AtomStore.from_ase([Atoms(atoms.numbers, atoms.positions)]).take([0])
         batch.pos = torch.tensor(atoms.positions + eps, dtype=torch.float32)
         c_row = None if c is None else torch.tensor(c, dtype=torch.float32)[None]
         with torch.no_grad():
             guess = sigma * model.eval()(batch, c_row, noise=True).noise.double().numpy()
-        shares.append(np.square(guess - eps).sum() / np.square(eps).sum())
-    return np.array(shares)
+        per_atom.append(np.square(guess - eps).sum() / np.square(eps).sum())
+    return np.array(per_atom)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -72,9 +72,9 @@ def test_noise_left_is_the_mean_over_draws_one_by_one(model, name):
     other = con.self_embedding(model, STORE.to_ase(1))
     c = {"own": own, "none": None, "other": other, "mix": con.mixed(own, other, 0.3)}[name]
     left = con.noise_left(model, ATOMS, 0.05, c, seed=3, draws=6)
-    shares = by_hand(model, ATOMS, 0.05, 3, 6, c)
-    assert left.mean == pytest.approx(sum(shares) / 6, rel=1e-4)
-    variance = sum((share - sum(shares) / 6) ** 2 for share in shares) / 5
+    per_atom = by_hand(model, ATOMS, 0.05, 3, 6, c)
+    assert left.mean == pytest.approx(sum(per_atom) / 6, rel=1e-4)
+    variance = sum((share - sum(per_atom) / 6) ** 2 for share in per_atom) / 5
     assert left.error == pytest.approx((variance / 6) ** 0.5, rel=1e-2) and left.error > 0
 
 
@@ -112,7 +112,7 @@ def test_gates_are_what_the_layers_use(kind):
 
 def test_gates_start_open():
     torch.manual_seed(0)
-    fresh = scdlab.EquivariantTransformer(hidden=16, layers=2, conditional=True)
+    fresh = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=2, conditional=True)
     assert np.array_equal(con.gates(fresh, np.ones(16)), np.ones((2, 16)))
     state = con.ConditionExplorer(fresh, STORE).state()
     assert (state["gate_mean"], state["gate_spread"], state["gate_change"]) == (1.0, 0.0, 0.0)
@@ -151,7 +151,7 @@ def test_functions_leave_the_model_in_its_mode(model):
     model.train()
     with pytest.raises(ValueError, match="was trained on"):
         unknown = network()
-        unknown.train().seen[[1, 6]] = True
+        unknown.train().trained_elements[[1, 6]] = True
         con.self_embedding(unknown, ATOMS)
     assert unknown.training
 
@@ -168,13 +168,13 @@ def test_displayed_numbers_are_the_functions(model, name):
     own = con.self_embedding(model, ATOMS)
     other = con.self_embedding(model, other)
     told = {"own": own, "none": None, "other": other, "mix": con.mixed(own, other, 0.3)}
-    shares = {}
+    per_atom = {}
     for key, c in told.items():
         left = con.noise_left(model, ATOMS, 0.06, c, 4, con.DRAWS)
         assert (state[f"left_{key}"], state[f"error_{key}"]) == left
-        shares[key] = con.shares_left(model, ATOMS, 0.06, c, 4)
+        per_atom[key] = con.shares_left(model, ATOMS, 0.06, c, 4)
     for key in ("own", "other", "mix"):
-        difference = shares["none"] - shares[key]
+        difference = per_atom["none"] - per_atom[key]
         assert state[f"gain_{key}"] == pytest.approx(state["left_none"] - state[f"left_{key}"])
         assert state[f"gain_error_{key}"] == pytest.approx(difference.std(ddof=1) / con.DRAWS**0.5)
     now = con.gates(model, told[name])
@@ -360,7 +360,7 @@ def one_sentence(error):
 
 
 def test_models_that_take_no_condition_are_named():
-    unconditional = scdlab.EquivariantTransformer(hidden=16, layers=1)
+    unconditional = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=1)
     official = OfficialCT(emb_dim=16, num_layers=1, num_heads=2, num_rbf=8)
     for model, name in (
         (unconditional, "EquivariantTransformer"),
@@ -424,7 +424,7 @@ def test_functions_refuse_what_they_cannot_compute(model):
 
 def test_elements_unknown_to_the_model_are_told_in_the_widget_and_raised():
     model = network()
-    model.seen[[1, 6, 7, 8]] = True
+    model.trained_elements[[1, 6, 7, 8]] = True
     with pytest.raises(ValueError, match="cannot say anything about Si") as error:
         explorer(model, molecule=4)
     assert str(error.value).count(".") == 1

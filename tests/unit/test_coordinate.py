@@ -18,8 +18,8 @@ from scdlab.objectives import (
     CoordinateDenoising,
     EnergyForces,
     PropertyRegression,
-    draw_noise,
     noise_floor,
+    sample_noise,
 )
 from scdlab.training.fit import _Run
 
@@ -36,13 +36,13 @@ def seeded(seed=0):
 def et(**kwargs):
     torch.manual_seed(0)
     return scdlab.EquivariantTransformer(
-        **(dict(hidden=16, layers=2, heads=4, n_basis=12) | kwargs)
+        **(dict(hidden_channels=16, num_layers=2, num_heads=4, num_rbf=12) | kwargs)
     )
 
 
 def schnet(**kwargs):
     torch.manual_seed(0)
-    return scdlab.SchNet(hidden=16, layers=2, n_basis=16, **kwargs)
+    return scdlab.SchNet(hidden_channels=16, num_layers=2, num_rbf=16, **kwargs)
 
 
 def shifted(batch, pos):
@@ -66,7 +66,7 @@ def store_of(*smiles):
 @pytest.mark.parametrize("sigma", [0.005, 0.04, 0.5])
 def test_gaussian_noise_is_normal_with_standard_deviation_sigma(qm9, sigma):
     batch = qm9.take(np.arange(400))
-    eps, mask = draw_noise(batch, sigma, seeded(), centered=False)
+    eps, mask = sample_noise(batch, sigma, seeded(), centered=False)
     assert mask.all() and eps.shape == batch.pos.shape
     x = (eps / sigma).double().flatten().numpy()
     assert stats.kstest(x, "norm").pvalue > 1e-3
@@ -78,17 +78,17 @@ def test_gaussian_noise_is_normal_with_standard_deviation_sigma(qm9, sigma):
 def test_centered_noise_leaves_every_mean_in_place(qm9, seed, sigma, n):
     batch = qm9.take(np.arange(n))
     batch.pos = batch.pos.double()
-    eps, mask = draw_noise(batch, sigma, seeded(seed))
+    eps, mask = sample_noise(batch, sigma, seeded(seed))
     assert eps.dtype == torch.float64
     assert means(eps, batch).abs().max() < 1e-15
-    raw, _ = draw_noise(batch, sigma, seeded(seed), centered=False)
+    raw, _ = sample_noise(batch, sigma, seeded(seed), centered=False)
     torch.testing.assert_close(eps, raw - means(raw, batch)[batch.batch])
     assert mask.all()
 
 
 def test_centered_noise_has_the_variance_of_n_minus_one(qm9):
     batch = qm9.take(np.arange(600))
-    eps, _ = draw_noise(batch, 1.0, seeded())
+    eps, _ = sample_noise(batch, 1.0, seeded())
     freedom = 3 * int((batch.ptr.diff() - 1).sum())  # Σ|ε - ε̄|² is χ² with 3(N - 1) degrees
     low, high = stats.chi2.ppf([5e-4, 1 - 5e-4], freedom)
     assert low < float(eps.double().square().sum()) < high
@@ -97,7 +97,7 @@ def test_centered_noise_has_the_variance_of_n_minus_one(qm9):
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
 def test_the_mask_has_its_ratio_and_only_masked_atoms_move(qm9, ratio):
     batch = qm9.take(np.arange(600))
-    eps, mask = draw_noise(batch, 0.04, seeded(), ratio=ratio)
+    eps, mask = sample_noise(batch, 0.04, seeded(), ratio=ratio)
     n = len(mask)
     assert stats.binomtest(int(mask.sum()), n, ratio).pvalue > 1e-3
     assert torch.equal((eps != 0).any(1), mask)
@@ -105,8 +105,8 @@ def test_the_mask_has_its_ratio_and_only_masked_atoms_move(qm9, ratio):
 
 def test_only_structures_whose_atoms_all_move_are_centered(qm9):
     batch = qm9.take([0, 2, 3, *range(100, 160)])  # methane, water and acetylene among them
-    eps, mask = draw_noise(batch, 0.04, seeded(3), ratio=0.8)
-    raw, same = draw_noise(batch, 0.04, seeded(3), ratio=0.8, centered=False)
+    eps, mask = sample_noise(batch, 0.04, seeded(3), ratio=0.8)
+    raw, same = sample_noise(batch, 0.04, seeded(3), ratio=0.8, centered=False)
     whole = torch.stack([m.all() for m in mask.split(batch.ptr.diff().tolist())])
     assert whole.any() and not whole.all() and torch.equal(mask, same)
     assert means(eps, batch)[whole].abs().max() < 1e-8
@@ -117,19 +117,19 @@ def test_only_structures_whose_atoms_all_move_are_centered(qm9):
 def test_a_generator_determines_the_noise(qm9):
     batch = qm9.take(np.arange(500, 510))
     for kind in ("gaussian", "torsional"):
-        draws = [draw_noise(batch, 0.04, seeded(s), kind, ratio=0.7) for s in (5, 5, 6)]
+        draws = [sample_noise(batch, 0.04, seeded(s), kind, ratio=0.7) for s in (5, 5, 6)]
         assert torch.equal(draws[0][0], draws[1][0]) and torch.equal(draws[0][1], draws[1][1])
         assert not torch.equal(draws[0][0], draws[2][0])
-    a, _ = draw_noise(batch, 0.04, seeded())
-    b, _ = draw_noise(batch, 0.08, seeded())
+    a, _ = sample_noise(batch, 0.04, seeded())
+    b, _ = sample_noise(batch, 0.08, seeded())
     torch.testing.assert_close(b, 2 * a)  # the same noise at another σ
 
 
 def test_a_lone_atom_cannot_be_shaken_in_place():
     batch = store_of("[He]", "CCO").take([0, 1])
-    eps, mask = draw_noise(batch, 0.04, seeded())
+    eps, mask = sample_noise(batch, 0.04, seeded())
     assert not mask[0] and (eps[0] == 0).all() and mask[1:].all()
-    assert draw_noise(batch, 0.04, seeded(), centered=False)[1].all()
+    assert sample_noise(batch, 0.04, seeded(), centered=False)[1].all()
 
 
 # -- torsional noise
@@ -142,7 +142,7 @@ def test_torsions_keep_lengths_and_angles_and_move_what_they_should(sigma, cente
     store = store_of("CCO", "CC(=O)Nc1ccccc1CCN", "OCC#CC", "c1ccccc1")
     batch = store.take(np.arange(4))
     batch.pos = batch.pos.double()
-    eps, mask = draw_noise(batch, sigma, seeded(), "torsional", centered)
+    eps, mask = sample_noise(batch, sigma, seeded(), "torsional", centered)
     for k, (first, last) in enumerate(zip(batch.ptr[:-1], batch.ptr[1:], strict=True)):
         old = batch.pos[first:last]
         new = (batch.pos + eps)[first:last]
@@ -176,7 +176,7 @@ def test_torsions_keep_lengths_and_angles_and_move_what_they_should(sigma, cente
 
 def test_float32_torsions_keep_bond_lengths(qm9):
     batch = qm9.take(np.arange(300, 400))
-    eps, mask = draw_noise(batch, 0.1, seeded(), "torsional")
+    eps, mask = sample_noise(batch, 0.1, seeded(), "torsional")
     new = batch.pos + eps
     for first, last in zip(batch.ptr[:-1], batch.ptr[1:], strict=True):
         i, j = scdlab.atoms.molecules.bonds(batch.z[first:last], batch.pos[first:last]).T + int(
@@ -191,7 +191,7 @@ def test_a_torsion_takes_atoms_about_as_far_as_gaussian_noise():
     batch = store_of(*["OO"]).take(
         np.zeros(1, int).repeat(4000)
     )  # one bond that turns, one atom moved
-    eps, mask = draw_noise(batch, 0.04, seeded(), "torsional", centered=False)
+    eps, mask = sample_noise(batch, 0.04, seeded(), "torsional", centered=False)
     assert mask.sum() == 4000
     far = eps[mask].double().square().sum(1).mean().sqrt() / 0.04
     assert float(far) == pytest.approx(math.sqrt(3), rel=0.05)
@@ -199,7 +199,7 @@ def test_a_torsion_takes_atoms_about_as_far_as_gaussian_noise():
 
 def test_a_share_of_the_bonds_is_turned():
     batch = store_of("OO").take(np.zeros(2000, int))
-    _, mask = draw_noise(batch, 0.04, seeded(), "torsional", ratio=0.3, centered=False)
+    _, mask = sample_noise(batch, 0.04, seeded(), "torsional", ratio=0.3, centered=False)
     assert stats.binomtest(int(mask.sum()), 2000, 0.3).pvalue > 1e-3
 
 
@@ -207,9 +207,9 @@ def test_crystals_have_no_torsions():
     from ase.build import bulk
 
     batch = scdlab.AtomStore.from_ase([bulk("Cu", cubic=True)]).take([0])
-    draw_noise(batch, 0.04, seeded())
+    sample_noise(batch, 0.04, seeded())
     with pytest.raises(ValueError, match="periodic; use kind='gaussian'"):
-        draw_noise(batch, 0.04, seeded(), "torsional")
+        sample_noise(batch, 0.04, seeded(), "torsional")
 
 
 # -- the floor
@@ -232,7 +232,7 @@ def test_the_floor_is_what_the_best_predictor_leaves(centered, rotations):
     invisible directions."""
     batch = store_of("OCC=O").take(np.zeros(3000, int))
     n = int(batch.ptr[1])
-    eps, _ = draw_noise(batch, 1.0, seeded(), centered=centered)
+    eps, _ = sample_noise(batch, 1.0, seeded(), centered=centered)
     eps = eps.double().numpy().reshape(-1, 3 * n)
     basis = invisible(batch.pos[:n].double().numpy(), rotations)
     left = np.square(eps @ basis).sum() / eps.size
@@ -266,7 +266,7 @@ def test_a_rigidly_known_molecule_cannot_be_denoised_below_its_rotations():
     n = int(batch.ptr[1])
     clean = batch.pos[: int(batch.ptr[1])].double().numpy()
     clean = clean - clean.mean(0)
-    eps, _ = draw_noise(batch, 0.02, seeded(), centered=True)
+    eps, _ = sample_noise(batch, 0.02, seeded(), centered=True)
     left = 0.0
     for e in eps.double().numpy().reshape(-1, n, 3):
         turn, _ = Rotation.align_vectors(clean + e, clean)
@@ -292,7 +292,7 @@ def test_the_loss_is_the_mean_square_over_corrupted_atoms(qm9, settings, normali
     objective = CoordinateDenoising(0.05, normalized=normalized, **settings)
     before = batch.pos.clone()
     loss, parts = objective(model, batch, seeded(1))
-    eps, mask = draw_noise(batch, 0.05, seeded(1), **settings)
+    eps, mask = sample_noise(batch, 0.05, seeded(1), **settings)
     target = eps / 0.05 if normalized else eps
     answer = model(shifted(batch, batch.pos + eps), noise=True).noise
     expected = (answer - target)[mask].square().mean()
@@ -323,7 +323,7 @@ def test_the_loss_does_not_turn(qm9, net):
     batch = qm9.take(np.arange(100, 110))
     batch.pos = batch.pos.double()
     turn = torch.from_numpy(Rotation.random(rng=1).as_matrix())
-    eps, mask = draw_noise(batch, 0.04, seeded())
+    eps, mask = sample_noise(batch, 0.04, seeded())
     answers = [
         model(shifted(batch, p), noise=True).noise
         for p in (batch.pos + eps, (batch.pos + eps) @ turn.T + 3.0)
@@ -401,13 +401,13 @@ def test_an_auxiliary_loss_is_the_sum_on_one_forward_pass(qm9, net):
     model = net()
     batch = qm9.take(np.arange(300, 320))
     main = PropertyRegression("homo")
-    both = CoordinateDenoising(0.01, main=main, weight=0.1)
+    both = CoordinateDenoising(0.01, supervised=main, weight=0.1)
     both.prepare(model, qm9)
     counting = Counting(model)
     loss, parts = both(counting, batch, seeded(2))
     assert counting.calls == 1
     noise, noise_parts = CoordinateDenoising(0.01)(model, batch, seeded(2))
-    eps, _ = draw_noise(batch, 0.01, seeded(2))
+    eps, _ = sample_noise(batch, 0.01, seeded(2))
     label, label_parts = main(model, shifted(batch, batch.pos + eps))
     torch.testing.assert_close(loss, label + 0.1 * noise)
     assert (
@@ -419,7 +419,7 @@ def test_an_auxiliary_loss_beside_energies_and_forces():
     store = scdlab.load_ethanol()[:40]
     model = et()
     main = EnergyForces()
-    both = CoordinateDenoising(0.005, main=main, weight=0.1)
+    both = CoordinateDenoising(0.005, supervised=main, weight=0.1)
     both.prepare(model, store)
     loss, parts = both(model, store.take(np.arange(8)), seeded())
     assert set(parts) == {"energy_mae", "force_mae", "noise_mse", "noise_unexplained"}
@@ -452,7 +452,7 @@ def weights(model):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"ratio": 0.5}, {"kind": "torsional"}, {"main": PropertyRegression("homo")}]
+    "settings", [{"ratio": 0.5}, {"kind": "torsional"}, {"supervised": PropertyRegression("homo")}]
 )
 def test_a_resumed_run_ends_with_the_same_weights(qm9, tmp_path, monkeypatch, settings):
     train = qm9[300:360]
@@ -496,7 +496,7 @@ def test_a_resumed_run_ends_with_the_same_weights(qm9, tmp_path, monkeypatch, se
         ({"ratio": math.nan}, "ratio .* above 0"),
         ({"kind": "cauchy"}, "one of gaussian, torsional, not 'cauchy'"),
         ({"weight": -1.0}, "weight of denoising"),
-        ({"main": "homo"}, "main must be an objective"),
+        ({"supervised": "homo"}, "main must be an objective"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, said):
@@ -512,7 +512,9 @@ def test_a_model_that_cannot_denoise_is_refused(qm9):
 
 
 def test_its_name_gives_all_settings():
-    text = repr(CoordinateDenoising(0.1, ratio=0.5, main=PropertyRegression("homo"), weight=0.2))
+    text = repr(
+        CoordinateDenoising(0.1, ratio=0.5, supervised=PropertyRegression("homo"), weight=0.2)
+    )
     for piece in (
         "sigma=0.1",
         "centered=True",
@@ -547,7 +549,7 @@ def test_nothing_to_measure_is_told():
 
 
 def test_noise_by_gradient_can_be_trained_in_evaluation_mode_too(qm9):
-    model = scdlab.EquivariantTransformer(16, 1, 2, n_basis=8, noise_head=False).eval()
+    model = scdlab.EquivariantTransformer(16, 1, 2, num_rbf=8, noise_head=False).eval()
     loss, _ = CoordinateDenoising()(model, qm9.take([0, 1]), seeded())
     loss.backward()
     assert any(p.grad is not None and p.grad.any() for p in model.parameters())

@@ -28,7 +28,7 @@ def batch(ethanol):
 def prepared(ethanol):
     torch.manual_seed(0)
     net = scdlab.EquivariantTransformer(
-        hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True
+        hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8, force_input=True
     )
     DeNS().prepare(net, ethanol[:100])
     with torch.no_grad():
@@ -71,7 +71,7 @@ def slabs(frames=6, uneven=False):
 
 def test_shares_of_structures_and_of_atoms(ethanol):
     many = ethanol.take(range(1000))
-    eps, mask, sigma, clue, noisy = DeNS(probability=0.3, ratio=0.5, sigma=0.07).corrupt(
+    eps, mask, sigma, force_input, noisy = DeNS(prob=0.3, corrupt_ratio=0.5, sigma=0.07).corrupt(
         many, draw()
     )
     by_structure = mask.view(1000, 9).any(1)
@@ -83,11 +83,11 @@ def test_shares_of_structures_and_of_atoms(ethanol):
     assert eps[mask].std() == pytest.approx(0.07, rel=0.05) and torch.equal(
         sigma, torch.full((9000,), 0.07)
     )
-    assert torch.equal(clue, many.forces * mask.unsqueeze(-1))
+    assert torch.equal(force_input, many.forces * mask.unsqueeze(-1))
 
 
 def test_all_of_every_structure_when_asked(batch):
-    eps, mask, *_ = DeNS(probability=1, ratio=1).corrupt(batch, draw())
+    eps, mask, *_ = DeNS(prob=1, corrupt_ratio=1).corrupt(batch, draw())
     assert (
         mask.all() and eps.view(8, 9, 3).mean(1).abs().max() < 1e-7
     )  # centered, as nothing shows the mean
@@ -95,7 +95,7 @@ def test_all_of_every_structure_when_asked(batch):
 
 def test_sizes_of_noise_are_drawn_for_each_structure(ethanol):
     many = ethanol.take(range(1000))
-    eps, mask, sigma, *_ = DeNS(probability=1, ratio=0.5, sigma=(0.01, 0.5)).corrupt(many, draw())
+    eps, mask, sigma, *_ = DeNS(prob=1, corrupt_ratio=0.5, sigma=(0.01, 0.5)).corrupt(many, draw())
     each = sigma.view(1000, 9)
     assert torch.equal(each.amin(1), each.amax(1))
     steps = 49 * (each[:, 0] / 0.01).log() / math.log(50)
@@ -108,15 +108,15 @@ def test_sizes_of_noise_are_drawn_for_each_structure(ethanol):
 def test_fixed_atoms_stay_and_do_not_count():
     store = slabs()
     batch = store.take(range(6))
-    eps, mask, *_ = DeNS(probability=1, ratio=1).corrupt(batch, draw())
+    eps, mask, *_ = DeNS(prob=1, corrupt_ratio=1).corrupt(batch, draw())
     assert torch.equal(mask, ~batch.fixed.bool()) and torch.equal(
         eps[~mask], torch.zeros_like(eps[~mask])
     )
     torch.manual_seed(0)
     net = scdlab.EquivariantTransformer(
-        hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
+        hidden_channels=16, num_layers=1, num_heads=2, cutoff=4.0, force_input=True
     )
-    objective = DeNS(probability=1, ratio=0.5)
+    objective = DeNS(prob=1, corrupt_ratio=0.5)
     objective.prepare(net, store)
     free = batch.forces[~batch.fixed.bool()]
     assert float(net.energy_head.scale) == pytest.approx(float(free.square().mean().sqrt()))
@@ -131,7 +131,7 @@ def test_fixed_atoms_stay_and_do_not_count():
         before[1]["force_mae"], after[1]["force_mae"]
     )
     run = scdlab.fit(
-        net, DeNS(probability=0.5), store, steps=3, batch_size=3, device="cpu", progress=False
+        net, DeNS(prob=0.5), store, steps=3, batch_size=3, device="cpu", progress=False
     )
     assert math.isfinite(run.rows[-1]["loss"])
 
@@ -139,25 +139,27 @@ def test_fixed_atoms_stay_and_do_not_count():
 def test_p_and_r_of_zero_leave_fixed_atoms_out_as_labels_do():
     store = slabs(uneven=True)
     net = scdlab.EquivariantTransformer(
-        hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
+        hidden_channels=16, num_layers=1, num_heads=2, cutoff=4.0, force_input=True
     )
     labels = EnergyForces()
     labels.prepare(net, store)
     plain = scdlab.evaluate(net, store, labels, batch_size=2)
-    for off in ({"probability": 0}, {"ratio": 0}):
-        assert scdlab.evaluate(net, store, DeNS(main=labels, **off), batch_size=2) == plain
-    beside = scdlab.evaluate(net, store, CoordinateDenoising(main=labels, sigma=1e-6), batch_size=2)
+    for off in ({"prob": 0}, {"corrupt_ratio": 0}):
+        assert scdlab.evaluate(net, store, DeNS(supervised=labels, **off), batch_size=2) == plain
+    beside = scdlab.evaluate(
+        net, store, CoordinateDenoising(supervised=labels, sigma=1e-6), batch_size=2
+    )
     assert beside["force_mae"] == pytest.approx(plain["force_mae"], rel=1e-3)
-    assert DeNS(ratio=0).corrupt(store.take([0]), draw()).mask.sum() == 0
+    assert DeNS(corrupt_ratio=0).corrupt(store.take([0]), draw()).mask.sum() == 0
 
 
 def test_coordinate_denoising_leaves_fixed_atoms_where_they_are():
     store = slabs()
     net = scdlab.EquivariantTransformer(
-        hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
+        hidden_channels=16, num_layers=1, num_heads=2, cutoff=4.0, force_input=True
     )
     batch = store.take(range(6))
-    told = DeNS(probability=1, ratio=1, loss="squared", sigma=0.04)
+    told = DeNS(prob=1, corrupt_ratio=1, loss="squared", sigma=0.04)
     told.prepare(net, store)
     theirs = CoordinateDenoising(sigma=0.04)
     assert theirs(net, batch, draw())[1]["noise_mse"] == told(net, batch, draw())[1]["noise_mse"]
@@ -165,20 +167,20 @@ def test_coordinate_denoising_leaves_fixed_atoms_where_they_are():
 
 
 def test_whole_structures_can_be_measured_though_no_force_is_left(prepared, ethanol):
-    found = scdlab.evaluate(prepared, ethanol[:10], DeNS(probability=1, ratio=1))
+    found = scdlab.evaluate(prepared, ethanol[:10], DeNS(prob=1, corrupt_ratio=1))
     assert "force_mae" not in found and found["noise_mse"] > 0 and found["energy_mae"] > 0
 
 
 def test_the_forces_of_fixed_atoms_do_not_make_a_structure_far_from_equilibrium():
     batch = slabs().take([0])
     batch.forces = torch.where(batch.fixed.bool().unsqueeze(-1), 9.0, 0.0)
-    assert DeNS(probability=1, ratio=1, only_below=0.1).corrupt(batch, draw()).mask.any()
+    assert DeNS(prob=1, corrupt_ratio=1, max_rms_force=0.1).corrupt(batch, draw()).mask.any()
 
 
 def test_only_structures_near_equilibrium(batch):
     size = batch.forces.view(8, -1).square().mean(1).sqrt()
     limit = float(size.median())
-    _, mask, *_ = DeNS(probability=1, ratio=1, only_below=limit).corrupt(batch, draw())
+    _, mask, *_ = DeNS(prob=1, corrupt_ratio=1, max_rms_force=limit).corrupt(batch, draw())
     assert torch.equal(mask.view(8, 9).all(1), size <= limit) and torch.equal(
         mask.view(8, 9).any(1), size <= limit
     )
@@ -199,14 +201,14 @@ class Spy(torch.nn.Module):
         self.force_encoding = model.force_encoding
 
     def forward(self, batch, **options):
-        self.told.append(options.get("clue"))
+        self.told.append(options.get("force_input"))
         return self.model(batch, **options)
 
 
 def test_own_none_or_another_atoms_force(prepared, batch):
     spy = Spy(prepared)
-    for told in ("own", "none", "other"):
-        DeNS(probability=1, ratio=0.5, told=told)(spy, batch, draw())
+    for told in ("true", "none", "shuffled"):
+        DeNS(prob=1, corrupt_ratio=0.5, force_encoding=told)(spy, batch, draw())
     own, none, other = spy.told
     assert none is None
     corrupted = own.norm(dim=-1) > 0
@@ -222,21 +224,21 @@ def test_a_lone_atom_is_told_nothing_of_others():
     store = scdlab.AtomStore.from_arrays(
         [1, 1, 6], np.eye(3), [0, 1, 3], energy=[0.0, 0.0], forces=np.eye(3) + 1
     )
-    clue = (
-        DeNS(probability=1, ratio=1, told="other", centered=False)
+    force_input = (
+        DeNS(prob=1, corrupt_ratio=1, force_encoding="shuffled", centered=False)
         .corrupt(store.take([0, 1]), draw())
-        .clue
+        .force_input
     )
-    torch.testing.assert_close(clue, torch.tensor([[0.0, 0, 0], [1, 1, 2], [1, 2, 1]]))
+    torch.testing.assert_close(force_input, torch.tensor([[0.0, 0, 0], [1, 1, 2], [1, 2, 1]]))
 
 
 def test_a_model_without_an_encoding_can_be_trained_when_nothing_is_told(ethanol):
-    plain = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2)
+    plain = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=1, num_heads=2)
     with pytest.raises(ValueError, match="cannot be told forces"):
         DeNS().prepare(plain, ethanol[:10])
     run = scdlab.fit(
         plain,
-        DeNS(1.0, told="none"),
+        DeNS(1.0, force_encoding="none"),
         ethanol[:8],
         steps=2,
         batch_size=4,
@@ -251,7 +253,7 @@ def test_a_model_without_an_encoding_can_be_trained_when_nothing_is_told(ethanol
 
 
 def test_forces_of_atoms_that_stayed_noise_of_those_that_did_not_energies_of_all(prepared, batch):
-    objective = DeNS(probability=1, ratio=0.5, told="none")
+    objective = DeNS(prob=1, corrupt_ratio=0.5, force_encoding="none")
     loss, parts = objective(prepared, batch, draw())
     mask = objective.corrupt(batch, draw()).mask
     changed = copy.copy(batch)
@@ -273,10 +275,17 @@ def test_forces_of_atoms_that_stayed_noise_of_those_that_did_not_energies_of_all
 @pytest.mark.parametrize("loss", ["norm", "squared"])
 @pytest.mark.parametrize("labels", ["norm", "squared"])
 def test_the_loss_is_the_sum_of_its_three_terms(prepared, batch, loss, labels):
-    main = EnergyForces(rho=0.3, loss=labels)
-    objective = DeNS(probability=1, ratio=0.5, sigma=(0.02, 0.1), weight=0.7, loss=loss, main=main)
-    eps, mask, sigma, clue, noisy = objective.corrupt(batch, draw())
-    out = prepared(noisy, forces=True, noise=True, clue=clue)
+    main = EnergyForces(energy_weight=0.3, loss=labels)
+    objective = DeNS(
+        prob=1,
+        corrupt_ratio=0.5,
+        sigma=(0.02, 0.1),
+        denoising_weight=0.7,
+        loss=loss,
+        supervised=main,
+    )
+    eps, mask, sigma, force_input, noisy = objective.corrupt(batch, draw())
+    out = prepared(noisy, forces=True, noise=True, force_input=force_input)
     left = (out.noise - eps / sigma.unsqueeze(-1))[mask]
     energy = (out.energy - batch.energy).abs()
     power = 1 if labels == "norm" else 2
@@ -291,9 +300,9 @@ def test_the_loss_is_the_sum_of_its_three_terms(prepared, batch, loss, labels):
 
 
 def test_nothing_corrupted_is_no_noise_loss(prepared, batch):
-    objective = DeNS(probability=1, only_below=0.0)
+    objective = DeNS(prob=1, max_rms_force=0.0)
     loss, parts = objective(prepared, batch, draw())
-    torch.testing.assert_close(loss, objective.main(prepared, batch)[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(loss, objective.supervised(prepared, batch)[0], rtol=1e-6, atol=0)
     assert parts["noise_mse"] == 0 and objective.counted["noise_mse"] == 0
 
 
@@ -301,10 +310,10 @@ def test_nothing_corrupted_is_no_noise_loss(prepared, batch):
 # --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{"probability": 0}, {"ratio": 0}])
+@pytest.mark.parametrize("settings", [{"prob": 0}, {"corrupt_ratio": 0}])
 def test_without_corruption_it_is_supervised_learning_exactly(prepared, batch, settings):
     ours = DeNS(**settings)
-    labels = EnergyForces(rho=0.02, loss="norm")
+    labels = EnergyForces(energy_weight=0.02, loss="norm")
     (loss, parts), (plain, plain_parts) = (each(prepared, batch, draw()) for each in (ours, labels))
     assert torch.equal(loss, plain) and parts == plain_parts
     a = gradients(prepared, loss)
@@ -316,12 +325,19 @@ def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_
     prepared, batch
 ):
     batch.forces = torch.zeros_like(batch.forces)
-    ours = DeNS(probability=1, ratio=1, sigma=0.04, weight=0.8, loss="squared", main=EnergyForces())
+    ours = DeNS(
+        prob=1,
+        corrupt_ratio=1,
+        sigma=0.04,
+        denoising_weight=0.8,
+        loss="squared",
+        supervised=EnergyForces(),
+    )
     theirs = CoordinateDenoising(sigma=0.04)
     weight = 0.8 * float(prepared.energy_head.scale) ** 2
-    _, mask, _, clue, noisy = ours.corrupt(batch, draw())
-    assert mask.all() and torch.equal(clue, torch.zeros_like(clue))
-    out = prepared(noisy, forces=True, noise=True, clue=clue)
+    _, mask, _, force_input, noisy = ours.corrupt(batch, draw())
+    assert mask.all() and torch.equal(force_input, torch.zeros_like(force_input))
+    out = prepared(noisy, forces=True, noise=True, force_input=force_input)
     energy = 0.01 * (out.energy - batch.energy).square().mean()
     (loss, parts), (noise, noise_parts) = (
         ours(prepared, batch, draw()),
@@ -344,13 +360,13 @@ def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_
 
 
 def test_the_weight_falls_to_zero_and_validation_is_by_labels(prepared, ethanol):
-    objective = DeNS(probability=1, weight=0.5)
+    objective = DeNS(prob=1, denoising_weight=0.5)
     seen = []
     call = DeNS.__call__
 
     class Watched(DeNS):
         def __call__(self, *arguments):
-            seen.append(self.weight)
+            seen.append(self.denoising_weight)
             return call(self, *arguments)
 
     objective.__class__ = Watched
@@ -365,7 +381,9 @@ def test_the_weight_falls_to_zero_and_validation_is_by_labels(prepared, ethanol)
         device="cpu",
         progress=False,
     )
-    assert seen == pytest.approx([0.5, 0.375, 0.25, 0.125, 0.0]) and objective.weight == 0.5
+    assert (
+        seen == pytest.approx([0.5, 0.375, 0.25, 0.125, 0.0]) and objective.denoising_weight == 0.5
+    )
     assert {"val_energy_mae", "val_force_mae"} <= set(
         run.history
     ) and "val_noise_mse" not in run.history
@@ -373,7 +391,7 @@ def test_the_weight_falls_to_zero_and_validation_is_by_labels(prepared, ethanol)
 
 
 def test_the_log_averages_over_what_was_corrupted(prepared, ethanol, monkeypatch):
-    objective = DeNS(probability=0.3)
+    objective = DeNS(prob=0.3)
     seen = []
     call = DeNS.__call__
 
@@ -402,20 +420,20 @@ def test_the_log_averages_over_what_was_corrupted(prepared, ethanol, monkeypatch
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(prepared, ethanol, tmp_path):
     def run(steps, out, resume):
         net = scdlab.EquivariantTransformer(
-            hidden=8, layers=1, heads=2, n_basis=8, force_encoding=True
+            hidden_channels=8, num_layers=1, num_heads=2, num_rbf=8, force_input=True
         )
         torch.manual_seed(0)
         with torch.no_grad():
             for p in net.parameters():
                 p.normal_(std=0.1)
-        objective = DeNS(probability=1, weight=0.5)
+        objective = DeNS(prob=1, denoising_weight=0.5)
         call = DeNS.__call__
 
         class Stopped(DeNS):
             def __call__(self, *arguments):
                 if len(told) == steps:
                     raise KeyboardInterrupt
-                told.append(self.weight)
+                told.append(self.denoising_weight)
                 return call(self, *arguments)
 
         told = []
@@ -459,17 +477,20 @@ def test_the_encoding_takes_the_scale_of_the_forces(prepared, ethanol):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ratio": 1.2}, "ratio is a share of what is corrupted, from 0 to 1, not 1.2"),
-        ({"ratio": -0.1}, "ratio is a share"),
-        ({"probability": float("nan")}, "probability is a share"),
+        (
+            {"corrupt_ratio": 1.2},
+            "corrupt_ratio is a share of what is corrupted, from 0 to 1, not 1.2",
+        ),
+        ({"corrupt_ratio": -0.1}, "corrupt_ratio is a share"),
+        ({"prob": float("nan")}, "prob is a share"),
         ({"sigma": 0.0}, "a positive length in Å such as 0.05"),
         ({"sigma": (0.5, 0.01)}, "the smaller one first"),
-        ({"told": "all"}, "one of own, none, other as its force, not 'all'"),
+        ({"force_encoding": "all"}, "one of true, none, shuffled as its force, not 'all'"),
         ({"loss": "huber"}, "one of norm, squared, not 'huber'"),
-        ({"weight": -1.0}, "weight of denoising must be a number from 0 up"),
-        ({"only_below": -1.0}, "only_below is a size of forces in eV/Å"),
-        ({"main": PropertyRegression("homo")}, "main must learn energies and forces"),
-        ({"main": EnergyForces(forces=False)}, "main must learn energies and forces"),
+        ({"denoising_weight": -1.0}, "weight of denoising must be a number from 0 up"),
+        ({"max_rms_force": -1.0}, "max_rms_force is a size of forces in eV/Å"),
+        ({"supervised": PropertyRegression("homo")}, "supervised must learn energies and forces"),
+        ({"supervised": EnergyForces(forces=False)}, "supervised must learn energies and forces"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):
@@ -522,13 +543,13 @@ def test_a_structure_in_which_nothing_may_move():
         atom_properties={"fixed": fixed},
     )
     net = scdlab.EquivariantTransformer(
-        hidden=16, layers=1, heads=2, cutoff=4.0, force_encoding=True
+        hidden_channels=16, num_layers=1, num_heads=2, cutoff=4.0, force_input=True
     )
     with pytest.raises(ValueError, match="All atoms of structure 1 of the training set are fixed"):
         DeNS().prepare(net, wrong)
     with pytest.raises(
         ValueError, match="Torsional noise moves whole groups, and some atoms are fixed"
     ):
-        scdlab.objectives.draw_noise(
+        scdlab.objectives.sample_noise(
             scdlab.load_ethanol().take([0]), 0.1, draw(), kind="torsional", free=torch.ones(9) > 0
         )

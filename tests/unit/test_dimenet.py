@@ -17,7 +17,7 @@ from scipy.special import spherical_jn
 
 import scdlab
 from scdlab.atoms import neighbor_list
-from scdlab.nn.bessel import (
+from scdlab.nn.blocks.bessel import (
     BesselBasis,
     SphericalBesselBasis,
     polynomial_envelope,
@@ -28,7 +28,15 @@ from scdlab.nn.bessel import (
 from scdlab.nn.dimenet import Edges, _Geometry
 from scdlab.objectives import EnergyForces, PropertyRegression
 
-SMALL = dict(hidden=16, layers=2, int_emb=8, basis_emb=4, out_emb=16, n_spherical=4, n_radial=3)
+SMALL = dict(
+    hidden_channels=16,
+    num_layers=2,
+    int_emb_size=8,
+    basis_emb_size=4,
+    out_emb_channels=16,
+    num_spherical=4,
+    num_rbf=3,
+)
 
 
 def one(atoms):
@@ -199,14 +207,14 @@ def test_listening_is_the_sum_over_triplets(atoms):
     r_ij = pairs.vectors(batch.pos, batch).double()
     geometry = _Geometry(model, r_ij, edges)
     block = model.blocks[0]
-    m = torch.randn(len(edges.to), SMALL["int_emb"], dtype=torch.float64)
+    m = torch.randn(len(edges.to), SMALL["int_emb_size"], dtype=torch.float64)
     out = torch.zeros_like(m)
     away = torch.cat([r_ij, -r_ij])
     waves = model.sbf(away.norm(dim=-1))  # (E, l, n)
     for kj, ji in itertools.product(range(len(m)), repeat=2):
         if edges.to[kj] == edges.of[ji] and kj != edges.reverse[ji]:
             cos = torch.cosine_similarity(away[kj], -away[ji], dim=0)
-            basis = waves[kj] * torch.stack(zonal_harmonics(cos, SMALL["n_spherical"])).unsqueeze(
+            basis = waves[kj] * torch.stack(zonal_harmonics(cos, SMALL["num_spherical"])).unsqueeze(
                 -1
             )
             out[ji] += m[kj] * block.sbf2(block.sbf1(basis.flatten()))
@@ -239,7 +247,7 @@ def test_it_tells_apart_what_distances_to_neighbors_cannot():
     triangles = np.concatenate([triangle, triangle + np.array([0, 0, 9.0])])
     batches = [one(Atoms("C6", positions)) for positions in (hexagon, triangles)]
     torch.manual_seed(0)
-    schnet = scdlab.SchNet(hidden=16, layers=2, cutoff=2.3).double()
+    schnet = scdlab.SchNet(hidden_channels=16, num_layers=2, cutoff=2.3).double()
     dimenet = net(cutoff=2.3)
     torch.testing.assert_close(
         schnet(batches[0]).energy, schnet(batches[1]).energy, rtol=1e-6, atol=1e-6
@@ -269,16 +277,18 @@ def test_vectors_turn_with_the_structure():
 
 def test_a_backbone_without_vectors_has_no_vector_property():
     with pytest.raises(ValueError, match="no vector features"):
-        scdlab.SchNet(hidden=16, layers=1).add_property("dipole", "vector")
-    scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2).add_property("dipole", "vector")
+        scdlab.SchNet(hidden_channels=16, num_layers=1).add_property("dipole", "vector")
+    scdlab.EquivariantTransformer(hidden_channels=16, num_layers=1, num_heads=2).add_property(
+        "dipole", "vector"
+    )
 
 
 def test_the_length_of_a_vector_is_learned_from_labels_without_direction():
     """Water's dipole moment points along its axis, towards the hydrogens or away; the label is the
     length alone."""
     train = scdlab.load_qm9(limit=30)
-    model = scdlab.DimeNet(**{**SMALL, "layers": 1})
-    objective = PropertyRegression("mu", pool="vector")
+    model = scdlab.DimeNet(**{**SMALL, "num_layers": 1})
+    objective = PropertyRegression("mu", kind="vector")
     scdlab.fit(model, objective, train, steps=80, batch_size=10, lr=5e-3, progress=False)
     spread = np.abs(train.property("mu") - np.median(train.property("mu"))).mean()
     assert scdlab.evaluate(model, train)["mu_mae"] < 0.7 * spread
@@ -286,8 +296,8 @@ def test_the_length_of_a_vector_is_learned_from_labels_without_direction():
     axis = water.positions[1:].mean(0) - water.positions[0]
     dipole = model(one(water)).properties["mu"][0].detach().numpy()
     assert abs(dipole @ axis) > 0.999 * np.linalg.norm(dipole) * np.linalg.norm(axis) > 0
-    with pytest.raises(ValueError, match="'atoms'"):
-        PropertyRegression("mu", pool="atoms")
+    with pytest.raises(ValueError, match="'per_atom'"):
+        PropertyRegression("mu", kind="per_atom")
 
 
 def test_batching_changes_nothing_and_lone_atoms_are_fine():
@@ -335,10 +345,10 @@ def test_no_subnormal_number_leaves_the_bases():
 @pytest.mark.parametrize(
     "arguments, named",
     [
-        (dict(layers=0), "layers"),
-        (dict(n_radial=0), "n_radial"),
+        (dict(num_layers=0), "num_layers"),
+        (dict(num_rbf=0), "num_rbf"),
         (dict(cutoff=-1.0), "cutoff"),
-        (dict(int_emb=0), "int_emb"),
+        (dict(int_emb_size=0), "int_emb_size"),
     ],
 )
 def test_bad_settings_are_named(arguments, named):

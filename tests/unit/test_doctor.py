@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from scdlab import doctor, files
 from scdlab.cli import app
-from scdlab.nn import kernels
+from scdlab.nn.ops import kernels
 
 
 def found(report, name):
@@ -84,7 +84,7 @@ def test_own_data_are_found(monkeypatch, tmp_path):
 
 
 def test_a_broken_installation_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(files, "home", lambda name: tmp_path / name)
+    monkeypatch.setattr(files, "package_dir", lambda name: tmp_path / name)
     report = doctor.examine("data")
     assert not report.ok
     assert found(report, "lessons").state == found(report, "committed sets").state == "required"

@@ -16,7 +16,7 @@ from scdlab.objectives import SelfConditionedDenoising
 
 BUDGET = 160  # atoms of a batch
 DECAALANINE = "C[C@H](N)C(=O)" + 9 * "N[C@@H](C)C(=O)" + "O"
-SAMPLE = files.home("data") / "qm9-sample"
+SAMPLE = files.package_dir("data") / "qm9-sample"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def pretrained(domains):
 
     torch.manual_seed(0)
     model = scdlab.EquivariantTransformer(
-        hidden=16, layers=2, heads=2, n_basis=12, conditional=True
+        hidden_channels=16, num_layers=2, num_heads=2, num_rbf=12, conditional=True
     )
     train, val, _ = scdlab.AtomStore.concat(domains.values()).split(250, 20)
     result = scdlab.fit(
@@ -145,10 +145,10 @@ def test_the_whole_recipe_from_the_shell(peptide, tmp_path):
         "--objective",
         "SelfConditionedDenoising",
         "--model",
-        "EquivariantTransformer(conditional=True, heads=2, n_basis=8)",
-        "--hidden",
+        "EquivariantTransformer(conditional=True, num_heads=2, num_rbf=8)",
+        "--hidden-channels",
         8,
-        "--layers",
+        "--num-layers",
         1,
         "--max-atoms",
         BUDGET,
@@ -166,7 +166,7 @@ def test_the_whole_recipe_from_the_shell(peptide, tmp_path):
         0.05,
         123,
     )
-    seen = scdlab.load(tmp_path / "first/model").seen.nonzero().flatten().tolist()
+    seen = scdlab.load(tmp_path / "first/model").trained_elements.nonzero().flatten().tolist()
     assert {1, 6, 7, 8, 13, 28, 29, 46, 47, 78, 79} <= set(seen)
 
     result = call(

@@ -47,24 +47,33 @@ def random(net):
 def pet(**kwargs):
     torch.manual_seed(0)
     return random(
-        PET(**{**dict(hidden=8, layers=1, attention_layers=1, heads=2, cutoff=3.5), **kwargs})
+        PET(
+            **{
+                **dict(
+                    hidden_channels=8, num_layers=1, num_attention_layers=1, num_heads=2, cutoff=3.5
+                ),
+                **kwargs,
+            }
+        )
     )
 
 
 def transformer(**kwargs):
     torch.manual_seed(0)
-    small = dict(hidden=8, layers=1, heads=2, n_basis=6, cutoff=3.5)
+    small = dict(hidden_channels=8, num_layers=1, num_heads=2, num_rbf=6, cutoff=3.5)
     return random(scdlab.EquivariantTransformer(**{**small, **kwargs}))
 
 
 def schnet(**kwargs):
     torch.manual_seed(0)
-    return random(scdlab.SchNet(**{**dict(hidden=8, layers=2, n_basis=6, cutoff=3.5), **kwargs}))
+    return random(
+        scdlab.SchNet(**{**dict(hidden_channels=8, num_layers=2, num_rbf=6, cutoff=3.5), **kwargs})
+    )
 
 
 def dimenet(**kwargs):
     torch.manual_seed(0)
-    return scdlab.DimeNet(**{**dict(hidden=8, layers=1, cutoff=3.5), **kwargs})
+    return scdlab.DimeNet(**{**dict(hidden_channels=8, num_layers=1, cutoff=3.5), **kwargs})
 
 
 def same(a, b, tolerance=1e-10):
@@ -110,15 +119,15 @@ def test_a_backbone_must_say_what_each_atom_gives_and_how_far_it_looks():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(outer=3.4), r"outer radius is 3\.4 Å.*cutoff less the width, 3\.35 Å"),
-        (dict(outer=3.5, width=0.2), "outer radius is 3.5 Å"),
-        (dict(outer=0.1), "outer radius is 0.1 Å"),
+        (dict(outer_radius=3.4), r"outer radius is 3\.4 Å.*cutoff less the width, 3\.35 Å"),
+        (dict(outer_radius=3.5, radius_width=0.2), "outer radius is 3.5 Å"),
+        (dict(outer_radius=0.1), "outer radius is 0.1 Å"),
         (dict(group="SE(3)"), r"under O\(3\) or SO\(3\), not 'SE\(3\)'"),
-        (dict(width=0.0), "width > 0"),
+        (dict(radius_width=0.0), "width > 0"),
         (dict(beta=-1.0), "beta > 0"),
-        (dict(angle=0.1), "angle=0.1"),
-        (dict(angle=0.9), r"angle \+ angle_width < 1"),
-        (dict(angle_width=0.0), "angle_width=0.0"),
+        (dict(sin2_min=0.1), "sin2_min=0.1"),
+        (dict(sin2_min=0.9), r"sin2_min \+ sin2_width < 1"),
+        (dict(sin2_width=0.0), "sin2_width=0.0"),
         (dict(prunings=-1), "prunings=-1"),
     ],
 )
@@ -128,9 +137,9 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 
 
 def test_the_largest_outer_radius_is_taken():
-    for exact in (ECSE(pet(), outer=3.35), ECSE(pet())):
-        assert exact.outer == pytest.approx(3.35)
-    assert ECSE(pet(), outer=2.0, width=0.3).outer == 2.0
+    for exact in (ECSE(pet(), outer_radius=3.35), ECSE(pet())):
+        assert exact.outer_radius == pytest.approx(3.35)
+    assert ECSE(pet(), outer_radius=2.0, radius_width=0.3).outer_radius == 2.0
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -179,12 +188,12 @@ def test_what_the_backbone_does_not_take_is_refused_as_there():
     with pytest.raises(ValueError, match="PET takes no condition"):
         exact(batch, condition=torch.zeros(1, 16))
     with pytest.raises(ValueError, match="PET cannot be told forces"):
-        exact(batch, clue=torch.zeros(3, 3))
+        exact(batch, force_input=torch.zeros(3, 3))
     direct = ECSE(pet(direct_forces=True, noise_head=False)).double().eval()
     with pytest.raises(ValueError, match="no noise head"):
         direct(batch, noise=True)
     known = ECSE(pet()).double().eval()
-    known.model.seen[[1, 6]] = True
+    known.model.trained_elements[[1, 6]] = True
     with pytest.raises(ValueError, match=r"trained on H, C only and cannot say anything about O"):
         known(batch)
 
@@ -227,7 +236,7 @@ def test_the_default_auxiliary_model_is_silent_and_warns_when_only_the_model_was
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nobody was trained, and nobody is blamed
         assert float(exact(batch).energy[0].detach()) == 0.0
-        exact.model.seen[[1, 6, 8]] = True
+        exact.model.trained_elements[[1, 6, 8]] = True
         exact.model.energy_head.reference[[6, 8]] = torch.tensor(
             [-10.0, -20.0], dtype=torch.float64
         )
@@ -245,7 +254,7 @@ def test_the_default_auxiliary_model_leaves_the_random_numbers_of_others_alone()
     torch.manual_seed(5)
     before = torch.rand(3)
     torch.manual_seed(5)
-    ECSE(PET(hidden=8, layers=1, heads=2).requires_grad_(False))
+    ECSE(PET(hidden_channels=8, num_layers=1, num_heads=2).requires_grad_(False))
     torch.manual_seed(5)
     assert torch.equal(torch.rand(3), before)
     first, second = (ECSE(pet()).auxiliary.state_dict() for _ in range(2))
@@ -258,7 +267,7 @@ def test_a_trained_auxiliary_model_is_what_lines_have_for_an_energy():
     scdlab.fit(exact.model, EnergyForces(), ethanol, steps=2, batch_size=4, progress=False)
     scdlab.fit(
         exact.auxiliary,
-        EnergyForces(rho=1.0),
+        EnergyForces(energy_weight=1.0),
         labeled([8, 6, 8]),
         steps=10,
         lr=5e-3,
@@ -285,7 +294,9 @@ def test_a_trained_auxiliary_model_is_what_lines_have_for_an_energy():
 
 def test_an_auxiliary_model_of_ones_own_answers_for_all_there_is():
     exact = ECSE(pet(), auxiliary=transformer())
-    for name, pool in dict(dipole="vector", alpha="tensor", gap="mean", pull="atoms").items():
+    for name, pool in dict(
+        dipole="vector", alpha="tensor", gap="scalar_mean", pull="per_atom"
+    ).items():
         exact.add_property(name, pool)
     exact.double().eval()
     line = batch_of(molecule("CO2"))
@@ -302,7 +313,7 @@ def test_an_auxiliary_model_of_ones_own_answers_for_all_there_is():
 @pytest.mark.parametrize("local", [True, False])
 def test_the_auxiliary_model_is_asked_about_those_who_need_it_alone(local):
     exact = ECSE(pet(), auxiliary=random(transformer()), local=local).eval()
-    exact.auxiliary.seen[[6, 8]] = True  # it has not met hydrogen
+    exact.auxiliary.trained_elements[[6, 8]] = True  # it has not met hydrogen
     both = exact(batch_of(shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1)))
     alone = [
         exact(batch_of(one)) for one in (shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1))
@@ -313,23 +324,25 @@ def test_the_auxiliary_model_is_asked_about_those_who_need_it_alone(local):
 
 def test_an_auxiliary_model_that_learned_with_the_model_does_not_warn():
     exact = ECSE(pet())
-    scdlab.fit(exact, EnergyForces(rho=1.0), labeled([8, 6, 8]), steps=3, lr=5e-3, progress=False)
+    scdlab.fit(
+        exact, EnergyForces(energy_weight=1.0), labeled([8, 6, 8]), steps=3, lr=5e-3, progress=False
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         exact.eval()(batch_of(molecule("CO2")))
 
 
-@pytest.mark.parametrize("pool", ["sum", "mean", "vector"])
-def test_a_trained_auxiliary_model_speaks_of_properties_in_its_own_units(pool):
+@pytest.mark.parametrize("kind", ["scalar_sum", "scalar_mean", "vector"])
+def test_a_trained_auxiliary_model_speaks_of_properties_in_its_own_units(kind):
     exact = ECSE(pet(), auxiliary=random(transformer())).double()
-    exact.add_property("y", pool)
+    exact.add_property("y", kind)
     for head, mean, std in (
         (exact.model.property_heads["y"], 3.0, 2.0),
         (exact.auxiliary.property_heads["y"], 5.0, 7.0),
     ):
         head.mean.fill_(mean), head.std.fill_(std)
     line = batch_of(molecule("CO2"), molecule("C2H2"))
-    exact.eval().auxiliary.seen[[1, 6, 8]] = True
+    exact.eval().auxiliary.trained_elements[[1, 6, 8]] = True
     same(exact(line).properties["y"], exact.auxiliary(line).properties["y"])
 
 
@@ -340,7 +353,7 @@ def test_the_model_stays_as_it_was():
     before = dict(vars(net))
     state = {k: v.clone() for k, v in net.state_dict().items()}
     energy = net(batch).energy
-    exact = ECSE(net, width=0.3, beta=3.0, angle=0.3)
+    exact = ECSE(net, radius_width=0.3, beta=3.0, sin2_min=0.3)
     exact(batch, forces=True)
     assert {k: v for k, v in vars(net).items() if isinstance(v, float)} == {
         k: v for k, v in before.items() if isinstance(v, float)
@@ -350,7 +363,7 @@ def test_the_model_stays_as_it_was():
     )
     assert (
         torch.equal(net(batch).energy, energy)
-        and exact.width == 0.3
+        and exact.radius_width == 0.3
         and net.width == net.config["cutoff_width"]
     )
 
@@ -358,7 +371,7 @@ def test_the_model_stays_as_it_was():
 def test_numbers_of_atoms_that_do_not_turn_are_left_alone():
     net = schnet()
     batch = batch_of(shaken())
-    net.add_property("q", "atoms")
+    net.add_property("q", "per_atom")
     same(ECSE(net).eval()(batch).properties["q"], net.eval()(batch).properties["q"], 1e-6)
 
 
@@ -367,7 +380,7 @@ def test_a_condition_of_the_wrong_length_is_refused_as_there(rows):
     net = transformer(conditional=True)
     batch = batch_of(shaken(), shaken("H2O"))
     with pytest.raises(ValueError, match="condition"):
-        ECSE(net)(batch, condition=torch.zeros(rows, net.d))
+        ECSE(net)(batch, condition=torch.zeros(rows, net.hidden_channels))
 
 
 def test_an_auxiliary_model_of_ones_own_must_know_what_the_model_knows():
@@ -384,7 +397,9 @@ def test_references_are_those_of_the_last_training():
     for level in (-1000.0, -10.0):
         store = labeled([8, 6, 8])
         store = scdlab.AtomStore.concat([shifted(store, level), shifted(labeled([8, 1, 1]), level)])
-        scdlab.fit(exact, EnergyForces(rho=1.0, forces=False), store, steps=2, progress=False)
+        scdlab.fit(
+            exact, EnergyForces(energy_weight=1.0, forces=False), store, steps=2, progress=False
+        )
         assert scdlab.evaluate(exact, store, EnergyForces(forces=False))["energy_mae"] < 5
         exact.eval()(batch_of(molecule("H2")))  # of an element that only other structures have
 
@@ -392,7 +407,7 @@ def test_references_are_those_of_the_last_training():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("local", [True, False])
 def test_forces_without_a_graph_are_those_with_one(dtype, local):
-    exact = ECSE(random(pet(layers=2)), local=local).to(dtype).eval()
+    exact = ECSE(random(pet(num_layers=2)), local=local).to(dtype).eval()
     crystal = bulk("Cu", cubic=True)
     crystal.rattle(0.1, seed=0)
     batch = batch_of(shaken(), crystal, molecule("CO2"), shaken("H2O"))
@@ -464,7 +479,7 @@ EQUIVARIANT = {
 @pytest.mark.parametrize("make", EQUIVARIANT.values(), ids=EQUIVARIANT)
 def test_a_model_that_is_equivariant_already_is_left_as_it_is(make, local):
     net = make()
-    net.add_property("gap", "mean")
+    net.add_property("gap", "scalar_mean")
     if net.has_vectors:
         net.add_property("dipole", "vector")
         net.add_property("alpha", "tensor")
@@ -479,7 +494,7 @@ def test_a_model_that_is_equivariant_already_is_left_as_it_is(make, local):
     assert {*ours.properties} == {*plain.properties}
     for name, x in plain.properties.items():
         same(ours.properties[name], x)
-        same(ours.shares[name], plain.shares[name])
+        same(ours.per_atom[name], plain.per_atom[name])
 
 
 def test_noise_is_given_when_asked_for_or_when_there_is_a_head():
@@ -501,7 +516,7 @@ def test_a_condition_is_passed_on_of_structures_and_of_atoms():
     gen = torch.Generator().manual_seed(0)
     base = exact(batch).energy
     for rows in (batch.num_graphs, len(batch.z)):
-        condition = torch.randn(rows, net.d, generator=gen, dtype=torch.float64)
+        condition = torch.randn(rows, net.hidden_channels, generator=gen, dtype=torch.float64)
         ours, plain = (m(batch, condition=condition, forces=True) for m in (exact, net))
         for name in ("energy", "forces", "noise", "embedding"):
             same(getattr(ours, name), getattr(plain, name))
@@ -509,14 +524,14 @@ def test_a_condition_is_passed_on_of_structures_and_of_atoms():
 
 
 def test_a_clue_is_turned_into_the_frames():
-    net = transformer(force_encoding=True)
+    net = transformer(force_input=True)
     exact = ECSE(net).double().eval()
     batch = generic()
-    clue = torch.randn(
+    force_input = torch.randn(
         batch.pos.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    clue[::2] = 0.0
-    ours, plain = (m(batch, clue=clue, forces=True) for m in (exact, net))
+    force_input[::2] = 0.0
+    ours, plain = (m(batch, force_input=force_input, forces=True) for m in (exact, net))
     for name in ("energy", "forces", "noise"):
         same(getattr(ours, name), getattr(plain, name))
     assert (ours.energy - exact(batch).energy).abs().min() > 1e-6
@@ -540,21 +555,21 @@ def test_direct_forces_of_a_plain_model_turn():
 
 def test_means_and_spreads_of_properties_count_once():
     exact = ECSE(pet())
-    head = exact.add_property("gap", "mean")
+    head = exact.add_property("gap", "scalar_mean")
     head.mean.fill_(5.0)
     head.std.fill_(2.0)
     exact.double().eval()
     batch = generic()
     out = exact(batch)
     mean = torch.stack(
-        [x.mean() for x in out.shares["gap"].double().split(batch.ptr.diff().tolist())]
+        [x.mean() for x in out.per_atom["gap"].double().split(batch.ptr.diff().tolist())]
     )
     same(out.properties["gap"], 5.0 + 2.0 * mean)
-    assert out.shares["energy"].dtype == out.energy.dtype == torch.float64
+    assert out.per_atom["energy"].dtype == out.energy.dtype == torch.float64
 
 
 def test_a_model_in_float32_is_exact_to_float32():
-    exact = ECSE(pet(layers=2), auxiliary=transformer()).eval()
+    exact = ECSE(pet(num_layers=2), auxiliary=transformer()).eval()
     batch = generic()
     single = exact(batch, forces=True)
     double = exact.double()(batch, forces=True)
@@ -579,18 +594,21 @@ def test_the_callers_batch_stays_as_it_is():
 def test_what_the_model_has_is_reached_through_it():
     exact = ECSE(transformer(drop_path=0.1, conditional=True))
     exact.drop_path = 0.3
-    exact.table = 64
+    exact.filter_table_size = 64
     exact.units = {"gap": "eV"}
-    assert (exact.model.drop_path, exact.model.table) == (0.3, 64)
-    assert exact.drop_path == 0.3 and exact.cutoff == 3.5 and exact.hops == exact.model.hops
+    assert (exact.model.drop_path, exact.model.filter_table_size) == (0.3, 64)
+    assert exact.drop_path == 0.3 and exact.cutoff == 3.5 and exact.n_hops == exact.model.n_hops
     assert (
         exact.mask_token is exact.model.mask_token and exact.energy_head is exact.model.energy_head
     )
-    assert exact.seen is exact.model.seen and exact.d == exact.model.d
+    assert (
+        exact.trained_elements is exact.model.trained_elements
+        and exact.hidden_channels == exact.model.hidden_channels
+    )
     exact.group = "SO(3)"
     assert exact.group == "SO(3)" and not hasattr(exact.model, "group")
     with pytest.raises(ValueError, match="8 cells or more"):
-        exact.table = 3
+        exact.filter_table_size = 3
     with pytest.raises(AttributeError, match="no_such_thing"):
         exact.no_such_thing  # noqa: B018
     assert not ECSE(pet()).augment and pet().augment  # what is exact needs no turned examples
@@ -601,15 +619,15 @@ def test_what_the_model_has_is_reached_through_it():
 def test_a_property_is_given_to_both_models():
     exact = ECSE(pet())
     exact.add_property("dipole", "vector")
-    exact.add_property("pull", "atoms")
-    assert {name: h.pool for name, h in exact.auxiliary.property_heads.items()} == {
+    exact.add_property("pull", "per_atom")
+    assert {name: h.kind for name, h in exact.auxiliary.property_heads.items()} == {
         "dipole": "vector",
         "pull": "vector",
     }
     late = ECSE(exact.model)
     assert {*late.auxiliary.property_heads} == {"dipole", "pull"}
     with pytest.raises(ValueError, match="has a head for 'dipole'"):
-        exact.add_property("dipole", "mean")
+        exact.add_property("dipole", "scalar_mean")
 
 
 def test_it_is_trained_as_any_model():
@@ -621,11 +639,11 @@ def test_it_is_trained_as_any_model():
         steps=6,
         batch_size=4,
         lr=5e-3,
-        ema=None,
+        ema_decay=None,
         progress=False,
         log_every=1,
     )
-    assert bool(exact.model.seen[[1, 6, 8]].all())
+    assert bool(exact.model.trained_elements[[1, 6, 8]].all())
     assert all(np.isfinite(x) for x in result.history["loss"])
     first, last = (np.mean(result.history["loss"][k]) for k in (slice(0, 2), slice(-2, None)))
     assert last < first
@@ -635,7 +653,7 @@ def test_it_is_trained_as_any_model():
 # fields of the atoms
 
 
-def walked(batch, pairs, center, hops):
+def walked(batch, pairs, center, n_hops):
     """Nodes (atom, image) within so many steps of an atom, by walking: {node: steps}."""
     edges = {}
     shifts = (
@@ -648,7 +666,7 @@ def walked(batch, pairs, center, hops):
         edges.setdefault(j, []).append((i, tuple(-x for x in s)))
     steps = {(center, (0, 0, 0)): 0}
     level = [(center, (0, 0, 0))]
-    while level and (hops is None or steps[level[0]] < hops):
+    while level and (n_hops is None or steps[level[0]] < n_hops):
         reached = []
         for atom, image in level:
             for other, s in edges.get(atom, []):
@@ -677,22 +695,22 @@ FIELDS = {
 }
 
 
-@pytest.mark.parametrize("hops", [0, 1, 2, 3, None])
+@pytest.mark.parametrize("n_hops", [0, 1, 2, 3, None])
 @pytest.mark.parametrize("name", FIELDS)
-def test_fields_are_what_a_walk_finds(name, hops):
+def test_fields_are_what_a_walk_finds(name, n_hops):
     batch = FIELDS[name]()
     pairs = neighbor_list(batch, 2.4)
-    if hops is None and name != "molecules":
+    if n_hops is None and name != "molecules":
         with pytest.raises(ValueError, match="attribute `hops`"):
-            receptive_fields(batch, pairs, hops)
+            receptive_fields(batch, pairs, n_hops)
         return
-    fields = receptive_fields(batch, pairs, hops)
+    fields = receptive_fields(batch, pairs, n_hops)
     image = (
         torch.zeros(len(fields.atom), 3, dtype=torch.long) if fields.image is None else fields.image
     )
     nodes = list(zip(fields.atom.tolist(), map(tuple, image.tolist()), strict=True))
     for center in range(len(batch.z)):
-        steps, edges = walked(batch, pairs, center, hops)
+        steps, edges = walked(batch, pairs, center, n_hops)
         start, end = fields.ptr[center : center + 2].tolist()
         mine = dict(zip(nodes[start:end], fields.hop[start:end].tolist(), strict=True))
         assert mine == steps and len(mine) == end - start
@@ -704,7 +722,7 @@ def test_fields_are_what_a_walk_finds(name, hops):
         found = [frozenset((nodes[a], nodes[b])) for a, b in ends]
         needed = set()  # pairs with an end that passes on what it hears
         for (atom, at), far in steps.items():
-            if hops is None or far < hops:
+            if n_hops is None or far < n_hops:
                 for other, s in edges.get(atom, []):
                     needed.add(
                         frozenset(
@@ -718,9 +736,9 @@ class InFields(Symmetrized):
     """No frames but the axes of space, one for each atom: the model on the fields of atoms, of so
     many hops."""
 
-    def __init__(self, model, hops):
+    def __init__(self, model, n_hops):
         super().__init__(model, {})
-        self.reach = hops
+        self.reach = n_hops
 
     def frames(self, batch):
         n = len(batch.z)
@@ -734,13 +752,13 @@ class InFields(Symmetrized):
 BACKBONES = {
     "SchNet": lambda: schnet(cutoff=2.4),
     "SchNet, direct forces": lambda: schnet(cutoff=2.4, direct_forces=True),
-    "EquivariantTransformer": lambda: transformer(cutoff=2.4, layers=2),
+    "EquivariantTransformer": lambda: transformer(cutoff=2.4, num_layers=2),
     "DimeNet": lambda: random(dimenet(cutoff=2.4)),
     "TensorProductNet": lambda: random(
-        TensorProductNet(hidden=8, layers=2, lmax=1, n_basis=4, cutoff=2.4)
+        TensorProductNet(hidden_channels=8, num_layers=2, lmax=1, num_rbf=4, cutoff=2.4)
     ),
-    "PET": lambda: pet(cutoff=2.4, layers=2, direct_forces=True),
-    "PET, three layers": lambda: pet(cutoff=2.4, layers=3),
+    "PET": lambda: pet(cutoff=2.4, num_layers=2, direct_forces=True),
+    "PET, three layers": lambda: pet(cutoff=2.4, num_layers=3),
     "OfficialCT": lambda: random(
         OfficialCT(
             emb_dim=8, num_layers=2, num_heads=2, num_rbf=6, inv_post_norm=True, cutoff_upper=2.4
@@ -759,14 +777,14 @@ def test_an_atom_feels_as_far_as_its_model_says_and_no_less_far(make):
     assert neighbor_list(batch_of(chain), 2.4).i.tolist() == list(range(11))
     for batch in (batch_of(chain), batch_of(ring)):
         whole = net(batch, forces=True)
-        part = InFields(net, net.hops)(batch, forces=True)
+        part = InFields(net, net.n_hops)(batch, forces=True)
         for name in ("energy", "forces", "noise"):
             if getattr(whole, name) is not None:
                 same(getattr(part, name), getattr(whole, name))
-        same(part.shares["energy"], whole.shares["energy"])
-    nearer, whole = (m(batch_of(chain), forces=True) for m in (InFields(net, net.hops - 1), net))
+        same(part.per_atom["energy"], whole.per_atom["energy"])
+    nearer, whole = (m(batch_of(chain), forces=True) for m in (InFields(net, net.n_hops - 1), net))
     off = [
-        (nearer.shares["energy"] - whole.shares["energy"]).abs().max(),
+        (nearer.per_atom["energy"] - whole.per_atom["energy"]).abs().max(),
         (nearer.forces - whole.forces).abs().max(),
     ]
     assert max(x.item() for x in off) > 1e-11, "hops is larger than it need be"
@@ -792,6 +810,9 @@ def test_a_backbone_without_hops_sees_all_that_is_connected():
     torch.manual_seed(0)
     net = Endless(3, 2.0, {}).double().eval()
     batch = batch_of(shaken(), shaken("CH3OH"))
-    same(InFields(net, net.hops)(batch).shares["energy"].shape, net(batch).shares["energy"].shape)
+    same(
+        InFields(net, net.n_hops)(batch).per_atom["energy"].shape,
+        net(batch).per_atom["energy"].shape,
+    )
     clusters = ECSE(net).clusters(batch, neighbor_list(batch, 2.0))
     assert clusters.ptr.diff().tolist() == [9] * 9 + [6] * 6

@@ -21,15 +21,15 @@ from scdlab.nn import OfficialCT
 
 @pytest.fixture(scope="module")
 def qm9():
-    return scdlab.AtomStore.open(scdlab.files.home("data") / "qm9-sample")[:200]
+    return scdlab.AtomStore.open(scdlab.files.package_dir("data") / "qm9-sample")[:200]
 
 
 @pytest.fixture(scope="module")
 def models():
     torch.manual_seed(0)
     return {
-        "SchNet": scdlab.SchNet(hidden=16, layers=1, n_basis=16),
-        "CT": scdlab.EquivariantTransformer(16, 1, n_basis=16, conditional=True),
+        "SchNet": scdlab.SchNet(hidden_channels=16, num_layers=1, num_rbf=16),
+        "CT": scdlab.EquivariantTransformer(16, 1, num_rbf=16, conditional=True),
         "official": OfficialCT(emb_dim=16, num_layers=1, num_heads=2, num_rbf=8),
     }
 
@@ -350,8 +350,8 @@ def test_models_that_cannot_be_shown(qm9, models):
     with pytest.raises(ValueError, match=r"Model 'a' must be a model, not 'scd-ct'; scdlab\.load"):
         explorer(qm9, {"a": "scd-ct"})
     torch.manual_seed(0)
-    narrow = scdlab.SchNet(hidden=16, layers=1, n_basis=16)
-    narrow.seen[[1, 6]] = True
+    narrow = scdlab.SchNet(hidden_channels=16, num_layers=1, num_rbf=16)
+    narrow.trained_elements[[1, 6]] = True
     with pytest.raises(
         ValueError,
         match=r"Model 'hydrocarbons' cannot be shown: The model was trained on H, C only",
@@ -378,7 +378,7 @@ def test_a_map_that_cannot_be_laid_out_is_refused_and_told(qm9, models):
 
 def test_a_diverged_model_is_named(qm9, models):
     torch.manual_seed(0)
-    lost = scdlab.SchNet(hidden=16, layers=1, n_basis=16)
+    lost = scdlab.SchNet(hidden_channels=16, num_layers=1, num_rbf=16)
     lost.load_state_dict(
         {k: v * float("nan") if v.is_floating_point() else v for k, v in lost.state_dict().items()}
     )

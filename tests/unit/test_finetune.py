@@ -19,7 +19,7 @@ from scdlab.objectives import (
 _Run = importlib.import_module("scdlab.training.fit")._Run  # the package's `fit` is the function
 PRETRAIN = dict(steps=6, batch_size=8, progress=False)
 TUNE = dict(steps=8, batch_size=8, progress=False, log_every=1, val_every=4)
-RATES = {"head": 1e-2, "body": 1e-4}
+RATES = {"head": 1e-2, "backbone": 1e-4}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def molecules():
 def pretrained(molecules, tmp_path_factory):
     """A transformer after a few steps of denoising, as `fit` leaves it on disk."""
     torch.manual_seed(0)
-    model = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8)
+    model = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8)
     out = tmp_path_factory.mktemp("pretrained")
     scdlab.fit(model, CoordinateDenoising(), molecules[0], out=out, **PRETRAIN)
     return out / "model"
@@ -84,7 +84,7 @@ def test_the_head_alone_is_new_and_learns_alone_when_the_body_has_no_rate(pretra
     assert equal(parts(model)[1], before)
     head = parts(model)[0]
     scdlab.fit(
-        model, PropertyRegression("homo"), molecules[0], lr={"head": 1e-2, "body": 0}, **TUNE
+        model, PropertyRegression("homo"), molecules[0], lr={"head": 1e-2, "backbone": 0}, **TUNE
     )
     assert equal(parts(model)[1], before)
     assert not any(torch.equal(head[k], p) for k, p in parts(model)[0].items())
@@ -95,7 +95,7 @@ def test_equal_rates_for_head_and_body_are_one_rate(pretrained, molecules):
     two = scdlab.load(pretrained)
     scdlab.fit(one, PropertyRegression("homo"), molecules[0], lr=1e-3, **TUNE)
     scdlab.fit(
-        two, PropertyRegression("homo"), molecules[0], lr={"head": 1e-3, "body": 1e-3}, **TUNE
+        two, PropertyRegression("homo"), molecules[0], lr={"head": 1e-3, "backbone": 1e-3}, **TUNE
     )
     assert equal({**parts(one)[0], **parts(one)[1]}, {**parts(two)[0], **parts(two)[1]})
 
@@ -103,9 +103,9 @@ def test_equal_rates_for_head_and_body_are_one_rate(pretrained, molecules):
 def test_the_energy_head_has_a_rate_of_its_own_too():
     train = scdlab.load_ethanol()[:20]
     torch.manual_seed(0)
-    model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
+    model = scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
     before = {k: p.detach().clone() for k, p in model.named_parameters()}
-    scdlab.fit(model, EnergyForces(), train, lr={"head": 1e-2, "body": 0}, **TUNE)
+    scdlab.fit(model, EnergyForces(), train, lr={"head": 1e-2, "backbone": 0}, **TUNE)
     moved = {k for k, p in model.named_parameters() if not torch.equal(before[k], p)}
     assert moved and all(k.startswith("energy_head.") for k in moved)
 
@@ -114,7 +114,7 @@ def test_a_resumed_run_keeps_both_rates_and_what_is_annealed(
     pretrained, molecules, tmp_path, monkeypatch
 ):
     train, val, _ = molecules
-    objective = CoordinateDenoising(sigma=0.005, main=PropertyRegression("homo"), weight=0.1)
+    objective = CoordinateDenoising(sigma=0.005, supervised=PropertyRegression("homo"), weight=0.1)
     settings = TUNE | dict(lr=RATES, anneal={"weight": (0.2, 0.0)}, weight_decay=0.01)
     straight = scdlab.load(pretrained)
     resumed = scdlab.load(pretrained)
@@ -136,7 +136,7 @@ def test_a_resumed_run_keeps_both_rates_and_what_is_annealed(
         {**parts(straight)[0], **parts(straight)[1]}, {**parts(resumed)[0], **parts(resumed)[1]}
     )
     changes = [
-        ("lr", {"head": 1e-2, "body": 1e-3}),
+        ("lr", {"head": 1e-2, "backbone": 1e-3}),
         ("lr", 1e-2),
         ("anneal", None),
         ("anneal", {"weight": (0.2, 0.1)}),
@@ -160,7 +160,7 @@ def test_auxiliary_denoising_keeps_its_weight_or_fades(pretrained, molecules, an
             seen.append((model.training, self.weight))
             return loss, found
 
-    objective = Watched(sigma=0.005, main=PropertyRegression("homo"), weight=0.1)
+    objective = Watched(sigma=0.005, supervised=PropertyRegression("homo"), weight=0.1)
     model = scdlab.load(pretrained)
     result = scdlab.fit(model, objective, molecules[0], molecules[1], anneal=anneal, **TUNE)
     assert [weight for training, weight in seen if training] == pytest.approx(list(expected))
@@ -178,7 +178,7 @@ def test_the_loss_is_the_main_one_plus_its_weight_times_the_denoising_one(pretra
     main.prepare(model, molecules[0])
 
     def loss(weight):
-        objective = CoordinateDenoising(sigma=0.005, main=main, weight=weight)
+        objective = CoordinateDenoising(sigma=0.005, supervised=main, weight=weight)
         loss, parts = objective(model, batch, torch.Generator().manual_seed(0))
         return loss.detach(), parts
 
@@ -208,9 +208,9 @@ def test_drop_path_changes_evenly_and_is_put_back(pretrained, molecules):
         (dict(anneal={"name": (0.1, 0.0)}), r"'name'.*no such number"),
         (dict(objective=CoordinateDenoising(), anneal={"weight": (0.1, -1.0)}), r"weight.*from 0"),
         (dict(objective=CoordinateDenoising(), anneal={"weight": (0.1,)}), "first and at the last"),
-        (dict(lr={"head": 1e-3}), '"head".*"body"'),
-        (dict(lr={"head": 1e-3, "body": -1e-3}), "from 0 up"),
-        (dict(lr={"head": 0, "body": 0}), "lr > 0"),
+        (dict(lr={"head": 1e-3}), '"head".*"backbone"'),
+        (dict(lr={"head": 1e-3, "backbone": -1e-3}), "from 0 up"),
+        (dict(lr={"head": 0, "backbone": 0}), "lr > 0"),
         (dict(objective=CoordinateDenoising(), lr=RATES), "no labels"),
     ],
 )
@@ -218,7 +218,7 @@ def test_impossible_settings_are_named_before_anything_is_written(
     molecules, tmp_path, settings, named
 ):
     settings = {"objective": PropertyRegression("homo")} | settings
-    model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
+    model = scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
     with pytest.raises(ValueError, match=named):
         scdlab.fit(model, train=molecules[0], out=tmp_path / "out", **TUNE | settings)
     assert not (tmp_path / "out").exists()
@@ -229,7 +229,7 @@ def test_a_label_that_is_missing_for_some_molecules_is_named():
     gap = np.array([1.0, 2.0, np.nan, 4.0, np.nan])
     arrays = np.ones(10), rng.normal(size=(10, 3)), np.arange(0, 11, 2)
     store = scdlab.AtomStore.from_arrays(*arrays, properties={"gap": gap})
-    model = scdlab.SchNet(hidden=8, layers=1, n_basis=8)
+    model = scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
     objective = PropertyRegression("gap")
     known = store[np.isfinite(store.property("gap"))]
     with pytest.raises(
@@ -239,7 +239,7 @@ def test_a_label_that_is_missing_for_some_molecules_is_named():
     with pytest.raises(
         ValueError, match=r"1 of 2 structures have no 'gap' \(number 4\)"
     ):  # as the whole set counts
-        scdlab.fit(model, SelfConditionedDenoising(main=objective), known, store[3:], **TUNE)
+        scdlab.fit(model, SelfConditionedDenoising(supervised=objective), known, store[3:], **TUNE)
     assert "gap" not in model.property_heads
     scdlab.fit(model, objective, known, **TUNE)
     with pytest.raises(ValueError, match=r"2 of 5 structures have no 'gap'"):
@@ -257,7 +257,9 @@ def test_one_recipe_pretrains_on_all_domains_at_once_and_is_fine_tuned_on_one(mo
         *map(scdlab.AtomStore.from_ase, (crystals, large)),
     ]
     torch.manual_seed(0)
-    model = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8, conditional=True)
+    model = scdlab.EquivariantTransformer(
+        hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8, conditional=True
+    )
     everything = scdlab.AtomStore.concat(stores)
     told = parts(model)[1]
     result = scdlab.fit(

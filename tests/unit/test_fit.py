@@ -33,7 +33,7 @@ fit_module = sys.modules["scdlab.training.fit"]  # the package's `fit` is the fu
 
 def small(**kwargs):
     torch.manual_seed(0)
-    return scdlab.SchNet(hidden=16, layers=2, n_basis=16, **kwargs)
+    return scdlab.SchNet(hidden_channels=16, num_layers=2, num_rbf=16, **kwargs)
 
 
 def quick(model, train, val=None, objective=None, **kwargs):
@@ -214,7 +214,7 @@ def test_early_stopping(ethanol):
         lr=1e-12,
         schedule="constant",
         warmup=0,
-        ema=None,
+        ema_decay=None,
         patience=2,
         val_every=5,
     )
@@ -264,7 +264,9 @@ def test_weight_decay_leaves_what_has_no_gradient_alone_in_two_processes_too():
     """Frozen embeddings of elements and the energy head, which denoising does not ask: of no
     process a gradient."""
     torch.manual_seed(0)
-    model = scdlab.EquivariantTransformer(hidden=8, layers=1, heads=2, n_basis=8, conditional=True)
+    model = scdlab.EquivariantTransformer(
+        hidden_channels=8, num_layers=1, num_heads=2, num_rbf=8, conditional=True
+    )
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     train = scdlab.load_qm9(limit=40)[20:]
     quick(
@@ -276,7 +278,7 @@ def test_weight_decay_leaves_what_has_no_gradient_alone_in_two_processes_too():
         weight_decay=0.5,
         devices=2,
         device="cpu",
-        ema=None,
+        ema_decay=None,
     )
     same = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     assert {"embedding.weight", "neighbor_embedding.embedding.weight"} <= same
@@ -329,7 +331,7 @@ def test_a_head_that_was_added_in_other_processes_comes_home():
     train = scdlab.load_qm9(limit=60)[20:]
     one = small()
     two = small()
-    options = dict(objective=PropertyRegression("homo"), steps=3, ema=None)
+    options = dict(objective=PropertyRegression("homo"), steps=3, ema_decay=None)
     quick(one, train, **options, max_atoms=2 * int(train.n_atoms.max()), device="cpu")
     quick(
         two,
@@ -352,9 +354,9 @@ def test_schedules():
         and max(cosine) == cosine[10] == 1.0
         and cosine[-1] < 1e-3
     )
-    assert factor("paper", 100_000, 10**6, 0) == pytest.approx(0.96)
+    assert factor("exponential", 100_000, 10**6, 0) == pytest.approx(0.96)
     assert factor("constant", 5, 10, 0) == 1.0
-    with pytest.raises(ValueError, match="cosine, paper, constant"):
+    with pytest.raises(ValueError, match="cosine, exponential, constant"):
         factor("linear", 0, 1, 0)
 
 
@@ -364,7 +366,7 @@ def test_schedules():
         (dict(steps=0), "steps > 0"),
         (dict(lr=-1.0), "lr > 0"),
         (dict(batch_size=0), "batch_size > 0"),
-        (dict(ema=1.0), "ema"),
+        (dict(ema_decay=1.0), "ema_decay"),
         (dict(schedule="step"), "schedule"),
         (dict(device="tpu"), "device"),
         (dict(resume=True), "out="),
@@ -398,7 +400,7 @@ def test_a_checkpoint_of_another_run_is_refused(ethanol, tmp_path):
     with pytest.raises(ValueError, match="another model"):
         torch.manual_seed(0)
         quick(
-            scdlab.SchNet(hidden=8, layers=2, n_basis=16),
+            scdlab.SchNet(hidden_channels=8, num_layers=2, num_rbf=16),
             ethanol[0],
             out=tmp_path,
             steps=4,

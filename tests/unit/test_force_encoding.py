@@ -8,7 +8,7 @@ from e3nn import o3
 from scipy.spatial.transform import Rotation
 
 import scdlab
-from scdlab.nn.force_encoding import ForceEncoding, spherical_degrees
+from scdlab.nn.blocks.force_encoding import ForceEncoding, spherical_degrees
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def batch():
 def net():
     torch.manual_seed(0)
     net = scdlab.EquivariantTransformer(
-        hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True
+        hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8, force_input=True
     ).double()
     return listening(net)
 
@@ -77,8 +77,8 @@ def test_forces_are_told_in_units_of_the_training_sets(batch):
 
 def test_a_model_that_is_told_zero_is_told_nothing(net, batch):
     silent, zero = (
-        net(batch, forces=True, noise=True, clue=clue)
-        for clue in (None, torch.zeros_like(batch.pos))
+        net(batch, forces=True, noise=True, force_input=force_input)
+        for force_input in (None, torch.zeros_like(batch.pos))
     )
     assert torch.equal(silent.energy, zero.energy)
     assert torch.equal(silent.forces, zero.forces) and torch.equal(silent.noise, zero.noise)
@@ -86,14 +86,16 @@ def test_a_model_that_is_told_zero_is_told_nothing(net, batch):
 
 def test_a_fresh_model_has_yet_to_learn_to_listen(batch):
     fresh = scdlab.EquivariantTransformer(
-        hidden=16, layers=2, heads=2, n_basis=8, force_encoding=True
+        hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8, force_input=True
     ).double()
-    assert torch.equal(fresh(batch, clue=batch.forces).noise, fresh(batch).noise)
+    assert torch.equal(fresh(batch, force_input=batch.forces).noise, fresh(batch).noise)
 
 
 def test_the_same_first_weights_with_and_without_the_encoding(net):
     torch.manual_seed(0)
-    plain = scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8).double()
+    plain = scdlab.EquivariantTransformer(
+        hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8
+    ).double()
     own = net.state_dict()
     assert all(torch.equal(own[name], value) for name, value in plain.state_dict().items())
     assert sorted(set(own) - set(plain.state_dict())) == [
@@ -105,19 +107,19 @@ def test_the_same_first_weights_with_and_without_the_encoding(net):
 
 def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradient(net, batch):
     net.eval()
-    clue = batch.forces * (torch.arange(len(batch.z)) % 3 == 0).unsqueeze(-1)
-    told = net(batch, forces=True, clue=clue)
+    force_input = batch.forces * (torch.arange(len(batch.z)) % 3 == 0).unsqueeze(-1)
+    told = net(batch, forces=True, force_input=force_input)
     silent = net(batch, forces=True)
     assert (told.noise - silent.noise).abs().max() > 1e-3
     turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
     turned = copy.copy(batch)
     turned.pos = batch.pos @ turn.T
-    after = net(turned, forces=True, clue=clue @ turn.T)
+    after = net(turned, forces=True, force_input=force_input @ turn.T)
     torch.testing.assert_close(after.energy, told.energy, rtol=0, atol=1e-9)
     torch.testing.assert_close(after.forces, told.forces @ turn.T, rtol=0, atol=1e-9)
     torch.testing.assert_close(after.noise, told.noise @ turn.T, rtol=0, atol=1e-9)
     assert (
-        net(turned, clue=clue).noise - told.noise @ turn.T
+        net(turned, force_input=force_input).noise - told.noise @ turn.T
     ).abs().max() > 1e-4  # a clue that did not turn
     atom = 4
     axis = 1
@@ -127,7 +129,7 @@ def test_what_is_told_matters_turns_with_the_structure_and_leaves_forces_a_gradi
         moved = copy.copy(batch)
         moved.pos = batch.pos.clone()
         moved.pos[atom, axis] += sign * step
-        ends.append(net(moved, clue=clue).energy.sum().item())
+        ends.append(net(moved, force_input=force_input).energy.sum().item())
     assert -(ends[0] - ends[1]) / (2 * step) == pytest.approx(
         float(told.forces[atom, axis]), abs=1e-6
     )
@@ -139,23 +141,23 @@ def test_gradients_reach_the_encoding(net, batch, start):
     with torch.no_grad():
         for w in net.force_encoding.weights:
             w.mul_(start)
-    out = net(batch, forces=True, clue=batch.forces)
+    out = net(batch, forces=True, force_input=batch.forces)
     (out.noise.square().sum() + out.forces.square().sum()).backward()
     assert all(w.grad.abs().max() > 1e-6 for w in net.force_encoding.weights)
 
 
 def test_what_cannot_be_told(net, batch):
-    plain = scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2).double()
+    plain = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=1, num_heads=2).double()
     with pytest.raises(
         ValueError, match="cannot be told forces; build it with force_encoding=True"
     ):
-        plain(batch, clue=batch.forces)
+        plain(batch, force_input=batch.forces)
     with pytest.raises(ValueError, match=r"shape \[26, 3\], and this batch needs \[27, 3\]"):
-        net(batch, clue=batch.forces[1:])
+        net(batch, force_input=batch.forces[1:])
     wrong = batch.forces.clone()
     wrong[5, 1] = float("nan")
     with pytest.raises(ValueError, match="atom 5 of the batch is told is not a number"):
-        net(batch, clue=wrong)
+        net(batch, force_input=wrong)
     with pytest.raises(
         ValueError, match="highest degree in which a force is told, from 0 to 11, not -1"
     ):
@@ -166,5 +168,5 @@ def test_it_is_saved_with_the_model(net, batch, tmp_path):
     net.force_encoding.scale.fill_(1.7)
     scdlab.save(net.eval(), tmp_path / "net")
     again = scdlab.load(tmp_path / "net").double()
-    out, other = (each(batch, clue=batch.forces).noise for each in (net, again))
+    out, other = (each(batch, force_input=batch.forces).noise for each in (net, again))
     torch.testing.assert_close(out, other, rtol=1e-5, atol=1e-6)

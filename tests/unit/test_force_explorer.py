@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import scdlab
 from scdlab.explore import ForceExplorer, forces, noise
-from scdlab.nn.force_encoding import spherical_degrees
+from scdlab.nn.blocks.force_encoding import spherical_degrees
 from scdlab.objectives.dens import DeNS
 
 
@@ -35,7 +35,7 @@ STILL = 5
 
 def network(seed=0):
     torch.manual_seed(seed)
-    return scdlab.EquivariantTransformer(hidden=16, layers=1, heads=2)
+    return scdlab.EquivariantTransformer(hidden_channels=16, num_layers=1, num_heads=2)
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +101,11 @@ def test_the_corruption_is_the_objective_s_and_hangs_on_seed_and_frame():
     one = forces.corruption(STORE, 2, 0.05, 0.4, 3)
     key = int(np.random.SeedSequence([3, 2]).generate_state(1)[0])
     batch = STORE.take([2])
-    same = DeNS(probability=1.0, ratio=0.4, sigma=0.05).corrupt(
+    same = DeNS(prob=1.0, corrupt_ratio=0.4, sigma=0.05).corrupt(
         batch, torch.Generator().manual_seed(key)
     )
     assert torch.equal(one.eps, same.eps) and torch.equal(
-        one.clue, batch.forces * one.mask[:, None]
+        one.force_input, batch.forces * one.mask[:, None]
     )
     wide = forces.corruption(STORE, 2, 0.1, 0.4, 3)
     more = forces.corruption(STORE, 2, 0.05, 0.8, 3)
@@ -113,10 +113,10 @@ def test_the_corruption_is_the_objective_s_and_hangs_on_seed_and_frame():
     assert bool((more.mask | ~one.mask).all()) and more.mask.sum() > one.mask.sum()
     for frame, seed in ((1, 3), (2, 4)):
         assert not torch.equal(forces.corruption(STORE, frame, 0.05, 1.0, seed).eps, one.eps)
-    shares = [
+    per_atom = [
         forces.corruption(STORE, 0, 0.05, 0.25, seed).mask.float().mean() for seed in range(100)
     ]
-    assert np.mean(shares) == pytest.approx(0.25, abs=0.05)
+    assert np.mean(per_atom) == pytest.approx(0.25, abs=0.05)
 
 
 def test_predicted_forces_are_the_model_s_and_leave_its_mode(models):
@@ -199,12 +199,14 @@ def test_a_corrupted_frame_shows_noise_and_clue(models):
     made = forces.corruption(STORE, 1, 0.2, 0.5, 0)
     moved = STORE.to_ase(1).positions + made.eps.numpy()
     np.testing.assert_allclose(shown.view.atoms.positions, moved, atol=1e-6)
-    clue, back = shown.view.arrows.values()
+    force_input, back = shown.view.arrows.values()
     stays = ~made.mask.numpy()
-    assert not clue["vectors"][stays].any() and not back["vectors"][stays].any() and stays.any()
-    np.testing.assert_allclose(clue["vectors"][~stays], true_forces(1)[~stays], atol=1e-6)
+    assert (
+        not force_input["vectors"][stays].any() and not back["vectors"][stays].any() and stays.any()
+    )
+    np.testing.assert_allclose(force_input["vectors"][~stays], true_forces(1)[~stays], atol=1e-6)
     np.testing.assert_allclose(back["vectors"], -made.eps.numpy(), atol=1e-7)
-    np.testing.assert_allclose(clue["start"], moved, atol=1e-6)
+    np.testing.assert_allclose(force_input["start"], moved, atol=1e-6)
     assert shown.controls["show_predicted"].disabled and "σ = 0.200 Å" in shown.view.scene["title"]
     shown.corrupt = False
     assert not shown.controls["show_predicted"].disabled

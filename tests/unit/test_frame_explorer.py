@@ -15,7 +15,7 @@ from scdlab.explore import FrameExplorer, frames
 from scdlab.symmetry.averaging import PCAFrames, RandomRotations
 
 CO2, ETHANOL, WATER = (molecule(name) for name in ("CO2", "CH3CH2OH", "H2O"))
-SMALL = dict(hidden=16, layers=1, attention_layers=1, heads=2, cutoff=4.0)
+SMALL = dict(hidden_channels=16, num_layers=1, num_attention_layers=1, num_heads=2, cutoff=4.0)
 
 
 START = dict(atom=8, path=frames.LINE, moved=0.0, rotation=0.0, center=0, shows="path")
@@ -433,7 +433,7 @@ def test_the_model_stays_as_it_is():
 
 
 def test_an_ecse_is_taken_with_its_settings(model):
-    exact = scdlab.ECSE(model, group="SO(3)", prunings=2, angle=0.3, outer=2.5)
+    exact = scdlab.ECSE(model, group="SO(3)", prunings=2, sin2_min=0.3, outer_radius=2.5)
     shown = FrameExplorer(exact, ETHANOL, center=0)
     made = exact.frames(batch_of(ETHANOL, ETHANOL.positions))
     assert (
@@ -443,7 +443,9 @@ def test_an_ecse_is_taken_with_its_settings(model):
     assert shown.state()["energy_ecse"] == pytest.approx(
         energy(exact, ETHANOL, ETHANOL.positions)[0], abs=5e-6
     )
-    assert "mirror" not in shown.words.value and shown.before.angle == shown.after.angle == 0.3
+    assert (
+        "mirror" not in shown.words.value and shown.before.sin2_min == shown.after.sin2_min == 0.3
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -513,7 +515,7 @@ def test_no_frame_in_a_straight_molecule(model):
 
 def test_a_trained_auxiliary_model_is_not_called_silent(model):
     exact = scdlab.ECSE(model)
-    exact.auxiliary.seen[torch.tensor([6, 8])] = True
+    exact.auxiliary.trained_elements[torch.tensor([6, 8])] = True
     shown = FrameExplorer(exact, CO2, path=frames.BOND)
     assert (
         "the auxiliary model answers" in shown.words.value
@@ -586,7 +588,7 @@ def test_structures_and_models_that_cannot_be_shown(model):
             make()
         assert one_sentence(error)
     water_only = network()
-    water_only.seen[torch.tensor([1, 8])] = True
+    water_only.trained_elements[torch.tensor([1, 8])] = True
     FrameExplorer(water_only, WATER)
     with pytest.raises(ValueError, match="trained"):
         FrameExplorer(water_only, CO2)

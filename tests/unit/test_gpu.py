@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 
 def model():
     torch.manual_seed(0)
-    return scdlab.SchNet(hidden=32, layers=3)
+    return scdlab.SchNet(hidden_channels=32, num_layers=3)
 
 
 def test_energies_and_forces_agree_with_the_cpu():

@@ -11,21 +11,21 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from scdlab.nn import forms, kernels
-from scdlab.nn.table import Place, Spline
+from scdlab.nn.ops import kernels, neighbor_sums
+from scdlab.nn.ops.filter_tables import FilterRows, SplineFilters
 
 # few cells: the rows are random numbers, so float32's rounding of r counts in units of a cell
 CUTOFF = 5.0
 CELLS = 8
 
 SHAPES = {  # of each form's arguments: rows of the place [K, d] unless they are its own
-    "carry": lambda n, p, K, d, heads: [(K, d), (n, d)],
-    "carry_vectors": lambda n, p, K, d, heads: [(K, d), (n, 3, d)],
-    "logits": lambda n, p, K, d, heads: [(n, d), (n, d), (K, d)],
-    "attend": lambda n, p, K, d, heads: [(2, p, heads), (K, d), (n, d)],
-    "point": lambda n, p, K, d, heads: [(p, 3), (K, d), (n, d)],
-    "pair_sum": lambda n, p, K, d, heads: [(p, d), (n, d)],
-    "pair_product": lambda n, p, K, d, heads: [(n, d), (n, d)],
+    "cfconv": lambda n, p, K, d, num_heads: [(K, d), (n, d)],
+    "cfconv_vectors": lambda n, p, K, d, num_heads: [(K, d), (n, 3, d)],
+    "logits": lambda n, p, K, d, num_heads: [(n, d), (n, d), (K, d)],
+    "attention_sum": lambda n, p, K, d, num_heads: [(2, p, num_heads), (K, d), (n, d)],
+    "vector_messages": lambda n, p, K, d, num_heads: [(p, 3), (K, d), (n, d)],
+    "pair_sum": lambda n, p, K, d, num_heads: [(p, d), (n, d)],
+    "pair_product": lambda n, p, K, d, num_heads: [(n, d), (n, d)],
 }
 PLACES = ("rows", "factor", "spline", "cut")
 CASES = [
@@ -60,39 +60,39 @@ GRAPHS = {  # atoms, pairs
 }
 
 
-def draw(name, place, n, p, d, heads, seed=0):
+def draw(name, place, n, p, d, num_heads, seed=0):
     """Random float32 inputs of a form at a place: its arguments, then what the place depends on, if
     anything."""
     torch.manual_seed(seed)
     K = CELLS + 3 if place in ("spline", "cut") else p
-    tensors = [torch.randn(shape) for shape in SHAPES[name](n, p, K, d, heads)]
+    tensors = [torch.randn(shape) for shape in SHAPES[name](n, p, K, d, num_heads)]
     if place != "rows":
         tensors.append(torch.randn(p) if place == "factor" else CUTOFF * torch.rand(p))
     return tensors
 
 
-def evaluate(name, place, i, j, n, heads, tensors):
+def evaluate(name, place, i, j, n, num_heads, tensors):
     if name.startswith("pair"):
-        return getattr(forms, name)(*tensors, i, j)
+        return getattr(neighbor_sums, name)(*tensors, i, j)
     at = None
     if place == "factor":
         *tensors, factor = tensors
-        at = Place(len(i), factor)
+        at = FilterRows(len(i), factor)
     elif place != "rows":
         *tensors, r = tensors
-        at = Spline(r, 0.0, CUTOFF, CELLS, cut=place == "cut")
-    return getattr(forms, name.removesuffix("_vectors"))(
-        *tensors, forms.BothWays(i, j, n, heads), at
+        at = SplineFilters(r, 0.0, CUTOFF, CELLS, cut=place == "cut")
+    return getattr(neighbor_sums, name.removesuffix("_vectors"))(
+        *tensors, neighbor_sums.DirectedEdges(i, j, n, num_heads), at
     )
 
 
-def derivatives(name, place, graph, tensors, heads=1, dtype=torch.float32):
+def derivatives(name, place, graph, tensors, num_heads=1, dtype=torch.float32):
     """Value, first derivatives of a contraction of it, and second: those of a contraction of the
     first ones, by the inputs and by the first contraction's weights."""
     n, pairs = graph
     i, j = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).t().contiguous()
     leaves = [x.to(dtype).requires_grad_() for x in tensors]
-    value = evaluate(name, place, i, j, n, heads, leaves)
+    value = evaluate(name, place, i, j, n, num_heads, leaves)
     torch.manual_seed(1)  # weights are drawn in float32, so every precision meets the same
     weight = torch.randn(value.shape).to(dtype).requires_grad_()
     first = torch.autograd.grad((value * weight).sum(), leaves, create_graph=True)
@@ -100,13 +100,13 @@ def derivatives(name, place, graph, tensors, heads=1, dtype=torch.float32):
     return [value, *first, *torch.autograd.grad(contraction, [*leaves, weight])]
 
 
-def compare(name, place, graph, d, heads, least=0.0):
+def compare(name, place, graph, d, num_heads, least=0.0):
     """Relative errors; least: what counts as the largest number where terms, products of order one,
     may all cancel."""
-    tensors = draw(name, place, graph[0], len(graph[1]), d, heads)
-    fused = derivatives(name, place, graph, tensors, heads)
-    with forms.plain_torch():
-        plain = derivatives(name, place, graph, tensors, heads, torch.float64)
+    tensors = draw(name, place, graph[0], len(graph[1]), d, num_heads)
+    fused = derivatives(name, place, graph, tensors, num_heads)
+    with neighbor_sums.reference_kernels():
+        plain = derivatives(name, place, graph, tensors, num_heads, torch.float64)
     assert len(fused) == 2 * len(tensors) + 2
     for k, (x, y) in enumerate(zip(fused, plain, strict=True)):
         assert x.dtype == torch.float32 and x.shape == y.shape
@@ -116,16 +116,16 @@ def compare(name, place, graph, d, heads, least=0.0):
             assert error <= 1e-5 * largest, (k, error, largest)
 
 
-@pytest.mark.parametrize(("d", "heads"), WIDTHS)
+@pytest.mark.parametrize(("d", "num_heads"), WIDTHS)
 @pytest.mark.parametrize(("name", "place"), CASES)
-def test_values_and_two_derivatives_at_every_width(name, place, d, heads):
-    compare(name, place, GRAPHS["many"], d, heads)
+def test_values_and_two_derivatives_at_every_width(name, place, d, num_heads):
+    compare(name, place, GRAPHS["many"], d, num_heads)
 
 
 @pytest.mark.parametrize("graph", list(GRAPHS)[1:])
 @pytest.mark.parametrize(("name", "place"), CASES)
 def test_degenerate_graphs(name, place, graph):
-    compare(name, place, GRAPHS[graph], d=16, heads=2, least=1.0)
+    compare(name, place, GRAPHS[graph], d=16, num_heads=2, least=1.0)
 
 
 @hypothesis.settings(max_examples=60, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -142,7 +142,7 @@ def test_any_graph_at_any_width(data):
 
 def test_atoms_that_hear_nobody_get_exactly_zero():
     n, pairs = GRAPHS["many"]
-    for name in ("carry", "carry_vectors", "attend", "point"):
+    for name in ("cfconv", "cfconv_vectors", "attention_sum", "vector_messages"):
         value = derivatives(name, "rows", (n, pairs), draw(name, "rows", n, len(pairs), 16, 1))[0]
         assert (value[61:] == 0).all() and (value[:61] != 0).any()
 
@@ -223,14 +223,14 @@ def test_kernels_run_for_float32_and_not_under_plain_torch(name, place, monkeypa
     def refuse(*args):
         raise Ran
 
-    for form in ("carry", "attention", "point"):
+    for form in ("cfconv", "attention", "vector_messages"):
         monkeypatch.setattr(kernels, form, refuse)
     run(torch.float64)
     with pytest.raises(Ran):
         run()
-    with pytest.raises(ZeroDivisionError), forms.plain_torch():
+    with pytest.raises(ZeroDivisionError), neighbor_sums.reference_kernels():
         run()
-        with forms.plain_torch():
+        with neighbor_sums.reference_kernels():
             pass
         run()  # the inner context gives back what it found
         raise ZeroDivisionError
@@ -242,7 +242,7 @@ def test_importing_compiles_nothing():
     code = (
         "import sys, scdlab, scdlab.nn\n"
         "assert not {'numba', 'llvmlite'} & set(sys.modules), 'imported'\n"
-        "from scdlab.nn import kernels\n"
+        "from scdlab.nn.ops import kernels\n"
         "found = [k for k in vars(kernels).values() if isinstance(k, kernels.Kernel)]\n"
         "assert found and not any('compiled' in vars(k) for k in found), 'compiled'\n"
     )
@@ -251,7 +251,7 @@ def test_importing_compiles_nothing():
 
 
 def test_prepare_compiles_every_kernel():
-    kernels.prepare()
+    kernels.compile_all()
     found = [k for k in vars(kernels).values() if isinstance(k, kernels.Kernel)]
     assert len(found) >= 13 and all(k.compiled.address for k in found)
 
@@ -285,12 +285,12 @@ def test_without_a_folder_to_keep_them_kernels_are_compiled_all_the_same(monkeyp
 def test_pairs_of_another_batch_are_refused(j):
     x = torch.randn(3, 8)
     with pytest.raises(IndexError, match="outside 0 … 2"):
-        forms.pair_sum(torch.randn(2, 8), x, torch.tensor([0, 0]), torch.tensor(j))
+        neighbor_sums.pair_sum(torch.randn(2, 8), x, torch.tensor([0, 0]), torch.tensor(j))
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_tensors_of_another_batch_or_width_are_refused(fused, monkeypatch):
-    monkeypatch.setattr(forms, "_fused", fused)
+    monkeypatch.setattr(neighbor_sums, "_fused", fused)
     i = torch.tensor([0, 0])
     j = torch.tensor([1, 2])
     f = torch.randn(2, 16)
@@ -298,14 +298,14 @@ def test_tensors_of_another_batch_or_width_are_refused(fused, monkeypatch):
     wrong = [(f[:1], x, i, j), (f, x[:, :8], i, j), (f, x, i, j[:1]), (torch.randn(5, 16), x, i, j)]
     for arguments in wrong:
         with pytest.raises(ValueError, match=r"does not go with|same length"):
-            forms.pair_sum(*arguments)
-    edges = forms.BothWays(i, j, 3, heads=2)
+            neighbor_sums.pair_sum(*arguments)
+    edges = neighbor_sums.DirectedEdges(i, j, 3, num_heads=2)
     for call in (
-        lambda: forms.pair_product(x, x[:2], i, j),
-        lambda: forms.attend(torch.randn(2, 2, 1), f, x, edges),
-        lambda: forms.logits(x, x[:2], f, edges),
-        lambda: forms.point(torch.randn(3, 3), f, x, edges),
-        lambda: forms.carry(f, x, edges, Place(5)),
+        lambda: neighbor_sums.pair_product(x, x[:2], i, j),
+        lambda: neighbor_sums.attention_sum(torch.randn(2, 2, 1), f, x, edges),
+        lambda: neighbor_sums.logits(x, x[:2], f, edges),
+        lambda: neighbor_sums.vector_messages(torch.randn(3, 3), f, x, edges),
+        lambda: neighbor_sums.cfconv(f, x, edges, FilterRows(5)),
     ):
         with pytest.raises(ValueError, match="does not go with"):
             call()
@@ -316,10 +316,10 @@ def test_a_default_of_double_precision_changes_nothing():
     j = torch.tensor([1, 2])
     f = torch.randn(2, 16)
     x = torch.randn(3, 16)
-    expected = forms.pair_sum(f, x, i, j)
+    expected = neighbor_sums.pair_sum(f, x, i, j)
     torch.set_default_dtype(torch.float64)
     try:
-        assert torch.equal(forms.pair_sum(f, x, i, j), expected)
+        assert torch.equal(neighbor_sums.pair_sum(f, x, i, j), expected)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -339,24 +339,24 @@ def test_a_kernel_takes_no_address_of_anything_else():
 def test_an_interrupt_waits_for_the_threads():
     code = (
         "import signal, torch\n"
-        "from scdlab.nn import forms, kernels\n"
+        "from scdlab.nn.ops import kernels, neighbor_sums\n"
         "torch.set_num_threads(2)\n"
         "kernels._TEAM = None\n"
         "i = torch.randint(4000, (40000,)); j = torch.randint(4000, (40000,))\n"
         "f, x = torch.randn(40000, 128), torch.randn(4000, 128)\n"
-        "expected = forms.pair_sum(f, x, i, j)\n"
+        "expected = neighbor_sums.pair_sum(f, x, i, j)\n"
         "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
         "seen = 0\n"
         "for k in range(150):\n"
         "    try:\n"
         "        signal.setitimer(signal.ITIMER_REAL, 1e-4 * (1 + k % 40))\n"
-        "        forms.pair_sum(f, x, i, j)\n"
+        "        neighbor_sums.pair_sum(f, x, i, j)\n"
         "    except KeyboardInterrupt:\n"
         "        seen += 1\n"
         "    finally:\n"
         "        signal.setitimer(signal.ITIMER_REAL, 0)\n"
         "assert seen > 5, seen\n"
-        "assert torch.equal(forms.pair_sum(f, x, i, j), expected)\n"
+        "assert torch.equal(neighbor_sums.pair_sum(f, x, i, j), expected)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -127,11 +127,13 @@ def force_error(energy, forces, pos, h, sign=1, by=2, back=1, atoms=3):
     return worst
 
 
-def leak(shares, pos, far, rotation, about=None, look=None, size=lambda change: change.abs().max()):
+def leak(
+    per_atom, pos, far, rotation, about=None, look=None, size=lambda change: change.abs().max()
+):
     center = pos[far].mean(0) if about is None else about
     moved = pos.clone()
     moved[far] = (pos[far] - center) @ rotation.T + center
-    return float(size((shares(moved) - shares(pos))[~far if look is None else look]))
+    return float(size((per_atom(moved) - per_atom(pos))[~far if look is None else look]))
 
 
 RIGHT = {

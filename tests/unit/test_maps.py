@@ -19,7 +19,7 @@ def qm9():
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return scdlab.SchNet(hidden=16, layers=1, n_basis=16)
+    return scdlab.SchNet(hidden_channels=16, num_layers=1, num_rbf=16)
 
 
 def cloud(n=60, d=8, seed=0):
@@ -46,7 +46,7 @@ def test_embeddings_are_the_predictions_own(qm9, model):
 def test_the_three_pools(qm9, conditional):
     """Written out from what the model says about each molecule alone."""
     torch.manual_seed(0)
-    net = scdlab.EquivariantTransformer(16, 1, n_basis=16, conditional=conditional).eval()
+    net = scdlab.EquivariantTransformer(16, 1, num_rbf=16, conditional=conditional).eval()
     pools = {pool: explore.embed(net, qm9, n=5, pool=pool)[0] for pool in maps.POOLS}
     for k, row in enumerate(explore.embed(net, qm9, n=5)[1]):
         with torch.no_grad():

@@ -22,14 +22,14 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 as_it_comes = faults()
-scdlab.keep_pages()
-scdlab.keep_pages()
+scdlab.memory.tune_malloc()
+scdlab.memory.tune_malloc()
 faults()  # the first one after has to fetch the pages
 print(as_it_comes, faults())
 """
 
 
-@pytest.mark.skipif(not GLIBC, reason="keep_pages() is for glibc")
+@pytest.mark.skipif(not GLIBC, reason="tune_malloc() is for glibc")
 def test_freed_pages_stay_and_the_cost_is_told_once():
     out = subprocess.run(
         [sys.executable, "-c", SCRIPT], text=True, capture_output=True, check=True
@@ -49,4 +49,4 @@ def test_without_glibc_it_says_so(monkeypatch):
     with pytest.raises(
         RuntimeError, match=r"which this Python on .* does not use: leave the call out"
     ):
-        scdlab.keep_pages()
+        scdlab.memory.tune_malloc()

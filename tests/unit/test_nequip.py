@@ -16,7 +16,7 @@ from scdlab.atoms import neighbor_list
 from scdlab.nn.nequip import TensorProductNet, act, coefficients, product_paths
 from scdlab.objectives import EnergyForces
 
-SMALL = dict(hidden=8, layers=2, n_basis=5)
+SMALL = dict(hidden_channels=8, num_layers=2, num_rbf=5)
 
 
 def one(*atoms):
@@ -32,11 +32,11 @@ def net(**kwargs):
     return model.double()
 
 
-def features(model, batch, clue=None, vectors=True, pairs=None):
+def features(model, batch, force_input=None, vectors=True, pairs=None):
     batch.pos = batch.pos.double()
     pairs = neighbor_list(batch, model.cutoff) if pairs is None else pairs
-    clue = None if clue is None else model.force_encoding(clue)
-    return model.represent(batch, pairs, None, vectors, clue=clue)
+    force_input = None if force_input is None else model.force_encoding(force_input)
+    return model.represent(batch, pairs, None, vectors, force_input=force_input)
 
 
 def test_paths_are_those_that_rotations_and_mirrors_allow():
@@ -82,7 +82,7 @@ def test_an_untrained_network_has_features_of_order_one(lmax):
     store = scdlab.load_ethanol()
     for layers in (1, 2, 4):
         torch.manual_seed(0)
-        model = TensorProductNet(hidden=32, layers=layers, lmax=lmax)
+        model = TensorProductNet(hidden_channels=32, num_layers=layers, lmax=lmax)
         batch = store.take(range(2))
         out = model.represent(batch, neighbor_list(batch, 5.0), None, True)
         assert 0.2 < out.x.std() < 3 and 0.1 < out.v.std() < 3, (layers, out.x.std(), out.v.std())
@@ -152,13 +152,13 @@ def test_angles_matter():
 
 
 def test_forces_have_derivatives():
-    model = net(hidden=4, force_encoding=True)
+    model = net(hidden_channels=4, force_input=True)
     batch = one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 0.9, 0.3]]))
-    clue = torch.randn(3, 3, dtype=torch.float64)
+    force_input = torch.randn(3, 3, dtype=torch.float64)
 
     def energy(pos):
         batch.pos = pos
-        return features(model, batch, clue, vectors=False).x.square().sum()
+        return features(model, batch, force_input, vectors=False).x.square().sum()
 
     pos = batch.pos.double().requires_grad_()
     assert torch.autograd.gradcheck(energy, pos)
@@ -166,7 +166,7 @@ def test_forces_have_derivatives():
 
 
 def test_told_nothing_and_told_of_no_force_are_the_same():
-    model = net(force_encoding=True)
+    model = net(force_input=True)
     batch = one(molecule("CH3OH"))
     zero = torch.zeros(6, 3, dtype=torch.float64)
     untold = features(model, batch)
@@ -178,37 +178,43 @@ def test_told_nothing_and_told_of_no_force_are_the_same():
 @pytest.mark.parametrize("degree", [0, 1, 2])
 def test_every_degree_carries_the_force(degree):
     """Also degree 2 alone: its sign does not depend on the sign of the force, its axis does."""
-    model = net(force_encoding=True)
+    model = net(force_input=True)
     batch = one(molecule("CH3OH"))
     with torch.no_grad():
         for k, weight in enumerate(model.force_encoding.weights):
             weight.mul_(k == degree)
-    clue = torch.zeros(6, 3, dtype=torch.float64)
-    clue[0] = torch.tensor([0.3, -1.0, 2.0])
-    untold, told, opposite = (features(model, batch, c).x for c in (None, clue, -clue))
+    force_input = torch.zeros(6, 3, dtype=torch.float64)
+    force_input[0] = torch.tensor([0.3, -1.0, 2.0])
+    untold, told, opposite = (
+        features(model, batch, c).x for c in (None, force_input, -force_input)
+    )
     assert (told - untold).abs().max() > 1e-3
     assert ((opposite - told).abs().max() > 1e-3) == (degree == 1)
 
 
 def test_a_force_that_is_told_reaches_neighbors_of_neighbors_only():
     chain = Atoms("CCCC", [[2.0 * k, 0, 0] for k in range(4)])
-    model = net(cutoff=2.5, force_encoding=True)
-    clue = torch.zeros(4, 3, dtype=torch.float64)
-    clue[0, 1] = 1.0
-    change = (features(model, one(chain), clue).x - features(model, one(chain)).x).abs().amax(1)
+    model = net(cutoff=2.5, force_input=True)
+    force_input = torch.zeros(4, 3, dtype=torch.float64)
+    force_input[0, 1] = 1.0
+    change = (
+        (features(model, one(chain), force_input).x - features(model, one(chain)).x).abs().amax(1)
+    )
     assert (change[:3] > 1e-6).all() and change[3] == 0  # two layers
 
 
 def test_what_it_is_told_passes_through_the_model():
-    model = net(force_encoding=True).train()
+    model = net(force_input=True).train()
     batch = one(molecule("CH3OH"))
-    clue = torch.randn(6, 3)
-    assert not torch.equal(model(batch, clue=clue).noise, model(batch).noise)
+    force_input = torch.randn(6, 3)
+    assert not torch.equal(model(batch, force_input=force_input).noise, model(batch).noise)
     with pytest.raises(ValueError, match="force_encoding=True"):
-        net()(batch, clue=clue)
+        net()(batch, force_input=force_input)
 
 
-@pytest.mark.parametrize("wrong", [dict(layers=0), dict(lmax=0), dict(lmax=12), dict(n_basis=0)])
+@pytest.mark.parametrize(
+    "wrong", [dict(num_layers=0), dict(lmax=0), dict(lmax=12), dict(num_rbf=0)]
+)
 def test_what_cannot_be_built(wrong):
     with pytest.raises(ValueError, match="TensorProductNet needs"):
         TensorProductNet(**{**SMALL, **wrong})
@@ -230,7 +236,7 @@ def test_it_trains_after_inference_and_without_a_warning():
 def test_it_learns():
     torch.manual_seed(0)
     train = scdlab.load_ethanol().split(40, 0)[0]
-    model = TensorProductNet(hidden=8, layers=2, lmax=2)
+    model = TensorProductNet(hidden_channels=8, num_layers=2, lmax=2)
     scdlab.fit(model, EnergyForces(), train, steps=30, batch_size=8, lr=1e-2, progress=False)
     batch = train.take(range(8))
     error = (model.eval()(batch, forces=True).forces - batch.forces).abs().mean()
@@ -239,12 +245,14 @@ def test_it_learns():
 
 def test_files_and_calculator(tmp_path):
     torch.manual_seed(0)
-    model = scdlab.TensorProductNet(**SMALL, force_encoding=True)
+    model = scdlab.TensorProductNet(**SMALL, force_input=True)
     model.add_property("dipole", "vector")
     scdlab.save(model, tmp_path / "net")
     again = scdlab.load(tmp_path / "net")
     batch = one(molecule("CH3OH"))
-    before, after = (m.eval()(batch, forces=True, clue=torch.ones(6, 3)) for m in (model, again))
+    before, after = (
+        m.eval()(batch, forces=True, force_input=torch.ones(6, 3)) for m in (model, again)
+    )
     for x, y in (
         (before.energy, after.energy),
         (before.forces, after.forces),

@@ -8,9 +8,9 @@ from ase.build import molecule
 from torch_geometric.data import Batch, Data
 
 import scdlab
-from scdlab.nn.forms import pair_product, pair_sum
-from scdlab.nn.heads import PropertyHead
-from scdlab.nn.radial import GaussianBasis, cosine_cutoff, shifted_softplus
+from scdlab.nn.blocks.heads import PropertyHead
+from scdlab.nn.blocks.radial import GaussianBasis, cosine_cutoff, shifted_softplus
+from scdlab.nn.ops.neighbor_sums import pair_product, pair_sum
 
 
 def one(name):
@@ -89,7 +89,7 @@ def test_no_subnormal_number_enters_a_matrix_product(monkeypatch):
 
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
     store = scdlab.load_qm9(limit=200)
-    scdlab.SchNet(hidden=16, layers=2)(store.take(range(100, 132)), forces=True)
+    scdlab.SchNet(hidden_channels=16, num_layers=2)(store.take(range(100, 132)), forces=True)
     assert found and not any(found)
 
 
@@ -100,8 +100,8 @@ def test_no_subnormal_number_enters_a_matrix_product(monkeypatch):
         (dict(cutoff=float("nan")), "cutoff"),
         (dict(basis="bessel"), "basis"),
         (dict(filter_activation="thrice"), "filter_activation"),
-        (dict(layers=0), "layer"),
-        (dict(n_basis=1), "basis"),
+        (dict(num_layers=0), "layer"),
+        (dict(num_rbf=1), "basis"),
     ],
 )
 def test_bad_settings_are_named(arguments, named):
@@ -113,7 +113,7 @@ def test_a_prediction_has_the_promised_shapes_and_types():
     batch = scdlab.AtomStore.from_ase([molecule("CH4"), molecule("H2O"), molecule("C6H6")]).take(
         [0, 1, 2]
     )
-    out = scdlab.SchNet(hidden=16, layers=2)(batch, forces=True)
+    out = scdlab.SchNet(hidden_channels=16, num_layers=2)(batch, forces=True)
     assert out.energy.shape == (3,) and out.energy.dtype == torch.float64
     assert (
         out.forces.shape == (20, 3)
@@ -121,12 +121,12 @@ def test_a_prediction_has_the_promised_shapes_and_types():
         and out.atoms.shape == (20, 16)
     )
     assert out.noise is None and out.properties == {}
-    assert scdlab.SchNet(hidden=16, layers=2)(batch).forces is None
+    assert scdlab.SchNet(hidden_channels=16, num_layers=2)(batch).forces is None
 
 
 def test_forces_come_without_gradient_tracking_too():
     batch = one("CH4")
-    model = scdlab.SchNet(hidden=16, layers=2).eval()
+    model = scdlab.SchNet(hidden_channels=16, num_layers=2).eval()
     with torch.no_grad():
         out = model(batch, forces=True)
     assert not out.forces.requires_grad and not out.energy.requires_grad
@@ -135,13 +135,13 @@ def test_forces_come_without_gradient_tracking_too():
 
 
 def test_a_lone_atom_has_an_energy_and_no_force():
-    out = scdlab.SchNet(hidden=16, layers=2)(one("O"), forces=True)
+    out = scdlab.SchNet(hidden_channels=16, num_layers=2)(one("O"), forces=True)
     assert torch.isfinite(out.energy).all() and out.forces.abs().max() == 0
 
 
 def test_batching_changes_nothing():
     store = scdlab.load_qm9(limit=50)
-    model = scdlab.SchNet(hidden=16, layers=2).double()
+    model = scdlab.SchNet(hidden_channels=16, num_layers=2).double()
     together = model(store.take(range(20, 40)), forces=True)
     alone = [model(store.take([k]), forces=True) for k in range(20, 40)]
     torch.testing.assert_close(
@@ -157,8 +157,8 @@ def test_a_batch_that_pyg_made_will_do():
         Data(z=torch.tensor(a.numbers), pos=torch.tensor(a.positions, dtype=torch.float32))
         for a in (molecule("CH4"), molecule("H2O"))
     ]
-    model = scdlab.SchNet(hidden=16, layers=2)
-    model.add_property("gap", "mean")
+    model = scdlab.SchNet(hidden_channels=16, num_layers=2)
+    model.add_property("gap", "scalar_mean")
     ours = model(
         scdlab.AtomStore.from_ase([molecule("CH4"), molecule("H2O")]).take([0, 1]), forces=True
     )
@@ -169,7 +169,7 @@ def test_a_batch_that_pyg_made_will_do():
 
 
 def test_energies_keep_more_digits_than_float32_holds():
-    model = scdlab.SchNet(hidden=16, layers=2)
+    model = scdlab.SchNet(hidden_channels=16, num_layers=2)
     model.energy_head.reference[1] = -1e6 - 0.0123
     for changed in (
         model,
@@ -184,19 +184,19 @@ def test_energies_keep_more_digits_than_float32_holds():
 
 def test_a_condition_is_refused_by_a_model_that_takes_none():
     with pytest.raises(ValueError, match="conditional=True"):
-        scdlab.SchNet(hidden=16)(one("CH4"), condition=torch.zeros(1, 16))
+        scdlab.SchNet(hidden_channels=16)(one("CH4"), condition=torch.zeros(1, 16))
 
 
 def test_an_element_outside_the_training_set_is_refused():
-    model = scdlab.SchNet(hidden=16, layers=1).eval()
-    model.seen[torch.tensor([1, 6])] = True
+    model = scdlab.SchNet(hidden_channels=16, num_layers=1).eval()
+    model.trained_elements[torch.tensor([1, 6])] = True
     model(one("CH4"))
     with pytest.raises(ValueError, match=r"trained on H, C only.*N"):
         model(one("NH3"))
 
 
 def test_filter_curves_are_what_the_blocks_use():
-    model = scdlab.SchNet(hidden=8, layers=2)
+    model = scdlab.SchNet(hidden_channels=8, num_layers=2)
     curves = model.filter_curves([1.0, 2.0, 5.0])
     assert curves.shape == (2, 3, 8)
     r = torch.tensor([2.0])
@@ -209,16 +209,16 @@ def test_filter_curves_are_what_the_blocks_use():
 def test_properties_pool_by_sum_or_mean():
     x = torch.randn(5, 4)
     batch = one("CH4")
-    head = PropertyHead(4, "sum")
-    mean = PropertyHead(4, "mean")
+    head = PropertyHead(4, "scalar_sum")
+    mean = PropertyHead(4, "scalar_mean")
     mean.load_state_dict(head.state_dict())
     torch.testing.assert_close(head(x, batch), 5 * mean(x, batch))
-    with pytest.raises(ValueError, match="'sum' or 'mean'"):
+    with pytest.raises(ValueError, match="'scalar_sum', 'scalar_mean'"):
         PropertyHead(4, "max")
 
 
 def test_direct_forces_balance_and_are_equivariant():
-    model = scdlab.SchNet(hidden=16, layers=2, direct_forces=True).double()
+    model = scdlab.SchNet(hidden_channels=16, num_layers=2, direct_forces=True).double()
     batch = one("CH3CH2OH")
     forces = model(batch, forces=True).forces
     assert forces.abs().max() > 1e-6 and forces.sum(0).abs().max() < 1e-12 * max(

@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 import scdlab
 from scdlab.explore import noise
-from scdlab.objectives.coordinate import draw_noise
+from scdlab.objectives.coordinate import sample_noise
 
 STORE = scdlab.AtomStore.from_ase(
     [molecule(name) for name in ("CH3CONH2", "C2H4", "CH4", "CH3CHO")]
@@ -44,7 +44,7 @@ class Springs(Calculator):
 
 def network(seed=0, kind=scdlab.EquivariantTransformer, **options):
     torch.manual_seed(seed)
-    return kind(hidden=16, layers=2, **options)
+    return kind(hidden_channels=16, num_layers=2, **options)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_density_counts_every_length_once():
 
 def test_displacements_are_the_objective_s_noise():
     atoms = STORE.to_ase(0)
-    expected, _ = draw_noise(STORE.take([0]), 0.04, torch.Generator().manual_seed(7))
+    expected, _ = sample_noise(STORE.take([0]), 0.04, torch.Generator().manual_seed(7))
     eps = noise.displacements(atoms, 0.04, seed=7)
     assert np.array_equal(eps, expected.double().numpy())
     assert np.allclose(eps, by_hand(atoms, 0.04, 7), atol=1e-8)
@@ -516,7 +516,7 @@ def test_sigma_outside_the_slider_is_refused_and_nothing_changes():
 
 def test_elements_the_network_has_not_seen():
     model = network()
-    model.seen[[1, 6]] = True
+    model.trained_elements[[1, 6]] = True
     widget = explorer(model, molecule=1)
     assert widget.state()["notes"] == [] and widget.state()["cos_answer_noise"] is not None
     widget.molecule = 0

@@ -20,7 +20,7 @@ CONFIG = dict(
 )
 
 
-def release_shapes(d=8, layers=2, n=6, max_z=118):
+def release_shapes(d=8, num_layers=2, n=6, max_z=118):
     """The keys of the released layout and their shapes, written down from the release rather than
     from our code."""
 
@@ -59,7 +59,7 @@ def release_shapes(d=8, layers=2, n=6, max_z=118):
         shapes |= norm(f"embedding_head.{name}")
     for name in ("pre_proj.1", "post_agg_mlp.1", "post_agg_mlp.4"):
         shapes |= linear(f"embedding_head.{name}", d, d)
-    for k in range(layers):
+    for k in range(num_layers):
         at = f"{body}.attention_layers.{k}"
         shapes |= norm(f"{body}.x_post_norm.{k}") | {f"{body}.v_post_norm.{k}.weight": (d,)}
         shapes |= {
@@ -235,7 +235,7 @@ def test_the_whole_layout_is_loaded():
     assert sum(
         t.numel()
         for k, t in model.state_dict().items()
-        if k not in ("seen", "energy_head.reference")
+        if k not in ("trained_elements", "energy_head.reference")
     ) == sum(int(np.prod(shape)) for shape in release_shapes().values())
     torch.testing.assert_close(
         model.mask_token, release_state()["rep_model.drop_cond.mask_token"][0]
@@ -410,7 +410,9 @@ def test_fault_three_whitening_singles_out_axes():
 
 def test_our_own_ct_has_none_of_them():
     torch.manual_seed(0)
-    model = scdlab.EquivariantTransformer(hidden=8, layers=2, heads=2, n_basis=6, conditional=True)
+    model = scdlab.EquivariantTransformer(
+        hidden_channels=8, num_layers=2, num_heads=2, num_rbf=6, conditional=True
+    )
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.2 * torch.randn_like(p))

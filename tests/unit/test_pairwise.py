@@ -12,7 +12,15 @@ import scdlab
 from scdlab.atoms.neighbors import pairs_within
 from scdlab.objectives import PairwiseDenoising, PropertyRegression
 
-SMALL = dict(hidden=16, layers=1, int_emb=8, basis_emb=4, out_emb=16, n_spherical=3, n_radial=3)
+SMALL = dict(
+    hidden_channels=16,
+    num_layers=1,
+    int_emb_size=8,
+    basis_emb_size=4,
+    out_emb_channels=16,
+    num_spherical=3,
+    num_rbf=3,
+)
 
 
 def store(*names):
@@ -70,7 +78,7 @@ def test_the_blind_answer_costs_one_and_is_where_training_starts():
 
 def test_training_beats_the_blind_answer():
     train = store(*["CH4", "H2O", "NH3", "CH3OH", "C2H6", "C2H4"])
-    model = dimenet(hidden=32)
+    model = dimenet(hidden_channels=32)
     scdlab.fit(model, PairwiseDenoising(), train, steps=80, batch_size=6, lr=3e-3, progress=False)
     errors = scdlab.evaluate(model, train, PairwiseDenoising())
     assert errors["distance_mae"] < 0.8 * errors["blind_mae"]
@@ -101,16 +109,21 @@ def test_invariant_coordinates_put_equivalent_atoms_on_one_point():
         ("noise", lambda: dimenet()),
         ("coordinates", lambda: dimenet()),
         ("noise", lambda: dimenet(noise_head=False)),
-        ("noise", lambda: scdlab.EquivariantTransformer(hidden=16, layers=2, heads=2, n_basis=8)),
-        ("noise", lambda: scdlab.SchNet(hidden=16, layers=1)),
-        ("coordinates", lambda: scdlab.SchNet(hidden=16, layers=1)),
+        (
+            "noise",
+            lambda: scdlab.EquivariantTransformer(
+                hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8
+            ),
+        ),
+        ("noise", lambda: scdlab.SchNet(hidden_channels=16, num_layers=1)),
+        ("coordinates", lambda: scdlab.SchNet(hidden_channels=16, num_layers=1)),
     ],
 )
 def test_every_backbone_can_be_pretrained_and_fine_tuned(output, model, tmp_path):
     train = scdlab.load_qm9(limit=40)
     model = model()
     objective = PairwiseDenoising(output=output)
-    settings = dict(batch_size=8, progress=False, ema=None, schedule="constant")
+    settings = dict(batch_size=8, progress=False, ema_decay=None, schedule="constant")
     scdlab.fit(model, objective, train, steps=4, out=tmp_path, **settings)
     scdlab.save(model, tmp_path / "pretrained")
     again = scdlab.load(tmp_path / "pretrained")  # with the head that was added
@@ -180,7 +193,9 @@ def test_single_atoms_have_no_distance_and_do_not_count():
 
 def test_a_head_keeps_its_pool():
     model = dimenet()
-    model.add_property("mu", "mean")
-    assert model.add_property("mu").pool == "mean"
-    with pytest.raises(ValueError, match="has a head for 'mu' with pool='mean', not 'vector'"):
+    model.add_property("mu", "scalar_mean")
+    assert model.add_property("mu").kind == "scalar_mean"
+    with pytest.raises(
+        ValueError, match="has a head for 'mu' with kind='scalar_mean', not 'vector'"
+    ):
         model.add_property("mu", "vector")

@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import scdlab
 from scdlab.atoms import neighbor_list
+from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.pet import PET
-from scdlab.nn.radial import smooth_step
 from scdlab.objectives import EnergyForces
 
-SMALL = dict(hidden=8, layers=2, attention_layers=2, heads=2)
+SMALL = dict(hidden_channels=8, num_layers=2, num_attention_layers=2, num_heads=2)
 
 
 def one(*atoms):
@@ -132,7 +132,7 @@ def slow(model, batch):
                 q, k, v = block.qkv(normal(t, block.norm1)).chunk(3, dim=-1)
                 heard = []
                 for q1, k1, v1 in zip(
-                    *(x.chunk(block.heads, dim=-1) for x in (q, k, v)), strict=True
+                    *(x.chunk(block.num_heads, dim=-1) for x in (q, k, v)), strict=True
                 ):
                     a = weight * torch.exp(q1 @ k1.T / math.sqrt(q1.shape[1]))
                     heard.append(a / a.sum(1, keepdim=True) @ v1)
@@ -147,9 +147,9 @@ def slow(model, batch):
     return torch.cat(out, dim=1)
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_it_is_its_slow_reference(layers):
-    model = net(layers=layers, cutoff=2.2)
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_it_is_its_slow_reference(num_layers):
+    model = net(num_layers=num_layers, cutoff=2.2)
     batch = one(cloud(9, 3.0))
     with torch.no_grad():
         torch.testing.assert_close(
@@ -159,14 +159,14 @@ def test_it_is_its_slow_reference(layers):
 
 def test_an_atom_hears_as_many_neighbors_away_as_there_are_layers():
     """Edges must be reversed in the exchange: else nobody would hear the neighbors of neighbors."""
-    model = net(cutoff=1.5, layers=2)
+    model = net(cutoff=1.5, num_layers=2)
     chain = Atoms("CNOF", [[1.2 * k, 0.1 * k * k, 0] for k in range(4)])
     before = features(model, one(chain))[0]
     for k, hears in ((1, True), (2, True), (3, False)):
         moved = chain.copy()
         moved.positions[k] += [0.02, 0.03, -0.05]
         assert ((features(model, one(moved))[0] - before).abs().max() > 1e-6) == hears
-    assert model.hops == 2
+    assert model.n_hops == 2
 
 
 def test_neighbors_vanish_smoothly():
@@ -218,7 +218,7 @@ def test_forces_are_the_slope_of_the_energy():
 
 
 def test_forces_have_derivatives():
-    model = net(hidden=4, attention_layers=1)
+    model = net(hidden_channels=4, num_attention_layers=1)
     batch = one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 3.8, 0.3]]))
     pairs = neighbor_list(batch, model.cutoff)
 
@@ -279,31 +279,31 @@ def test_a_crystal_is_its_supercell():
     cell = bulk("NaCl", "rocksalt", a=4.6)
     cell.positions[1] += [0.1, 0.2, -0.1]
     small, large = (model(one(a), forces=True) for a in (cell, cell * (2, 1, 3)))
-    expected = small.shares["energy"].repeat(6)
-    torch.testing.assert_close(large.shares["energy"], expected, rtol=1e-10, atol=1e-10)
+    expected = small.per_atom["energy"].repeat(6)
+    torch.testing.assert_close(large.per_atom["energy"], expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(large.forces, small.forces.repeat(6, 1), rtol=1e-9, atol=1e-9)
-    assert (small.shares["energy"][0] - small.shares["energy"][1]).abs() > 1e-3
+    assert (small.per_atom["energy"][0] - small.per_atom["energy"][1]).abs() > 1e-3
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_share_of_one_atom_alone(layers):
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_the_share_of_one_atom_alone(num_layers):
     """Only what it depends on is computed: share and its slope are the same; a batch holds two such
     atoms here."""
-    model = net(layers=layers, cutoff=2.0)
+    model = net(num_layers=num_layers, cutoff=2.0)
     atoms = [cloud(14, 3.6, seed=1), cloud(9, 3.0, seed=2)]
     whole = one(*atoms)
     part = one(*atoms)
     start = torch.tensor([3, 14])
     part.hop = steps_from(neighbor_list(part, 2.0), start, 23)
-    assert (part.hop > layers).any() and (part.hop == 1).any()
-    shares = []
+    assert (part.hop > num_layers).any() and (part.hop == 1).any()
+    per_atom = []
     slopes = []
     for batch in (whole, part):
         batch.pos.requires_grad_()
-        out = model(batch).shares["energy"].index_select(0, start)
-        shares.append(out.detach())
+        out = model(batch).per_atom["energy"].index_select(0, start)
+        per_atom.append(out.detach())
         slopes.append(torch.autograd.grad(out.sum(), batch.pos)[0])
-    torch.testing.assert_close(shares[1], shares[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(per_atom[1], per_atom[0], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-12, atol=1e-12)
 
 
@@ -319,8 +319,8 @@ def test_the_share_of_one_atom_costs_what_it_takes():
             pairs.vectors(crystal.pos, crystal)
         return counter.get_total_flops() - images.get_total_flops()
 
-    shallow = net(layers=1, cutoff=3.0)
-    deep = net(layers=2, cutoff=3.0)
+    shallow = net(num_layers=1, cutoff=3.0)
+    deep = net(num_layers=2, cutoff=3.0)
     whole = [flops(shallow), flops(deep)]
     crystal.hop = hop
     assert flops(shallow) == whole[0] / 16
@@ -330,7 +330,7 @@ def test_the_share_of_one_atom_costs_what_it_takes():
 
 
 def test_atoms_without_neighbors():
-    model = net(layers=3)
+    model = net(num_layers=3)
     for batch in (
         one(Atoms("C")),
         one(Atoms("C"), molecule("H2O"), Atoms("H")),
@@ -347,23 +347,24 @@ def test_atoms_without_neighbors():
 def test_an_untrained_network_has_energies_of_order_one():
     for layers in (1, 3):
         torch.manual_seed(0)
-        share = PET(layers=layers)(scdlab.load_ethanol().take(range(4))).shares["energy"]
+        share = PET(num_layers=layers)(scdlab.load_ethanol().take(range(4))).per_atom["energy"]
         assert 0.02 < share.std() < 3 and share.mean().abs() < 3
 
 
 def test_heads_are_numbers_along_the_axes():
     model = net()
     batch = one(molecule("CH3OH"), molecule("H2O"))
-    for pool in ("sum", "mean", "vector", "tensor", "atoms"):
-        model.add_property(pool, pool).double()
+    kinds = dict(sum="scalar_sum", mean="scalar_mean", vector="vector", tensor="tensor")
+    for name, kind in dict(**kinds, atoms="per_atom").items():
+        model.add_property(name, kind).double()
     out = model(batch)
     shapes = {name: tuple(y.shape) for name, y in out.properties.items()}
     assert shapes == dict(sum=(2,), mean=(2,), vector=(2, 3), tensor=(2, 3, 3), atoms=(9, 3))
     torch.testing.assert_close(out.properties["tensor"], out.properties["tensor"].mT)
     assert (
         out.noise.shape == (9, 3)
-        and out.atoms.shape == (9, model.d)
-        and model.d == 4 * SMALL["hidden"]
+        and out.atoms.shape == (9, model.hidden_channels)
+        and model.hidden_channels == 4 * SMALL["hidden_channels"]
     )
     scale = model.energy_head.scale.fill_(2.0)
     by_gradient = net(noise_head=False)
@@ -391,7 +392,7 @@ def test_direct_forces():
 def test_it_learns():
     torch.manual_seed(0)
     train = scdlab.load_ethanol().take(range(8))
-    model = PET(hidden=32, layers=1, attention_layers=1).train()
+    model = PET(hidden_channels=32, num_layers=1, num_attention_layers=1).train()
     objective = EnergyForces()
     objective.prepare(model, scdlab.load_ethanol())
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -423,11 +424,11 @@ def test_files(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        (dict(layers=0), "at least one layer"),
-        (dict(attention_layers=0), "at least one layer"),
-        (dict(hidden=0), "at least one layer"),
-        (dict(heads=3), "no multiple of heads=3"),
-        (dict(heads=0), "no multiple of heads=0"),
+        (dict(num_layers=0), "at least one layer"),
+        (dict(num_attention_layers=0), "at least one layer"),
+        (dict(hidden_channels=0), "at least one layer"),
+        (dict(num_heads=3), "no multiple of num_heads=3"),
+        (dict(num_heads=0), "no multiple of num_heads=0"),
         (dict(cutoff_width=0.0), "cutoff_width"),
         (dict(cutoff_width=5.0), "cutoff_width"),
         (dict(cutoff=-1.0), "positive distance"),

@@ -18,11 +18,11 @@ from scdlab.objectives import (
     EnergyForces,
     PropertyRegression,
     SelfConditionedDenoising,
-    draw_noise,
+    sample_noise,
     scd,
     shared_pairs,
 )
-from scdlab.objectives.coordinate import moved
+from scdlab.objectives.coordinate import displaced
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,18 @@ def seeded(seed=0):
 def ct(**kwargs):
     torch.manual_seed(0)
     return scdlab.EquivariantTransformer(
-        **(dict(hidden=16, layers=2, heads=2, n_basis=12, conditional=True) | kwargs)
+        **(
+            dict(hidden_channels=16, num_layers=2, num_heads=2, num_rbf=12, conditional=True)
+            | kwargs
+        )
     )
 
 
 def schnet(**kwargs):
     torch.manual_seed(0)
-    return scdlab.SchNet(**(dict(hidden=16, layers=2, n_basis=16, conditional=True) | kwargs))
+    return scdlab.SchNet(
+        **(dict(hidden_channels=16, num_layers=2, num_rbf=16, conditional=True) | kwargs)
+    )
 
 
 def shaken(net):
@@ -70,19 +75,19 @@ def listened(model):
 # --------------------------------------------------------------------------------------------------
 
 
-def two_passes(model, batch, generator, sigma=0.04, regularize=0.005, drop=0.2):
+def two_passes(model, batch, generator, sigma=0.04, reg_sigma=0.005, p_drop_condition=0.2):
     """The step, written plainly: a search in each pass, structures one by one."""
     like = dict(generator=generator, dtype=batch.pos.dtype)
     clean = copy.copy(batch)
     noisy = copy.copy(batch)
-    clean.pos = batch.pos + regularize * torch.randn(batch.pos.shape, **like)
+    clean.pos = batch.pos + reg_sigma * torch.randn(batch.pos.shape, **like)
     eps = sigma * torch.randn(batch.pos.shape, **like)
     eps = torch.cat([e - e.mean(0) for e in eps.split(batch.natoms.tolist())])
     noisy.pos = batch.pos + eps
 
     c = model(clean).embedding
     for k, u in enumerate(torch.rand(len(c), generator=generator)):
-        if u < drop:
+        if u < p_drop_condition:
             c = torch.cat([c[:k], model.mask_token[None], c[k + 1 :]])
 
     noise = model(noisy, condition=c, noise=True).noise
@@ -94,12 +99,12 @@ def two_passes(model, batch, generator, sigma=0.04, regularize=0.005, drop=0.2):
 def test_the_loss_is_the_plain_one(qm9, net, training):
     model = shaken(net()).train(training)
     batch = qm9.take(np.arange(300, 332))
-    loss, parts = SelfConditionedDenoising(drop=0.3)(model, batch, seeded(4))
-    expected = two_passes(model, batch, seeded(4), drop=0.3)
+    loss, parts = SelfConditionedDenoising(p_drop_condition=0.3)(model, batch, seeded(4))
+    expected = two_passes(model, batch, seeded(4), p_drop_condition=0.3)
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(parts["noise_mse"], expected.detach(), rtol=1e-6, atol=0)
     assert (
-        abs(loss - two_passes(model, batch, seeded(4), drop=0.0)) > 1e-5
+        abs(loss - two_passes(model, batch, seeded(4), p_drop_condition=0.0)) > 1e-5
     )  # it can tell another loss
 
 
@@ -108,7 +113,7 @@ def test_the_gradient_is_the_plain_one(qm9, net):
     model = shaken(net()).double()
     batch = qm9.take(np.arange(300, 310))
     batch.pos = batch.pos.double()
-    SelfConditionedDenoising(frozen=False)(model, batch, seeded(4))[0].backward()
+    SelfConditionedDenoising(freeze_element_embeddings=False)(model, batch, seeded(4))[0].backward()
     own = {name: p.grad for name, p in model.named_parameters()}
     model.zero_grad()
     two_passes(model, batch, seeded(4)).backward()
@@ -125,7 +130,9 @@ def test_the_gradient_is_the_plain_one(qm9, net):
 def test_without_conditions_it_is_coordinate_denoising(qm9, net):
     model = shaken(net())
     batch = qm9.take(np.arange(300, 320))
-    loss, parts = SelfConditionedDenoising(drop=1.0, regularize=0)(model, batch, seeded(2))
+    loss, parts = SelfConditionedDenoising(p_drop_condition=1.0, reg_sigma=0)(
+        model, batch, seeded(2)
+    )
     plain, plain_parts = CoordinateDenoising()(model, batch, seeded(2))
     torch.testing.assert_close(loss, plain, rtol=1e-6, atol=0)
     torch.testing.assert_close(
@@ -159,7 +166,7 @@ def test_the_gradient_reaches_the_embedding_through_the_condition(qm9, net):
 
     through = gradients()
     stopped = gradients(stop_gradient=True)
-    unused = gradients(drop=1.0)
+    unused = gradients(p_drop_condition=1.0)
     head = [name for name in through if name.startswith("embedding_head")]
     assert len(head) == len(list(model.embedding_head.parameters()))
     for name in head:
@@ -228,7 +235,7 @@ def test_shared_pairs_miss_none(qm9, seed, sigma, cutoff, periodic):
         batch = qm9.take(np.arange(seed % 500, seed % 500 + 8))
     generator = seeded(seed)
     first, second = (
-        moved(batch, s * torch.randn(batch.pos.shape, generator=generator))
+        displaced(batch, s * torch.randn(batch.pos.shape, generator=generator))
         for s in (sigma / 8, sigma)
     )
 
@@ -252,7 +259,7 @@ def test_the_first_pass_is_told_nothing_and_the_second_its_embedding(qm9):
     model = shaken(ct())
     batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
-    SelfConditionedDenoising(drop=0.5)(model, batch, seeded(1))
+    SelfConditionedDenoising(p_drop_condition=0.5)(model, batch, seeded(1))
     (clean, asked, told), (noisy, asked_too, _) = passes
     assert asked.get("condition") is None
     rms = [float((each.pos - batch.pos).square().mean().sqrt()) for each in (clean, noisy)]
@@ -266,12 +273,12 @@ def test_the_first_pass_is_told_nothing_and_the_second_its_embedding(qm9):
 
 
 def test_the_share_of_dropped_conditions(qm9):
-    model = ct(hidden=8, layers=1)
+    model = ct(hidden_channels=8, num_layers=1)
     batch = qm9.take(np.arange(600))
     passes = listened(model)
     for drop in (0.0, 0.2, 1.0):
         with torch.no_grad():
-            SelfConditionedDenoising(drop=drop)(model, batch, seeded())
+            SelfConditionedDenoising(p_drop_condition=drop)(model, batch, seeded())
         share = float((passes[-1][1]["condition"] == model.mask_token).all(1).float().mean())
         assert share == pytest.approx(drop, abs=0.06 * (0 < drop < 1))
 
@@ -280,7 +287,7 @@ def test_other_takes_another_molecules_condition(qm9):
     model = shaken(ct())
     batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
-    SelfConditionedDenoising(condition="other", drop=0.0)(model, batch, seeded())
+    SelfConditionedDenoising(condition="other", p_drop_condition=0.0)(model, batch, seeded())
     own = passes[0][2].embedding
     given_ = passes[1][1]["condition"]
     assert not (own == given_).all(1).any()  # nobody keeps its own
@@ -291,7 +298,7 @@ def test_other_takes_another_molecules_condition(qm9):
 def test_who_is_alone_in_a_batch_is_told_nothing_of_another(qm9, stop):
     model = shaken(ct())
     passes = listened(model)
-    alone = SelfConditionedDenoising(condition="other", drop=0.0, stop_gradient=stop)
+    alone = SelfConditionedDenoising(condition="other", p_drop_condition=0.0, stop_gradient=stop)
     loss, _ = alone(model, qm9.take([300]), seeded())
     assert torch.equal(passes[1][1]["condition"], model.mask_token[None])
     loss.backward()
@@ -312,7 +319,9 @@ def test_atoms_takes_a_condition_for_every_atom(qm9):
     model = shaken(ct())
     batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
-    loss, _ = SelfConditionedDenoising(condition="atoms", drop=0.4)(model, batch, seeded())
+    loss, _ = SelfConditionedDenoising(condition="atoms", p_drop_condition=0.4)(
+        model, batch, seeded()
+    )
     rows = passes[1][1]["condition"]
     atoms = passes[0][2].atoms
     dropped = (rows == model.mask_token).all(1)
@@ -346,7 +355,9 @@ def test_a_part_is_embedded_and_the_other_denoised():
     model = shaken(ct())
     passes = listened(model)
     batch = store.take(np.arange(4))
-    by_name, _ = SelfConditionedDenoising(part="pocket", drop=0.0)(model, batch, seeded())
+    by_name, _ = SelfConditionedDenoising(context="pocket", p_drop_condition=0.0)(
+        model, batch, seeded()
+    )
     (embedded, _, told), (denoised, asked, out) = passes
     assert torch.equal(embedded.z, batch.z[batch.pocket]) and torch.equal(
         denoised.z, batch.z[~batch.pocket]
@@ -356,7 +367,7 @@ def test_a_part_is_embedded_and_the_other_denoised():
     eps = denoised.pos - batch.pos[~batch.pocket]
     assert (eps.split(denoised.natoms.tolist())[0].mean(0)).abs().max() < 1e-6
     torch.testing.assert_close(by_name, (out.noise - eps / 0.04).square().mean(), rtol=1e-4, atol=0)
-    by_function, _ = SelfConditionedDenoising(part=lambda b: b.pocket, drop=0.0)(
+    by_function, _ = SelfConditionedDenoising(context=lambda b: b.pocket, p_drop_condition=0.0)(
         model, batch, seeded()
     )
     assert torch.equal(by_name, by_function)
@@ -369,10 +380,10 @@ def test_the_embedded_part_does_not_see_the_other():
     model = shaken(ct())
     passes = listened(model)
     batch = store.take(np.arange(4))
-    objective = SelfConditionedDenoising(part="pocket", regularize=0.0, drop=0.0)
+    objective = SelfConditionedDenoising(context="pocket", reg_sigma=0.0, p_drop_condition=0.0)
     objective(model, batch, seeded())
     objective(
-        model, moved(batch, (~batch.pocket)[:, None] * torch.tensor([-0.5, 0.2, 0.0])), seeded()
+        model, displaced(batch, (~batch.pocket)[:, None] * torch.tensor([-0.5, 0.2, 0.0])), seeded()
     )
     torch.testing.assert_close(passes[0][2].embedding, passes[2][2].embedding, rtol=0, atol=0)
 
@@ -384,7 +395,7 @@ def test_parts_of_a_periodic_structure_keep_its_cell():
     model = ct()
     batch = cells.take([0, 1])
     passes = listened(model)
-    SelfConditionedDenoising(part=lambda b: b.z == 12)(model, batch, seeded())
+    SelfConditionedDenoising(context=lambda b: b.z == 12)(model, batch, seeded())
     for each, _, _ in passes:
         assert torch.equal(each.cell, batch.cell) and torch.equal(each.pbc, batch.pbc)
         assert len(each.z) == 5
@@ -393,7 +404,7 @@ def test_parts_of_a_periodic_structure_keep_its_cell():
 def test_a_model_trains_on_parts():
     result = scdlab.fit(
         ct(),
-        SelfConditionedDenoising(part="pocket"),
+        SelfConditionedDenoising(context="pocket"),
         pockets(),
         steps=6,
         batch_size=4,
@@ -427,7 +438,7 @@ def test_element_embeddings_are_frozen_here_and_nowhere_else(qm9, net):
     changed = trained(model, SelfConditionedDenoising())
     assert not changed & elements and any(name.startswith("blocks") for name in changed)
     assert elements <= trained(model, PropertyRegression("homo"))  # fine-tuning
-    assert elements <= trained(net(), SelfConditionedDenoising(frozen=False))
+    assert elements <= trained(net(), SelfConditionedDenoising(freeze_element_embeddings=False))
 
 
 def test_what_was_frozen_by_its_owner_stays_frozen(qm9):
@@ -440,7 +451,7 @@ def test_what_was_frozen_by_its_owner_stays_frozen(qm9):
         and model.neighbor_embedding.embedding.weight.requires_grad
     )
     with pytest.raises(ValueError, match="given wrongly"):
-        SelfConditionedDenoising(part=fails)(model, batch, seeded())
+        SelfConditionedDenoising(context=fails)(model, batch, seeded())
     assert model.neighbor_embedding.embedding.weight.requires_grad
 
 
@@ -475,7 +486,7 @@ def test_what_it_is_told_helps_a_model_unless_it_is_about_another(condition):
     told."""
     train, val, _ = scdlab.load_ethanol().split(1000, 100, 0)
     torch.manual_seed(0)
-    model = scdlab.EquivariantTransformer(16, 2, 2, n_basis=16, conditional=True)
+    model = scdlab.EquivariantTransformer(16, 2, 2, num_rbf=16, conditional=True)
     scdlab.fit(
         model,
         SelfConditionedDenoising(condition=condition),
@@ -486,9 +497,9 @@ def test_what_it_is_told_helps_a_model_unless_it_is_about_another(condition):
         progress=False,
     )
     told, untold = (
-        scdlab.evaluate(model, val, SelfConditionedDenoising(condition=condition, drop=drop))[
-            "noise_unexplained"
-        ]
+        scdlab.evaluate(
+            model, val, SelfConditionedDenoising(condition=condition, p_drop_condition=drop)
+        )["noise_unexplained"]
         for drop in (0.0, 1.0)
     )
     assert told < 0.95 * untold if condition == "atoms" else abs(told - untold) < 0.02 * untold, (
@@ -540,14 +551,14 @@ def test_a_main_objective_learns_from_the_pass_that_embeds(qm9):
     model = shaken(ct())
     batch = qm9.take(np.arange(300, 320))
     main = PropertyRegression("homo")
-    both = SelfConditionedDenoising(main=main, weight=0.1, drop=0.0)
+    both = SelfConditionedDenoising(supervised=main, weight=0.1, p_drop_condition=0.0)
     both.prepare(model, qm9)
     passes = listened(model)
     loss, parts = both(model, batch, seeded(2))
     assert len(passes) == 2
-    alone, alone_parts = SelfConditionedDenoising(drop=0.0)(model, batch, seeded(2))
-    eps, _ = draw_noise(batch, 0.005, seeded(2), centered=False)
-    label, label_parts = main(model, moved(batch, eps))
+    alone, alone_parts = SelfConditionedDenoising(p_drop_condition=0.0)(model, batch, seeded(2))
+    eps, _ = sample_noise(batch, 0.005, seeded(2), centered=False)
+    label, label_parts = main(model, displaced(batch, eps))
     torch.testing.assert_close(loss, label + 0.1 * alone)
     assert set(parts) == {*alone_parts, *label_parts} and "loss" not in both.counted
 
@@ -556,7 +567,7 @@ def test_a_main_objective_learns_from_the_pass_that_embeds(qm9):
 def test_beside_energies_and_forces(net):
     store = scdlab.load_ethanol()[:40]
     model = net()
-    both = SelfConditionedDenoising(main=EnergyForces(), weight=0.1)
+    both = SelfConditionedDenoising(supervised=EnergyForces(), weight=0.1)
     history = scdlab.fit(model, both, store, steps=6, batch_size=8, progress=False).history
     assert {"energy_mae", "force_mae", "noise_mse", "noise_unexplained"} <= set(history)
     assert both.atomwise == {"force_mae"} and np.isfinite(history["loss"]).all()
@@ -571,15 +582,15 @@ def test_beside_energies_and_forces(net):
     [
         ({"sigma": 0}, "sigma .* positive length"),
         ({"sigma": math.inf}, "sigma .* positive length"),
-        ({"regularize": -0.1}, "regularize is the size"),
-        ({"regularize": math.nan}, "regularize is the size"),
-        ({"drop": 1.1}, "drop is the share .* from 0 to 1, not 1.1"),
-        ({"drop": math.nan}, "drop is the share"),
+        ({"reg_sigma": -0.1}, "regularize is the size"),
+        ({"reg_sigma": math.nan}, "regularize is the size"),
+        ({"p_drop_condition": 1.1}, "p_drop_condition is the share .* from 0 to 1, not 1.1"),
+        ({"p_drop_condition": math.nan}, "p_drop_condition is the share"),
         ({"condition": "mine"}, "one of own, other, atoms, not 'mine'"),
-        ({"part": 3}, "part says which atoms"),
-        ({"part": "pocket", "condition": "atoms"}, "With part"),
-        ({"part": "pocket", "main": PropertyRegression("homo")}, "With part"),
-        ({"main": "homo"}, "main must be an objective"),
+        ({"context": 3}, "part says which atoms"),
+        ({"context": "pocket", "condition": "atoms"}, "With part"),
+        ({"context": "pocket", "supervised": PropertyRegression("homo")}, "With part"),
+        ({"supervised": "homo"}, "main must be an objective"),
         ({"weight": -1.0}, "weight of denoising"),
     ],
 )
@@ -589,7 +600,7 @@ def test_settings_that_cannot_be_are_refused(settings, said):
 
 
 @pytest.mark.parametrize(
-    "net", [ct, schnet, lambda conditional: scdlab.DimeNet(16, 1, int_emb=8, basis_emb=4)]
+    "net", [ct, schnet, lambda conditional: scdlab.DimeNet(16, 1, int_emb_size=8, basis_emb_size=4)]
 )
 def test_a_model_that_takes_no_condition_is_refused(qm9, net):
     model = net(conditional=False)
@@ -621,7 +632,7 @@ def test_another_condition_needs_another_structure(qm9):
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("context", "said"),
     [
         ("pocket", "no field 'pocket' to tell their parts apart"),
         ("z", "part 'z' must give one boolean for each of the .* atoms, not torch.int64"),
@@ -634,25 +645,27 @@ def test_another_condition_needs_another_structure(qm9):
         ),
     ],
 )
-def test_parts_that_are_none_are_refused(qm9, part, said):
+def test_parts_that_are_none_are_refused(qm9, context, said):
     batch = qm9.take([300, 301])
     with pytest.raises(ValueError, match=said):
-        SelfConditionedDenoising(part=part)(ct(), batch, seeded())
+        SelfConditionedDenoising(context=context)(ct(), batch, seeded())
 
 
 def test_its_name_gives_all_settings():
-    text = repr(SelfConditionedDenoising(0.1, drop=0.5, condition="other", stop_gradient=True))
+    text = repr(
+        SelfConditionedDenoising(0.1, p_drop_condition=0.5, condition="other", stop_gradient=True)
+    )
     for piece in (
         "sigma=0.1",
-        "regularize=0.005",
-        "drop=0.5",
+        "reg_sigma=0.005",
+        "p_drop_condition=0.5",
         "condition='other'",
         "stop_gradient=True",
-        "frozen=True",
+        "freeze_element_embeddings=True",
     ):
         assert piece in text
     assert eval(text).sigma == 0.1
-    assert "part='pocket'" in repr(SelfConditionedDenoising(part="pocket"))
-    assert "main=PropertyRegression('homo'" in repr(
-        SelfConditionedDenoising(main=PropertyRegression("homo"))
+    assert "context='pocket'" in repr(SelfConditionedDenoising(context="pocket"))
+    assert "supervised=PropertyRegression('homo'" in repr(
+        SelfConditionedDenoising(supervised=PropertyRegression("homo"))
     )

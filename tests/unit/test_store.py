@@ -448,9 +448,9 @@ def test_batches_are_filled_as_far_as_their_budget_goes():
 
 def test_structures_dealt_in_two_goes_make_the_same_batches():
     size = made(n=50).n_atoms
-    whole, _ = store_module.fill(size, 5, 11)
-    first, held = store_module.fill(size[:23], 5, 11)
-    rest, _ = store_module.fill(size[23:], 5, 11, held)
+    whole, _ = store_module.pack_batches(size, 5, 11)
+    first, held = store_module.pack_batches(size[:23], 5, 11)
+    rest, _ = store_module.pack_batches(size[23:], 5, 11, held)
     assert [*first, *(23 + k for k in rest)] == whole
 
 

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import scdlab
 from scdlab.atoms import neighbor_list
-from scdlab.nn import forms, kernels
-from scdlab.nn.table import Filters, Spline, _Rows
+from scdlab.nn.ops import kernels, neighbor_sums
+from scdlab.nn.ops.filter_tables import Filters, SplineFilters, _Rows
 from scdlab.objectives import EnergyForces, SelfConditionedDenoising
 
 CUTOFF = 5.0
@@ -31,7 +31,7 @@ def inside_cells(n, cells):
 
 
 def spline(r, cells, cut):
-    return Spline(r, 0.0, CUTOFF, cells, cut)
+    return SplineFilters(r, 0.0, CUTOFF, cells, cut)
 
 
 def read(place, table, order=0):
@@ -43,7 +43,7 @@ def read(place, table, order=0):
 def spline_of(function, r, cells):
     """A function of the distance, read at r through a table of so many cells."""
     filters = Filters(lambda nodes: function(nodes).unsqueeze(-1), r, CUTOFF, cells)
-    return filters.plain.filters(filters.rows(filters.basis)).squeeze(-1)
+    return filters.uncut.filters(filters.rows(filters.basis)).squeeze(-1)
 
 
 def test_weights_sum_to_one_and_their_slopes_to_zero():
@@ -147,8 +147,8 @@ def test_kernels_read_what_plain_torch_reads(cut):
     table = torch.randn(cells + 3, d)
     place = spline(r, cells, cut)
     first = 2 * torch.arange(300)
-    heard = forms.carry(
-        table, torch.ones(600, d), forms.BothWays(first, first + 1, 600), place
+    heard = neighbor_sums.cfconv(
+        table, torch.ones(600, d), neighbor_sums.DirectedEdges(first, first + 1, 600), place
     )  # of one neighbor each
     filters = place.filters(table)
     for each in (heard[::2], heard[1::2]):
@@ -176,9 +176,9 @@ def batches(ethanol):
     }
 
 
-def random_net(kind, hidden=64, layers=3):
+def random_net(kind, hidden_channels=64, num_layers=3):
     torch.manual_seed(0)
-    return KINDS[kind](hidden=hidden, layers=layers).train()
+    return KINDS[kind](hidden_channels=hidden_channels, num_layers=num_layers).train()
 
 
 def use_cells(net, cells):
@@ -210,7 +210,7 @@ def train(net, table, store):
         used.add(answer.cells)
         return answer
 
-    net.table = table
+    net.filter_table_size = table
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(net), "filters", watched)
         result = scdlab.fit(
@@ -246,8 +246,11 @@ def relative(x, y):
 def compare(net, batch):
     net = copy.deepcopy(net).train()
     found = []
-    for net.table in (DEFAULT, None):
-        assert net.filters(torch.rand(len(neighbor_list(batch, net.cutoff)))).cells == net.table
+    for net.filter_table_size in (DEFAULT, None):
+        assert (
+            net.filters(torch.rand(len(neighbor_list(batch, net.cutoff)))).cells
+            == net.filter_table_size
+        )
         found.append(answers(net, batch))
     (energy, forces, gradients), (exact_energy, exact_forces, exact_gradients) = found
     assert relative(energy, exact_energy) <= 1e-5
@@ -260,9 +263,11 @@ def compare(net, batch):
 
 @KIND
 @pytest.mark.parametrize("name", ["ethanol", "qm9"])
-@pytest.mark.parametrize(("hidden", "layers"), [(64, 3), (128, 6)])
-def test_tables_are_exact_enough_with_random_parameters(kind, name, hidden, layers, batches):
-    compare(random_net(kind, hidden, layers), batches[name])
+@pytest.mark.parametrize(("hidden_channels", "num_layers"), [(64, 3), (128, 6)])
+def test_tables_are_exact_enough_with_random_parameters(
+    kind, name, hidden_channels, num_layers, batches
+):
+    compare(random_net(kind, hidden_channels, num_layers), batches[name])
 
 
 @KIND
@@ -320,7 +325,9 @@ def test_a_shorter_backward_pass_changes_no_derivative(kind, cells):
     Hessian-vector products."""
     found = []
     for theirs in (True, False):
-        net = use_cells(random_net(kind, hidden=16 if kind == "schnet" else 64, layers=2), cells)
+        net = use_cells(
+            random_net(kind, hidden_channels=16 if kind == "schnet" else 64, num_layers=2), cells
+        )
         batch = scdlab.load_qm9(limit=50).take([30, 40])
         batch.pos.requires_grad_(theirs)
         forces = net(batch, forces=True, noise=False).forces
@@ -356,15 +363,15 @@ def test_a_loss_on_forces_has_a_gradient_by_positions(kind, cells):
 def test_tables_are_used_in_training_on_enough_pairs_only(kind, batches):
     net = random_net(kind)
     many = CUTOFF * torch.rand(2 * DEFAULT)
-    assert net.table == DEFAULT and net.filters(many).cells == DEFAULT
+    assert net.filter_table_size == DEFAULT and net.filters(many).cells == DEFAULT
     assert net.filters(many[1:]).cells is None
-    with forms.plain_torch():
+    with neighbor_sums.reference_kernels():
         assert net.filters(many).cells is None
-    net.table = 64
+    net.filter_table_size = 64
     assert net.filters(many[:128]).cells == 64 and net.filters(many[:127]).cells is None
-    net.table = None
+    net.filter_table_size = None
     assert net.filters(many).cells is None
-    net.table = DEFAULT
+    net.filter_table_size = DEFAULT
     assert net.double().filters(many.double()).cells is None
     net.to("meta", torch.float32)
     assert net.filters(many.to("meta")).cells is None  # a device that is no processor
@@ -428,16 +435,16 @@ def test_rows_are_differentiated_to_any_order():
 def conditional():
     torch.manual_seed(0)
     models = [
-        net(hidden=16, layers=2, conditional=True, **more)
+        net(hidden_channels=16, num_layers=2, conditional=True, **more)
         for net, more in (
             (scdlab.SchNet, {}),
-            (scdlab.EquivariantTransformer, {"heads": 2, "n_basis": 12}),
+            (scdlab.EquivariantTransformer, {"num_heads": 2, "num_rbf": 12}),
         )
     ]
     for model in models:
         for layer in model.adaln:  # or what it is told would not matter
             torch.nn.init.normal_(layer.lin2.weight, std=0.2)
-        model.table = 64
+        model.filter_table_size = 64
     return dict(zip(("SchNet", "ET"), models, strict=True))
 
 
@@ -480,7 +487,7 @@ def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditi
         }
 
     shared, (loss, gradients) = calls_of(filter_network(model), step)
-    monkeypatch.setattr(type(model), "one_table", lambda model: contextlib.nullcontext())
+    monkeypatch.setattr(type(model), "shared_filter_tables", lambda model: contextlib.nullcontext())
     own, (expected, expected_gradients) = calls_of(filter_network(model), step)
     at_zero = 1 if kind == "ET" else 0  # an atom's filter for itself
     assert (shared, own) == (1 + at_zero, 2 * (1 + at_zero))
@@ -501,25 +508,25 @@ def test_a_table_is_shared_by_passes_that_read_the_same_alone(kind, conditional)
     once = calls_of(network, lambda: model(batch))[0]
 
     def passes(*batches):
-        with model.one_table():
+        with model.shared_filter_tables():
             return [model(batch).energy.sum() for batch in batches]
 
     assert calls_of(network, lambda: passes(batch, batch, batch))[0] == once
     assert calls_of(network, lambda: passes(batch, wide))[0] == 2 * once
     assert calls_of(network, lambda: (passes(batch), passes(batch)))[0] == 2 * once
-    with model.one_table():
+    with model.shared_filter_tables():
         with torch.no_grad():
             model(batch)
         model(batch).energy.sum().backward()
     weight = next(network.parameters())
     assert weight.grad is not None and weight.grad.any()
-    with pytest.raises(RuntimeError, match="inside"), model.one_table():
+    with pytest.raises(RuntimeError, match="inside"), model.shared_filter_tables():
         raise RuntimeError("inside")
     assert calls_of(network, lambda: (model(batch), model(batch)))[0] == 2 * once
     model.eval()
     try:
         expected = model(batch).energy
-        with model.one_table():  # exact filters are each pass's own
+        with model.shared_filter_tables():  # exact filters are each pass's own
             model(wide)
             assert torch.equal(model(batch).energy, expected)
     finally:

@@ -18,8 +18,8 @@ the grid too. With K nodes and P pairs the filter networks cost K/P of what they
 derivative by the distance is less exact by one order of h: enough for energies and forces, less for
 curvatures.
 
-`Place` says how a pair reads its filter: from a table of its own row (exact), or from four rows of
-a spline.
+`FilterRows` says how a pair reads its filter: from a table of its own row (exact), or from four
+rows of a spline.
 """
 
 import functools
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from scdlab.nn.radial import cosine_cutoff
+from scdlab.nn.blocks.radial import cosine_cutoff
 
 # Pieces of the cubic B-spline: column t holds B_t(u) as coefficients of 1, u, u², u³.
 _PIECES = (
@@ -38,7 +38,7 @@ _PIECES = (
 )
 
 
-class Place:
+class FilterRows:
     """Where the pairs of one pass find their filters: in rows f [P, d] of their own, times factor
     [P] if given."""
 
@@ -71,7 +71,7 @@ class Place:
         return {}
 
 
-class Spline(Place):
+class SplineFilters(FilterRows):
     """Rows of a table [cells + 3, d] over [start, cutoff], for pairs at r [P]; with `cut`, times
     the cosine cutoff.
 
@@ -139,7 +139,7 @@ class _Rows(torch.autograd.Function):
 class Filters:
     """What the layers of one pass ask about the distances r [P]: `basis`, what filter networks read
     (at the pairs, or at the nodes of a grid), `rows`, which makes of their answers what pairs read,
-    and the places `plain` and `cut` (times the cosine cutoff), by which they do.
+    and the places `uncut` and `cut` (times the cosine cutoff), by which they do.
 
     cells: of a table; None for the exact filters; tables: where passes that may share their tables
     keep them.
@@ -153,8 +153,8 @@ class Filters:
         self.made = None
         if cells is None:
             self.basis = basis(r)  # (P, n)
-            self.plain = Place(len(r))
-            self.cut = Place(len(r), self.envelope)
+            self.uncut = FilterRows(len(r))
+            self.cut = FilterRows(len(r), self.envelope)
         else:
             closest = float(r.detach().min())
             if not math.isfinite(closest):
@@ -169,7 +169,9 @@ class Filters:
                 self.made = tables.setdefault((start, cells, r.dtype, torch.is_grad_enabled()), {})
             nodes = torch.arange(-3, cells + 4, device=r.device, dtype=r.dtype)
             self.basis = basis(start + nodes * ((cutoff - start) / cells))  # (cells + 7, n)
-            self.plain, self.cut = (Spline(r, start, cutoff, cells, cut) for cut in (False, True))
+            self.uncut, self.cut = (
+                SplineFilters(r, start, cutoff, cells, cut) for cut in (False, True)
+            )
 
     def rows(self, values: Tensor) -> Tensor:
         """Values of a filter network at `basis` -> rows for the places: the same, or the spline's

@@ -25,11 +25,11 @@ reference is made in float64.
 import torch
 from torch import Tensor, nn
 
-from scdlab.nn.forms import pair_product
-from scdlab.nn.radial import shifted_softplus
+from scdlab.nn.blocks.radial import shifted_softplus
+from scdlab.nn.ops.neighbor_sums import pair_product
 
 MAX_Z = 118  # the heaviest element that has a name
-POOLS = ("sum", "mean", "vector", "tensor", "atoms")
+KINDS = ("scalar_sum", "scalar_mean", "vector", "tensor", "per_atom")
 
 
 class _ShiftedSoftplus(nn.Module):
@@ -47,7 +47,7 @@ def sum_over_atoms(x: Tensor, batch) -> Tensor:
     return x.new_zeros((batch.num_graphs, *x.shape[1:])).index_add(0, batch.batch, x)
 
 
-class _Head(nn.Module):
+class Float64Buffers(nn.Module):
     """A module whose buffers stay float64 whatever the precision of the network (they hold total
     energies)."""
 
@@ -59,82 +59,82 @@ class _Head(nn.Module):
         return self
 
 
-def _plain(d: int, d_out: int, linear: bool = False) -> nn.Sequential:
+def invariant_mlp(d: int, d_out: int, linear: bool = False) -> nn.Sequential:
     """From features of an atom to numbers: two layers, or one where the features are read-outs
     already."""
     return nn.Sequential(nn.Linear(d, d_out)) if linear else mlp(d, max(d // 2, 1), d_out)
 
 
-class EnergyHead(_Head):
+class EnergyHead(Float64Buffers):
     """Atom features [N, d] -> energies [B] in eV, float64. linear: one layer instead of two."""
 
     def __init__(self, d: int, linear: bool = False):
         super().__init__()
-        self.mlp = _plain(d, 1, linear)
+        self.mlp = invariant_mlp(d, 1, linear)
         self.register_buffer(
             "reference", torch.zeros(MAX_Z + 1, dtype=torch.float64)
         )  # eV, by atomic number
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
 
-    def shares(self, x: Tensor, z: Tensor) -> Tensor:
+    def per_atom(self, x: Tensor, z: Tensor) -> Tensor:
         """Energies of the atoms, [N] eV, float64: references and scale are in them."""
         e = self.mlp(x).squeeze(-1).double()  # (N, d) -> (N), float64 before anything is summed
         return e * self.scale + self.reference[z]
 
-    def total(self, shares: Tensor, batch) -> Tensor:
-        return sum_over_atoms(shares, batch)  # (N) -> (B)
+    def total(self, per_atom: Tensor, batch) -> Tensor:
+        return sum_over_atoms(per_atom, batch)  # (N) -> (B)
 
     def forward(self, x: Tensor, batch) -> Tensor:
-        return self.total(self.shares(x, batch.z), batch)
+        return self.total(self.per_atom(x, batch.z), batch)
 
 
-class PropertyHead(_Head):
+class PropertyHead(Float64Buffers):
     """Atom features -> a property [B], float64, in the unit of the labels; or a vector [B, 3] or
-    tensor [B, 3, 3] (symmetric) that turns with the structure; or, with pool="atoms", three numbers
-    an atom, [N, 3], that do not turn, in the precision of the network.
+    tensor [B, 3, 3] (symmetric) that turns with the structure; or, with kind="per_atom", three
+    numbers an atom, [N, 3], that do not turn, in the precision of the network.
 
     plain: the backbone knows nothing of rotations; vectors and tensors are numbers along the axes
     of space, and those of atoms are vectors too. linear: one layer instead of two.
     """
 
-    def __init__(self, d: int, pool: str, plain: bool = False, linear: bool = False):
+    def __init__(self, d: int, kind: str, equivariant: bool = True, linear: bool = False):
         super().__init__()
-        if pool not in POOLS:
+        if kind not in KINDS:
             raise ValueError(
-                "A property is pooled over atoms by 'sum' or 'mean', is a 'vector' or a 'tensor' "
-                f"of the structure, or a vector of its 'atoms', not {pool!r}."
+                f"The kind of a property must be one of {', '.join(map(repr, KINDS))}, got "
+                f"{kind!r}."
             )
-        self.pool = pool
-        self.plain = plain or pool in ("sum", "mean", "atoms")
-        turns = NoiseHead(d) if pool == "vector" else TensorHead(d) if pool == "tensor" else None
-        numbers = {"vector": 3, "atoms": 3, "tensor": 9}.get(pool, 1)
-        self.mlp = _plain(d, numbers, linear) if self.plain else turns
+        self.kind = kind
+        self.reads_vectors = equivariant and kind in ("vector", "tensor")
+        turns = NoiseHead(d) if kind == "vector" else TensorHead(d) if kind == "tensor" else None
+        numbers = {"vector": 3, "per_atom": 3, "tensor": 9}.get(kind, 1)
+        self.mlp = invariant_mlp(d, numbers, linear) if not self.reads_vectors else turns
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
 
-    def shares(self, x: Tensor, v: Tensor | None = None) -> Tensor:
+    def per_atom(self, x: Tensor, v: Tensor | None = None) -> Tensor:
         """What each atom gives, before mean and spread: [N], [N, 3] or [N, 3, 3]."""
-        y = self.mlp(x) if self.plain else self.mlp(x, v)  # (N, d) (, (N, 3, d)) -> (N, …)
-        if self.pool == "tensor" and self.plain:
+        y = self.mlp(x, v) if self.reads_vectors else self.mlp(x)  # (N, d) (, (N, 3, d)) -> (N, …)
+        if self.kind == "tensor" and not self.reads_vectors:
             y = y.view(-1, 3, 3)
             y = 0.5 * (y + y.mT)
-        return y.squeeze(-1) if self.pool in ("sum", "mean") else y
+        return y.squeeze(-1) if self.kind in ("scalar_sum", "scalar_mean") else y
 
-    def total(self, shares: Tensor, batch) -> Tensor:
-        if self.pool == "atoms":
-            return shares * self.std.to(shares.dtype)  # (N, 3)
-        y = sum_over_atoms(shares.double(), batch)  # (N, …) -> (B, …)
-        if self.pool in ("vector", "tensor"):  # no mean: a direction fixed in space would not turn
+    def total(self, per_atom: Tensor, batch) -> Tensor:
+        if self.kind == "per_atom":
+            return per_atom * self.std.to(per_atom.dtype)  # (N, 3)
+        y = sum_over_atoms(per_atom.double(), batch)  # (N, …) -> (B, …)
+        if self.kind in ("vector", "tensor"):  # no mean: a direction fixed in space would not turn
             return self.std * y
-        if self.pool == "mean":
+        if self.kind == "scalar_mean":
             y = y / batch.ptr.diff()  # atoms of each structure
         return self.mean + self.std * y
 
     def forward(self, x: Tensor, batch, v: Tensor | None = None) -> Tensor:
-        return self.total(self.shares(x, v), batch)
+        return self.total(self.per_atom(x, v), batch)
 
 
-def norm(v: Tensor) -> Tensor:
+def smooth_norm(v: Tensor) -> Tensor:
     """Length of vector features, [N, 3, d] -> [N, d], smooth at zero: sqrt(|v|² + ε²), above |v| by
     ε²/2|v| at most. It does not turn."""
     eps = 1e-4
@@ -156,7 +156,7 @@ class GatedEquivariantBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2 * d_in, d_in), nn.SiLU(), nn.Linear(d_in, 2 * d_out))
 
     def forward(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        x, gate = self.mlp(torch.cat([x, norm(self.length(v))], dim=-1)).chunk(
+        x, gate = self.mlp(torch.cat([x, smooth_norm(self.length(v))], dim=-1)).chunk(
             2, dim=-1
         )  # (N, d_out) each
         return x, gate.unsqueeze(1) * self.vector(v)  # (N, d_out), (N, 3, d_out)
@@ -216,18 +216,18 @@ class EmbeddingHead(nn.Module):
         return self.mlp(sum_over_atoms(self.atom(x), batch))  # (N, d) -> (B, d)
 
 
-class DirectForceHead(_Head):
+class DirectForceHead(Float64Buffers):
     """Forces [N, 3] in eV/Å as sums of pair forces along the bonds: f_ij r̂_ij, with f_ij = f_ji,
     so that F_ij = -F_ji.
 
     Rotates with the molecule and conserves momentum; nothing makes it the gradient of an energy.
     """
 
-    def __init__(self, d: int, n_basis: int):
+    def __init__(self, d: int, num_rbf: int):
         super().__init__()
         self.left = nn.Linear(d, d, bias=False)
         self.right = nn.Linear(d, d, bias=False)
-        self.filter = nn.Linear(n_basis, d)
+        self.filter = nn.Linear(num_rbf, d)
         self.mlp = mlp(d, d, 1)
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
 

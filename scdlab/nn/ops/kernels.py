@@ -20,8 +20,8 @@ items, and then sizes and addresses of arrays, in the order that its docstring n
 runs of items from the counter until none are left, so each result is written by one thread, in one
 order: answers do not depend on the number of threads. Float32 and int64; d, and the width of a
 head, are multiples of eight. Kernels are compiled when first called, a second each, and kept on
-disk; importing this file compiles nothing. `forms.py` has the same sums in plain torch. Like
-torch's own operations, they hang in a forked process that inherits a team of threads.
+disk; importing this file compiles nothing. `neighbor_sums.py` has the same sums in plain torch.
+Like torch's own operations, they hang in a forked process that inherits a team of threads.
 """
 
 import _thread
@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from numba import carray, cfunc, njit, types
 
-from scdlab.nn.simd import draw, fill, floats, ints, load, store, total
+from scdlab.nn.ops.simd import draw, fill, floats, ints, load, store, total
 
 _FLAGS = dict(nopython=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 _TYPES = torch.float32, torch.int64
@@ -79,7 +79,7 @@ class Kernel:
         _on_threads(self.compiled, block, args, torch.get_num_threads())
 
 
-def prepare() -> None:
+def compile_all() -> None:
     """Compile all kernels now and keep them on disk, so that no training waits for it (`make lab`
     calls this)."""
     for kernel in (k for k in globals().values() if isinstance(k, Kernel)):
@@ -199,7 +199,7 @@ def _spread(to, row, taps, low, high, b, m):
 
 
 @Kernel
-def _carry_sum(data):
+def _cfconv_sum(data):
     """atoms; P, taps, X, d; start, other, edge, node, B, T, u [N, X, d], out [N, X, d]: out_a = Σ_b
     w ∘ u_b"""
     h = _block(data)
@@ -250,7 +250,7 @@ def _product(gi, gj, ui, uj, row, X):
 
 
 @Kernel
-def _carry_dot(data):
+def _cfconv_dot(data):
     """pairs; taps, X, d; i, j, node, B, T, g, u [N, X, d], out [P]: out_p = w · Σ_x (g_i ∘ u_j +
     g_j ∘ u_i)"""
     h = _block(data)
@@ -283,7 +283,7 @@ def _carry_dot(data):
 
 
 @Kernel
-def _carry_table(data):
+def _cfconv_table(data):
     """rows; P, taps, X, d; i, j, begin, order, B, g, u [N, X, d], out [K, d]: the derivative by
     T"""
     h = _block(data)
@@ -494,7 +494,7 @@ def _attention_table(data):
 
 
 @Kernel
-def _point_vectors(data):
+def _vectors_vectors(data):
     """atoms; P, taps, d; start, other, edge, node, B, T, r [P, 3], s [N, d], out [N, 3, d]: out_a =
     Σ_b r_ab w ∘ s_b"""
     h = _block(data)
@@ -537,7 +537,7 @@ def _point_vectors(data):
 
 
 @Kernel
-def _point_scalars(data):
+def _vectors_scalars(data):
     """atoms; P, taps, d; start, other, edge, node, B, T, r [P, 3], g [N, 3, d], out [N, d]:
     out_b = Σ_a w ∘ (r_ab · g_a)"""
     h = _block(data)
@@ -578,7 +578,7 @@ def _point_scalars(data):
 
 
 @Kernel
-def _point_pairs(data):
+def _vectors_pairs(data):
     """pairs; taps, d; i, j, node, B, T, g [N, 3, d], s [N, d], out [P, 3]: out_p = Σ_c w ∘ (g_i ∘
     s_j − g_j ∘ s_i)"""
     h = _block(data)
@@ -627,7 +627,7 @@ def _along(rx, ry, rz, gi, gj, si, sj, row):
 
 
 @Kernel
-def _point_dot(data):
+def _vectors_dot(data):
     """pairs; taps, d; i, j, node, B, T, r, g, s, out [P]: out_p = w · ((r · g_i) ∘ s_j − (r · g_j)
     ∘ s_i)"""
     h = _block(data)
@@ -666,7 +666,7 @@ def _point_dot(data):
 
 
 @Kernel
-def _point_table(data):
+def _vectors_table(data):
     """rows; P, taps, d; i, j, begin, order, B, r, g, s, out [K, d]: the derivative by T"""
     h = _block(data)
     K = h[1]
@@ -735,8 +735,8 @@ def _sort(data):
         begin[0] = 0
 
 
-# ---------------------------------------------------------------------- what forms.py calls:
-# derivatives of the forms
+# ---------------------------------------------------------------------- what neighbor_sums.py
+# calls: derivatives of the forms
 
 
 def sort_pairs(key: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -795,7 +795,7 @@ def _solid(*tensors):
     return [None if x is None else x.contiguous() for x in tensors]
 
 
-def carry(wanted, edges, place, order, c, f, g, u):
+def cfconv(wanted, edges, place, order, c, f, g, u):
     """Derivatives of Σ_{a←b} c w ∘ (g_a · u_b) by arguments number `wanted` of c [P], f [K, d], g,
     u [N, (3,) d]."""
     g, u = _solid(g, u)
@@ -811,13 +811,13 @@ def carry(wanted, edges, place, order, c, f, g, u):
     for k in wanted:
         if k == 0:
             out.append(like.new_empty(P))
-            _carry_dot(P, taps, X, d, *read.by_c, g, u, out[-1])
+            _cfconv_dot(P, taps, X, d, *read.by_c, g, u, out[-1])
         elif k == 1:
             out.append(like.new_empty(K, d))
-            _carry_table(K, P, taps, X, d, *read.by_row, g, u, out[-1])
+            _cfconv_table(K, P, taps, X, d, *read.by_row, g, u, out[-1])
         else:
             out.append(torch.empty_like(like))
-            _carry_sum(N, P, taps, X, d, *read.by_atom, u if k == 2 else g, out[-1])
+            _cfconv_sum(N, P, taps, X, d, *read.by_atom, u if k == 2 else g, out[-1])
     return tuple(out)
 
 
@@ -829,7 +829,7 @@ def attention(wanted, edges, place, order, c, f, A, q, k):
     read = _Read(edges, place, order, c, f)
     N = edges.n
     P = edges.p
-    heads = edges.heads
+    heads = edges.num_heads
     d = like.shape[1]
     K = read.K
     taps = read.taps
@@ -851,7 +851,7 @@ def attention(wanted, edges, place, order, c, f, A, q, k):
     return tuple(out)
 
 
-def point(wanted, edges, place, order, c, f, r, g, s):
+def vector_messages(wanted, edges, place, order, c, f, r, g, s):
     """Derivatives of Σ_{a←b} Σ_xyz c r_ab · g_a ∘ w ∘ s_b by c [P], f [K, d], r [P, 3], g [N, 3,
     d], s [N, d]."""
     r, g, s = _solid(r, g, s)
@@ -866,17 +866,17 @@ def point(wanted, edges, place, order, c, f, r, g, s):
     for m in wanted:
         if m == 0:
             out.append(new(P))
-            _point_dot(P, taps, d, *read.by_c, r, g, s, out[-1])
+            _vectors_dot(P, taps, d, *read.by_c, r, g, s, out[-1])
         elif m == 1:
             out.append(new(K, d))
-            _point_table(K, P, taps, d, *read.by_row, r, g, s, out[-1])
+            _vectors_table(K, P, taps, d, *read.by_row, r, g, s, out[-1])
         elif m == 2:
             out.append(new(P, 3))
-            _point_pairs(P, taps, d, *read.by_pair, g, s, out[-1])
+            _vectors_pairs(P, taps, d, *read.by_pair, g, s, out[-1])
         elif m == 3:
             out.append(new(N, 3, d))
-            _point_vectors(N, P, taps, d, *read.by_atom, r, s, out[-1])
+            _vectors_vectors(N, P, taps, d, *read.by_atom, r, s, out[-1])
         else:
             out.append(new(N, d))
-            _point_scalars(N, P, taps, d, *read.by_atom, r, g, out[-1])
+            _vectors_scalars(N, P, taps, d, *read.by_atom, r, g, out[-1])
     return tuple(out)

@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scdlab.nn.heads import _Head
+from scdlab.nn.blocks.heads import Float64Buffers
 
 
 def spherical_degrees(forces: Tensor, lmax: int) -> list[Tensor]:
@@ -33,7 +33,7 @@ def spherical_degrees(forces: Tensor, lmax: int) -> list[Tensor]:
     return [length * spherical_harmonics(degree, unit, **component) for degree in range(lmax + 1)]
 
 
-class ForceEncoding(_Head):
+class ForceEncoding(Float64Buffers):
     """Forces [N, 3] in eV/Å -> features of each degree, a list of [N, 2l + 1, d] for l = 0 … lmax.
 
     scale: what forces are divided by, in eV/Å: their root mean square component in the training

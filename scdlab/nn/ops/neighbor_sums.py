@@ -23,7 +23,7 @@ and those are the operations of a layer:
 The derivative of ∂F/∂x in direction h by another argument y is ∂F/∂y with h put in x's place: forms
 stay forms, to any order. Forces need the first derivative, training on forces the second.
 
-Filters come from a `Place` (table.py): f may be the rows of a spline, f_p = c_p Σ_t B_t(r_p)
+Filters come from a `FilterRows` (table.py): f may be the rows of a spline, f_p = c_p Σ_t B_t(r_p)
 T_{node_p + t}, with a factor c [P]. A form is linear in c and in T as well; its derivative by r_p
 replaces B by dB/dr, and c_p is what it is multiplied by. So forms over splines too stay forms, with
 one more number, the order of the derivative.
@@ -39,14 +39,14 @@ import functools
 import torch
 from torch import Tensor
 
-from scdlab.nn.table import Place
+from scdlab.nn.ops.filter_tables import FilterRows
 
 _AT_A_TIME = 1024  # pairs; on a GPU, all of them
 _fused = True
 
 
 @contextlib.contextmanager
-def plain_torch():
+def reference_kernels():
     """Within this context no fused kernel runs: the reference that they are tested and timed
     against."""
     global _fused
@@ -58,7 +58,7 @@ def plain_torch():
         _fused = before
 
 
-class BothWays:
+class DirectedEdges:
     """Pairs i, j [P] of n atoms, walked in both directions: edge p is i ← j, edge P + p is j ← i.
 
     `chunks`, for plain torch: a slice of the pairs, and for its edges first i ← j, then j ← i: `to`
@@ -70,7 +70,7 @@ class BothWays:
     "parameters": positions need none.
     """
 
-    def __init__(self, i: Tensor, j: Tensor, n: int, heads: int = 1):
+    def __init__(self, i: Tensor, j: Tensor, n: int, num_heads: int = 1):
         if i.shape != j.shape or i.dim() != 1:
             raise ValueError(
                 f"Pairs are two lists of the same length, not of shapes {[*i.shape]} and "
@@ -81,7 +81,7 @@ class BothWays:
         self.j = j.long().contiguous()
         self.n = n
         self.p = len(i)
-        self.heads = heads
+        self.num_heads = num_heads
         self.asked: str | None = None
 
     @functools.cached_property
@@ -95,7 +95,7 @@ class BothWays:
 
     @functools.cached_property
     def walk(self):
-        from scdlab.nn.kernels import sort_pairs
+        from scdlab.nn.ops.kernels import sort_pairs
 
         ends = torch.cat([self.i, self.j])
         if self.p and not 0 <= int(ends.min()) <= int(ends.max()) < self.n:
@@ -107,8 +107,8 @@ class BothWays:
         return start, torch.cat([self.j, self.i]).index_select(0, edge), edge
 
     @functools.cached_property
-    def own_rows(self) -> Place:
-        return Place(self.p)
+    def own_rows(self) -> FilterRows:
+        return FilterRows(self.p)
 
 
 class _Partials(torch.autograd.Function):
@@ -130,7 +130,7 @@ class _Partials(torch.autograd.Function):
         ctx.save_for_backward(r, *args)
         if place is None:
             return form.plain(tuple(k - 1 for k in wanted), edges, *args[1:])
-        from scdlab.nn import kernels
+        from scdlab.nn.ops import kernels
 
         return getattr(kernels, form.fused)(wanted, edges, place, order, *args)
 
@@ -146,7 +146,7 @@ class _Partials(torch.autograd.Function):
             need[1] = False  # rows of a table
         elif ctx.edges.asked == "parameters":
             need_r = need[0] = False
-            need[2] = need[2] and ctx.form is not _POINT  # the vectors along the pairs
+            need[2] = need[2] and ctx.form is not _VECTOR_MESSAGES  # the vectors along the pairs
         grads = [None] * len(args)
         grad_r = None
 
@@ -188,7 +188,7 @@ def _attention(wanted, edges, f, A, q, k):
     """F = Σ_{a←b} Σ_heads A_ab (q_a · k_b ∘ f)"""
     like = k if q is None else q
     d = like.shape[1]
-    heads = edges.heads
+    heads = edges.num_heads
     shapes = (edges.p, d), (2, edges.p, heads), (edges.n, d), (edges.n, d)
     out = {m: like.new_zeros(shapes[m]) for m in wanted}
     for at, to, of in edges.chunks:
@@ -210,7 +210,7 @@ def _attention(wanted, edges, f, A, q, k):
     return tuple(out[m] for m in wanted)
 
 
-def _carry(wanted, edges, f, g, u):
+def _cfconv(wanted, edges, f, g, u):
     """F = Σ_{a←b} f ∘ (g_a · u_b)"""
     like = u if g is None else g
     # components: 1 of scalars, 3 of vectors
@@ -231,7 +231,7 @@ def _carry(wanted, edges, f, g, u):
     return tuple(out[k] for k in wanted)
 
 
-def _point(wanted, edges, f, r, g, s):
+def _vector_messages(wanted, edges, f, r, g, s):
     """F = Σ_{a←b} Σ_xyz r_ab · g_a ∘ f ∘ s_b"""
     like = f if s is None else s
     d = like.shape[1]
@@ -282,7 +282,7 @@ class _Form:
         flat = all(
             x.dim() < 3 or x.shape[1] == 3 or self is _ATTENTION for x in tensors
         )  # scalars, or vectors of three
-        if flat and fused_for((args[-1] if f is None else f).shape[-1], edges.heads, *tensors):
+        if flat and fused_for((args[-1] if f is None else f).shape[-1], edges.num_heads, *tensors):
             return _Partials.apply(
                 self, (wanted + 1,), edges, place, 0, place.r, place.factor, f, *args
             )[0]
@@ -304,7 +304,9 @@ class _Form:
             if x is None:
                 continue
             if of == "way":
-                fits = fits and x.shape == (2, edges.p, edges.heads) and d % edges.heads == 0
+                fits = (
+                    fits and x.shape == (2, edges.p, edges.num_heads) and d % edges.num_heads == 0
+                )
             else:
                 fits = fits and len(x) == rows[of] and x.shape[-1] == (3 if of == "pair" else d)
         if not fits:
@@ -316,48 +318,54 @@ class _Form:
             )
 
 
-def fused_for(d: int, heads: int, *tensors: Tensor) -> bool:
+def fused_for(d: int, num_heads: int, *tensors: Tensor) -> bool:
     """Whether the fused kernels take d features in so many heads: float32 on a processor, eights of
-    features in a head, unless `plain_torch` forbids it."""
-    fit = d % (8 * heads) == 0 and all(
+    features in a head, unless `reference_kernels` forbids it."""
+    fit = d % (8 * num_heads) == 0 and all(
         x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors
     )
     return _fused and fit
 
 
 _ATTENTION = _Form(_attention, "way", "atom", "atom")
-_CARRY = _Form(_carry, "atom", "atom")
-_POINT = _Form(_point, "pair", "atom", "atom")
+_CFCONV = _Form(_cfconv, "atom", "atom")
+_VECTOR_MESSAGES = _Form(_vector_messages, "pair", "atom", "atom")
 
 
-def logits(q: Tensor, k: Tensor, f: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
+def logits(
+    q: Tensor, k: Tensor, f: Tensor, edges: DirectedEdges, place: FilterRows | None = None
+) -> Tensor:
     """Σ_head q_a k_b ∘ f for every edge: q, k [N, d], f [P, d] or rows of the place's table -> [2,
     P, heads]."""
     return _ATTENTION.partial(1, edges, place, f, None, q, k)
 
 
-def attend(A: Tensor, f: Tensor, k: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
+def attention_sum(
+    A: Tensor, f: Tensor, k: Tensor, edges: DirectedEdges, place: FilterRows | None = None
+) -> Tensor:
     """Σ_b A_ab f ∘ k_b for every atom: A [2, P, heads], f [P, d] or rows, k [N, d] -> [N, d]."""
     return _ATTENTION.partial(2, edges, place, f, A, None, k)
 
 
-def carry(f: Tensor, u: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
+def cfconv(f: Tensor, u: Tensor, edges: DirectedEdges, place: FilterRows | None = None) -> Tensor:
     """Σ_b f ∘ u_b for every atom: f [P, d] or rows, u [N, d] or [N, 3, d] -> like u."""
-    return _CARRY.partial(1, edges, place, f, None, u)
+    return _CFCONV.partial(1, edges, place, f, None, u)
 
 
-def point(r: Tensor, f: Tensor, s: Tensor, edges: BothWays, place: Place | None = None) -> Tensor:
+def vector_messages(
+    r: Tensor, f: Tensor, s: Tensor, edges: DirectedEdges, place: FilterRows | None = None
+) -> Tensor:
     """Σ_b r_ab f ∘ s_b for every atom: r [P, 3] from i towards j, f [P, d] or rows, s [N, d] -> [N,
     3, d]."""
-    return _POINT.partial(2, edges, place, f, r, None, s)
+    return _VECTOR_MESSAGES.partial(2, edges, place, f, r, None, s)
 
 
 def pair_sum(f: Tensor, x: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """For every atom the sum over its pairs of filter ∘ partner: f [P, d], x [N, d] -> [N, d]."""
-    return carry(f, x, BothWays(i, j, len(x)))
+    return cfconv(f, x, DirectedEdges(i, j, len(x)))
 
 
 def pair_product(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """The symmetric product x_i ∘ y_j + x_j ∘ y_i of the two atoms of each pair: x, y [N, d] -> [P,
     d]."""
-    return _CARRY.partial(0, BothWays(i, j, len(x)), None, None, x, y)
+    return _CFCONV.partial(0, DirectedEdges(i, j, len(x)), None, None, x, y)

@@ -35,7 +35,7 @@ def polynomial_envelope(x: Tensor, p: int = 6) -> Tensor:
 
 
 @functools.lru_cache
-def spherical_bessel_zeros(n_spherical: int, n_radial: int) -> np.ndarray:
+def spherical_bessel_zeros(num_spherical: int, num_rbf: int) -> np.ndarray:
     """The first zeros z_ln of j_l, l = 0 … n_spherical - 1: [n_spherical, n_radial] float64.
 
     Those of j_0 = sin(x)/x are nπ, and between two zeros of j_l lies exactly one of j_{l+1}.
@@ -43,13 +43,13 @@ def spherical_bessel_zeros(n_spherical: int, n_radial: int) -> np.ndarray:
     from scipy.optimize import brentq
     from scipy.special import spherical_jn
 
-    zeros = [math.pi * np.arange(1, n_radial + n_spherical)]
-    for order in range(1, n_spherical):
+    zeros = [math.pi * np.arange(1, num_rbf + num_spherical)]
+    for order in range(1, num_spherical):
         wave = functools.partial(spherical_jn, order)
         zeros.append(
             np.array([brentq(wave, a, b, xtol=1e-13) for a, b in itertools.pairwise(zeros[-1])])
         )
-    return np.stack([z[:n_radial] for z in zeros])
+    return np.stack([z[:num_rbf] for z in zeros])
 
 
 def spherical_bessel(order: int, x: Tensor) -> Tensor:
@@ -106,11 +106,11 @@ class SphericalBesselBasis(nn.Module):
     It is multiplied by u(x)/x, as in the released code; the paper writes u(x).
     """
 
-    def __init__(self, n_spherical: int, n_radial: int, cutoff: float):
+    def __init__(self, num_spherical: int, num_rbf: int, cutoff: float):
         super().__init__()
         from scipy.special import spherical_jn
 
-        zeros = spherical_bessel_zeros(n_spherical, n_radial)
+        zeros = spherical_bessel_zeros(num_spherical, num_rbf)
         norm = math.sqrt(2) / np.abs([spherical_jn(order + 1, z) for order, z in enumerate(zeros)])
         self.cutoff = cutoff
         self.register_buffer(

@@ -1,0 +1,1 @@
+"""Kernels: sums over neighbors, filter tables, and the compiled loops behind them."""
