@@ -10,11 +10,20 @@ has nothing to skip at 20 atoms). Periodic structures of up to 80 atoms likewise
 few images that can be near. Larger structures: the cell list of `vesin`, one by one.
 """
 
+import functools
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from scdlab.atoms.batch import Batch
+
+if TYPE_CHECKING:
+    import vesin
 
 ALL_PAIRS_UP_TO = 200  # atoms; above, n²/2 candidate pairs cost more than a cell list
 ALL_IMAGES_UP_TO = 80  # atoms of a periodic structure
@@ -24,37 +33,128 @@ _COINCIDENT = 1e-6  # Å
 _kept = threading.local()
 
 
+@dataclass(frozen=True)
+class DirectedPairs:
+    """Both directions of a half list: edges p and P + p belong to pair p, i ← j and j ← i.
+
+    Parameters
+    ----------
+    target : Tensor
+        The atom that each edge leads to, which receives its message, [2P] int64.
+    source : Tensor
+        The atom that each edge starts from, which sends its message, [2P] int64.
+    """
+
+    target: Tensor
+    source: Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @functools.cached_property
+    def pair(self) -> Tensor:
+        """The pair of each edge, [2P] int64."""
+        number = torch.arange(len(self) // 2, device=self.target.device)
+        return torch.cat([number, number])
+
+    @functools.cached_property
+    def reverse(self) -> Tensor:
+        """The edge of the same pair in the other direction, [2P] int64."""
+        n_pairs = len(self) // 2
+        number = torch.arange(len(self), device=self.target.device)
+        return torch.cat([number[n_pairs:], number[:n_pairs]])
+
+    @functools.cached_property
+    def sign(self) -> Tensor:
+        """1 or -1, [2P] int64: r from target to source is sign · r_ij of the pair."""
+        one = torch.ones(len(self) // 2, dtype=torch.long, device=self.target.device)
+        return torch.cat([one, -one])
+
+    def both(self, x: Tensor) -> Tensor:
+        """Give both edges of a pair the pair's row: [P, …] -> [2P, …]."""
+        return torch.cat([x, x])
+
+    def both_signed(self, x: Tensor) -> Tensor:
+        """Give the edges of a pair its row x and -x, as of vectors r_ij: [P, …] -> [2P, …]."""
+        return torch.cat([x, -x])
+
+
 @dataclass
 class Pairs:
-    """The pairs within `cutoff` (Å) of a batch: i [P], j [P] int64 with i ≤ j, sorted; shift [P, 3]
-    holds the integer image of j in units of the cell vectors, None when nothing is periodic."""
+    """The pairs of atoms within a cutoff, each once.
 
-    i: torch.Tensor
-    j: torch.Tensor
-    shift: torch.Tensor | None
+    Parameters
+    ----------
+    i, j : Tensor
+        The two atoms of each pair, [P] int64 with i ≤ j, sorted.
+    shift : Tensor or None
+        Image of j in units of the cell vectors, integers [P, 3]; None when nothing is periodic.
+    cutoff : float
+        Distance in Å within which pairs were searched.
+    """
+
+    i: Tensor
+    j: Tensor
+    shift: Tensor | None
     cutoff: float
 
     def __len__(self) -> int:
         return len(self.i)
 
-    def vectors(self, pos, batch) -> torch.Tensor:
-        """r_ij [P, 3] in Å from atom i to the image of atom j, differentiable in `pos` and in
-        `batch.cell`."""
+    def vectors(self, pos: Tensor, batch: Batch) -> Tensor:
+        """Vectors r_ij from atom i to the image of atom j.
+
+        Parameters
+        ----------
+        pos : Tensor
+            Positions, [N, 3] Å.
+        batch : Batch
+            The batch that the pairs belong to; `cell` is read where pairs have images.
+
+        Returns
+        -------
+        Tensor
+            r_ij, [P, 3] Å, differentiable in `pos` and in `batch.cell`.
+        """
         r = pos.index_select(0, self.j) - pos.index_select(0, self.i)  # [P, 3]
         if self.shift is None:
             return r
         cell = batch.cell.reshape(-1, 3, 3).to(r.dtype)  # [B, 3, 3], rows are the cell vectors
-        cell = cell.index_select(0, _structure_of_atoms(batch).index_select(0, self.i))  # [P, 3, 3]
+        cell = cell.index_select(0, structure_of_atoms(batch).index_select(0, self.i))  # [P, 3, 3]
         return r + torch.einsum("pk,pkx->px", self.shift.to(r.dtype), cell)
+
+    def directed(self) -> DirectedPairs:
+        """Both directions of every pair.
+
+        Returns
+        -------
+        DirectedPairs
+            `target`, `source`, `sign` and `reverse` of 2P edges: first all i ← j, then all j ← i.
+        """
+        return DirectedPairs(torch.cat([self.i, self.j]), torch.cat([self.j, self.i]))
 
 
 @torch.no_grad()
-def neighbor_list(batch, cutoff: float) -> Pairs:
-    """The half list of all pairs closer than `cutoff` (Å) in a batch (pos, ptr, and cell and pbc
-    where periodic).
+def neighbor_list(batch: Batch, cutoff: float) -> Pairs:
+    """Find all pairs of atoms that are closer than a cutoff.
 
-    Raises ValueError for a cutoff that is not positive, for atoms that coincide or have no finite
-    position, and for periodic cell vectors that span no volume.
+    Parameters
+    ----------
+    batch : Batch
+        Structures: `pos` and `ptr`, and `cell` and `pbc` where they are periodic.
+    cutoff : float
+        Distance in Å.
+
+    Returns
+    -------
+    Pairs
+        The half list: each unordered pair once.
+
+    Raises
+    ------
+    ValueError
+        For a cutoff that is not positive, for atoms that coincide or have no finite position, and
+        for periodic cell vectors that span no volume.
     """
     if not cutoff > 0 or not np.isfinite(cutoff):
         raise ValueError(f"The cutoff is {cutoff}: it must be a positive length in Å, such as 5.0.")
@@ -65,15 +165,14 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
         else torch.tensor([0, len(pos)], device=pos.device)
     )
     size = ptr.diff()
-    owner = _structure_of_atoms(batch)
-    periodic = _periodic(batch, len(size))
+    owner = structure_of_atoms(batch)
+    periodic = periodic_axes(batch, len(size))
     large = size > ALL_PAIRS_UP_TO
     cells = None
     if periodic is not None:
         cells = _cells(batch, periodic)
-        images = (2.0 * cutoff * cells[1].norm(dim=2) + 1.0).prod(
-            1
-        )  # of one atom, near a given point, about
+        # images of one atom near a given point, about
+        images = (2.0 * cutoff * cells[1].norm(dim=2) + 1.0).prod(1)
         large |= periodic.any(1) & ((size > ALL_IMAGES_UP_TO) | (images * size * size > 2 * MANY))
     large = large.nonzero().flatten().tolist()  # these are left to the cell list
 
@@ -84,11 +183,10 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
 
     parts = []
     if len(large) < len(size):
-        parts.append(
-            _all_pairs(pos, ptr, owner, large, cutoff)
-            if periodic is None
-            else _all_images(pos, ptr, owner, large, *cells, cutoff)
-        )
+        if cells is None:
+            parts.append(_all_pairs(pos, ptr, owner, large, cutoff))
+        else:
+            parts.append(_all_images(pos, ptr, owner, large, *cells, cutoff))
     for k in large:
         box = np.zeros((3, 3))
         pbc = np.zeros(3, bool)
@@ -100,27 +198,51 @@ def neighbor_list(batch, cutoff: float) -> Pairs:
     return Pairs(i, j, None if periodic is None else shift.to(pos), float(cutoff))
 
 
-def pairs_within(ptr, structure, without=(), loops=False):
-    """All pairs i < j (with `loops`, i ≤ j) of atoms of the same structure, sorted: i [P], j [P]
-    int64.
+def pairs_within(
+    ptr: Tensor, structure: Tensor, without: Sequence[int] = (), loops: bool = False
+) -> tuple[Tensor, Tensor]:
+    """All pairs of atoms of the same structure, at any distance.
 
-    ptr [B + 1]: where the atoms of each structure start; structure [N]: the one that each atom
-    belongs to; without: the structures to leave out.
+    Parameters
+    ----------
+    ptr : Tensor
+        Where the atoms of each structure start, [B + 1] int64.
+    structure : Tensor
+        The structure of each atom, [N] int64.
+    without : sequence of int, default ()
+        Structures to leave out.
+    loops : bool, default False
+        Whether an atom pairs with itself too.
+
+    Returns
+    -------
+    i, j : Tensor
+        The two atoms of each pair, [P] int64 each, sorted, with i < j (with `loops`, i ≤ j).
     """
     atom = torch.arange(len(structure), device=ptr.device)
     own = 0 if loops else 1  # atom a pairs with a + own, …, the last of its structure
     count = ptr[1:].index_select(0, structure) - atom - own
     for k in without:
         count[ptr[k] : ptr[k + 1]] = 0
-    i, rank = _repeated(count)
+    i, rank = repeated(count)
     return i, rank + (i + own)
 
 
-def _repeated(count):
-    """Each index k count[k] times, in order, and which time it is: [Σ count] both.
+def repeated(count: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat each index k count[k] times, in order.
 
-    As repeat_interleave, but by counting the starts passed: that function opens a thread team every
-    time.
+    As `torch.repeat_interleave`, but by counting the starts passed: that function opens a thread
+    team every time.
+
+    Parameters
+    ----------
+    count : Tensor
+        How often each index is repeated, [n] int64.
+
+    Returns
+    -------
+    index, rank : Tensor
+        The indices, and which repetition of its index each one is, [Σ count] int64 both.
     """
     first = torch.cumsum(count, 0) - count
     starts = torch.zeros(int(count.sum()) + 1, dtype=torch.long, device=count.device)
@@ -128,18 +250,20 @@ def _repeated(count):
     return k, torch.arange(len(k), device=k.device) - first.index_select(0, k)
 
 
-def _all_pairs(pos, ptr, owner, without, cutoff):
+def _all_pairs(
+    pos: Tensor, ptr: Tensor, owner: Tensor, without: Sequence[int], cutoff: float
+) -> tuple[Tensor, Tensor, None]:
     """Pairs of a batch that is not periodic but for the structures `without`: i < j, sorted, and no
     shift."""
     i, j = pairs_within(ptr, owner, without)
-    r = pos.index_select(0, j).sub_(pos.index_select(0, i))
+    r = pos.index_select(0, j).sub_(pos.index_select(0, i))  # [candidates, 3]
     d2 = torch.linalg.vecdot(r, r)  # [candidates]
     _check_distances(d2, i, j, ptr, owner)
     near = (d2 < cutoff * cutoff).nonzero().flatten()
     return i.index_select(0, near), j.index_select(0, near), None
 
 
-def _cells(batch, periodic):
+def _cells(batch: Batch, periodic: Tensor) -> tuple[Tensor, Tensor]:
     """The cell vectors a_k and their duals b_k (a_k·b_l = δ_kl), [B, 3, 3] float64 each, zero where
     not periodic."""
     cell = batch.cell.detach().reshape(-1, 3, 3).double().where(periodic.unsqueeze(2), 0.0)
@@ -152,13 +276,21 @@ def _cells(batch, periodic):
     return cell, inverse @ cell
 
 
-def _all_images(pos, ptr, owner, without, cell, dual, cutoff):
+def _all_images(
+    pos: Tensor,
+    ptr: Tensor,
+    owner: Tensor,
+    without: Sequence[int],
+    cell: Tensor,
+    dual: Tensor,
+    cutoff: float,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs and images of a batch of small structures but those `without`: i ≤ j, sorted,
     self-images once.
 
     The image s of a pair lies at r = x + Σ s_k a_k, so s_k = b_k·(r - x), and |r| < cutoff leaves
-    few of them:
-    |b_k·x + s_k| ≤ cutoff |b_k|. Along a direction that is not periodic, b_k = 0 leaves s_k = 0.
+    few of them: |b_k·x + s_k| ≤ cutoff |b_k|. Along a direction that is not periodic, b_k = 0
+    leaves s_k = 0.
     """
     pos = pos.double()
     i, j = pairs_within(ptr, owner, without, loops=True)
@@ -166,19 +298,17 @@ def _all_images(pos, ptr, owner, without, cell, dual, cutoff):
     along = along.index_select(0, j) - along.index_select(0, i)  # [P, 3], b_k·x
     reach = (cutoff * dual.norm(dim=2) + 1e-9).index_select(0, owner).index_select(0, i)  # [P, 3]
     low = torch.ceil(-along - reach).long()
-    span = (torch.floor(reach - along).long() - low + 1).clamp_(
-        min=0
-    )  # [P, 3], images along each direction
+    # images along each direction, [P, 3]
+    span = (torch.floor(reach - along).long() - low + 1).clamp_(min=0)
     count = span.prod(1)
-    # the images of an atom itself come in opposite couples around s = 0, which is the middle one:
-    # those after it
+    # the images of an atom itself come in opposite couples around s = 0, which is in the middle:
+    # only those after it are kept
     skip = torch.where(i == j, count // 2 + 1, 0)
-    pair, rank = _repeated(count - skip)
+    pair, rank = repeated(count - skip)
     rank += skip.index_select(0, pair)
     _, n1, n2 = span.index_select(0, pair).unbind(1)
-    shift = torch.stack([rank // (n1 * n2), rank // n2 % n1, rank % n2], 1) + low.index_select(
-        0, pair
-    )  # [Q, 3]
+    shift = torch.stack([rank // (n1 * n2), rank // n2 % n1, rank % n2], 1)  # [Q, 3]
+    shift = shift + low.index_select(0, pair)
 
     i = i.index_select(0, pair)
     j = j.index_select(0, pair)
@@ -190,13 +320,15 @@ def _all_images(pos, ptr, owner, without, cell, dual, cutoff):
     return i.index_select(0, near), j.index_select(0, near), shift.index_select(0, near)
 
 
-def _combined(x, rows):
+def _combined(x: Tensor, rows: Tensor) -> Tensor:
     """Σ_k x_k rows_k: [N, 3] and [N, 3, 3] -> [N, 3], faster than thousands of small matrix
     products."""
     return (x[:, 0:1] * rows[:, 0]).addcmul_(x[:, 1:2], rows[:, 1]).addcmul_(x[:, 2:3], rows[:, 2])
 
 
-def _cell_list(pos, start, end, k, box, pbc, cutoff):
+def _cell_list(
+    pos: Tensor, start: int, end: int, k: int, box: np.ndarray, pbc: np.ndarray, cutoff: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """The half list of structure k, the atoms start:end, by vesin: i ≤ j, sorted, self-images
     once."""
     from ase.geometry import complete_cell
@@ -207,26 +339,24 @@ def _cell_list(pos, start, end, k, box, pbc, cutoff):
         box = complete_cell(np.where(pbc[:, None], box, 0.0))
     if not (abs(np.linalg.det(box)) > 1e-6 * np.prod(length[pbc]) > 0):  # NaN as well
         raise ValueError(_flat(k))
-    pairs, shift, d = _search(cutoff).compute(
-        points, box, pbc, "PSd", copy=False
-    )  # views, good until the next search
+    # views, good until the next search
+    pairs, shift, d = _search(cutoff).compute(points, box, pbc, "PSd", copy=False)
     if len(d) and d.min() < _COINCIDENT:
         raise ValueError(_coincident(k, *pairs[d.argmin()].tolist()))
     # numpy from here on: it does not wake torch's threads for such small arrays
     i, j = pairs.view(np.int64).T
     low = np.minimum(i, j)
     high = np.maximum(i, j)
-    order = _order(low * (end - start) + high)
+    order = fast_argsort(low * (end - start) + high)
     shift = np.take(shift * np.where(i > j, -1, 1).astype(shift.dtype)[:, None], order, axis=0)
-    found = (
-        np.take(low, order) + start,
-        np.take(high, order) + start,
-        shift.astype(pos[:0].cpu().numpy().dtype),
+    return (
+        torch.from_numpy(np.take(low, order) + start).to(pos.device),
+        torch.from_numpy(np.take(high, order) + start).to(pos.device),
+        torch.from_numpy(shift.astype(pos[:0].cpu().numpy().dtype)).to(pos.device),
     )
-    return tuple(torch.from_numpy(x).to(pos.device) for x in found)
 
 
-def _search(cutoff):
+def _search(cutoff: float) -> "vesin.NeighborList":
     """vesin's search, one for each thread: it keeps the memory of its last result, which spares
     page faults. On one processor: more threads of its own would wait for torch's, which spin for a
     while after each operation."""
@@ -239,7 +369,7 @@ def _search(cutoff):
     return _kept.search
 
 
-def _order(key):
+def fast_argsort(key: np.ndarray) -> np.ndarray:
     """The order that sorts key [n] ≥ 0; where there is room, by sorting key and place as one
     number, three times faster than np.argsort."""
     n = len(key)
@@ -250,15 +380,18 @@ def _order(key):
     return key % n
 
 
-def _merged(parts):
+def _merged(
+    parts: Sequence[tuple[Tensor, Tensor, Tensor | None]],
+) -> tuple[Tensor, Tensor, Tensor]:
     """The pairs of several groups of structures, each sorted, as one sorted list."""
-    i, j = (torch.cat([part[k] for part in parts]) for k in (0, 1))
+    i = torch.cat([part[0] for part in parts])
+    j = torch.cat([part[1] for part in parts])
     shift = torch.cat([p[2] if p[2] is not None else p[0].new_zeros(len(p[0]), 3) for p in parts])
     order = torch.argsort(i, stable=True)  # a structure is in one group, so j stays sorted
     return i[order], j[order], shift[order]
 
 
-def _check_distances(d2, i, j, ptr, owner) -> None:
+def _check_distances(d2: Tensor, i: Tensor, j: Tensor, ptr: Tensor, owner: Tensor) -> None:
     good = d2 >= _COINCIDENT**2  # False for NaN as well
     if not good.all():
         bad = int((~good).nonzero()[0])
@@ -268,38 +401,55 @@ def _check_distances(d2, i, j, ptr, owner) -> None:
         raise ValueError(_not_finite(k))
 
 
-def _coincident(k, a, b):
+def _coincident(k: int, a: int, b: int) -> str:
     return (
         f"Structure {k} of the batch has atoms {a} and {b} at the same position: remove one of "
         "them."
     )
 
 
-def _not_finite(k):
+def _not_finite(k: int) -> str:
     return (
         f"Structure {k} of the batch has a position that is NaN or infinite: correct or remove it."
     )
 
 
-def _flat(k):
+def _flat(k: int) -> str:
     return (
         f"Structure {k} of the batch has periodic cell vectors that lie in one plane or are not "
         "finite: correct its cell or pbc."
     )
 
 
-def _structure_of_atoms(batch):
+def structure_of_atoms(batch: Batch) -> Tensor:
+    """The structure of each atom, [N] int64; 0 for all where the batch is one structure."""
     owner = batch.get("batch")
-    return (
-        owner
-        if owner is not None
-        else torch.zeros(len(batch.pos), dtype=torch.long, device=batch.pos.device)
-    )
+    if owner is not None:
+        return owner
+    return torch.zeros(len(batch.pos), dtype=torch.long, device=batch.pos.device)
 
 
-def _periodic(batch, n):
-    """pbc [B, 3], or None when no structure is periodic; a cell without pbc is periodic all
-    round."""
+def periodic_axes(batch: Batch, n: int) -> Tensor | None:
+    """Along which cell vectors each structure repeats.
+
+    Parameters
+    ----------
+    batch : Batch
+        Structures, with `cell` and `pbc` where they have any; a cell without `pbc` repeats along
+        all three.
+    n : int
+        Number of structures in the batch.
+
+    Returns
+    -------
+    Tensor or None
+        pbc, [n, 3] bool; None when no structure is periodic.
+
+    Raises
+    ------
+    ValueError
+        Where there is not one cell and one pbc for each structure.
+    """
     if batch.get("cell") is None:
         return None
     pbc = batch.get("pbc")

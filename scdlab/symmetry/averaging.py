@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
-from scdlab.atoms.neighbors import _periodic
+from scdlab.atoms.neighbors import periodic_axes
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.symmetry.frames import Frames, Symmetrized
 
@@ -133,7 +133,7 @@ class _OfStructure(Symmetrized):
     def frames(self, batch) -> Frames:
         """Raises ValueError for a structure that is periodic, or has no frame."""
         r = batch.pos.double()
-        pbc = _periodic(batch, batch.num_graphs)
+        pbc = periodic_axes(batch, batch.num_graphs)
         if pbc is not None:
             self._refuse(
                 pbc.any(-1),

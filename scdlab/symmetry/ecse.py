@@ -52,7 +52,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from scdlab.atoms.neighbors import Pairs, _repeated, neighbor_list
+from scdlab.atoms.neighbors import Pairs, neighbor_list, repeated
 from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.et import EquivariantTransformer
 from scdlab.symmetry.frames import Clusters, Frames, Symmetrized, batch_of, receptive_fields, starts
@@ -227,7 +227,7 @@ class ECSE(Symmetrized):
         unit = r_ij / r.unsqueeze(-1)
         # Every two neighbors j, j' of an atom, once: weights do not depend on their order.
         last = torch.bincount(to, minlength=n).cumsum(0)
-        j, rank = _repeated(last[to] - torch.arange(len(to), device=to.device) - 1)
+        j, rank = repeated(last[to] - torch.arange(len(to), device=to.device) - 1)
         k = j + 1 + rank
         group = to[j] if self.local else batch.batch[to[j]]
         s = 1.0 - (unit.index_select(0, j) * unit.index_select(0, k)).sum(-1).square()  # (Q)

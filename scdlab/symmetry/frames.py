@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scdlab.atoms.neighbors import Pairs, _repeated, neighbor_list
+from scdlab.atoms.neighbors import Pairs, neighbor_list, repeated
 from scdlab.nn.blocks.adaln import check_condition
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Prediction
@@ -148,7 +148,7 @@ def receptive_fields(batch, pairs: Pairs, n_hops: int | None) -> Clusters:
         return number
 
     def step(env, atom, image):  # along all edges of these nodes
-        k, rank = _repeated(degree[atom])
+        k, rank = repeated(degree[atom])
         edge = start[atom][k] + rank
         return k, env[k], of[edge], None if image is None else image[k] + shift[edge]
 
@@ -449,11 +449,11 @@ class Symmetrized(nn.Module):
         `_follow` needs."""
         size = clusters.ptr.diff()
         n_pairs = clusters.pair_ptr.diff()
-        copy_of, rank = _repeated(size[frames.of])
+        copy_of, rank = repeated(size[frames.of])
         cluster = frames.of[copy_of]
         node = clusters.ptr[cluster] + rank
         ptr = nn.functional.pad(size[frames.of].cumsum(0), (1, 0))
-        at, rank = _repeated(n_pairs[frames.of])
+        at, rank = repeated(n_pairs[frames.of])
         pair = clusters.pair_ptr[frames.of[at]] + rank
         moved = (ptr[:-1] - clusters.ptr[frames.of])[at]
         atom = clusters.atom[node]

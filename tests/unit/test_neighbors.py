@@ -12,7 +12,7 @@ from ase.build import bulk, molecule
 from ase.neighborlist import neighbor_list as ase_neighbor_list
 
 from scdlab.atoms import AtomStore, neighbor_list, neighbors, pairs_within
-from scdlab.atoms.neighbors import _order
+from scdlab.atoms.neighbors import fast_argsort
 
 REAL = Path(
     os.environ.get("SCDLAB_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -182,10 +182,10 @@ def test_two_searches_at_the_same_time_do_not_meet():
 
 def test_the_order_of_large_keys_is_that_of_small_ones():
     key = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).numpy()
-    order = _order(key)
+    order = fast_argsort(key)
     assert (key[order] == np.arange(1000)).all()
-    assert (_order(key + 2**62) == order).all()  # no room to sort key and place as one number
-    assert len(_order(key[:0])) == 0
+    assert (fast_argsort(key + 2**62) == order).all()  # no room to sort key and place as one number
+    assert len(fast_argsort(key[:0])) == 0
 
 
 def test_pairs_within_leaves_structures_out_and_can_pair_an_atom_with_itself():
@@ -316,3 +316,26 @@ def test_a_very_skewed_cell_is_left_to_the_cell_list(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(neighbors, "_all_images", None)  # not called
     neighbors.neighbor_list(batch, 5.0)
+
+
+def test_both_directions_of_a_half_list():
+    batch = AtomStore.from_ase(random_cell(0, (1, 1, 0))).take([0])
+    pairs = neighbor_list(batch, 4.0)
+    edges = pairs.directed()
+    n = len(pairs)
+    assert len(edges) == 2 * n > 0
+    assert torch.equal(edges.target[:n], pairs.i) and torch.equal(edges.source[:n], pairs.j)
+    assert torch.equal(edges.target[edges.reverse], edges.source)
+    assert torch.equal(edges.pair[edges.reverse], edges.pair)
+    assert torch.equal(edges.reverse[edges.reverse], torch.arange(2 * n))
+    r_ij = pairs.vectors(batch.pos, batch)  # (P, 3)
+    signed = edges.sign.unsqueeze(-1) * r_ij[edges.pair]
+    assert torch.equal(signed, edges.both_signed(r_ij))
+    assert torch.equal(edges.both_signed(r_ij)[edges.reverse], -signed)
+    assert torch.equal(edges.both(r_ij), r_ij[edges.pair])
+
+
+def test_no_pairs_have_no_directions():
+    none = torch.zeros(0, dtype=torch.long)
+    edges = neighbors.Pairs(none, none, None, 5.0).directed()
+    assert len(edges) == len(edges.sign) == len(edges.reverse) == len(edges.pair) == 0

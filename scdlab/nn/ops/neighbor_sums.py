@@ -84,6 +84,32 @@ class DirectedEdges:
         self.num_heads = num_heads
         self.asked: str | None = None
 
+    @contextlib.contextmanager
+    def backward_for(self, purpose: str, then: str | None = None):
+        """Within this context, backward passes serve one purpose; after it, those for `then`.
+
+        A custom function cannot see what a backward pass is for: `needs_input_grad` is true of
+        filter tables while forces are taken from the energy by `torch.autograd.grad(energy, pos)`,
+        and true of distances while the loss is differentiated by the weights. Autograd passes
+        nothing to a `backward` but gradients, so the purpose stands here, where every function of
+        this pass finds it. An error in the context restores what was before.
+
+        Parameters
+        ----------
+        purpose : {"positions", "parameters"}
+            What gradients are taken by.
+        then : {"positions", "parameters"} or None, default None
+            The same, of all later backward passes; None for everything.
+        """
+        before = self.asked
+        self.asked = purpose
+        try:
+            yield
+        except BaseException:
+            self.asked = before
+            raise
+        self.asked = then
+
     @functools.cached_property
     def chunks(self):
         size = _AT_A_TIME if self.i.device.type == "cpu" else max(self.p, 1)

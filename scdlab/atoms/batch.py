@@ -1,0 +1,18 @@
+"""The type of a batch of structures, as annotations name it.
+
+A batch is a `torch_geometric.data.Batch` of B structures with N atoms in all. torch-geometric sets
+its attributes at run time and declares none of them, so to a type checker a `Batch` is `Any`:
+
+    z       [N] int64         atomic numbers
+    pos     [N, 3] float32    positions in Å
+    batch   [N] int64         the structure of each atom
+    ptr     [B + 1] int64     where the atoms of each structure start
+    cell    [B, 3, 3]         cell vectors in Å, in rows, where there are any
+    pbc     [B, 3] bool       along which of them the structure repeats
+    energy  [B] float64       labels in eV, where there are any
+    forces  [N, 3] float32    labels in eV/Å, where there are any
+"""
+
+from typing import Any, TypeAlias
+
+Batch: TypeAlias = Any
