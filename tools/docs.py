@@ -29,6 +29,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 
+import code_blocks
+
 import scdlab
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -232,6 +234,22 @@ def on_files(files, config):
     return files
 
 
+def on_page_markdown(markdown, page, config, files):
+    """mkdocs: put the code block of CONTRIBUTING.md that defines a class where a guide names it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    codes = [code for _, code in code_blocks.blocks(text)]
+
+    def block(found: re.Match) -> str:
+        defining = [code for code in codes if f"class {found[1]}(" in code]
+        if len(defining) != 1:
+            raise ValueError(
+                f"{page.file.src_uri}: no block of CONTRIBUTING.md defines {found[1]}."
+            )
+        return f"```python\n{defining[0]}```"
+
+    return re.sub(r"^\{\{ block (\w+) \}\}$", block, markdown, flags=re.MULTILINE)
+
+
 # What was built
 
 
@@ -305,11 +323,11 @@ def requests(site: Path) -> list[str]:
     return found
 
 
-def build() -> int:
-    """Run mkdocs; its exit status."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+def build(folder: Path = ROOT) -> int:
+    """Run mkdocs in a folder with a `mkdocs.yml`; its exit status."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]  # --quiet: no warning counts
     quiet = {"NO_MKDOCS_2_WARNING": "1"}  # the theme's news about its own future
-    return subprocess.run(command, cwd=ROOT, env=os.environ | quiet).returncode
+    return subprocess.run(command, cwd=folder, env=os.environ | quiet).returncode
 
 
 def main() -> int:

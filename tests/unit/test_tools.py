@@ -6,6 +6,7 @@ import textwrap
 import code_blocks
 import form
 import pytest
+import yaml
 
 import docs
 
@@ -60,6 +61,7 @@ def test_only_private_names_of_other_files_are_doors(tmp_path):
     assert [line.rpartition(": ")[2] for line in attributes] == ["thing._own"]
 
 
+@pytest.mark.slow
 def test_the_table_covers_the_library():
     rows = form.measure(form.ROOT)
     assert int(rows["library: files"]) > 50
@@ -112,3 +114,16 @@ def test_every_floor_has_a_page_in_the_navigation():
     text = (docs.ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     missing = [floor for floor in docs.FLOORS if f"reference/{floor}.md" not in text]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [("[there](#title)\n\n# Title\n", 0), ("[gone](gone.md)\n", 1), ("[gone](#gone)\n", 1)],
+)
+def test_a_broken_link_fails_the_build(page, status, tmp_path):
+    config = yaml.safe_load((docs.ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    kept = {name: config[name] for name in ("site_name", "docs_dir", "site_dir", "validation")}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump({**kept, "plugins": []}))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(page)
+    assert docs.build(tmp_path) == status
