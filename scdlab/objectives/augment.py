@@ -13,7 +13,7 @@ import copy
 import torch
 from torch import Tensor
 
-from scdlab.atoms.store import vector_names
+from scdlab.atoms.collate import vector_names
 
 KINDS = ("rotations", "O(3)")
 
@@ -39,7 +39,7 @@ def random_rotate(batch, generator=None, inversion: bool = True):
     with `inversion`, for half of the structures, drawn at random, mirrored at the origin too.
 
     Turned are pos [N, 3], forces [N, 3], cell [B, 3, 3] (rows are vectors), and the vectors [B, 3]
-    that the store declared (`atoms.store.vector_names`), which must change their sign under
+    that the store declared (`atoms.collate.vector_names`), which must change their sign under
     inversion, as dipole moments do. All else stays: numbers, and atom properties, even if they are
     three numbers an atom. Each field keeps its precision. The batch that was given keeps what it
     has. The generator must live on the batch's device.

@@ -34,7 +34,7 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 import scdlab
-from scdlab.atoms.store import pack_batches
+from scdlab.atoms.collate import pack_batches
 from scdlab.files import atomic_file, write_json
 from scdlab.objectives import EnergyForces, PropertyRegression
 from scdlab.objectives.augment import KINDS, random_rotate

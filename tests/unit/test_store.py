@@ -14,9 +14,8 @@ from ase.constraints import FixAtoms
 from torch_geometric.data import Batch, Data
 
 import scdlab
-from scdlab.atoms import AtomStore
-from scdlab.atoms import store as store_module
-from scdlab.atoms.store import vector_names
+from scdlab.atoms import AtomStore, collate, storage
+from scdlab.atoms.collate import vector_names
 
 
 def made(n=12, seed=0, periodic=False):
@@ -171,7 +170,7 @@ def test_saved_store_opens_memory_mapped_and_equal(tmp_path, periodic):
 def test_an_interrupted_save_leaves_the_old_store(tmp_path, monkeypatch):
     made().save(tmp_path / "s")
     monkeypatch.setattr(
-        store_module.files, "write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+        storage.files, "write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         made(3).save(tmp_path / "s")
@@ -192,7 +191,7 @@ def test_damaged_and_foreign_folders_are_refused(tmp_path):
     altered(version=99)
     with pytest.raises(ValueError, match="written by version 99"):
         AtomStore.open(folder)
-    altered(version=store_module.VERSION, format="other")
+    altered(version=storage.VERSION, format="other")
     with pytest.raises(ValueError, match="format 'other'"):
         AtomStore.open(folder)
     (folder / "store.json").write_text("{")
@@ -448,9 +447,9 @@ def test_batches_are_filled_as_far_as_their_budget_goes():
 
 def test_structures_dealt_in_two_goes_make_the_same_batches():
     size = made(n=50).n_atoms
-    whole, _ = store_module.pack_batches(size, 5, 11)
-    first, held = store_module.pack_batches(size[:23], 5, 11)
-    rest, _ = store_module.pack_batches(size[23:], 5, 11, held)
+    whole, _ = collate.pack_batches(size, 5, 11)
+    first, held = collate.pack_batches(size[:23], 5, 11)
+    rest, _ = collate.pack_batches(size[23:], 5, 11, held)
     assert [*first, *(23 + k for k in rest)] == whole
 
 
@@ -515,7 +514,7 @@ def with_vectors(n=12, seed=0, **settings):
     """`made`, with two vectors among the numbers."""
     store = made(n, seed, **settings)
     rng = np.random.default_rng(seed + 1)
-    arrays = store._gathered()
+    arrays = store.arrays()
     return AtomStore.from_arrays(
         *(arrays[name] for name in ("z", "pos", "ptr")),
         **{name: arrays.get(name) for name in ("cell", "pbc", "energy", "forces")},

@@ -1,0 +1,241 @@
+"""Batches: ready-made `torch_geometric.data.Batch` objects of gathered arrays, on any device.
+
+`Batch.from_data_list` collates one `Data` object per structure, field by field. Here the arrays of
+a whole batch come from one gather each, so the batch is put together from them directly, with what
+PyG needs to take it apart again (`to_data_list`).
+"""
+
+import copy
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.validate import PER_ATOM
+
+if TYPE_CHECKING:
+    from scdlab.atoms.view import View
+
+Index = slice | Sequence[int] | Sequence[bool] | range | np.ndarray | Tensor
+
+
+def as_index(index: Index) -> slice | np.ndarray:
+    """An index as numpy takes it: a slice stays a slice, anything else becomes an integer or
+    boolean array (numpy raises IndexError outside the range)."""
+    if isinstance(index, slice):
+        return index
+    if isinstance(index, Tensor):
+        index = index.detach().cpu().numpy()
+    index = np.asarray(index)
+    return index if index.dtype == bool else index.astype(np.int64)
+
+
+def chosen_structures(own: np.ndarray, index: Index) -> np.ndarray:
+    """The structures own[index], [B] int64.
+
+    Raises
+    ------
+    IndexError
+        For an index outside the range.
+    ValueError
+        When there are none.
+    """
+    chosen = np.asarray(own[as_index(index)])
+    if not chosen.size:
+        raise ValueError("take() got no structures: pass at least one index.")
+    return chosen.reshape(-1)
+
+
+def per_structure_fields(arrays: Iterable[str], periodic: bool) -> list[str]:
+    """Names of the per-structure arrays that go into a batch: labels, and the cell where any
+    structure is `periodic`."""
+    names = ["energy", "values", "vectors"]
+    if periodic:
+        names += ["cell", "pbc"]
+    arrays = set(arrays)
+    return [name for name in names if name in arrays]
+
+
+def vector_names(batch: Batch) -> tuple[str, ...]:
+    """Names of the fields [B, 3] of a batch that are vectors of the structures.
+
+    Parameters
+    ----------
+    batch : Batch
+        A batch cut from a store, or from elsewhere.
+
+    Returns
+    -------
+    tuple of str
+        As the store declared them; empty for a batch from elsewhere.
+    """
+    return getattr(batch, "_vector_names", ())
+
+
+def make_batch(
+    fields: Mapping[str, Tensor],
+    properties: Sequence[str],
+    vectors: Sequence[str],
+    ptr: Tensor,
+    structure: Tensor,
+    slices: Tensor,
+) -> Batch:
+    """A Batch of ready-made tensors that can be taken apart again, as if collated from single Data.
+
+    Parameters
+    ----------
+    fields : mapping of str to Tensor
+        Per-atom fields [N, …] and per-structure fields [B, …]. `values` [B, P] and `vectors`
+        [B, V, 3] go in under the names of their columns, `values` also as `y`.
+    properties, vectors : sequence of str
+        The names of those columns.
+    ptr : Tensor
+        Rows at which the structures start, [B + 1] int64.
+    structure : Tensor
+        The structure of each atom, [N] int64.
+    slices : Tensor
+        `ptr` in the processor's memory.
+    """
+    from torch_geometric import data
+
+    fields = dict(fields)
+    if "values" in fields:
+        y = fields.pop("values")  # [B, P]
+        fields["y"] = y
+        fields |= {name: y[:, k] for k, name in enumerate(properties)}
+    if "vectors" in fields:
+        columns = fields.pop("vectors")  # [B, V, 3]
+        fields |= {name: columns[:, k] for k, name in enumerate(vectors)}
+    n = len(slices) - 1
+    batch = copy.copy(_empty(data.Batch, data.Data))
+    batch._store._mapping.update(fields)  # setting them one by one takes longer than the gather
+    batch.batch = structure
+    batch.ptr = ptr
+    batch._num_graphs = n
+    batch._vector_names = tuple(vectors)
+    one_each = torch.arange(n + 1)
+    per_structure = {"natoms", "cell", "pbc", "energy", "y", *properties, *vectors}
+    batch._slice_dict = {name: one_each if name in per_structure else slices for name in fields}
+    batch._inc_dict = dict.fromkeys(fields, torch.zeros(n, dtype=torch.long))
+    return batch
+
+
+@functools.cache
+def _empty(batch: Any, data: Any) -> Any:
+    """An empty Batch of Data to copy: PyG inspects signatures and makes a metaclass each time it
+    makes one."""
+    return batch(_base_cls=data)
+
+
+class DeviceStore:
+    """A copy of a store in the memory of a device, which `AtomStore.to` returns: `len` and `take`.
+
+    The number of atoms of each structure and which are periodic stay in the processor's memory too,
+    so that a batch's shape is known without waiting for the device.
+
+    Parameters
+    ----------
+    store : AtomStore
+        What is copied; of a view, only its own structures.
+    device : str or torch.device
+        Where to.
+    """
+
+    def __init__(self, store: "View", device: str | torch.device):
+        arrays = store.arrays()
+        extra = store.atom_properties()
+        self.device = torch.device(device)
+        self.n_atoms = store.n_atoms
+        self._properties = store.property_names
+        self._vectors = store.vector_names
+        self._index = np.arange(len(store))
+        self._periodic = np.zeros(len(store), bool)
+        if "pbc" in arrays:
+            self._periodic = np.asarray(arrays["pbc"]).any(axis=1)
+        self._per_atom = [name for name in PER_ATOM if name in arrays] + list(extra)
+        self._arrays = {
+            name: torch.tensor(value, device=self.device)
+            for name, value in (arrays | extra).items()
+        }
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays on the device, bytes."""
+        return sum(value.nbytes for value in self._arrays.values())
+
+    def take(self, index: Index) -> Batch:
+        """As `AtomStore.take`, with all fields on the device."""
+        numbers = chosen_structures(self._index, index)
+        sizes = self.n_atoms[numbers]
+        slices = torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]))
+        periodic = bool(self._periodic[numbers].any())
+        n_atoms = int(slices[-1])
+        chosen = torch.from_numpy(numbers).to(self.device)
+        ptr = slices.to(self.device, copy=True)  # [B + 1]
+        size = ptr.diff()  # [B]
+        structure = torch.repeat_interleave(
+            torch.arange(len(chosen), device=self.device), size, output_size=n_atoms
+        )  # [N]
+        # row of an atom: as in AtomStore.rows
+        offset = self._arrays["ptr"][chosen] - ptr[:-1]
+        rows = offset[structure] + torch.arange(n_atoms, device=self.device)
+        fields = {name: self._arrays[name][rows] for name in self._per_atom}
+        for name in per_structure_fields(self._arrays, periodic):
+            fields[name] = self._arrays[name][chosen]
+        fields["z"] = fields["z"].long()
+        fields["natoms"] = size
+        return make_batch(fields, self._properties, self._vectors, ptr, structure, slices)
+
+
+def pack_batches(
+    n_atoms: np.ndarray,
+    batch_size: int | None = None,
+    max_atoms: int | None = None,
+    held: tuple[int, int] = (0, 0),
+) -> tuple[list[int], tuple[int, int]]:
+    """Pack structures, in order, into batches that are as full as two bounds allow.
+
+    Parameters
+    ----------
+    n_atoms : ndarray
+        Atoms of each structure, [n]. None may have more than `max_atoms`: see
+        `AtomStore.check_max_atoms`.
+    batch_size : int, optional
+        Most structures of a batch; None is no bound.
+    max_atoms : int, optional
+        Most atoms of a batch; None is no bound.
+    held : (int, int), default (0, 0)
+        Structures and atoms that the first batch holds already, from an earlier call.
+
+    Returns
+    -------
+    starts : list of int
+        Where further batches start, counted in structures.
+    held : (int, int)
+        Structures and atoms that the last batch, still open, holds.
+    """
+    total = np.concatenate([[0], np.cumsum(n_atoms)])
+    n = len(n_atoms)
+    starts = []
+    start = 0
+    structures, atoms = held
+    while True:
+        end = n
+        if batch_size is not None:
+            end = start + batch_size - structures
+        if max_atoms is not None:
+            room = total[start] + max_atoms - atoms
+            end = min(end, int(np.searchsorted(total, room, side="right")) - 1)
+        if end >= n:
+            return starts, (structures + n - start, atoms + int(total[n] - total[start]))
+        starts.append(end)
+        start = end
+        structures = 0
+        atoms = 0

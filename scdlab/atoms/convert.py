@@ -1,0 +1,352 @@
+"""Structures from elsewhere as a store, and back: flat arrays, frames of one molecule, files,
+ase.Atoms, PyTorch Geometric data sets, other stores.
+
+How each is read is in `scdlab.atoms.formats`; whatever comes in is checked (`atoms.validate`) and
+kept in Å, eV and eV/Å.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from scdlab import units
+from scdlab.atoms import formats
+from scdlab.atoms.validate import (
+    Arrays,
+    as_numbers,
+    check_elements,
+    check_names,
+    check_shapes,
+    check_values,
+)
+from scdlab.atoms.view import View
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class Convertible(View):
+    """A set of structures that can be made of what other libraries hold."""
+
+    @classmethod
+    def from_arrays(
+        cls,
+        z: ArrayLike,
+        pos: ArrayLike,
+        ptr: ArrayLike | None = None,
+        *,
+        cell: ArrayLike | None = None,
+        pbc: ArrayLike | None = None,
+        energy: ArrayLike | None = None,
+        forces: ArrayLike | None = None,
+        properties: Mapping[str, ArrayLike] | None = None,
+        atom_properties: Mapping[str, ArrayLike] | None = None,
+        energy_unit: str | float = "eV",
+        meta: dict | None = None,
+        validate: bool = True,
+    ) -> Self:
+        """A store of flat arrays, or of the frames of one molecule.
+
+        Parameters
+        ----------
+        z : array_like
+            Atomic numbers, [N]; of frames, those of the molecule, [k].
+        pos : array_like
+            Positions in Å, [N, 3]; of frames [n, k, 3].
+        ptr : array_like, optional
+            The rows at which structures start, [n + 1]. Left out for frames.
+        cell : array_like, optional
+            Cell vectors as rows, [n, 3, 3], Å; for frames also one [3, 3].
+        pbc : array_like, optional
+            Periodic directions, [n, 3] bool. A cell without pbc is periodic in all three.
+        energy : array_like, optional
+            Total energies, [n], in `energy_unit`.
+        forces : array_like, optional
+            Forces of the shape of `pos`, in `energy_unit` per Å.
+        properties : mapping, optional
+            name -> [n] numbers, or [n, 3] vectors.
+        atom_properties : mapping, optional
+            name -> [N, …]; of frames [k, …] for all alike or [n, k, …].
+        energy_unit : str or float, default "eV"
+            Of energy and forces, which are kept in eV and eV/Å: "kcal/mol", "kJ/mol", "Ha", …
+            (`scdlab.units.ENERGY`), or the size of the unit in eV.
+        meta : dict, optional
+            Becomes `meta`.
+        validate : bool, default True
+            False skips the checks of the values (elements, finite and distinct positions), never
+            those of the shapes.
+
+        Raises
+        ------
+        ValueError
+            Names the structure of a value that no model can use, and the array of a shape that does
+            not fit.
+        """
+        given = {"cell": cell, "pbc": pbc, "energy": energy, "forces": forces}
+        labels = {name: np.asarray(value) for name, value in given.items() if value is not None}
+        extra = {name: np.asarray(value) for name, value in (atom_properties or {}).items()}
+        z = np.asarray(z)
+        pos = np.asarray(pos)
+        if ptr is None:
+            z, pos, ptr, labels, extra = _flat_frames(z, pos, labels, extra)
+        ptr = np.asarray(ptr)
+        if validate:
+            check_elements(z, ptr)
+        arrays: Arrays = {
+            "z": np.asarray(z, np.uint8),
+            "pos": np.asarray(pos, np.float32),
+            "ptr": np.asarray(ptr, np.int64),
+        }
+        arrays |= _cells(labels) | _labels_in_ev(labels, energy_unit)
+        columns = {name: as_numbers(name, value) for name, value in (properties or {}).items()}
+        check_shapes(arrays, columns, {})
+        numbers = [name for name, value in columns.items() if value.ndim == 1]
+        vectors = [name for name, value in columns.items() if value.ndim == 2]
+        if numbers:
+            arrays["values"] = np.stack([columns[name] for name in numbers], axis=1)  # [n, P]
+        if vectors:
+            arrays["vectors"] = np.stack([columns[name] for name in vectors], axis=1)  # [n, V, 3]
+        check_names([*columns, *extra])
+        check_shapes(arrays, {}, extra)
+        if validate:
+            check_values(arrays)
+        return cls(arrays, numbers, extra, dict(meta or {}), vectors=vectors)
+
+    @classmethod
+    def from_ase(
+        cls,
+        atoms: "Atoms | Iterable[Atoms]",
+        *,
+        properties: Sequence[str] | None = None,
+        atom_properties: Sequence[str] | None = None,
+        energy_unit: str | float = "eV",
+        meta: dict | None = None,
+        validate: bool = True,
+    ) -> Self:
+        """A store of ase.Atoms.
+
+        Energy and forces come from the attached calculator's stored results (nothing is computed),
+        else from `info["energy"]` and `arrays["forces"]`. FixAtoms becomes the atom property
+        `fixed`. `dipole` is looked for in `info`, then among the calculator's results.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms or iterable of ase.Atoms
+            The structures.
+        properties : sequence of str, optional
+            Entries of `info`, numbers or vectors of three; by default all that every structure has.
+        atom_properties : sequence of str, optional
+            Entries of `arrays`; by default all of numbers that every structure has.
+        energy_unit : str or float, default "eV"
+            Of energies and forces, see `from_arrays`.
+        meta : dict, optional
+            Becomes `meta`.
+        validate : bool, default True
+            Whether to check the values, see `from_arrays`.
+
+        Raises
+        ------
+        ValueError
+            When only some structures carry a label, and for what no model can use.
+        """
+        arrays = formats.ase_arrays(atoms, properties, atom_properties, meta)
+        return cls.from_arrays(**arrays, energy_unit=energy_unit, validate=validate)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        index: Any = ":",
+        *,
+        energy_unit: str | float | None = None,
+        meta: dict | None = None,
+        **keywords: Any,
+    ) -> Self:
+        """A store of a structure file: any that ase can read (xyz, extxyz, traj, cif, POSCAR, …),
+        or an .npz file.
+
+        An .npz file holds z [k] and R [n, k, 3], the frames of one molecule, or z [N], R [N, 3] and
+        n_atoms [n], structures of different sizes; Å. It may hold E [n], F (of R's shape), cell and
+        pbc. The names of revised MD17 do as well: nuclear_charges, coords, energies, forces. Other
+        arrays of numbers, one for each structure or each atom, become properties.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        index : default ":"
+            Which structures: of ase's formats what ase takes, of .npz files what `subset` takes.
+        energy_unit : str or float, optional
+            Unit of energies and forces, see `from_arrays`. An .npz file with labels needs it; other
+            formats give eV unless told otherwise.
+        meta : dict, optional
+            Becomes `meta`; by default {"source": "read from …"}.
+        **keywords
+            Further ones of `from_ase`; of .npz files only `validate`.
+
+        Raises
+        ------
+        FileNotFoundError
+            When there is no such file.
+        ValueError
+            For a file that cannot be read, and for labels of an .npz file without `energy_unit`.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no structure file {path}: check the path.")
+        meta = {"source": f"read from {path.name}"} if meta is None else meta
+        if path.suffix != ".npz":
+            frames = formats.read_ase(path, index)
+            unit = "eV" if energy_unit is None else energy_unit
+            return cls.from_ase(frames, energy_unit=unit, meta=meta, **keywords)
+        validate = keywords.pop("validate", True)
+        if keywords:
+            raise ValueError(
+                f"An .npz file is read without {', '.join(keywords)}: pass validate, energy_unit "
+                "and meta alone."
+            )
+        arrays = formats.npz_arrays(path, energy_unit)
+        meta = arrays.pop("meta") | meta
+        store = cls.from_arrays(**arrays, meta=meta, validate=validate)
+        return store if index == ":" else store.subset(index)
+
+    @classmethod
+    def from_pyg(
+        cls,
+        dataset: Any,
+        *,
+        names: Sequence[str] | None = None,
+        energy_unit: str | float = "eV",
+        meta: dict | None = None,
+        validate: bool = True,
+    ) -> Self:
+        """A store of a PyTorch Geometric data set.
+
+        Parameters
+        ----------
+        dataset : Dataset or sequence of Data
+            Data with z and pos, and maybe energy, force or forces, cell, pbc and y.
+        names : sequence of str, optional
+            Names of the columns of y, in the data set's own units; y0, y1, … by default.
+        energy_unit : str or float, default "eV"
+            Of energies and forces, see `from_arrays`.
+        meta : dict, optional
+            Becomes `meta`.
+        validate : bool, default True
+            Whether to check the values, see `from_arrays`.
+
+        Raises
+        ------
+        ValueError
+            When z or pos is missing, when only some structures carry a label, and for what no model
+            can use.
+        """
+        arrays = formats.pyg_arrays(dataset, names)
+        return cls.from_arrays(**arrays, energy_unit=energy_unit, meta=meta, validate=validate)
+
+    @classmethod
+    def concat(cls, stores: Iterable["Convertible"], meta: dict | None = None) -> Self:
+        """One store, in memory, of the structures of several, in order: molecules, frames, crystals
+        and proteins for one run. A store that is given twice counts double.
+
+        It keeps the labels that all of them have, with the units of the first. What only some have
+        is left out, which a warning of the logger "scdlab" and asking for it report.
+
+        Parameters
+        ----------
+        stores : iterable of AtomStore
+            At least one.
+        meta : dict, optional
+            Becomes `meta`; by default the sources and units of the stores.
+
+        Raises
+        ------
+        ValueError
+            Where stores differ in the unit of a label that all of them have, or where it is a
+            number in one and a vector in another.
+        """
+        arrays = formats.joined_arrays(stores, meta)
+        return cls.from_arrays(**arrays, validate=False)  # each store has been checked
+
+    def to_ase(self, i: int) -> "Atoms":
+        """Structure i of this view as ase.Atoms, its labels in a SinglePointCalculator, its
+        properties in `info`."""
+        return formats.to_ase(self, i)
+
+
+def _labels_in_ev(labels: Arrays, energy_unit: str | float) -> Arrays:
+    """Energies in eV as float64, forces in eV/Å as float32, where they are given."""
+    factor = units.energy_in_ev(energy_unit)
+    converted = {}
+    if "energy" in labels:
+        converted["energy"] = np.asarray(labels["energy"], np.float64)
+    if "forces" in labels:
+        converted["forces"] = labels["forces"]
+    if factor != 1.0:
+        converted = {name: value * factor for name, value in converted.items()}
+    if "forces" in converted:
+        converted["forces"] = np.asarray(converted["forces"], np.float32)
+    return converted
+
+
+def _cells(labels: Arrays) -> Arrays:
+    """Cells and their periodicity; a cell without pbc is periodic in all directions."""
+    pbc = labels.get("pbc")
+    if "cell" in labels:
+        cell = np.asarray(labels["cell"], np.float32)
+        return {
+            "cell": cell,
+            "pbc": np.ones((len(cell), 3), bool) if pbc is None else np.asarray(pbc, bool),
+        }
+    if pbc is not None and np.any(pbc):
+        raise ValueError(
+            "pbc is given without a cell: pass cell [n, 3, 3] in Å as well, or leave pbc out."
+        )
+    return {}
+
+
+def _flat_frames(
+    z: np.ndarray, pos: np.ndarray, labels: Arrays, extra: Arrays
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Arrays, Arrays]:
+    """Flat arrays of the n frames of one molecule of k atoms: z [k], pos [n, k, 3], energy [n],
+    forces [n, k, 3], atom properties [k, …] or [n, k, …], one cell [3, 3] or [n, 3, 3]."""
+    if pos.ndim != 3 or pos.shape[2] != 3:
+        raise ValueError(
+            f"pos has the shape {pos.shape}: pass pos [n, k, 3], the frames of one molecule, or "
+            "pos [N, 3] with ptr [n+1], the rows at which structures start."
+        )
+    n, k = pos.shape[:2]
+    if z.shape not in ((k,), (n, k)):
+        raise ValueError(
+            f"z has the shape {z.shape}, but pos {pos.shape} holds frames of {k} atoms: pass z "
+            f"[{k}]."
+        )
+    labels = dict(labels)
+    if "forces" in labels:
+        if labels["forces"].shape != pos.shape:
+            raise ValueError(
+                f"forces have the shape {labels['forces'].shape}, but pos has {pos.shape}: pass "
+                "one force for each position."
+            )
+        labels["forces"] = labels["forces"].reshape(-1, 3)
+    if "energy" in labels and labels["energy"].shape == (n, 1):  # MD17's own files
+        labels["energy"] = labels["energy"].reshape(-1)
+    if "cell" in labels and labels["cell"].shape == (3, 3):
+        labels["cell"] = np.broadcast_to(labels["cell"], (n, 3, 3))
+    if "pbc" in labels and labels["pbc"].shape == (3,):
+        labels["pbc"] = np.broadcast_to(labels["pbc"], (n, 3))
+    flat = {}
+    for name, value in extra.items():
+        if value.shape[:1] == (k,) and value.shape[:2] != (n, k):  # one for all frames
+            value = np.broadcast_to(value, (n, *value.shape))
+        if value.shape[:2] != (n, k):
+            raise ValueError(
+                f"Atom property {name!r} has the shape {value.shape}: pass [{k}, …] for all "
+                f"frames, or [{n}, {k}, …]."
+            )
+        flat[name] = value.reshape(n * k, *value.shape[2:])
+    z = np.broadcast_to(z, (n, k)).reshape(-1)
+    return z, pos.reshape(-1, 3), np.arange(n + 1) * k, labels, flat

@@ -1,0 +1,262 @@
+"""What a store may hold: names, types and shapes of its arrays, and values that a model can use."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# name -> dtype
+PER_ATOM = {"z": "uint8", "pos": "float32", "forces": "float32"}
+PER_STRUCTURE = {
+    "ptr": "int64",
+    "cell": "float32",
+    "pbc": "bool",
+    "energy": "float64",
+    "values": "float64",
+    "vectors": "float64",
+}
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Content:
+    """The arrays of a store and their names.
+
+    Parameters
+    ----------
+    arrays : dict
+        Per-atom and per-structure arrays, as `AtomStore` documents them.
+    properties : tuple of str
+        Names of the columns of `values`.
+    vectors : tuple of str
+        Names of the columns of `vectors`.
+    atom_properties : dict
+        Further per-atom arrays by name.
+    meta : dict
+        What json can hold.
+    """
+
+    arrays: Arrays
+    properties: tuple[str, ...]
+    vectors: tuple[str, ...]
+    atom_properties: Arrays
+    meta: dict
+
+
+def check_shapes(
+    arrays: Mapping[str, np.ndarray],
+    properties: Mapping[str, np.ndarray],
+    atom_properties: Mapping[str, np.ndarray],
+) -> None:
+    """Check that all arrays fit the numbers of structures and atoms that `ptr` gives.
+
+    Parameters
+    ----------
+    arrays : mapping
+        `ptr` [n + 1], and any of z, pos, forces, cell, pbc and energy.
+    properties : mapping
+        Arrays of one number [n] or one vector [n, 3] for each structure.
+    atom_properties : mapping
+        Arrays of one number or one row for each atom, [N, …].
+
+    Raises
+    ------
+    ValueError
+        For the first array that does not fit, with the shape expected.
+    """
+    ptr = arrays["ptr"]
+    if ptr.ndim != 1 or len(ptr) < 2 or ptr[0] != 0 or (np.diff(ptr) < 0).any():
+        raise ValueError(
+            "ptr must be [n+1] row numbers that start at 0 and do not decrease, for at least one "
+            "structure."
+        )
+    empty = np.flatnonzero(np.diff(ptr) == 0)
+    if len(empty):
+        raise ValueError(f"Structure {empty[0]} has no atoms: remove it.")
+    n = len(ptr) - 1
+    n_atoms = int(ptr[-1])
+    expected = {
+        "z": (n_atoms,),
+        "pos": (n_atoms, 3),
+        "forces": (n_atoms, 3),
+        "cell": (n, 3, 3),
+        "pbc": (n, 3),
+        "energy": (n,),
+    }
+    for name, shape in expected.items():
+        if name in arrays and arrays[name].shape != shape:
+            raise ValueError(
+                f"{name} has the shape {arrays[name].shape}, but ptr ({n} structures, {n_atoms} "
+                f"atoms) asks for {shape}."
+            )
+    for name, value in properties.items():
+        if value.shape not in ((n,), (n, 3)):
+            raise ValueError(
+                f"Property {name!r} has the shape {value.shape}, but there are {n} structures: "
+                "pass one number each, or a vector of three."
+            )
+    for name, value in atom_properties.items():
+        if value.ndim < 1 or len(value) != n_atoms or value.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Atom property {name!r} ({value.dtype}, {value.shape}) must hold one number or "
+                f"row of numbers for each of the {n_atoms} atoms."
+            )
+
+
+def as_numbers(name: str, value: ArrayLike) -> np.ndarray:
+    """The values of a property as float64.
+
+    Parameters
+    ----------
+    name : str
+        The property's name, for the error.
+    value : array_like
+        Numbers [n] or vectors [n, 3].
+
+    Raises
+    ------
+    ValueError
+        For what holds anything but numbers, or rows of different lengths.
+    """
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Property {name!r} is not one number for each structure, nor a vector of three "
+            f"({error}): correct it."
+        ) from error
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that properties can be fields of a batch under their names.
+
+    Raises
+    ------
+    ValueError
+        For a name that is no identifier, is used twice, or is a field of every batch.
+    """
+    from torch_geometric.data import Data
+
+    fields = {*PER_ATOM, *PER_STRUCTURE, "y", "batch", "natoms"}
+    for name in names:
+        taken = name in fields or hasattr(Data(), name)
+        if taken or not str(name).isidentifier() or names.count(name) > 1:
+            raise ValueError(
+                f"{name!r} cannot name a property (not an identifier, used twice, or a field of a "
+                "batch): rename it."
+            )
+
+
+def check_elements(z: np.ndarray, ptr: np.ndarray) -> None:
+    """Check atomic numbers [N] before they become uint8, in which 300 would turn into 44.
+
+    Raises
+    ------
+    ValueError
+        For a number that is not an integer from 1 to 118.
+    """
+    bad = np.flatnonzero(~((z >= 1) & (z <= 118) & (z % 1 == 0)))
+    if len(bad):
+        k = structure_of_row(bad[0], ptr)
+        raise ValueError(
+            f"Structure {k} has an atom with atomic number {z[bad[0]]}, which is no element: "
+            "use 1 to 118, and remove dummy atoms."
+        )
+
+
+def check_values(arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that positions, labels and cells are finite, and that no two atoms coincide.
+
+    Parameters
+    ----------
+    arrays : mapping
+        `ptr` and `pos`, and any of forces, energy, cell and pbc, of the shapes that a store has.
+
+    Raises
+    ------
+    ValueError
+        Names the structure, and the atom, of the first value that no model can use.
+    """
+    ptr = arrays["ptr"]
+    _check_finite_rows(arrays, ptr)
+    if "energy" in arrays and not np.isfinite(arrays["energy"]).all():
+        k = np.flatnonzero(~np.isfinite(arrays["energy"]))[0]
+        raise ValueError(
+            f"Structure {k} has an energy that is NaN or infinite: correct or remove it."
+        )
+    if "cell" in arrays:
+        has_length = np.linalg.norm(arrays["cell"], axis=2) > 0  # False where the cell is NaN
+        lost = (arrays["pbc"] & ~has_length).any(1)
+        if lost.any():
+            k = np.flatnonzero(lost)[0]
+            raise ValueError(
+                f"Structure {k} is periodic along a cell vector of no length: give its cell, or "
+                "unset pbc."
+            )
+    _check_distinct(arrays["pos"], ptr)
+
+
+def structure_of_row(row: int, ptr: np.ndarray) -> int:
+    """The structure that a row of the per-atom arrays belongs to."""
+    return int(np.searchsorted(ptr, row, side="right")) - 1
+
+
+def all_or_none(values: Iterable, name: str) -> list | None:
+    """A label's values for all structures, or None where no structure has it.
+
+    Parameters
+    ----------
+    values : iterable
+        The label of each structure; None for one without.
+    name : str
+        The label's name, for the error.
+
+    Raises
+    ------
+    ValueError
+        When only some structures have the label.
+    """
+    values = list(values)
+    missing = [k for k, value in enumerate(values) if value is None]
+    if len(missing) == len(values):
+        return None
+    if missing:
+        raise ValueError(
+            f"Structure {missing[0]} has no {name} while others have: label all of them, or none."
+        )
+    return values
+
+
+def _check_finite_rows(arrays: Mapping[str, np.ndarray], ptr: np.ndarray) -> None:
+    for name, what in (("pos", "position"), ("forces", "force")):
+        if name not in arrays or np.isfinite(arrays[name]).all():
+            continue
+        row = np.flatnonzero(~np.isfinite(arrays[name]).all(1))[0]
+        k = structure_of_row(row, ptr)
+        raise ValueError(
+            f"Structure {k}, atom {row - ptr[k]} has a {what} that is NaN or infinite: correct "
+            "or remove it."
+        )
+
+
+def _check_distinct(pos: np.ndarray, ptr: np.ndarray) -> None:
+    # one number per position, equal for equal positions; a stable sort leaves the atoms of a
+    # structure side by side
+    key = pos.astype(np.float64) * (1.0, np.sqrt(2), np.pi)
+    key = key[:, 0] + key[:, 1] + key[:, 2]
+    order = np.argsort(key, kind="stable")
+    equal = key[order[:-1]] == key[order[1:]]
+    first = order[:-1][equal]
+    second = order[1:][equal]
+    same = (pos[first] == pos[second]).all(1)
+    same &= np.searchsorted(ptr, first, side="right") == np.searchsorted(ptr, second, side="right")
+    if same.any():
+        found = np.flatnonzero(same)[0]
+        a, b = sorted((int(first[found]), int(second[found])))
+        k = structure_of_row(a, ptr)
+        raise ValueError(
+            f"Structure {k} has atoms {a - ptr[k]} and {b - ptr[k]} at the same position: remove "
+            "one of them."
+        )

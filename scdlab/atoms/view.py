@@ -1,0 +1,240 @@
+"""Ragged arrays of structures, and views of them that share the arrays.
+
+The layout is documented in `scdlab.atoms.store`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from scdlab.atoms import collate
+from scdlab.atoms.collate import Index
+from scdlab.atoms.validate import PER_ATOM, PER_STRUCTURE, Arrays, Content
+
+_UNITS = {"pos": "Å", "cell": "Å", "energy": "eV", "forces": "eV/Å"}
+
+
+class View:
+    """Structures of shared arrays: what they are, what is known of them, and views of some.
+
+    Parameters
+    ----------
+    arrays : dict
+        Per-atom and per-structure arrays.
+    properties : sequence of str
+        Names of the columns of `values`.
+    atom_properties : dict
+        Named per-atom arrays.
+    meta : dict
+        What json can hold: "source", "units" of the properties, "licence", …
+    index : ndarray, optional
+        The structures that belong to the view, [n] int64; by default all.
+    vectors : sequence of str, default ()
+        Names of the columns of `vectors`.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        properties: Sequence[str],
+        atom_properties: Arrays,
+        meta: dict,
+        index: np.ndarray | None = None,
+        vectors: Sequence[str] = (),
+    ):
+        self._arrays = arrays
+        self._names = tuple(properties)
+        self._extra = atom_properties
+        self._vectors = tuple(vectors)
+        self.meta = meta
+        self._path: Path | None = None  # the folder it was opened from
+        self._whole = index is None
+        self.index = np.arange(len(arrays["ptr"]) - 1) if index is None else index
+
+    @classmethod
+    def of_content(cls, content: Content) -> Self:
+        return cls(
+            content.arrays,
+            content.properties,
+            content.atom_properties,
+            content.meta,
+            vectors=content.vectors,
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        """Atoms of each structure, [n] int64."""
+        ptr = self._arrays["ptr"]
+        return np.asarray(ptr[self.index + 1] - ptr[self.index])
+
+    @property
+    def nbytes(self) -> int:
+        """Size of this view's own arrays in memory, bytes."""
+        n_atoms = int(self.n_atoms.sum())
+        total = 0
+        for name, value in (self._arrays | self._extra).items():
+            rows = len(self) if name in PER_STRUCTURE else n_atoms
+            total += rows * value[:1].nbytes
+        return total
+
+    @property
+    def elements(self) -> list[int]:
+        """Atomic numbers that occur, sorted."""
+        return np.flatnonzero(np.bincount(self._of_atoms(self._arrays["z"]), minlength=1)).tolist()
+
+    @property
+    def property_names(self) -> tuple[str, ...]:
+        """Names of the properties that are numbers: the columns of y."""
+        return self._names
+
+    @property
+    def vector_names(self) -> tuple[str, ...]:
+        """Names of the properties that are vectors and rotate with the structure, such as a dipole
+        moment."""
+        return self._vectors
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether the structures have energies."""
+        return "energy" in self._arrays
+
+    @property
+    def has_forces(self) -> bool:
+        """Whether the atoms have forces."""
+        return "forces" in self._arrays
+
+    @property
+    def periodic(self) -> bool:
+        """Whether any structure of this view is periodic in any direction."""
+        return "pbc" in self._arrays and bool(self._arrays["pbc"][self.index].any())
+
+    @property
+    def energy(self) -> np.ndarray:
+        """Energies in eV, [n] float64; ValueError when the store has none."""
+        if not self.has_energy:
+            raise ValueError(
+                "This store has no energies: label it, for example with scdlab.simulate or an ase "
+                "calculator."
+            )
+        return np.asarray(self._of_structures(self._arrays["energy"]))
+
+    def property(self, name: str) -> np.ndarray:
+        """The named property in `units(name)`, [n] float64, of vectors [n, 3].
+
+        Raises
+        ------
+        ValueError
+            For a name that the store does not have.
+        """
+        if name in self._vectors:
+            column = self._arrays["vectors"][:, self._vectors.index(name)]
+            return np.asarray(self._of_structures(column))
+        if name in self._names:
+            column = self._arrays["values"][:, self._names.index(name)]
+            return np.asarray(self._of_structures(column))
+        if some := self.meta.get("partial", {}).get(name):
+            raise ValueError(
+                f"Only {some:,} of the structures that this store was made of have the "
+                f"property {name!r}: make one of those alone."
+            )
+        known = ", ".join(self._names + self._vectors) or "none"
+        raise ValueError(f"This store has no property {name!r}; it has: {known}.")
+
+    def atom_properties(self) -> Arrays:
+        """The named per-atom arrays of this view, each [N, …]."""
+        return {name: self._of_atoms(value) for name, value in self._extra.items()}
+
+    def arrays(self) -> Arrays:
+        """This view's own arrays but for named per-atom ones, as the module documents them, with a
+        `ptr` that starts at 0. Those of a whole store are not copied."""
+        if self._whole:
+            return dict(self._arrays)
+        rows, ptr = self.rows(self.index)
+        own = {
+            name: value[rows if name in PER_ATOM else self.index]
+            for name, value in self._arrays.items()
+            if name != "ptr"
+        }
+        return own | {"ptr": ptr}
+
+    def rows(self, structures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the atoms of structures of the underlying arrays are.
+
+        Parameters
+        ----------
+        structures : ndarray
+            Integers [B], as `index` holds them.
+
+        Returns
+        -------
+        rows : ndarray
+            The rows of their atoms in order, [M].
+        ptr : ndarray
+            Where each of these structures starts among them, [B + 1].
+        """
+        start = self._arrays["ptr"][structures]
+        size = self._arrays["ptr"][structures + 1] - start
+        ptr = np.concatenate([[0], np.cumsum(size)])
+        # atom a of the result belongs to structure s and is its (a - ptr[s])-th atom: row
+        # start[s] + a - ptr[s]
+        return np.repeat(start - ptr[:-1], size) + np.arange(ptr[-1]), ptr
+
+    def _of_atoms(self, array: np.ndarray) -> np.ndarray:
+        return array if self._whole else array[self.rows(self.index)[0]]
+
+    def _of_structures(self, array: np.ndarray) -> np.ndarray:
+        return array if self._whole else array[self.index]
+
+    def units(self, name: str) -> str:
+        """Unit of a label or property as text; "" when it is not known.
+
+        Raises
+        ------
+        ValueError
+            For a name that the store does not have.
+        """
+        if name not in (*_UNITS, *self._names, *self._vectors, *self._extra):
+            known = ", ".join(self._names + self._vectors) or "none"
+            raise ValueError(
+                f"This store has nothing called {name!r}; its properties are: {known}."
+            )
+        return self.meta.get("units", {}).get(name, _UNITS.get(name, ""))
+
+    def summary(self) -> str:
+        """One line: structures, atoms, elements, labels."""
+        from ase.data import chemical_symbols
+
+        labels = [name for name in ("energy", "forces") if name in self._arrays]
+        labels += [*self._names, *self._vectors, *self._extra]
+        elements = " ".join(chemical_symbols[z] for z in self.elements)
+        kind = "periodic" if self.periodic else "molecules"
+        return (
+            f"{len(self):,} structures ({kind}), {int(self.n_atoms.sum()):,} atoms, elements "
+            f"{elements or 'none'}, labels: {', '.join(labels) or 'none'}"
+        )
+
+    def __repr__(self) -> str:
+        return f"AtomStore({self.summary()})"
+
+    def __getitem__(self, key: Index) -> Self:
+        """A view: `store[10:20]`, `store[[3, 1, 4]]`, `store[mask]`. One structure is
+        `store.to_ase(i)`."""
+        if isinstance(key, (int, np.integer)):
+            raise TypeError(
+                f"store[{key}] is not a structure: use store.to_ase({key}), or "
+                f"store[{key}:{key + 1}] for a view."
+            )
+        return self.subset(key)
+
+    def subset(self, index: Index) -> Self:
+        """The view of the structures `index`: a slice, integers (counted in this view) or a boolean
+        mask."""
+        own = self.index[collate.as_index(index)]
+        view = type(self)(self._arrays, self._names, self._extra, self.meta, own, self._vectors)
+        view._path = self._path
+        return view
