@@ -153,7 +153,7 @@ class DeviceStore:
         self._properties = store.property_names
         self._vectors = store.vector_names
         self._index = np.arange(len(store))
-        self._periodic = np.zeros(len(store), bool)
+        self._periodic: np.ndarray = np.zeros(len(store), bool)
         if "pbc" in arrays:
             self._periodic = np.asarray(arrays["pbc"]).any(axis=1)
         self._per_atom = [name for name in PER_ATOM if name in arrays] + list(extra)
@@ -164,11 +164,6 @@ class DeviceStore:
 
     def __len__(self) -> int:
         return len(self._index)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the arrays on the device, bytes."""
-        return sum(value.nbytes for value in self._arrays.values())
 
     def take(self, index: Index) -> Batch:
         """As `AtomStore.take`, with all fields on the device."""

@@ -186,7 +186,7 @@ class AtomStore(Convertible):
 
     def to(self, device: str | torch.device) -> DeviceStore:
         """A copy of this view in the memory of a torch device: `take(index)` of the copy gives the
-        same batches, gathered there. `nbytes` is the memory that it takes."""
+        same batches, gathered there. It takes `nbytes` of this view."""
         return DeviceStore(self, device)
 
     # ----------------------------------------------------------------------------------------------
