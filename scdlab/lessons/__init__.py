@@ -1,78 +1,49 @@
 """Lessons: run them headless, collect their numbers, and check the answers to their exercises."""
 
-from scdlab.lessons.checks import (
-    Check,
-    check_center,
-    check_cfconv,
-    check_corrupt,
-    check_dens_mask,
-    check_distances,
-    check_drop_condition,
-    check_extensivity,
-    check_force,
-    check_force_error,
-    check_invariant,
-    check_labels_kept,
-    check_leak,
-    check_margin,
-    check_modulate,
-    check_noise_floor,
-    check_noise_force,
-    check_other_condition,
-    check_other_hand,
-    check_pair_count,
-    check_pairwise,
-    check_rbf,
-    check_ssp,
-    check_unit_factor,
-    check_units,
-    check_vector_norm,
-)
-from scdlab.lessons.metrics import display_metrics
+import importlib
+from typing import TYPE_CHECKING, Any
 
-_LAZY = (
-    "LessonResult",
-    "list_lessons",
-    "run",
-)  # papermill and nbconvert, which a lesson itself does not need
+from scdlab.lessons.checks import Check as Check
+from scdlab.lessons.checks import all_checks
+from scdlab.lessons.checks.lesson00 import check_distances as check_distances
+from scdlab.lessons.checks.lesson00 import check_invariant as check_invariant
+from scdlab.lessons.checks.lesson00 import check_pair_count as check_pair_count
+from scdlab.lessons.checks.lesson01 import check_cfconv as check_cfconv
+from scdlab.lessons.checks.lesson01 import check_force as check_force
+from scdlab.lessons.checks.lesson01 import check_rbf as check_rbf
+from scdlab.lessons.checks.lesson01 import check_ssp as check_ssp
+from scdlab.lessons.checks.lesson01 import check_units as check_units
+from scdlab.lessons.checks.lesson02 import check_center as check_center
+from scdlab.lessons.checks.lesson02 import check_corrupt as check_corrupt
+from scdlab.lessons.checks.lesson02 import check_extensivity as check_extensivity
+from scdlab.lessons.checks.lesson02 import check_noise_floor as check_noise_floor
+from scdlab.lessons.checks.lesson02 import check_noise_force as check_noise_force
+from scdlab.lessons.checks.lesson02 import check_pairwise as check_pairwise
+from scdlab.lessons.checks.lesson03 import check_dens_mask as check_dens_mask
+from scdlab.lessons.checks.lesson03 import check_labels_kept as check_labels_kept
+from scdlab.lessons.checks.lesson03 import check_unit_factor as check_unit_factor
+from scdlab.lessons.checks.lesson04 import check_drop_condition as check_drop_condition
+from scdlab.lessons.checks.lesson04 import check_margin as check_margin
+from scdlab.lessons.checks.lesson04 import check_modulate as check_modulate
+from scdlab.lessons.checks.lesson04 import check_other_condition as check_other_condition
+from scdlab.lessons.checks.lesson04 import check_vector_norm as check_vector_norm
+from scdlab.lessons.checks.lesson05 import check_force_error as check_force_error
+from scdlab.lessons.checks.lesson05 import check_leak as check_leak
+from scdlab.lessons.checks.lesson05 import check_other_hand as check_other_hand
+from scdlab.lessons.metrics import display_metrics as display_metrics
 
-__all__ = [
-    "Check",
-    "LessonResult",
-    "check_center",
-    "check_cfconv",
-    "check_corrupt",
-    "check_dens_mask",
-    "check_distances",
-    "check_drop_condition",
-    "check_extensivity",
-    "check_force",
-    "check_force_error",
-    "check_invariant",
-    "check_labels_kept",
-    "check_leak",
-    "check_margin",
-    "check_modulate",
-    "check_noise_floor",
-    "check_noise_force",
-    "check_other_condition",
-    "check_other_hand",
-    "check_pair_count",
-    "check_pairwise",
-    "check_rbf",
-    "check_ssp",
-    "check_unit_factor",
-    "check_units",
-    "check_vector_norm",
-    "display_metrics",
-    "list_lessons",
-    "run",
-]
+if TYPE_CHECKING:
+    from scdlab.lessons.runner import LessonResult as LessonResult
+    from scdlab.lessons.runner import list_lessons as list_lessons
+    from scdlab.lessons.runner import run as run
+
+# papermill and nbconvert, which a lesson itself does not need
+_LAZY = ("LessonResult", "list_lessons", "run")
+
+__all__ = ["Check", "display_metrics", *_LAZY, *all_checks()]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        from scdlab.lessons import runner
-
-        return getattr(runner, name)
+        return getattr(importlib.import_module("scdlab.lessons.runner"), name)
     raise AttributeError(f"module 'scdlab.lessons' has no attribute {name!r}")

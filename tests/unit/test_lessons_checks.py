@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import layer_norm, softplus
 
-from scdlab.lessons import checks
+from scdlab import lessons
+from scdlab.lessons.checks import all_checks
 
 K = 0.0433641
 
@@ -541,9 +542,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(checks.all_checks()))
+@pytest.mark.parametrize("name", sorted(all_checks()))
 def test_every_check_has_right_and_wrong_answers_and_waits_for_one(name, capsys):
-    check = getattr(checks, name)
+    check = getattr(lessons, name)
     assert RIGHT[name] and len(WRONG[name]) >= 4
     for blank in (..., lambda *_: ...):
         verdict = check(blank)
@@ -556,7 +557,7 @@ def test_every_check_has_right_and_wrong_answers_and_waits_for_one(name, capsys)
     ("name", "answer"), [(n, a) for n, answers in RIGHT.items() for a in answers]
 )
 def test_right(name, answer, capsys):
-    verdict = getattr(checks, name)(answer)
+    verdict = getattr(lessons, name)(answer)
     assert verdict.passed, verdict.message
     assert verdict.message in capsys.readouterr().out  # the reader sees it
 
@@ -565,13 +566,13 @@ def test_right(name, answer, capsys):
     ("name", "answer", "hint"), [(n, a, h) for n, answers in WRONG.items() for a, h in answers]
 )
 def test_wrong_is_explained(name, answer, hint):
-    verdict = getattr(checks, name)(answer)
+    verdict = getattr(lessons, name)(answer)
     assert not verdict.passed and not verdict.pending
     assert hint in verdict.message
 
 
 def test_a_verdict_shows_once_and_escapes_what_the_reader_wrote(capsys):
-    verdict = checks.check_units(lambda e: 1 / 0)
+    verdict = lessons.check_units(lambda e: 1 / 0)
     assert "ZeroDivisionError" in verdict.message
     assert verdict._ipython_display_() is None
     assert not verdict  # usable in an if

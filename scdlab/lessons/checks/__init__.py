@@ -1,0 +1,241 @@
+"""Checks of the exercises. Each says what is right, or what is wrong and where to look; none ever
+just says False.
+
+A check takes the answer, shows its verdict (green when passed, orange with a hint when not, gray
+while the answer is still `...`) and returns it as a `Check`; with show=False it only returns it. A
+wrong answer never raises: not even one that crashes when it is called.
+
+Here stands what all checks share; the checks of a lesson stand in a module of their own.
+"""
+
+import functools
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from scdlab.lessons.metrics import show_html
+
+_LOOK = {
+    True: ("#009E73", "✓ Right."),
+    False: ("#D55E00", "✗ Not yet."),
+    None: ("#8C8C8C", "… Your turn."),
+}
+_CHECKS: dict[str, "AnswerCheck"] = {}
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdict on an answer.
+
+    Parameters
+    ----------
+    passed : bool
+        Whether the answer is right.
+    message : str
+        A sentence of praise or of help.
+    pending : bool, default False
+        Whether an answer is still to come.
+    """
+
+    passed: bool
+    message: str
+    pending: bool = False
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def _look(self) -> tuple[str, str]:
+        return _LOOK[None if self.pending else self.passed]
+
+    def __str__(self) -> str:
+        return f"{self._look()[1]} {self.message}"
+
+    def show(self) -> None:
+        """Display the verdict: a colored line in a notebook, plain text elsewhere."""
+        color, verdict = self._look()
+        box = f"border-left:4px solid {color};padding:4px 12px;margin:4px 0"
+        text = (
+            f"<div style='{box}'><b style='color:{color}'>{verdict}</b> "
+            f"{html.escape(self.message)}</div>"
+        )
+        show_html(text, str(self))
+
+    def _ipython_display_(self) -> None:
+        """Nothing: a check has shown its verdict already, also when it is the last line of a
+        cell."""
+
+
+class Wrong(Exception):
+    """Raised inside a check: its text is the hint the reader gets."""
+
+
+class Pending(Exception):
+    """Raised inside a check when the reader has not answered yet."""
+
+
+class AnswerCheck(Protocol):
+    """What `check` makes of a function: the check of an exercise."""
+
+    __name__: str
+
+    def __call__(self, answer: Any = ..., show: bool = True) -> Check: ...
+
+
+def check(function: Callable[[Any], str]) -> AnswerCheck:
+    """Make a check of a function.
+
+    Parameters
+    ----------
+    function : callable (answer) -> str
+        Returns praise, or raises `Wrong`; the answer `...` means "not yet".
+
+    Returns
+    -------
+    callable (answer, show) -> Check
+        The check, which shows its verdict unless `show` is False, and never raises for an answer.
+    """
+
+    @functools.wraps(function)
+    def checked(answer: Any = ..., show: bool = True) -> Check:
+        try:
+            if answer is ...:
+                raise Pending
+            verdict = Check(True, function(answer))
+        except Wrong as hint:
+            verdict = Check(False, str(hint))
+        except Pending:
+            verdict = Check(
+                False, "Replace the dots by your answer, then run this cell again.", pending=True
+            )
+        if show:
+            verdict.show()
+        return verdict
+
+    _CHECKS[checked.__name__] = checked
+    return checked
+
+
+def all_checks() -> dict[str, AnswerCheck]:
+    """Every check by name, of the lessons whose modules are imported.
+
+    Returns
+    -------
+    dict
+        Name of a check -> the check.
+    """
+    return dict(_CHECKS)
+
+
+def call(answer: Any, *inputs: Any) -> Any:
+    """Call the reader's function; whatever goes wrong in it becomes a hint.
+
+    Parameters
+    ----------
+    answer : callable
+        The reader's answer.
+    *inputs
+        What it is called with.
+
+    Returns
+    -------
+    Any
+        What it returned.
+
+    Raises
+    ------
+    Wrong
+        The answer is no function, stopped with an error or returned nothing.
+    Pending
+        The function returned `...`.
+    """
+    if not callable(answer):
+        raise Wrong(f"The answer should be a function, but it is a {type(answer).__name__}.")
+    try:
+        result = answer(*inputs)
+    except Exception as error:
+        raise Wrong(f"Your function stopped with {type(error).__name__}: {error}") from None
+    if result is ...:
+        raise Pending
+    if result is None:
+        raise Wrong("Your function returns None: is the `return` missing?")
+    return result
+
+
+def tensor_from(answer: Any, *inputs: Any, shape: Sequence[int] | None = None) -> Tensor:
+    """A tensor from the reader's function, of the expected shape and without NaN.
+
+    Parameters
+    ----------
+    answer : callable
+        The reader's answer.
+    *inputs
+        What it is called with.
+    shape : sequence of int, optional
+        Shape that the result must have; any by default.
+
+    Returns
+    -------
+    Tensor
+        What the function returned.
+
+    Raises
+    ------
+    Wrong
+        The result is no tensor, has another shape, or holds inf or NaN.
+    """
+    result = call(answer, *inputs)
+    if not isinstance(result, Tensor):
+        raise Wrong(f"Your function should return a torch tensor, not a {type(result).__name__}.")
+    if shape is not None and tuple(result.shape) != tuple(shape):
+        raise Wrong(f"Your result has shape {list(result.shape)}; it should be {list(shape)}.")
+    if not torch.isfinite(result).all():
+        raise Wrong("Your result contains inf or NaN: look for an overflow, or a division by zero.")
+    return result
+
+
+def number_from(answer: Any) -> float:
+    """The answer as a finite number.
+
+    Parameters
+    ----------
+    answer : float or Tensor
+        A number, or a tensor that holds one.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    Wrong
+        The answer is no number, or not a finite one.
+    """
+    try:
+        value = float(answer)
+    except (TypeError, ValueError):
+        raise Wrong(f"The answer should be a number, but it is {answer!r}.") from None
+    if not math.isfinite(value):
+        raise Wrong(f"The answer should be a finite number, but it is {value}.")
+    return value
+
+
+def distance_matrix(pos: Tensor) -> Tensor:
+    """Distances between all atoms.
+
+    Parameters
+    ----------
+    pos : Tensor [N, 3]
+        Positions in Å.
+
+    Returns
+    -------
+    Tensor [N, N]
+        Distances in Å.
+    """
+    return (pos[:, None] - pos[None, :]).norm(dim=-1)
