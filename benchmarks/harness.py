@@ -343,7 +343,7 @@ def machine() -> dict:
     import torch
     import torch_geometric
 
-    from scdlab.claims.ledger import hardware_of
+    from scdlab.claims.provenance import hardware_of
 
     found = hardware_of("cpu")
     return {

@@ -1,11 +1,30 @@
 """Claims: what each paper claims, the recipe that tests it here, what was measured.
 
 `table()` lists them, `run(id, profile)` measures one and writes its record, `compare(id, yours)`
-draws "paper / recorded / yours". See `ledger` for what a claim, a record and a verdict are.
+draws "paper / recorded / yours". See `claim` for what a claim and a verdict are, `record` for what
+a record is.
 """
 
-from . import denoising, dens, ecse, schnet, self_conditioned
-from .ledger import PROFILES, VERDICTS, Claim, Record, claims, get, keep, load_record, register, run
+from . import (
+    denoising,
+    denoising_force,
+    denoising_pairwise,
+    denoising_size,
+    dens,
+    ecse,
+    ecse_continuity,
+    ecse_cost,
+    schnet,
+    schnet_dynamics,
+    self_conditioned,
+    self_conditioned_embedding,
+    self_conditioned_labels,
+    self_conditioned_network,
+)
+from .claim import PROFILES, VERDICTS, Claim, claims, get, register
+from .kept import keep
+from .measure import run
+from .record import Record, load_record
 from .show import Table, compare, table
 
 __all__ = [
@@ -17,14 +36,23 @@ __all__ = [
     "claims",
     "compare",
     "denoising",
+    "denoising_force",
+    "denoising_pairwise",
+    "denoising_size",
     "dens",
     "ecse",
+    "ecse_continuity",
+    "ecse_cost",
     "get",
     "keep",
     "load_record",
     "register",
     "run",
     "schnet",
+    "schnet_dynamics",
     "self_conditioned",
+    "self_conditioned_embedding",
+    "self_conditioned_labels",
+    "self_conditioned_network",
     "table",
 ]

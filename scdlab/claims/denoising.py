@@ -15,30 +15,25 @@ The pretrained transformer is one per seed, and the three claims that start from
 (`keep`).
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from torch import nn
 
 import scdlab
-from scdlab import files
-from scdlab.explore import maps
-from scdlab.explore.noise import Reference, cosine, denoise, displacements
-from scdlab.objectives import CoordinateDenoising, PairwiseDenoising, PropertyRegression
+from scdlab.atoms import AtomStore
+from scdlab.nn import EquivariantTransformer
+from scdlab.objectives import CoordinateDenoising, PropertyRegression
 from scdlab.objectives.coordinate import noise_floor, sample_noise
+from scdlab.training import FitResult
 
-from .ledger import Claim, direction, get, graded, keep, register
+from .claim import Arrays, Claim, Settings, Values, direction, register
+from .common import SEEN, UNSEEN, draw, molecules, trained
+from .kept import keep
 
 COORD_PAPER = "Zaidi et al., ICLR 2023 (arXiv:2206.00133)"
 SCD_PAPER = "the SCD paper"
-SEEN = (
-    " The direction is seen when every seed shows it and the mean difference exceeds its standard "
-    "deviation over seeds; else it is a tie. "
-)
-HELD_OUT = 5000  # molecules, those of data/qm9-sample
-UNSEEN = (
-    "drawn at random with the seed, no labels. Not among them, so unseen: the molecules of "
-    "data/qm9-sample, which are scdlab.load_qm9().split(5000, 0, seed=0)[0]."
-)
-
 # What decides the pretrained transformer; the same in every claim, so that they share it.
 COORD = (
     "data",
@@ -87,56 +82,32 @@ FULL = {
     "pretrain_batch": 64,
     "pretrain_lr": 1e-3,
 }
-# The same for DimeNet: a noise of variance 0.02 Å², as published.
-PAIRWISE = (
-    "data",
-    "n_pretrain",
-    "hidden_channels",
-    "num_layers",
-    "int_emb_size",
-    "out_emb_channels",
-    "num_spherical",
-    "sigma",
-    "pretrain_steps",
-    "pretrain_batch",
-    "pretrain_lr",
-)
-DIMENET = {"int_emb_size": 32, "out_emb_channels": 64, "num_spherical": 5, "sigma": 0.14}
 
 
-def all_molecules(settings):
-    """All molecules that a recipe may use: QM9, or, to try the mechanics anywhere, the kit's sample
-    of it."""
-    if settings["data"] == "sample":
-        return scdlab.AtomStore.open(files.package_dir("data") / "qm9-sample")
-    qm9 = scdlab.load_qm9()
-    if len(qm9) <= HELD_OUT:
-        raise ValueError(
-            "The recipe pretrains on QM9 without the kit's sample, and only that sample is here; "
-            "`pip install qm9pack` brings all of QM9."
-        )
-    return qm9
+def coord(settings: Settings, seed: int, device: str) -> nn.Module:
+    """The transformer after coordinate denoising of this seed's equilibrium geometries.
 
+    Parameters
+    ----------
+    settings : dict
+        With those named in COORD.
+    seed : int
+        Of molecules, weights and noise.
+    device : {"auto", "cpu", "cuda"}
+        Where to train.
 
-def molecules(settings, seed):
-    """(pretraining set of this seed, the molecules held out from all of them), disjoint."""
-    qm9 = all_molecules(settings)
-    held_out, _, rest = qm9.split(
-        min(HELD_OUT, len(qm9) // 2), 0, seed=0
-    )  # of QM9, the kit's sample exactly
-    return draw(rest, settings["n_pretrain"], seed), held_out
-
-
-def coord(settings, seed, device):
-    """The equivariant transformer after coordinate denoising of this seed's equilibrium
-    geometries."""
+    Returns
+    -------
+    EquivariantTransformer
+        The pretrained model, shared by the claims that start from it.
+    """
     settings = {name: settings[name] for name in COORD}
 
-    def train(folder):
+    def train(folder: Path | None) -> FitResult:
         rest, _ = molecules(settings, seed)
         steps, batch, lr = (settings[f"pretrain_{name}"] for name in ("steps", "batch", "lr"))
         return trained(
-            _transformer(settings, seed),
+            transformer(settings, seed),
             CoordinateDenoising(settings["sigma"]),
             rest,
             steps,
@@ -151,30 +122,31 @@ def coord(settings, seed, device):
     return keep("coord-et", settings, seed, train)
 
 
-def _transformer(settings, seed):
+def transformer(settings: Settings, seed: int) -> EquivariantTransformer:
+    """A fresh network.
+
+    Parameters
+    ----------
+    settings : dict
+        With hidden_channels, num_layers and num_rbf.
+    seed : int
+        Of its first weights.
+
+    Returns
+    -------
+    EquivariantTransformer
+        The network.
+    """
     torch.manual_seed(seed)
-    return scdlab.EquivariantTransformer(
+    return EquivariantTransformer(
         settings["hidden_channels"], settings["num_layers"], num_rbf=settings["num_rbf"]
     )
 
 
-def trained(model, objective, train, steps, batch_size, lr, seed, device, **options):
-    options |= {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
-    result = scdlab.fit(model, objective, train, progress=False, **options)
-    if result.interrupted:  # half a training is no measurement
-        raise KeyboardInterrupt
-    return result
+# Coordinate denoising, then few labels
 
 
-def draw(store, n, seed):
-    return store.split(n, 0, seed=seed)[0]
-
-
-# --- coordinate denoising, then few labels
-# -----------------------------------------------------------------------
-
-
-def few_labels_homo(settings, seed, device) -> dict:
+def few_labels_homo(settings: Settings, seed: int, device: str) -> Values:
     """HOMO energies of few molecules, learned from the pretrained weights and from scratch."""
     few, _, test = molecules(settings, seed)[1].split(settings["n_labels"], 0, seed=seed)
     test = draw(test, settings["n_test"], seed)
@@ -184,8 +156,8 @@ def few_labels_homo(settings, seed, device) -> dict:
     longer = settings["longer"] * settings["steps"]
     for name, model, n in (
         ("coord", coord(settings, seed, device), steps),
-        ("scratch", _transformer(settings, seed), steps),
-        ("scratch_longer", _transformer(settings, seed), longer),
+        ("scratch", transformer(settings, seed), steps),
+        ("scratch_longer", transformer(settings, seed), longer),
     ):
         trained(model, homo, few, n, settings["batch_size"], settings["lr"], seed, device)
         values[f"homo_mae_{name}_meV"] = 1e3 * scdlab.evaluate(model, test, homo)["homo_mae"]
@@ -195,7 +167,8 @@ def few_labels_homo(settings, seed, device) -> dict:
     }
 
 
-def judge_few_labels_homo(values, settings) -> str:
+def judge_few_labels_homo(values: Arrays, settings: Settings) -> str:
+    """The rule below, in code."""
     seen = direction(values["homo_mae_coord_meV"], values["homo_mae_scratch_meV"])
     as_in_the_paper = settings["n_labels"] >= 100_000
     if seen == "paper":
@@ -272,11 +245,10 @@ register(
 )
 
 
-# --- the floor of 1/N
-# --------------------------------------------------------------------------------------------
+# The floor of 1/N
 
 
-def floor_of_noise(settings, seed, device) -> dict:
+def floor_of_noise(settings: Settings, seed: int, device: str) -> Values:
     """Noise with its mean over each molecule and without, learned and tested: loss per component,
     in units of σ²."""
     rest, sample = molecules(settings, seed)
@@ -286,7 +258,7 @@ def floor_of_noise(settings, seed, device) -> dict:
     values = {}
     losses = {}
     for name, centered in (("centered", True), ("uncentered", False)):
-        model = _transformer(settings, seed)
+        model = transformer(settings, seed)
         objective = CoordinateDenoising(settings["sigma"], centered=centered)
         trained(
             model,
@@ -313,12 +285,32 @@ def floor_of_noise(settings, seed, device) -> dict:
     return values
 
 
-def noise_losses(model, store, objective, seed) -> np.ndarray:
-    """Per structure (loss, its share in the mean): squared error per component in units of σ², [n,
-    2].
+def noise_losses(
+    model: nn.Module, store: AtomStore, objective: CoordinateDenoising, seed: int
+) -> np.ndarray:
+    """Denoising losses of single structures, and the part of them that lies in the mean.
 
-    With d_i = ε̂_i - ε_i/σ and d̄ its mean over the N atoms, 1/3N Σ|d_i|² = 1/3N Σ|d_i - d̄|² + 1/3
-    |d̄|². The last term is what the network gets wrong about the mean of the noise.
+    With d_i = ε̂_i - ε_i/σ and d̄ its mean over the N atoms,
+
+        1/3N Σ|d_i|² = 1/3N Σ|d_i - d̄|² + 1/3 |d̄|²
+
+    and the last term is what the network gets wrong about the mean of the noise.
+
+    Parameters
+    ----------
+    model : Module
+        Predicts noise.
+    store : AtomStore
+        Clean structures, n of them.
+    objective : CoordinateDenoising
+        Its sigma and whether its noise is centered are used.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    ndarray [n, 2]
+        Loss and its part in the mean: squared error per component in units of σ².
     """
     rows = []
     device = next(model.parameters()).device
@@ -337,7 +329,8 @@ def noise_losses(model, store, objective, seed) -> np.ndarray:
     return torch.cat(rows).cpu().numpy()
 
 
-def judge_floor_of_noise(values, settings) -> str:
+def judge_floor_of_noise(values: Arrays, settings: Settings) -> str:
+    """The rule below, in code."""
     seen = direction(values["noise_mse_centered"], values["noise_mse_uncentered"])
     if seen == "paper":
         ratio = np.concatenate(
@@ -396,319 +389,6 @@ register(
                 "lr": 3e-3,
             },
             "full": FULL | {"n_test": 1000, "steps": 20_000, "batch_size": 64, "lr": 1e-3},
-        },
-    )
-)
-
-
-# --- the answer and the force, near a minimum and far from one
-# ---------------------------------------------------
-
-
-def answer_and_force(settings, seed, device) -> dict:
-    """cos(-ε̂, F): the network's way back against the GFN2-xTB force, where the noise is put on a
-    minimum, and where the same noise is put on a frame of dynamics of the same molecule."""
-    model = coord(settings, seed, device)
-    gfn2 = Reference("gfn2")
-    rows = []
-    sample = draw(molecules(settings, seed)[1], settings["n_molecules"], seed)
-    sigma = settings["sigma"]
-    draws = settings["draws"]
-    for k in range(len(sample)):
-        minimum = gfn2.relax(sample.to_ase(k))
-        eps = displacements(minimum, sigma, seed=seed, draws=draws)  # (draws, n, 3) Å
-        frame = scdlab.simulate(
-            minimum,
-            1,
-            settings["temperature_K"],
-            seed=seed,
-            interval=1,
-            equilibration=settings["md_steps"],
-            progress=False,
-        ).to_ase(0)
-        row = []
-        for start, noise in ((minimum, eps), (frame, eps), (minimum, settings["far"] * eps)):
-            pos = start.positions + noise
-            answer = denoise(model, start, pos)
-            force = gfn2(start, pos)[1]
-            row += [
-                np.nanmean(cosine(-answer, force)),
-                np.nanmean(cosine(-noise, force)),
-                np.nanmean(cosine(answer, noise)),
-            ]
-        rows.append(row)
-    names = [
-        f"{what}_{where}"
-        for where in ("near", "far", "large")
-        for what in ("cos_answer_force", "cos_noise_force", "cos_answer_noise")
-    ]
-    values = dict(zip(names, np.mean(rows, axis=0), strict=True))
-    first = ("cos_answer_force_near", "cos_answer_force_far")
-    return {name: float(values[name]) for name in (*first, *(n for n in names if n not in first))}
-
-
-def judge_answer_and_force(values, settings) -> str:
-    near = values["cos_answer_force_near"]
-    far = values["cos_answer_force_far"]
-    seen = direction(1 - near, 1 - far)
-    if seen == "paper":
-        return "reproduced" if np.all(near > 0.5) else "same direction"
-    return "not seen at this scale" if seen == "opposite" else "tie"
-
-
-register(
-    Claim(
-        id="coord-noise-force",
-        lesson=2,
-        title=(
-            "Near a minimum, what a denoising network answers points along the force; away from "
-            "minima, less so."
-        ),
-        source=(
-            f"{COORD_PAPER}, denoising as learning a force field; DeNS, on structures off "
-            "equilibrium"
-        ),
-        paper=(
-            "at a minimum the best answer is proportional to the force; away from one the target "
-            "is ambiguous (argued, no number given)"
-        ),
-        quantities={
-            "cos_answer_force_near": "cosine of -answer and force, noise put on the minimum",
-            "cos_answer_force_far": "the same, noise put on a frame of dynamics",
-            "cos_noise_force_near": "cosine of -noise and force, on the minimum",
-            "cos_answer_noise_near": "cosine of answer and noise, on the minimum",
-            "cos_noise_force_far": "cosine of -noise and force, on the frame",
-            "cos_answer_noise_far": "cosine of answer and noise, on the frame",
-            "cos_answer_force_large": (
-                "cosine of -answer and force, several times the noise on the minimum"
-            ),
-            "cos_noise_force_large": "cosine of -noise and force, several times the noise",
-            "cos_answer_noise_large": "cosine of answer and noise, several times the noise",
-        },
-        rule=(
-            "Unseen molecules are relaxed with GFN2-xTB. The same noise of 0.04 Å is put on the "
-            "minimum (near) and on a frame of dynamics of the same molecule (far); compare the "
-            "mean cosine of the network's way back, minus its answer, with the GFN2-xTB force at "
-            "the same positions."
-            + SEEN
-            + "With near above far: reproduced when in every seed the cosine near the minimum "
-            "exceeds 0.5, else same direction. With far above near: not seen at this scale, "
-            "since the network is far from the optimum that the argument is about."
-        ),
-        judge=judge_answer_and_force,
-        recipe=answer_and_force,
-        profiles={
-            "quick": QUICK
-            | {"n_molecules": 2, "draws": 2, "temperature_K": 500, "md_steps": 10, "far": 4},
-            "cpu": CPU
-            | {"n_molecules": 30, "draws": 4, "temperature_K": 500, "md_steps": 500, "far": 4},
-            "full": FULL
-            | {"n_molecules": 100, "draws": 8, "temperature_K": 500, "md_steps": 2000, "far": 4},
-        },
-    )
-)
-
-
-# --- pairwise denoising, then the dipole moment
-# ------------------------------------------------------------------
-
-
-def pairwise_mu(settings, seed, device) -> dict:
-    """The dipole moment from few labels: from scratch, and after denoising distances without and
-    with a leak."""
-    rest, sample = molecules(settings, seed)
-    few, _, test = sample.split(settings["n_labels"], 0, seed=seed)
-    test = draw(test, settings["n_test"], seed)
-    mu = PropertyRegression("mu")
-    values = {}
-    for name, model in (
-        ("clean", pairwise(settings, seed, device, rest)),
-        ("scratch", _dimenet(settings, seed)),
-        ("leaky", pairwise(settings, seed, device, rest, test)),
-    ):
-        trained(
-            model, mu, few, settings["steps"], settings["batch_size"], settings["lr"], seed, device
-        )
-        values[f"mu_mae_{name}_D"] = scdlab.evaluate(model, test, mu)["mu_mae"]
-    guess = np.median(few.property("mu"))
-    return values | {"mu_mae_guess_D": float(np.abs(test.property("mu") - guess).mean())}
-
-
-def pairwise(settings, seed, device, rest, test=None):
-    """DimeNet after denoising distances of this seed's molecules; those of `test`, if given,
-    replace as many."""
-    decides = {name: settings[name] for name in PAIRWISE} | {
-        "leaked": 0 if test is None else len(test)
-    }
-    if test is not None:
-        rest = all_molecules(settings).subset(np.concatenate([rest.index[len(test) :], test.index]))
-
-    def train(folder):
-        steps, batch, lr = (settings[f"pretrain_{name}"] for name in ("steps", "batch", "lr"))
-        return trained(
-            _dimenet(settings, seed),
-            PairwiseDenoising(settings["sigma"]),
-            rest,
-            steps,
-            batch,
-            lr,
-            seed,
-            device,
-            out=folder,
-            resume=folder is not None,
-        )
-
-    return keep(
-        "dimenet-pairwise" if test is None else "dimenet-pairwise-leaky", decides, seed, train
-    )
-
-
-def _dimenet(settings, seed):
-    torch.manual_seed(seed)
-    sizes = ("hidden_channels", "num_layers", "int_emb_size", "out_emb_channels", "num_spherical")
-    return scdlab.DimeNet(**{name: settings[name] for name in sizes})
-
-
-def judge_pairwise_mu(values, settings) -> str:
-    seen = direction(values["mu_mae_clean_D"], values["mu_mae_scratch_D"])
-    return graded(seen, settings["n_labels"] >= 100_000)
-
-
-register(
-    Claim(
-        id="dimenet-pairwise-mu",
-        lesson=2,
-        title="Denoising pairwise distances first makes DimeNet better at the dipole moment.",
-        source=(
-            "a blog post on DimeNet and QM9, the README of its code: one target, one fold, one run"
-        ),
-        paper=(
-            "QM9: 0.0285 D without, 0.0261 D with pretraining on all of QM9's geometries, those of "
-            "the test too, by distances over the whole batch"
-        ),
-        quantities={
-            "mu_mae_clean_D": "error of the dipole moment, pretrained without the test molecules",
-            "mu_mae_scratch_D": "error of the dipole moment, from scratch",
-            "mu_mae_leaky_D": "error of the dipole moment, pretrained on the test geometries too",
-            "mu_mae_guess_D": "error of the median of the labels",
-        },
-        paper_values={"mu_mae_scratch_D": "0.0285", "mu_mae_leaky_D": "0.0261"},
-        rule=(
-            "Compare the test errors with pretraining that saw no test molecule and from scratch, "
-            "both trained on the labels for the same number of steps; distances are those within "
-            "each molecule."
-            + SEEN
-            + "With the blog's direction: reproduced with at least 100,000 labels, as there, "
-            "else same direction. With the opposite one: contradicted with so many labels, "
-            "else not seen at this scale. The leaky arm, in which the test geometries replace "
-            "as many others in pretraining, is reported and not judged."
-        ),
-        judge=judge_pairwise_mu,
-        recipe=pairwise_mu,
-        profiles={
-            "quick": QUICK
-            | DIMENET
-            | {"n_labels": 200, "n_test": 16, "steps": 5, "batch_size": 8, "lr": 1e-3},
-            "cpu": CPU
-            | DIMENET
-            | {
-                "hidden_channels": 48,
-                "num_layers": 2,
-                "n_pretrain": 10_000,
-                "pretrain_steps": 1500,
-                "pretrain_lr": 1e-3,
-            }
-            | {"n_labels": 1000, "n_test": 1000, "steps": 1000, "batch_size": 16, "lr": 1e-3},
-            "full": FULL
-            | DIMENET
-            | {
-                "hidden_channels": 128,
-                "num_layers": 4,
-                "int_emb_size": 64,
-                "out_emb_channels": 256,
-                "num_spherical": 7,
-                "pretrain_steps": 20_000,
-            }
-            | {"n_labels": 4000, "n_test": 1000, "steps": 20_000, "batch_size": 32, "lr": 1e-3},
-        },
-        checkpoints={"dimenet-pairwise": f"Geometries of n_pretrain molecules of QM9, {UNSEEN}"},
-    )
-)
-
-
-# --- how much the embedding says about size
-# ----------------------------------------------------------------------
-
-
-def extensivity_of_embedding(settings, seed, device) -> dict:
-    """R² of the atom count from the embedding, untrained and pretrained, summed and averaged over
-    atoms; and how well the nearest neighbors in the averaged embedding agree on the HOMO energy,
-    which nobody trained on."""
-    sample = draw(molecules(settings, seed)[1], settings["n_test"], seed)
-    values = {}
-    size = sample.n_atoms
-    homo = sample.property("homo")
-    for name, model in (
-        ("coord", coord(settings, seed, device)),
-        ("untrained", _transformer(settings, seed)),
-    ):
-        for pool in ("mean", "sum"):
-            x, _ = maps.embed(model, sample, n=None, pool=pool)
-            values[f"r2_size_{pool}_{name}"] = maps.extensivity(x, size)
-        values[f"r2_homo_neighbors_{name}"] = maps.smoothness(
-            maps.embed(model, sample, n=None, pool="mean")[0], homo
-        )
-    return {name: float(values[name]) for name in get("coord-extensivity").quantities}
-
-
-def judge_extensivity_of_embedding(values, settings) -> str:
-    if not np.all(values["r2_size_mean_coord"] > 0.5):
-        return "not seen at this scale"
-    seen = direction(
-        1 - values["r2_homo_neighbors_coord"], 1 - values["r2_homo_neighbors_untrained"]
-    )
-    return "reproduced" if seen == "paper" else "same direction"
-
-
-register(
-    Claim(
-        id="coord-extensivity",
-        lesson=2,
-        title=(
-            "Coordinate denoising orders the embedding by chemistry and leaves it extensive: it "
-            "tells the size."
-        ),
-        source=(
-            f"{SCD_PAPER}, maps of the embeddings of 10,000 molecules of QM9 colored by atom count"
-        ),
-        paper=(
-            "untrained: clustered by size; after Coord: smooth, but extensive (a picture, no "
-            "number)"
-        ),
-        quantities={
-            "r2_size_mean_coord": "R² of the atom count, mean over atoms, pretrained",
-            "r2_size_mean_untrained": "R² of the atom count, mean over atoms, untrained",
-            "r2_size_sum_coord": "R² of the atom count, sum over atoms, pretrained",
-            "r2_size_sum_untrained": "R² of the atom count, sum over atoms, untrained",
-            "r2_homo_neighbors_coord": "R² of the HOMO energy from 10 neighbors, pretrained",
-            "r2_homo_neighbors_untrained": "R² of the HOMO energy from 10 neighbors, untrained",
-        },
-        rule=(
-            "Extensive: a linear fit of the atom count explains more than half of its variance on "
-            "molecules left out of the fit, in every seed, from the mean of the pretrained "
-            "features over atoms; their sum, the embedding that models give, grows with size by "
-            "construction and is reported beside it. Ordered: the 10 nearest neighbors say more "
-            "about the HOMO energy after pretraining than before."
-            + SEEN
-            + "Reproduced when both hold, same direction when it is only extensive, else not "
-            "seen at this scale."
-        ),
-        judge=judge_extensivity_of_embedding,
-        recipe=extensivity_of_embedding,
-        profiles={
-            "quick": QUICK | {"n_test": 100},
-            "cpu": CPU | {"n_test": 4000},
-            "full": FULL | {"n_test": 5000},
         },
     )
 )

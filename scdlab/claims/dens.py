@@ -14,14 +14,22 @@ Trained networks are one per seed and arm; the claims share them (`keep`). The f
 of a claim are its arms, as expected: better, worse.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
+from torch import nn
 
 import scdlab
+from scdlab.atoms import AtomStore
 from scdlab.objectives import DeNS, EnergyForces
+from scdlab.training import FitResult
 
-from .denoising import SEEN, trained
-from .ledger import Claim, direction, get, graded, keep, register
+from .claim import Arrays, Claim, Recipe, Settings, Values, direction, get, graded, register
+from .common import SEEN, draw, trained
+from .kept import keep
 
 PAPER = "the DeNS paper (arXiv:2403.09549)"
 DECIDES = (
@@ -90,9 +98,24 @@ FULL = CPU | {
 }
 
 
-def objective_of(arm, settings):
-    """What an arm minimizes: lengths of errors in every term. Squares would be ruled by the largest
-    errors, and those are of corrupted structures, which keep some of their secret."""
+def objective_of(arm: str, settings: Settings) -> EnergyForces | DeNS:
+    """What an arm minimizes: lengths of errors in every term.
+
+    Squares would be ruled by the largest errors, and those are of corrupted structures, whose noise
+    is in part unpredictable.
+
+    Parameters
+    ----------
+    arm : str
+        One of WORDS.
+    settings : dict
+        With energy_weight and, for DeNS, prob, corrupt_ratio, sigma and denoising_weight.
+
+    Returns
+    -------
+    EnergyForces or DeNS
+        The objective.
+    """
     labels = EnergyForces(settings["energy_weight"], loss="norm")
     if arm == "plain":
         return labels
@@ -102,31 +125,54 @@ def objective_of(arm, settings):
         "untold": {"force_encoding": "none"},
         "shuffled": {"force_encoding": "shuffled"},
     }[arm]
-    return DeNS(
-        **{
-            **{
-                name: settings[name]
-                for name in ("prob", "corrupt_ratio", "sigma", "denoising_weight")
-            },
-            **changed,
-        },
-        supervised=labels,
-    )
+    names = ("prob", "corrupt_ratio", "sigma", "denoising_weight")
+    options = {name: settings[name] for name in names} | changed
+    return DeNS(**options, supervised=labels)
 
 
-def frames(settings, seed):
-    """(training, validation and test frames) of this seed, drawn at random and disjoint."""
+def frames(settings: Settings, seed: int) -> tuple[AtomStore, AtomStore, AtomStore]:
+    """The frames of a seed, drawn at random and disjoint.
+
+    Parameters
+    ----------
+    settings : dict
+        With data ("md17:MOLECULE" or "kit:ethanol"), n_train, n_val and n_test.
+    seed : int
+        Which frames.
+
+    Returns
+    -------
+    train, val, test : AtomStore
+        The three sets.
+    """
     kind, name = settings["data"].split(":")
     store = scdlab.load_md17(name) if kind == "md17" else getattr(scdlab, f"load_{name}")()
     train, val, rest = store.split(settings["n_train"], settings["n_val"], seed=seed)
-    return train, val, rest.split(settings["n_test"], 0, seed=seed)[0]
+    return train, val, draw(rest, settings["n_test"], seed)
 
 
-def learned(arm, settings, seed, device):
-    """The network of an arm after training."""
+def learned(arm: str, settings: Settings, seed: int, device: str) -> nn.Module:
+    """The network of an arm after training.
+
+    Parameters
+    ----------
+    arm : str
+        One of WORDS.
+    settings : dict
+        With those named in DECIDES.
+    seed : int
+        Of frames, weights and noise.
+    device : {"auto", "cpu", "cuda"}
+        Where to train.
+
+    Returns
+    -------
+    EquivariantTransformer
+        The trained model, shared by the claims on that arm.
+    """
     settings = {name: settings[name] for name in DECIDES}
 
-    def train(folder):
+    def train(folder: Path | None) -> FitResult:
         torch.manual_seed(seed)
         model = scdlab.EquivariantTransformer(
             settings["hidden_channels"],
@@ -153,10 +199,21 @@ def learned(arm, settings, seed, device):
     return keep(f"dens-{arm}", settings, seed, train)
 
 
-def errors(arms):
-    """The recipe of a claim on these arms: errors of forces, then of energies."""
+def errors(arms: Sequence[str]) -> Recipe:
+    """The recipe of a claim on some arms: errors of forces, then of energies.
 
-    def recipe(settings, seed, device) -> dict:
+    Parameters
+    ----------
+    arms : sequence of str
+        Some of WORDS.
+
+    Returns
+    -------
+    callable (settings, seed, device) -> dict
+        The recipe.
+    """
+
+    def recipe(settings: Settings, seed: int, device: str) -> Values:
         test = frames(settings, seed)[2]
         found = {}
         for arm in arms:
@@ -167,7 +224,8 @@ def errors(arms):
     return recipe
 
 
-def judge(values, settings) -> str:
+def judge(values: Arrays, settings: Settings) -> str:
+    """The rule below, in code."""
     better, worse = list(values)[:2]
     return graded(direction(values[better], values[worse]), settings["steps"] >= 100_000)
 
@@ -189,7 +247,16 @@ RULE = (
 )
 
 
-def _claim(id, title, paper, arms, source=f"{PAPER}, MD17", paper_values=None, **settings):
+def _claim(
+    id: str,
+    title: str,
+    paper: str,
+    arms: tuple[str, str],
+    source: str = f"{PAPER}, MD17",
+    paper_values: dict[str, str] | None = None,
+    **settings: Any,
+) -> Claim:
+    """Register a claim that compares the errors of two arms; settings: those that differ."""
     quantities = {f"force_mae_{arm}_meV_per_A": f"force error, {WORDS[arm]}" for arm in arms}
     quantities |= {f"energy_mae_{arm}_meV": f"energy error, {WORDS[arm]}" for arm in arms}
     profiles = {
@@ -197,11 +264,21 @@ def _claim(id, title, paper, arms, source=f"{PAPER}, MD17", paper_values=None, *
         "cpu": {**CPU, **settings},
         "full": {**FULL, **settings, "steps": FULL["steps"]},
     }
-    about = dict(title=title, source=source, paper=paper, paper_values=paper_values or {})
-    how = dict(
-        quantities=quantities, rule=RULE, judge=judge, recipe=errors(arms), profiles=profiles
+    return register(
+        Claim(
+            id=id,
+            lesson=3,
+            title=title,
+            source=source,
+            paper=paper,
+            quantities=quantities,
+            paper_values=paper_values or {},
+            rule=RULE,
+            judge=judge,
+            recipe=errors(arms),
+            profiles=profiles,
+        )
     )
-    return register(Claim(id=id, lesson=3, **about, **how))
 
 
 _claim(
@@ -235,12 +312,12 @@ _claim(
 )
 
 
-def noise_left(settings, seed, device) -> dict:
+def noise_left(settings: Settings, seed: int, device: str) -> Values:
     """Share of the noise that each arm leaves on unseen frames, and what a clue is worth to the
     same network."""
     test = frames(settings, seed)[2]
     values = {}
-    for name, arm, told in (
+    for name, arm, encoding in (
         ("told", "dens", "true"),
         ("untold", "untold", "none"),
         ("kept_back", "dens", "none"),
@@ -248,13 +325,14 @@ def noise_left(settings, seed, device) -> dict:
         ("shuffled", "shuffled", "shuffled"),
     ):
         share = {name: settings[name] for name in ("corrupt_ratio", "sigma")}
-        asked = DeNS(prob=1.0, force_encoding=told, **share)
-        found = scdlab.evaluate(learned(arm, settings, seed, device), test, asked)
+        objective = DeNS(prob=1.0, force_encoding=encoding, **share)
+        found = scdlab.evaluate(learned(arm, settings, seed, device), test, objective)
         values[f"noise_left_{name}_percent"] = 100 * found["noise_unexplained"]
     return {name: values[name] for name in get("dens-clue").quantities}
 
 
-def judge_noise_left(values, settings) -> str:
+def judge_noise_left(values: Arrays, settings: Settings) -> str:
+    """The rule below, in code."""
     seen = direction(values["noise_left_told_percent"], values["noise_left_untold_percent"])
     if seen == "paper":
         pinned = np.all(

@@ -9,21 +9,23 @@ and velocities. The first two quantities of a claim are its two arms, in the ord
 paper expects them: better, worse.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
-from ase import units
-from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
-from ase.md.verlet import VelocityVerlet
+from torch import nn
 
 import scdlab
+from scdlab.atoms import AtomStore, isomer_split
+from scdlab.nn import SchNet
+from scdlab.objectives import EnergyForces
+from scdlab.training import FitResult
 
-from .ledger import Claim, direction, recalled, register
+from .claim import Arrays, Claim, Settings, Values, direction, recalled, register
+from .common import SEEN, draw, trained
 
 PAPER = "Schütt et al., NeurIPS 2017 (arXiv:1706.08566)"
-SEEN = (
-    " The direction is seen when every seed shows it and the mean difference exceeds its standard "
-    "deviation over seeds; else it is a tie. "
-)
 QUICK = {
     "seeds": 1,
     "hidden_channels": 16,
@@ -50,46 +52,111 @@ FULL = {
 }
 
 
-def _schnet(settings, seed, **options):
+def schnet(settings: Settings, seed: int, **options: Any) -> SchNet:
+    """A fresh network.
+
+    Parameters
+    ----------
+    settings : dict
+        With hidden_channels and num_layers.
+    seed : int
+        Of its first weights.
+    **options
+        More arguments of `scdlab.SchNet`.
+
+    Returns
+    -------
+    SchNet
+        The network.
+    """
     torch.manual_seed(seed)
-    return scdlab.SchNet(
+    return SchNet(
         hidden_channels=settings["hidden_channels"], num_layers=settings["num_layers"], **options
     )
 
 
-def _fit(model, objective, train, settings, seed, device, **options):
-    options |= {name: settings[name] for name in ("steps", "batch_size", "lr")}
-    return scdlab.fit(model, objective, train, seed=seed, device=device, progress=False, **options)
+def train_as_set(
+    model: nn.Module,
+    objective: EnergyForces,
+    train: AtomStore,
+    settings: Settings,
+    seed: int,
+    device: str,
+    **options: Any,
+) -> FitResult:
+    """Train a model with the settings' steps, batch_size and lr.
+
+    Parameters
+    ----------
+    model : Module
+        The model, trained in place.
+    objective : EnergyForces
+        What it learns.
+    train : AtomStore
+        Training structures.
+    settings : dict
+        With steps, batch_size and lr.
+    seed : int
+        Of the batches.
+    device : {"auto", "cpu", "cuda"}
+        Where to train.
+    **options
+        More arguments of `scdlab.fit`.
+
+    Returns
+    -------
+    FitResult
+        What `scdlab.fit` returned.
+    """
+    return trained(
+        model,
+        objective,
+        train,
+        settings["steps"],
+        settings["batch_size"],
+        settings["lr"],
+        seed,
+        device,
+        **options,
+    )
 
 
-def _draw(store, n, seed):
-    """n structures of the store, drawn at random: neighboring frames of a trajectory are nearly the
-    same."""
-    return store.split(n, 0, seed=seed)[0]
+def errors_of(model: nn.Module, store: AtomStore) -> tuple[float, float]:
+    """Errors of a model.
 
+    Parameters
+    ----------
+    model : Module
+        Gives energies and forces.
+    store : AtomStore
+        Labeled structures.
 
-def _errors(model, store) -> tuple[float, float]:
-    """Mean absolute errors of energies (meV) and of forces (meV/Å)."""
+    Returns
+    -------
+    energy : float
+        Mean absolute error of energies, meV.
+    force : float
+        Mean absolute error of forces, meV/Å.
+    """
     found = scdlab.evaluate(model, store)
     return 1e3 * found["energy_mae"], 1e3 * found["force_mae"]
 
 
-# --- forces on few labels beat energies on many
-# -----------------------------------------------------------------
+# Forces on few labels beat energies on many
 
 
-def forces_few_labels(settings, seed, device) -> dict:
+def forces_few_labels(settings: Settings, seed: int, device: str) -> Values:
     """Energies and forces of few frames, against energies alone of many; the few are among the
     many."""
     store = scdlab.load_md17("ethanol") if settings["data"] == "md17" else scdlab.load_ethanol()
     many, _, rest = store.split(settings["n_energies"], 0, seed=seed)
-    few = _draw(many, settings["n_forces"], seed)
-    test = _draw(rest, settings["n_test"], seed)
+    few = draw(many, settings["n_forces"], seed)
+    test = draw(rest, settings["n_test"], seed)
     errors = []
     for train, forces in ((few, True), (many, False)):
-        model = _schnet(settings, seed)
-        _fit(model, scdlab.objectives.EnergyForces(forces=forces), train, settings, seed, device)
-        errors.append(_errors(model, test))
+        model = schnet(settings, seed)
+        train_as_set(model, EnergyForces(forces=forces), train, settings, seed, device)
+        errors.append(errors_of(model, test))
     (few_energy, few_force), (many_energy, many_force) = errors
     return {
         "energy_mae_few_with_forces_meV": few_energy,
@@ -99,7 +166,8 @@ def forces_few_labels(settings, seed, device) -> dict:
     }
 
 
-def judge_forces_few_labels(values, settings) -> str:
+def judge_forces_few_labels(values: Arrays, settings: Settings) -> str:
+    """The rule below, in code."""
     seen = direction(
         values["energy_mae_few_with_forces_meV"], values["energy_mae_many_energies_meV"]
     )
@@ -149,36 +217,48 @@ register(
 )
 
 
-# --- radial basis functions avoid the plateau
-# -------------------------------------------------------------------
+# Radial basis functions avoid the plateau
 
 
-def rbf_plateau(settings, seed, device) -> dict:
+def rbf_plateau(settings: Settings, seed: int, device: str) -> Values:
     """The filter network sees the distance expanded in Gaussians, or as it is."""
     train, _, rest = scdlab.load_ethanol().split(settings["n_train"], 0, seed=seed)
-    test = _draw(rest, settings["n_test"], seed)
+    test = draw(rest, settings["n_test"], seed)
     values = {}
     for name, basis in (("gaussian", "gaussian"), ("raw", "none")):
-        model = _schnet(settings, seed, basis=basis)
-        objective = scdlab.objectives.EnergyForces()
-        log = _fit(
+        model = schnet(settings, seed, basis=basis)
+        objective = EnergyForces()
+        log = train_as_set(
             model, objective, train, settings, seed, device, log_every=settings["log_every"]
         ).history
         values[f"steps_to_halve_loss_{name}"] = steps_to_halve(log["step"], log["loss"])
-        values[f"energy_mae_{name}_meV"], values[f"force_mae_{name}_meV_per_A"] = _errors(
+        values[f"energy_mae_{name}_meV"], values[f"force_mae_{name}_meV_per_A"] = errors_of(
             model, test
         )
     return values
 
 
-def steps_to_halve(steps, losses) -> float:
-    """The first logged step whose loss is below half of the first one; the last step when none
-    is."""
+def steps_to_halve(steps: Sequence[int], losses: Sequence[float]) -> float:
+    """How many steps pass until a loss has halved.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        Logged steps.
+    losses : sequence of float
+        The loss at each.
+
+    Returns
+    -------
+    float
+        The first step whose loss is below half of the first one; the last step when none is.
+    """
     below = np.flatnonzero(np.asarray(losses) < 0.5 * losses[0])
     return float(steps[below[0]] if len(below) else steps[-1])
 
 
-def judge_rbf_plateau(values, settings) -> str:
+def judge_rbf_plateau(values: Arrays, settings: Settings) -> str:
+    """The rule below, in code."""
     fast = values["steps_to_halve_loss_gaussian"]
     slow = values["steps_to_halve_loss_raw"]
     seen = direction(fast, slow)
@@ -224,24 +304,23 @@ register(
 )
 
 
-# --- known and unknown isomers
-# ----------------------------------------------------------------------------------
+# Known and unknown isomers
 
 
-def isomers_known_unknown(settings, seed, device) -> dict:
+def isomers_known_unknown(settings: Settings, seed: int, device: str) -> Values:
     """One training set; unseen frames of its molecules against molecules it does not contain."""
-    parts = scdlab.atoms.isomer_split(scdlab.load_isomers(), settings["n_train"], 0, seed=seed)
-    model = _schnet(settings, seed)
-    _fit(
+    parts = isomer_split(scdlab.load_isomers(), settings["n_train"], 0, seed=seed)
+    model = schnet(settings, seed)
+    train_as_set(
         model,
-        scdlab.objectives.EnergyForces(energy_weight=settings["energy_weight"]),
+        EnergyForces(energy_weight=settings["energy_weight"]),
         parts["train"],
         settings,
         seed,
         device,
     )
     known, unknown = (
-        _errors(model, _draw(parts[name], settings["n_test"], seed))
+        errors_of(model, draw(parts[name], settings["n_test"], seed))
         for name in ("known", "unknown")
     )
     return {
@@ -252,7 +331,8 @@ def isomers_known_unknown(settings, seed, device) -> dict:
     }
 
 
-def judge_isomers_known_unknown(values, settings) -> str:
+def judge_isomers_known_unknown(values: Arrays, settings: Settings) -> str:
+    """The rule below, in code."""
     energy = direction(values["energy_mae_known_meV"], values["energy_mae_unknown_meV"])
     force = direction(values["force_mae_known_meV_per_A"], values["force_mae_unknown_meV_per_A"])
     if energy == "paper":
@@ -262,7 +342,8 @@ def judge_isomers_known_unknown(values, settings) -> str:
     return "not seen at this scale" if energy == "opposite" else "tie"
 
 
-def _energy_suffers_more(values) -> bool:
+def _energy_suffers_more(values: Arrays) -> bool:
+    """Whether, in every seed, the energy error grows by a larger factor than the force error."""
     energy = values["energy_mae_unknown_meV"] / values["energy_mae_known_meV"]
     force = values["force_mae_unknown_meV_per_A"] / values["force_mae_known_meV_per_A"]
     return bool(np.all(energy > force))
@@ -310,136 +391,6 @@ register(
             "quick": QUICK | {"n_train": 100, "steps": 20, "energy_weight": 1},
             "cpu": CPU | {"n_train": 1500, "steps": 1500, "energy_weight": 1},
             "full": FULL | {"n_train": 1500, "steps": 20000, "energy_weight": 1},
-        },
-    )
-)
-
-
-# --- forces as the gradient of an energy conserve it
-# ------------------------------------------------------------
-
-
-def nve_conservative(settings, seed, device) -> dict:
-    """Dynamics at constant energy with forces as the energy's gradient, and with forces of a head
-    of their own."""
-    train, _, rest = scdlab.load_ethanol().split(settings["n_train"], 0, seed=seed)
-    test = _draw(rest, settings["n_test"], seed)
-    values = {}
-    for name, direct in (("gradient", False), ("direct", True)):
-        model = _schnet(settings, seed, direct_forces=direct)
-        _fit(model, scdlab.objectives.EnergyForces(), train, settings, seed, device)
-        drift, change, length = nve(model, test.to_ase(0), settings, seed)
-        values[f"drift_{name}_meV_per_atom_per_ps"] = drift
-        values[f"kinetic_change_{name}_meV_per_atom"] = change
-        values[f"simulated_{name}_ps"] = length
-        values[f"force_mae_{name}_meV_per_A"] = _errors(model, test)[1]
-    return values
-
-
-def nve(model, atoms, settings, seed) -> tuple[float, float, float]:
-    """(|slope| of the total energy, meV/atom/ps; mean kinetic energy of the last fifth minus that
-    of the first fifth, meV/atom; simulated time, ps).
-
-    The total energy is the model's own energy and the kinetic one. The kinetic energy alone needs
-    no model energy: it grows without end when forces do work around closed loops. A trajectory
-    hotter than 10,000 K is stopped.
-    """
-    atoms.calc = scdlab.Calculator(model)
-    thermalize_momenta(atoms, settings["temperature_K"], rng=np.random.default_rng(seed))
-    Stationary(atoms)
-    ZeroRotation(atoms)
-    dynamics = VelocityVerlet(atoms, settings["timestep_fs"] * units.fs)
-    every = 5
-    rows = []
-    for step in range(0, settings["md_steps"] + 1, every):
-        kinetic = atoms.get_kinetic_energy()
-        rows.append(
-            (1e-3 * step * settings["timestep_fs"], atoms.get_potential_energy() + kinetic, kinetic)
-        )
-        if kinetic > 1.5 * len(atoms) * units.kB * 1e4:
-            break
-        if step < settings["md_steps"]:
-            dynamics.run(every)
-    time, total, kinetic = np.array(rows).T
-    per_atom = 1e3 / len(atoms)
-    fifth = max(1, len(time) // 5)
-    slope = np.polyfit(time, (total - total[0]) * per_atom, 1)[0]
-    return abs(slope), (kinetic[-fifth:].mean() - kinetic[:fifth].mean()) * per_atom, time[-1]
-
-
-def judge_nve_conservative(values, settings) -> str:
-    gradient = values["drift_gradient_meV_per_atom_per_ps"]
-    direct = values["drift_direct_meV_per_atom_per_ps"]
-    seen = direction(np.log10(gradient), np.log10(direct))
-    if seen == "paper":
-        return (
-            "reproduced"
-            if np.all(gradient < 1) and np.all(direct > 10 * gradient)
-            else "same direction"
-        )
-    return "contradicted" if seen == "opposite" else "tie"
-
-
-register(
-    Claim(
-        id="schnet-nve-conservative",
-        lesson=1,
-        title=(
-            "Forces that are the gradient of an energy conserve it in dynamics; directly predicted "
-            "forces do not."
-        ),
-        source=f"{PAPER}, the section on training with forces",
-        paper="the force field is energy-conserving by construction (no number given)",
-        quantities={
-            "drift_gradient_meV_per_atom_per_ps": "drift of the total energy, forces as gradient",
-            "drift_direct_meV_per_atom_per_ps": "drift of the total energy, direct forces",
-            "kinetic_change_gradient_meV_per_atom": (
-                "kinetic energy, last fifth minus first, forces as gradient"
-            ),
-            "kinetic_change_direct_meV_per_atom": (
-                "kinetic energy, last fifth minus first, direct forces"
-            ),
-            "simulated_gradient_ps": "simulated time, forces as gradient",
-            "simulated_direct_ps": "simulated time, direct forces (shorter when it exploded)",
-            "force_mae_gradient_meV_per_A": "force error on test frames, forces as gradient",
-            "force_mae_direct_meV_per_A": "force error on test frames, direct forces",
-        },
-        rule=(
-            "Compare the logarithms of the drift, the absolute slope of a line through the total "
-            "energy."
-            + SEEN
-            + "With the paper's direction: reproduced when in every seed the drift with gradient "
-            "forces is below 1 meV/atom/ps and that with direct forces more than ten times as "
-            "large, else same direction. With the opposite one: contradicted, since the claim "
-            "holds by construction, at any scale."
-        ),
-        judge=judge_nve_conservative,
-        recipe=nve_conservative,
-        profiles={
-            "quick": QUICK
-            | {
-                "n_train": 100,
-                "steps": 20,
-                "temperature_K": 300,
-                "timestep_fs": 0.5,
-                "md_steps": 20,
-            },
-            "cpu": CPU
-            | {
-                "n_train": 1000,
-                "steps": 1500,
-                "temperature_K": 300,
-                "timestep_fs": 0.5,
-                "md_steps": 2000,
-            },
-            "full": FULL
-            | {
-                "n_train": 1000,
-                "steps": 10000,
-                "temperature_K": 300,
-                "timestep_fs": 0.5,
-                "md_steps": 10000,
-            },
         },
     )
 )

@@ -3,20 +3,36 @@
 import dataclasses
 import html
 import re
+from typing import Any
 
 import rich.box
 import rich.console
 import rich.table
+from rich.text import Text
 
-from . import ledger
+from .claim import claims, get
+from .record import load_record, number
 
 NOT_RECORDED = "not recorded yet"
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; shows itself in a terminal (rich), in a notebook (html) and as
-    plain text."""
+    """Rows of text under a header.
+
+    Shows itself in a terminal (rich), in a notebook (html) and as plain text.
+
+    Parameters
+    ----------
+    title : str
+        Above the table.
+    columns : tuple of str
+        The header.
+    rows : tuple of tuple of str
+        One text for each column.
+    note : str, default ""
+        Below the table.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -27,17 +43,12 @@ class Table:
         table = rich.table.Table(
             title=self.title, caption=self.note or None, box=rich.box.SIMPLE_HEAD, show_lines=True
         )
-        narrowest = [
-            28,
-            *[None] * (len(self.columns) - 2),
-            12,
-        ]  # the longest id, and "contradicted", on one line
+        # the longest id, and "contradicted", on one line
+        narrowest = [28, *[None] * (len(self.columns) - 2), 12]
         for column, width in zip(self.columns, narrowest, strict=True):
             table.add_column(column, overflow="fold", width=width)
         for row in self.rows:
-            table.add_row(
-                *(rich.text.Text(cell) for cell in row)
-            )  # Text: a "[" in a cell is no markup
+            table.add_row(*(Text(cell) for cell in row))  # Text: a "[" in a cell is no markup
         return table
 
     def __str__(self) -> str:
@@ -53,21 +64,32 @@ class Table:
             "<tr>" + "".join(f"<td {cell}>{html.escape(c)}</td>" for c in row) + "</tr>"
             for row in self.rows
         )
+        title = html.escape(self.title)
+        note = f"<p><small>{html.escape(self.note)}</small></p>" if self.note else ""
         return (
-            "<table><caption "
-            f"style='text-align:left;font-weight:bold'>{html.escape(self.title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            + (f"<p><small>{html.escape(self.note)}</small></p>" if self.note else "")
+            f"<table><caption style='text-align:left;font-weight:bold'>{title}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
         )
 
 
 def table(lesson: int | None = None) -> Table:
-    """Every claim (of one lesson, when given): the paper's number, the record of its largest
-    profile, the verdict."""
+    """Every claim: the paper's number, the record of its largest profile, the verdict.
+
+    Parameters
+    ----------
+    lesson : int, optional
+        Only this lesson's claims; all by default.
+
+    Returns
+    -------
+    Table
+        A row for each.
+    """
     rows = []
-    for claim in ledger.claims():
+    for claim in claims():
         if lesson is not None and claim.lesson != lesson:
             continue
-        record = ledger.load_record(claim.id)
+        record = load_record(claim.id)
         recorded = NOT_RECORDED
         if record:
             arms = [
@@ -81,13 +103,28 @@ def table(lesson: int | None = None) -> Table:
     return Table("Claims: paper and recorded", columns, tuple(rows))
 
 
-def compare(claim_id: str, yours: dict | float | None = None) -> Table:
-    """The claim's quantities: paper, recorded, yours.
+def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table:
+    """A claim's quantities: paper, recorded, yours.
 
-    `yours`: name -> value for any of the claim's quantities, or one number for its first. Values
-    may be text. ValueError for an unknown claim or quantity.
+    Parameters
+    ----------
+    claim_id : str
+        The claim's id.
+    yours : dict or float, optional
+        Name -> value, a number or text, for any of the claim's quantities, or one number for its
+        first; none by default.
+
+    Returns
+    -------
+    Table
+        A row for each quantity.
+
+    Raises
+    ------
+    ValueError
+        Unknown claim or quantity.
     """
-    claim = ledger.get(claim_id)
+    claim = get(claim_id)
     if yours is None:
         yours = {}
     elif not isinstance(yours, dict):
@@ -97,7 +134,7 @@ def compare(claim_id: str, yours: dict | float | None = None) -> Table:
             f"The claim {claim_id!r} has no quantity {sorted(unknown)[0]!r}; it has "
             f"{', '.join(claim.quantities)}."
         )
-    record = ledger.load_record(claim_id)
+    record = load_record(claim_id)
     rows = tuple(
         (
             f"{meaning} ({unit(name)})" if unit(name) else meaning,
@@ -114,13 +151,23 @@ def compare(claim_id: str, yours: dict | float | None = None) -> Table:
 
 
 def unit(name: str) -> str:
-    """The unit that ends a quantity's name: "force_mae_meV_per_A" -> "meV/Å"; "" for a plain
-    number."""
+    """The unit that ends a quantity's name.
+
+    Parameters
+    ----------
+    name : str
+        Such as "force_mae_meV_per_A".
+
+    Returns
+    -------
+    str
+        Such as "meV/Å"; "" for a plain number.
+    """
     found = re.search(r"_(meV|eV|ps|K|D)((?:_per_[A-Za-z]+)*)$", name)
     return found[1] + re.sub(r"_per_A$", "/Å", found[2]).replace("_per_", "/") if found else ""
 
 
-def _yours(value) -> str:
+def _yours(value: float | str | None) -> str:
     if value is None:
         return "–"
-    return value if isinstance(value, str) else ledger.number(float(value))
+    return value if isinstance(value, str) else number(float(value))

@@ -11,7 +11,10 @@ import pytest
 
 import scdlab
 from scdlab import claims, files
-from scdlab.claims import ledger, schnet, show
+from scdlab.claims import provenance, schnet, show
+from scdlab.claims import record as records
+from scdlab.claims.claim import REGISTRY, direction, recalled
+from scdlab.claims.kept import Bench, lend
 from scdlab.training import checkpoint
 
 COMMIT = "a" * 40
@@ -23,7 +26,7 @@ def _recipe(settings, seed, device):
 
 
 def _judge(values, settings):
-    seen = ledger.direction(values["few_mae_meV"], values["many_mae_meV"])
+    seen = direction(values["few_mae_meV"], values["many_mae_meV"])
     return {"paper": "same direction", "opposite": "not seen at this scale", "tie": "tie"}[seen]
 
 
@@ -32,9 +35,9 @@ FAKE = claims.Claim(
     lesson=1,
     title="Few labels beat many.",
     source="A paper, table 1",
-    paper=ledger.recalled("few 1 meV, many 2 meV"),
+    paper=recalled("few 1 meV, many 2 meV"),
     quantities={"few_mae_meV": "error with few labels", "many_mae_meV": "error with many labels"},
-    paper_values={"few_mae_meV": ledger.recalled("1")},
+    paper_values={"few_mae_meV": recalled("1")},
     rule="Same direction when few is lower in every seed.",
     judge=_judge,
     recipe=_recipe,
@@ -49,11 +52,11 @@ FAKE = claims.Claim(
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
     """The fake claim in the ledger, records in a temporary folder, a clean tree."""
-    monkeypatch.setattr(ledger, "_CLAIMS", dict(ledger._CLAIMS))
-    monkeypatch.setattr(ledger, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(ledger, "_commit", lambda: (COMMIT, False))
+    monkeypatch.setattr(records, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(provenance, "checkout", lambda: (COMMIT, False))
     _recipe.calls = []
-    return claims.register(FAKE)
+    monkeypatch.setitem(REGISTRY, FAKE.id, FAKE)
+    return FAKE
 
 
 def run(tmp_path, profile="cpu", **options):
@@ -64,7 +67,7 @@ def run(tmp_path, profile="cpu", **options):
 
 def edit(resign, **changes):
     """Change a record on disk; `resign` also makes the digest right, as a careful forger would."""
-    path = ledger.record_path(FAKE.id, "cpu")
+    path = records.record_path(FAKE.id, "cpu")
     content = json.loads(path.read_text()) | changes
     if resign:
         content["digest"] = files.content_digest(content)
@@ -99,11 +102,11 @@ def test_a_run_writes_a_record_with_its_provenance(fake, tmp_path):
 
 def test_quick_gives_no_verdict_and_no_record(fake, tmp_path):
     assert run(tmp_path, "quick").verdict is None
-    assert not ledger.RECORDS.exists()
+    assert not records.RECORDS.exists()
 
 
 def test_a_dirty_tree_is_not_recorded(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger, "_commit", lambda: (COMMIT, True))
+    monkeypatch.setattr(provenance, "checkout", lambda: (COMMIT, True))
     with pytest.raises(RuntimeError, match="commit your changes"):
         run(tmp_path)
     assert _recipe.calls == [], "refuse before measuring, not after"
@@ -120,7 +123,7 @@ def test_pieces_are_kept_and_recorded_when_complete(fake, tmp_path):
 
 def test_a_kept_piece_of_other_source_is_measured_again(fake, tmp_path, monkeypatch):
     run(tmp_path, seeds=[0])
-    monkeypatch.setattr(ledger, "source_digest", lambda: "b" * 64)
+    monkeypatch.setattr(provenance, "source_digest", lambda: "b" * 64)
     run(tmp_path, seeds=[0])
     assert _recipe.calls == [0, 0]
 
@@ -158,9 +161,10 @@ def shared(fake, monkeypatch):
     first = dataclasses.replace(
         FAKE, id="fake-one", recipe=_shared, checkpoints={"tiny": "8 frames of ethanol."}
     )
-    return claims.register(first), claims.register(
-        dataclasses.replace(first, id="fake-two", checkpoints={})
-    )
+    second = dataclasses.replace(first, id="fake-two", checkpoints={})
+    for claim in (first, second):
+        monkeypatch.setitem(REGISTRY, claim.id, claim)
+    return first, second
 
 
 def measure(claim, tmp_path, **options):
@@ -181,17 +185,17 @@ def test_recipes_share_a_pretrained_model_and_its_time(shared, tmp_path):
 
 
 def test_a_model_that_is_asked_for_twice_counts_once(shared, tmp_path):
-    bench = ledger._Bench(tmp_path, {"source": "s", "torch": "t", "device": "cpu"})
+    bench = Bench(tmp_path, {"source": "s", "torch": "t", "device": "cpu"})
     for asked in range(2):
-        with ledger._lend(bench):
+        with lend(bench):
             _shared({}, 0, "cpu")
         assert bench.seconds == 0, (
             f"trained here, and in the time of this very run: asked {asked + 1} times"
         )
     assert len(_shared.trained) == 1
-    later = ledger._Bench(tmp_path, bench.key)
+    later = Bench(tmp_path, bench.key)
     for _ in range(2):
-        with ledger._lend(later):
+        with lend(later):
             _shared({}, 0, "cpu")
     (kept,) = (
         json.loads(path.read_text())["seconds"] for path in tmp_path.glob("models/*/kept.json")
@@ -201,7 +205,7 @@ def test_a_model_that_is_asked_for_twice_counts_once(shared, tmp_path):
 
 def test_a_model_of_other_source_is_trained_again(shared, tmp_path, monkeypatch):
     measure(shared[0], tmp_path, seeds=[0])
-    monkeypatch.setattr(ledger, "source_digest", lambda: "b" * 64)
+    monkeypatch.setattr(provenance, "source_digest", lambda: "b" * 64)
     measure(shared[1], tmp_path, seeds=[0])
     assert [seed for seed, _ in _shared.trained] == [0, 0]
 
@@ -275,15 +279,15 @@ def test_a_damaged_record_is_refused(fake, tmp_path, changes, resign, complaint)
 
 
 def test_committed_records_can_be_trusted():
-    for path in ledger.RECORDS.glob("*"):
+    for path in records.RECORDS.glob("*"):
         content = json.loads(path.read_text(encoding="utf-8"))
-        assert ledger.problems(content) == [], path.name
-        assert path.name == ledger.record_path(content["claim"], content["profile"]).name
+        assert records.problems(content) == [], path.name
+        assert path.name == records.record_path(content["claim"], content["profile"]).name
 
 
 def test_a_record_under_another_name_is_refused(fake, tmp_path):
     run(tmp_path)
-    ledger.record_path(FAKE.id, "cpu").rename(ledger.record_path(FAKE.id, "full"))
+    records.record_path(FAKE.id, "cpu").rename(records.record_path(FAKE.id, "full"))
     with pytest.raises(ValueError, match="under another name"):
         claims.load_record(FAKE.id)
 
@@ -299,11 +303,11 @@ def test_a_record_under_another_name_is_refused(fake, tmp_path):
     ],
 )
 def test_direction_needs_every_seed_and_more_than_the_spread(worse, seen):
-    assert ledger.direction([1, 1, 1], worse) == seen
+    assert direction([1, 1, 1], worse) == seen
 
 
 def test_one_seed_shows_no_direction():
-    assert ledger.direction([1.0], [5.0]) == "tie"
+    assert direction([1.0], [5.0]) == "tie"
 
 
 def test_verdict_follows_the_measured_sign(fake, tmp_path):
@@ -316,7 +320,7 @@ def test_a_recipe_must_give_finite_numbers_of_the_claim(fake, tmp_path, monkeypa
         ({"few_mae_meV": np.nan, "many_mae_meV": 1}, "finite"),
     ]:
         broken = dataclasses.replace(FAKE, recipe=lambda settings, seed, device, gave=gave: gave)
-        monkeypatch.setitem(ledger._CLAIMS, FAKE.id, broken)
+        monkeypatch.setitem(REGISTRY, FAKE.id, broken)
         with pytest.raises(ValueError, match=complaint):
             run(tmp_path)
     assert list((tmp_path).rglob("*.json")) == []
@@ -384,14 +388,14 @@ def test_table_lists_every_claim_and_says_what_is_not_recorded(fake):
 
 
 def test_source_digest_sees_the_code():
-    assert ledger.source_digest() == ledger.source_digest()
-    assert len(ledger.source_digest()) == 64
+    assert provenance.source_digest() == provenance.source_digest()
+    assert len(provenance.source_digest()) == 64
 
 
 def test_the_kit_has_a_checkout_or_says_so(monkeypatch):
-    monkeypatch.setattr(ledger.shutil, "which", lambda name: None)
+    monkeypatch.setattr(provenance.shutil, "which", lambda name: None)
     with pytest.raises(RuntimeError, match="git checkout"):
-        ledger._commit()
+        provenance.checkout()
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -420,16 +424,16 @@ def test_a_tree_is_clean_but_for_its_records(monkeypatch, tmp_path):
         "-m",
         "one",
     )
-    monkeypatch.setattr(ledger.scdlab, "__file__", str(code))
-    assert ledger._commit() == (git("rev-parse", "HEAD"), False)
+    monkeypatch.setattr(provenance.scdlab, "__file__", str(code))
+    assert provenance.checkout() == (git("rev-parse", "HEAD"), False)
     (records / "a.cpu.json").write_text("{}")
     (tmp_path / "data" / "checkpoints").mkdir(parents=True)
     (tmp_path / "data" / "checkpoints" / "a.json").write_text("{}")
-    assert ledger._commit()[1] is False, (
+    assert provenance.checkout()[1] is False, (
         "a record just written does not stand in the next one's way"
     )
     code.write_text("one = 2\n")
-    assert ledger._commit()[1] is True
+    assert provenance.checkout()[1] is True
 
 
 @pytest.mark.parametrize(
@@ -444,7 +448,7 @@ def test_a_tree_is_clean_but_for_its_records(monkeypatch, tmp_path):
     ],
 )
 def test_numbers_are_short(value, text):
-    assert ledger.number(value) == text
+    assert records.number(value) == text
 
 
 @pytest.mark.parametrize("claim", claims.claims(), ids=lambda c: c.id)

@@ -10,7 +10,8 @@ import torch
 
 import scdlab
 from scdlab import claims, files
-from scdlab.claims import denoising, ledger
+from scdlab.claims import common, denoising, denoising_pairwise, provenance, record
+from scdlab.claims.claim import REGISTRY
 from scdlab.objectives import CoordinateDenoising
 from scdlab.training import FitResult, checkpoint
 
@@ -95,12 +96,12 @@ def test_with_as_many_labels_as_the_paper_the_verdict_is_final():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_is_tested_was_not_pretrained_on(seed):
-    rest, held_out = denoising.molecules(SETTINGS, seed)
+    rest, held_out = common.molecules(SETTINGS, seed)
     assert len(rest) == SETTINGS["n_pretrain"] and not set(rest.index) & set(held_out.index)
 
 
 def test_seeds_draw_other_molecules_and_hold_out_the_same():
-    one, two = (denoising.molecules(SETTINGS, seed) for seed in (0, 1))
+    one, two = (common.molecules(SETTINGS, seed) for seed in (0, 1))
     assert set(one[0].index) != set(two[0].index) and set(one[1].index) == set(two[1].index)
 
 
@@ -110,9 +111,9 @@ def test_of_qm9_the_kits_sample_is_held_out():
             pytest.raises(ValueError, match="pip install qm9pack"),
             pytest.warns(UserWarning, match="sample"),
         ):
-            denoising.molecules(denoising.CPU, 0)
+            common.molecules(denoising.CPU, 0)
         return
-    rest, held_out = denoising.molecules(denoising.CPU, 0)
+    rest, held_out = common.molecules(denoising.CPU, 0)
     sample = scdlab.AtomStore.open(files.package_dir("data") / "qm9-sample")
     assert len(rest) == denoising.CPU["n_pretrain"] and len(held_out) == len(sample)
     assert np.array_equal(held_out.energy, sample.energy) and np.array_equal(
@@ -128,10 +129,10 @@ def test_the_leak_is_the_test_molecules_and_nothing_else(monkeypatch):
     monkeypatch.setattr(
         scdlab, "fit", lambda m, o, train, **k: trained.append(train) or FitResult(m)
     )
-    rest, held_out = denoising.molecules(settings, 0)
+    rest, held_out = common.molecules(settings, 0)
     test = held_out[:5]
     for leak in (None, test):
-        denoising.pairwise(settings, 0, "cpu", rest, leak)
+        denoising_pairwise.pairwise(settings, 0, "cpu", rest, leak)
     clean, leaky = (set(store.index) for store in trained)
     assert clean == set(rest.index)
     assert (
@@ -211,14 +212,13 @@ def test_centered_noise_leaves_nothing_and_a_bias_is_seen():
 def test_the_recipe_hands_its_model_on(name, monkeypatch, tmp_path):
     (claim,) = (claim for claim in claims.claims() if name in claim.checkpoints)
     small = claim.settings("quick") | {"pretrain_steps": 2, "steps": 1}
-    monkeypatch.setattr(ledger, "_CLAIMS", dict(ledger._CLAIMS))
     monkeypatch.setitem(
-        ledger._CLAIMS,
+        REGISTRY,
         claim.id,
         dataclasses.replace(claim, profiles=claim.profiles | {"cpu": small}),
     )
-    monkeypatch.setattr(ledger, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(ledger, "_commit", lambda: ("a" * 40, False))
+    monkeypatch.setattr(record, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(provenance, "checkout", lambda: ("a" * 40, False))
     monkeypatch.setattr(checkpoint, "package_dir", lambda folder: tmp_path)
     claims.run(
         claim.id,
@@ -231,5 +231,5 @@ def test_the_recipe_hands_its_model_on(name, monkeypatch, tmp_path):
     model = scdlab.load_pretrained(name)
     assert not model.property_heads, "the model as pretraining left it, before any label"
     assert model.provenance["claim"] == claim.id and model.provenance["settings"] == small
-    unseen = denoising.molecules(small, 0)[1][:4]
+    unseen = common.molecules(small, 0)[1][:4]
     assert model(unseen.take(range(4)), noise=True).noise.isfinite().all()

@@ -7,7 +7,7 @@ import torch
 
 import scdlab
 from scdlab import claims
-from scdlab.claims import ecse
+from scdlab.claims import ecse, ecse_continuity, ecse_cost
 from scdlab.nn.model import Prediction
 from scdlab.symmetry.averaging import NearestPair, QRFrames
 
@@ -70,7 +70,7 @@ def test_frames_are_judged_by_what_pruning_leaves():
     )
     released = {
         f"pooled_{name}_{what}": float(n)
-        for name, both in ecse.RELEASED_COUNTS.items()
+        for name, both in ecse_cost.RELEASED_COUNTS.items()
         for what, n in zip(("all", "kept"), both, strict=True)
     }
     assert verdict("ecse-frames", released) == "reproduced"
@@ -110,7 +110,7 @@ class Slanted(torch.nn.Module):
 
 def test_errors_under_rotation_are_those_of_a_known_model(store):
     batch = ecse.batch_of(store[:4])
-    energy, forces = ecse.turned(Slanted(), batch, 1000, 0, forces=True, mirror=True)
+    energy, forces = ecse.rotated(Slanted(), batch, 1000, 0, forces=True, mirror=True)
     assert energy.shape == (1000, 4) and forces.shape == (1000, len(batch.z), 3)
     sums = torch.zeros(4, 3, dtype=torch.float64).index_add(0, batch.batch, batch.pos)
     assert ecse.spread(energy) == pytest.approx(
@@ -124,14 +124,14 @@ def test_errors_under_rotation_are_those_of_a_known_model(store):
 def test_ecse_is_exact_where_the_network_is_not(pet, store):
     batch = ecse.batch_of(store)
     raw, exact = (
-        ecse.turned(model, batch, 3, 0, forces=True, mirror=True)
+        ecse.rotated(model, batch, 3, 0, forces=True, mirror=True)
         for model in (pet, scdlab.ECSE(pet))
     )
     assert ecse.relative_error(*raw) > 1e-3 and ecse.relative_error(*exact) < 1e-9
 
 
 def test_paths_go_where_they_should(store):
-    found = ecse.paths(store, 4.5)
+    found = ecse_continuity.paths(store, 4.5)
     assert set(found) == {"crossing", "swap", "line", "cutoff"}
     assert all(start.shape == end.shape == (len(z), 3) for z, start, end in found.values())
 
@@ -156,7 +156,7 @@ def test_paths_go_where_they_should(store):
 
 
 def test_jumps_are_seen_where_they_are_and_nowhere_else(pet, store):
-    found = ecse.paths(store, 4.5)
+    found = ecse_continuity.paths(store, 4.5)
     for kind, where in ((NearestPair, "swap"), (QRFrames, "line")):
         z, start, end = found[where]
         sides = []
@@ -164,33 +164,34 @@ def test_jumps_are_seen_where_they_are_and_nowhere_else(pet, store):
             batch = scdlab.AtomStore.from_arrays(z, start, [0, len(z)]).take([0])
             batch.pos = torch.from_numpy(start + t * (end - start))
             sides.append(float(kind(pet)(batch, noise=False).energy.detach()))
-        jump, _ = ecse.walk(kind(pet), found[where], 20)
+        jump, _ = ecse_continuity.walk(kind(pet), found[where], 20)
         assert jump == pytest.approx(1e3 * abs(sides[1] - sides[0]), rel=0.1, abs=0.1) and jump > 1
-        smooth, slope = ecse.walk(pet, found[where], 20, levels=3)
+        smooth, slope = ecse_continuity.walk(pet, found[where], 20, levels=3)
         assert smooth < 1e-4 and slope > 0
 
 
 def test_ecse_is_smooth_when_its_steps_are_followed_far_enough(pet, store):
-    path = ecse.paths(store, 4.5)["line"]
-    assert ecse.walk(scdlab.ECSE(pet), path, 10, levels=6)[0] < 1e-3
+    path = ecse_continuity.paths(store, 4.5)["line"]
+    assert ecse_continuity.walk(scdlab.ECSE(pet), path, 10, levels=6)[0] < 1e-3
 
 
 def test_pruning_leaves_fewer_frames_and_mirrors_double_them(pet, store):
     batch = ecse.batch_of(store)
-    every, kept = (ecse.counts(pet, batch, n, group="SO(3)") for n in (0, 4))
+    every, kept = (ecse_cost.counts(pet, batch, n, group="SO(3)") for n in (0, 4))
     assert every.shape == kept.shape == (len(batch.z),)
     assert (kept <= every).all() and kept.min() >= 1 and kept.sum() < every.sum()
-    assert torch.equal(ecse.counts(pet, batch, 4, group="O(3)"), 2 * kept)
-    assert ecse.counts(pet, batch, 4, local=False).shape == (len(store),)
+    assert torch.equal(ecse_cost.counts(pet, batch, 4, group="O(3)"), 2 * kept)
+    assert ecse_cost.counts(pet, batch, 4, local=False).shape == (len(store),)
 
 
 def test_operations_count_evaluations(pet, store):
     batch = ecse.batch_of(store[:1])
-    averages = ecse.averages(pet, 0)
-    assert {d: averages[f"degree_{d}"].evaluations for d in ecse.DEGREES} == ecse.EVALUATIONS
-    assert [averages[f"random_{n}"].evaluations for n in ecse.RANDOM] == list(ecse.RANDOM)
-    assert ecse.flops(averages["degree_1"], batch) == pytest.approx(
-        12 * ecse.flops(pet, batch), rel=1e-2
+    averages = ecse_cost.averages(pet, 0)
+    found = {d: averages[f"degree_{d}"].evaluations for d in ecse_cost.DEGREES}
+    assert found == ecse_cost.EVALUATIONS
+    assert [averages[f"random_{n}"].evaluations for n in ecse_cost.RANDOM] == list(ecse_cost.RANDOM)
+    assert ecse_cost.flops(averages["degree_1"], batch) == pytest.approx(
+        12 * ecse_cost.flops(pet, batch), rel=1e-2
     )
 
 
@@ -230,7 +231,8 @@ def test_no_training_sees_a_test_frame_and_all_claims_share_one(monkeypatch):
 
 @pytest.mark.parametrize("claim", LESSON, ids=lambda claim: claim.id)
 def test_recipes_measure_what_they_name(claim, pet, monkeypatch):
-    monkeypatch.setattr(ecse, "learned", lambda *_: pet.float())
+    for module in (ecse, ecse_continuity, ecse_cost):
+        monkeypatch.setattr(module, "learned", lambda *_: pet.float())
     small = {"n_test": 3, "path_steps": 4, "levels": 1, "n_turned": 2}
     values = claim.recipe(claim.settings("quick") | small, 0, "cpu")
     pet.double()

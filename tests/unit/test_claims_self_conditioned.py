@@ -13,8 +13,12 @@ from ase.data import chemical_symbols
 
 import scdlab
 from scdlab import claims, files
-from scdlab.claims import ledger
+from scdlab.claims import common, provenance, record
 from scdlab.claims import self_conditioned as scd
+from scdlab.claims import self_conditioned_embedding as embedding
+from scdlab.claims import self_conditioned_labels as labels
+from scdlab.claims import self_conditioned_network as network
+from scdlab.claims.claim import REGISTRY
 from scdlab.objectives import CoordinateDenoising, EnergyForces, SelfConditionedDenoising
 from scdlab.training import FitResult, checkpoint
 
@@ -191,7 +195,7 @@ def test_either_pretraining_runs_the_network_equally_often(backbone, monkeypatch
         )
         return model
 
-    monkeypatch.setattr(scd, "fresh", watched)
+    everywhere(monkeypatch, "fresh", watched)
     counts = {}
     for method in ("scd", "coord"):
         structures.clear()
@@ -212,7 +216,7 @@ def test_coord_gets_twice_the_steps_in_every_profile():
 
 @pytest.mark.parametrize("backbone", ["ct", "schnet"])
 def test_methods_start_from_the_same_weights_and_seeds_from_others(backbone, monkeypatch):
-    monkeypatch.setattr(scd, "trained", lambda model, *args, **options: FitResult(model))
+    everywhere(monkeypatch, "trained", lambda model, *args, **options: FitResult(model))
     torch.manual_seed(5)
     first = [scd.pretrained(m, scd.QUICK, 0, "cpu", backbone).state_dict() for m in scd.METHODS]
     assert all(
@@ -232,6 +236,13 @@ def structures(store):
     size = batch.natoms.tolist()
     pieces = zip(batch.z.split(size), batch.pos.split(size), strict=True)
     return {(z.numpy().tobytes(), pos.numpy().tobytes()) for z, pos in pieces}
+
+
+def everywhere(monkeypatch, name, value):
+    """Replace a function in each module of the lesson's claims that uses it."""
+    for module in (scd, embedding, labels, network):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, value)
 
 
 Training = collections.namedtuple("Training", "objective store how")
@@ -269,9 +280,9 @@ def told(monkeypatch):
             len(store)
         )
 
-    monkeypatch.setattr(scd, "trained", trained)
-    monkeypatch.setattr(scd.scdlab, "evaluate", evaluate)
-    monkeypatch.setattr(scd.maps, "embed", embed)
+    everywhere(monkeypatch, "trained", trained)
+    monkeypatch.setattr(scdlab, "evaluate", evaluate)
+    monkeypatch.setattr(embedding.maps, "embed", embed)
     return seen
 
 
@@ -332,11 +343,11 @@ def test_labels_are_those_of_molecules_that_pretraining_has_seen_without(told):
 
 
 def test_the_frames_are_split_as_the_checkpoint_says():
-    train, test = scd.frames_of_ethanol(0)
+    train, test = embedding.frames_of_ethanol(0)
     assert (len(train), len(test)) == (1500, 500) and not structures(train) & structures(test)
     assert structures(train) == structures(scdlab.load_ethanol().split(1500, 0, seed=0)[0])
     assert "1,500 of the 2,000" in claims.get(CONDITION).checkpoints["scd-ct-frames"]
-    assert structures(scd.frames_of_ethanol(1)[0]) != structures(train)
+    assert structures(embedding.frames_of_ethanol(1)[0]) != structures(train)
 
 
 @pytest.fixture(scope="module")
@@ -356,8 +367,8 @@ def formula(symbols):
 
 
 def test_isomers_and_other_elements_are_left_out(sample):
-    assert len(scd.only(scdlab.load_isomers(), (1, 6, 8))) == 0, "pretraining saw these formulas"
-    kept = scd.only(sample, (1, 6, 8))
+    assert len(labels.only(scdlab.load_isomers(), (1, 6, 8))) == 0, "pretraining saw these formulas"
+    kept = labels.only(sample, (1, 6, 8))
     every = formulas(sample)
     left = formulas(kept)
     pure = [f for f in every if not set("NF") & set(f)]
@@ -371,7 +382,8 @@ def test_isomers_and_other_elements_are_left_out(sample):
 @pytest.mark.parametrize("profile", claims.PROFILES)
 def test_there_are_as_many_molecules_to_test_on_as_the_recipe_asks_for(profile, sample):
     settings = claims.get(FRAMES).settings(profile)
-    assert len(scd.draw(scd.only(sample, (1, 6, 8)), settings["n_test"], 0)) == settings["n_test"]
+    kept = labels.only(sample, (1, 6, 8))
+    assert len(common.draw(kept, settings["n_test"], 0)) == settings["n_test"]
 
 
 # --- shared trainings
@@ -400,7 +412,7 @@ def test_what_is_shared_is_trained_once_and_not_changed_by_those_who_use_it(monk
         done[type(model).__name__, type(objective).__name__] += 1
         return trained(model, objective, *args, **options)
 
-    monkeypatch.setattr(scd, "trained", counted)
+    everywhere(monkeypatch, "trained", counted)
     tiny(monkeypatch, FEW, "quick")
     tiny(monkeypatch, BACKBONES, "quick")
     options = dict(profile="quick", device="cpu", out=tmp_path, echo=lambda line: None)
@@ -434,9 +446,8 @@ def tiny(monkeypatch, claim_id, profile):
     claim = claims.get(claim_id)
     settings = claim.settings("quick")
     settings |= {name: value for name, value in TINY_STEPS.items() if name in settings}
-    monkeypatch.setattr(ledger, "_CLAIMS", dict(ledger._CLAIMS))
     small = dataclasses.replace(claim, profiles=claim.profiles | {profile: settings})
-    monkeypatch.setitem(ledger._CLAIMS, claim.id, small)
+    monkeypatch.setitem(REGISTRY, claim.id, small)
     return small, settings
 
 
@@ -446,12 +457,12 @@ def tiny(monkeypatch, claim_id, profile):
 def test_the_recipe_hands_its_models_on(claim_id, names, monkeypatch, tmp_path):
     claim, settings = tiny(monkeypatch, claim_id, "cpu")
     assert list(claim.checkpoints) == names
-    frames = scd.frames_of_ethanol
+    frames = embedding.frames_of_ethanol
     monkeypatch.setattr(
-        scd, "frames_of_ethanol", lambda seed: tuple(part[:20] for part in frames(seed))
+        embedding, "frames_of_ethanol", lambda seed: tuple(part[:20] for part in frames(seed))
     )
-    monkeypatch.setattr(ledger, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(ledger, "_commit", lambda: ("a" * 40, False))
+    monkeypatch.setattr(record, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(provenance, "checkout", lambda: ("a" * 40, False))
     monkeypatch.setattr(checkpoint, "package_dir", lambda folder: tmp_path)
     claims.run(
         claim_id,
@@ -481,16 +492,16 @@ def test_the_checkpoints_are_those_of_their_methods(monkeypatch, tmp_path):
     """What is kept as "scd-ct" was trained by SCD, "coord-ct" by Coord, "scd-ct-frames" by SCD on
     frames, unchanged."""
     kept = {}
-    monkeypatch.setattr(
-        scd, "keep", lambda name, settings, seed, train: kept.update({name: train(None)})
+    everywhere(
+        monkeypatch, "keep", lambda name, settings, seed, train: kept.update({name: train(None)})
     )
-    monkeypatch.setattr(
-        scd, "trained", lambda model, objective, store, *args, **options: (objective, store)
+    everywhere(
+        monkeypatch, "trained", lambda model, objective, store, *args, **options: (objective, store)
     )
     for method in ("scd", "coord"):
         scd.pretrained(method, scd.QUICK, 0, "cpu")
-    for arm in scd.ARMS:
-        scd.on_frames(arm, claims.get(CONDITION).settings("quick"), 0, "cpu")
+    for arm in embedding.ARMS:
+        embedding.on_frames(arm, claims.get(CONDITION).settings("quick"), 0, "cpu")
     assert isinstance(kept["scd-ct"][0], SelfConditionedDenoising)
     assert isinstance(kept["coord-ct"][0], CoordinateDenoising)
     assert repr(kept["scd-ct-frames"][0]) == repr(SelfConditionedDenoising(0.04))
@@ -499,7 +510,7 @@ def test_the_checkpoints_are_those_of_their_methods(monkeypatch, tmp_path):
         "other",
         "atoms",
     ]
-    frames = structures(scd.frames_of_ethanol(0)[0])
+    frames = structures(embedding.frames_of_ethanol(0)[0])
     assert all(structures(store) == frames for name, (_, store) in kept.items() if "frames" in name)
 
 
@@ -529,9 +540,9 @@ def test_the_cost_of_a_step_is_a_ratio_of_medians_without_the_first_turn(monkeyp
 
         return step
 
-    monkeypatch.setattr(scd, "_stepper", stepper)
-    monkeypatch.setattr(scd, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
-    values = scd.step_cost(scd.QUICK | {"rounds": 5}, 0, "cpu")
+    monkeypatch.setattr(network, "_stepper", stepper)
+    monkeypatch.setattr(network, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+    values = network.step_cost(scd.QUICK | {"rounds": 5}, 0, "cpu")
     assert set(turns) == set(SECONDS) and set(turns.values()) == {6}
     assert values == pytest.approx(
         {

@@ -1,0 +1,123 @@
+"""Models that recipes share: one that several claims start from is trained once for each seed."""
+
+import contextlib
+import contextvars
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import scdlab
+from scdlab import files
+
+
+@dataclasses.dataclass
+class Bench:
+    """What `run` lends to the recipe that it measures.
+
+    Parameters
+    ----------
+    out : Path
+        Folder whose subfolder `models` holds the models.
+    key : dict
+        What a result depends on beside the settings: source, torch, device.
+    models : dict of str to str
+        Models that the recipe used so far: name -> folder in out/models.
+    seconds : float, default 0
+        Seconds that earlier runs took to train them.
+    counted : set of str
+        Folders of models whose time is in this seed's seconds already.
+    """
+
+    out: Path
+    key: dict[str, Any]
+    models: dict[str, str] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    counted: set[str] = dataclasses.field(default_factory=set)
+
+
+_BENCH: contextvars.ContextVar[Bench | None] = contextvars.ContextVar("bench", default=None)
+
+
+@contextlib.contextmanager
+def lend(bench: Bench) -> Iterator[Bench]:
+    """Let `keep` use a bench inside a `with` block.
+
+    Parameters
+    ----------
+    bench : Bench
+        Where models are kept.
+
+    Yields
+    ------
+    Bench
+        The same.
+    """
+    token = _BENCH.set(bench)
+    try:
+        yield bench
+    finally:
+        _BENCH.reset(token)
+
+
+def models_folder(out: Path) -> Path:
+    """Where the models of a folder of runs stand.
+
+    Parameters
+    ----------
+    out : Path
+        The folder that `run` was given.
+
+    Returns
+    -------
+    Path
+        Its subfolder for models.
+    """
+    return out / "models"
+
+
+def keep(
+    name: str, settings: dict[str, Any], seed: int, train: Callable[[Path | None], Any]
+) -> nn.Module:
+    """A model of a seed, trained now, or as an earlier recipe left it in the same folder.
+
+    The time of a model found ready counts in the seconds of every seed that uses it. Outside of
+    `run` the model is trained, the folder is None, and nothing is kept.
+
+    Parameters
+    ----------
+    name : str
+        The model's name.
+    settings : dict
+        All that decides what the model becomes.
+    seed : int
+        The seed.
+    train : callable (folder) -> FitResult
+        Trains it and returns the result of `scdlab.fit`; the folder is for
+        `fit(out=folder, resume=True)`, so that an interrupted training goes on.
+
+    Returns
+    -------
+    Module
+        The trained model.
+    """
+    bench = _BENCH.get()
+    if bench is None:
+        return train(None).model
+    about = {"name": name, "settings": settings, "seed": seed}
+    about |= {part: bench.key[part] for part in ("source", "torch", "device")}
+    folder = f"{name}.seed{seed}.{files.content_digest(about)[:12]}"
+    bench.models[name] = folder
+    path = models_folder(bench.out) / folder
+    if (path / "kept.json").is_file():
+        if folder not in bench.counted:
+            bench.seconds += json.loads((path / "kept.json").read_text(encoding="utf-8"))["seconds"]
+        bench.counted.add(folder)
+        return scdlab.load(path / "model")
+    result = train(path)
+    bench.counted.add(folder)
+    files.write_json(path / "kept.json", about | {"seconds": round(result.seconds, 1)})
+    return result.model

@@ -1,0 +1,222 @@
+"""Measure a claim: run its recipe over the seeds of a profile, and write what it gave.
+
+Profiles: "quick" tries the mechanics (at most a minute, never a verdict), "cpu" is sized for two
+cores, "full" for one GPU. Each seed's result is kept in `out`, so that an interrupted run continues
+with the seed it was at, and so are the models that several recipes start from (`keep`). A claim's
+`checkpoints` are such models of seed 0, handed on with their provenance for
+`scdlab.load_pretrained`: `scdlab claims run ID --profile P --checkpoints data/checkpoints`.
+"""
+
+import dataclasses
+import datetime
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import scdlab
+from scdlab import files
+
+from . import provenance
+from .claim import Claim, claims, get
+from .kept import Bench, lend, models_folder
+from .record import Record, number, record_path, summarize
+
+
+def run(
+    claim_id: str,
+    profile: str = "quick",
+    seeds: Iterable[int] | None = None,
+    device: str = "auto",
+    out: str | Path = "runs/claims",
+    allow_dirty: bool = False,
+    checkpoints: str | Path | None = None,
+    echo: Callable[[str], object] = print,
+) -> Record:
+    """Run a claim's recipe over its seeds and, for "cpu" and "full", write the record.
+
+    Parameters
+    ----------
+    claim_id : str
+        The claim's id.
+    profile : {"quick", "cpu", "full"}, default "quick"
+        Which settings.
+    seeds : iterable of int, optional
+        Which seeds to run; all of the profile's by default. A record is written once all have been
+        measured, so a long profile may be run a few seeds at a time.
+    device : {"auto", "cpu", "cuda"}, default "auto"
+        As in `scdlab.fit`.
+    out : path, default "runs/claims"
+        Folder where each seed's result is kept. A result is reused while settings, source and torch
+        are the same.
+    allow_dirty : bool, default False
+        Run although the working tree has uncommitted changes; the record is then returned, not
+        written.
+    checkpoints : path, optional
+        Folder for the claim's `checkpoints`, the models of seed 0 that its recipe keeps; nowhere by
+        default.
+    echo : callable (str) -> None, default print
+        Called with each line of progress.
+
+    Returns
+    -------
+    Record
+        What was measured.
+
+    Raises
+    ------
+    ValueError
+        Unknown claim or profile, seeds that the profile does not have, checkpoints of a claim or
+        profile that has none, or a recipe that gives other numbers than the claim's quantities, or
+        one that is not finite.
+    RuntimeError
+        The tree has uncommitted changes (or is no git checkout) and the profile would be recorded.
+    """
+    claim = get(claim_id)
+    settings = claim.settings(profile)
+    everything = list(range(settings["seeds"]))
+    seeds = everything if seeds is None else sorted(set(seeds))
+    if not seeds or set(seeds) - set(everything):
+        raise ValueError(
+            f"The {profile} profile of {claim_id!r} has the seeds {everything}, not {seeds}."
+        )
+    if checkpoints is not None and (
+        not claim.checkpoints or profile == "quick" or 0 not in seeds or allow_dirty
+    ):
+        makers = ", ".join(c.id for c in claims() if c.checkpoints) or "none"
+        raise ValueError(
+            "Checkpoints are models of seed 0, profile cpu or full, from a clean tree, of a claim "
+            f"that has any: {makers}."
+        )
+    commit, dirty = (None, None) if profile == "quick" else provenance.checkout()
+    if dirty and not allow_dirty:
+        raise RuntimeError(
+            "A record must name the commit it was measured on: commit your changes first, or pass"
+            " --allow-dirty to run without writing the record."
+        )
+    hardware = provenance.hardware_of(device)
+    key = {
+        "claim": claim.id,
+        "settings": settings,
+        "source": provenance.source_digest(),
+        "torch": torch.__version__,
+        "device": hardware["gpu"] or "cpu",
+    }
+    results = [_seed(claim, profile, key, seed, device, Path(out), echo) for seed in seeds]
+    values = [r["values"] for r in results]
+    complete = profile != "quick" and seeds == everything
+    record = Record(
+        claim=claim.id,
+        profile=profile,
+        settings=settings,
+        seeds=seeds,
+        values=values,
+        seed_seconds=[r["seconds"] for r in results],
+        summary=summarize(values),
+        rule=claim.rule,
+        verdict=claim.verdict(values, settings) if complete else None,
+        command=f"scdlab claims run {claim.id} --profile {profile}",
+        commit=commit,
+        dirty=dirty,
+        source=key["source"],
+        versions=provenance.versions(),
+        hardware=hardware,
+        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seconds=round(sum(r["seconds"] for r in results), 1),
+    )
+    record = dataclasses.replace(record, digest=files.content_digest(dataclasses.asdict(record)))
+    written = complete and not dirty
+    echo(_conclusion(record, written))
+    if written:
+        files.write_json(record_path(claim.id, profile), dataclasses.asdict(record))
+    if checkpoints is not None:
+        _hand_on(claim, record, results[0]["models"], Path(out), Path(checkpoints), echo)
+    return record
+
+
+def _hand_on(
+    claim: Claim,
+    record: Record,
+    kept: dict[str, str],
+    out: Path,
+    folder: Path,
+    echo: Callable[[str], object],
+) -> None:
+    """Write the claim's checkpoints, models of seed 0, with their provenance."""
+    for name, trained_on in claim.checkpoints.items():
+        origin = {
+            part: getattr(record, part)
+            for part in ("claim", "profile", "settings", "commit", "source")
+        }
+        origin |= {
+            "versions": record.versions,
+            "hardware": record.hardware,
+            "date": record.date,
+            "seed": 0,
+            "command": f"{record.command} --checkpoints data/checkpoints",
+            "seen": trained_on,
+        }
+        model = scdlab.load(models_folder(out) / kept[name] / "model")
+        scdlab.save(model, folder / name, provenance=origin)
+        echo(f"{claim.id}: {name} of seed 0 is in {folder}.")
+
+
+def _seed(
+    claim: Claim,
+    profile: str,
+    key: dict[str, Any],
+    seed: int,
+    device: str,
+    out: Path,
+    echo: Callable[[str], object],
+) -> dict[str, Any]:
+    """One seed's values, seconds and kept models: from `out` when the same run stands there, else
+    measured and put there."""
+    path = out / f"{claim.id}.{profile}.seed{seed}.json"
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        models = kept.get("models", {}).values()
+        if kept["key"] == key and all(
+            (models_folder(out) / name / "kept.json").is_file() for name in models
+        ):
+            echo(f"{claim.id}, seed {seed}: kept from an earlier run")
+            return kept
+    start = time.perf_counter()
+    with lend(Bench(out, key)) as bench:
+        measured = claim.recipe(key["settings"], seed, device)
+    values = {name: float(value) for name, value in measured.items()}
+    seconds = round(time.perf_counter() - start + bench.seconds, 1)
+    if set(values) != set(claim.quantities):
+        raise ValueError(
+            f"The recipe of {claim.id!r} gave {sorted(values)}; the claim names "
+            f"{sorted(claim.quantities)}."
+        )
+    if bad := [name for name, value in values.items() if not math.isfinite(value)]:
+        raise ValueError(
+            f"The recipe of {claim.id!r} gave values that are not finite: {', '.join(bad)}."
+        )
+    result = {"key": key, "values": values, "seconds": seconds, "models": bench.models}
+    files.write_json(path, result)
+    shown = ", ".join(f"{name} = {number(values[name])}" for name in claim.arms)
+    echo(f"{claim.id}, seed {seed}: {shown} ({seconds:.0f} s)")
+    return result
+
+
+def _conclusion(record: Record, written: bool) -> str:
+    """One sentence on what was measured, and whether it was recorded."""
+    if written:
+        return f"{record.claim}: {record.verdict}; recorded for the {record.profile} profile."
+    if record.profile == "quick":
+        return f"{record.claim}: the recipe works; the quick profile gives no verdict."
+    if record.verdict is None:
+        return (
+            f"{record.claim}: seeds {record.seeds} measured; the record is written when all of the "
+            "profile's are."
+        )
+    return (
+        f"{record.claim}: {record.verdict}; not recorded, since the tree has uncommitted changes."
+    )
