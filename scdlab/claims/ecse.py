@@ -32,10 +32,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch
 
 import scdlab
 from scdlab.atoms import AtomStore
+from scdlab.atoms.batch import Batch
 from scdlab.nn import PET
 from scdlab.objectives import EnergyForces
 from scdlab.objectives.augment import random_rotations

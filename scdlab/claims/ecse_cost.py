@@ -11,9 +11,9 @@ import torch
 from ase.build import molecule
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torch_geometric.data import Batch
 
 import scdlab
+from scdlab.atoms.batch import Batch
 from scdlab.symmetry.averaging import Quadrature, RandomRotations
 
 from .claim import Arrays, Claim, Settings, Values, get, register

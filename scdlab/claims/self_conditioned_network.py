@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch_geometric.data import Batch
 
 import scdlab
+from scdlab.atoms.batch import Batch
 from scdlab.nn.official_ct import OfficialCT
 from scdlab.objectives import CoordinateDenoising, EnergyForces, SelfConditionedDenoising
 
