@@ -155,7 +155,7 @@ class DeviceStore:
         self._index = np.arange(len(store))
         self._periodic: np.ndarray = np.zeros(len(store), bool)
         if "pbc" in arrays:
-            self._periodic = np.asarray(arrays["pbc"]).any(axis=1)
+            self._periodic = np.asarray(arrays["pbc"].any(axis=1))
         self._per_atom = [name for name in PER_ATOM if name in arrays] + list(extra)
         self._arrays = {
             name: torch.tensor(value, device=self.device)

@@ -178,7 +178,8 @@ class Convertible(View):
         path : str or Path
             The file.
         index : default ":"
-            Which structures: of ase's formats what ase takes, of .npz files what `subset` takes.
+            Which structures, as ase takes it (a number, a slice, or text such as "::10"); of .npz
+            files also what `subset` takes.
         energy_unit : str or float, optional
             Unit of energies and forces, see `from_arrays`. An .npz file with labels needs it; other
             formats give eV unless told otherwise.
@@ -211,7 +212,7 @@ class Convertible(View):
         arrays = formats.npz_arrays(path, energy_unit)
         meta = arrays.pop("meta") | meta
         store = cls.from_arrays(**arrays, meta=meta, validate=validate)
-        return store if index == ":" else store.subset(index)
+        return store if index == ":" else store.subset(formats.as_ase_index(index))
 
     @classmethod
     def from_pyg(

@@ -110,6 +110,16 @@ def npz_arrays(path: str | Path, energy_unit: str | float | None) -> dict[str, A
     }
 
 
+def as_ase_index(index: Any) -> Any:
+    """What `ase.io.read` takes as an index, as an index of a store: text becomes a slice, and a
+    number a list of one."""
+    from ase.io.formats import string2index
+
+    if isinstance(index, str):
+        index = string2index(index)
+    return [index] if isinstance(index, int) else index
+
+
 def _is_label(value: np.ndarray) -> bool:
     return value.dtype.kind in "biuf"
 

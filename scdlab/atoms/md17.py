@@ -10,12 +10,12 @@ The files give kcal/mol; here everything is eV and eV/Å.
 
 import shutil
 import tarfile
-import zipfile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from scdlab import files, units
+from scdlab import files
+from scdlab.atoms import formats
 from scdlab.atoms.download import download
 from scdlab.atoms.store import AtomStore
 
@@ -27,21 +27,33 @@ MOLECULES = (
 URL = "https://figshare.com/ndownloader/files/23950376"
 SHA256 = "cddeea2ec2c4b22a9de16a9a65a3eeedac5b29da9c99c20bbff0153912bf922b"
 
-_LAYOUTS = (  # z [n], R [F, n, 3], E [F], F [F, n, 3]
-    ("nuclear_charges", "coords", "energies", "forces"),  # as published
-    ("z", "R", "E", "F"),  # MD17's own, and compact copies with the splits inside
-)
+# as published (coords [n, k, 3], …), and MD17's own, with the splits inside in compact copies
+_LAYOUTS = (("nuclear_charges", "coords", "energies", "forces"), ("z", "R", "E", "F"))
 
 
-def load_md17(name="ethanol", root=None) -> AtomStore:
-    """The rMD17 trajectory of the molecule `name`, energies in eV and forces in eV/Å, in file
-    order.
+def load_md17(name: str = "ethanol", root: str | Path | None = None) -> AtomStore:
+    """The rMD17 trajectory of one molecule, energies in eV and forces in eV/Å, in file order.
 
-    root: the .npz file, or a folder that holds it (`rmd17_<name>.npz` or `rmd17_<name>_all.npz`,
-    also in the published archive's folders); by default the folder SCDLAB_DATA. What is not there
-    is downloaded once into the cache (1 GB). `store.published_split(k)` gives the k-th published
-    1,000 + 1,000 split where the split indices are at hand. Raises FileNotFoundError, ValueError or
-    ConnectionError, each with the remedy.
+    `store.published_split(k)` gives the k-th published 1,000 + 1,000 split where the split indices
+    are at hand.
+
+    Parameters
+    ----------
+    name : str, default "ethanol"
+        One of `MOLECULES`.
+    root : str or Path, optional
+        The .npz file, or a folder that holds it (`rmd17_<name>.npz` or `rmd17_<name>_all.npz`, also
+        in the published archive's folders). By default the folder SCDLAB_DATA; what is not there is
+        downloaded once into the cache (1 GB).
+
+    Raises
+    ------
+    FileNotFoundError
+        When `root` does not hold the molecule.
+    ValueError
+        For an unknown molecule, and for a file that is damaged or holds something else.
+    ConnectionError
+        When the archive is needed and cannot be downloaded.
     """
     name = str(name).lower().replace(" acid", "").removeprefix("rmd17_")
     if root is not None:
@@ -64,62 +76,72 @@ def load_md17(name="ethanol", root=None) -> AtomStore:
             "rMD17 is not in SCDLAB_DATA and cannot be downloaded now: put the file "
             f"rmd17_{name}.npz into a folder and set SCDLAB_DATA to it ({error})"
         ) from error
-    return read(_find(cache, name), name)
+    path = _find(cache, name)
+    if path is None:
+        raise FileNotFoundError(f"The archive of rMD17 has no rmd17_{name}.npz: choose another.")
+    return read(path, name)
 
 
 def fetch(folder: Path) -> None:
     """Download the published archive (resumable, checksummed) and unpack its trajectories and
-    splits into `folder`."""
+    splits into `folder`.
+
+    Raises
+    ------
+    ConnectionError
+        When the server cannot be reached or breaks off.
+    ValueError
+        When what comes is not the published archive.
+    """
     archive = download(URL, folder.parent / "rmd17.tar.bz2", SHA256)
     with files.atomic_folder(folder) as new, tarfile.open(archive) as tar:
         for member in tar:
             path = PurePosixPath(member.name)
-            if (
-                member.isfile()
-                and path.parent.name in ("npz_data", "splits")
-                and path.suffix in (".npz", ".csv")
-            ):
-                (new / path.parent.name).mkdir(exist_ok=True)
-                with open(
-                    new / path.parent.name / path.name, "wb"
-                ) as f:  # the last two names: no way out of `new`
-                    shutil.copyfileobj(tar.extractfile(member), f)
+            wanted = path.parent.name in ("npz_data", "splits") and path.suffix in (".npz", ".csv")
+            source = tar.extractfile(member) if wanted else None  # None for what is no file
+            if source is not None:
+                target = new / path.parent.name / path.name  # two names: no way out of `new`
+                target.parent.mkdir(exist_ok=True)
+                with open(target, "wb") as f:
+                    shutil.copyfileobj(source, f)
     archive.unlink()
 
 
-def read(path: Path, name="") -> AtomStore:
-    """A store from one .npz file in either layout. Raises ValueError for a damaged file and for
-    other contents."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            keys = next((keys for keys in _LAYOUTS if set(keys) <= set(data.files)), None)
-            if keys is None:
-                expected = " or ".join(", ".join(keys) for keys in _LAYOUTS)
-                raise ValueError(
-                    f"{path} has the arrays {sorted(data.files)}, not {expected}: it is no MD17 "
-                    "file."
-                )
-            z, pos, energy, forces = (data[key] for key in keys)
-            splits = {
-                key: data[key].tolist() for key in data.files if key.startswith(("train", "test"))
-            }
-    except (zipfile.BadZipFile, EOFError, OSError, KeyError) as error:
+def read(path: Path, name: str = "") -> AtomStore:
+    """A store of one .npz file of MD17 or revised MD17.
+
+    Parameters
+    ----------
+    path : Path
+        The file, in either layout.
+    name : str, default ""
+        The molecule, for `meta["source"]`.
+
+    Raises
+    ------
+    ValueError
+        For a damaged file and for other contents.
+    """
+    data = formats.read_npz(path)
+    keys = next((keys for keys in _LAYOUTS if set(keys) <= set(data)), None)
+    if keys is None:
+        expected = " or ".join(", ".join(keys) for keys in _LAYOUTS)
         raise ValueError(
-            f"{path} is truncated or damaged ({error}): copy or download it again."
-        ) from error
-    n, atoms = pos.shape[:2]
+            f"{path} has the arrays {sorted(data)}, not {expected}: it is no MD17 file."
+        )
+    z, pos, energy, forces = (data[key] for key in keys)
+    splits = {
+        key: value.tolist() for key, value in data.items() if key.startswith(("train", "test"))
+    }
     splits = splits or _published_splits(path)
+    meta: dict = {
+        "source": f"revised MD17, {name} (Christensen and von Lilienfeld, 2020)",
+        "licence": "CC0",
+    }
+    if splits:
+        meta["splits"] = splits
     return AtomStore.from_arrays(
-        np.tile(z, n),
-        pos.reshape(-1, 3),
-        np.arange(n + 1) * atoms,
-        energy=energy.reshape(-1) * units.KCAL_MOL,
-        forces=forces.reshape(-1, 3) * units.KCAL_MOL,
-        meta={
-            "source": f"revised MD17, {name} (Christensen and von Lilienfeld, 2020)",
-            "licence": "CC0",
-            **({"splits": splits} if splits else {}),
-        },
+        z, pos, energy=energy, forces=forces, energy_unit="kcal/mol", meta=meta
     )
 
 
@@ -128,22 +150,18 @@ def _find(place: Path, name: str) -> Path | None:
     if place.is_file():
         return place
     folders = [place, place / "rmd17", place / "npz_data", place / "rmd17" / "npz_data"]
-    paths = [
-        folder / file
-        for folder in folders
-        for file in (f"rmd17_{name}.npz", f"rmd17_{name}_all.npz")
-    ]
+    names = (f"rmd17_{name}.npz", f"rmd17_{name}_all.npz")
+    paths = [folder / file for folder in folders for file in names]
     return next((path for path in paths if path.is_file()), None)
 
 
 def _published_splits(path: Path) -> dict:
     """The split indices that the published archive keeps in csv files beside the trajectories; {}
     without them."""
-    splits = {}
+    splits: dict = {}
     for folder in (path.parent / "splits", path.parent.parent / "splits"):
-        for file in sorted(
-            folder.glob("index_t*_0?.csv")
-        ):  # index_train_01.csv, index_test_01.csv, …
+        # index_train_01.csv, index_test_01.csv, …
+        for file in sorted(folder.glob("index_t*_0?.csv")):
             _, side, k = file.stem.split("_")
             splits[f"{side}{int(k)}"] = np.loadtxt(file, dtype=np.int64, ndmin=1).tolist()
         if splits:

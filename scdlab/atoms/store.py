@@ -31,8 +31,9 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from scdlab.atoms import collate, storage
+from scdlab.atoms import collate, splits, storage
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.collate import DeviceStore, Index
 from scdlab.atoms.convert import Convertible
@@ -56,19 +57,89 @@ class AtomStore(Convertible):
     # ----------------------------------------------------------------------------------------------
     # splits
 
-    def split(self, n_train: int, n_val: int, seed: int = 0) -> tuple[Self, Self, Self]:
-        """(train, val, test): disjoint views, seeded; test is the rest. Raises ValueError when
-        there are too few."""
+    def split(
+        self,
+        n_train: int,
+        n_val: int,
+        seed: int = 0,
+        groups: str | ArrayLike | None = None,
+        blocks: int | None = None,
+    ) -> tuple[Self, Self, Self]:
+        """(train, val, test): disjoint views, drawn at random; test is the rest.
+
+        Structures that resemble each other should not be on two sides: a random split of them
+        measures interpolation. Relaxations and other sets of related structures are split by
+        `groups`, the frames of one trajectory by time, in `blocks`.
+
+        Parameters
+        ----------
+        n_train : int
+            Structures for training, at least one.
+        n_val : int
+            Structures for validation.
+        seed : int, default 0
+            Of the random order of structures, groups or blocks.
+        groups : str or array_like, optional
+            The property, or one value for each structure [n], whose equals stay together. Train,
+            then val, take groups in random order as long as these fit, so they may hold fewer
+            structures than asked for.
+        blocks : int, optional
+            Cut the frames, in order, into so many runs of about equal length, and deal out whole
+            runs in random order; where a side is full within a run, the next goes on there. With 1,
+            train is the beginning, test the end. Frames at the ends of neighboring runs are still
+            correlated: take few long ones.
+
+        Returns
+        -------
+        train, val, test : AtomStore
+            Views, each in the order of this one.
+
+        Raises
+        ------
+        ValueError
+            When there are too few structures, for a property that the store does not have, and for
+            groups of which none fits.
+        """
         if n_train < 1 or n_val < 0 or n_train + n_val > len(self):
             raise ValueError(
                 f"Cannot split {len(self):,} structures into {n_train:,} for training and "
                 f"{n_val:,} for validation: ask for at least one for training, and no more than "
                 "there are."
             )
-        order = np.random.default_rng(seed).permutation(len(self))
-        parts = order[:n_train], order[n_train : n_train + n_val], order[n_train + n_val :]
-        train, val, test = (self.subset(np.sort(part)) for part in parts)
+        if groups is not None and blocks is not None:
+            raise ValueError("split() takes groups or blocks, got both: leave one of them out.")
+        rng = np.random.default_rng(seed)
+        if groups is not None:
+            values = self.property(groups) if isinstance(groups, str) else np.asarray(groups)
+            side = splits.by_groups(values, len(self), n_train, n_val, rng)
+        elif blocks is not None:
+            side = splits.by_blocks(blocks, len(self), n_train, n_val, rng)
+        else:
+            side = splits.dealt(rng.permutation(len(self)), n_train, n_val)
+        train, val, test = (self.subset(np.flatnonzero(side == k)) for k in range(3))
         return train, val, test
+
+    def sample(self, n: int, seed: int = 0) -> Self:
+        """A random part of this view, in random order.
+
+        Parameters
+        ----------
+        n : int
+            Structures, from 1 to the number of them; none is drawn twice.
+        seed : int, default 0
+            Another seed draws others.
+
+        Raises
+        ------
+        ValueError
+            For fewer than one, and for more than there are.
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(
+                f"n must be between 1 and {len(self):,}, the structures that there are, got {n}: "
+                "ask for as many at most."
+            )
+        return self.subset(np.random.default_rng(seed).permutation(len(self))[:n])
 
     def published_split(self, k: int = 1) -> tuple[Self, Self]:
         """The k-th published split of the data set as (train, test) views.
