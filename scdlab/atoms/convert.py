@@ -1,8 +1,8 @@
 """Structures from elsewhere as a store, and back: flat arrays, frames of one molecule, files,
 ase.Atoms, PyTorch Geometric data sets, other stores.
 
-How each is read is in `scdlab.atoms.formats`; whatever comes in is checked (`atoms.validate`) and
-kept in Å, eV and eV/Å.
+How each is read is in `atoms.formats` and `atoms.npz`; whatever comes in is checked
+(`atoms.validate`) and kept in Å, eV and eV/Å.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scdlab import units
-from scdlab.atoms import formats
+from scdlab.atoms import formats, npz
 from scdlab.atoms.validate import (
     Arrays,
     as_numbers,
@@ -209,7 +209,7 @@ class Convertible(View):
                 f"An .npz file is read without {', '.join(keywords)}: pass validate, energy_unit "
                 "and meta alone."
             )
-        arrays = formats.npz_arrays(path, energy_unit)
+        arrays = npz.arrays(path, energy_unit)
         meta = arrays.pop("meta") | meta
         store = cls.from_arrays(**arrays, meta=meta, validate=validate)
         return store if index == ":" else store.subset(formats.as_ase_index(index))

@@ -1,18 +1,15 @@
-"""What .npz files, ase.Atoms, PyTorch Geometric data sets and other stores hold, as the keyword
-arguments of `AtomStore.from_arrays`.
-"""
+"""What ase.Atoms, PyTorch Geometric data sets and other stores hold, as the keyword arguments of
+`AtomStore.from_arrays`."""
 
 import collections
 import logging
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scdlab import units
-from scdlab.atoms.validate import Arrays, all_or_none
+from scdlab.atoms.validate import all_or_none
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,114 +20,6 @@ logger = logging.getLogger("scdlab")
 
 # of a simulation's state, or kept under their own names
 _KNOWN_ARRAYS = {"numbers", "positions", "forces", "momenta", "masses"}
-# what the arrays of an .npz file may be called, MD17's own names and those of revised MD17 first
-NPZ_NAMES = {
-    "z": ("z", "nuclear_charges", "atomic_numbers", "numbers"),
-    "pos": ("R", "coords", "pos", "positions"),
-    "energy": ("E", "energies", "energy"),
-    "forces": ("F", "forces"),
-    "n_atoms": ("n_atoms", "natoms"),
-    "cell": ("cell",),
-    "pbc": ("pbc",),
-}
-
-
-# --------------------------------------------------------------------------------------------------
-# .npz files
-
-
-def read_npz(path: str | Path) -> Arrays:
-    """All arrays of an .npz file; nothing is unpickled.
-
-    Raises
-    ------
-    ValueError
-        For a file that is truncated, damaged, or holds Python objects.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is truncated or damaged ({error}): copy or download it again."
-        ) from error
-
-
-def npz_column(data: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
-    """The array of an .npz file that holds `name` (a key of `NPZ_NAMES`) under any of its usual
-    names, or None."""
-    return next((data[key] for key in NPZ_NAMES[name] if key in data), None)
-
-
-def npz_arrays(path: str | Path, energy_unit: str | float | None) -> dict[str, Any]:
-    """The arrays of one .npz file, as `AtomStore.from_file` describes them.
-
-    Raises
-    ------
-    ValueError
-        For a file that is damaged or lacks z, R or n_atoms, and for labels without a unit.
-    """
-    data = read_npz(path)
-    columns = {name: npz_column(data, name) for name in NPZ_NAMES}
-    found = {name: value for name, value in columns.items() if value is not None}
-    if "z" not in found or "pos" not in found:
-        raise ValueError(
-            f"{path} has the arrays {', '.join(sorted(data)) or 'none'}: a data set needs at least "
-            "z (or nuclear_charges) and R (or coords)."
-        )
-    if energy_unit is None:
-        if "energy" in found or "forces" in found:
-            raise ValueError(
-                f"{path} gives energies or forces without their unit: pass energy_unit, one of "
-                f"{', '.join(units.ENERGY)} (forces are then in this unit per Å)."
-            )
-        energy_unit = "eV"
-    n_atoms = found.pop("n_atoms", None)
-    shape = found["pos"].shape[:-1]  # (n, k) of frames, (N,) of structures of different sizes
-    n = shape[0]
-    if len(shape) == 1:
-        if n_atoms is None:
-            raise ValueError(
-                f"{path} has flat positions {found['pos'].shape} without n_atoms, the number of "
-                "atoms of each structure: add n_atoms [n], or give R as [n, k, 3]."
-            )
-        n = len(n_atoms)
-        found["ptr"] = np.concatenate([[0], np.cumsum(n_atoms)])
-    known = {key for keys in NPZ_NAMES.values() for key in keys}
-    rest = {name: value for name, value in data.items() if name not in known and _is_label(value)}
-    splits = {name: value.tolist() for name, value in data.items() if _is_split(name, data, n)}
-    return {
-        **found,
-        "properties": {name: value for name, value in rest.items() if value.shape == (n,)},
-        "atom_properties": {
-            name: value for name, value in rest.items() if value.shape == shape != (n,)
-        },
-        "energy_unit": energy_unit,
-        "meta": {"splits": splits} if splits else {},
-    }
-
-
-def as_ase_index(index: Any) -> Any:
-    """What `ase.io.read` takes as an index, as an index of a store: text becomes a slice, and a
-    number a list of one."""
-    from ase.io.formats import string2index
-
-    if isinstance(index, str):
-        index = string2index(index)
-    return [index] if isinstance(index, int) else index
-
-
-def _is_label(value: np.ndarray) -> bool:
-    return value.dtype.kind in "biuf"
-
-
-def _is_split(name: str, data: Mapping[str, np.ndarray], n: int) -> bool:
-    """Whether an array of an .npz file is one side of a published split: train1, test1, …"""
-    value = data[name]
-    side = name.rstrip("0123456789")
-    if side not in ("train", "test") or side == name or value.dtype.kind not in "iu":
-        return False
-    return value.ndim == 1 and len(value) > 0 and 0 <= value.min() <= value.max() < n
 
 
 # --------------------------------------------------------------------------------------------------
@@ -233,6 +122,16 @@ def read_ase(path: str | Path, index: Any = ":") -> list:
             "check that it is complete and in a format ase knows."
         ) from error
     return frames if isinstance(frames, list) else [frames]
+
+
+def as_ase_index(index: Any) -> Any:
+    """What `ase.io.read` takes as an index, as an index of a store: text becomes a slice, and a
+    number a list of one."""
+    from ase.utils import string2index
+
+    if isinstance(index, str):
+        index = string2index(index)
+    return [index] if isinstance(index, int) else index
 
 
 def _results(atoms: "Atoms") -> dict:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from scdlab import files
-from scdlab.atoms import formats
+from scdlab.atoms import npz
 from scdlab.atoms.download import download
 from scdlab.atoms.store import AtomStore
 
@@ -122,7 +122,7 @@ def read(path: Path, name: str = "") -> AtomStore:
     ValueError
         For a damaged file and for other contents.
     """
-    data = formats.read_npz(path)
+    data = npz.read(path)
     keys = next((keys for keys in _LAYOUTS if set(keys) <= set(data)), None)
     if keys is None:
         expected = " or ".join(", ".join(keys) for keys in _LAYOUTS)

@@ -182,6 +182,9 @@ def test_npz_files_that_are_no_data_set_are_refused(tmp_path):
     np.savez(tmp_path / "flat.npz", z=np.tile(w["z"], 5), R=w["R"].reshape(-1, 3))
     with pytest.raises(ValueError, match=r"flat positions .* without n_atoms"):
         AtomStore.from_file(tmp_path / "flat.npz")
+    np.savez(tmp_path / "one.npz", z=w["z"], R=np.zeros(9))
+    with pytest.raises(ValueError, match=r"positions of the shape \(9,\): give R as \[n, k, 3\]"):
+        AtomStore.from_file(tmp_path / "one.npz")
     np.savez(tmp_path / "objects.npz", z=np.array([{}], dtype=object), R=w["R"])
     with pytest.raises(ValueError, match=r"objects\.npz is truncated or damaged"):
         AtomStore.from_file(tmp_path / "objects.npz")
