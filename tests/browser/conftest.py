@@ -15,7 +15,7 @@ import pytest
 from short_lessons import shorten_all
 
 from scdlab import cli
-from scdlab.files import home
+from scdlab.files import package_dir
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = (
@@ -66,7 +66,9 @@ def lab(browser, tmp_path_factory, whole):
     starts it."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(
-        home("notebooks"), folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
+        package_dir("notebooks"),
+        folder / "notebooks",
+        ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
     )
     if not whole:
         shorten_all(folder / "notebooks")

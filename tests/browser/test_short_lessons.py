@@ -7,7 +7,7 @@ import pairs
 import pytest
 from short_lessons import shorten, shorten_all
 
-from scdlab.files import home
+from scdlab.files import package_dir
 
 SIZES = """σ = 0.1  # in Å
 SIZES = {
@@ -52,10 +52,10 @@ def test_a_lesson_without_sizes_is_named(source):
 def test_both_halves_of_every_pair_are_short(tmp_path):
     """JupyterLab reads a lesson's code from src, whatever the notebook says."""
     folder = tmp_path / "notebooks"
-    shutil.copytree(home("notebooks"), folder)
+    shutil.copytree(package_dir("notebooks"), folder)
     shorten_all(folder)
     assert pairs.complaints(folder) == []
     for source in (folder / "src").glob("*.py"):
         assert source.read_text(encoding="utf-8") != (
-            home("notebooks") / "src" / source.name
+            package_dir("notebooks") / "src" / source.name
         ).read_text(encoding="utf-8")
