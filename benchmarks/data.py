@@ -11,7 +11,8 @@
 All sides take turns in one process, as they come; the median over rounds counts. Before anything is
 timed, the batches are compared tensor by tensor and the neighbor lists pair by pair.
 
-    python benchmarks/data.py       about a minute; writes results/data.json and the README's table
+    python benchmarks/data.py       about a minute; writes results/data.json and its table in
+                                    benchmarks/README.md
 """
 
 import argparse
@@ -21,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from harness import Others, about, machine, put_into, tell_if_busy, write
+from harness import Others, about, machine, put_into, warn_if_busy, write
 
 HERE = Path(__file__).resolve()
 CUTOFF = 5.0  # Å
@@ -164,7 +165,7 @@ def main():
         "--out", type=Path, default=HERE.parent / "results", help="folder of the report"
     )
     options = parser.parse_args()
-    before = tell_if_busy()
+    before = warn_if_busy()
     results = []
     for what, sides in tasks().items():
         others = Others()
@@ -187,7 +188,7 @@ def main():
     }
     write(options.out / "data.json", report)
     if options.out == HERE.parent / "results":
-        put_into(HERE.parents[1] / "README.md", "data", table(report))
+        put_into(HERE.with_name("README.md"), "data", table(report))
 
 
 if __name__ == "__main__":

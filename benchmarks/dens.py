@@ -1,19 +1,19 @@
 """What denoising beside the labels costs: a training step of DeNS against a plain one on energies
 and forces.
 
-The same equivariant transformer, which can be told forces, on the same frames of ethanol or
+The same equivariant transformer, which can take forces as input, on the same frames of ethanol or
 aspirin; a quarter of the structures corrupted, a quarter of their atoms, as published. A step is
 what `scdlab.fit` does: draw, loss, backward, AdamW. New noise in every step. Steps take turns.
 
-    python benchmarks/dens.py      about three minutes; writes results/dens.json and the README's
-                                   table
+    python benchmarks/dens.py      about three minutes; writes results/dens.json and its table in
+                                   benchmarks/README.md
 """
 
 import argparse
 from pathlib import Path
 
-from harness import TERMS, about, duel, machine, put_into, serve, tell_if_busy, tune, write
-from two_pass import TOLD, training_step
+from harness import TERMS, about, duel, machine, put_into, serve, tune, warn_if_busy, write
+from two_pass import TERM_NAMES, training_step
 
 HERE = Path(__file__).resolve()
 SIDES = ("DeNS", "energies and forces")
@@ -53,7 +53,7 @@ def table(report: dict) -> str:
         "|---|--:|--:|--:|--:|",
     ]
     for r in report["results"]:
-        case = f"{r['frames']} frames of {r['molecule']}, {TOLD[r['terms']]}"
+        case = f"{r['frames']} frames of {r['molecule']}, {TERM_NAMES[r['terms']]}"
         rows.append(
             f"| {case} | {r['network']} | {r['theirs_ms']:.0f} ms | {r['ours_ms']:.0f} ms "
             f"| **{1 / r['corrupt_ratio']:.2f}×** |"
@@ -81,7 +81,7 @@ def main():
             tune()
         serve(step_of(side, molecule, int(frames), network))
         return
-    before = tell_if_busy()
+    before = warn_if_busy()
     results = []
     for molecule, frames, network in CASES:
         for terms in TERMS:
@@ -106,7 +106,7 @@ def main():
     }
     write(options.out / "dens.json", report)
     if options.out == HERE.parent / "results":
-        put_into(HERE.parents[1] / "README.md", "dens", table(report))
+        put_into(HERE.with_name("README.md"), "dens", table(report))
 
 
 if __name__ == "__main__":

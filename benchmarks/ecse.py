@@ -12,11 +12,12 @@ One thread, under torch.no_grad. Two questions.
                    of one layer
 
 What a frame costs. It shows PET an atom's receptive field, where layer l of L computes the atoms
-within L - 1 - l steps of the one whose share is asked for. An atom h steps away is thus computed L
-- h times, and
+within L - 1 - l steps of the one whose share is wanted. An atom h steps away is thus computed
+L - h times, and
 
-    work = Σ_i frames(i) Σ_j∈field(i) max(L - h_ij, 0) / (L N)      in evaluations of PET on all N
-    atoms
+    work = Σ_i frames(i) Σ_j∈field(i) max(L - h_ij, 0) / (L N)
+
+in evaluations of PET on all N atoms.
 
 With one layer, and with frames of the structure, that is the mean number of frames per environment;
 with more, an atom's share needs its neighbors' tokens too. Allowed: 1.2 × work in FLOPs, and twice
@@ -25,12 +26,12 @@ that in time.
 FLOPs are those of matrix products (`harness.matrix_products`); time is the median over rounds in
 which all sides take turns, its ratio is taken within a round. Rotation error: the largest less the
 smallest energy of one snapshot in eight random orientations, float64, after a short training; it
-and nothing else depends on that training. Zero says that the energies agree to their last digit.
+and nothing else depends on that training. Zero: the energies agree to their last digit.
 The exponent p of FLOPs or time ∝ atoms^p is fitted over all sizes. Peak memory is how far one call
 raises the resident memory of this process, once freed pages are handed back.
 
-    python benchmarks/ecse.py     about ten minutes; writes results/ecse.json and the README's
-                                  tables
+    python benchmarks/ecse.py     about ten minutes; writes results/ecse.json and its tables in
+                                  benchmarks/README.md
 """
 
 import argparse
@@ -47,8 +48,8 @@ from harness import (
     machine,
     matrix_products,
     put_into,
-    tell_if_busy,
     tune,
+    warn_if_busy,
     write,
 )
 
@@ -158,7 +159,7 @@ def evaluations(model, batch) -> dict:
 
 
 def call(model, batch, forces: bool):
-    """A function that asks for energies, or energies and forces, and keeps no graph."""
+    """A function that computes energies, or energies and forces, and keeps no graph."""
     import torch
 
     @torch.no_grad()
@@ -314,7 +315,7 @@ def growth_table(report: dict) -> str:
 
 
 def shown(report: dict) -> str:
-    """What the README shows: both tables, and the machine they were measured on."""
+    """What benchmarks/README.md shows: both tables, and the machine they were measured on."""
     where = about(report | {"results": [*report["results"], report["growth"]]})
     return f"{table(report)}\n\n{growth_table(report)}\n\nOne thread. {where}"
 
@@ -334,7 +335,7 @@ def main():
     options = parser.parse_args()
     tune()
     torch.set_num_threads(1)
-    before = tell_if_busy()
+    before = warn_if_busy()
     results = []
     for name, settings in NETWORKS.items():
         trained = network(settings, options.steps).double()
@@ -368,7 +369,7 @@ def main():
     print(growth_table(report), flush=True)
     write(options.out / "ecse.json", report)
     if options.out == HERE.parent / "results":
-        put_into(HERE.parents[1] / "README.md", "ecse", shown(report))
+        put_into(HERE.with_name("README.md"), "ecse", shown(report))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@ batches of QM9.
 
 Both sides get the same weights and batches and take the same step: neighbor list, forward (and
 forces), squared error, backward, AdamW. Options that make both the same function:
-vector_cutoff=True (everything a neighbor says fades out), trainable_rbf=False, max_num_neighbors
-large enough for every atom, and shifted softplus in the energy head. Before anything is timed, the
-two losses are compared.
+vector_cutoff=True (all that comes from a neighbor fades out), trainable_rbf=False,
+max_num_neighbors large enough for every atom, and shifted softplus in the energy head. Before
+anything is timed, the two losses are compared.
 
-    python benchmarks/et.py         about twenty minutes; writes results/et.json, a picture, and the
-                                    README's table
+    python benchmarks/et.py         about twenty minutes; writes results/et.json, a picture, and
+                                    the table in benchmarks/README.md
 
 Needs the extra `bench`: pip install "scdlab[bench]".
 """
@@ -142,11 +142,11 @@ def check(n: int, forces: bool) -> float:
 
 
 def shown(report: dict) -> str:
-    """What the README shows: the table and the picture."""
+    """What benchmarks/README.md shows: the table and the picture."""
     return (
         f"{table(report, PEER)}\n"
         "\n"
-        f"![Training step of the transformer against {PEER}](benchmarks/results/et.png)"
+        f"![Training step of the transformer against {PEER}](results/et.png)"
     )
 
 

@@ -12,8 +12,8 @@ larger half of a sweep: below it, what a step costs at all hides how it grows (a
 filters are exact, not from tables). All sizes take turns in one process, on equal terms (subnormal
 numbers flushed, memory pages kept), and the median over rounds counts.
 
-    python benchmarks/growth.py     about two minutes; writes results/growth.json, pictures, and the
-                                    README's table
+    python benchmarks/growth.py     about two minutes; writes results/growth.json, pictures, and
+                                    the table in benchmarks/README.md
 """
 
 import argparse
@@ -22,12 +22,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import Others, about, machine, put_into, tell_if_busy, training_step, tune, write
+from harness import Others, about, machine, put_into, training_step, tune, warn_if_busy, write
 
 HERE = Path(__file__).resolve()
 MODELS = ("SchNet", "EquivariantTransformer")
 COLORS = dict(zip(MODELS, ("#0072B2", "#E69F00"), strict=True))
-# name: (what grows, as the axis says it; settings: atoms along an edge, molecules, or cutoff in Å)
+# name: (what grows, as the axis names it; settings: atoms along an edge, molecules, or cutoff in Å)
 SWEEPS = {
     "atoms": ("atoms per structure", (4, 5, 6, 7, 8, 10, 12)),
     "batch": ("molecules in a batch", (4, 8, 16, 32, 64, 128, 256)),
@@ -165,10 +165,9 @@ def table(report: dict) -> str:
 
 
 def shown(report: dict) -> str:
-    """What the README shows: the table and the pictures."""
+    """What benchmarks/README.md shows: the table and the pictures."""
     images = " ".join(
-        f"![Growth with {what}](benchmarks/results/growth_{s}.png)"
-        for s, (what, _) in SWEEPS.items()
+        f"![Growth with {what}](results/growth_{s}.png)" for s, (what, _) in SWEEPS.items()
     )
     return f"{table(report)}\n\n{images}"
 
@@ -184,7 +183,7 @@ def main():
     )
     options = parser.parse_args()
     tune()
-    before = tell_if_busy()
+    before = warn_if_busy()
     results = []
     for sweep, (what, settings) in SWEEPS.items():
         for model in MODELS:
@@ -209,7 +208,7 @@ def main():
     for sweep in SWEEPS:
         picture(results, sweep, options.out / f"growth_{sweep}.png")
     if options.out == HERE.parent / "results":
-        put_into(HERE.parents[1] / "README.md", "growth", shown(report))
+        put_into(HERE.with_name("README.md"), "growth", shown(report))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class PeakMemory:
 
 
 def serve(step) -> None:
-    """The contestant's side: time `step()` each time the parent asks for a number of repeats; print
+    """The contestant's side: time `step()` each time the parent sends a number of repeats; print
     the median in ms and the peak memory of all steps so far."""
     memory = PeakMemory()
     step()
@@ -221,9 +221,9 @@ def _own_seconds() -> float:
     return total
 
 
-def tell_if_busy(seconds: float = 2.0) -> dict:
-    """Watch the machine for some seconds before a run; print a line and say so in the report when
-    it is busy."""
+def warn_if_busy(seconds: float = 2.0) -> dict:
+    """Watch the machine for some seconds before a run; print a line when it is busy. What was
+    seen is for the report."""
     others = Others()
     time.sleep(seconds)
     load = others.report()
@@ -236,7 +236,7 @@ def tell_if_busy(seconds: float = 2.0) -> dict:
 
 
 def load_of(report: dict) -> str:
-    """One sentence for the README when a run's machine was busy, else nothing."""
+    """One sentence for benchmarks/README.md when a run's machine was busy, else nothing."""
     seen = [row for row in [*report["results"], report.get("before", {})] if row.get("busy")]
     if not seen:
         return ""
@@ -397,8 +397,8 @@ def picture(results: list[dict], path: Path, peer: str, title: str) -> None:
 
 
 def table(report: dict, peer: str = "PyG") -> str:
-    """A report as a markdown table, with the machine it was measured on: what the README shows of
-    one peer."""
+    """A report as a markdown table, with the machine it was measured on: what benchmarks/README.md
+    shows of one peer."""
     rows = [
         f"| training step on | scdlab | {peer} | ratio, equal terms | scdlab | {peer} | ratio, as "
         f"it comes | floor | memory, scdlab | {peer} |",
@@ -445,13 +445,12 @@ def about(report: dict) -> str:
     )
 
 
-def put_into(readme: Path, name: str, text: str) -> None:
-    """Replace what stands between the readme's markers `<!-- bench: name -->` and `<!-- end
-    -->`."""
+def put_into(page: Path, name: str, text: str) -> None:
+    """Replace what stands between the page's `<!-- bench: name -->` and `<!-- end -->`."""
     start = f"<!-- bench: {name} -->\n"
-    before, rest = readme.read_text(encoding="utf-8").split(start)
+    before, rest = page.read_text(encoding="utf-8").split(start)
     _, after = rest.split("<!-- end -->", 1)
-    readme.write_text(f"{before}{start}{text}\n<!-- end -->{after}", encoding="utf-8")
+    page.write_text(f"{before}{start}{text}\n<!-- end -->{after}", encoding="utf-8")
 
 
 def same_predictions(predict: dict) -> None:
@@ -497,7 +496,7 @@ def loss_difference(steps: dict) -> float:
 
 def compare_steps(script: Path, sides, peer: str, title: str, shown=table, versions=None) -> None:
     """The command line of a benchmark of training steps: time all CASES under both TERMS, write
-    report and picture, and put `shown(report)` into the README.
+    report and picture, and put `shown(report)` into benchmarks/README.md.
 
     sides(n, forces) -> {"ours": step, peer: step, …}, one peer or more; `peer` is the one pictured;
     versions: those of the peers, for the report.
@@ -524,7 +523,7 @@ def compare_steps(script: Path, sides, peer: str, title: str, shown=table, versi
             tune()
         serve(sides(int(n), forces == "True")[side])
         return
-    before = tell_if_busy()
+    before = warn_if_busy()
     ceiling = ceilings()
     results = []
     for n, forces in CASES:
@@ -553,7 +552,7 @@ def compare_steps(script: Path, sides, peer: str, title: str, shown=table, versi
     pictured = [row for row in results if row["peer"] == peer]
     picture(pictured, options.out / f"{script.stem}.png", peer, title)
     if options.out == script.parent / "results":
-        put_into(script.parents[1] / "README.md", script.stem, shown(report))
+        put_into(script.with_name("README.md"), script.stem, shown(report))
 
 
 def _line(row: dict) -> str:

@@ -4,8 +4,8 @@ them.
 SchNet and the equivariant transformer, 128 features × 6 layers, batches of QM9, equal terms. Three
 contestants:
 
-    plain     plain torch, exact filters          neighbor_sums.plain_torch(), model.table = None
-    fused     fused kernels, exact filters        model.table = None
+    plain     plain torch, exact filters          neighbor_sums.plain_torch(), and no table
+    fused     fused kernels, exact filters        model.filter_table_size = None
     tables    fused kernels, filters from tables  the model as it comes
 
 Their losses are compared before anything is timed. Beside the times stand
@@ -18,7 +18,7 @@ Their losses are compared before anything is timed. Beside the times stand
   whose cache is empty, less its second.
 
     python benchmarks/kernels.py    about five minutes; writes results/kernels.json, a picture, and
-                                    the README's table
+                                    the tables in benchmarks/README.md
 """
 
 import argparse
@@ -39,9 +39,9 @@ from harness import (
     machine,
     put_into,
     serve,
-    tell_if_busy,
     training_step,
     tune,
+    warn_if_busy,
     write,
 )
 
@@ -255,11 +255,11 @@ def table(report: dict) -> str:
 
 
 def shown(report: dict) -> str:
-    """What the README shows: the tables and the picture."""
+    """What benchmarks/README.md shows: the tables and the picture."""
     return (
         f"{table(report)}\n"
         "\n"
-        "![Training step without and with fused kernels and tables](benchmarks/results/kernels.png)"
+        "![Training step without and with fused kernels and tables](results/kernels.png)"
     )
 
 
@@ -317,7 +317,7 @@ def main():
         tune()
         serve(sides(name, int(n), forces == "True")[side])
         return
-    before = tell_if_busy()
+    before = warn_if_busy()
     ceiling = ceilings()
     results = []
     found = []
@@ -365,7 +365,7 @@ def main():
     write(options.out / "kernels.json", report)
     picture(results, options.out / "kernels.png")
     if options.out == HERE.parent / "results":
-        put_into(HERE.parents[1] / "README.md", "kernels", shown(report))
+        put_into(HERE.with_name("README.md"), "kernels", shown(report))
 
 
 if __name__ == "__main__":

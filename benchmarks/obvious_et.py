@@ -93,8 +93,8 @@ class NeighborEmbedding(nn.Module):
 
     def forward(self, x, z, basis, envelope, to, of):
         w = self.filter(basis) * envelope.unsqueeze(-1)  # (E, d)
-        heard = sum_edges(w * self.embedding(z).index_select(0, of), to, len(x))
-        return self.combine(torch.cat([x, heard], dim=-1))
+        messages = sum_edges(w * self.embedding(z).index_select(0, of), to, len(x))
+        return self.combine(torch.cat([x, messages], dim=-1))
 
 
 class ObviousTransformer(nn.Module):
@@ -187,8 +187,8 @@ def two_passes(
     reg_sigma: float = 0.005,
     p_drop_condition: float = 0.2,
 ) -> Tensor:
-    """The loss of self-conditioned denoising, as its two passes are told: the loss of
-    SelfConditionedDenoising(sigma, reg_sigma, p_drop_condition), from the same random numbers."""
+    """The loss of SelfConditionedDenoising(sigma, reg_sigma, p_drop_condition), from the same
+    random numbers, one pass after the other."""
     model.embedding.requires_grad_(False)  # elements keep their embeddings
     model.neighbor_embedding.embedding.requires_grad_(False)
     like = dict(dtype=batch.pos.dtype, generator=generator)
@@ -196,9 +196,8 @@ def two_passes(
     noisy = batch.clone()
     clean.pos = batch.pos + reg_sigma * torch.randn(batch.pos.shape, **like)
     noise = sigma * torch.randn(batch.pos.shape, **like)  # (N, 3) Å
-    mean = sum_edges(noise, batch.batch, batch.num_graphs) / batch.ptr.diff().unsqueeze(
-        -1
-    )  # (B, 3)
+    sizes = batch.ptr.diff().unsqueeze(-1)  # (B, 1)
+    mean = sum_edges(noise, batch.batch, batch.num_graphs) / sizes  # (B, 3)
     noise = noise - mean[batch.batch]
     noisy.pos = batch.pos + noise
     c = model(clean, noise=False).embedding  # pass 1: (B, d)

@@ -4,11 +4,11 @@ batches of QM9.
 All sides get the same weights, batches and edges, and take the same step: forward (and forces),
 squared error, backward, AdamW. PyG is given its edges (`interaction_graph=`), because its own
 search needs a compiled extension; we are given our pairs likewise. Before anything is timed, the
-losses are compared. schnetpack takes part where it is installed; how, and why it is not by default,
-says `schnetpack_with`.
+losses are compared. schnetpack takes part where it is installed: see `schnetpack_with` for how, and
+why it is not by default.
 
     python benchmarks/schnet.py     about ten minutes; writes results/schnet.json, a picture, and
-                                    the README's table
+                                    the tables in benchmarks/README.md
 """
 
 from importlib import import_module
@@ -80,7 +80,7 @@ def schnetpack_with(ours):
     """schnetpack's SchNet and its energy head, with our weights.
 
     It is not among the kit's requirements, because none of its releases works with this torch as it
-    comes: 2.1 asks for a sympy older than torch's, and 2.0.3 imports the name of a type variable
+    comes: 2.1 needs a sympy older than torch's, and 2.0.3 imports the name of a type variable
     that torch no longer has. Given that name, 2.0.3 computes what it always did.
     """
     import torch
@@ -150,7 +150,7 @@ def check(n: int, forces: bool) -> float:
 
 
 def shown(report: dict) -> str:
-    """What the README shows: a table for each peer."""
+    """What benchmarks/README.md shows: a table for each peer."""
     return "\n\n".join(
         table(report, peer) for peer in dict.fromkeys(row["peer"] for row in report["results"])
     )

@@ -4,9 +4,8 @@ way to write it, and against steps of one pass.
 The conditional equivariant transformer (CT), 128 features × 6 layers, 8 heads, 50 radial functions,
 5 Å, batches of QM9. A step is what `scdlab.fit` does with SelfConditionedDenoising:
 
-    c = embedding(x + 0.005 Å · ε₁)                      pass 1; a fifth of the c replaced by the
-                                                         mask token
-    loss = mean (ε̂(x + 0.04 Å · ε₂ | c) - ε₂)²           pass 2
+    c = embedding(x + 0.005 Å · ε₁)               pass 1; a fifth of the c become the mask token
+    loss = mean (ε̂(x + 0.04 Å · ε₂ | c) - ε₂)²    pass 2
     backward through both passes, AdamW
 
 The obvious way (obvious_et.py) has the same weights and draws the same numbers, new in every step.
@@ -18,7 +17,7 @@ gradient, and noise by the transformer without conditions, which shows what adap
 costs.
 
     python benchmarks/two_pass.py     about seven minutes; writes results/two_pass.json, a picture,
-                                      the README's tables
+                                      and the tables in benchmarks/README.md
 """
 
 import argparse
@@ -35,15 +34,15 @@ from harness import (
     machine,
     put_into,
     serve,
-    tell_if_busy,
     tune,
+    warn_if_busy,
     write,
 )
 
 HERE = Path(__file__).resolve()
 PEER = "obvious"
 BATCHES = (128, 32)  # molecules
-TOLD = {"equal": "equal terms", "as it comes": "as it comes"}
+TERM_NAMES = {"equal": "equal terms", "as it comes": "as it comes"}
 NETWORK = dict(hidden_channels=128, num_layers=6, num_heads=8, num_rbf=50, cutoff=5.0)
 SINGLES = ("energies", "noise", "energies and forces")  # steps of one pass
 ET = "noise, unconditional"
@@ -83,7 +82,7 @@ def contestants(n: int):
     batch.energy = torch.randn(n).double()
     batch.forces = torch.randn(batch.pos.shape)
     ours = scdlab.EquivariantTransformer(**NETWORK, conditional=True)
-    with torch.no_grad():  # a fresh network does as if it were not told anything
+    with torch.no_grad():  # a fresh network makes no use of its condition
         for layer in ours.adaln:
             layer.lin2.weight.normal_(std=0.05)
     return batch, ours, ObviousTransformer(ours)
@@ -180,7 +179,7 @@ def table(report: dict) -> str:
         f"|---|{'--:|' * (len(SINGLES) + 1)}",
     ]
     for r in report["results"]:
-        case = f"{r['batch']} molecules, {TOLD[r['terms']]}"
+        case = f"{r['batch']} molecules, {TERM_NAMES[r['terms']]}"
         memory = " | ".join(_cell(r[side], "MB") for side in ("ours_MB", "theirs_MB"))
         rows.append(
             f"| {case} | {r['ours_ms']:.0f} ms | {r['theirs_ms']:.0f} ms | **{r['ratio']:.1f}×** "
@@ -195,11 +194,11 @@ def table(report: dict) -> str:
 
 
 def shown(report: dict) -> str:
-    """What the README shows: the tables and the picture."""
+    """What benchmarks/README.md shows: the tables and the picture."""
     return (
         f"{table(report)}\n"
         "\n"
-        "![Two passes of the transformer against the obvious way](benchmarks/results/two_pass.png)"
+        "![Two passes of the transformer against the obvious way](results/two_pass.png)"
     )
 
 
@@ -223,7 +222,7 @@ def picture(results: list[dict], path: Path) -> None:
         ax.bar_label(ax.barh(list(bars), list(bars.values()), color=colors), fmt="%.0f", padding=3)
         ax.margins(x=0.2)
         ax.set(xlabel="training step / ms")
-        ax.set_title(f"{r['batch']} molecules, {TOLD[r['terms']]}", fontsize=10)
+        ax.set_title(f"{r['batch']} molecules, {TERM_NAMES[r['terms']]}", fontsize=10)
     axes[0][0].invert_yaxis()
     fig.savefig(path, dpi=130)
     plt.close(fig)
@@ -246,7 +245,7 @@ def main():
             tune()
         serve(sides(int(n))[side])
         return
-    before = tell_if_busy()
+    before = warn_if_busy()
     ceiling = ceilings()
     results = []
     for n in BATCHES:
@@ -288,7 +287,7 @@ def main():
     write(options.out / "two_pass.json", report)
     picture(results, options.out / "two_pass.png")
     if options.out == HERE.parent / "results":
-        put_into(HERE.parents[1] / "README.md", "two_pass", shown(report))
+        put_into(HERE.with_name("README.md"), "two_pass", shown(report))
 
 
 if __name__ == "__main__":

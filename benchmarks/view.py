@@ -2,12 +2,13 @@
 redrawn.
 
 A real JupyterLab and a real Chromium, as a reader has them. The slider's key goes down in the
-browser; the browser tells the kernel, Python makes new noise and new arrows and sets the view's
-trait, the browser draws; the clock stops in the frame after the one that was drawn. Two kinds of
-arrows, one of each per atom. "From the trait" starts the clock where Python begins to make the
-scene. Chromium draws without a graphics card here: with one it is faster.
+browser; the browser sends it to the kernel, Python makes new noise and new arrows and sets the
+view's trait, the browser draws; the clock stops in the frame after the one that was drawn. Two
+kinds of arrows, one of each per atom. "From the trait" starts the clock where Python begins to
+make the scene. Chromium draws without a graphics card here: with one it is faster.
 
-    python benchmarks/view.py     about two minutes; writes results/view.json and the README's table
+    python benchmarks/view.py     about two minutes; writes results/view.json and its table in
+                                  benchmarks/README.md
 """
 
 import argparse
@@ -106,7 +107,7 @@ def measure(browser, lab: str, atoms: int, moves: int) -> dict:
 
 
 def table(report: dict) -> str:
-    """The report as the README shows it."""
+    """The report as benchmarks/README.md shows it."""
     rows = [
         "| a slider moves | until redrawn | nine in ten within | from the trait | of it Python | "
         "message |",
@@ -145,7 +146,7 @@ def main():
     command = f"python benchmarks/view.py --rounds {options.rounds}"
     report = {"command": command, "goal_ms": GOAL, "machine": about, "results": results}
     write(HERE.parent / "results" / "view.json", report)
-    put_into(HERE.parents[1] / "README.md", "view", table(report))
+    put_into(HERE.with_name("README.md"), "view", table(report))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README shows the benchmark that stands in the repository, and nothing else."""
+"""The page of benchmarks shows the report that stands in the repository, and nothing else."""
 
 import json
 import subprocess
@@ -21,13 +21,13 @@ from scdlab.atoms import neighbor_list
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_readme_shows_the_report():
+def test_the_page_shows_the_report():
     report = json.loads(
         (ROOT / "benchmarks" / "results" / "schnet.json").read_text(encoding="utf-8")
     )
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     peers = {row["peer"] for row in report["results"]}
-    assert "PyG" in peers and all(harness.table(report, peer) in readme for peer in peers)
+    assert "PyG" in peers and all(harness.table(report, peer) in page for peer in peers)
     assert len(report["results"]) == 8 * len(peers)
     for row in report["results"]:
         assert row["loss_difference"] < 1e-5  # both sides computed the same thing
@@ -40,11 +40,11 @@ def test_both_sides_take_the_same_step():
 
 def test_the_transformers_report_when_there_is_one():
     path = ROOT / "benchmarks" / "results" / "et.json"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.count("<!-- bench: et -->\n") == 1
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert page.count("<!-- bench: et -->\n") == 1
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
-        assert et.shown(report) in readme
+        assert et.shown(report) in page
         assert len(report["results"]) == 8 and all(
             row["loss_difference"] < 1e-5 for row in report["results"]
         )
@@ -151,7 +151,7 @@ def test_a_busy_machine_is_told(monkeypatch, capsys):
     used = iter([0.0, 0.5])  # seconds of all processors
     monkeypatch.setattr(harness, "_busy_seconds", lambda: next(used))
     monkeypatch.setattr(harness, "_own_seconds", lambda: 0.0)
-    load = harness.tell_if_busy(0.2)
+    load = harness.warn_if_busy(0.2)
     assert load["busy"] and load["others"] > 0.15
     assert f"Other processes use {load['others']} cores" in capsys.readouterr().out
     report = {"results": [{"busy": False, "others": 0.0}], "before": load}
@@ -225,11 +225,11 @@ def test_neighbor_lists_that_differ_are_not_timed(monkeypatch):
 
 def test_the_report_of_batches_and_neighbor_lists_when_there_is_one():
     path = ROOT / "benchmarks" / "results" / "data.json"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.count("<!-- bench: data -->\n") == 1
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert page.count("<!-- bench: data -->\n") == 1
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
-        assert data.table(report) in readme
+        assert data.table(report) in page
         assert len(report["results"]) == 10 and all(
             r["ratio_min"] <= r["ratio"] for r in report["results"]
         )
@@ -248,16 +248,16 @@ def test_sides_that_differ_are_not_timed():
     harness.same_predictions(sides | {"other": lambda: (energies, forces * (1 + 1e-6))})
 
 
-def test_a_missing_peer_is_told_and_the_other_benchmarks_go_on(monkeypatch, capsys):
+def test_a_missing_peer_is_named_and_the_other_benchmarks_go_on(monkeypatch, capsys):
     monkeypatch.setattr(et, "find_spec", lambda name: None)
     monkeypatch.setattr("sys.argv", ["et.py"])
     et.main()  # returns: `scdlab bench` takes an exit status of zero and continues
     assert "torchmd-net, which is not installed" in capsys.readouterr().out
 
 
-def test_the_readme_shows_how_fast_the_view_follows_a_slider():
+def test_the_page_shows_how_fast_the_view_follows_a_slider():
     report = json.loads((ROOT / "benchmarks" / "results" / "view.json").read_text(encoding="utf-8"))
-    assert view.table(report) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert view.table(report) in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert [row["atoms"] for row in report["results"]] == list(view.CASES)
     for row in report["results"]:
         assert row["python_ms"] < row["trait_ms"] < row["slider_ms"] <= row["slider_ms_90"]

@@ -83,7 +83,7 @@ def test_from_end_to_end(tmp_path, monkeypatch, capsys):
         ecse, "machine", lambda: {"cores": 2, "processor": "a toy", "torch": "2", "date": "today"}
     )
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
-    monkeypatch.setattr(ecse, "tell_if_busy", lambda: {"others": 0.0, "busy": False})
+    monkeypatch.setattr(ecse, "warn_if_busy", lambda: {"others": 0.0, "busy": False})
     monkeypatch.setattr(
         "sys.argv", ["ecse.py", "--rounds", "1", "--steps", "0", "--out", str(tmp_path / "out")]
     )
@@ -114,11 +114,11 @@ def test_from_end_to_end(tmp_path, monkeypatch, capsys):
     assert ecse.growth_table(report) in capsys.readouterr().out
 
 
-def test_the_readme_shows_the_report_when_there_is_one():
+def test_the_page_shows_the_report_when_there_is_one():
     path = ROOT / "benchmarks" / "results" / "ecse.json"
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
-        assert ecse.shown(report) in (ROOT / "README.md").read_text(encoding="utf-8")
+        assert ecse.shown(report) in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
         assert len(report["results"]) == 80 and all(
             r["flops_ratio"] <= r["flops_allowed"] for r in report["results"]
         )

@@ -153,13 +153,13 @@ def test_gains_are_taken_within_a_round(monkeypatch):
     )
 
 
-def test_the_readme_shows_the_report_when_there_is_one():
+def test_the_page_shows_the_report_when_there_is_one():
     path = ROOT / "benchmarks" / "results" / "kernels.json"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.count("<!-- bench: kernels -->\n") == 1
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert page.count("<!-- bench: kernels -->\n") == 1
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
-        assert kernels.shown(found) in readme
+        assert kernels.shown(found) in page
         assert len(found["results"]) == 8 and all(
             row["loss_difference"] < 1e-5 for row in found["results"]
         )
