@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import scdlab
 from scdlab import claims, cli, files, lessons
+from scdlab.units import KCAL_MOL
 
 
 def call(*arguments):
@@ -81,6 +82,17 @@ def test_version():
 )
 def test_a_command_line_that_cannot_be_read_is_exit_code_2(arguments):
     assert call(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("--hidden", "--hidden-channels"), ("--layers=2", "--num-layers"), ("--ema", "--ema-decay")],
+)
+def test_an_old_name_of_an_option_is_answered_with_the_new_one(old, new):
+    result = call("train", "--data", "x", old, 8)
+    assert result.exit_code == 2
+    option = old.partition("=")[0]
+    assert result.output.strip() == f"scdlab train has no option {option}: it is now {new}."
 
 
 # --------------------------------------------------------------------------------------------------
@@ -469,6 +481,33 @@ def test_a_part_of_a_set_is_named_as_in_ase(labeled, tmp_path, monkeypatch):
     assert (
         len(cli.open_data("at@home.extxyz")) == 40 and len(cli.open_data("at@home.extxyz@:2")) == 2
     )
+
+
+def test_an_npz_file_needs_the_unit_of_its_energies(frames, tmp_path):
+    store = scdlab.AtomStore.from_file(frames)
+    batch = store.take(range(40))
+    arrays = {
+        "z": batch.z[:9].numpy(),
+        "R": batch.pos.view(40, 9, 3).numpy(),
+        "E": batch.energy.numpy() / KCAL_MOL,
+        "F": batch.forces.view(40, 9, 3).numpy() / KCAL_MOL,
+    }
+    np.savez(tmp_path / "frames.npz", **arrays)
+    run = ["train", "--data", tmp_path / "frames.npz", "--out", tmp_path / "out", *TINY]
+    assert "energy_unit" in sentence(call(*run))
+    assert call(*run, "--energy-unit", "kcal/mol").exit_code == 0
+    found = cli.open_data(str(tmp_path / "frames.npz"), "kcal/mol")
+    np.testing.assert_allclose(found.energy, store.energy, rtol=1e-6)
+    line = sentence(call("train", "--data", "ethanol", "--energy-unit", "kcal/mol", *TINY))
+    assert "--energy-unit" in line and "'ethanol'" in line
+
+
+def test_what_a_mixture_leaves_out_is_reported(frames, labeled, tmp_path, caplog):
+    both = ["--data", frames, "--data", labeled, "--objective", "CoordinateDenoising"]
+    result = call("train", *both, "--out", tmp_path / "out", *TINY)
+    assert result.exit_code == 0, result.output
+    left_out = caplog.text + result.output
+    assert all(name in left_out for name in ("energy", "forces", "gap"))
 
 
 def test_a_pretrained_model_of_the_kit_can_be_the_start(monkeypatch):

@@ -198,7 +198,7 @@ def test_the_wheel_carries_data_and_lessons(tmp_path):
     assert {
         "scdlab/_notebooks/00_start_here.ipynb",
         "scdlab/_data/README.md",
-        "scdlab/cli.py",
+        "scdlab/cli/__init__.py",
     } <= names
     assert {
         f"scdlab/explore/static/{name}" for name in ("3Dmol-min.js", "3Dmol-LICENSE.txt", "view.js")

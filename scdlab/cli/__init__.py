@@ -1,0 +1,33 @@
+"""The `scdlab` command: lab | run | data | train | evaluate | claims | bench | doctor.
+
+Every command imports what it needs when it runs, so that `scdlab --help` is instant. An error that
+a person can mend is one sentence and exit code 1 (`scdlab --debug …` shows where it arose); a
+command line that cannot be read, 2.
+"""
+
+# Each of these modules adds its commands to the app.
+from . import checks as checks
+from . import claims as claims
+from . import data as data
+from . import lessons as lessons
+from . import training as training
+from .app import app
+from .choices import make_model, make_objective, open_data, open_model, parse_call
+from .lessons import lab_arguments, lesson_folder
+
+__all__ = [
+    "app",
+    "lab_arguments",
+    "lesson_folder",
+    "main",
+    "make_model",
+    "make_objective",
+    "open_data",
+    "open_model",
+    "parse_call",
+]
+
+
+def main() -> None:
+    """Entry point of the `scdlab` command."""
+    app()

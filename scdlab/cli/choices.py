@@ -1,0 +1,234 @@
+"""What the words of a command line stand for: data sets, models, objectives."""
+
+import ast
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import scdlab
+
+if TYPE_CHECKING:
+    from scdlab.atoms import AtomStore
+    from scdlab.nn import AtomisticModel
+    from scdlab.objectives import Objective
+
+SOURCES = "qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, an .npz or any ASE file"
+
+
+def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
+    """The data set of a name.
+
+    Parameters
+    ----------
+    name : str
+        qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, an .npz file or a file that ASE
+        reads; with @START:STOP:STEP behind it, as ASE has it, only those of its structures.
+    energy_unit : str, optional
+        Unit of a file's energies, such as "kcal/mol"; forces are per Å.
+
+    Returns
+    -------
+    AtomStore
+        The structures.
+
+    Raises
+    ------
+    ValueError
+        What stands behind @ is no slice, or a unit was given for a data set that has its own.
+    FileNotFoundError
+        There is no such data set or file.
+    """
+    if "@" in name and not Path(name).exists():
+        name, _, part = name.rpartition("@")
+        found = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::([1-9]\d*))?", part)
+        if not found:
+            raise ValueError(
+                "Behind @ stands START:STOP or START:STOP:STEP, as in qm9@:1000 or qm9@::10, not "
+                f"{part!r}."
+            )
+        return open_data(name, energy_unit)[slice(*(int(n) if n else None for n in found.groups()))]
+    if Path(name).is_file():
+        return scdlab.AtomStore.from_file(name, energy_unit=energy_unit)
+    sets = ("qm9", "ethanol", "isomers", "alloys")
+    known = name in sets or name.startswith("md17:") or Path(name).is_dir()
+    if known and energy_unit is not None:
+        raise ValueError(
+            f"--energy-unit is for files; the data set {name!r} has units of its own: leave the "
+            "option out."
+        )
+    if name in sets:
+        return getattr(scdlab, f"load_{name}")()
+    if name.startswith("md17:"):
+        return scdlab.load_md17(name.removeprefix("md17:"))
+    if known:
+        return scdlab.AtomStore.open(name)
+    raise FileNotFoundError(
+        f"There is no data set {name!r}: name {', '.join(sets)}, md17:ethanol, or a file."
+    )
+
+
+def open_model(name: str, device: str = "cpu") -> "AtomisticModel":
+    """The model of a name.
+
+    Parameters
+    ----------
+    name : str
+        A model that comes with the kit, or a path that `scdlab.save` or `scdlab train` wrote.
+    device : str, default "cpu"
+        Where to put it.
+
+    Returns
+    -------
+    AtomisticModel
+        The model.
+    """
+    from scdlab.training.checkpoint import pretrained_names
+
+    return (scdlab.load_pretrained if name in pretrained_names() else scdlab.load)(name, device)
+
+
+def parse_call(text: str, option: str) -> tuple[str, dict[str, Any]]:
+    """The name and the settings in a text such as "SchNet" or "SchNet(cutoff=4.0)".
+
+    Parameters
+    ----------
+    text : str
+        A name, or a name with settings that are literals: no code is run.
+    option : str
+        The option that it was given for.
+
+    Returns
+    -------
+    name : str
+        The name.
+    settings : dict
+        Name of a setting -> value.
+
+    Raises
+    ------
+    ValueError
+        The text is anything else.
+    """
+    try:
+        call = ast.parse(text, mode="eval").body
+        settings = {}
+        if isinstance(call, ast.Call):
+            if call.args:
+                raise ValueError
+            settings = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+            call = call.func
+        if not isinstance(call, ast.Name):
+            raise ValueError
+        return call.id, settings
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(
+            f"--{option} is a name, or a name with settings that are plain values, as in "
+            f"'Name(size=1)', not {text!r}."
+        ) from error
+
+
+def make_model(text: str, **sizes: int | None) -> "AtomisticModel":
+    """A fresh model of scdlab.nn.
+
+    Parameters
+    ----------
+    text : str
+        Its name, with settings or without.
+    **sizes
+        More settings; None for the model's own.
+
+    Returns
+    -------
+    AtomisticModel
+        The model.
+
+    Raises
+    ------
+    ValueError
+        There is no such model, or it cannot have these settings.
+    """
+    from scdlab import nn
+
+    name, settings = parse_call(text, "model")
+    base = nn.AtomisticModel
+    cls = _chosen(name, nn, lambda each: issubclass(each, base) and each is not base, "model")
+    return _made(cls, settings | {k: value for k, value in sizes.items() if value is not None})
+
+
+def make_objective(text: str, target: str, forces: bool = True) -> "Objective":
+    """The objective of a command line.
+
+    Parameters
+    ----------
+    text : str
+        Its name, with settings or without; "" for labels alone.
+    target : str
+        The property to learn, by itself or beside an objective that takes a `supervised` one; ""
+        for none.
+    forces : bool, default True
+        Learn forces beside energies.
+
+    Returns
+    -------
+    Objective
+        The objective.
+
+    Raises
+    ------
+    ValueError
+        There is no such objective, it cannot have these settings, or it needs a property or learns
+        none.
+    """
+    from scdlab import objectives
+
+    if not text and target:
+        return objectives.PropertyRegression(target)
+    if not text:
+        return objectives.EnergyForces(forces=forces)
+    name, settings = parse_call(text, "objective")
+    cls = _chosen(name, objectives, lambda each: hasattr(each, "prepare"), "objective")
+    takes = inspect.signature(cls).parameters
+    if "name" in takes and not target:
+        raise ValueError(f"{name} needs --property, the name of what is to be learned.")
+    if target and not {"name", "supervised"} & set(takes):
+        raise ValueError(
+            f"{name} learns no property: leave --property {target} out, or name another objective."
+        )
+    if target and "name" in takes:
+        settings["name"] = target
+    elif target:
+        settings["supervised"] = objectives.PropertyRegression(target)
+    return _made(cls, settings)
+
+
+def _chosen(name: str, module: ModuleType, fits: Callable[[type], bool], option: str) -> type:
+    """The public class of that name in a module, of those that fit and can be made. Raises
+    ValueError, with what there is, for another."""
+    public = {each: getattr(module, each) for each in module.__all__}
+    classes = {
+        each: cls
+        for each, cls in public.items()
+        if isinstance(cls, type) and fits(cls) and not inspect.isabstract(cls)
+    }
+    if name not in classes:
+        raise ValueError(f"There is no {option} called {name!r}; there are: {', '.join(classes)}.")
+    return classes[name]
+
+
+def _made(cls: type, settings: dict[str, Any]) -> Any:
+    """cls(**settings). Raises ValueError for a setting that it does not have, and for values it
+    cannot take."""
+    from scdlab.renames import unknown_argument
+
+    known = list(inspect.signature(cls).parameters)
+    if unknown := [str(key) for key in settings if key not in known]:
+        raise ValueError(str(unknown_argument(cls.__name__, unknown[0], known)))
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise ValueError(
+            f"{cls.__name__} cannot be made of {settings} ({error}): correct the settings."
+        ) from error

@@ -1,0 +1,142 @@
+"""`scdlab lab` and `scdlab run`: read the lessons in JupyterLab, or run them without a browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import Device, command
+
+
+@command()
+def lab(
+    folder: Annotated[Path, typer.Option(help="Where an installed kit puts its lessons.")] = Path(
+        "scdlab-lessons"
+    ),
+    port: Annotated[
+        int, typer.Option(help="Port of the server; the next free one when it is in use.")
+    ] = 8888,
+    browser: Annotated[
+        bool,
+        typer.Option(
+            "--browser/--no-browser",
+            help="Open a browser, or do not open a browser and print the address.",
+        ),
+    ] = True,
+) -> None:
+    """Open the lessons in JupyterLab, at lesson 00, without any request to the network."""
+    from jupyterlab.labapp import LabApp
+
+    LabApp.launch_instance(lab_arguments(lesson_folder(folder), port, browser))
+
+
+def lesson_folder(folder: Path) -> Path:
+    """The lessons to work in: the checkout's own, or, for an installed kit, copies in a folder.
+
+    A lesson that already stands in the folder is left as it is: it may hold the learner's work.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to put copies.
+
+    Returns
+    -------
+    Path
+        The folder with the lessons.
+
+    Raises
+    ------
+    FileNotFoundError
+        The installed kit has no lessons.
+    """
+    import shutil
+
+    from scdlab import files
+
+    source = files.package_dir("notebooks")
+    if not (source / "00_start_here.ipynb").is_file():
+        raise FileNotFoundError(f"Lesson 00 is missing from {source}: install the kit again.")
+    if source.name == "notebooks":
+        return source
+    for path in (path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        copy = folder / path.relative_to(source)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    return folder.resolve()
+
+
+def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
+    """JupyterLab's arguments: this machine only, and no news, update or extension requests.
+
+    Parameters
+    ----------
+    folder : Path
+        What it shows.
+    port : int
+        Port of the server.
+    browser : bool
+        Open a browser.
+
+    Returns
+    -------
+    list of str
+        Words of its command line.
+    """
+    return [
+        f"--ServerApp.root_dir={folder}",
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.allow_root=True",  # containers
+        f"--ServerApp.port={port}",
+        f"--ServerApp.open_browser={browser}",
+        "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+        # do not even offer to fetch news
+        f"--LabApp.app_settings_dir={Path(__file__).with_name('lab_settings')}",
+    ]
+
+
+@command()
+def run(
+    numbers: Annotated[
+        list[int] | None,
+        typer.Argument(help="Numbers of lessons, such as 0 1; all when none is given."),
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="quick (seconds) or full (minutes on a GPU).")
+    ] = "quick",
+    out: Annotated[Path, typer.Option(help="Folder for notebooks, pages and metrics.json.")] = Path(
+        "runs/lessons"
+    ),
+    device: Annotated[
+        Device, typer.Option(help="Where to compute; auto takes a GPU when there is one.")
+    ] = Device.auto,
+    seed: Annotated[int | None, typer.Option(help="Seed instead of each lesson's own.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds that one lesson may take.")] = None,
+) -> None:
+    """Run lessons without a browser; fails when any cell or widget callback failed."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from scdlab import lessons
+
+    console = Console()
+    with console.status(f"running lessons, profile {profile}"):
+        results = lessons.run(
+            numbers, profile=profile, out=out, device=device.value, seed=seed, timeout=timeout
+        )
+    table = Table("lesson", "seconds", "metrics", title=f"profile {profile}, results in {out}")
+    for result in results:
+        shown = Text("\n".join(f"{name} = {value:.4g}" for name, value in result.metrics.items()))
+        table.add_row(
+            result.name,
+            f"{result.seconds:.0f}",
+            shown if result.error is None else Text(result.error, style="red"),
+        )
+    console.print(table)
+    if not all(result.ok for result in results):
+        raise typer.Exit(1)

@@ -1,0 +1,412 @@
+"""`scdlab train` and `scdlab evaluate`: train a model on data, and measure its errors on others."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import scdlab
+
+from .app import Device, command
+from .choices import SOURCES, make_model, make_objective, open_data, open_model
+
+if TYPE_CHECKING:
+    from scdlab.atoms import AtomStore
+    from scdlab.nn import AtomisticModel
+    from scdlab.objectives import Objective
+
+# What parts of a loss are measured in; a property has the unit of its labels.
+_UNITS = {
+    "energy_mae": "eV",
+    "energy_per_atom_mae": "eV/atom",
+    "force_mae": "eV/Å",
+    "noise_mse": "σ²",
+    "noise_unexplained": "of the noise",
+    "distance_mae": "Å",
+    "blind_mae": "Å",
+}
+_WHAT = "What is trained on what"
+_HOW = "How"
+
+
+class Augment(StrEnum):
+    """How structures are rotated in training; "auto" does as the model asks."""
+
+    auto = "auto"
+    none = "none"
+    rotations = "rotations"
+    full = "O(3)"
+
+
+class Schedule(StrEnum):
+    """How the learning rate changes over a run."""
+
+    cosine = "cosine"
+    exponential = "exponential"
+    constant = "constant"
+
+
+@command()
+def train(
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help=f"{SOURCES}; every tenth structure with @::10 behind. Repeat it to mix several.",
+            rich_help_panel=_WHAT,
+        ),
+    ],
+    energy_unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Unit of energies in files, such as kcal/mol; needed for .npz; forces per Å.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="Of scdlab.objectives, as 'CoordinateDenoising(sigma=0.04)'; labels by default.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--property",
+            help="A property to learn; energies and forces by default.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "",
+    forces: Annotated[
+        bool,
+        typer.Option(
+            "--forces/--no-forces",
+            help="Learn forces as well, where there are any.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = True,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A new model of scdlab.nn, as 'SchNet(cutoff=4.0)'; SchNet by default.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "",
+    hidden_channels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Features per atom of the new model; its own default if not given.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    num_layers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Layers of the new model; its own default if not given.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    init: Annotated[
+        str,
+        typer.Option(
+            help="A trained model to start from: a path such as runs/train/model, or a name.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "",
+    n_train: Annotated[
+        int | None,
+        typer.Option(
+            "--train",
+            min=1,
+            help="Training structures; 80 % by default.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    n_val: Annotated[
+        int | None,
+        typer.Option(
+            "--val",
+            min=0,
+            help="Validation structures; half of the rest by default.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Batches to learn from.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 2000,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Structures that a batch may hold; 32 without --max-atoms.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    max_atoms: Annotated[
+        int | None,
+        typer.Option(
+            help="Atoms that a batch may hold, which bounds the memory it takes.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    lr: Annotated[
+        float,
+        typer.Option(
+            help="Largest learning rate.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 1e-3,
+    head_lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate of the label head; --lr by default.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    schedule: Annotated[
+        Schedule,
+        typer.Option(
+            help="How the learning rate changes over the run.",
+            rich_help_panel=_HOW,
+        ),
+    ] = Schedule.cosine,
+    weight_decay: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Weight decay of AdamW.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 0.0,
+    ema_decay: Annotated[
+        float,
+        typer.Option(
+            help="Decay of the averaged weights; 0 for no averaging.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 0.99,
+    grad_clip: Annotated[
+        float,
+        typer.Option(
+            help="Largest norm of the gradient; 0 for no limit.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 10.0,
+    drop_path: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Drop-path rate at the first step and at the last.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    augment: Annotated[
+        Augment,
+        typer.Option(
+            help="Rotate structures at random, with O(3) also mirror; auto: as the model asks.",
+            rich_help_panel=_HOW,
+        ),
+    ] = Augment.auto,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Seed of the split, the weights and the batches.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 0,
+    device: Annotated[
+        Device,
+        typer.Option(
+            help="Where to compute; auto takes a GPU when there is one.",
+            rich_help_panel=_HOW,
+        ),
+    ] = Device.auto,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for the model, its log and its checkpoint.",
+            rich_help_panel=_HOW,
+        ),
+    ] = Path("runs/train"),
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the checkpoint in --out.",
+            rich_help_panel=_HOW,
+        ),
+    ] = False,
+) -> None:
+    """Train a model, and print its errors on structures that it has not seen.
+
+    \b
+    Learn labels:
+      scdlab train --data frames.extxyz --out runs/mine
+    Pretrain:
+      scdlab train --data a.xyz --data b.xyz --objective CoordinateDenoising --max-atoms 600 --out a
+    Fine-tune:
+      scdlab train --data qm9 --init a/model --property homo --head-lr 1e-3 --lr 1e-4
+    """
+    import numpy as np
+    import torch
+
+    from scdlab import files
+
+    if init and (model or hidden_channels or num_layers):
+        raise ValueError(
+            "--init brings its own model: leave --model, --hidden-channels and --num-layers out."
+        )
+    store = _mixed(data, energy_unit)
+    n_train = int(0.8 * len(store)) if n_train is None else n_train
+    n_val = (len(store) - n_train) // 2 if n_val is None else n_val
+    train_set, val_set, test_set = store.split(n_train, n_val, seed=seed)
+    goal = make_objective(objective, target, forces and store.has_forces)
+    torch.manual_seed(seed)
+    if init:
+        net = open_model(init)
+    else:
+        net = make_model(model or "SchNet", hidden_channels=hidden_channels, num_layers=num_layers)
+    store.check_max_atoms(max_atoms)
+    result = scdlab.fit(
+        net,
+        goal,
+        train_set,
+        val_set if n_val else None,
+        out=out,
+        resume=resume,
+        steps=steps,
+        batch_size=batch_size,
+        max_atoms=max_atoms,
+        lr=lr if head_lr is None else {"head": head_lr, "backbone": lr},
+        seed=seed,
+        schedule=schedule.value,
+        weight_decay=weight_decay,
+        ema_decay=ema_decay or None,
+        grad_clip=grad_clip or None,
+        device=device.value,
+        anneal={"drop_path": drop_path} if drop_path else None,
+        augment=None if augment == Augment.none else augment.value,
+    )
+    print(result)
+    with files.atomic_file(out / "test_index.npy") as new, open(new, "wb") as file:
+        np.save(file, test_set.index)
+    # of labels, what the model predicts for the structures as they are: no noise, no condition
+    report(net, test_set, getattr(goal, "supervised", None) or goal, out, max_atoms)
+    print(f"load the model with scdlab.load({str(out / 'model')!r})")
+
+
+def _mixed(names: list[str], energy_unit: str | None) -> "AtomStore":
+    """The structures of all data sets of a command line."""
+    if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+        raise ValueError(
+            f"--data names {twice[0]!r} twice, and the model would be tested on what it learned "
+            "from; name it once."
+        )
+    stores = [open_data(name, energy_unit) for name in names]
+    return stores[0] if len(stores) == 1 else scdlab.AtomStore.concat(stores)
+
+
+@command("evaluate")
+def evaluate_model(
+    model: Annotated[
+        str, typer.Argument(help="A path, such as runs/train/model, or the name of a kit's model.")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help=f"{SOURCES}.",
+        ),
+    ],
+    energy_unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Unit of energies in a file, such as kcal/mol; needed for .npz; forces per Å.",
+        ),
+    ] = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="As for train; by default all labels that the model predicts.",
+        ),
+    ] = "",
+    max_atoms: Annotated[
+        int | None,
+        typer.Option(
+            help="Atoms that a batch may hold.",
+        ),
+    ] = None,
+    device: Annotated[
+        Device,
+        typer.Option(
+            help="Where to compute; auto takes a GPU when there is one.",
+        ),
+    ] = Device.auto,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for metrics.json.",
+        ),
+    ] = None,
+) -> None:
+    """Print the errors of a trained model on other data."""
+    import torch
+
+    store = open_data(data, energy_unit)
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    net = open_model(model, auto if device == Device.auto else device.value)
+    goal = make_objective(objective, "") if objective else None
+    report(net, store, goal, out, max_atoms, Path(data).name)
+
+
+def report(
+    model: "AtomisticModel",
+    store: "AtomStore",
+    objective: "Objective | None",
+    out: Path | None,
+    max_atoms: int | None,
+    data: str = "test",
+) -> None:
+    """Print a model's errors with their units, and write them to metrics.json.
+
+    Parameters
+    ----------
+    model : AtomisticModel
+        The model.
+    store : AtomStore
+        Structures that it has not seen.
+    objective : Objective or None
+        Whose parts are measured; None for all labels that the model predicts.
+    out : Path or None
+        Folder for metrics.json; None to write nothing.
+    max_atoms : int or None
+        Atoms that a batch may hold.
+    data : str, default "test"
+        Name of the structures, as printed.
+    """
+    from scdlab import files
+
+    found: dict[str, Any] = {}
+    if len(store):
+        size = 64 if max_atoms is None else None
+        found = scdlab.evaluate(model, store, objective, batch_size=size, max_atoms=max_atoms)
+        found.pop("loss", None)
+    else:
+        print("no structure is left to test on: --train and --val took them all")
+    units = {}
+    for name, value in found.items():
+        target = name.removesuffix("_mae")
+        named = target in (*store.property_names, *store.vector_names)
+        units[name] = _UNITS.get(name) or (store.units(target) if named else "")
+        print(
+            f"{data} {name} = {value:.4g} {units[name] or '(no unit given)'} ({len(store)} "
+            "structures)"
+        )
+    if out is not None:
+        files.write_json(out / "metrics.json", {"structures": len(store), **found, "units": units})
