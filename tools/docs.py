@@ -43,6 +43,7 @@ FLOORS = (
     "symmetry",
     "training",
     "calculator",
+    "analysis",
     "explore",
     "claims",
     "lessons",

@@ -32,8 +32,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 import scdlab
-from scdlab import claims, explore, lessons
-from scdlab.explore.noise import Reference, cosine, denoise, displacements
+from scdlab import analysis, claims, explore, lessons
+from scdlab.analysis import Reference, cosine, denoise, displacements
 from scdlab.objectives import (
     CoordinateDenoising,
     PairwiseDenoising,
@@ -590,13 +590,13 @@ near = {}
 yours = {}
 told = ["R² of the number of atoms"]
 for name, net in MODELS.items():
-    total, index = explore.embed(net, held_out, n=S["points"], seed=SEED)
+    total, index = analysis.embed(net, held_out, n=S["points"], seed=SEED)
     size = held_out.n_atoms[index]
     mean = total / size[:, None]
     maps[name] = scdlab.reduce_embedding(mean, method="umap", seed=SEED)  # or method="pca"
-    extensivity[name] = explore.extensivity(mean, size)
-    summed = explore.extensivity(total, size)
-    near[name] = explore.smoothness(mean, held_out.property("homo")[index])
+    extensivity[name] = analysis.extensivity(mean, size)
+    summed = analysis.extensivity(total, size)
+    near[name] = analysis.smoothness(mean, held_out.property("homo")[index])
     told.append(f"{name:>10}: {extensivity[name]:.3f} from the mean, {summed:.3f} from the sum")
     if name != "shipped":
         arm = {"untrained": "untrained", "yours": "coord"}[name]

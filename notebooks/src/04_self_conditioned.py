@@ -30,9 +30,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 import scdlab
-from scdlab import claims, explore, lessons
-from scdlab.explore.condition import mixed, noise_left, self_embedding
-from scdlab.explore.noise import displacements
+from scdlab import analysis, claims, explore, lessons
+from scdlab.analysis import displacements, mixed, noise_left, self_embedding
 from scdlab.nn.official_ct import OfficialCT
 from scdlab.objectives import (
     CoordinateDenoising,
@@ -131,8 +130,8 @@ explore.compare_curves(
 # %%
 def probe(net, name="homo"):
     """R² of a linear fit from the mean of the scalar features to a property."""
-    x, rows = explore.embed(net, held_out, n=S["points"], pool="mean", seed=SEED)
-    return explore.extensivity(x, held_out.property(name)[rows])  # a linear fit, of any number
+    x, rows = analysis.embed(net, held_out, n=S["points"], pool="mean", seed=SEED)
+    return analysis.extensivity(x, held_out.property(name)[rows])  # a linear fit, of any number
 
 
 random = fresh().eval()
@@ -427,9 +426,9 @@ atlas
 found = {}
 for arm, name in (("scd", "SCD"), ("coord", "Coord"), ("scratch", "untrained")):
     for pool, what in (("mean", "mean"), ("embedding", "condition"))[: 2 if arm == "scd" else 1]:
-        x, rows = explore.embed(NETS[name], held_out, n=S["points"], pool=pool, seed=SEED)
-        found[f"r2_size_{what}_{arm}"] = explore.extensivity(x, held_out.n_atoms[rows])
-        found[f"r2_homo_neighbors_{what}_{arm}"] = explore.smoothness(
+        x, rows = analysis.embed(NETS[name], held_out, n=S["points"], pool=pool, seed=SEED)
+        found[f"r2_size_{what}_{arm}"] = analysis.extensivity(x, held_out.n_atoms[rows])
+        found[f"r2_homo_neighbors_{what}_{arm}"] = analysis.smoothness(
             x, held_out.property("homo")[rows]
         )
 probes["SCD"] = probe(scd)

@@ -6,7 +6,7 @@ See `denoising` for the papers and for what the claims of the lesson share.
 import numpy as np
 
 import scdlab
-from scdlab.explore.noise import Reference, cosine, denoise, displacements
+from scdlab.analysis import Reference, cosine, denoise, displacements
 
 from .claim import Arrays, Claim, Settings, Values, direction, register
 from .common import SEEN, draw, molecules

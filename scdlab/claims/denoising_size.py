@@ -5,7 +5,7 @@ See `denoising` for the papers and for what the claims of the lesson share.
 
 import numpy as np
 
-from scdlab.explore import maps
+from scdlab import analysis
 
 from .claim import Arrays, Claim, Settings, Values, direction, get, register
 from .common import SEEN, draw, molecules
@@ -25,10 +25,10 @@ def extensivity_of_embedding(settings: Settings, seed: int, device: str) -> Valu
         ("untrained", transformer(settings, seed)),
     ):
         for pool in ("mean", "sum"):
-            x, _ = maps.embed(model, sample, n=None, pool=pool)
-            values[f"r2_size_{pool}_{name}"] = maps.extensivity(x, size)
-        values[f"r2_homo_neighbors_{name}"] = maps.smoothness(
-            maps.embed(model, sample, n=None, pool="mean")[0], homo
+            x, _ = analysis.embed(model, sample, n=None, pool=pool)
+            values[f"r2_size_{pool}_{name}"] = analysis.extensivity(x, size)
+        values[f"r2_homo_neighbors_{name}"] = analysis.smoothness(
+            analysis.embed(model, sample, n=None, pool="mean")[0], homo
         )
     return {name: float(values[name]) for name in get("coord-extensivity").quantities}
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 import scdlab
+from scdlab import analysis
 from scdlab.atoms import AtomStore
-from scdlab.explore import maps
 from scdlab.objectives import SelfConditionedDenoising
 from scdlab.training import FitResult
 
@@ -36,9 +36,9 @@ def extensivity(settings: Settings, seed: int, device: str) -> Values:
             ("mean", "mean"),
             *([("condition", "embedding")] if method == "scd" else []),
         ):
-            x, _ = maps.embed(model, sample, n=None, pool=pool)
-            values[f"r2_size_{what}_{method}"] = maps.extensivity(x, size)
-            values[f"r2_homo_neighbors_{what}_{method}"] = maps.smoothness(x, homo)
+            x, _ = analysis.embed(model, sample, n=None, pool=pool)
+            values[f"r2_size_{what}_{method}"] = analysis.extensivity(x, size)
+            values[f"r2_homo_neighbors_{what}_{method}"] = analysis.smoothness(x, homo)
     return {name: float(values[name]) for name in get("scd-extensivity").quantities}
 
 

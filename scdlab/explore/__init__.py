@@ -5,14 +5,7 @@ from scdlab.explore.condition import ConditionExplorer
 from scdlab.explore.embedding import EmbeddingExplorer
 from scdlab.explore.forces import ForceExplorer
 from scdlab.explore.frames import FrameExplorer
-from scdlab.explore.maps import (
-    compare_maps,
-    embed,
-    embedding_map,
-    extensivity,
-    reduce_embedding,
-    smoothness,
-)
+from scdlab.explore.maps import compare_maps, embedding_map
 from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
     compare_bars,
@@ -44,9 +37,7 @@ __all__ = [
     "compare_curves",
     "compare_maps",
     "drift_plot",
-    "embed",
     "embedding_map",
-    "extensivity",
     "filter_curves",
     "filter_cuts",
     "filter_figure",
@@ -55,8 +46,6 @@ __all__ = [
     "neighbor_figure",
     "parity_plot",
     "path_plot",
-    "reduce_embedding",
-    "smoothness",
     "static_view",
     "view_molecule",
 ]

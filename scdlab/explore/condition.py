@@ -20,25 +20,30 @@ Self-conditioned denoising: arXiv:2603.17196; gates: `nn/adaln.py`.
 """
 
 from collections import OrderedDict
-from types import SimpleNamespace
-from typing import NamedTuple
 
 import ase
 import ipywidgets as widgets
 import numpy as np
-import torch
 import traitlets
 
 from scdlab import files
+from scdlab.analysis.conditions import (
+    DRAWS,
+    MeanAndError,
+    answer,
+    check_conditional,
+    gates,
+    mixed,
+    self_embedding,
+    shares_left,
+)
+from scdlab.analysis.denoising import SIGMAS, displacements, unexplained_noise
 from scdlab.atoms import AtomStore
 from scdlab.explore import noise, svg
-from scdlab.explore.plots import array
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import Explorer, lines_table
-from scdlab.nn.model import AtomisticModel
 
 CONDITIONS = ("own", "none", "other", "mix")
-DRAWS = 32  # of the noise behind a bar
 _WIDTH = (
     470  # pixels of the picture: with the molecule's 350 it fits a notebook beside the file browser
 )
@@ -58,157 +63,6 @@ _REACHES = (
 
 # --------------------------------------------------------------------------------------------------
 # the functions
-
-
-class Left(NamedTuple):
-    """The share of the noise that is left: its mean over the draws, and the standard error of that
-    mean."""
-
-    mean: float
-    error: float
-
-
-def self_embedding(model, atoms: ase.Atoms) -> np.ndarray:
-    """The model's own embedding [d] of the molecule as it stands, without regularizing noise: the
-    condition "own".
-
-    Raises ValueError for a model that takes no condition, and for elements that it was not trained
-    on.
-    """
-    _check_conditional(model)
-    with _evaluated(model), torch.no_grad():
-        return (
-            model(_batch(model, atoms, atoms.positions), noise=False)
-            .embedding[0]
-            .double()
-            .cpu()
-            .numpy()
-        )
-
-
-def mixed(own, other, mix: float) -> np.ndarray:
-    """(1 − mix) · own + mix · other: [d]. Exactly `own` at 0 and `other` at 1."""
-    if not 0 <= mix <= 1:
-        raise ValueError(
-            f"mix is the other molecule's part in the condition, from 0 to 1, not {mix}."
-        )
-    return (1 - mix) * array(own) + mix * array(other)
-
-
-def answer(model, atoms: ase.Atoms, pos, condition=None) -> np.ndarray:
-    """The network's answer ε̂/σ at positions [..., n, 3] in Å when it is told `condition`, in units
-    of σ: same shape.
-
-    condition: one vector [d] for all of them, None for the mask token. Raises ValueError as
-    `self_embedding` does, and for a condition of another width.
-    """
-    pos = np.asarray(pos, float)
-    c = _condition(model, condition)
-    batch = _batch(model, atoms, pos)
-    with _evaluated(model), torch.no_grad():
-        eps = model(batch, None if c is None else c.expand(batch.num_graphs, -1), noise=True).noise
-    return eps.double().cpu().numpy().reshape(pos.shape)
-
-
-def shares_left(
-    model, atoms: ase.Atoms, sigma: float, condition=None, seed: int = 0, draws: int = DRAWS
-) -> np.ndarray:
-    """|ε̂ − ε|² / |ε|² of each of so many draws of the noise (`noise.displacements`, of size sigma
-    in Å): [draws].
-
-    0 is perfect, and 1 what the blind guess ε̂ = 0 gets. Equal seeds give the same draws whatever
-    the condition, so that two conditions can be compared draw by draw. Raises ValueError as
-    `answer` does, for a sigma that is not positive, and for a single atom.
-    """
-    if len(atoms) < 2:
-        raise ValueError(
-            "A single atom cannot be displaced against others, so there is no noise to be left: "
-            "choose a molecule of two atoms or more."
-        )
-    eps = noise.displacements(atoms, sigma, seed, draws=draws)
-    return _share(sigma * answer(model, atoms, atoms.positions + eps, condition), eps)
-
-
-def noise_left(
-    model, atoms: ase.Atoms, sigma: float, condition=None, seed: int = 0, draws: int = DRAWS
-) -> Left:
-    """The share of the noise that is left under a condition: mean over the draws and its standard
-    error.
-
-    Arguments and errors as in `shares_left`; the standard error needs two draws or more.
-    """
-    if draws < 2:
-        raise ValueError(f"A standard error needs 2 draws of the noise or more, not {draws}.")
-    return _mean(shares_left(model, atoms, sigma, condition, seed, draws))
-
-
-def gates(model, c=None) -> np.ndarray:
-    """The gates 1 + tanh α that a condition c [d] (None: the mask token) sets: [layers, d], from 0
-    to 2.
-
-    A gate is the factor of what a layer adds to a channel: 1 as without adaLN, 0 closed. Raises
-    ValueError for a model that takes no condition, and for a condition of another width.
-    """
-    c = _condition(model, c)
-    with torch.no_grad():
-        c = model.condition_norm(model.mask_token.unsqueeze(0) if c is None else c)  # (1, d)
-        one = SimpleNamespace(
-            batch=torch.zeros(1, dtype=torch.long, device=c.device)
-        )  # a structure of one row
-        return torch.cat([layer(c, one)[2] for layer in model.adaln]).double().cpu().numpy()
-
-
-def _check_conditional(model) -> None:
-    if not isinstance(model, AtomisticModel) or getattr(model, "adaln", None) is None:
-        raise ValueError(
-            f"ConditionExplorer and its functions take a conditional model of scdlab, such as "
-            f"EquivariantTransformer(conditional=True), not this {type(model).__name__}."
-        )
-
-
-def _condition(model, condition) -> torch.Tensor | None:
-    """The condition as the model takes it, [1, d]; None stays None."""
-    _check_conditional(model)
-    if condition is None:
-        return None
-    condition = array(condition)
-    if condition.shape != (model.hidden_channels,) or not np.isfinite(condition).all():
-        raise ValueError(
-            f"The condition must be one vector of {model.hidden_channels} finite numbers, the "
-            f"model's width, and its shape is {list(condition.shape)}."
-        )
-    return torch.from_numpy(condition[None]).to(model.mask_token)
-
-
-def _batch(model, atoms: ase.Atoms, pos):
-    """The molecule at positions [..., n, 3], as a batch on the model's device."""
-    batch = AtomStore.from_ase([noise._bare(atoms)]).take([0] * (pos.size // (3 * len(atoms))))
-    batch = batch.to(model.mask_token.device)
-    batch.pos = torch.as_tensor(pos.reshape(-1, 3), dtype=torch.float32, device=batch.pos.device)
-    return batch
-
-
-class _evaluated:
-    """Within this context the model is in evaluation mode; after it, in the mode it was in."""
-
-    def __init__(self, model):
-        self.model = model
-        self.training = model.training
-
-    def __enter__(self):
-        self.model.eval()
-
-    def __exit__(self, *error):
-        self.model.train(self.training)
-
-
-def _share(answer, eps) -> np.ndarray:
-    """|ε̂ − ε|² / |ε|² over the last two axes."""
-    return ((answer - eps) ** 2).sum((-2, -1)) / (eps**2).sum((-2, -1))
-
-
-def _mean(values) -> Left:
-    return Left(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -313,7 +167,7 @@ class ConditionExplorer(SvgExplorer):
         sigma: float = 0.04,
         seed: int = 0,
     ):
-        _check_conditional(model)
+        check_conditional(model)
         self.store = (
             AtomStore.open(files.package_dir("data") / "qm9-sample") if store is None else store
         )
@@ -394,7 +248,7 @@ class ConditionExplorer(SvgExplorer):
     @traitlets.validate("sigma")
     def _check_sigma(self, proposal):
         sigma = proposal["value"]
-        (low, high) = noise.SIGMAS[[0, -1]]
+        (low, high) = SIGMAS[[0, -1]]
         if not 0.998 * low <= sigma <= 1.002 * high:  # the slider's ends lie within; NaN does not
             raise ValueError(f"The explorer shows sigma from {low:g} to {high:g} Å, not {sigma:g}.")
         return sigma
@@ -430,7 +284,7 @@ class ConditionExplorer(SvgExplorer):
 
     def noise(self) -> np.ndarray:
         """The noise ε [n, 3] in Å that is shown."""
-        return noise.displacements(self.atoms, self.sigma, self.seed)
+        return displacements(self.atoms, self.sigma, self.seed)
 
     def answer(self) -> np.ndarray:
         """The network's answer ε̂ [n, 3] in Å to the noise that is shown, under the present
@@ -445,16 +299,18 @@ class ConditionExplorer(SvgExplorer):
     def state(self) -> dict:
         """The traits, and every number displayed."""
         shares = {name: self._shares(name) for name in CONDITIONS}
-        left = {name: _mean(each) for name, each in shares.items()}
+        left = {name: MeanAndError.over(each) for name, each in shares.items()}
         gain = {
-            name: _mean(shares["none"] - each) for name, each in shares.items() if name != "none"
+            name: MeanAndError.over(shares["none"] - each)
+            for name, each in shares.items()
+            if name != "none"
         }
         now = self._gates(self.condition)
         return super().state() | {
             "formula": self.atoms.get_chemical_formula(),
             "other_formula": self._atoms(self.other).get_chemical_formula(),
             "draws": DRAWS,
-            "unexplained": float(_share(self.answer(), self.noise())),
+            "unexplained": float(unexplained_noise(self.answer(), self.noise())),
             **{f"left_{name}": each.mean for name, each in left.items()},
             **{f"error_{name}": each.error for name, each in left.items()},
             **{f"gain_{name}": each.mean for name, each in gain.items()},

@@ -5,9 +5,9 @@ Two numbers stand there as well, both read off the embedding itself, with all it
 the drawing:
 
     extensivity   R² of a linear fit, embedding -> number of atoms, on structures held out
-                  `maps.extensivity`
+                  `embeddings.extensivity`
     smoothness    R² of a property guessed as the mean of its 10 nearest neighbors
-                  `maps.smoothness`
+                  `embeddings.smoothness`
 """
 
 import html
@@ -21,8 +21,9 @@ import traitlets
 from ase.symbols import Symbols
 from plotly.colors import sample_colorscale
 
+from scdlab.analysis import embeddings
+from scdlab.analysis.inputs import array
 from scdlab.explore import maps, style, svg
-from scdlab.explore.plots import array
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import Explorer, lines_table
 
@@ -137,7 +138,7 @@ class EmbeddingExplorer(Explorer):
     store: an AtomStore. models: name -> model, any that gives embeddings; all see the same n
     structures, drawn at random by `seed` (n=None: all of them; UMAP lays out at most 2,000 and puts
     the others between). State, in traits: model (a name), color ("atoms" or a property of the
-    store), method ("umap", "pca"), pool (as in `maps.embed`), and point, one of the n. `state()`
+    store), method ("umap", "pca"), pool (as in `embed`), and point, one of the n. `state()`
     adds the structure's formula, its row in the store and its value of the color, and the two
     numbers beside the map, None where they mean nothing; smoothness is that of the property of the
     color, and while atoms color the map, of "homo" or of the store's first property.
@@ -199,7 +200,7 @@ class EmbeddingExplorer(Explorer):
         _, owner = np.unique(batch.z.numpy(), return_index=True)
         some = self.shown.subset(np.unique(batch.batch.numpy()[owner]))  # all elements are in these
         for name in models:
-            self._told_by(name, maps.embed, models[name], some, None, pool)
+            self._told_by(name, embeddings.embed, models[name], some, None, pool)
         self.point = point
         self.view = MoleculeView(self.shown.to_ase(point), title=self._title(), size=(340, 280))
         self.words = widgets.HTML()
@@ -276,7 +277,7 @@ class EmbeddingExplorer(Explorer):
         embedded = (self.model, self.pool)
         name = self._guessed()
         size = self._remember(
-            "extensivity", embedded, self._score, maps.extensivity, self.shown.n_atoms
+            "extensivity", embedded, self._score, embeddings.extensivity, self.shown.n_atoms
         )
         if name is None:
             return {
@@ -285,7 +286,11 @@ class EmbeddingExplorer(Explorer):
                 "property": None,
             }
         smooth = self._remember(
-            ("smoothness", name), embedded, self._score, maps.smoothness, self.shown.property(name)
+            ("smoothness", name),
+            embedded,
+            self._score,
+            embeddings.smoothness,
+            self.shown.property(name),
         )
         return {"extensivity": size, "smoothness": smooth, "property": name}
 
@@ -339,7 +344,7 @@ class EmbeddingExplorer(Explorer):
 
     def _embed(self, model: str, pool: str):
         return self._told_by(
-            model, maps.embed, self.models[model], self.store, self._n, pool, self._seed
+            model, embeddings.embed, self.models[model], self.store, self._n, pool, self._seed
         )
 
     def _map(self, model: str, pool: str, method: str) -> np.ndarray:
@@ -347,7 +352,7 @@ class EmbeddingExplorer(Explorer):
 
     def _lay(self, model: str, pool: str, method: str) -> np.ndarray:
         return self._told_by(
-            model, maps.reduce_embedding, self._embedded(model, pool)[0], method, self._seed
+            model, embeddings.reduce_embedding, self._embedded(model, pool)[0], method, self._seed
         )
 
     def _score(self, model: str, pool: str, score, values) -> tuple:

@@ -20,24 +20,29 @@ DeNS: Y.-L. Liao, T. Smidt, M. Shuaibi and A. Das, TMLR 2024, arXiv:2403.09549.
 """
 
 from collections import OrderedDict
-from functools import cache
 
 import ase
 import ipywidgets as widgets
 import numpy as np
 import torch
 import traitlets
-from numpy.polynomial.legendre import Legendre
 
+from scdlab.analysis.denoising import cosine as measured_cosine
+from scdlab.analysis.forces import (
+    ANGLES,
+    MAX_DEGREE,
+    corruption,
+    degree_curves,
+    half_angle,
+    predicted_forces,
+)
 from scdlab.explore import noise, style, svg
-from scdlab.explore.condition import SvgExplorer, _evaluated
+from scdlab.explore.condition import SvgExplorer
 from scdlab.explore.view import MoleculeView, _round_scale
 from scdlab.explore.widgets import lines_table
-from scdlab.objectives.dens import Corruption, DeNS
+from scdlab.objectives.dens import Corruption
 
-DEGREES = 3  # the highest that is drawn
 SIGMAS = (0.005, 0.3)  # Å; the ends of the slider
-ANGLES = np.linspace(0, 2 * np.pi, 144, endpoint=False)  # from F, in a plane that holds it
 ARROWS = {  # trait -> (legend, color)
     "show_true": ("true force F", style.VERMILION),
     "show_predicted": ("predicted force", style.GREEN),
@@ -57,72 +62,6 @@ _WIDTH = (
 
 # --------------------------------------------------------------------------------------------------
 # the functions
-
-
-def lobes(force, degrees=range(DEGREES + 1)) -> np.ndarray:
-    """f_l in eV/Å of a force [3] for each of `degrees`, at `ANGLES` from the force: [len(degrees),
-    144].
-
-    Raises ValueError for a force that is not three finite numbers.
-    """
-    force = np.asarray(force, float)
-    if force.shape != (3,) or not np.isfinite(force).all():
-        raise ValueError(f"A force is three finite numbers in eV/Å, not {force.tolist()}.")
-    size = np.linalg.norm(force) / np.sqrt(3)
-    return size * np.stack([_towards(degree)(np.cos(ANGLES)) for degree in degrees])
-
-
-@cache
-def half_angle(first: int, last: int) -> float | None:
-    """The angle from F, in degrees of arc, at which the sum of f_l over l = first … last has first
-    fallen to half of what it is towards F; None where it never does, as for degree 0 alone."""
-    total = sum(_towards(degree) for degree in range(first, last + 1))
-    crossings = (total - total(1.0) / 2).roots()
-    real = crossings[np.isreal(crossings)].real
-    inside = real[(real >= -1) & (real < 1)]
-    return float(np.degrees(np.arccos(inside.max()))) if len(inside) else None
-
-
-def _towards(degree: int) -> Legendre:
-    """(2l+1) P_l, as a function of the cosine."""
-    return (2 * degree + 1) * Legendre.basis(degree)
-
-
-def corruption(
-    store, frame: int, sigma: float = 0.05, ratio: float = 0.25, seed: int = 0
-) -> Corruption:
-    """What `DeNS` does to a frame that it has chosen; which atoms and how is a function of (seed,
-    frame) alone.
-
-    At another sigma the same atoms move in the same directions, and a larger ratio adds atoms.
-    Errors as of `DeNS`.
-    """
-    generator = torch.Generator().manual_seed(
-        int(np.random.SeedSequence([seed, frame]).generate_state(1)[0])
-    )
-    return DeNS(prob=1.0, corrupt_ratio=ratio, sigma=sigma).corrupt(store.take([frame]), generator)
-
-
-def predicted_forces(model, store, frame: int, name: str = "") -> np.ndarray:
-    """`model(batch, forces=True).forces` of one frame, in evaluation mode: [n, 3] eV/Å.
-
-    Raises ValueError, with the model's name, when the model fails or gives no finite force for each
-    atom.
-    """
-    name = repr(name or type(model).__name__)
-    batch = store.take([frame]).to(next((p.device for p in model.parameters()), "cpu"))
-    try:
-        with _evaluated(model), torch.no_grad():
-            forces = model(batch, forces=True).forces
-    except Exception as error:  # whatever a model of the reader's own may raise
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        raise ValueError(f"Model {name} failed on frame {frame}: {reason}.") from error
-    if forces is None or forces.shape != batch.pos.shape or not bool(torch.isfinite(forces).all()):
-        raise ValueError(
-            f"Model {name} gave no finite force for each atom of frame {frame}: it needs finite "
-            "model(batch, forces=True).forces of shape [atoms, 3]."
-        )
-    return forces.double().cpu().numpy()
 
 
 def turn_of(force) -> float:
@@ -304,7 +243,7 @@ class ForceExplorer(SvgExplorer):
     def _last(self, name: str) -> int:
         if name == "atom":
             return int(self.store.n_atoms[self.frame]) - 1
-        return {"frame": len(self.store) - 1, "degree": DEGREES, "seed": 99}[name]
+        return {"frame": len(self.store) - 1, "degree": MAX_DEGREE, "seed": 99}[name]
 
     def refresh(self) -> None:
         """Compute everything anew: after training a model further."""
@@ -351,8 +290,8 @@ class ForceExplorer(SvgExplorer):
             name.removeprefix("show_"): forces[name][self.atom].tolist() if name in forces else None
             for name in ARROWS
         }
-        curves = lobes(true[self.atom])
-        cosine = noise.cosine(forces["show_predicted"], true) if self.model else np.nan
+        curves = degree_curves(true[self.atom])
+        cosine = measured_cosine(forces["show_predicted"], true) if self.model else np.nan
         return (
             super().state()
             | of_atom
@@ -455,14 +394,19 @@ class ForceExplorer(SvgExplorer):
         """The force of the chosen atom, degree by degree, and the sum of the first degrees."""
         told = self.state()
         force = self._labels()[2][self.atom]
-        curves = lobes(force)
+        curves = degree_curves(force)
         total = curves[: self.degree + 1].sum(0)
-        half = [half_angle(degree, degree) for degree in range(DEGREES + 1)] + [told["half_angle"]]
+        half = [half_angle(degree, degree) for degree in range(MAX_DEGREE + 1)] + [
+            told["half_angle"]
+        ]
         notes = [
             (*note, f"half at {angle:.0f}°") if angle else note
             for note, angle in zip(_NOTES, half, strict=True)
         ]
-        heads = [*(f"degree {degree}" for degree in range(DEGREES + 1)), f"sum, 0 to {self.degree}"]
+        heads = [
+            *(f"degree {degree}" for degree in range(MAX_DEGREE + 1)),
+            f"sum, 0 to {self.degree}",
+        ]
         title = (
             f"Force of {told['name']} by degree: |F| = {np.linalg.norm(force):.2f} eV/Å, the arrow "
             "is F"
@@ -473,7 +417,7 @@ class ForceExplorer(SvgExplorer):
             notes,
             turn_of(force),
             title,
-            range(self.degree + 1, DEGREES + 1),
+            range(self.degree + 1, MAX_DEGREE + 1),
             _WIDTH,
         )
 

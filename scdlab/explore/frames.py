@@ -20,10 +20,7 @@ ICLR 2022.
 """
 
 import itertools
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import NamedTuple
 
 import ase
 import ipywidgets as widgets
@@ -31,32 +28,38 @@ import numpy as np
 import torch
 import traitlets
 from ase.build import molecule
-from scipy.spatial.transform import Rotation
 
-from scdlab.atoms import AtomStore
+from scdlab.analysis.inputs import batch_at, evaluation_mode
+from scdlab.analysis.rotation import STEP as TURN
+from scdlab.analysis.rotation import rotated, rotation_error, turn_angles, turn_energies
+from scdlab.analysis.scan import (
+    BOND,
+    LINE,
+    STEPS,
+    WITHIN,
+    Path,
+    Scan,
+    atom_name,
+    energies,
+    nearest_atom,
+    paths_of,
+    refined,
+    right_handed,
+    weight_matrix,
+)
 from scdlab.explore import noise, style, svg
-from scdlab.explore.condition import SvgExplorer, _evaluated
+from scdlab.explore.condition import SvgExplorer
 from scdlab.explore.widgets import lines_table
 from scdlab.nn.model import AtomisticModel
-from scdlab.symmetry.averaging import _STRAIGHT, PCAFrames, RandomRotations
+from scdlab.symmetry.averaging import PCAFrames, RandomRotations
 from scdlab.symmetry.ecse import ECSE
 
-AXIS = (
-    np.array([1.0, 2.0, 3.0]) / 14**0.5
-)  # that the molecule turns about: skew to every bond, one hopes
-STEPS = 32  # of a path
 # meV; jumps and steps below them are not told: float32 rounds to some 0.001
 SMALL = 0.01
 STEEP = 0.5
 PRUNINGS = 4  # shown for an ECSE that does not prune: as many as the paper takes
-TURN = 15  # degrees between two points of a turn
-# Å; a step within that is one in practice, since a time step of dynamics moves an atom farther
-WITHIN = 0.001
 MOST_ATOMS = 40  # that the explorer takes: ECSE evaluates the model some times for each
 MOST_NEIGHBORS = 12  # in the matrices: the nearest
-BOND = "along the bond"
-LINE = "in a circle through the line"
-CUTOFF = "out through the cutoff"
 METHODS = {  # name -> (legend, color, dashes, width)
     "raw": ("raw", style.GRAY, "", 2),
     "rotations": ("8 rotations", style.ORANGE, "7 3", 2),
@@ -71,254 +74,6 @@ _WIDTH = 470
 
 # --------------------------------------------------------------------------------------------------
 # the functions
-
-
-class Path(NamedTuple):
-    """A path of one atom. place: how far it has moved, t [m] in Å along the path -> where it is,
-    [m, 3] in Å. low and high: the ends of t. What the path changes is `what`, in `unit`: start +
-    rate · t."""
-
-    place: Callable
-    low: float
-    high: float
-    what: str
-    unit: str
-    start: float
-    rate: float
-
-    @property
-    def grid(self) -> np.ndarray:
-        """Where curves are computed: 33 values of t. One is 0, the structure as given."""
-        return np.linspace(self.low, self.high, STEPS + 1).round(12)
-
-    def read(self, t):
-        """The distance or angle at t."""
-        return self.start + self.rate * np.asarray(t)
-
-
-def paths_of(
-    atoms: ase.Atoms, atom: int, cutoff: float, own: dict | None = None
-) -> dict[str, Path]:
-    """The named paths of an atom, each through its place in `atoms` at t = 0.
-
-    "along the bond": 0.2 Å towards its nearest atom j, to 0.6 Å away. "in a circle through the
-    line" (from three atoms on): about j, from an angle of some 50° at j, seen from the atom l
-    nearest to j, until the three are in line, and beyond. "out through the cutoff": away from j,
-    until 0.3 Å beyond the cutoff. own: name -> [3] in Å, straight paths from the atom's place and
-    back the same way. Raises ValueError for a single atom, and for a path of one's own that is no
-    such vector.
-    """
-    if len(atoms) < 2:
-        raise ValueError(
-            "A single atom has no neighbors, so it has neither paths nor frames; choose a molecule."
-        )
-    x = atoms.positions
-    at = atoms.positions[atom]
-    j = _nearest(x, atom, [atom])
-    u = _unit(at - x[j])
-    r = float(np.linalg.norm(at - x[j]))
-    bond = f"distance {_name(atoms, j)}–{_name(atoms, atom)}"
-
-    def straight(direction):
-        return lambda t: at + np.multiply.outer(np.asarray(t, float), direction)
-
-    paths = {BOND: Path(straight(u), -0.2, 0.6, bond, "Å", r, 1.0)}
-    if len(atoms) > 2:
-        k = _nearest(x, j, [j, atom])
-        v = _unit(x[k] - x[j])
-        angle = float(np.arccos(np.clip(u @ v, -1, 1)))
-        to_line = r * (np.pi - angle)  # Å
-        side = -v - (u @ -v) * u  # the way to the line
-        if to_line < 0.05:  # there already: both ways from it
-            low = -r * np.pi / 8
-            high = r * np.pi / 8
-            side = np.cross(u, np.eye(3)[np.abs(u).argmin()])
-        else:  # 0 and the line are among the steps
-            whole = np.pi + 0.25 - 50 * np.pi / 180
-            step = to_line / max(1, round(STEPS * (np.pi - angle) / whole))
-            below = max(0, round(STEPS * (whole + angle - np.pi - 0.25) / whole))
-            low = -below * step
-            high = (STEPS - below) * step
-        side = _unit(side)
-
-        def around(t):
-            turned = np.asarray(t, float)[..., None] / r
-            return x[j] + r * (np.cos(turned) * u + np.sin(turned) * side)
-
-        names = "–".join(_name(atoms, i) for i in (k, j, atom))
-        paths[LINE] = Path(
-            around, low, high, f"angle {names}", "°", np.degrees(angle), np.degrees(1 / r)
-        )
-    paths[CUTOFF] = Path(straight(u), 0.0, max(cutoff + 0.3 - r, 0.6), bond, "Å", r, 1.0)
-    for name, vector in (own or {}).items():
-        vector = np.asarray(vector, float)
-        if vector.shape != (3,) or not np.isfinite(vector).all() or not vector.any():
-            raise ValueError(
-                f"The path {name!r} must be a vector of three finite numbers in Å, not all zero, "
-                f"and is {vector.tolist()}."
-            )
-        long = float(np.linalg.norm(vector))
-        paths[name] = Path(
-            straight(vector / long), -long, long, f"{_name(atoms, atom)} moved", "Å", 0.0, 1.0
-        )
-    return paths
-
-
-def turned(pos, degrees: float, about) -> np.ndarray:
-    """Positions [..., n, 3] turned by an angle in degrees around the axis (1, 2, 3) through the
-    point `about` [3]."""
-    if not degrees % 360:
-        return np.asarray(pos, float)
-    return (pos - about) @ Rotation.from_rotvec(degrees * AXIS, degrees=True).as_matrix().T + about
-
-
-def energies(model, atoms: ase.Atoms, pos) -> np.ndarray:
-    """`model(batch).energy` at positions [m, n, 3] in Å, in evaluation mode: [m] eV.
-
-    NaN where `PCAFrames` has no frame, the atoms being on one line. That an untrained auxiliary
-    model answers is no warning here: the explorer tells it.
-    """
-    batch = _batch(model, atoms, pos)
-    if (
-        isinstance(model, PCAFrames)
-        and not (there := _planar(batch.pos.view(len(pos), -1, 3))).all()
-    ):
-        e = np.full(len(pos), np.nan)
-        if there.any():
-            e[there] = energies(model, atoms, np.asarray(pos)[there])
-        return e
-    with _evaluated(model), torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="(?s).*auxiliary model that answers there has not been trained"
-        )
-        return model(batch).energy.double().cpu().numpy()
-
-
-def weight_matrix(frames, center: int, neighbors) -> np.ndarray:
-    """The weights w_jj' of an ECSE's `Frames` around an atom, for `neighbors` [m]: [m, m], zero
-    where no frame is."""
-    there = _right_handed(frames, center)
-    place = {int(k): row for row, k in enumerate(neighbors)}
-    matrix = np.zeros((len(place), len(place)))
-    for j, k, w in zip(
-        frames.first[there].tolist(),
-        frames.second[there].tolist(),
-        frames.weights[there].tolist(),
-        strict=True,
-    ):
-        if j in place and k in place:
-            matrix[place[j], place[k]] = w
-    return matrix
-
-
-class Scan(NamedTuple):
-    """An energy along a path: at t [m] in Å the energy e [m] in eV; the largest jump in eV, and
-    where, t in Å; and the step within 0.001 Å around there, in eV, which is as large for a function
-    that is smooth but steep."""
-
-    t: np.ndarray
-    e: np.ndarray
-    jump: float
-    at: float
-    step: float
-
-
-def refined(energy: Callable, t, keep=(4, 2, 1, 1, 1, 1, 1), enough: float = 1e-6) -> Scan:
-    """energy(t [m]) -> [m] on an even grid, cut finer where it changes most suddenly: so many
-    intervals (`keep`) each time, into four.
-
-    A smooth function leaves next to nothing of its suddenness (`_suddenness`) in an interval 16,384
-    times shorter, a few 10⁻⁶ Å; a jump stays. What has fallen below `enough`, in eV, is cut no
-    finer. NaN are passed over.
-    """
-    t = np.asarray(t, float)
-    e = energy(t)
-    pieces = [(t, e)]
-    jump = np.nan
-    at = np.nan
-    for n in (*keep, 0):
-        found = [
-            (sudden, x[k : k + 2], y[k : k + 2])
-            for x, y in pieces
-            for k, sudden in enumerate(_suddenness(y))
-            if np.isfinite(sudden)
-        ]
-        if not found:
-            break
-        found.sort(key=lambda each: -each[0])
-        jump = float(found[0][0])
-        at = float(found[0][1].mean())
-        if jump < enough:
-            break
-        if n:
-            cut = [np.linspace(*x, 5) for _, x, _ in found[:n]]
-            new = energy(np.concatenate([x[1:-1] for x in cut])).reshape(-1, 3)
-            ends = [y for *_, y in found[:n]]
-            pieces = [
-                (x, np.array([y[0], *mid, y[1]])) for x, y, mid in zip(cut, ends, new, strict=True)
-            ]
-            t = np.concatenate([t, *(x[1:-1] for x in cut)])
-            e = np.concatenate([e, new.ravel()])
-    order = t.argsort()
-    t = t[order]
-    e = e[order]
-    known = np.isfinite(e)
-    around = (
-        np.interp(at + WITHIN * (np.arange(4) - 1.5), t[known], e[known])
-        if known.any()
-        else np.full(4, np.nan)
-    )
-    return Scan(t, e, jump, at, float(_suddenness(around)[1]))
-
-
-def _suddenness(e) -> np.ndarray:
-    """By how much each step Δ_k of e [m] differs from those beside it, [m - 1]: from both Δ_(k±1)
-    at least, at an end from the two next. Of long rows: from what the cubic through Δ_(k±1) and
-    Δ_(k±2) makes of it, which lets pass a smooth bend, and no jump that a slope happens to hide."""
-    step = np.pad(np.diff(e), 1, constant_values=np.nan)
-    step[0], step[-1] = step[3], step[-4]
-    sudden = np.fmin(np.abs(step[1:-1] - step[:-2]), np.abs(step[1:-1] - step[2:]))
-    if len(sudden) >= 9:
-        d = step[1:-1]
-        cubic = np.abs(d[2:-2] - (4 * (d[1:-3] + d[3:-1]) - d[:-4] - d[4:]) / 6)
-        sudden[2:-2] = np.where(np.isfinite(cubic), cubic, sudden[2:-2])
-    return sudden
-
-
-def _planar(pos: torch.Tensor) -> np.ndarray:
-    """Which of the structures [m, n, 3] have atoms that are not on one line, as `PCAFrames` tells
-    it: [m]."""
-    x = pos.double() - pos.double().mean(1, keepdim=True)
-    values = torch.linalg.eigvalsh(x.mT @ x)
-    return (values[:, 1] > _STRAIGHT**2 * values[:, 2]).cpu().numpy()
-
-
-def _batch(model, atoms: ase.Atoms, pos):
-    """The molecule at positions [m, n, 3], as a batch on the model's device, as precise as the
-    model."""
-    weight = next(model.parameters())
-    batch = AtomStore.from_ase([atoms]).take([0] * len(pos)).to(weight.device)
-    batch.pos = torch.as_tensor(np.reshape(pos, (-1, 3))).to(weight)
-    return batch
-
-
-def _right_handed(frames, center: int) -> torch.Tensor:
-    """Which frames belong to an atom and are no mirror images: [K]."""
-    return (frames.center == center) & (torch.linalg.det(frames.axes) > 0)
-
-
-def _nearest(pos, k: int, but: list[int]) -> int:
-    r = np.linalg.norm(pos - pos[k], axis=1)
-    r[but] = np.inf
-    return int(r.argmin())
-
-
-def _unit(v) -> np.ndarray:
-    return v / np.linalg.norm(v)
-
-
-def _name(atoms: ase.Atoms, k: int) -> str:
-    return f"{atoms.symbols[k]}{k}"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -674,7 +429,7 @@ class FrameExplorer(SvgExplorer):
 
     def _make_controls(self) -> dict:
         row = dict(style={"description_width": "85px"}, layout=widgets.Layout(width="300px"))
-        who = [(_name(self.atoms, k), k) for k in range(len(self.atoms))]
+        who = [(atom_name(self.atoms, k), k) for k in range(len(self.atoms))]
         now = self._path()
         return {
             "atom": widgets.Dropdown(
@@ -755,7 +510,7 @@ class FrameExplorer(SvgExplorer):
 
     def positions(self) -> np.ndarray:
         """Where the atoms are: [n, 3] in Å."""
-        return turned(self._along([self.moved])[0], self.rotation, self.atoms.positions.mean(0))
+        return rotated(self._along([self.moved])[0], self.rotation, self.atoms.positions.mean(0))
 
     def frames(self, pruned: bool | None = None):
         """`Frames` of all atoms of the structure that is shown: those of the ECSE, or before or
@@ -811,11 +566,11 @@ class FrameExplorer(SvgExplorer):
         path = self._path()
         frames = self.frames()
         near, r = self._neighbors()
-        weights = frames.weights[_right_handed(frames, self.center)]
+        weights = frames.weights[right_handed(frames, self.center)]
         told = {
             "formula": self.atoms.get_chemical_formula(),
-            "name": _name(self.atoms, self.atom),
-            "center_name": _name(self.atoms, self.center),
+            "name": atom_name(self.atoms, self.atom),
+            "center_name": atom_name(self.atoms, self.center),
             "what": path.what,
             "unit": path.unit,
             "coordinate": float(path.read(self.moved)),
@@ -825,8 +580,8 @@ class FrameExplorer(SvgExplorer):
             "outer": self.methods["ecse"].outer_radius,
             "both_hands": self.methods["ecse"].group == "O(3)",
             "frames": len(weights),
-            "frames_before": int(_right_handed(self.frames(False), self.center).sum()),
-            "frames_after": int(_right_handed(self.frames(True), self.center).sum()),
+            "frames_before": int(right_handed(self.frames(False), self.center).sum()),
+            "frames_after": int(right_handed(self.frames(True), self.center).sum()),
             "prunings": self.methods["ecse"].prunings,
             "prunings_shown": self.prunings,
             "largest": float(weights.max()) if len(weights) else 0.0,
@@ -835,7 +590,8 @@ class FrameExplorer(SvgExplorer):
         }
         told |= {f"energy_{name}": noise._number(e) for name, e in self.now().items()}
         told |= {
-            f"spread_{name}": noise._number(1000 * np.ptp(e)) for name, e in self.turns().items()
+            f"spread_{name}": noise._number(1000 * rotation_error(e))
+            for name, e in self.turns().items()
         }
         for name, scan in self.scans().items():
             told[f"jump_{name}"] = noise._number(1000 * scan.jump)
@@ -862,7 +618,7 @@ class FrameExplorer(SvgExplorer):
         return pos
 
     def _energies(self, name: str, pos) -> np.ndarray:
-        with _evaluated(
+        with evaluation_mode(
             self.model
         ):  # the averages share it, and each would leave it in its own mode
             return energies(self.methods[name], self.atoms, pos)
@@ -875,13 +631,14 @@ class FrameExplorer(SvgExplorer):
 
     def _turn(self, pos) -> dict[str, np.ndarray]:
         about = self.atoms.positions.mean(0)
-        around = np.stack([turned(pos, angle, about) for angle in range(0, 360, TURN)])
-        once = {name: self._energies(name, around) for name in self.methods}
-        return {name: np.append(e, e[0]) for name, e in once.items()}
+        return {
+            name: turn_energies(lambda x, name=name: self._energies(name, x), pos, about)
+            for name in self.methods
+        }
 
     def _frames(self, exact: ECSE):
         with torch.no_grad():
-            return exact.frames(_batch(self.backbone, self.atoms, self.positions()[None]))
+            return exact.frames(batch_at(self.backbone, self.atoms, self.positions()[None]))
 
     def _neighbors(self) -> tuple[np.ndarray, np.ndarray]:
         """The atoms that can give axes around the center, nearest first: [m], and their distances
@@ -894,7 +651,7 @@ class FrameExplorer(SvgExplorer):
 
     def _default_center(self) -> int:
         """The neighbor of the atom that moves."""
-        return _nearest(self.atoms.positions, self.atom, [self.atom])
+        return nearest_atom(self.atoms.positions, self.atom, [self.atom])
 
     # ----------------------------------------------------------------------------------------------
     # the drawing
@@ -904,9 +661,9 @@ class FrameExplorer(SvgExplorer):
         frames = self.frames()
         atoms = self.atoms.copy()
         atoms.positions = self.positions()
-        there = _right_handed(frames, self.center)
+        there = right_handed(frames, self.center)
         weights = frames.weights[there].cpu().numpy()
-        name = _name(self.atoms, self.center)
+        name = atom_name(self.atoms, self.center)
         outer = self.methods["ecse"].outer_radius
         title = f"{self.atoms.get_chemical_formula()}: {len(weights)} frames of {name}"
         return frames_picture(
@@ -933,18 +690,18 @@ class FrameExplorer(SvgExplorer):
             }
             mark = float(path.read(self.moved))
             ends = sorted(path.read([path.low, path.high]))
-            about = f"Energy when {_name(self.atoms, self.atom)} moves {self.path}"
+            about = f"Energy when {atom_name(self.atoms, self.atom)} moves {self.path}"
             about += f"; dots: turned by {self.rotation:.0f}°" if self.rotation % 360 else ""
             x_label = style.label(path.what, path.unit)
         else:
-            angles = np.arange(0, 361, TURN)
+            angles = turn_angles()
             curves = {name: (angles, e) for name, e in self.turns().items()}
             zero = {name: e[0] for name, e in self.turns().items()}
             mark = self.rotation
             ends = (0, 360)
             x_label = style.label("rotation", "°")
             about = (
-                f"Energy of the molecule as it turns ({_name(self.atoms, self.atom)} moved by "
+                f"Energy of the molecule as it turns ({atom_name(self.atoms, self.atom)} moved by "
                 f"{self.moved:.3f} Å)"
             )
         curves = {name: (x, 1000 * (e - zero[name])) for name, (x, e) in curves.items()}
@@ -956,10 +713,9 @@ class FrameExplorer(SvgExplorer):
         before, after = (
             weight_matrix(self.frames(pruned), self.center, near) for pruned in (False, True)
         )
-        names = [_name(self.atoms, k) for k in near]
-        title = (
-            f"Weights w of pairs of neighbors of {_name(self.atoms, self.center)}, nearest first"
-        )
+        names = [atom_name(self.atoms, k) for k in near]
+        center = atom_name(self.atoms, self.center)
+        title = f"Weights w of pairs of neighbors of {center}, nearest first"
         return svg.below([plot, matrices(before, after, names, title, self.prunings)])
 
     def still(self) -> str:

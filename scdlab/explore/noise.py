@@ -29,11 +29,9 @@ regularizes and leaves bond orders readable, 0.04 Å blurs them without breaking
 """
 
 import html
-import itertools
 import re
 from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
 
 import ase
 import ipywidgets as widgets
@@ -41,330 +39,44 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 import traitlets
-from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 from plotly.subplots import make_subplots
 
 from scdlab import files
+from scdlab.analysis.bonds import bands_of, blurred_bonds, bond_lengths, bonds_of, length_density
+from scdlab.analysis.denoising import (
+    MAX_ATOMS,
+    SIGMAS,
+    as_reference,
+    cosine,
+    denoise,
+    displacements,
+    unexplained_noise,
+)
+from scdlab.analysis.inputs import bare_copy
 from scdlab.atoms import AtomStore
-from scdlab.calculator import Calculator
 from scdlab.explore import style, svg
-from scdlab.explore.plots import bonds_of
 from scdlab.explore.view import MoleculeView, as_atoms
 from scdlab.explore.widgets import Explorer, lines_table
-from scdlab.objectives.coordinate import KINDS, sample_noise
+from scdlab.objectives.coordinate import KINDS
 
 # σ in Å -> what noise of about that size does
 REGIMES = {0.005: "regularizing", 0.04: "corrupting"}
-SIGMAS = np.geomspace(0.003, 0.5, 10)  # Å; where the curves over σ are computed
 # Of the slider, in log₁₀ σ: its grid holds 1, 2, 3, 4, 5, 6, 8 and 9 times 0.01, …, to 0.2 %.
 STEP = 1 / 153
-MOST_ATOMS = 200  # that the explorer takes
-MOST_FOR_GFN2 = 40  # that GFN2-xTB is asked about here, which keeps a slider's move below a second
 # eV/Å²; about what pulls a displaced atom back: sets the scale of the forces beside that of the
 # noise
 STIFFNESS = 100
 ROOM = 8.617333e-5 * 300  # eV; k_B T at 300 K
 
-# Radii in Å of an atom in a single, double and triple bond: P. Pyykkö and M. Atsumi, Chem. Eur. J.
-# 15, 186 (2009) and 15, 12770 (2009); P. Pyykkö, S. Riedel, M. Patzschke, Chem. Eur. J. 11, 3511
-# (2005). It is a table of what organic molecules have: single bonds alone for hydrogen and the
-# halogens, no triple bond of O, Si and S.
-RADII = {
-    "H": (0.32,),
-    "B": (0.85, 0.78, 0.73),
-    "C": (0.75, 0.67, 0.60),
-    "N": (0.71, 0.60, 0.54),
-    "O": (0.63, 0.57),
-    "F": (0.64,),
-    "Si": (1.16, 1.07),
-    "P": (1.11, 1.02, 0.94),
-    "S": (1.03, 0.94),
-    "Cl": (0.99,),
-    "Br": (1.14,),
-    "I": (1.33,),
-}
 ORDERS = ("single", "double", "triple")
-LONE_WIDTH = 0.08  # Å; half-width of the band of a pair that has one order only
 
 
 # -----------------------------------------------------------------------------------------------
 # bonds and their bands
 
 
-class Band(NamedTuple):
-    """The lengths that speak for one order of bond between two elements: low … high around the
-    typical length, in Å."""
-
-    pair: str
-    order: int
-    length: float
-    low: float
-    high: float
-
-
-def bands_of(a: str, b: str) -> list[Band]:
-    """The bands of two elements, single bond first; [] for elements without radii in `RADII`.
-
-    The typical length of an order is the sum of the two radii of that order. Neighboring bands meet
-    halfway, so that a length belongs to the order whose typical length is nearest; the first and
-    the last band reach as far outwards as inwards.
-    """
-    a, b = sorted((a, b), key=_carbon_first)
-    lengths = [
-        x + y for x, y in zip(RADII.get(a, ()), RADII.get(b, ()), strict=False)
-    ]  # falling: triple is shortest
-    middles = [(x + y) / 2 for x, y in itertools.pairwise(lengths)]
-    bands = []
-    for k, length in enumerate(lengths):
-        low = (
-            middles[k]
-            if k < len(middles)
-            else length - (middles[-1] - length if middles else LONE_WIDTH)
-        )
-        high = middles[k - 1] if k else length + (length - middles[0] if middles else LONE_WIDTH)
-        bands.append(Band(f"{a}–{b}", k + 1, round(length, 4), round(low, 4), round(high, 4)))
-    return bands
-
-
-def bond_table(symbols=("C", "N", "O", "F", "H")) -> list[Band]:
-    """All bands between these elements (symbols, or ase.Atoms for the elements that are in it)."""
-    if isinstance(symbols, ase.Atoms):
-        symbols = symbols.get_chemical_symbols()
-    symbols = sorted(set(symbols), key=_carbon_first)
-    return [band for k, a in enumerate(symbols) for b in symbols[k:] for band in bands_of(a, b)]
-
-
-def _carbon_first(symbol: str) -> tuple:
-    """The order in which elements are named: C, then the others by the alphabet, H last."""
-    return (symbol == "H", symbol != "C", symbol)
-
-
-def bond_lengths(pos, pairs) -> np.ndarray:
-    """Lengths [..., b] in Å of the bonds `pairs` [b, 2] at positions [..., n, 3]."""
-    pos = np.asarray(pos, float)
-    return np.linalg.norm(pos[..., pairs[:, 1], :] - pos[..., pairs[:, 0], :], axis=-1)
-
-
-def bond_orders(atoms: ase.Atoms, pos=None, pairs=None) -> np.ndarray:
-    """The order 1, 2 or 3 that each bond's length speaks for: [..., b]; 0 where `RADII` lacks an
-    element.
-
-    pairs [b, 2]: by default the bonds of `atoms` at its own positions (`plots.bonds_of`). pos [...,
-    n, 3]: where to read the lengths; by default there too. A reading of lengths, not chemistry:
-    benzene's 1.39 Å speaks for "double".
-    """
-    pairs = bonds_of(atoms) if pairs is None else pairs
-    lengths = bond_lengths(atoms.positions if pos is None else pos, pairs)
-    symbols = atoms.get_chemical_symbols()
-    orders = np.zeros(lengths.shape, int)
-    for k, (i, j) in enumerate(pairs):
-        typical = np.array([band.length for band in bands_of(symbols[i], symbols[j])])
-        if len(typical):
-            orders[..., k] = 1 + np.abs(lengths[..., k, None] - typical).argmin(-1)
-    return orders
-
-
-def blurred_bonds(atoms: ase.Atoms, pos) -> np.ndarray:
-    """How many bonds of `atoms` lie in another band at positions `pos` [..., n, 3]: integers [...].
-
-    The blurring number: next to none at σ = 0.005 Å, a good part of the double and aromatic bonds
-    at 0.04 Å. Bonds of hydrogen have one order, and never count.
-    """
-    pairs = bonds_of(atoms)
-    return (bond_orders(atoms, pos, pairs) != bond_orders(atoms, pairs=pairs)).sum(-1)
-
-
-def length_density(lengths, grid, width: float) -> np.ndarray:
-    """A smooth histogram of `lengths` (any shape, Å) on an even `grid` [m] in Å: density in 1/Å,
-    integral ≤ 1.
-
-    Counted in the grid's cells and smeared by a Gaussian of standard deviation `width` in Å.
-    """
-    step = grid[1] - grid[0]
-    edges = np.append(grid - step / 2, grid[-1] + step / 2)
-    lengths = np.asarray(lengths).ravel()
-    counts = np.histogram(lengths, edges)[0] / (len(lengths) * step)
-    reach = min(int(np.ceil(4 * width / step)), (len(grid) - 1) // 2)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / width) ** 2)
-    return np.convolve(counts, kernel / kernel.sum(), mode="same")
-
-
 # ------------------------------------------------------------------------------------------ noise,
 # answers, references
-
-
-def displacements(
-    atoms: ase.Atoms, sigma: float, seed: int = 0, kind: str = "gaussian", draws: int | None = None
-):
-    """The noise ε [n, 3] in Å that `CoordinateDenoising` would draw with this seed; draws: so many,
-    [draws, n, 3].
-
-    Of gaussian noise, equal seeds give the same directions at every σ, so that a slider moves along
-    a ray.
-    """
-    if not (np.isfinite(sigma) and sigma > 0):
-        raise ValueError(
-            f"sigma must be a positive length in Å, not {sigma}; 0.005 and 0.04 are the usual ones."
-        )
-    batch = AtomStore.from_ase([_bare(atoms)]).take([0] * (draws or 1))
-    eps, _ = sample_noise(batch, sigma, torch.Generator().manual_seed(int(seed)), kind=kind)
-    eps = eps.double().numpy().reshape(-1, len(atoms), 3)
-    return eps[0] if draws is None else eps
-
-
-def denoise(model, atoms: ase.Atoms, pos) -> np.ndarray:
-    """The network's answer ε̂/σ at positions [..., n, 3], in units of σ: `model(batch,
-    noise=True).noise`, same shape.
-
-    Raises ValueError for a model that cannot denoise, and for elements that it was not trained on.
-    """
-    pos = np.asarray(pos, float)
-    batch = AtomStore.from_ase([_bare(atoms)]).take([0] * max(1, int(np.prod(pos.shape[:-2]))))
-    batch = batch.to(next(model.parameters()).device)
-    batch.pos = torch.as_tensor(pos.reshape(-1, 3), dtype=torch.float32, device=batch.pos.device)
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            noise = model(batch, noise=True).noise
-    finally:
-        model.train(training)
-    return noise.double().cpu().numpy().reshape(pos.shape)
-
-
-def cosine(a, b) -> float:
-    """cos(a, b) = Σ a·b / (|a| |b|) over the last two axes [..., n, 3]; NaN where one of them is
-    zero."""
-    a = np.asarray(a, float)
-    b = np.asarray(b, float)
-    length = np.sqrt((a**2).sum((-2, -1)) * (b**2).sum((-2, -1)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(length > 0, (a * b).sum((-2, -1)) / length, np.nan)[()]
-
-
-class Reference:
-    """What is asked for energies and forces: "gfn2" (GFN2-xTB), a trained model, or an ase
-    calculator.
-
-    `reference(atoms, pos)` with positions [..., n, 3] in Å gives energies [...] in eV and forces
-    [..., n, 3] in eV/Å, NaN where the calculator finds no solution. Raises ValueError for elements
-    it does not know, and for "gfn2" where tblite is missing.
-    """
-
-    def __init__(self, reference="gfn2"):
-        if isinstance(reference, str) and reference == "gfn2":
-            try:
-                from tblite.ase import TBLite
-            except ImportError as error:
-                raise ValueError(
-                    "The reference 'gfn2' needs tblite, which is not installed (Windows and ARM "
-                    "Linux have no wheels): install it, from conda-forge where need be, or give a "
-                    "trained model as the reference."
-                ) from error
-            self.calculator = TBLite(method="GFN2-xTB", verbosity=0)
-            self.name = "GFN2-xTB"
-            self.most = MOST_FOR_GFN2
-        elif isinstance(reference, torch.nn.Module):
-            if not bool(reference.energy_head.reference.any()):
-                raise ValueError(
-                    f"This {type(reference).__name__} was never trained on energies, so it is no "
-                    "reference for energies and forces; train it with EnergyForces, or use "
-                    "'gfn2'."
-                )
-            self.calculator = Calculator(reference)
-            self.name = type(reference).__name__
-            self.most = MOST_ATOMS
-        elif hasattr(reference, "get_potential_energy"):
-            self.calculator = reference
-            self.name = type(reference).__name__
-            self.most = MOST_ATOMS
-        else:
-            raise ValueError(
-                "The reference must be 'gfn2', a trained model or an ase calculator, not "
-                f"{reference!r}."
-            )
-
-    def __call__(self, atoms: ase.Atoms, pos=None):
-        pos = atoms.positions if pos is None else np.asarray(pos, float)
-        if len(atoms) > self.most:
-            raise ValueError(
-                f"{self.name} is asked about molecules of up to {self.most} atoms here, not "
-                f"{len(atoms)}."
-            )
-        probe = _bare(atoms)
-        probe.calc = self.calculator
-        flat = pos.reshape(-1, len(atoms), 3)
-        energy = np.full(len(flat), np.nan)
-        forces = np.full(flat.shape, np.nan)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(
-            1
-        )  # reaches the OpenMP runtime that tblite shares: threads slow down such small systems
-        try:
-            for k, each in enumerate(flat):
-                probe.calc.reset()
-                probe.positions = each
-                try:
-                    forces[k], energy[k] = probe.get_forces(), probe.get_potential_energy()
-                except CalculationFailed:
-                    continue
-        except (
-            CalculatorSetupError,
-            NotImplementedError,
-        ) as error:  # ase's own calculators raise the latter
-            raise ValueError(
-                f"{self.name} cannot treat {atoms.get_chemical_formula()}: {error}"
-            ) from error
-        finally:
-            torch.set_num_threads(threads)
-        return energy.reshape(pos.shape[:-2])[()], forces.reshape(pos.shape)
-
-    def relax(self, atoms: ase.Atoms, fmax: float = 0.01, steps: int = 200) -> ase.Atoms:
-        """A copy of `atoms` in this reference's nearest minimum: largest force below fmax in eV/Å,
-        or `steps` done.
-
-        Only from there do forces say what the noise has done, and nothing else."""
-        from ase.optimize import BFGS
-
-        self(atoms)  # the checks of size and elements
-        relaxed = _bare(atoms)
-        relaxed.calc = self.calculator
-        try:
-            BFGS(relaxed, logfile=None).run(fmax=fmax, steps=steps)
-        except CalculationFailed as error:
-            raise ValueError(
-                f"{self.name} could not relax {atoms.get_chemical_formula()}: {error}"
-            ) from error
-        relaxed.calc = None
-        return relaxed
-
-
-def as_reference(reference) -> Reference:
-    """`reference` itself if it is a Reference, else one made of it."""
-    return reference if isinstance(reference, Reference) else Reference(reference)
-
-
-def reference_forces(atoms: ase.Atoms, reference="gfn2", pos=None) -> np.ndarray:
-    """Forces [..., n, 3] in eV/Å of a `Reference` at positions [..., n, 3], by default those of
-    `atoms`."""
-    return as_reference(reference)(atoms, pos)[1]
-
-
-def energy_against_sigma(
-    atoms: ase.Atoms,
-    sigmas=SIGMAS,
-    reference="gfn2",
-    seed: int = 0,
-    kind: str = "gaussian",
-    draws: int | None = None,
-) -> np.ndarray:
-    """E(x + ε) − E(x) in eV at each σ [s] (Å): [s], or [draws, s]. At a minimum and for small σ it
-    is ½ εᵀHε ∝ σ²."""
-    reference = as_reference(reference)
-    eps = np.stack(
-        [displacements(atoms, sigma, seed, kind, draws) for sigma in sigmas], axis=-3
-    )  # ([draws,] s, n, 3)
-    return reference(atoms, atoms.positions + eps)[0] - reference(atoms)[0]
 
 
 def read_structure(text: str) -> ase.Atoms:
@@ -398,24 +110,16 @@ def read_structure(text: str) -> ase.Atoms:
 
 
 def _checked(atoms: ase.Atoms, name: str) -> ase.Atoms:
-    if not 0 < len(atoms) <= MOST_ATOMS:
+    if not 0 < len(atoms) <= MAX_ATOMS:
         raise ValueError(
-            f"{name} has {len(atoms):,} atoms; the explorer takes 1 to {MOST_ATOMS}: "
+            f"{name} has {len(atoms):,} atoms; the explorer takes 1 to {MAX_ATOMS}: "
             "scdlab.explore.view_molecule draws larger structures."
         )
-    atoms = _bare(atoms)
+    atoms = bare_copy(atoms)
     AtomStore.from_ase(
         [atoms]
     )  # elements and positions that no store takes, and no view draws, are refused here
     return as_atoms(atoms)
-
-
-def _bare(atoms: ase.Atoms) -> ase.Atoms:
-    """Elements, positions, charges and cell alone: no labels, no constraints."""
-    charges = atoms.get_initial_charges()
-    return ase.Atoms(
-        atoms.numbers, atoms.get_positions(), cell=atoms.cell, pbc=atoms.pbc, charges=charges
-    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -1011,7 +715,7 @@ class NoiseExplorer(Explorer):
             if forces is None
             else _number(np.linalg.norm(forces, axis=1).mean()),  # eV/Å
             **{name: _number(here[name][0]) for name in _COSINES},
-            "unexplained": None if answer is None else _number(_unexplained(answer, eps)),
+            "unexplained": None if answer is None else _number(unexplained_noise(answer, eps)),
             "notes": notes,
         }
         displaced = atoms.copy()
@@ -1186,12 +890,6 @@ def _sigma_traces(curves: dict, told: dict, sigma: float) -> list[dict]:
     colors = [color for _, color, _ in _COSINES.values()]
     at = [told[name] for name in _COSINES]
     return [*traces, dict(x=[sigma], y=[now]), dict(x=[sigma] * 3, y=at, marker_color=colors)]
-
-
-def _unexplained(answer, eps) -> float:
-    """|ε̂ − ε|² / |ε|²: what the blind guess ε̂ = 0 gets is 1."""
-    blind = (eps**2).sum()
-    return ((answer - eps) ** 2).sum() / blind if blind else np.nan
 
 
 def _number(value) -> float | None:

@@ -8,31 +8,17 @@ eV/Å unless a `unit` says otherwise. Every figure carries the template "scdlab"
 import ase
 import numpy as np
 import plotly.graph_objects as go
-import torch
 from ase.data import covalent_radii
 from plotly.subplots import make_subplots
 
-from scdlab.atoms.molecules import bonds
+from scdlab.analysis.bonds import bonds_of
+from scdlab.analysis.inputs import array, tensor
 from scdlab.explore import style
 from scdlab.explore.style import label
 
 _HIDDEN = dict(visible=False, showspikes=False)
 _CAMERA = dict(eye=dict(x=0.75, y=0.75, z=0.55), projection_type="orthographic")
 _SCENE = dict(xaxis=_HIDDEN, yaxis=_HIDDEN, zaxis=_HIDDEN, aspectmode="data", camera=_CAMERA)
-
-
-def array(values) -> np.ndarray:
-    """`values` as a float array, whether they come from numpy, torch (any device, with or without
-    graph) or lists."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values, dtype=float)
-
-
-def bonds_of(atoms: ase.Atoms) -> np.ndarray:
-    """Index pairs [n, 2], i < j, of atoms drawn as bonded. A drawing aid: no model in the kit is
-    told about bonds."""
-    return bonds(atoms.numbers, atoms.get_positions())
 
 
 def _segments(start: np.ndarray, end: np.ndarray) -> dict:
@@ -334,11 +320,6 @@ def cut_values(model, interaction: int, channel: int, cutoff: float | None = Non
     ).round(digits)
 
 
-def tensor(values) -> torch.Tensor:
-    """`values` as a float32 tensor, for models and bases."""
-    return torch.as_tensor(values, dtype=torch.float32)
-
-
 def _add_cut(fig: go.Figure, axis: np.ndarray, values: np.ndarray, **place) -> None:
     """A cut as a heat map. NaN becomes None: a two-dimensional array travels to the browser as
     json, without NaN."""
@@ -526,7 +507,16 @@ def neighbor_figure(
     )
     _add_what_it_sees(fig, pos, z, center, sees, neighbor, bonds_of(atoms))
     grid = np.linspace(0.0, max(5.0, 1.05 * r.max()), 151).round(3)
-    _add_distances(fig, r, sees, center, cutoff, r[neighbor], grid, array(basis(tensor(grid))))
+    _add_distances(
+        fig,
+        r,
+        sees,
+        center,
+        cutoff,
+        r[neighbor],
+        grid,
+        array(basis(tensor(grid))),
+    )
     values = array(basis(tensor(r[[neighbor]])))[0]
     fig.add_bar(x=np.arange(len(values)), y=values, marker_color=style.VERMILION, row=2, col=2)
     chosen = f"{style.symbol(z[center])}{center}–{style.symbol(z[neighbor])}{neighbor}"

@@ -8,8 +8,10 @@ import ase
 import numpy as np
 from plotly.colors import sample_colorscale
 
+from scdlab.analysis.bonds import bonds_of
+from scdlab.analysis.inputs import array
 from scdlab.explore import style
-from scdlab.explore.plots import array, bonds_of, marker_size
+from scdlab.explore.plots import marker_size
 
 _VIEW = np.array(
     [[-0.71, 0.71, 0.0], [-0.35, -0.35, 0.87], [0.61, 0.61, 0.5]]

@@ -41,8 +41,9 @@ import traitlets
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
+from scdlab.analysis.bonds import bonds_of
+from scdlab.analysis.inputs import array
 from scdlab.explore import style, svg
-from scdlab.explore.plots import array, bonds_of
 from scdlab.files import atomic_file
 
 LARGE = 1_000  # atoms; from here on: bonds as lines, no labels, and only the longest arrows

@@ -20,6 +20,7 @@ import numpy as np
 import plotly.graph_objects as go
 import traitlets
 
+from scdlab.analysis.inputs import array, tensor
 from scdlab.explore import plots, style, svg
 from scdlab.nn.blocks.radial import GaussianBasis
 
@@ -218,7 +219,7 @@ class FilterExplorer(Explorer):
 
     def curves(self) -> np.ndarray:
         """All filters at 60 distances up to the cutoff: [layers, 60, channels]."""
-        return plots.array(self.model.filter_curves(plots.tensor(np.linspace(0, self.cutoff, 60))))
+        return array(self.model.filter_curves(tensor(np.linspace(0, self.cutoff, 60))))
 
     def picture(self) -> go.Figure:
         return plots.filter_figure(self.model, self.layer, self.channel, self.cutoff)

@@ -28,7 +28,7 @@ from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.symmetry.frames import Frames, Symmetrized
 
 # sine of an angle below which three atoms are on one line: positions are float32 in a store
-_STRAIGHT = 1e-4
+STRAIGHT = 1e-4
 _OCTAHEDRAL = {
     3: (1 / 6, 0, 0),
     5: (1 / 15, 0, 3 / 40),
@@ -190,7 +190,7 @@ class PCAFrames(_OfStructure):
             sum_over_atoms(r[:, :, None] * r[:, None, :], batch) / n
         )  # [B, 3], [B, 3, 3]
         self._no_frame(
-            ~(values[:, 1] > _STRAIGHT**2 * values[:, 2]), "three atoms that are not on one line"
+            ~(values[:, 1] > STRAIGHT**2 * values[:, 2]), "three atoms that are not on one line"
         )
         signs = torch.cartesian_prod(*[axes.new_tensor([1.0, -1.0])] * 3)  # [8, 3]
         if self.proper:
@@ -226,7 +226,7 @@ class NearestPair(_OfStructure):
         cross = (
             torch.linalg.cross(x[rows, first].unsqueeze(1).expand_as(x), x).square().sum(-1)
         )  # [B, n]
-        usable &= cross > _STRAIGHT**2 * d2[rows, first].unsqueeze(-1) * d2
+        usable &= cross > STRAIGHT**2 * d2[rows, first].unsqueeze(-1) * d2
         self._no_frame(~usable.any(-1), "three atoms that are not on one line")
         second = torch.where(usable, d2, inf).argmin(-1)
         start = batch.ptr[:-1]
@@ -253,7 +253,7 @@ class QRFrames(_OfStructure):
         u = r[first + 1] - r[first]
         v = r[first + 2] - r[first]
         sine = torch.linalg.cross(u, v).norm(dim=-1) / (u.norm(dim=-1) * v.norm(dim=-1))
-        self._no_frame(~(sine > _STRAIGHT), "three atoms that come first and are not on one line")
+        self._no_frame(~(sine > STRAIGHT), "three atoms that come first and are not on one line")
         return self._with_mirror(_axes_of(u, v))
 
 

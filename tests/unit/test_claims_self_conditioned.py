@@ -282,7 +282,7 @@ def told(monkeypatch):
 
     everywhere(monkeypatch, "trained", trained)
     monkeypatch.setattr(scdlab, "evaluate", evaluate)
-    monkeypatch.setattr(embedding.maps, "embed", embed)
+    monkeypatch.setattr(embedding.analysis, "embed", embed)
     return seen
 
 

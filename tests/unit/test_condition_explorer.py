@@ -11,6 +11,7 @@ from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
 import scdlab
+from scdlab.analysis import conditions, denoising
 from scdlab.explore import condition as con
 from scdlab.explore import noise, svg
 from scdlab.nn.official_ct import OfficialCT
@@ -43,7 +44,7 @@ def explorer(model, **options):
 def by_hand(model, atoms, sigma, seed, draws, c):
     """Shares of the noise left, one draw after the other, by the model itself: [draws]."""
     per_atom = []
-    for eps in noise.displacements(atoms, sigma, seed, draws=draws):
+    for eps in denoising.displacements(atoms, sigma, seed, draws=draws):
         batch = scdlab.AtomStore.from_ase([Atoms(atoms.numbers, atoms.positions)]).take([0])
         batch.pos = torch.tensor(atoms.positions + eps, dtype=torch.float32)
         c_row = None if c is None else torch.tensor(c, dtype=torch.float32)[None]
@@ -62,16 +63,16 @@ def test_the_self_embedding_is_that_of_the_clean_molecule(model):
     expected = model.eval()(batch, noise=False).embedding.detach().numpy()
     for row, atoms in enumerate((ATOMS, STORE.to_ase(2))):
         np.testing.assert_allclose(
-            con.self_embedding(model, atoms), expected[row], rtol=2e-4, atol=1e-6
+            conditions.self_embedding(model, atoms), expected[row], rtol=2e-4, atol=1e-6
         )
 
 
 @pytest.mark.parametrize("name", con.CONDITIONS)
 def test_noise_left_is_the_mean_over_draws_one_by_one(model, name):
-    own = con.self_embedding(model, ATOMS)
-    other = con.self_embedding(model, STORE.to_ase(1))
-    c = {"own": own, "none": None, "other": other, "mix": con.mixed(own, other, 0.3)}[name]
-    left = con.noise_left(model, ATOMS, 0.05, c, seed=3, draws=6)
+    own = conditions.self_embedding(model, ATOMS)
+    other = conditions.self_embedding(model, STORE.to_ase(1))
+    c = {"own": own, "none": None, "other": other, "mix": conditions.mixed(own, other, 0.3)}[name]
+    left = conditions.noise_left(model, ATOMS, 0.05, c, seed=3, draws=6)
     per_atom = by_hand(model, ATOMS, 0.05, 3, 6, c)
     assert left.mean == pytest.approx(sum(per_atom) / 6, rel=1e-4)
     variance = sum((share - sum(per_atom) / 6) ** 2 for share in per_atom) / 5
@@ -79,13 +80,13 @@ def test_noise_left_is_the_mean_over_draws_one_by_one(model, name):
 
 
 def test_no_condition_is_the_plain_answer_and_the_mask_token(model):
-    pos = ATOMS.positions + noise.displacements(ATOMS, 0.04, 1, draws=3)
-    plain = con.answer(model, ATOMS, pos)
-    assert np.array_equal(plain, noise.denoise(model, ATOMS, pos))
+    pos = ATOMS.positions + denoising.displacements(ATOMS, 0.04, 1, draws=3)
+    plain = conditions.answer(model, ATOMS, pos)
+    assert np.array_equal(plain, denoising.denoise(model, ATOMS, pos))
     np.testing.assert_allclose(
-        con.answer(model, ATOMS, pos, model.mask_token), plain, rtol=1e-5, atol=1e-6
+        conditions.answer(model, ATOMS, pos, model.mask_token), plain, rtol=1e-5, atol=1e-6
     )
-    told = con.answer(model, ATOMS, pos, con.self_embedding(model, ATOMS))
+    told = conditions.answer(model, ATOMS, pos, conditions.self_embedding(model, ATOMS))
     assert np.abs(told - plain).max() > 1e-2 * np.abs(plain).max()
 
 
@@ -97,23 +98,23 @@ def test_gates_are_what_the_layers_use(kind):
         layer.register_forward_hook(lambda _, inputs, out: seen.append(out[2][0]))
         for layer in model.adaln
     ]
-    own = con.self_embedding(model, ATOMS)
+    own = conditions.self_embedding(model, ATOMS)
     for c in (own, None):
         seen.clear()
-        con.answer(model, ATOMS, ATOMS.positions, c)
+        conditions.answer(model, ATOMS, ATOMS.positions, c)
         used = torch.stack(seen).detach().numpy()
-        np.testing.assert_allclose(con.gates(model, c), used, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(conditions.gates(model, c), used, rtol=1e-5, atol=1e-6)
         assert used.shape == (2, 16)
     for hook in hooks:
         hook.remove()
-    assert np.abs(con.gates(model, own) - con.gates(model)).max() > 0.01
-    assert con.gates(model, own).min() >= 0 and con.gates(model, own).max() <= 2
+    assert np.abs(conditions.gates(model, own) - conditions.gates(model)).max() > 0.01
+    assert conditions.gates(model, own).min() >= 0 and conditions.gates(model, own).max() <= 2
 
 
 def test_gates_start_open():
     torch.manual_seed(0)
     fresh = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=2, conditional=True)
-    assert np.array_equal(con.gates(fresh, np.ones(16)), np.ones((2, 16)))
+    assert np.array_equal(conditions.gates(fresh, np.ones(16)), np.ones((2, 16)))
     state = con.ConditionExplorer(fresh, STORE).state()
     assert (state["gate_mean"], state["gate_spread"], state["gate_change"]) == (1.0, 0.0, 0.0)
 
@@ -123,36 +124,36 @@ def test_the_answer_under_a_condition_turns_with_the_molecule(kind):
     model = network(kind=kind)
     q = Rotation.from_euler("xyz", [20, 70, -50], degrees=True).as_matrix()
     turned = Atoms(ATOMS.numbers, ATOMS.positions @ q.T)
-    own = con.self_embedding(model, ATOMS)
-    np.testing.assert_allclose(con.self_embedding(model, turned), own, rtol=1e-4, atol=1e-5)
-    pos = ATOMS.positions + noise.displacements(ATOMS, 0.04, 5)
-    straight = con.answer(model, ATOMS, pos, own)
+    own = conditions.self_embedding(model, ATOMS)
+    np.testing.assert_allclose(conditions.self_embedding(model, turned), own, rtol=1e-4, atol=1e-5)
+    pos = ATOMS.positions + denoising.displacements(ATOMS, 0.04, 5)
+    straight = conditions.answer(model, ATOMS, pos, own)
     size = np.abs(straight).max()
     np.testing.assert_allclose(
-        con.answer(model, turned, pos @ q.T, own), straight @ q.T, atol=1e-4 * size
+        conditions.answer(model, turned, pos @ q.T, own), straight @ q.T, atol=1e-4 * size
     )
     assert np.abs(straight @ q.T - straight).max() > 0.1 * size
 
 
 def test_a_mix_ends_in_what_it_mixes():
     own, other = np.random.default_rng(0).normal(size=(2, 16))
-    assert np.array_equal(con.mixed(own, other, 0.0), own) and np.array_equal(
-        con.mixed(own, other, 1.0), other
+    assert np.array_equal(conditions.mixed(own, other, 0.0), own) and np.array_equal(
+        conditions.mixed(own, other, 1.0), other
     )
-    np.testing.assert_allclose(con.mixed(own, other, 0.25), own + 0.25 * (other - own))
+    np.testing.assert_allclose(conditions.mixed(own, other, 0.25), own + 0.25 * (other - own))
 
 
 def test_functions_leave_the_model_in_its_mode(model):
     for training in (True, False):
         model.train(training)
-        con.noise_left(model, ATOMS, 0.04, con.self_embedding(model, ATOMS), draws=2)
-        con.gates(model)
+        conditions.noise_left(model, ATOMS, 0.04, conditions.self_embedding(model, ATOMS), draws=2)
+        conditions.gates(model)
         assert model.training is training
     model.train()
     with pytest.raises(ValueError, match="was trained on"):
         unknown = network()
         unknown.train().trained_elements[[1, 6]] = True
-        con.self_embedding(unknown, ATOMS)
+        conditions.self_embedding(unknown, ATOMS)
     assert unknown.training
 
 
@@ -165,23 +166,25 @@ def test_displayed_numbers_are_the_functions(model, name):
     shown = explorer(model, molecule=0, other=2, condition=name, mix=0.3, sigma=0.06, seed=4)
     state = shown.state()
     other = STORE.to_ase(2)
-    own = con.self_embedding(model, ATOMS)
-    other = con.self_embedding(model, other)
-    told = {"own": own, "none": None, "other": other, "mix": con.mixed(own, other, 0.3)}
+    own = conditions.self_embedding(model, ATOMS)
+    other = conditions.self_embedding(model, other)
+    told = {"own": own, "none": None, "other": other, "mix": conditions.mixed(own, other, 0.3)}
     per_atom = {}
     for key, c in told.items():
-        left = con.noise_left(model, ATOMS, 0.06, c, 4, con.DRAWS)
+        left = conditions.noise_left(model, ATOMS, 0.06, c, 4, conditions.DRAWS)
         assert (state[f"left_{key}"], state[f"error_{key}"]) == left
-        per_atom[key] = con.shares_left(model, ATOMS, 0.06, c, 4)
+        per_atom[key] = conditions.shares_left(model, ATOMS, 0.06, c, 4)
     for key in ("own", "other", "mix"):
         difference = per_atom["none"] - per_atom[key]
         assert state[f"gain_{key}"] == pytest.approx(state["left_none"] - state[f"left_{key}"])
-        assert state[f"gain_error_{key}"] == pytest.approx(difference.std(ddof=1) / con.DRAWS**0.5)
-    now = con.gates(model, told[name])
+        assert state[f"gain_error_{key}"] == pytest.approx(
+            difference.std(ddof=1) / conditions.DRAWS**0.5
+        )
+    now = conditions.gates(model, told[name])
     assert (state["gate_mean"], state["gate_spread"]) == (now.mean(), now.std())
-    assert state["gate_change"] == pytest.approx(np.abs(now - con.gates(model)).mean())
-    eps = noise.displacements(ATOMS, 0.06, 4)
-    guess = 0.06 * con.answer(model, ATOMS, ATOMS.positions + eps, told[name])
+    assert state["gate_change"] == pytest.approx(np.abs(now - conditions.gates(model)).mean())
+    eps = denoising.displacements(ATOMS, 0.06, 4)
+    guess = 0.06 * conditions.answer(model, ATOMS, ATOMS.positions + eps, told[name])
     assert state["unexplained"] == pytest.approx(
         np.square(guess - eps).sum() / np.square(eps).sum()
     )
@@ -283,9 +286,9 @@ def test_a_browser_that_rounds_a_slider_moves_nothing(model):
 def test_channels_keep_their_order(model):
     shown = explorer(model, other=2)
     order = shown.order.copy()
-    spread = np.std([con.gates(model, shown.vector(name)) for name in con.CONDITIONS], axis=0).mean(
-        0
-    )
+    spread = np.std(
+        [conditions.gates(model, shown.vector(name)) for name in con.CONDITIONS], axis=0
+    ).mean(0)
     assert sorted(order) == list(range(16)) and (np.diff(spread[order]) <= 0).all()
     shown.molecule = 1
     shown.condition = "other"
@@ -369,12 +372,12 @@ def test_models_that_take_no_condition_are_named():
     ):
         for ask in (
             explorer,
-            con.gates,
-            lambda m: con.self_embedding(m, ATOMS),
-            lambda m: con.noise_left(m, ATOMS, 0.04),
+            conditions.gates,
+            lambda m: conditions.self_embedding(m, ATOMS),
+            lambda m: conditions.noise_left(m, ATOMS, 0.04),
         ):
             with pytest.raises(
-                ValueError, match=f"take a conditional model of scdlab.*not this {name}"
+                ValueError, match=f"take a conditional model of scdlab.*got {name}"
             ) as error:
                 ask(model)
             assert one_sentence(error)
@@ -386,8 +389,8 @@ def test_models_that_take_no_condition_are_named():
         ("molecule", 5, "molecule, a row of the store, goes from 0 to 4, not 5"),
         ("other", -1, "other, a row of the store, goes from 0 to 4, not -1"),
         ("condition", "mine", "one of 'own', 'none', 'other', 'mix', not 'mine'"),
-        ("mix", 1.2, "from 0 to 1, not 1.2"),
-        ("mix", float("nan"), "from 0 to 1, not nan"),
+        ("mix", 1.2, "between 0 and 1, got 1.2"),
+        ("mix", float("nan"), "between 0 and 1, got nan"),
         ("sigma", 0.0, "from 0.003 to 0.5 Å, not 0"),
         ("sigma", 2.0, "from 0.003 to 0.5 Å, not 2"),
         ("sigma", float("nan"), "not nan"),
@@ -406,17 +409,17 @@ def test_what_no_slider_reaches_is_refused(model, name, value, message):
 
 
 def test_functions_refuse_what_they_cannot_compute(model):
-    own = con.self_embedding(model, ATOMS)
+    own = conditions.self_embedding(model, ATOMS)
     bad = own.copy()
     bad[3] = np.nan
     for ask, message in (
-        (lambda: con.noise_left(model, ATOMS, -1.0), "positive length"),
-        (lambda: con.noise_left(model, ATOMS, 0.04, draws=1), "2 draws"),
-        (lambda: con.noise_left(model, Atoms("H"), 0.04), "single atom"),
-        (lambda: con.gates(model, own[:-1]), r"one vector of 16 finite numbers.*\[15\]"),
-        (lambda: con.gates(model, bad), "16 finite numbers"),
-        (lambda: con.answer(model, ATOMS, ATOMS.positions, own[None]), r"\[1, 16\]"),
-        (lambda: con.mixed(own, own, -0.1), "from 0 to 1"),
+        (lambda: conditions.noise_left(model, ATOMS, -1.0), "positive length"),
+        (lambda: conditions.noise_left(model, ATOMS, 0.04, draws=1), "2 draws"),
+        (lambda: conditions.noise_left(model, Atoms("H"), 0.04), "single atom"),
+        (lambda: conditions.gates(model, own[:-1]), r"one vector of 16 finite numbers.*\[15\]"),
+        (lambda: conditions.gates(model, bad), "16 finite numbers"),
+        (lambda: conditions.answer(model, ATOMS, ATOMS.positions, own[None]), r"\[1, 16\]"),
+        (lambda: conditions.mixed(own, own, -0.1), "between 0 and 1"),
     ):
         with pytest.raises(ValueError, match=message):
             ask()

@@ -13,8 +13,9 @@ from ase.build import molecule
 from plotly.callbacks import InputDeviceState, Points
 
 import scdlab
-from scdlab import explore
-from scdlab.explore import embedding, maps
+from scdlab import analysis
+from scdlab.analysis import embeddings
+from scdlab.explore import embedding
 from scdlab.explore.embedding import EmbeddingExplorer
 from scdlab.nn import OfficialCT
 
@@ -39,7 +40,9 @@ def laid(monkeypatch):
     """UMAP, whose first use compiles for half a minute, stood in for; how often it was asked."""
     calls = []
     monkeypatch.setattr(
-        maps, "_umap", lambda x, few, seed: calls.append(seed) or maps._pca(x, few)[:, ::-1] + seed
+        embeddings,
+        "_umap",
+        lambda x, few, seed: calls.append(seed) or embeddings._pca(x, few)[:, ::-1] + seed,
     )
     return calls
 
@@ -87,7 +90,7 @@ def test_state_is_what_the_functions_say(qm9, models, laid):
         widget.color = color
         widget.pool = pool
         widget.point = point
-        x, index = explore.embed(models[name], qm9, n=60, pool=pool)
+        x, index = analysis.embed(models[name], qm9, n=60, pool=pool)
         values = qm9.n_atoms[index] if color == "atoms" else qm9.property(color)[index]
         guessed = qm9.property("homo" if color == "atoms" else color)[index]
         assert widget.state() == {
@@ -99,11 +102,11 @@ def test_state_is_what_the_functions_say(qm9, models, laid):
             "formula": qm9.to_ase(int(index[point])).get_chemical_formula(),
             "row": index[point],
             "value": values[point],
-            "extensivity": explore.extensivity(x, qm9.n_atoms[index]),
-            "smoothness": explore.smoothness(x, guessed),
+            "extensivity": analysis.extensivity(x, qm9.n_atoms[index]),
+            "smoothness": analysis.smoothness(x, guessed),
         }
         json.dumps(widget.state())
-        xy = explore.reduce_embedding(x, "pca")
+        xy = analysis.reduce_embedding(x, "pca")
         np.testing.assert_allclose(
             np.stack([widget.figure.data[0].x, widget.figure.data[0].y], axis=1), xy
         )
@@ -111,7 +114,7 @@ def test_state_is_what_the_functions_say(qm9, models, laid):
         assert widget.figure.layout.shapes[-1].xanchor == pytest.approx(xy[point, 0])
         assert np.allclose(widget.view.atoms.positions, qm9.to_ase(int(index[point])).positions)
     widget.method = "umap"
-    np.testing.assert_allclose(widget.figure.data[0].x, explore.reduce_embedding(x, "umap")[:, 0])
+    np.testing.assert_allclose(widget.figure.data[0].x, analysis.reduce_embedding(x, "umap")[:, 0])
 
 
 def test_hover_and_click_choose_a_structure(qm9, models, monkeypatch):
@@ -215,8 +218,8 @@ def test_controls_follow_the_traits(qm9, models, laid):
 def test_everything_is_computed_once(qm9, models, laid, monkeypatch):
     widget = explorer(qm9, models)
     asked = []
-    embed = maps.embed
-    monkeypatch.setattr(maps, "embed", lambda *a, **k: asked.append(a[0]) or embed(*a, **k))
+    embed = embeddings.embed
+    monkeypatch.setattr(embeddings, "embed", lambda *a, **k: asked.append(a[0]) or embed(*a, **k))
     choices = [("CT", "mean"), ("SchNet", "sum"), ("CT", "sum")]
     for _ in range(3):
         for model, pool in choices:
@@ -241,7 +244,7 @@ def test_everything_is_computed_once(qm9, models, laid, monkeypatch):
 def test_the_seed_draws_the_structures_and_the_map(qm9, models, laid):
     one, other = (explorer(qm9, models, seed=seed, method="umap") for seed in (1, 2))
     assert laid == [1, 2] and one.state()["row"] != other.state()["row"]
-    assert one.state()["row"] == explore.embed(models["SchNet"], qm9, n=60, seed=1)[1][0]
+    assert one.state()["row"] == analysis.embed(models["SchNet"], qm9, n=60, seed=1)[1][0]
 
 
 @pytest.mark.parametrize("n", [None, 10**6])
@@ -363,7 +366,7 @@ def test_models_that_cannot_be_shown(qm9, models):
 
 def test_a_map_that_cannot_be_laid_out_is_refused_and_told(qm9, models):
     with pytest.raises(
-        ValueError, match="Model 'SchNet' cannot be shown: umap needs at least 16 points, not 12"
+        ValueError, match="Model 'SchNet' cannot be shown: umap needs at least 16 points, got 12"
     ):
         explorer(qm9[:12], models, method="umap")
     widget = explorer(qm9[:12], models)

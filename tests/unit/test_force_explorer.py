@@ -10,6 +10,8 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import scdlab
+from scdlab import analysis
+from scdlab.analysis.forces import ANGLES
 from scdlab.explore import ForceExplorer, forces, noise
 from scdlab.nn.blocks.force_encoding import spherical_degrees
 from scdlab.objectives.dens import DeNS
@@ -60,31 +62,33 @@ def test_lobes_are_the_encoding_read_in_directions_around_the_force():
     axis = force / np.linalg.norm(force)
     side = np.cross(axis, [1.0, 0.0, 0.0])
     side /= np.linalg.norm(side)
-    around = np.cos(forces.ANGLES)[:, None] * axis + np.sin(forces.ANGLES)[:, None] * side  # [n, 3]
+    around = np.cos(ANGLES)[:, None] * axis + np.sin(ANGLES)[:, None] * side  # [n, 3]
     told = spherical_degrees(torch.tensor(force)[None], 3)
     # sqrt(3): the encoding of a unit vector is Y / sqrt(3)
     read = [
         np.sqrt(3) * (y @ t.T)[:, 0]
         for y, t in zip(spherical_degrees(torch.tensor(around), 3), told, strict=True)
     ]
-    np.testing.assert_allclose(forces.lobes(force), torch.stack(read), atol=1e-10)
-    np.testing.assert_allclose(forces.lobes(force, [2])[0], forces.lobes(force)[2])
+    np.testing.assert_allclose(analysis.degree_curves(force), torch.stack(read), atol=1e-10)
+    np.testing.assert_allclose(
+        analysis.degree_curves(force, [2])[0], analysis.degree_curves(force)[2]
+    )
 
 
 def test_what_each_degree_says():
     force = np.array([0.0, 3.0, 4.0])
-    zero, one, two, three = forces.lobes(force)
-    back = len(forces.ANGLES) // 2
+    zero, one, two, three = analysis.degree_curves(force)
+    back = len(ANGLES) // 2
     assert np.allclose(zero, 5 / np.sqrt(3))  # the length, to every side
-    np.testing.assert_allclose(one, np.sqrt(3) * 5 * np.cos(forces.ANGLES), atol=1e-12)
+    np.testing.assert_allclose(one, np.sqrt(3) * 5 * np.cos(ANGLES), atol=1e-12)
     assert two[0] == pytest.approx(two[back]) and three[0] == pytest.approx(-three[back])
     for degree, lobe in enumerate((zero, one, two, three)):
         assert lobe[0] == pytest.approx((2 * degree + 1) * 5 / np.sqrt(3)) and lobe[0] == lobe.max()
-    assert not forces.lobes(np.zeros(3)).any()
+    assert not analysis.degree_curves(np.zeros(3)).any()
 
 
 def test_the_sum_narrows_with_every_degree():
-    half = [forces.half_angle(0, last) for last in range(4)]
+    half = [analysis.half_angle(0, last) for last in range(4)]
     assert half[0] is None and half[1] > half[2] > half[3]
     for first, last in ((0, 1), (0, 2), (0, 3), (1, 1), (2, 2), (3, 3)):
         angles = np.linspace(0, np.pi, 20_001)
@@ -93,12 +97,12 @@ def test_the_sum_narrows_with_every_degree():
             for d in range(first, last + 1)
         )
         seen = np.degrees(angles[np.argmax(total <= total[0] / 2)])
-        assert forces.half_angle(first, last) == pytest.approx(seen, abs=0.02)
-    assert forces.half_angle(1, 1) == pytest.approx(60)
+        assert analysis.half_angle(first, last) == pytest.approx(seen, abs=0.02)
+    assert analysis.half_angle(1, 1) == pytest.approx(60)
 
 
 def test_the_corruption_is_the_objective_s_and_hangs_on_seed_and_frame():
-    one = forces.corruption(STORE, 2, 0.05, 0.4, 3)
+    one = analysis.corruption(STORE, 2, 0.05, 0.4, 3)
     key = int(np.random.SeedSequence([3, 2]).generate_state(1)[0])
     batch = STORE.take([2])
     same = DeNS(prob=1.0, corrupt_ratio=0.4, sigma=0.05).corrupt(
@@ -107,14 +111,14 @@ def test_the_corruption_is_the_objective_s_and_hangs_on_seed_and_frame():
     assert torch.equal(one.eps, same.eps) and torch.equal(
         one.force_input, batch.forces * one.mask[:, None]
     )
-    wide = forces.corruption(STORE, 2, 0.1, 0.4, 3)
-    more = forces.corruption(STORE, 2, 0.05, 0.8, 3)
+    wide = analysis.corruption(STORE, 2, 0.1, 0.4, 3)
+    more = analysis.corruption(STORE, 2, 0.05, 0.8, 3)
     assert torch.allclose(wide.eps, 2 * one.eps) and torch.equal(wide.mask, one.mask)
     assert bool((more.mask | ~one.mask).all()) and more.mask.sum() > one.mask.sum()
     for frame, seed in ((1, 3), (2, 4)):
-        assert not torch.equal(forces.corruption(STORE, frame, 0.05, 1.0, seed).eps, one.eps)
+        assert not torch.equal(analysis.corruption(STORE, frame, 0.05, 1.0, seed).eps, one.eps)
     per_atom = [
-        forces.corruption(STORE, 0, 0.05, 0.25, seed).mask.float().mean() for seed in range(100)
+        analysis.corruption(STORE, 0, 0.05, 0.25, seed).mask.float().mean() for seed in range(100)
     ]
     assert np.mean(per_atom) == pytest.approx(0.25, abs=0.05)
 
@@ -124,7 +128,7 @@ def test_predicted_forces_are_the_model_s_and_leave_its_mode(models):
     expected = model.eval()(STORE.take([1]), forces=True).forces.detach().numpy()
     for training in (True, False):
         model.train(training)
-        np.testing.assert_allclose(forces.predicted_forces(model, STORE, 1), expected, atol=1e-6)
+        np.testing.assert_allclose(analysis.predicted_forces(model, STORE, 1), expected, atol=1e-6)
         assert model.training is training
 
 
@@ -148,7 +152,7 @@ def test_displayed_numbers_are_computed_again(models):
     shown.model = "DeNS"
     state = shown.state()
     true = true_forces(2)
-    off = forces.predicted_forces(models["DeNS"], STORE, 2) - true
+    off = analysis.predicted_forces(models["DeNS"], STORE, 2) - true
     assert (state["formula"], state["name"], state["energy"]) == (
         "C2H6O",
         "C1",
@@ -163,14 +167,14 @@ def test_displayed_numbers_are_computed_again(models):
     np.testing.assert_allclose(
         np.subtract(state["predicted"], state["true"]), state["difference"], atol=1e-12
     )
-    made = forces.corruption(STORE, 2, 0.1, 0.5, 4)
+    made = analysis.corruption(STORE, 2, 0.1, 0.5, 4)
     assert state["corrupted"] == made.mask.nonzero().ravel().tolist() != []
     lengths = made.eps[made.mask].norm(dim=1)
     assert state["moved"] == pytest.approx(float(lengths.square().mean().sqrt()))
     size = np.linalg.norm(true[1]) / np.sqrt(3)
     np.testing.assert_allclose(state["towards"], size * np.array([1, 3, 5, 7]))
     np.testing.assert_allclose(state["against"], size * np.array([1, -3, 5, -7]))
-    assert state["half_angle"] == forces.half_angle(0, 3)
+    assert state["half_angle"] == analysis.half_angle(0, 3)
 
 
 def test_arrows_and_marks_of_the_clean_frame(models):
@@ -178,7 +182,7 @@ def test_arrows_and_marks_of_the_clean_frame(models):
     shown.show_difference = True
     arrows = shown.view.arrows
     true = true_forces(1)
-    predicted = forces.predicted_forces(models["plain"], STORE, 1)
+    predicted = analysis.predicted_forces(models["plain"], STORE, 1)
     for each, vectors in zip(arrows.values(), (true, predicted, predicted - true), strict=True):
         np.testing.assert_allclose(each["vectors"], vectors, atol=1e-6)
     kinds = shown.view.scene["arrows"]
@@ -196,7 +200,7 @@ def test_arrows_and_marks_of_the_clean_frame(models):
 
 def test_a_corrupted_frame_shows_noise_and_clue(models):
     shown = explorer(models, frame=1, sigma=0.2, ratio=0.5, corrupt=True)
-    made = forces.corruption(STORE, 1, 0.2, 0.5, 0)
+    made = analysis.corruption(STORE, 1, 0.2, 0.5, 0)
     moved = STORE.to_ase(1).positions + made.eps.numpy()
     np.testing.assert_allclose(shown.view.atoms.positions, moved, atol=1e-6)
     force_input, back = shown.view.arrows.values()
@@ -288,7 +292,7 @@ def test_each_trait_moves_the_state_and_the_picture(models, name, by):
 def test_a_frame_is_computed_once(models, monkeypatch):
     shown = explorer(models)
     asked = []
-    ask = forces.predicted_forces
+    ask = analysis.predicted_forces
     monkeypatch.setattr(
         forces, "predicted_forces", lambda *about: asked.append(about[2]) or ask(*about)
     )
@@ -396,7 +400,12 @@ def test_lobes_are_drawn_along_the_axis():
     """Degree 1, turned upwards: the positive lobe above the negative one, both as far from the
     middle."""
     picture = forces.svg.lobes(
-        forces.lobes([0, 0, 2.0], [1]), ["one"], [["note"]], np.pi / 2, "title", width=100
+        analysis.degree_curves([0, 0, 2.0], [1]),
+        ["one"],
+        [["note"]],
+        np.pi / 2,
+        "title",
+        width=100,
     )
     positive, negative, _ = ElementTree.fromstring(picture).find("{*}g").findall("{*}polygon")
     above, below = (
@@ -450,7 +459,10 @@ def test_stores_and_models_that_cannot_be_shown(models):
         (lambda: ForceExplorer(bare), "this store has none"),
         (lambda: explorer("trained"), "must be a model, not 'trained'"),
         (lambda: explorer({"a": models["plain"], "b": None}), "Model 'b' must be a model"),
-        (lambda: forces.lobes([1.0, 2.0]), r"three finite numbers in eV/Å, not \[1.0, 2.0\]"),
+        (
+            lambda: analysis.degree_curves([1.0, 2.0]),
+            r"three finite numbers in eV/Å, got \[1.0, 2.0\]",
+        ),
     ):
         with pytest.raises(ValueError, match=message) as error:
             make()

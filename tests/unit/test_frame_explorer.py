@@ -11,6 +11,8 @@ import torch
 from ase.build import bulk, molecule
 
 import scdlab
+from scdlab.analysis import rotation
+from scdlab.analysis import scan as scanning
 from scdlab.explore import FrameExplorer, frames
 from scdlab.symmetry.averaging import PCAFrames, RandomRotations
 
@@ -18,7 +20,7 @@ CO2, ETHANOL, WATER = (molecule(name) for name in ("CO2", "CH3CH2OH", "H2O"))
 SMALL = dict(hidden_channels=16, num_layers=1, num_attention_layers=1, num_heads=2, cutoff=4.0)
 
 
-START = dict(atom=8, path=frames.LINE, moved=0.0, rotation=0.0, center=0, shows="path")
+START = dict(atom=8, path=scanning.LINE, moved=0.0, rotation=0.0, center=0, shows="path")
 
 
 def network(seed=0):
@@ -103,8 +105,8 @@ def angle(a, b, c):
 @pytest.mark.parametrize("atoms", [WATER, ETHANOL, CO2], ids=str)
 def test_paths_start_where_the_atom_is_and_change_what_they_say(atoms):
     k = len(atoms) - 1
-    paths = frames.paths_of(atoms, k, 4.0)
-    assert list(paths) == [frames.BOND, frames.LINE, frames.CUTOFF]
+    paths = scanning.paths_of(atoms, k, 4.0)
+    assert list(paths) == [scanning.BOND, scanning.LINE, scanning.CUTOFF]
     for path in paths.values():
         places = path.place(path.grid)
         assert 0.0 in path.grid and places.shape == (33, 3)
@@ -113,12 +115,12 @@ def test_paths_start_where_the_atom_is_and_change_what_they_say(atoms):
             np.linalg.norm(np.diff(places, axis=0), axis=1), np.diff(path.grid), rtol=0.01
         )
     j = int(np.linalg.norm(np.delete(atoms.positions, k, 0) - atoms.positions[k], axis=1).argmin())
-    for name in (frames.BOND, frames.CUTOFF):
+    for name in (scanning.BOND, scanning.CUTOFF):
         r = np.linalg.norm(paths[name].place(paths[name].grid) - atoms.positions[j], axis=1)
         np.testing.assert_allclose(paths[name].read(paths[name].grid), r, atol=1e-9)
         assert paths[name].what == f"distance {atoms.symbols[j]}{j}–{atoms.symbols[k]}{k}"
     assert r[-1] == pytest.approx(4.3)  # beyond the cutoff
-    bend = paths[frames.LINE]
+    bend = paths[scanning.LINE]
     third = int(bend.what.removeprefix("angle ").partition("–")[0][1:])
     told = bend.read(bend.grid)
     seen = [angle(atoms.positions[third], atoms.positions[j], x) for x in bend.place(bend.grid)]
@@ -129,12 +131,12 @@ def test_paths_start_where_the_atom_is_and_change_what_they_say(atoms):
 
 
 def test_own_paths_and_small_molecules():
-    own = frames.paths_of(WATER, 1, 4.0, {"up": [0, 0, 0.5]})["up"]
+    own = scanning.paths_of(WATER, 1, 4.0, {"up": [0, 0, 0.5]})["up"]
     np.testing.assert_allclose(
         own.place(np.array([-0.5, 0.2])) - WATER.positions[1], [[0, 0, -0.5], [0, 0, 0.2]]
     )
     assert (own.low, own.high, own.unit) == (-0.5, 0.5, "Å")
-    assert list(frames.paths_of(molecule("N2"), 0, 4.0)) == [frames.BOND, frames.CUTOFF]
+    assert list(scanning.paths_of(molecule("N2"), 0, 4.0)) == [scanning.BOND, scanning.CUTOFF]
 
 
 def test_jumps_are_told_from_what_is_only_steep():
@@ -144,25 +146,25 @@ def test_jumps_are_told_from_what_is_only_steep():
         return np.sin(3 * t) + t**2
 
     assert (
-        frames.refined(smooth, grid).jump < 1e-6
-        and frames.refined(smooth, grid, enough=0).jump < 1e-9
+        scanning.refined(smooth, grid).jump < 1e-6
+        and scanning.refined(smooth, grid, enough=0).jump < 1e-9
     )
     # -0.15: jump and slope cancel over an interval of the grid, so that the curve alone hardly
     # shows it
     for where, size in ((0.31, 0.02), (0.31, -0.15), (-0.999, 0.05), (0.98, 0.05)):
-        scan = frames.refined(
+        scan = scanning.refined(
             lambda t, where=where, size=size: smooth(t) + size * (t > where), grid
         )
         assert scan.jump == pytest.approx(abs(size), rel=1e-3) and scan.at == pytest.approx(
             where, abs=1e-5
         )
         assert scan.step == pytest.approx(abs(size), rel=0.05)
-    steep = frames.refined(lambda t: smooth(t) + 0.02 * np.tanh((t - 0.31) / 1e-4), grid)
+    steep = scanning.refined(lambda t: smooth(t) + 0.02 * np.tanh((t - 0.31) / 1e-4), grid)
     assert steep.jump < 1e-4 and steep.step == pytest.approx(0.04, rel=0.05)
     assert steep.at == pytest.approx(0.31, abs=1e-3)
-    holes = frames.refined(lambda t: np.where(np.abs(t) < 0.2, np.nan, smooth(t)), grid)
+    holes = scanning.refined(lambda t: np.where(np.abs(t) < 0.2, np.nan, smooth(t)), grid)
     assert holes.jump < 1e-5 and np.isnan(holes.e).any() and (np.diff(holes.t) > 0).all()
-    nothing = frames.refined(lambda t: np.full(len(t), np.nan), grid)
+    nothing = scanning.refined(lambda t: np.full(len(t), np.nan), grid)
     assert np.isnan([nothing.jump, nothing.at, nothing.step]).all()
 
 
@@ -172,7 +174,7 @@ def test_jumps_are_told_from_what_is_only_steep():
 
 @pytest.mark.parametrize(("moved", "rotation"), [(0.1, 0.0), (0.1, 40.0), (0.0, 0.0)])
 def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, rotation):
-    shown = at_start(ethanol, path=frames.BOND, moved=moved, rotation=rotation, atom=3, center=2)
+    shown = at_start(ethanol, path=scanning.BOND, moved=moved, rotation=rotation, atom=3, center=2)
     state = shown.state()
     pos = ETHANOL.positions.copy()
     pos[3] += moved * (pos[3] - pos[2]) / np.linalg.norm(pos[3] - pos[2])  # H3 is bound to O2
@@ -196,7 +198,7 @@ def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, ro
         made = scdlab.ECSE(model, prunings=prunings).frames(batch_of(ETHANOL, pos))
         mine = (made.center == 2) & (torch.linalg.det(made.axes) > 0)
         assert state[key] == int(mine.sum()) > 0
-        matrix = frames.weight_matrix(shown.frames(pruned=prunings > 0), 2, state["neighbors"])
+        matrix = scanning.weight_matrix(shown.frames(pruned=prunings > 0), 2, state["neighbors"])
         for j, k, w in zip(made.first[mine], made.second[mine], made.weights[mine], strict=True):
             at = [state["neighbors"].index(int(i)) for i in (j, k)]
             assert matrix[*at] == matrix[*at[::-1]] == pytest.approx(float(w), rel=1e-4)
@@ -219,8 +221,8 @@ def test_pruning_takes_frames_away(ethanol):
 
 
 def test_curves_are_the_energies_along_the_path(model, water):
-    path = frames.paths_of(WATER, 2, 4.0)[frames.LINE]
-    assert FrameExplorer(model).path == frames.LINE
+    path = scanning.paths_of(WATER, 2, 4.0)[scanning.LINE]
+    assert FrameExplorer(model).path == scanning.LINE
     places = np.repeat(WATER.positions[None], 33, axis=0)
     places[:, 2] = path.place(path.grid)
     for name, scan in water.scans().items():
@@ -237,7 +239,9 @@ def test_who_turns_and_who_jumps(model, water):
     """Raw turns; PCA frames jump where two extents of water are equal, at 60°; ECSE does
     neither."""
     state = at_start(water, atom=2, shows="turn").state()
-    turned = [frames.turned(WATER.positions, 15.0 * k, WATER.positions.mean(0)) for k in range(24)]
+    turned = [
+        rotation.rotated(WATER.positions, 15.0 * k, WATER.positions.mean(0)) for k in range(24)
+    ]
     for name in frames.METHODS:
         e = energy(average(model, name), WATER, *turned)
         assert state[f"spread_{name}"] == pytest.approx(1000 * np.ptp(e), abs=0.01)
@@ -277,7 +281,7 @@ def test_an_invariant_energy_stays_on_its_curve(ethanol):
 
 MOVES = {
     "atom": 5,
-    "path": frames.CUTOFF,
+    "path": scanning.CUTOFF,
     "moved": 0.5,
     "rotation": 60.0,
     "center": 1,
@@ -350,10 +354,10 @@ def test_along_a_path_the_model_is_not_asked(ethanol, count):
     shown.rotation = 0.0
     shown.rotation = 45.0
     assert len(count) == once
-    shown.path = frames.BOND
+    shown.path = scanning.BOND
     asked = len(count)
-    shown.path = frames.LINE
-    shown.path = frames.BOND
+    shown.path = scanning.LINE
+    shown.path = scanning.BOND
     assert len(count) == asked > once
 
 
@@ -374,30 +378,30 @@ def test_a_turn_is_computed_once_for_each_place(water, count):
 
 
 def test_another_path_takes_the_atom_along_or_back(water):
-    shown = at_start(water, atom=2, path=frames.CUTOFF, moved=2.0)
+    shown = at_start(water, atom=2, path=scanning.CUTOFF, moved=2.0)
     drawn = []
     shown.drawn.observe(drawn.append, names=["value"])
-    shown.path = frames.BOND  # which ends at 0.6 Å
+    shown.path = scanning.BOND  # which ends at 0.6 Å
     slider = shown.controls["moved"]
     assert (shown.moved, slider.value, slider.min, slider.max) == (0.0, 0.0, -0.2, 0.6) and len(
         drawn
     ) == 1
     shown.moved = 0.4
-    shown.path = frames.CUTOFF
+    shown.path = scanning.CUTOFF
     assert shown.moved == slider.value == 0.4 and slider.max > 3
     with shown.hold_trait_notifications():
-        shown.path = frames.BOND
+        shown.path = scanning.BOND
         shown.moved = -0.1
         shown.atom = 1
-    assert (shown.path, shown.moved, slider.value) == (frames.BOND, -0.1, -0.1)
+    assert (shown.path, shown.moved, slider.value) == (scanning.BOND, -0.1, -0.1)
     assert (
         shown.state()
-        == FrameExplorer(shown.backbone, path=frames.BOND, moved=-0.1, atom=1, center=0).state()
+        == FrameExplorer(shown.backbone, path=scanning.BOND, moved=-0.1, atom=1, center=0).state()
     )
 
 
 def test_a_browser_that_rounds_a_slider_moves_nothing(water):
-    shown = at_start(water, atom=2, path=frames.BOND, moved=0.113, rotation=50.0)
+    shown = at_start(water, atom=2, path=scanning.BOND, moved=0.113, rotation=50.0)
     shown.controls["moved"].value = 0.125
     shown.controls["rotation"].value = 45.0
     assert (shown.moved, shown.rotation) == (0.113, 50.0)
@@ -495,7 +499,7 @@ def test_the_widget_carries_a_still_picture(ethanol):
 def test_no_frame_in_a_straight_molecule(model):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        shown = FrameExplorer(model, CO2, path=frames.BOND)
+        shown = FrameExplorer(model, CO2, path=scanning.BOND)
     state = shown.state()
     assert (state["frames"], state["frames_before"], state["auxiliary"]) == (0, 0, 1.0)
     assert state["energy_pca"] is state["spread_pca"] is state["jump_pca"] is None
@@ -508,7 +512,7 @@ def test_no_frame_in_a_straight_molecule(model):
     assert state["energy_ecse"] == pytest.approx(
         energy(scdlab.ECSE(model), CO2, CO2.positions)[0], abs=5e-6
     )
-    shown.path = frames.LINE  # bent, there are frames again
+    shown.path = scanning.LINE  # bent, there are frames again
     shown.moved = shown._path().high
     assert shown.state()["energy_pca"] is not None
 
@@ -516,7 +520,7 @@ def test_no_frame_in_a_straight_molecule(model):
 def test_a_trained_auxiliary_model_is_not_called_silent(model):
     exact = scdlab.ECSE(model)
     exact.auxiliary.trained_elements[torch.tensor([6, 8])] = True
-    shown = FrameExplorer(exact, CO2, path=frames.BOND)
+    shown = FrameExplorer(exact, CO2, path=scanning.BOND)
     assert (
         "the auxiliary model answers" in shown.words.value
         and "not trained" not in shown.words.value
@@ -582,7 +586,7 @@ def test_structures_and_models_that_cannot_be_shown(model):
         (lambda: FrameExplorer(scdlab.ECSE(model, local=False)), "local=True"),
         (lambda: FrameExplorer(model, paths={"up": [0, 0, 0]}), "path 'up' must be a vector"),
         (lambda: FrameExplorer(model, paths={"up": [0, 1]}), "path 'up' must be a vector"),
-        (lambda: frames.paths_of(molecule("H"), 0, 4.0), "single atom has no neighbors"),
+        (lambda: scanning.paths_of(molecule("H"), 0, 4.0), "single atom has no neighbors"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             make()
@@ -605,8 +609,8 @@ def test_a_model_that_fails_is_told_in_the_widget_and_raised(monkeypatch):
 
     monkeypatch.setattr(model, "represent", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        shown.path = frames.BOND
+        shown.path = scanning.BOND
     assert "This picture failed: RuntimeError: shapes differ" in shown.message.value
     assert shown.drawn.value == picture and shown.molecule.value == scene
-    shown.path = frames.LINE  # back where it was
+    shown.path = scanning.LINE  # back where it was
     assert shown.message.value == "" and shown.drawn.value == picture

@@ -1,12 +1,15 @@
 """Maps of embeddings: layouts, the numbers beside them, and what is said when they cannot be
 drawn."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 
 import scdlab
-from scdlab import explore
+from scdlab import analysis, explore
+from scdlab.analysis import embeddings
 from scdlab.explore import maps
 from scdlab.nn import OfficialCT
 
@@ -28,18 +31,18 @@ def cloud(n=60, d=8, seed=0):
 
 def test_embeddings_are_the_predictions_own(qm9, model):
     model.train()
-    x, index = explore.embed(model, qm9, n=50, batch_size=16)
+    x, index = analysis.embed(model, qm9, n=50, batch_size=16)
     assert model.training and x.shape == (50, 16) and len(set(index)) == 50
     model.eval()
     with torch.no_grad():
         batch = qm9.take(index)
         out = model(batch).embedding
     np.testing.assert_allclose(x, out.numpy(), rtol=1e-5, atol=1e-6)
-    mean, same = explore.embed(model, qm9, n=50, pool="mean")
+    mean, same = analysis.embed(model, qm9, n=50, pool="mean")
     assert np.array_equal(index, same)
     np.testing.assert_allclose(mean, x / qm9.n_atoms[index][:, None], rtol=1e-5)
-    assert explore.embed(model, qm9, n=None)[1].tolist() == list(range(300))
-    assert explore.embed(model, qm9, n=10**6)[0].shape == (300, 16)
+    assert analysis.embed(model, qm9, n=None)[1].tolist() == list(range(300))
+    assert analysis.embed(model, qm9, n=10**6)[0].shape == (300, 16)
 
 
 @pytest.mark.parametrize("conditional", [False, True])
@@ -47,8 +50,8 @@ def test_the_three_pools(qm9, conditional):
     """Written out from what the model says about each molecule alone."""
     torch.manual_seed(0)
     net = scdlab.EquivariantTransformer(16, 1, num_rbf=16, conditional=conditional).eval()
-    pools = {pool: explore.embed(net, qm9, n=5, pool=pool)[0] for pool in maps.POOLS}
-    for k, row in enumerate(explore.embed(net, qm9, n=5)[1]):
+    pools = {pool: analysis.embed(net, qm9, n=5, pool=pool)[0] for pool in embeddings.POOLS}
+    for k, row in enumerate(analysis.embed(net, qm9, n=5)[1]):
         with torch.no_grad():
             alone = net(qm9.take([row]))
         for pool, x in (
@@ -65,13 +68,13 @@ def test_the_three_pools(qm9, conditional):
 def test_a_released_model_has_embeddings_as_well(qm9):
     torch.manual_seed(0)
     net = OfficialCT(emb_dim=16, num_layers=1, num_heads=2, num_rbf=8).eval()
-    x, _ = explore.embed(net, qm9, n=4)
-    assert x.shape == (4, 16) and not np.allclose(x, explore.embed(net, qm9, n=4, pool="sum")[0])
+    x, _ = analysis.embed(net, qm9, n=4)
+    assert x.shape == (4, 16) and not np.allclose(x, analysis.embed(net, qm9, n=4, pool="sum")[0])
 
 
 def test_sums_over_atoms_tell_the_size_of_a_molecule(qm9, model):
-    x, index = explore.embed(model, qm9)
-    assert explore.extensivity(x, qm9.n_atoms[index]) > 0.9
+    x, index = analysis.embed(model, qm9)
+    assert analysis.extensivity(x, qm9.n_atoms[index]) > 0.9
 
 
 def test_pca_is_the_projection_on_the_directions_of_largest_variance():
@@ -90,16 +93,18 @@ def test_pca_is_the_projection_on_the_directions_of_largest_variance():
 
 
 @pytest.mark.slow
-def test_umap_keeps_groups_apart_and_comes_from_the_cache(tmp_path, monkeypatch, capsys, recwarn):
+def test_umap_keeps_groups_apart_and_comes_from_the_cache(tmp_path, monkeypatch, caplog, recwarn):
     """One test only, since the first map compiles for long."""
     monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path))
+    caplog.set_level(logging.INFO, "scdlab")
     x = np.concatenate([cloud(30), cloud(30, seed=1) + 60.0])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     xy = scdlab.reduce_embedding(x, max_points=50)
     assert torch.get_num_threads() == 1  # what the layout runs on is none of torch's business
     torch.set_num_threads(threads)
-    assert xy.shape == (60, 2) and "UMAP of 60 points" in capsys.readouterr().out
+    assert xy.shape == (60, 2) and "UMAP of 60 points" in caplog.text
+    caplog.clear()
     group = np.arange(60) < 30
     middle = np.array([xy[group].mean(0), xy[~group].mean(0)])
     nearer = np.linalg.norm(xy[:, None] - middle, axis=-1).argmin(axis=1)
@@ -111,7 +116,7 @@ def test_umap_keeps_groups_apart_and_comes_from_the_cache(tmp_path, monkeypatch,
     assert np.array_equal(
         scdlab.reduce_embedding(x, max_points=50), xy
     )  # nothing is laid out again
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
     monkeypatch.undo()
     monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path))
     kept.write_bytes(b"damaged")
@@ -125,57 +130,57 @@ def test_umap_keeps_groups_apart_and_comes_from_the_cache(tmp_path, monkeypatch,
 def test_rows_left_out_are_put_between_their_neighbors():
     laid = np.random.default_rng(1).normal(size=(40, 2))
     few = cloud(40)
-    np.testing.assert_allclose(maps._between(few, few, laid), laid, atol=1e-9)
-    between = maps._between(few[:1] + 1e-3, few, laid)
+    np.testing.assert_allclose(embeddings._between(few, few, laid), laid, atol=1e-9)
+    between = embeddings._between(few[:1] + 1e-3, few, laid)
     np.testing.assert_allclose(between, laid[:1], atol=0.05)
-    assert (maps._between(cloud(200, seed=2), few, laid).max(0) <= laid.max(0)).all()
+    assert (embeddings._between(cloud(200, seed=2), few, laid).max(0) <= laid.max(0)).all()
     same = np.zeros((6, 8))
-    assert np.isfinite(maps._between(same, same, laid[:6])).all()  # points that coincide
+    assert np.isfinite(embeddings._between(same, same, laid[:6])).all()  # points that coincide
 
 
 def test_extensivity_is_one_for_a_linear_embedding_and_zero_for_none():
     rng = np.random.default_rng(0)
     n = rng.integers(5, 30, 400)
     linear = np.outer(n, rng.normal(size=6)) + 0.01 * rng.normal(size=(400, 6))
-    assert explore.extensivity(linear, n) > 0.99
-    assert explore.extensivity(rng.normal(size=(400, 6)), n) < 0.05
+    assert analysis.extensivity(linear, n) > 0.99
+    assert analysis.extensivity(rng.normal(size=(400, 6)), n) < 0.05
     half = np.outer(n - n.mean(), np.ones(1)) / n.std() + rng.normal(
         size=(400, 1)
     )  # signal and noise alike
-    assert explore.extensivity(half, n) == pytest.approx(0.5, abs=0.12)
+    assert analysis.extensivity(half, n) == pytest.approx(0.5, abs=0.12)
     wide = np.concatenate(
         [linear, linear, np.zeros((400, 500))], axis=1
     )  # redundant and empty channels
-    assert explore.extensivity(wide, n) > 0.99
+    assert analysis.extensivity(wide, n) > 0.99
 
 
 def test_extensivity_is_held_out():
     """More channels than structures fit anything; what they have not seen they do not predict."""
     rng = np.random.default_rng(0)
-    assert explore.extensivity(rng.normal(size=(60, 200)), rng.integers(5, 30, 60)) < 0.3
+    assert analysis.extensivity(rng.normal(size=(60, 200)), rng.integers(5, 30, 60)) < 0.3
 
 
 def test_smoothness_is_high_where_neighbors_are_alike():
     x = np.random.default_rng(0).uniform(size=(500, 2))
-    assert explore.smoothness(x, np.sin(3 * x[:, 0])) > 0.95
-    assert explore.smoothness(x, np.random.default_rng(1).normal(size=500)) < 0.05
+    assert analysis.smoothness(x, np.sin(3 * x[:, 0])) > 0.95
+    assert analysis.smoothness(x, np.random.default_rng(1).normal(size=500)) < 0.05
     twice = np.repeat(x[:50], 2, axis=0)  # pairs that coincide: a point is never its own neighbor
     y = np.tile([1.0, -1.0], 50)
-    assert explore.smoothness(twice, y, k=1) == 0.0
+    assert analysis.smoothness(twice, y, k=1) == 0.0
     crowd = np.zeros((30, 2))  # more points on one spot than neighbors asked for
-    assert explore.smoothness(crowd, np.arange(30.0), k=5) < 1
+    assert analysis.smoothness(crowd, np.arange(30.0), k=5) < 1
 
 
 @pytest.mark.parametrize(
     ("x", "method", "said"),
     [
-        (cloud(), "tsne", "must be one of 'umap', 'pca', not 'tsne'"),
+        (cloud(), "tsne", "must be one of 'umap', 'pca', got 'tsne'"),
         (
             cloud(10),
             "umap",
-            "umap needs at least 16 points, not 10; give more structures, or use pca",
+            "umap needs at least 16 points, got 10; give more structures, or use pca",
         ),
-        (cloud(2), "pca", "pca needs at least 3 points, not 2"),
+        (cloud(2), "pca", "pca needs at least 3 points, got 2"),
         (cloud(d=1), "pca", "at least 2 channels"),
         (np.zeros(5), "pca", r"one row a structure, \[n, d\]"),
         (
@@ -197,13 +202,13 @@ def test_maps_that_cannot_be_drawn(x, method, said):
 
 def test_numbers_that_mean_nothing_are_refused(qm9, model):
     for call, said in (
-        (lambda: explore.extensivity(cloud(), np.full(60, 9)), "same number of atoms"),
-        (lambda: explore.extensivity(cloud(), np.arange(59)), "one value each"),
-        (lambda: explore.extensivity(cloud(5), np.arange(5)), "at least 9 structures"),
-        (lambda: explore.smoothness(cloud(), np.full(60, 1.0)), "nothing to predict"),
-        (lambda: explore.smoothness(cloud(), np.full(60, np.nan)), "Value 0 is NaN"),
-        (lambda: explore.embed(model, qm9, pool="max"), "'embedding', 'mean' or 'sum', not 'max'"),
-        (lambda: explore.embed(model, qm9, n=0), "nothing to embed"),
+        (lambda: analysis.extensivity(cloud(), np.full(60, 9)), "same number of atoms"),
+        (lambda: analysis.extensivity(cloud(), np.arange(59)), "one value each"),
+        (lambda: analysis.extensivity(cloud(5), np.arange(5)), "at least 9 structures"),
+        (lambda: analysis.smoothness(cloud(), np.full(60, 1.0)), "nothing to predict"),
+        (lambda: analysis.smoothness(cloud(), np.full(60, np.nan)), "Value 0 is NaN"),
+        (lambda: analysis.embed(model, qm9, pool="max"), "'embedding', 'mean', 'sum', got 'max'"),
+        (lambda: analysis.embed(model, qm9, n=0), "nothing to embed"),
         (lambda: explore.compare_maps({}, []), "no map to draw"),
         (
             lambda: explore.compare_maps({"a": np.zeros((3, 2))}, np.zeros(4)),

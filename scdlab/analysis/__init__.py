@@ -1,0 +1,79 @@
+"""The numbers that widgets, claims and lessons share: embeddings, denoising, bonds, scans and the
+error under rotation.
+
+Plain functions of models, molecules and arrays; nothing is drawn here.
+"""
+
+from scdlab.analysis.bonds import (
+    Band,
+    bands_of,
+    blurred_bonds,
+    bond_lengths,
+    bond_orders,
+    bonds_of,
+    length_density,
+)
+from scdlab.analysis.conditions import (
+    MeanAndError,
+    answer,
+    gates,
+    mixed,
+    noise_left,
+    self_embedding,
+    shares_left,
+)
+from scdlab.analysis.denoising import (
+    Reference,
+    as_reference,
+    cosine,
+    denoise,
+    displacements,
+    energy_against_sigma,
+    unexplained_noise,
+)
+from scdlab.analysis.embeddings import embed, extensivity, reduce_embedding, smoothness
+from scdlab.analysis.forces import corruption, degree_curves, half_angle, predicted_forces
+from scdlab.analysis.rotation import rotated, rotation_error, turn_angles, turn_energies
+from scdlab.analysis.scan import Path, Scan, energies, paths_of, refined, weight_matrix
+
+__all__ = [
+    "Band",
+    "MeanAndError",
+    "Path",
+    "Reference",
+    "Scan",
+    "answer",
+    "as_reference",
+    "bands_of",
+    "blurred_bonds",
+    "bond_lengths",
+    "bond_orders",
+    "bonds_of",
+    "corruption",
+    "cosine",
+    "degree_curves",
+    "denoise",
+    "displacements",
+    "embed",
+    "energies",
+    "energy_against_sigma",
+    "extensivity",
+    "gates",
+    "half_angle",
+    "length_density",
+    "mixed",
+    "noise_left",
+    "paths_of",
+    "predicted_forces",
+    "reduce_embedding",
+    "refined",
+    "rotated",
+    "rotation_error",
+    "self_embedding",
+    "shares_left",
+    "smoothness",
+    "turn_angles",
+    "turn_energies",
+    "unexplained_noise",
+    "weight_matrix",
+]

@@ -1,0 +1,318 @@
+"""Embeddings: drawn in two dimensions, and measured by two numbers.
+
+PCA keeps straight lines straight and shows the directions of largest variance. UMAP (McInnes et al.
+2018, arXiv:1802.03426) keeps neighbors together and says little about distances between groups. A
+picture persuades easily, so two numbers stand beside it:
+
+    extensivity   R² of a linear fit, embedding -> number of atoms, on structures held out
+    smoothness    R² of the mean property of the k nearest neighbors, as a prediction of the
+                  property
+"""
+
+import hashlib
+import logging
+import sys
+import time
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.spatial import KDTree
+
+from scdlab import files
+from scdlab.analysis.inputs import array, evaluation_mode
+from scdlab.atoms import AtomStore
+from scdlab.nn.blocks.heads import sum_over_atoms
+
+METHODS = ("umap", "pca")
+POOLS = ("embedding", "mean", "sum")
+_NEIGHBORS = 15  # UMAP's own default
+_LOG = logging.getLogger("scdlab")
+
+
+def embed(
+    model: Any,
+    store: AtomStore,
+    n: int | None = 1000,
+    pool: str = "embedding",
+    seed: int = 0,
+    batch_size: int = 64,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of structures of a store, drawn at random.
+
+    A conditional model gets no condition: its mask token. The model is left as it was.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any model that gives a `Prediction`.
+    store : AtomStore
+        The structures.
+    n : int or None, default 1000
+        Number of structures; None takes all.
+    pool : {"embedding", "mean", "sum"}, default "embedding"
+        "embedding" is `Prediction.embedding`: the output of the embedding head of a conditional
+        model, the sum over atoms of others. "mean" and "sum" pool `Prediction.atoms` over the atoms
+        of each structure.
+    seed : int, default 0
+        Seed of the choice.
+    batch_size : int, default 64
+        Structures evaluated at once.
+
+    Returns
+    -------
+    x : numpy.ndarray
+        Embeddings [n, d].
+    index : numpy.ndarray
+        Their rows [n] in the store.
+
+    Raises
+    ------
+    ValueError
+        For an unknown pool, nothing to embed, and elements that the model was not trained on.
+    """
+    if pool not in POOLS:
+        raise ValueError(f"pool must be one of {', '.join(map(repr, POOLS))}, got {pool!r}.")
+    n = len(store) if n is None else min(n, len(store))
+    if n < 1:
+        raise ValueError(
+            "There is nothing to embed; give a store with structures and n of at least 1."
+        )
+    index = np.sort(np.random.default_rng(seed).permutation(len(store))[:n])
+    device = next(model.parameters()).device
+    rows = []
+    with evaluation_mode(model), torch.no_grad():
+        for first in range(0, n, batch_size):
+            batch = store.take(index[first : first + batch_size]).to(device)
+            out = model(batch, noise=False)
+            x = out.embedding if pool == "embedding" else sum_over_atoms(out.atoms, batch)  # (b, d)
+            x = x / batch.ptr.diff().unsqueeze(-1) if pool == "mean" else x
+            rows.append(x.double().cpu().numpy())
+    return np.concatenate(rows), index
+
+
+def reduce_embedding(
+    x: ArrayLike, method: str = "umap", seed: int = 0, max_points: int = 2000
+) -> np.ndarray:
+    """Embeddings drawn in two dimensions.
+
+    Channels are centered, not scaled. The map is laid out by at most max_points rows, drawn at
+    random; UMAP puts the others between their nearest five (its own way to do so takes longer to
+    compile than to lay out a map). It runs on one thread, so that the same seed gives the same map,
+    and its maps are kept in the cache (`files.cache_dir`).
+
+    Parameters
+    ----------
+    x : array_like or Tensor
+        Embeddings [n, d].
+    method : {"umap", "pca"}, default "umap"
+        How they are drawn.
+    seed : int, default 0
+        Seed of the rows that lay out the map, and of UMAP.
+    max_points : int, default 2000
+        Largest number of those rows.
+
+    Returns
+    -------
+    numpy.ndarray
+        The map [n, 2], float64.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, and for embeddings that are too few, too narrow or not finite.
+    """
+    rows = np.ascontiguousarray(array(x))
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
+    _check_rows(rows)
+    if rows.shape[1] < 2:
+        raise ValueError(
+            f"A map needs at least 2 channels, and the embeddings have {rows.shape[1]}; plot them "
+            "directly."
+        )
+    least = 3 if method == "pca" else _NEIGHBORS + 1
+    if min(len(rows), max_points) < least:
+        raise ValueError(
+            f"{method} needs at least {least} points, got {min(len(rows), max_points)}; give more "
+            f"structures{', or use pca' if method == 'umap' else ''}."
+        )
+    few = np.sort(np.random.default_rng(seed).permutation(len(rows))[:max_points])
+    rows = rows - rows[few].mean(axis=0)
+    return _pca(rows, few) if method == "pca" else _umap(rows, few, seed)
+
+
+def extensivity(embedding: ArrayLike, n_atoms: ArrayLike, seed: int = 0) -> float:
+    """How well a linear fit reads the number of atoms off the embedding.
+
+    1: size is laid out along a line; 0: no better than guessing the mean size, and the value given
+    when the fit is worse still. A ridge of 1e-6 of the mean variance keeps redundant channels
+    harmless.
+
+    Parameters
+    ----------
+    embedding : array_like or Tensor
+        Embeddings [n, d].
+    n_atoms : array_like or Tensor
+        Numbers of atoms [n], or any other numbers.
+    seed : int, default 0
+        Seed of the split.
+
+    Returns
+    -------
+    float
+        R² on a held-out third of the structures.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 9 structures, unequal lengths, NaN, and numbers that are all the same.
+    """
+    x = array(embedding)
+    y = array(n_atoms)
+    _check_pair(x, y, least=9)
+    if y.std() == 0:
+        raise ValueError(
+            "All structures have the same number of atoms, so size cannot be read off; mix sizes."
+        )
+    order = np.random.default_rng(seed).permutation(len(x))
+    fit = order[: 2 * len(x) // 3]
+    test = order[2 * len(x) // 3 :]
+    mean = x[fit].mean(axis=0)
+    y_mean = y[fit].mean()
+    centered = x[fit] - mean
+    gram = centered.T @ centered
+    ridge = 1e-6 * max(np.trace(gram) / len(gram), np.finfo(float).tiny)
+    w = np.linalg.solve(gram + ridge * np.eye(len(gram)), centered.T @ (y[fit] - y_mean))
+    return _r2(y[test], y_mean + (x[test] - mean) @ w)
+
+
+def smoothness(embedding: ArrayLike, values: ArrayLike, k: int = 10) -> float:
+    """How well the mean over the k nearest other structures predicts a property.
+
+    Parameters
+    ----------
+    embedding : array_like or Tensor
+        Embeddings [n, d]; distances are Euclidean in them.
+    values : array_like or Tensor
+        The property [n].
+    k : int, default 10
+        Number of neighbors.
+
+    Returns
+    -------
+    float
+        R², and 0 for worse than the mean of all.
+
+    Raises
+    ------
+    ValueError
+        For fewer than k + 2 structures, unequal lengths, NaN, and values that are all the same.
+    """
+    x = array(embedding)
+    y = array(values)
+    _check_pair(x, y, least=k + 2)
+    if y.std() == 0:
+        raise ValueError(
+            "All values are equal, so there is nothing to predict; choose a property that varies."
+        )
+    # (n, k + 1), itself among them, not always first when points coincide
+    near = np.asarray(KDTree(x).query(x, k + 1)[1])
+    own = near == np.arange(len(x))[:, None]
+    own[~own.any(axis=1), -1] = True
+    return _r2(y, y[near[~own].reshape(len(x), k)].mean(axis=1))
+
+
+def _pca(x: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Projections on the two directions of largest variance; of each, the largest entry is
+    positive."""
+    _, _, axes = np.linalg.svd(x[few], full_matrices=False)
+    axes = axes[:2] * np.sign(axes[[0, 1], np.abs(axes[:2]).argmax(axis=1)])[:, None]
+    return x @ axes.T  # (n, d) -> (n, 2)
+
+
+def _umap(x: np.ndarray, few: np.ndarray, seed: int) -> np.ndarray:
+    about = f"umap {metadata.version('umap-learn')} {x.shape} {len(few)} {seed}"
+    key = hashlib.sha256(about.encode() + x.tobytes()).hexdigest()[:32]
+    path = files.cache_dir() / "maps" / f"{key}.npy"
+    found = _kept(path, len(x))
+    if found is not None:
+        return found
+    first = "" if "umap" in sys.modules else " (its first use compiles: up to half a minute)"
+    _LOG.info("UMAP of %s points%s; the map is kept for next time.", f"{len(x):,}", first)
+    start = time.perf_counter()
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="n_jobs value|.*force_all_finite|.*ensure_all_finite"
+        )
+        warnings.filterwarnings(
+            "ignore", message="Graph is not fully connected|.*Spectral initialisation failed"
+        )
+        import umap
+
+        laid = umap.UMAP(n_neighbors=_NEIGHBORS, random_state=seed, n_jobs=1).fit_transform(x[few])
+    # numba has given the OpenMP runtime, which torch shares, a number of its own
+    torch.set_num_threads(threads)
+    xy = _between(x, x[few], np.asarray(laid, dtype=float))
+    if time.perf_counter() - start > 5:
+        _LOG.info("UMAP took %.0f s.", time.perf_counter() - start)
+    with files.atomic_file(path) as new, open(new, "wb") as f:
+        np.save(f, xy, allow_pickle=False)
+    return xy
+
+
+def _kept(path: Path, n: int) -> np.ndarray | None:
+    """The map of n points that an earlier call left, or None: not there, or damaged, so that it is
+    made anew."""
+    if not path.is_file():
+        return None
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == (n, 2) and np.isfinite(found).all() else None
+
+
+def _between(x: np.ndarray, few: np.ndarray, laid: np.ndarray, k: int = 5) -> np.ndarray:
+    """Places for all x [n, d] on the map `laid` [m, 2] of `few` [m, d]: the mean of the k nearest,
+    by 1/distance²."""
+    d, near = KDTree(few).query(x, k)
+    # of `few` itself: practically its own place
+    w = 1 / np.maximum(d, 1e-12 * (1 + np.abs(few).max())) ** 2
+    return (laid[near] * (w / w.sum(axis=1, keepdims=True))[..., None]).sum(axis=1)
+
+
+def _r2(true: np.ndarray, predicted: np.ndarray) -> float:
+    spread = np.square(true - true.mean()).sum()
+    return float(max(0.0, 1 - np.square(true - predicted).sum() / spread)) if spread else 0.0
+
+
+def _check_rows(x: np.ndarray) -> None:
+    if x.ndim != 2:
+        raise ValueError(f"Embeddings must be one row a structure, [n, d], got shape {x.shape}.")
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"Row {bad[0]} of the embeddings is NaN or infinite ({len(bad)} of {len(x)} rows are); "
+            "leave such structures out, or retrain with a smaller learning rate."
+        )
+
+
+def _check_pair(x: np.ndarray, y: np.ndarray, least: int) -> None:
+    _check_rows(x)
+    if y.shape != (len(x),):
+        raise ValueError(
+            f"There are {len(x)} embeddings and values of shape {y.shape}; give one value each."
+        )
+    if not np.isfinite(y).all():
+        raise ValueError(
+            f"Value {np.flatnonzero(~np.isfinite(y))[0]} is NaN or infinite; leave that structure "
+            "out."
+        )
+    if len(x) < least:
+        raise ValueError(f"This number needs at least {least} structures, got {len(x)}; give more.")

@@ -1,0 +1,108 @@
+"""What the functions of this floor share: arrays of any origin, molecules as batches, models in
+evaluation mode.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import ase
+import numpy as np
+import torch
+
+from scdlab.atoms import AtomStore
+
+
+def array(values: Any) -> np.ndarray:
+    """Convert values to a float64 array.
+
+    Parameters
+    ----------
+    values : array_like or Tensor
+        A numpy array, a tensor on any device with or without a graph, or a list.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same shape; the data are shared where that is possible.
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=float)
+
+
+def tensor(values: Any) -> torch.Tensor:
+    """Convert values to a float32 tensor, for models and bases.
+
+    Parameters
+    ----------
+    values : array_like
+        Numbers of any shape.
+
+    Returns
+    -------
+    Tensor
+        The same shape.
+    """
+    return torch.as_tensor(values, dtype=torch.float32)
+
+
+def bare_copy(atoms: ase.Atoms) -> ase.Atoms:
+    """Copy elements, positions, charges and cell alone: no labels, no constraints.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Any structure.
+
+    Returns
+    -------
+    ase.Atoms
+        The copy.
+    """
+    charges = atoms.get_initial_charges()
+    return ase.Atoms(
+        atoms.numbers, atoms.get_positions(), cell=atoms.cell, pbc=atoms.pbc, charges=charges
+    )
+
+
+def batch_at(model: torch.nn.Module, atoms: ase.Atoms, pos: np.ndarray) -> Any:
+    """Build a batch of one molecule at several sets of positions.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model that will read the batch: its first parameter gives device and precision.
+    atoms : ase.Atoms
+        The molecule: elements, charges and cell.
+    pos : numpy.ndarray
+        Positions [..., n, 3] in Å.
+
+    Returns
+    -------
+    torch_geometric.data.Batch
+        One structure for each set of positions.
+    """
+    pos = np.asarray(pos, float)
+    weight = next(model.parameters())
+    batch = AtomStore.from_ase([bare_copy(atoms)]).take([0] * max(1, int(np.prod(pos.shape[:-2]))))
+    batch = batch.to(weight.device)
+    batch.pos = torch.as_tensor(pos.reshape(-1, 3)).to(weight)
+    return batch
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode within a `with` block; afterwards it is in its former mode.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model.
+    """
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
