@@ -1,72 +1,120 @@
 """scdlab: learn and research self-supervised learning on atoms.
 
 The names below are the public face. They are imported on first use, so that `import scdlab` is
-instant.
+instant; the block under `TYPE_CHECKING` shows them to editors and type checkers.
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from scdlab import analysis as analysis
+    from scdlab import atoms as atoms
+    from scdlab import calculator as calculator
+    from scdlab import claims as claims
+    from scdlab import explore as explore
+    from scdlab import lessons as lessons
+    from scdlab import memory as memory
+    from scdlab import nn as nn
+    from scdlab import objectives as objectives
+    from scdlab import symmetry as symmetry
+    from scdlab import training as training
+    from scdlab import units as units
+    from scdlab.analysis import embed as embed
+    from scdlab.analysis import reduce_embedding as reduce_embedding
+    from scdlab.atoms import AtomStore as AtomStore
+    from scdlab.atoms import from_smiles as from_smiles
+    from scdlab.atoms import load_alloys as load_alloys
+    from scdlab.atoms import load_aspirin as load_aspirin
+    from scdlab.atoms import load_ethanol as load_ethanol
+    from scdlab.atoms import load_isomers as load_isomers
+    from scdlab.atoms import load_md17 as load_md17
+    from scdlab.atoms import load_qm9 as load_qm9
+    from scdlab.atoms import neighbor_list as neighbor_list
+    from scdlab.atoms import simulate as simulate
+    from scdlab.calculator import Calculator as Calculator
+    from scdlab.explore import ConditionExplorer as ConditionExplorer
+    from scdlab.explore import EmbeddingExplorer as EmbeddingExplorer
+    from scdlab.explore import ForceExplorer as ForceExplorer
+    from scdlab.explore import FrameExplorer as FrameExplorer
+    from scdlab.explore import NoiseExplorer as NoiseExplorer
+    from scdlab.nn import PET as PET
+    from scdlab.nn import DimeNet as DimeNet
+    from scdlab.nn import EquivariantTransformer as EquivariantTransformer
+    from scdlab.nn import Prediction as Prediction
+    from scdlab.nn import SchNet as SchNet
+    from scdlab.nn import TensorProductNet as TensorProductNet
+    from scdlab.nn.official import load_official_ct as load_official_ct
+    from scdlab.symmetry import ECSE as ECSE
+    from scdlab.symmetry import symmetry_report as symmetry_report
+    from scdlab.training import evaluate as evaluate
+    from scdlab.training import fit as fit
+    from scdlab.training import load as load
+    from scdlab.training import load_pretrained as load_pretrained
+    from scdlab.training import save as save
 
-_WHERE = {
+__version__ = "0.2.0"
+
+# name -> the module that it comes from
+_NAMES = {
     "AtomStore": "atoms",
-    "load_qm9": "atoms",
-    "load_md17": "atoms",
-    "load_isomers": "atoms",
-    "load_ethanol": "atoms",
-    "load_aspirin": "atoms",
-    "load_alloys": "atoms",
     "from_smiles": "atoms",
-    "simulate": "atoms",
+    "load_alloys": "atoms",
+    "load_aspirin": "atoms",
+    "load_ethanol": "atoms",
+    "load_isomers": "atoms",
+    "load_md17": "atoms",
+    "load_qm9": "atoms",
     "neighbor_list": "atoms",
-    "SchNet": "nn",
-    "DimeNet": "nn",
-    "EquivariantTransformer": "nn",
-    "TensorProductNet": "nn",
-    "PET": "nn",
-    "Prediction": "nn",
-    "fit": "training",
-    "evaluate": "training",
-    "save": "training",
-    "load": "training",
-    "load_pretrained": "training",
-    "load_official_ct": "nn.official",
-    "ECSE": "symmetry",
-    "symmetry_report": "symmetry",
-    "embed": "analysis",
-    "reduce_embedding": "analysis",
+    "simulate": "atoms",
     "Calculator": "calculator",
-    "NoiseExplorer": "explore",
     "ConditionExplorer": "explore",
     "EmbeddingExplorer": "explore",
     "ForceExplorer": "explore",
     "FrameExplorer": "explore",
+    "NoiseExplorer": "explore",
+    "embed": "analysis",
+    "reduce_embedding": "analysis",
+    "DimeNet": "nn",
+    "EquivariantTransformer": "nn",
+    "PET": "nn",
+    "Prediction": "nn",
+    "SchNet": "nn",
+    "TensorProductNet": "nn",
+    "load_official_ct": "nn.official",
+    "ECSE": "symmetry",
+    "symmetry_report": "symmetry",
+    "evaluate": "training",
+    "fit": "training",
+    "load": "training",
+    "load_pretrained": "training",
+    "save": "training",
 }
 _MODULES = (
-    "atoms",
-    "nn",
-    "objectives",
-    "training",
-    "symmetry",
-    "calculator",
     "analysis",
-    "explore",
+    "atoms",
+    "calculator",
     "claims",
+    "explore",
     "lessons",
     "memory",
+    "nn",
+    "objectives",
+    "symmetry",
+    "training",
     "units",
 )
 
-__all__ = ["__version__", *_WHERE]
+__all__ = ["__version__", *_NAMES]
 
 
-def __getattr__(name):
-    if name in _WHERE:
-        return getattr(importlib.import_module(f"scdlab.{_WHERE[name]}"), name)
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"scdlab.{_NAMES[name]}"), name)
     if name in _MODULES:
         return importlib.import_module(f"scdlab.{name}")
     raise AttributeError(f"module 'scdlab' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*__all__, *_MODULES])
