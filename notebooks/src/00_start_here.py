@@ -270,7 +270,7 @@ explore.compare_bars(
 # %%
 torch.manual_seed(SEED)
 model = scdlab.SchNet(hidden_channels=64, num_layers=2, num_rbf=20, cutoff=5.0)
-objective = EnergyForces(energy_weight=0.1)  # rho: the weight of the energy term
+objective = EnergyForces(energy_weight=0.1)  # ρ, the weight of the energies
 settings = dict(steps=STEPS, batch_size=8, lr=5e-3, seed=SEED, device=DEVICE)
 result = scdlab.fit(model, objective, train, val, **settings)
 explore.learning_curve(result.history, "force_mae", "eV/Å", title="SchNet on ethanol")

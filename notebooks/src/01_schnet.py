@@ -37,11 +37,12 @@ from scdlab import claims, explore, lessons
 from scdlab.objectives import EnergyForces
 
 SIZES = {
-    "quick": dict(hidden_channels=48, num_layers=3, lr=1e-2, steps=400, plateau_steps=150, curve_steps=150,
-                  curve=(10, 30, 100), qm9=2000, qm9_steps=200, isomer_steps=400, md_steps=600),
-    "full": dict(hidden_channels=128, num_layers=6, lr=1e-3, steps=20000, plateau_steps=4000, curve_steps=4000,
-                 curve=(10, 30, 100, 300, 1000), qm9=100000, qm9_steps=30000, isomer_steps=10000,
-                 md_steps=4000),
+    "quick": dict(hidden_channels=48, num_layers=3, lr=1e-2, steps=400, plateau_steps=150,
+                  curve_steps=150, curve=(10, 30, 100), qm9=2000, qm9_steps=200, isomer_steps=400,
+                  md_steps=600),
+    "full": dict(hidden_channels=128, num_layers=6, lr=1e-3, steps=20000, plateau_steps=4000,
+                 curve_steps=4000, curve=(10, 30, 100, 300, 1000), qm9=100000, qm9_steps=30000,
+                 isomer_steps=10000, md_steps=4000),
 }  # fmt: skip
 S = SIZES[PROFILE]
 TRAIN = dict(batch_size=10, lr=S["lr"], seed=SEED, device=DEVICE)  # for every training below
@@ -227,7 +228,8 @@ exact = model.eval()(frames, forces=True).forces
 model.train()  # tables are for training; elsewhere filters are exact
 cells = [16, 32, 64, 128, 256, 512, 1024]
 table_errors = []
-for model.filter_table_size in cells:
+for size in cells:
+    model.filter_table_size = size
     difference = model(frames, forces=True).forces - exact
     table_errors.append((difference.norm() / exact.norm()).item())
 model.filter_table_size = 512  # as it was

@@ -124,13 +124,11 @@ explorer
 # %%
 for sigma in (0.005, 0.04, 0.14):
     explorer.sigma = sigma
-    told = explorer.state()
-    line = (
-        f"σ = {sigma:.3f} Å: {told['bonds_blurred_mean']:.1f} of {told['bonds']} bonds misread on "
-        "average"
-    )
-    if told["energy_rise"] is not None:  # a reference is there
-        line += f", energy + {told['energy_rise']:.2f} eV"
+    state = explorer.state()
+    blurred = f"{state['bonds_blurred_mean']:.1f} of {state['bonds']} bonds"
+    line = f"σ = {sigma:.3f} Å: {blurred} misread on average"
+    if state["energy_rise"] is not None:  # a reference is there
+        line += f", energy + {state['energy_rise']:.2f} eV"
     print(line)
 explorer.sigma = 0.04
 
@@ -392,13 +390,13 @@ explore.parity_plot(test.forces[:270], answers, "eV/Å", "force", title="Forces 
 on_minima = noise_left["shipped"]
 on_frames = scdlab.evaluate(shipped.cpu(), ethanol[::4], objective)["noise_unexplained"]
 on_yours = scdlab.evaluate(coord.cpu(), ethanol[::4], objective)["noise_unexplained"]
-per_atom = {
+left = {
     "no answer": 1.0,
     "minima": on_minima,
     "500 K": on_frames,
     "500 K, yours": on_yours,
 }
-explore.compare_bars(per_atom, "noise left", title="On minima (QM9), and off equilibrium (ethanol)")
+explore.compare_bars(left, "noise left", title="On minima (QM9), and off equilibrium (ethanol)")
 
 # %% [markdown]
 # A value above 1 is worse than no answer at all. The shipped network confidently moves the atoms
@@ -411,7 +409,7 @@ gfn2 = Reference("gfn2") if importlib.util.find_spec("tblite") else None  # no w
 
 
 def cosines(starts):
-    """Mean cosines of (−answer, force), (−noise, force) and (answer, noise), with noise of 0.04 Å."""
+    """Mean cosines of (−answer, force), (−noise, force), (answer, noise); noise of 0.04 Å."""
     rows = []
     for k, start in enumerate(starts):
         noise = displacements(start, 0.04, seed=k)
@@ -427,10 +425,10 @@ if gfn2:
     minimum = gfn2.relax(ethanol.to_ase(0))
     frames = [ethanol.to_ase(k) for k in range(0, 2000, 50)]
     for where, found in (("near", cosines([minimum] * 40)), ("far", cosines(frames))):
-        told = [f"{value:.2f}" for value in found]
+        shown = [f"{value:.2f}" for value in found]
         print(
-            f"{where:>4}: cos(−answer, force) = {told[0]}, cos(−noise, force) = {told[1]}, "
-            f"cos(answer, noise) = {told[2]}"
+            f"{where:>4}: cos(−answer, force) = {shown[0]}, cos(−noise, force) = {shown[1]}, "
+            f"cos(answer, noise) = {shown[2]}"
         )
         names = (f"cos_{what}_{where}" for what in ("answer_force", "noise_force", "answer_noise"))
         force_cosines |= dict(zip(names, found, strict=True))
@@ -588,7 +586,7 @@ maps = {}
 extensivity = {}
 near = {}
 yours = {}
-told = ["R² of the number of atoms"]
+lines = ["R² of the number of atoms"]
 for name, net in MODELS.items():
     total, index = analysis.embed(net, held_out, n=S["points"], seed=SEED)
     size = held_out.n_atoms[index]
@@ -597,7 +595,7 @@ for name, net in MODELS.items():
     extensivity[name] = analysis.extensivity(mean, size)
     summed = analysis.extensivity(total, size)
     near[name] = analysis.smoothness(mean, held_out.property("homo")[index])
-    told.append(f"{name:>10}: {extensivity[name]:.3f} from the mean, {summed:.3f} from the sum")
+    lines.append(f"{name:>10}: {extensivity[name]:.3f} from the mean, {summed:.3f} from the sum")
     if name != "shipped":
         arm = {"untrained": "untrained", "yours": "coord"}[name]
         yours |= {
@@ -605,7 +603,7 @@ for name, net in MODELS.items():
             f"r2_size_sum_{arm}": summed,
             f"r2_homo_neighbors_{arm}": near[name],
         }
-print("\n".join(told))
+print("\n".join(lines))
 formulas = [held_out.to_ase(k).get_chemical_formula() for k in index]
 explore.compare_maps(maps, size, "atoms", numbers=extensivity, formulas=formulas)
 

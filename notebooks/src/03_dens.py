@@ -41,10 +41,10 @@ from scdlab.nn.blocks.force_encoding import spherical_degrees
 from scdlab.objectives import DeNS, EnergyForces
 
 SIZES = {
-    "quick": dict(frames=400, test=200, steps=150, hidden_channels=48, num_layers=3, candidates=3000,
-                  tensor_steps=100),
-    "full": dict(frames=950, test=1000, steps=20_000, hidden_channels=128, num_layers=6, candidates=20_000,
-                 tensor_steps=5000),
+    "quick": dict(frames=400, test=200, steps=150, hidden_channels=48, num_layers=3,
+                  candidates=3000, tensor_steps=100),
+    "full": dict(frames=950, test=1000, steps=20_000, hidden_channels=128, num_layers=6,
+                 candidates=20_000, tensor_steps=5000),
 }  # fmt: skip
 S = SIZES[PROFILE]
 TRAIN = dict(batch_size=16, seed=SEED, device=DEVICE)  # for every training below
@@ -102,10 +102,15 @@ SIGMA = 0.05  # Å
 z = test.take([0]).z
 pos = test.take([0]).pos
 OXYGEN = int((z == 8).nonzero()[0])
-ATOM, CARBON = (  # the hydrogen and the carbon that are nearest to the oxygen
-    int((pos - pos[OXYGEN]).norm(dim=1).masked_fill(z != element, 9.0).argmin())
-    for element in (1, 6)
-)
+
+
+def nearest_to_oxygen(element):
+    """The atom of an element that is nearest to the oxygen."""
+    return int((pos - pos[OXYGEN]).norm(dim=1).masked_fill(z != element, 9.0).argmin())
+
+
+ATOM = nearest_to_oxygen(1)  # the hydrogen of the OH group
+CARBON = nearest_to_oxygen(6)
 pulled = test.take(range(len(test))).forces[ATOM :: len(z)].norm(dim=1) > 1.5  # eV/Å
 frame = test.take([int(pulled.nonzero()[0])])  # a frame in which the hydrogen feels a force
 generator = torch.Generator().manual_seed(SEED)
@@ -115,7 +120,7 @@ other = picture - SIGMA * torch.randn(3, generator=generator)  # another place i
 
 
 def forces_at(places):
-    """Forces [n, 3] on the hydrogen at each of the places [n, 3], the other atoms as in the frame."""
+    """Forces [n, 3] on the hydrogen at places [n, 3], the other atoms as in the frame."""
     batch = test.subset([0] * len(places)).take(range(len(places)))
     batch.pos = frame.pos.repeat(len(places), 1)
     batch.pos[ATOM :: len(z)] = places
@@ -275,7 +280,7 @@ R = 0.25
 WEIGHT = 0.0625
 sample = train.take(range(64))
 net = fresh()
-library = DeNS(P, R, SIGMA, WEIGHT, supervised=labels)
+library = DeNS(prob=P, corrupt_ratio=R, sigma=SIGMA, denoising_weight=WEIGHT, supervised=labels)
 library.prepare(net, train)  # reference energies, the size of forces
 ours = dens_loss(net, sample, P, R, SIGMA, WEIGHT, torch.Generator().manual_seed(SEED))
 theirs, _ = library(net, sample, torch.Generator().manual_seed(SEED))
@@ -306,7 +311,7 @@ print(f"ours {ours.item():.6f}, the library's {theirs.item():.6f}")
 # %%
 ARMS = {
     "DeNS": dict(),
-    "whole structures": dict(ratio=1.0),
+    "whole structures": dict(corrupt_ratio=1.0),
     "not told": dict(force_encoding="none"),
     "another's force": dict(force_encoding="shuffled"),
 }
@@ -379,10 +384,10 @@ compare("dens-shuffled-forces")
 
 
 # %%
-def noise_left(net, told):
+def noise_left(net, force_encoding):
     """Share of the noise that is left on unseen frames, %."""
-    asked = DeNS(prob=1.0, sigma=SIGMA, force_encoding=told)
-    return 100 * scdlab.evaluate(net, test, asked)["noise_unexplained"]
+    objective = DeNS(prob=1.0, sigma=SIGMA, force_encoding=force_encoding)
+    return 100 * scdlab.evaluate(net, test, objective)["noise_unexplained"]
 
 
 left = {
@@ -424,8 +429,7 @@ class NotToldByMistake(DeNS):
         return done
 
 
-# trained, so it listens
-net = nets["DeNS"]
+net = nets["DeNS"]  # trained, so it listens
 pair = {}
 for name, objective in (
     ("DeNS", DeNS(sigma=SIGMA, supervised=labels)),
@@ -484,9 +488,8 @@ slab.set_constraint(FixAtoms(mask=slab.get_tags() > 1))
 slab.calc = EMT()
 slab.get_forces()
 surface = scdlab.AtomStore.from_ase([slab] * 200).take(range(200))
-shaken = (
-    DeNS(prob=1.0, corrupt_ratio=0.5).corrupt(surface, torch.Generator().manual_seed(SEED)).mask
-)
+half = DeNS(prob=1.0, corrupt_ratio=0.5)
+shaken = half.corrupt(surface, torch.Generator().manual_seed(SEED)).mask
 fixed = surface.fixed.bool()
 for name, which in (("free", ~fixed), ("fixed", fixed)):
     print(f"{name} atoms: {100 * shaken[which].float().mean():.0f} % shaken")

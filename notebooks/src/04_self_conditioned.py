@@ -151,9 +151,8 @@ for name, value in probes.items():
 # %%
 pool = frames.take(range(400)).pos.view(-1, 9, 3).double().numpy()
 pool = pool - pool.mean(1, keepdims=True)
-pairwise = np.linalg.norm(pool[:, :, None] - pool[:, None], axis=-1).reshape(
-    400, -1
-)  # distances within
+pairwise = np.linalg.norm(pool[:, :, None] - pool[:, None], axis=-1)  # distances within frames
+pairwise = pairwise.reshape(400, -1)
 apart = np.linalg.norm(pairwise[:, None] - pairwise[None], axis=-1) + 1e9 * np.eye(400)
 a, b = np.unravel_index(apart.argmin(), apart.shape)
 x_a = pool[a]
@@ -178,18 +177,13 @@ explore.view_molecule(
 # one that was trained on minima is worse than vague. It removes the heat as well:
 
 # %%
-store = new_frames[::2]
-left = {
-    "Coord on minima": scdlab.evaluate(coord, held_out[:500], CoordinateDenoising(0.04))[
-        "noise_unexplained"
-    ],
-    "Coord on frames": scdlab.evaluate(coord, store, CoordinateDenoising(0.04))[
-        "noise_unexplained"
-    ],
-    "trained on frames": scdlab.evaluate(off, store, CoordinateDenoising(0.04))[
-        "noise_unexplained"
-    ],
-}
+left = {}
+for name, net, store in (
+    ("Coord on minima", coord, held_out[:500]),
+    ("Coord on frames", coord, new_frames[::2]),
+    ("trained on frames", off, new_frames[::2]),
+):
+    left[name] = scdlab.evaluate(net, store, CoordinateDenoising(0.04))["noise_unexplained"]
 explore.compare_bars(left, "noise left", title="1: no better than no answer")
 
 # %% [markdown]
@@ -484,7 +478,7 @@ claims.compare(
 # than its own table suggests. Compare within one table, at one budget, and count the seeds.
 #
 # A good fine-tuning run has more knobs, all of them arguments of `fit`: a learning rate for the new
-# head and another for the pretrained body, drop-path that fades, a little denoising beside the
+# head and another for the pretrained backbone, drop-path that fades, a little denoising beside the
 # labels that fades as well:
 
 # %%
@@ -523,7 +517,7 @@ LAYOUT = dict(emb_dim=32, num_layers=2, num_heads=4, num_rbf=16)
 
 
 def released(steeper=1.0, **options):
-    """The released layout with random weights; `steeper` multiplies the slope of its tanh on vectors."""
+    """The released layout with random weights; `steeper` multiplies the slope of its tanh."""
     torch.manual_seed(SEED)
     net = OfficialCT(**LAYOUT, **options).eval()
     with torch.no_grad():
@@ -749,8 +743,8 @@ lessons.check_vector_norm(my_normalize)
 # %% tags=["solution"] jupyter={"source_hidden": true}
 # Solution: click to unfold.
 def normalize_solution(v):
-    # v tanh(|v|)/|v|: the length does not change when the vector turns, x, y and z do. The tiny number
-    # keeps the square root, its slope and 0/0 finite at v = 0.
+    # v tanh(|v|)/|v|: the length does not change when the vector turns, x, y and z do. The tiny
+    # number keeps the square root, its slope and 0/0 finite at v = 0.
     length = (v.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()  # (N, 1, d)
     return v * torch.tanh(length) / length
 

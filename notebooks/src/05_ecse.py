@@ -44,10 +44,10 @@ from scdlab.objectives import EnergyForces, PropertyRegression, SelfConditionedD
 from scdlab.symmetry import NearestPair, PCAFrames, Quadrature, RandomRotations
 
 SIZES = {
-    "quick": dict(frames=400, test=50, steps=240, hidden_channels=64, num_layers=1, dipole_steps=200,
-                  aux_steps=60, md_steps=150, ct_steps=40, turns=10),
-    "full": dict(frames=950, test=500, steps=50_000, hidden_channels=128, num_layers=2, dipole_steps=10_000,
-                 aux_steps=5000, md_steps=2000, ct_steps=5000, turns=64),
+    "quick": dict(frames=400, test=50, steps=240, hidden_channels=64, num_layers=1,
+                  dipole_steps=200, aux_steps=60, md_steps=150, ct_steps=40, turns=10),
+    "full": dict(frames=950, test=500, steps=50_000, hidden_channels=128, num_layers=2,
+                 dipole_steps=10_000, aux_steps=5000, md_steps=2000, ct_steps=5000, turns=64),
 }  # fmt: skip
 S = SIZES[PROFILE]
 TRAIN = dict(batch_size=16, seed=SEED, device=DEVICE)  # for every training below
@@ -109,9 +109,8 @@ print(f"force error {1e3 * error:.0f} meV/Å; the answer “no force” has {1e3
 
 # %%
 net = scdlab.load_pretrained("pet-ethanol")
-exactly = copy.deepcopy(
-    net
-).double()  # in float64 a law that holds can be told from one that nearly does
+# in float64 a law that holds can be told from one that nearly does
+exactly = copy.deepcopy(net).double()
 frame = ethanol.to_ase(int(rest.index[0]))
 
 
@@ -299,8 +298,8 @@ for name, (coarse, fine, left) in jumps.items():
 # So take *all* frames that neighbors can make, and weigh them, such that no frame comes or goes
 # with a weight above zero. Around each atom $i$, every ordered pair of neighbors $j, k$ makes one:
 #
-# $$a = \hat{r}_j, \qquad b = \frac{a \times \hat{r}_k}{|a \times \hat{r}_k|}, \qquad c = a \times b,
-#   \qquad F_{jk} = [a\; b\; c].$$
+# $$a = \hat{r}_j, \qquad b = \frac{a \times \hat{r}_k}{|a \times \hat{r}_k|},
+#   \qquad c = a \times b, \qquad F_{jk} = [a\; b\; c].$$
 #
 # The share of atom $i$ in the energy is the weighted mean of what the network says about it in all
 # of them:
@@ -345,20 +344,13 @@ def weight(u, v, inner, width=0.15, sin2_min=0.2, sin2_width=0.15):
 
 water = molecule("H2O")
 frames = scdlab.ECSE(exactly).frames(batch_of([water]))
-by_hand = np.array(
-    [
-        weight(
-            water.positions[j] - water.positions[i], water.positions[k] - water.positions[i], inner
-        )
-        for i, j, k, inner in zip(
-            frames.center,
-            frames.first,
-            frames.second,
-            frames.inner[frames.center].numpy(),
-            strict=True,
-        )
-    ]
-)
+inner_radii = frames.inner[frames.center].numpy()  # Å
+by_hand = []
+for i, j, k, inner in zip(frames.center, frames.first, frames.second, inner_radii, strict=True):
+    u = water.positions[j] - water.positions[i]
+    v = water.positions[k] - water.positions[i]
+    by_hand.append(weight(u, v, inner))
+by_hand = np.array(by_hand)
 weights_difference = float(np.abs(by_hand - frames.weights.numpy()).max())
 for i in range(3):
     mine = (frames.center == i).numpy()
@@ -379,7 +371,8 @@ ecse = scdlab.ECSE(exactly)
 with torch.no_grad():
     ecse(batch_of([frame]), forces=True)  # any model's arguments
 METHODS["ECSE"] = ecse
-along["ECSE"], jumps["ECSE"] = energies(ecse, path), jump(ecse)
+along["ECSE"] = energies(ecse, path)
+jumps["ECSE"] = jump(ecse)
 explore.path_plot(t, beyond(), "place on the path", "", "meV", title="The same, with ECSE")
 
 # %%
@@ -450,9 +443,8 @@ for angle in bend:  # the hydrogens of water, bent open
     atoms = molecule("H2O")
     half = np.radians(angle / 2)
     for k, side in ((1, 1), (2, -1)):
-        atoms.positions[k] = atoms.positions[0] + 0.96 * np.array(
-            [0, side * np.sin(half), -np.cos(half)]
-        )
+        arm = np.array([0, side * np.sin(half), -np.cos(half)])
+        atoms.positions[k] = atoms.positions[0] + 0.96 * arm  # Å
     bent.append(atoms)
 share = exact.frames(batch_of(bent)).rest.view(len(bend), 3)[:, 0].detach().numpy()  # of the oxygen
 opening = explore.path_plot(
@@ -530,7 +522,8 @@ for name, model in ARMS.items():
     yours[f"turned_{name}_meV"] = rotation_error(wrapped)
     with torch.no_grad():
         off = 1e3 * (model(unseen).energy - unseen.energy)
-    constant[name], varying[name] = float(off.mean()), float(off.std())
+    constant[name] = float(off.mean())
+    varying[name] = float(off.std())
     print(
         f"{name:>8}: forces {1e3 * found['force_mae']:6.1f} meV/Å, energies {constant[name]:6.1f} "
         f"± {varying[name]:5.1f} meV, rotation {yours[f'turned_{name}_meV']:.1e} meV, "
@@ -676,11 +669,10 @@ def equivariance_error(model):
 repaired = scdlab.ECSE(released)
 before = equivariance_error(released)
 after = equivariance_error(repaired)
-changed = (
-    repaired(batch_of([frame]), noise=True).noise - released(batch_of([frame]), noise=True).noise
-)
+with torch.no_grad():
+    one, two = (net(batch_of([frame]), noise=True).noise for net in (released, repaired))
 print(f"error of the noise under rotation: {before:.1e} as released, {after:.1e} with ECSE")
-print(f"largest change of the noise that it predicts: {float(changed.detach().abs().max()):.1e} σ")
+print(f"largest change of the noise that it predicts: {float((two - one).abs().max()):.1e} σ")
 
 # %% [markdown]
 # No weight was touched, nothing was trained again, and no layer was rewritten. It is what makes the
@@ -758,8 +750,8 @@ lessons.check_other_hand(my_other_hand)
 # %% tags=["solution"] jupyter={"source_hidden": true}
 # Solution: click to unfold.
 def other_hand_solution(F):
-    # The mirror image of [a b c] is [Ma, -Mb, Mc]: flip the second column. -F flips a and c too, and the mirrored
-    # molecule would be seen from behind.
+    # The mirror image of [a b c] is [Ma, -Mb, Mc]: flip the second column. -F flips a and c too,
+    # and the mirrored molecule would be seen from behind.
     return F * torch.tensor([1.0, -1.0, 1.0], dtype=F.dtype)
 
 
@@ -837,7 +829,7 @@ for name, cut in suspects.items():
 # find it.
 #
 # **3. Two molecules, far apart.** If the frames of all atoms are pooled, a molecule's energy
-# depends on which frames another one offers. Given a function `shares(pos)` of positions [N, 3]
+# depends on which frames another one offers. Given a function `per_atom(pos)` of positions [N, 3]
 # that returns each atom's share of the energy [N], and a mask `far` [N] of the atoms of the far
 # molecule: turn that molecule about its own center by the rotation `R` [3, 3], and return the
 # largest change of the *other* atoms' shares.
@@ -898,7 +890,7 @@ lessons.display_metrics(
 #   differentiable, twice.
 # - Crystals: `scdlab.ECSE(model)` takes periodic cells, and the cost grows linearly with the number
 #   of atoms.
-# - Your own network: give it `cutoff`, `hops` and a `Prediction` with `shares`, and ECSE will do
-#   the rest.
+# - Your own network: give it `cutoff`, `n_hops` and a `Prediction` with `per_atom`, and ECSE will
+#   do the rest.
 # - Do you need it exact? Long dynamics, phonons and comparisons to the last digit say yes. A
 #   network whose own error is larger than its wobble says: not yet.
