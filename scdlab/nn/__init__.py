@@ -4,7 +4,7 @@ from scdlab.nn.blocks.adaln import AdaLN
 from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.dimenet import DimeNet
 from scdlab.nn.et import EquivariantTransformer
-from scdlab.nn.model import AtomisticModel, Features, Prediction
+from scdlab.nn.model import AtomisticModel, Features, Model, Prediction, evaluating
 from scdlab.nn.nequip import TensorProductNet
 from scdlab.nn.official_ct import OfficialCT
 from scdlab.nn.pet import PET
@@ -18,8 +18,10 @@ __all__ = [
     "EquivariantTransformer",
     "Features",
     "ForceEncoding",
+    "Model",
     "OfficialCT",
     "Prediction",
     "SchNet",
     "TensorProductNet",
+    "evaluating",
 ]

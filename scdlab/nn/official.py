@@ -14,7 +14,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from scdlab.nn.official_ct import DEFAULTS, FIXED, OfficialCT
+from scdlab.nn.official_ct import SETTINGS, OfficialCT
 
 _NAMES = [  # ours, the release's
     ("embedding_head.atom.", "embedding_head.pre_proj."),
@@ -60,7 +60,7 @@ def load_official_ct(path_or_state_dict, config=None) -> OfficialCT:
             f"Nothing says what {missing[0]!r} of {named} is; give the release's settings as "
             "config."
         )
-    model = OfficialCT(**{k: v for k, v in config.items() if k in FIXED | DEFAULTS}).eval()
+    model = OfficialCT(**{k: v for k, v in config.items() if k in SETTINGS}).eval()
 
     state = content.get("state_dict", content)
     if any(

@@ -55,6 +55,7 @@ from torch import Tensor, nn
 from scdlab.atoms.neighbors import Pairs, neighbor_list, repeated
 from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.et import EquivariantTransformer
+from scdlab.nn.registry import describe
 from scdlab.symmetry.frames import Clusters, Frames, Symmetrized, batch_of, receptive_fields, starts
 
 GROUPS = ("O(3)", "SO(3)")
@@ -190,7 +191,7 @@ class ECSE(Symmetrized):
     @property
     def config(self) -> dict:
         told = self.auxiliary
-        told = None if told is None else {"name": type(told).__name__, "config": told.config}
+        told = None if told is None else describe(told)
         return {**super().config, "auxiliary": told}
 
     def add_property(self, name: str, pool: str | None = None):

@@ -35,6 +35,7 @@ from scdlab.atoms.neighbors import Pairs, neighbor_list, repeated
 from scdlab.nn.blocks.adaln import check_condition
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Prediction
+from scdlab.nn.registry import describe, register
 
 OF_THE_MODEL = ("drop_path", "filter_table_size", "units", "provenance")
 CHUNK = 30_000  # nodes and, tenfold, pairs of neighbors that go through the model at a time
@@ -238,6 +239,10 @@ class Symmetrized(nn.Module):
 
     augment = False
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        register(cls)
+
     def __init__(self, model, settings: dict):
         super().__init__()
         if not isinstance(getattr(model, "cutoff", None), float):
@@ -274,7 +279,7 @@ class Symmetrized(nn.Module):
     @property
     def config(self) -> dict:
         return {
-            "model": {"name": type(self.model).__name__, "config": self.model.config},
+            "model": describe(self.model),
             **self.settings,
         }
 
@@ -294,10 +299,10 @@ class Symmetrized(nn.Module):
         self,
         batch,
         condition: Tensor | None = None,
+        force_input: Tensor | None = None,
         forces: bool = False,
         noise: bool | None = None,
         pairs: Pairs | None = None,
-        force_input: Tensor | None = None,
     ) -> Prediction:
         """Predict for a batch: the arguments are the model's. Raises ValueError for what the model
         does not take, and for a model whose prediction has no `shares`: a sum over atoms is what

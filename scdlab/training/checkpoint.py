@@ -13,12 +13,14 @@ itself, so that an edit by hand is found.
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor, nn
 
 import scdlab
-from scdlab import nn, symmetry
+import scdlab.symmetry  # registers its models
 from scdlab.files import (
     atomic_file,
     content_digest,
@@ -27,6 +29,8 @@ from scdlab.files import (
     package_dir,
     write_json,
 )
+from scdlab.nn import Model
+from scdlab.nn.registry import POSITIONAL, describe, registered
 
 FORMAT = "scdlab-model"
 FORMAT_VERSION = 2
@@ -45,32 +49,49 @@ PROVENANCE = (
 )
 
 
-def _paths(path) -> tuple[Path, Path]:
+def _paths(path: str | Path) -> tuple[Path, Path]:
     path = Path(path)
     stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
 
 
-def save(model, path, provenance: dict | None = None) -> Path:
-    """Write a model to `path`.safetensors and `path`.json; returns the first. Missing folders are
-    made.
+def save(model: Model, path: str | Path, provenance: dict[str, Any] | None = None) -> Path:
+    """Write a model to `path`.safetensors and `path`.json. Missing folders are made.
 
-    provenance: where the model comes from, for one that is to be handed on (`PROVENANCE` names its
-    entries)."""
+    Parameters
+    ----------
+    model : Model
+        Any model, of a class of one's own too.
+    path : str or Path
+        Where to, with or without one of the two suffixes.
+    provenance : dict, optional
+        Where the model comes from, for one that is to be handed on (`PROVENANCE` names its
+        entries).
+
+    Returns
+    -------
+    Path
+        The file of the weights.
+
+    Raises
+    ------
+    TypeError
+        For an argument of the model that cannot be written as json.
+    """
     weights, description = _paths(path)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    with atomic_file(weights) as new:
-        safetensors.torch.save_file(tensors, new)
     about = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "scdlab": scdlab.__version__,
-        "model": type(model).__name__,
-        "config": model.config,
-        "weights_sha256": digest(weights),
     }
-    if units := getattr(model, "units", {}):  # of the properties that it learned
-        about |= {"units": units}
+    described = describe(model)
+    about |= {"model": described.pop("name"), **described}
+    check_config(model)
+    with atomic_file(weights) as new:
+        safetensors.torch.save_file(named_tensors(model), new)
+    about |= {"weights_sha256": digest(weights)}
+    if model.units:  # of the properties that it learned
+        about |= {"units": model.units}
     about |= {"filter_table_size": model.filter_table_size}
     if provenance is not None:
         about |= {"provenance": provenance}
@@ -79,40 +100,116 @@ def save(model, path, provenance: dict | None = None) -> Path:
     return weights
 
 
-def build(name: str, config: dict):
-    """A fresh model from the name of its class and its config. Raises ValueError for one this
-    version does not know."""
-    cls = getattr(nn, name, None) if name in nn.__all__ else None
-    if name in symmetry.__all__:
-        cls = getattr(symmetry, name)
-    if not (isinstance(cls, type) and issubclass(cls, nn.AtomisticModel | symmetry.Symmetrized)):
+def check_config(model: Model) -> None:
+    """Raise TypeError when an argument of the model cannot be written as json.
+
+    Parameters
+    ----------
+    model : Model
+        Any model.
+    """
+    for name, value in model.config.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise TypeError(
+                f"The argument {name!r} of {type(model).__name__} holds what json cannot "
+                f"({error}); give numbers, text, lists or models, and build all else inside."
+            ) from error
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a model by name, on the processor, each with memory of its own.
+
+    safetensors refuses tensors that share memory, as tied weights do: each of them is written, and
+    they are tied again where the model that is loaded ties them.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any model.
+    """
+    tensors = {}
+    taken = set()
+    for name, value in model.state_dict().items():
+        tensor = value.detach().cpu().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if memory in taken else tensor
+        taken.add(memory)
+    return tensors
+
+
+def build(
+    name: str, config: dict[str, Any], module: str | None = None, cls: type[Model] | None = None
+) -> Model:
+    """A fresh model from its description.
+
+    Parameters
+    ----------
+    name : str
+        The name of its class.
+    config : dict
+        Its `config`. Models within it are built likewise.
+    module : str, optional
+        Where a class outside the library was defined.
+    cls : type, optional
+        The class to take for its own name, at any depth, and for a name that is not known.
+
+    Raises
+    ------
+    ValueError
+        For a class that is not known, and for arguments that it does not take.
+    """
+    made = cls if cls is not None and cls.__name__ == name else registered(name, module)
+    if made is None:
+        made = cls
+    if made is None:
         raise ValueError(
-            f"The checkpoint holds a model called {name!r}, which scdlab {scdlab.__version__} does "
-            "not have; open it with the version that wrote it."
+            f"The checkpoint holds a {name}, a class that is not registered; import the module or "
+            f"run the cell that defines it, or give the class, scdlab.load(path, cls={name})."
         )
-    config = dict(config)
-    properties = config.pop("properties", {})
-    for key in ("model", "auxiliary"):  # a model within a model
-        if isinstance(config.get(key), dict):
-            config[key] = build(config[key]["name"], config[key]["config"])
+    arguments = dict(config)
+    kinds = arguments.pop("properties", {})
+    for key, value in arguments.items():
+        if isinstance(value, dict) and {"name", "config"} <= {*value}:  # a model within a model
+            arguments[key] = build(**value, cls=cls)
     try:
-        model = cls(**config)
+        model = made(*arguments.pop(POSITIONAL, ()), **arguments)
     except TypeError as error:
         raise ValueError(
-            f"The checkpoint's settings do not fit {name} of scdlab {scdlab.__version__} "
-            f"({error}); open it with the version that wrote it."
+            f"The arguments in the checkpoint do not fit {made.__name__} of this session, scdlab "
+            f"{scdlab.__version__} ({error}); open it with the version that wrote it."
         ) from error
-    for key, pool in properties.items():
-        model.add_property(key, pool)
+    for key, kind in kinds.items():
+        model.add_property(key, kind)
     return model
 
 
-def load(path, device="cpu"):
-    """Read a model written by `save`, ready for evaluation. Its `provenance` is what `save` was
-    given, else None; its `units` are those of the properties that it learned.
+def load(
+    path: str | Path, device: str | torch.device = "cpu", cls: type[Model] | None = None
+) -> Model:
+    """Read a model written by `save`, ready for evaluation.
 
-    Raises FileNotFoundError when a file is missing, ValueError when the files are of another format
-    or version, are damaged or do not belong together, or hold another model.
+    Its `provenance` is what `save` was given, else None; its `units` are those of the properties
+    that it learned.
+
+    Parameters
+    ----------
+    path : str or Path
+        As given to `save`.
+    device : str or torch.device, default "cpu"
+        Where to put the model.
+    cls : type, optional
+        The class of a model of one's own, or of the one within it. Not needed where the class was
+        defined in this session: classes are found by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        When a file is missing.
+    ValueError
+        When the files are of another format or version, are damaged or do not belong together, and
+        when the model's class is not known.
     """
     weights, description = _paths(path)
     for file in (weights, description):
@@ -142,21 +239,31 @@ def load(path, device="cpu"):
             f"{weights} is damaged or belongs to another {description.name} (its digest differs); "
             "copy both files again."
         )
-    model = build(about["model"], about["config"])
+    model = build(about["model"], about["config"], about.get("module"), cls)
     load_tensors(model, safetensors.torch.load_file(weights), weights)
     model.provenance = about.get("provenance")
     model.units = about.get("units", {})
-    model.filter_table_size = about.get(
-        "filter_table_size", model.filter_table_size
-    )  # a file of an older version does not say
+    # a file of an older version does not say
+    model.filter_table_size = about.get("filter_table_size", model.filter_table_size)
     return model.to(device).eval()
 
 
-def load_pretrained(name: str, device="cpu"):
-    """The trained model `name` that comes with the kit. `model.provenance` says how it was made and
-    what it has seen.
+def load_pretrained(name: str, device: str | torch.device = "cpu") -> Model:
+    """A trained model that comes with the kit.
 
-    Raises ValueError for a name that does not ship, and for a model whose origin cannot be trusted.
+    `model.provenance` holds how it was made and what it was trained on.
+
+    Parameters
+    ----------
+    name : str
+        One of `pretrained_names()`.
+    device : str or torch.device, default "cpu"
+        Where to put the model.
+
+    Raises
+    ------
+    ValueError
+        For a name that does not ship, and for a model whose origin cannot be trusted.
     """
     folder = package_dir("data") / "checkpoints"
     if name not in pretrained_names():
@@ -178,9 +285,19 @@ def pretrained_names() -> list[str]:
     return sorted(path.stem for path in (package_dir("data") / "checkpoints").glob("*.json"))
 
 
-def provenance_problems(about: dict) -> list[str]:
-    """What is wrong with the origin that a checkpoint's json states, most basic first; empty when
-    it can be trusted."""
+def provenance_problems(about: dict[str, Any]) -> list[str]:
+    """What is wrong with the origin that a checkpoint states, most basic first.
+
+    Parameters
+    ----------
+    about : dict
+        The content of its json.
+
+    Returns
+    -------
+    list of str
+        Empty when the origin can be trusted.
+    """
     origin = about.get("provenance")
     wrong = []
     if not isinstance(origin, dict):
@@ -195,9 +312,23 @@ def provenance_problems(about: dict) -> list[str]:
     return wrong
 
 
-def load_tensors(model, tensors: dict, source) -> None:
-    """Put named tensors into a model; ValueError when names or shapes are not exactly the model's
-    own."""
+def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: str | Path) -> None:
+    """Put named tensors into a model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model; it is changed in place.
+    tensors : dict of str to Tensor
+        All that its `state_dict` names.
+    source : str or Path
+        Where they come from, for errors.
+
+    Raises
+    ------
+    ValueError
+        When names or shapes are not exactly the model's own, and for numbers that are not finite.
+    """
     own = model.state_dict()
     different = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
     different += [k for k in own if k not in tensors] + [k for k in tensors if k not in own]

@@ -62,7 +62,7 @@ def test_what_cannot_be_is_said(model):
         crystal.get_stress()
     model.trained_elements[torch.tensor([1, 6])] = True
     atoms.calc = scdlab.Calculator(model)
-    with pytest.raises(ValueError, match="cannot say anything about O"):
+    with pytest.raises(ValueError, match="cannot predict anything for O"):
         atoms.get_potential_energy()
 
 

@@ -51,7 +51,7 @@ def test_another_version_or_model_is_named(saved):
     with pytest.raises(ValueError, match="format version 99"):
         scdlab.load(path)
     rewrite(path, format_version=2, model="Perceptron")
-    with pytest.raises(ValueError, match="'Perceptron'"):
+    with pytest.raises(ValueError, match="a Perceptron, a class that is not registered"):
         scdlab.load(path)
     rewrite(path, model="SchNet", config={"hidden_channels": 8, "flavor": "sweet"})
     with pytest.raises(ValueError, match="flavor"):

@@ -428,14 +428,14 @@ def test_functions_refuse_what_they_cannot_compute(model):
 def test_elements_unknown_to_the_model_are_told_in_the_widget_and_raised():
     model = network()
     model.trained_elements[[1, 6, 7, 8]] = True
-    with pytest.raises(ValueError, match="cannot say anything about Si") as error:
+    with pytest.raises(ValueError, match="cannot predict anything for Si") as error:
         explorer(model, molecule=4)
     assert str(error.value).count(".") == 1
     shown = explorer(model)
     picture = shown.drawn.value
     scene = shown.view.scene
     for name in ("other", "molecule"):
-        with pytest.raises(ValueError, match="cannot say anything about Si"):
+        with pytest.raises(ValueError, match="cannot predict anything for Si"):
             setattr(shown, name, 4)
         assert "This picture failed" in shown.message.value and "Si" in shown.message.value
         assert shown.drawn.value == picture and shown.view.scene == scene

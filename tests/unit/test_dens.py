@@ -234,7 +234,7 @@ def test_a_lone_atom_is_told_nothing_of_others():
 
 def test_a_model_without_an_encoding_can_be_trained_when_nothing_is_told(ethanol):
     plain = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=1, num_heads=2)
-    with pytest.raises(ValueError, match="cannot be told forces"):
+    with pytest.raises(ValueError, match="takes no force input"):
         DeNS().prepare(plain, ethanol[:10])
     run = scdlab.fit(
         plain,

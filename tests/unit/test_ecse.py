@@ -187,14 +187,14 @@ def test_what_the_backbone_does_not_take_is_refused_as_there():
     batch = batch_of(shaken("H2O"))
     with pytest.raises(ValueError, match="PET takes no condition"):
         exact(batch, condition=torch.zeros(1, 16))
-    with pytest.raises(ValueError, match="PET cannot be told forces"):
+    with pytest.raises(ValueError, match="PET takes no force input"):
         exact(batch, force_input=torch.zeros(3, 3))
     direct = ECSE(pet(direct_forces=True, noise_head=False)).double().eval()
     with pytest.raises(ValueError, match="no noise head"):
         direct(batch, noise=True)
     known = ECSE(pet()).double().eval()
     known.model.trained_elements[[1, 6]] = True
-    with pytest.raises(ValueError, match=r"trained on H, C only and cannot say anything about O"):
+    with pytest.raises(ValueError, match=r"trained on H, C only and cannot predict anything for O"):
         known(batch)
 
 

@@ -148,15 +148,13 @@ def test_gradients_reach_the_encoding(net, batch, start):
 
 def test_what_cannot_be_told(net, batch):
     plain = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=1, num_heads=2).double()
-    with pytest.raises(
-        ValueError, match="cannot be told forces; build it with force_encoding=True"
-    ):
+    with pytest.raises(ValueError, match="takes no force input; build it with force_input=True"):
         plain(batch, force_input=batch.forces)
-    with pytest.raises(ValueError, match=r"shape \[26, 3\], and this batch needs \[27, 3\]"):
+    with pytest.raises(ValueError, match=r"must have shape \[27, 3\].*got \[26, 3\]"):
         net(batch, force_input=batch.forces[1:])
     wrong = batch.forces.clone()
     wrong[5, 1] = float("nan")
-    with pytest.raises(ValueError, match="atom 5 of the batch is told is not a number"):
+    with pytest.raises(ValueError, match="force input of atom 5 of the batch is not finite"):
         net(batch, force_input=wrong)
     with pytest.raises(
         ValueError, match="highest degree in which a force is told, from 0 to 11, not -1"

@@ -1,0 +1,375 @@
+"""The forward path of every model: batch in, `Prediction` out.
+
+Energies become forces here,
+
+    F_i = -∂E/∂r_i        (so a force field is curl-free by construction: energy is conserved in
+                          dynamics)
+
+and outputs of atoms become those of structures. `Model` is what backbones (`AtomisticModel`) and
+models built around them (`scdlab.symmetry`) have in common: the checks of what goes in, gradients,
+sums over atoms, and what `fit`, `evaluate`, `save` and the calculator read. Subclasses are
+registered by name, with the arguments of their constructors as `config`, so that `load` rebuilds
+them.
+"""
+
+import contextlib
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+
+from scdlab.atoms.neighbors import Pairs, neighbor_list
+from scdlab.nn.blocks.adaln import check_condition
+from scdlab.nn.blocks.force_encoding import ForceEncoding
+from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
+from scdlab.nn.ops.neighbor_sums import DirectedEdges
+from scdlab.nn.prediction import AtomOutputs, Prediction, Request
+from scdlab.nn.registry import plain, recording, register
+
+if TYPE_CHECKING:
+    from scdlab.nn.model import AtomisticModel
+
+
+class Model(nn.Module, ABC):
+    """A batch in, a `Prediction` out.
+
+    Attributes
+    ----------
+    config : dict
+        The arguments that rebuild the model, as json has them; properties that were added to it
+        under "properties".
+    hidden_channels : int
+        Width d of its features.
+    cutoff : float
+        Distance in Å within which atoms are neighbors.
+    n_hops : int or None
+        An atom's outputs depend on atoms that are so many neighbors away; None: any number.
+    equivariant : bool
+        Whether the model knows of rotations; if not, its vectors are numbers along the axes of
+        space.
+    has_vectors : bool
+        Whether `represent` can give vector features.
+    linear : bool
+        Whether features are read-outs, so that heads have one layer.
+    augment : bool
+        Whether training rotates structures at random, unless it is told otherwise.
+    drop_path : float
+        Probability with which a structure skips a layer in training, where the model has that.
+    units : dict of str to str
+        Units of the properties that it learned.
+    provenance : dict or None
+        Where a model that was loaded comes from.
+    trained_elements : Tensor [119], bool
+        Elements met in training: embeddings of others are untrained, and their outputs wrong.
+    energy_head, noise_head, embedding_head, force_head, property_heads : nn.Module
+        What outputs come from; None for those that the model lacks.
+    mask_token : nn.Parameter or None
+        The condition of a structure that has none, of conditional models.
+    force_encoding : ForceEncoding or None
+        Features of forces, of models that take them as input.
+    """
+
+    hidden_channels: int
+    cutoff: float
+    n_hops: int | None
+    equivariant: bool
+    has_vectors: bool
+    linear: bool
+    augment: bool
+    drop_path: float
+    filter_table_size: int | None
+    units: dict[str, str]
+    provenance: dict[str, Any] | None
+    trained_elements: Tensor
+    energy_head: EnergyHead
+    noise_head: nn.Module | None
+    embedding_head: EmbeddingHead | None
+    force_head: nn.Module | None
+    property_heads: nn.ModuleDict
+    mask_token: nn.Parameter | None
+    force_encoding: ForceEncoding | None
+    _arguments: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = recording(cls.__init__)
+        register(cls)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that rebuild the model, models among them as their name and config."""
+        return {name: plain(value) for name, value in self._arguments.items()}
+
+    @property
+    @abstractmethod
+    def backbone(self) -> "AtomisticModel":
+        """The model that represents atoms: the model itself, or the one that it is built around."""
+
+    @property
+    @abstractmethod
+    def direct_forces(self) -> bool:
+        """Whether forces come from a head of their own, and are the gradient of nothing."""
+
+    @property
+    def position_dtype(self) -> torch.dtype:
+        """The precision in which positions enter the model."""
+        return next(self.parameters()).dtype
+
+    @abstractmethod
+    def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
+        """Give the model a head for a property, or return the one it has."""
+
+    @abstractmethod
+    def shared_filter_tables(self) -> contextlib.AbstractContextManager[None]:
+        """Within this context, passes that read their filters from one table make it once."""
+
+    @abstractmethod
+    def atom_outputs(
+        self,
+        batch: Batch,
+        pairs: Pairs,
+        condition: Tensor | None,
+        force_input: Tensor | None,
+        request: Request,
+    ) -> AtomOutputs:
+        """Compute what each atom gives: the part of a forward pass that is a model's own.
+
+        Parameters
+        ----------
+        batch : Batch
+            The structures; `pos` in `position_dtype`, with a gradient where one is needed.
+        pairs : Pairs
+            Neighbors within the cutoff.
+        condition : Tensor [B, d] or [N, d], optional
+            As given to the model, checked.
+        force_input : Tensor [N, 3], optional
+            Forces in eV/Å as given to the model, checked.
+        request : Request
+            What the pass is to give.
+        """
+
+    def inputs(self, batch: Batch, gradient: bool) -> Batch:
+        """The batch as `atom_outputs` reads it: positions in the model's precision.
+
+        Parameters
+        ----------
+        batch : Batch
+            As given to the model; it stays as it is.
+        gradient : bool
+            Whether energies will be differentiated by the positions. These are the caller's own if
+            they carry a gradient already, else a fresh leaf.
+        """
+        inputs = copy.copy(batch)  # shallow: the caller's batch keeps its own positions
+        if gradient and not batch.pos.requires_grad:
+            inputs.pos = batch.pos.detach().to(self.position_dtype).requires_grad_()
+        else:
+            inputs.pos = batch.pos.to(self.position_dtype)
+        return inputs
+
+    def forward(
+        self,
+        batch: Batch,
+        condition: Tensor | None = None,
+        force_input: Tensor | None = None,
+        forces: bool = False,
+        noise: bool | None = None,
+        pairs: Pairs | None = None,
+    ) -> Prediction:
+        """Predict for a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            The structures, as `AtomStore.take` gives them.
+        condition : Tensor [B, d] or [N, d], optional
+            For models with conditional=True: one a structure, or one an atom. A row that equals
+            `mask_token` is no condition; None is that token for all.
+        force_input : Tensor [N, 3], optional
+            For models with force_input=True: forces on atoms in eV/Å, zero for atoms without one.
+        forces : bool, default False
+            Also give forces.
+        noise : bool, optional
+            Also give the noise in the positions, in units of σ. None: when the model has a head for
+            it. A model without one gives the gradient of its energy, -forces / scale.
+        pairs : Pairs, optional
+            Neighbors within the cutoff, when they are known already. Pairs beyond it do no harm.
+
+        Raises
+        ------
+        ValueError
+            For what the model does not take or cannot give, and, outside training, for elements
+            that were not in the training set.
+        """
+        keep_graph = torch.is_grad_enabled()
+        request = self._request(forces, noise, keep_graph)
+        self.check_input(batch, condition, force_input)
+        pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
+        gradient = None
+        with torch.set_grad_enabled(keep_graph or request.gradient):
+            inputs = self.inputs(batch, request.gradient)
+            atoms = self.atom_outputs(inputs, pairs, condition, force_input, request)
+            energy = self.energy_head.total(atoms.energy, inputs)  # (N) -> (B)
+            if request.gradient:
+                total = atoms.energy_to_differentiate
+                # will forces, or noise that is a gradient, be differentiated?
+                again = self.training or request.gradient_noise or batch.pos.requires_grad
+                with _backward_for_positions(atoms.edges, last=_is_own_leaf(batch)):
+                    (gradient,) = torch.autograd.grad(
+                        (energy if total is None else total).sum(),
+                        inputs.pos,
+                        create_graph=keep_graph and again,
+                        retain_graph=keep_graph,
+                    )
+        with torch.set_grad_enabled(keep_graph):
+            if not keep_graph:
+                atoms = atoms.detach()
+                energy = energy.detach()
+            return self._prediction(inputs, atoms, energy, gradient, request)
+
+    def _request(self, forces: bool, noise: bool | None, keep_graph: bool) -> Request:
+        request = Request(
+            forces=forces,
+            noise=self.noise_head is not None if noise is None else noise,
+            direct_forces=self.direct_forces,
+            noise_head=self.noise_head is not None,
+            keep_graph=keep_graph,
+        )
+        if request.gradient_noise and request.direct_forces:
+            raise ValueError(
+                f"This {type(self.backbone).__name__} has no noise head, and with "
+                "direct_forces=True noise cannot be taken from the gradient of the energy; build "
+                "it with a noise head, or with direct_forces=False."
+            )
+        return request
+
+    def _prediction(
+        self,
+        batch: Batch,
+        atoms: AtomOutputs,
+        energy: Tensor,
+        gradient: Tensor | None,
+        request: Request,
+    ) -> Prediction:
+        """Outputs of structures from those of their atoms, and from the gradient [N, 3] of the
+        energy."""
+        heads = self.property_heads
+        properties = atoms.properties
+        if properties is None:
+            properties = {name: head.per_atom(atoms.x, atoms.v) for name, head in heads.items()}
+        forces = atoms.forces if request.head_forces else None
+        noise = atoms.noise if request.head_noise else None
+        if gradient is not None and request.gradient_forces:
+            forces = -gradient.to(atoms.x.dtype)
+        if gradient is not None and request.gradient_noise:
+            scale = self.energy_head.scale.to(gradient.dtype)
+            noise = (gradient / scale).to(atoms.x.dtype)
+        return Prediction(
+            energy=energy,
+            forces=forces,
+            noise=noise,
+            embedding=(self.embedding_head or sum_over_atoms)(atoms.x, batch),
+            atoms=atoms.x,
+            properties={name: head.total(properties[name], batch) for name, head in heads.items()},
+            per_atom={"energy": atoms.energy, **properties},
+        )
+
+    def check_input(
+        self, batch: Batch, condition: Tensor | None, force_input: Tensor | None
+    ) -> None:
+        """Raise ValueError for what the model does not take, see `forward`."""
+        name = type(self.backbone).__name__
+        if not self.training:
+            self.check_elements(batch.z)
+        if condition is not None:
+            if self.mask_token is None:
+                raise ValueError(f"This {name} takes no condition; build it with conditional=True.")
+            check_condition(condition, batch, self.hidden_channels)
+        if force_input is not None:
+            if self.force_encoding is None:
+                raise ValueError(
+                    f"This {name} takes no force input; build it with force_input=True."
+                )
+            if force_input.shape != batch.pos.shape:
+                raise ValueError(
+                    f"The force input must have shape {list(batch.pos.shape)}, one force in eV/Å "
+                    f"for each atom of this batch, got {list(force_input.shape)}; give zero for "
+                    "atoms without one."
+                )
+            finite = force_input.isfinite().all(-1)
+            if not bool(finite.all()):
+                raise ValueError(
+                    f"The force input of atom {int((~finite).nonzero()[0])} of the batch is not "
+                    "finite; leave its structure out, or give zero."
+                )
+
+    def check_elements(self, z: Tensor) -> None:
+        """Raise ValueError when atomic numbers hold an element that was not in the training set.
+
+        Parameters
+        ----------
+        z : Tensor [N]
+            Atomic numbers.
+        """
+        trained = self.trained_elements
+        if trained.any() and not trained[z].all():
+            unknown = _symbols(z[~trained[z]].unique())
+            known = _symbols(trained.nonzero().flatten())
+            raise ValueError(
+                f"The model was trained on {known} only and cannot predict anything for {unknown}; "
+                "train it on structures that contain every element it is used for."
+            )
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a moment; then each of its modules is in its own mode
+    again.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any model.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextlib.contextmanager
+def _backward_for_positions(edges: DirectedEdges | None, last: bool) -> Iterator[None]:
+    """A backward pass for the gradient by positions, from which sums over edges leave the rest out.
+
+    `last`: no later pass needs the gradient by positions.
+    """
+    if edges is None:
+        yield
+        return
+    before = edges.asked
+    edges.asked = "positions"
+    try:
+        yield
+    except BaseException:
+        edges.asked = before
+        raise
+    edges.asked = "parameters" if last else None
+
+
+def _is_own_leaf(batch: Batch) -> bool:
+    """Whether the positions that are differentiated by are a leaf of ours, which no caller can
+    reach."""
+    cell = batch.get("cell")
+    return not batch.pos.requires_grad and not (cell is not None and cell.requires_grad)
+
+
+def _symbols(z: Tensor) -> str:
+    return ", ".join(chemical_symbols[k] for k in z.tolist())

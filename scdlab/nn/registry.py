@@ -1,0 +1,120 @@
+"""Classes of models by name, and the arguments that a model was made with.
+
+A model is rebuilt from the name of its class and the arguments of its constructor. Both are taken
+where the class is defined: `scdlab.nn.Model` registers every subclass, and wraps its `__init__` so
+that it writes down what it is called with. A model within a model is written down likewise.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from scdlab.renames import unknown_argument
+
+#: Entry of a config for what a constructor takes as *args.
+POSITIONAL = "*args"
+
+_classes: dict[str, dict[str, type]] = {}  # name -> module -> class, latest last
+
+
+def is_own(cls: type) -> bool:
+    """Whether a class comes with the library."""
+    return cls.__module__.split(".")[0] == __name__.split(".")[0]
+
+
+def register(cls: type) -> None:
+    """Make a class known by its name.
+
+    Of classes with the same name in the same module (a cell of a notebook that ran twice) the last
+    one counts. A class outside the library never takes the place of one of the library's.
+    """
+    modules = _classes.setdefault(cls.__name__, {})
+    modules.pop(cls.__module__, None)
+    modules[cls.__module__] = cls
+
+
+def registered(name: str, module: str | None = None) -> type | None:
+    """The class of a name, or None.
+
+    Parameters
+    ----------
+    name : str
+        The name of the class.
+    module : str, optional
+        Where it was defined; None for a class of the library. A class of the same name that was
+        defined in another module outside the library is taken where this module has none.
+    """
+    modules = _classes.get(name, {})
+    if module is not None and module in modules:
+        return modules[module]
+    found = [cls for cls in modules.values() if is_own(cls) == (module is None)]
+    return found[-1] if found else None
+
+
+def recording(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that writes its arguments into `_arguments` of the object before it runs.
+
+    Of the constructors along a line of base classes, that of the object's own class writes. Unknown
+    arguments raise TypeError with one sentence, see `scdlab.renames`.
+    """
+    signature = inspect.signature(init)
+    parameters = list(signature.parameters.values())[1:]
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = [p.name for p in parameters if p.kind in by_name]
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+    @functools.wraps(init)
+    def recorded(self, *args, **kwargs) -> None:
+        unknown = [name for name in kwargs if name not in known]
+        if unknown and not open_ended:
+            raise unknown_argument(type(self).__name__, unknown[0], known)
+        if type(self).__init__ is recorded:
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            self.__dict__["_arguments"] = _flat(parameters, bound.arguments)
+        init(self, *args, **kwargs)
+
+    return recorded
+
+
+def _flat(parameters: list[inspect.Parameter], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as `cls(*config["*args"], **config)` takes them."""
+    starred = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    flat: dict[str, Any] = {}
+    for p in parameters:
+        value = arguments[p.name]
+        if p.kind is inspect.Parameter.VAR_KEYWORD:
+            flat |= value
+        elif p.kind is inspect.Parameter.VAR_POSITIONAL:
+            flat[POSITIONAL] = [*flat.get(POSITIONAL, []), *value]
+        elif p.kind is inspect.Parameter.POSITIONAL_ONLY or (
+            starred and p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        ):
+            flat[POSITIONAL] = [*flat.get(POSITIONAL, []), value]
+        else:
+            flat[p.name] = value
+    return flat
+
+
+def plain(value: Any) -> Any:
+    """A recorded argument as json has it, where there is a way: models as their name and config."""
+    if isinstance(value, torch.nn.Module) and "_arguments" in value.__dict__:
+        return describe(value)
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of numpy or torch
+        return value.item()
+    return value
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """What rebuilds a model but for its weights: the `name` of its class, its `config` and, of a
+    class outside the library, the `module` where that was defined."""
+    cls = type(model)
+    module = {} if is_own(cls) else {"module": cls.__module__}
+    return {"name": cls.__name__, **module, "config": model.config}
