@@ -6,6 +6,7 @@ import math
 HARTREE = 27.211386245988  # eV (CODATA 2018)
 KCAL_MOL = 0.0433641  # eV, the value the papers' conversions use
 BOHR = 0.529177210903  # Å (CODATA 2018)
+DEBYE = 0.20819433442462576  # e Å, as in ase
 
 ENERGY = {  # name -> eV
     "eV": 1.0,
