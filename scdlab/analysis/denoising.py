@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 from scdlab.analysis.inputs import bare_copy, batch_at, evaluation_mode
 from scdlab.atoms import AtomStore
 from scdlab.calculator import Calculator
-from scdlab.objectives.coordinate import sample_noise
+from scdlab.objectives.noise import sample_noise
 
 SIGMAS = np.geomspace(0.003, 0.5, 10)  # Å; where the curves over σ are computed
 MAX_ATOMS = 200  # of a molecule under noise

@@ -25,7 +25,7 @@ import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.nn import EquivariantTransformer
 from scdlab.objectives import CoordinateDenoising, PropertyRegression
-from scdlab.objectives.coordinate import noise_floor, sample_noise
+from scdlab.objectives.noise import noise_floor, sample_noise
 from scdlab.training import FitResult
 
 from .claim import Arrays, Claim, Settings, Values, direction, register

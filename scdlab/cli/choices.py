@@ -189,7 +189,12 @@ def make_objective(text: str, target: str, forces: bool = True) -> "Objective":
     if not text:
         return objectives.EnergyForces(forces=forces)
     name, settings = parse_call(text, "objective")
-    cls = _chosen(name, objectives, lambda each: hasattr(each, "prepare"), "objective")
+    cls = _chosen(
+        name,
+        objectives,
+        lambda each: issubclass(each, objectives.Objective) and not inspect.isabstract(each),
+        "objective",
+    )
     takes = inspect.signature(cls).parameters
     if "name" in takes and not target:
         raise ValueError(f"{name} needs --property, the name of what is to be learned.")

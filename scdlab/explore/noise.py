@@ -57,7 +57,7 @@ from scdlab.atoms import AtomStore
 from scdlab.explore import style, svg
 from scdlab.explore.view import MoleculeView, as_atoms
 from scdlab.explore.widgets import Explorer, lines_table
-from scdlab.objectives.coordinate import KINDS
+from scdlab.objectives.noise import KINDS
 
 # σ in Å -> what noise of about that size does
 REGIMES = {0.005: "regularizing", 0.04: "corrupting"}

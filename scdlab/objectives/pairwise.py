@@ -1,5 +1,5 @@
-"""Denoising seen through distances: give back the pairwise distances of the structure that was
-disturbed.
+"""Denoising seen through distances: give back the pairwise distances of the structure before the
+noise.
 
     x̃ = x + ε,  ε ~ N(0, σ²)           x̂: corrected coordinates, made by the network from x̃
     L = mean over pairs i < j of (|x̂_i - x̂_j| - |x_i - x_j|)² / 2σ²
@@ -28,55 +28,59 @@ between the two is worth measuring.
 """
 
 import copy
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import pairs_within
-from scdlab.objectives.supervised import _mark_seen
+from scdlab.atoms.store import AtomStore
+from scdlab.nn.model import Model
+from scdlab.objectives.arguments import check_choice, check_length
+from scdlab.objectives.base import Mean, Objective, Parts, mark_trained_elements, required
 
 HEAD = "coordinates"  # the head that output="coordinates" adds
 
 
-class PairwiseDenoising:
+@dataclass
+class PairwiseDenoising(Objective):
     """Denoising of pairwise distances, within each molecule.
 
-    sigma: σ of the noise in Å on every coordinate (0.14 is the variance of 0.02 that was
-    published); output: "noise" or "coordinates", how the corrected structure is made (see above).
-    scope="batch" is the published variant: distances between *all* atoms of the batch, most of them
-    atoms of different molecules, which share nothing but the origin of their files.
+    Parts, both means over pairs: "distance_mae", the error of the corrected distances in Å, and
+    "blind_mae", that of the noisy ones.
 
-    Parts: distance_mae, the error of the corrected distances in Å, and blind_mae, that of the
-    disturbed ones: means over pairs, and `counted` says after each call how many those were.
+    Parameters
+    ----------
+    sigma : float, default 0.14
+        σ of the noise in Å on every coordinate (0.14 is the variance of 0.02 that was published).
+    scope : str, default "molecule"
+        "molecule", or "batch", the published variant: distances between *all* atoms of the batch,
+        most of them atoms of different molecules, which share nothing but the origin of their
+        files.
+    output : str, default "noise"
+        "noise" or "coordinates", how the corrected structure is made (see above).
     """
 
-    atomwise = frozenset()
+    sigma: float = 0.14
+    scope: str = "molecule"
+    output: str = "noise"
 
-    def __init__(self, sigma: float = 0.14, scope: str = "molecule", output: str = "noise"):
-        if not 0 < sigma < float("inf"):
-            raise ValueError(
-                f"sigma is the size of the noise, a positive number of Å such as 0.14, not {sigma}."
-            )
-        if scope not in ("molecule", "batch"):
-            raise ValueError(
-                "The distances compared are those of each 'molecule' or of the 'batch', not "
-                f"{scope!r}."
-            )
-        if output not in ("noise", "coordinates"):
-            raise ValueError(
-                f"Coordinates are corrected by 'noise' or given as 'coordinates', not {output!r}."
-            )
-        self.sigma = sigma
-        self.scope = scope
-        self.output = output
+    loss_over = "distance_mae"
 
-    def __repr__(self):
-        return (
-            f"PairwiseDenoising(sigma={self.sigma}, scope={self.scope!r}, output={self.output!r})"
-        )
+    def __post_init__(self) -> None:
+        check_length("sigma", self.sigma, example=0.14)
+        check_choice("scope", self.scope, ("molecule", "batch"))
+        check_choice("output", self.output, ("noise", "coordinates"))
 
-    def prepare(self, model, train) -> None:
-        """Give the model the head it needs. Raises ValueError for periodic structures, whose
-        distances are many."""
+    def prepare(self, model: Model, train: AtomStore) -> None:
+        """Give the model the head it needs.
+
+        Raises
+        ------
+        ValueError
+            For periodic structures, whose distances are many, and for single atoms.
+        """
         if train.periodic:
             raise ValueError(
                 "PairwiseDenoising compares distances within molecules, and the training set is "
@@ -89,9 +93,9 @@ class PairwiseDenoising:
             )
         if self.output == "coordinates":
             model.add_property(HEAD, kind="per_atom").std.fill_(1.0)
-        _mark_seen(model, train)
+        mark_trained_elements(model, train)
 
-    def perturb(self, batch, generator=None):
+    def perturb(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         """The batch with noise added to its positions."""
         noisy = copy.copy(batch)
         noise = torch.randn(
@@ -100,28 +104,31 @@ class PairwiseDenoising:
         noisy.pos = batch.pos + self.sigma * noise
         return noisy
 
-    def correct(self, model, noisy):
-        """x̂ [N, 3]: the model's answer to the disturbed batch."""
+    def correct(self, model: Model, noisy: Batch) -> Tensor:
+        """x̂ [N, 3] in Å: the model's answer to the noisy batch."""
         if self.output == "coordinates":
             return model(noisy, noise=False).properties[HEAD]
-        out = model(noisy, noise=True)
-        return noisy.pos.to(out.noise.dtype) - self.sigma * out.noise
+        answer = required(model(noisy, noise=True).noise, "noise")  # (N, 3)
+        return noisy.pos.to(answer.dtype) - self.sigma * answer
 
-    def distances(self, pos, pairs):
+    def distances(self, pos: Tensor, pairs: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Distances [P] in Å of the pairs (i [P], j [P]); None: of every atom with every other."""
         if pairs is None:
-            return torch.pdist(pos)  # every atom with every other
+            return torch.pdist(pos)
         return (pos.index_select(0, pairs[0]) - pos.index_select(0, pairs[1])).norm(dim=-1)
 
-    def __call__(self, model, batch, generator=None):
+    def __call__(
+        self, model: Model, batch: Batch, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Parts]:
         noisy = self.perturb(batch, generator)
         pairs = None if self.scope == "batch" else pairs_within(batch.ptr, batch.batch)
-        true = self.distances(batch.pos, pairs)
+        true = self.distances(batch.pos, pairs)  # (P) Å
         blind = self.distances(noisy.pos, pairs)  # (P) Å
         error = self.distances(self.correct(model, noisy), pairs) - true  # (P) Å
-        n = max(len(true), 1)  # a batch of single atoms has no pair
+        count = len(true)
+        n = max(count, 1)  # a batch of single atoms has no pair
         parts = {
-            "distance_mae": error.detach().abs().sum() / n,
-            "blind_mae": (blind - true).abs().sum() / n,
+            "distance_mae": Mean(error.detach().abs().sum() / n, count, selected=True),
+            "blind_mae": Mean((blind - true).abs().sum() / n, count, selected=True),
         }
-        self.counted = dict.fromkeys(("loss", *parts), len(true))
         return error.square().sum() / n / (2 * self.sigma**2), parts

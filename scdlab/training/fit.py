@@ -38,6 +38,7 @@ from scdlab.atoms.collate import pack_batches
 from scdlab.files import atomic_file, write_json
 from scdlab.objectives import EnergyForces, PropertyRegression
 from scdlab.objectives.augment import KINDS, random_rotate
+from scdlab.objectives.base import Mean, as_mean, description
 from scdlab.objectives.supervised import finite_expression
 from scdlab.training.checkpoint import load_tensors, save
 from scdlab.training.schedule import between, factor
@@ -150,15 +151,15 @@ def fit(
             f"augment is 'auto', None, {' or '.join(map(repr, KINDS))}, not {augment!r}."
         )
     if augment == "auto":
-        augment = "O(3)" if getattr(model, "augment", False) else None
-    anneal = {**getattr(objective, "anneal", {}), **(anneal or {})}
+        augment = "O(3)" if model.augment else None
+    anneal = {**objective.anneal, **(anneal or {})}
     _check_rates(lr, objective)
     _check_anneal(anneal, model, objective)
     for store in (train, val):
         if store is not None:
             store.check_max_atoms(max_atoms)
             _check_labels(store, objective)
-    least = getattr(objective, "smallest_batch", 1)
+    least = objective.smallest_batch
     if (
         least > 1 and max_atoms is None
     ):  # processes share a batch; with a budget each of them has its own
@@ -174,7 +175,7 @@ def fit(
     val_every = max(1, steps // 10) if val_every is None else val_every
     settings = dict(
         model=type(model).__name__,
-        objective=repr(objective),
+        objective=description(objective),
         structures=len(train),
         val_structures=0 if val is None else len(val),
         steps=steps,
@@ -238,22 +239,17 @@ def _check_rates(lr, objective) -> None:
             'lr is one learning rate or {"head": …, "backbone": …}, each a number from 0 up, not '
             f"{lr}."
         )
-    if not hasattr(_labeled(objective), "heads"):
+    if objective.labeled is None:
         raise ValueError(
             f"{objective!r} learns from no labels and so has no head of its own; give one learning "
             "rate instead of one for the head and one for the body."
         )
 
 
-def _labeled(objective):
-    """The objective that learns from labels: itself, or what an auxiliary objective is added to."""
-    return getattr(objective, "supervised", None) or objective
-
-
 def _check_labels(store, objective) -> None:
     """Raise ValueError, saying how many and which, where structures lack the property that is to be
     learned."""
-    if (name := getattr(_labeled(objective), "name", None)) is None:
+    if objective.labeled is None or (name := objective.labeled.property_name) is None:
         return
     y = store.property(name)
     there = np.isfinite(y) if y.ndim == 1 else np.isfinite(y).all(1)
@@ -299,7 +295,7 @@ def _in_process(fabric: Fabric, run: "_Run") -> dict:
     keep = ("steps", "seconds", "best", "interrupted", "stopped_early", "rows", "out")
     heads = {
         "properties": {k: head.kind for k, head in result.model.property_heads.items()},
-        "units": getattr(result.model, "units", {}),
+        "units": result.model.units,
     }
     return {"weights": weights, **heads, **{name: getattr(result, name) for name in keep}}
 
@@ -412,7 +408,9 @@ class _Run:
         if not isinstance(lr, dict):
             return [{"params": self.parameters, "lr": lr, "peak": lr}]
         heads = {
-            p for module in _labeled(self.objective).heads(self.model) for p in module.parameters()
+            p
+            for module in self.objective.labeled.label_modules(self.model)
+            for p in module.parameters()
         }
         parts = {
             "backbone": [p for p in self.parameters if p not in heads],
@@ -476,10 +474,9 @@ class _Run:
             while self.step < s["steps"] and not early:
                 start = time.perf_counter()
                 for name, value in self._advance().items():
-                    weight = (
-                        1 if name == "loss" else getattr(self.objective, "counted", {}).get(name, 1)
-                    )
-                    self.sums[name] = self.sums.get(name, 0.0) + value * weight
+                    mean = as_mean(value, 1)
+                    weight = mean.count if mean.selected else 1
+                    self.sums[name] = self.sums.get(name, 0.0) + mean.value * weight
                     self.weights[name] = self.weights.get(name, 0) + weight
                 log = self.step % s["log_every"] == 0
                 last = self.step == s["steps"]
@@ -646,7 +643,7 @@ class _Run:
             s["steps"] - 1
         )  # the same at every validation, so that losses can be compared
         with self._averaged():
-            judge = getattr(self.objective, "judge", self.objective)
+            judge = self.objective.validation_objective
             errors = _errors(self.model, self.val_batches, judge, s["batch_size"], s["max_atoms"])
             row |= {f"val_{k}": v for k, v in errors.items()}
             if self.best is None or row["val_loss"] < self.best:
@@ -824,14 +821,17 @@ def _errors(model, store, objective, batch_size, max_atoms=None) -> dict[str, fl
                 batch = store.take(np.arange(first, last)).to(device)
                 # one and the same noise at every validation, so that losses can be compared
                 loss, parts = objective(model, batch, torch.Generator(device).manual_seed(first))
-                for name, value in {"loss": loss, **parts}.items():
-                    weight = batch.num_nodes if name in objective.atomwise else batch.num_graphs
-                    weight = float(getattr(objective, "counted", {}).get(name, weight))
-                    sums[name] = sums.get(name, 0.0) + float(value) * weight
+                means = {name: as_mean(part, batch.num_graphs) for name, part in parts.items()}
+                over = objective.loss_over
+                count = batch.num_graphs if over is None else means[over].count
+                for name, mean in {"loss": Mean(loss, count), **means}.items():
+                    weight = float(mean.count)
+                    sums[name] = sums.get(name, 0.0) + float(mean) * weight
                     weights[name] = weights.get(name, 0) + weight
     finally:
         model.train(was_training)
-    if not weights["loss"] or not any(weight for name, weight in weights.items() if name != "loss"):
+    measured = [weight for name, weight in weights.items() if name != "loss"]
+    if not weights["loss"] or (measured and not any(measured)):
         raise ValueError(
             f"No structure of the {len(store):,} to evaluate on has anything that {objective!r} "
             "could measure; give others."
@@ -866,7 +866,7 @@ def evaluate(
         if name in (*store.property_names, *store.vector_names)
     ]
     for name in named:
-        ours = getattr(model, "units", {}).get(name, "")
+        ours = model.units.get(name, "")
         theirs = store.units(name)
         if ours and theirs and ours != theirs:
             raise ValueError(

@@ -298,9 +298,9 @@ def test_the_loss_is_the_mean_square_over_corrupted_atoms(qm9, settings, normali
     expected = (answer - target)[mask].square().mean()
     torch.testing.assert_close(loss, expected)
     unit = 1.0 if normalized else 0.05
-    torch.testing.assert_close(parts["noise_mse"], (expected / unit**2).detach())
+    torch.testing.assert_close(parts["noise_mse"].value, (expected / unit**2).detach())
     torch.testing.assert_close(
-        parts["noise_unexplained"], (expected / target[mask].square().mean()).detach()
+        parts["noise_unexplained"].value, (expected / target[mask].square().mean()).detach()
     )
     assert torch.equal(batch.pos, before)
 
@@ -423,7 +423,8 @@ def test_an_auxiliary_loss_beside_energies_and_forces():
     both.prepare(model, store)
     loss, parts = both(model, store.take(np.arange(8)), seeded())
     assert set(parts) == {"energy_mae", "force_mae", "noise_mse", "noise_unexplained"}
-    assert both.atomwise == {"force_mae"} and set(both.counted) == {
+    assert both.loss_over is None and parts["force_mae"].count == 72
+    assert {name for name, part in parts.items() if part.selected} == {
         "noise_mse",
         "noise_unexplained",
     }
@@ -487,16 +488,16 @@ def test_a_resumed_run_ends_with_the_same_weights(qm9, tmp_path, monkeypatch, se
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"sigma": 0}, "sigma .* positive length"),
-        ({"sigma": -0.1}, "sigma .* positive length"),
-        ({"sigma": math.nan}, "sigma .* positive length"),
-        ({"sigma": math.inf}, "sigma .* positive length"),
-        ({"ratio": 0}, "ratio .* above 0"),
-        ({"ratio": 1.5}, "ratio .* above 0"),
-        ({"ratio": math.nan}, "ratio .* above 0"),
-        ({"kind": "cauchy"}, "one of gaussian, torsional, not 'cauchy'"),
-        ({"weight": -1.0}, "weight of denoising"),
-        ({"supervised": "homo"}, "main must be an objective"),
+        ({"sigma": 0}, "sigma must be a positive length in Å"),
+        ({"sigma": -0.1}, "sigma must be a positive length in Å"),
+        ({"sigma": math.nan}, "sigma must be a positive length in Å"),
+        ({"sigma": math.inf}, "sigma must be a positive length in Å"),
+        ({"ratio": 0}, "ratio must be above 0"),
+        ({"ratio": 1.5}, "ratio must be above 0"),
+        ({"ratio": math.nan}, "ratio must be above 0"),
+        ({"kind": "cauchy"}, "kind must be 'gaussian' or 'torsional', got 'cauchy'"),
+        ({"weight": -1.0}, "weight must be a finite number of at least 0, got -1.0"),
+        ({"supervised": "homo"}, "supervised must be an objective"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, said):
@@ -524,7 +525,10 @@ def test_its_name_gives_all_settings():
         "weight=0.2",
     ):
         assert piece in text
-    assert "PropertyRegression('homo'" in text and eval(repr(CoordinateDenoising(0.1))).sigma == 0.1
+    assert (
+        "PropertyRegression(name='homo'" in text
+        and eval(repr(CoordinateDenoising(0.1))).sigma == 0.1
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])

@@ -121,15 +121,11 @@ def test_fixed_atoms_stay_and_do_not_count():
     free = batch.forces[~batch.fixed.bool()]
     assert float(net.energy_head.scale) == pytest.approx(float(free.square().mean().sqrt()))
     before = objective(net, batch, draw())
-    assert (
-        objective.counted["force_mae"] + objective.counted["noise_mse"]
-        == (~batch.fixed.bool()).sum()
-    )
+    counts = before[1]["force_mae"].count + before[1]["noise_mse"].count
+    assert counts == (~batch.fixed.bool()).sum()
     batch.forces = torch.where(batch.fixed.bool().unsqueeze(-1), 100.0, batch.forces)
     after = objective(net, batch, draw())
-    assert torch.equal(before[0], after[0]) and torch.equal(
-        before[1]["force_mae"], after[1]["force_mae"]
-    )
+    assert torch.equal(before[0], after[0]) and before[1]["force_mae"] == after[1]["force_mae"]
     run = scdlab.fit(
         net, DeNS(prob=0.5), store, steps=3, batch_size=3, device="cpu", progress=False
     )
@@ -162,8 +158,9 @@ def test_coordinate_denoising_leaves_fixed_atoms_where_they_are():
     told = DeNS(prob=1, corrupt_ratio=1, loss="squared", sigma=0.04)
     told.prepare(net, store)
     theirs = CoordinateDenoising(sigma=0.04)
-    assert theirs(net, batch, draw())[1]["noise_mse"] == told(net, batch, draw())[1]["noise_mse"]
-    assert theirs.counted["loss"] == (~batch.fixed.bool()).sum()
+    alone = theirs(net, batch, draw())[1]["noise_mse"]
+    assert alone == told(net, batch, draw())[1]["noise_mse"]
+    assert theirs.loss_over == "noise_mse" and alone.count == (~batch.fixed.bool()).sum()
 
 
 def test_whole_structures_can_be_measured_though_no_force_is_left(prepared, ethanol):
@@ -269,7 +266,7 @@ def test_forces_of_atoms_that_stayed_noise_of_those_that_did_not_energies_of_all
     assert objective(prepared, changed, draw())[1]["energy_mae"] != parts["energy_mae"]
     out = prepared(objective.corrupt(batch, draw()).batch, forces=True, noise=True)
     by_hand = (out.forces - batch.forces)[~mask].abs().mean()
-    torch.testing.assert_close(parts["force_mae"], by_hand.detach())
+    torch.testing.assert_close(parts["force_mae"].value, by_hand.detach())
 
 
 @pytest.mark.parametrize("loss", ["norm", "squared"])
@@ -303,7 +300,7 @@ def test_nothing_corrupted_is_no_noise_loss(prepared, batch):
     objective = DeNS(prob=1, max_rms_force=0.0)
     loss, parts = objective(prepared, batch, draw())
     torch.testing.assert_close(loss, objective.supervised(prepared, batch)[0], rtol=1e-6, atol=0)
-    assert parts["noise_mse"] == 0 and objective.counted["noise_mse"] == 0
+    assert parts["noise_mse"] == 0 and parts["noise_mse"].count == 0
 
 
 # --- what it reduces to
@@ -398,7 +395,7 @@ def test_the_log_averages_over_what_was_corrupted(prepared, ethanol, monkeypatch
     class Watched(DeNS):
         def __call__(self, *arguments):
             loss, parts = call(self, *arguments)
-            seen.append((float(parts["noise_mse"]), int(self.counted["noise_mse"])))
+            seen.append((float(parts["noise_mse"]), int(parts["noise_mse"].count)))
             return loss, parts
 
     objective.__class__ = Watched
@@ -477,18 +474,15 @@ def test_the_encoding_takes_the_scale_of_the_forces(prepared, ethanol):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"corrupt_ratio": 1.2},
-            "corrupt_ratio is a share of what is corrupted, from 0 to 1, not 1.2",
-        ),
-        ({"corrupt_ratio": -0.1}, "corrupt_ratio is a share"),
-        ({"prob": float("nan")}, "prob is a share"),
-        ({"sigma": 0.0}, "a positive length in Å such as 0.05"),
+        ({"corrupt_ratio": 1.2}, "corrupt_ratio must be between 0 and 1, got 1.2."),
+        ({"corrupt_ratio": -0.1}, "corrupt_ratio must be between 0 and 1"),
+        ({"prob": float("nan")}, "prob must be between 0 and 1"),
+        ({"sigma": 0.0}, "sigma must be a positive length in Å, such as 0.05, got 0.0."),
         ({"sigma": (0.5, 0.01)}, "the smaller one first"),
-        ({"force_encoding": "all"}, "one of true, none, shuffled as its force, not 'all'"),
-        ({"loss": "huber"}, "one of norm, squared, not 'huber'"),
-        ({"denoising_weight": -1.0}, "weight of denoising must be a number from 0 up"),
-        ({"max_rms_force": -1.0}, "max_rms_force is a size of forces in eV/Å"),
+        ({"force_encoding": "all"}, "must be 'true', 'none' or 'shuffled', got 'all'"),
+        ({"loss": "huber"}, "loss must be 'norm' or 'squared', got 'huber'"),
+        ({"denoising_weight": -1.0}, "denoising_weight must be a finite number of at least 0"),
+        ({"max_rms_force": -1.0}, "max_rms_force must be a force of at least 0 eV/Å"),
         ({"supervised": PropertyRegression("homo")}, "supervised must learn energies and forces"),
         ({"supervised": EnergyForces(forces=False)}, "supervised must learn energies and forces"),
     ],
@@ -516,7 +510,7 @@ def test_labels_that_are_missing_or_no_numbers(prepared, ethanol):
     del one.forces
     with pytest.raises(
         ValueError,
-        match="tells atoms the forces that they felt before the noise, and this batch has",
+        match="needs the forces of the structures before the noise, and this batch has none",
     ):
         DeNS()(net, one, draw())
     forces = ethanol.take(range(4)).forces.numpy().copy()

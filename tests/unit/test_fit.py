@@ -191,7 +191,8 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(ethanol, tmp_path):
     assert (tmp_path / "checkpoint.safetensors").is_file() and scdlab.load(tmp_path / "model")
     resumed = small()
     straight = small()
-    assert quick(resumed, train, out=tmp_path, resume=True).steps == 20
+    again = quick(resumed, train, objective=Impatient(), out=tmp_path, resume=True)
+    assert again.steps == 20 and not again.interrupted
     quick(straight, train)
     assert torch.equal(weights(resumed), weights(straight))
 

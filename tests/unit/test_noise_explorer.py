@@ -17,7 +17,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 import scdlab
 from scdlab.analysis import bonds, denoising
 from scdlab.explore import noise
-from scdlab.objectives.coordinate import sample_noise
+from scdlab.objectives.noise import sample_noise
 
 STORE = scdlab.AtomStore.from_ase(
     [molecule(name) for name in ("CH3CONH2", "C2H4", "CH4", "CH3CHO")]

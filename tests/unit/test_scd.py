@@ -22,7 +22,7 @@ from scdlab.objectives import (
     scd,
     shared_pairs,
 )
-from scdlab.objectives.coordinate import displaced
+from scdlab.objectives.noise import displaced
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_loss_is_the_plain_one(qm9, net, training):
     loss, parts = SelfConditionedDenoising(p_drop_condition=0.3)(model, batch, seeded(4))
     expected = two_passes(model, batch, seeded(4), p_drop_condition=0.3)
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
-    torch.testing.assert_close(parts["noise_mse"], expected.detach(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(parts["noise_mse"].value, expected.detach(), rtol=1e-6, atol=0)
     assert (
         abs(loss - two_passes(model, batch, seeded(4), p_drop_condition=0.0)) > 1e-5
     )  # it can tell another loss
@@ -136,7 +136,7 @@ def test_without_conditions_it_is_coordinate_denoising(qm9, net):
     plain, plain_parts = CoordinateDenoising()(model, batch, seeded(2))
     torch.testing.assert_close(loss, plain, rtol=1e-6, atol=0)
     torch.testing.assert_close(
-        parts["noise_unexplained"], plain_parts["noise_unexplained"], rtol=1e-6, atol=0
+        parts["noise_unexplained"].value, plain_parts["noise_unexplained"].value, rtol=1e-6, atol=0
     )
 
 
@@ -560,7 +560,7 @@ def test_a_main_objective_learns_from_the_pass_that_embeds(qm9):
     eps, _ = sample_noise(batch, 0.005, seeded(2), centered=False)
     label, label_parts = main(model, displaced(batch, eps))
     torch.testing.assert_close(loss, label + 0.1 * alone)
-    assert set(parts) == {*alone_parts, *label_parts} and "loss" not in both.counted
+    assert set(parts) == {*alone_parts, *label_parts} and both.loss_over is None
 
 
 @pytest.mark.parametrize("net", [ct, schnet])
@@ -570,7 +570,7 @@ def test_beside_energies_and_forces(net):
     both = SelfConditionedDenoising(supervised=EnergyForces(), weight=0.1)
     history = scdlab.fit(model, both, store, steps=6, batch_size=8, progress=False).history
     assert {"energy_mae", "force_mae", "noise_mse", "noise_unexplained"} <= set(history)
-    assert both.atomwise == {"force_mae"} and np.isfinite(history["loss"]).all()
+    assert np.isfinite(history["loss"]).all()
 
 
 # -- what is said when it cannot work
@@ -580,18 +580,21 @@ def test_beside_energies_and_forces(net):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"sigma": 0}, "sigma .* positive length"),
-        ({"sigma": math.inf}, "sigma .* positive length"),
-        ({"reg_sigma": -0.1}, "regularize is the size"),
-        ({"reg_sigma": math.nan}, "regularize is the size"),
-        ({"p_drop_condition": 1.1}, "p_drop_condition is the share .* from 0 to 1, not 1.1"),
-        ({"p_drop_condition": math.nan}, "p_drop_condition is the share"),
-        ({"condition": "mine"}, "one of own, other, atoms, not 'mine'"),
-        ({"context": 3}, "part says which atoms"),
-        ({"context": "pocket", "condition": "atoms"}, "With part"),
-        ({"context": "pocket", "supervised": PropertyRegression("homo")}, "With part"),
-        ({"supervised": "homo"}, "main must be an objective"),
-        ({"weight": -1.0}, "weight of denoising"),
+        ({"sigma": 0}, "sigma must be a positive length in Å"),
+        ({"sigma": math.inf}, "sigma must be a positive length in Å"),
+        ({"reg_sigma": -0.1}, "reg_sigma must be 0 or a positive length in Å"),
+        ({"reg_sigma": math.nan}, "reg_sigma must be 0 or a positive length in Å"),
+        ({"p_drop_condition": 1.1}, "p_drop_condition must be between 0 and 1, got 1.1"),
+        ({"p_drop_condition": math.nan}, "p_drop_condition must be between 0 and 1, got nan"),
+        ({"condition": "mine"}, "condition must be 'own', 'other' or 'atoms', got 'mine'"),
+        ({"context": 3}, "context must be a function of the batch or the name"),
+        ({"context": "pocket", "condition": "atoms"}, "context gives some atoms to one pass"),
+        (
+            {"context": "pocket", "supervised": PropertyRegression("homo")},
+            "context gives some atoms to one pass",
+        ),
+        ({"supervised": "homo"}, "supervised must be an objective"),
+        ({"weight": -1.0}, "weight must be a finite number of at least 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, said):
@@ -634,10 +637,10 @@ def test_another_condition_needs_another_structure(qm9):
 @pytest.mark.parametrize(
     ("context", "said"),
     [
-        ("pocket", "no field 'pocket' to tell their parts apart"),
-        ("z", "part 'z' must give one boolean for each of the .* atoms, not torch.int64"),
+        ("pocket", "no field 'pocket' to divide their atoms by"),
+        ("z", "context 'z' must give one boolean for each of the .* atoms, got torch.int64"),
         (lambda b: b.natoms > 3, r"one boolean for each of the .* of shape \[2\]"),
-        (lambda b: [True], "one boolean for each of the .* not list"),
+        (lambda b: [True], "one boolean for each of the .* got list"),
         (lambda b: b.z > 0, r"takes 12 of the 12 atoms of structure 0 .* one to denoise"),
         (
             lambda b: (b.z > 0) & (torch.arange(len(b.z)) == 0),
@@ -666,6 +669,6 @@ def test_its_name_gives_all_settings():
         assert piece in text
     assert eval(text).sigma == 0.1
     assert "context='pocket'" in repr(SelfConditionedDenoising(context="pocket"))
-    assert "supervised=PropertyRegression('homo'" in repr(
+    assert "supervised=PropertyRegression(name='homo'" in repr(
         SelfConditionedDenoising(supervised=PropertyRegression("homo"))
     )

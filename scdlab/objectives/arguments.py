@@ -1,0 +1,43 @@
+"""Checks of the objectives' arguments, each with one sentence for what cannot be."""
+
+import math
+from collections.abc import Collection
+from numbers import Real
+
+from scdlab.objectives.base import SupervisedObjective
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless the value is a share, from 0 to 1."""
+    if not (isinstance(value, Real) and 0 <= value <= 1):
+        raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise ValueError unless the value is one of the choices."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}.")
+
+
+def check_length(name: str, value: float, example: float, zero: bool = False) -> None:
+    """Raise ValueError unless the value is a positive length in Å, or with `zero` 0."""
+    good = isinstance(value, Real) and math.isfinite(value) and value >= 0
+    if not good or (value == 0 and not zero):
+        text = "0 or a positive" if zero else "a positive"
+        raise ValueError(f"{name} must be {text} length in Å, such as {example}, got {value!r}.")
+
+
+def check_weight(name: str, value: float) -> None:
+    """Raise ValueError unless the value is a finite number of at least 0."""
+    if not (isinstance(value, Real) and math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
+
+
+def check_supervised(value: SupervisedObjective | None) -> None:
+    """Raise ValueError unless the value can share the forward pass of another objective."""
+    if value is not None and not isinstance(value, SupervisedObjective):
+        raise ValueError(
+            "supervised must be an objective that learns from labels in one pass, such as "
+            f"PropertyRegression or EnergyForces, got {value!r}."
+        )

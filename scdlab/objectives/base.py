@@ -1,0 +1,228 @@
+"""The contract of an objective: what one training step minimizes, and all that `fit` reads of it.
+
+    loss, parts = objective(model, batch, generator)
+
+The loss is one number with a gradient; the parts are named means for the log, each with what it is
+a mean over, so that means over batches of different sizes can be put together exactly. An objective
+of one's own needs `__call__` alone:
+
+    @dataclass
+    class EnergyOnly(Objective):
+        power: float = 2.0
+
+        def __call__(self, model, batch, generator=None):
+            error = (model(batch, noise=False).energy - batch.energy).abs()  # (B) eV
+            return (error**self.power).mean(), {"error": Mean(error.mean(), len(error))}
+
+Everything else has a default. Settings are fields of a dataclass, so that the objective's `repr`
+holds them: with it a run that is resumed recognizes its objective.
+"""
+
+import dataclasses
+import functools
+import inspect
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.store import AtomStore
+from scdlab.nn.model import Model, Prediction
+from scdlab.renames import unknown_argument
+
+Parts = Mapping[str, "Mean"]  # the named parts of a loss
+
+
+@functools.total_ordering
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """A mean, and what it is a mean over. `float(mean)` is its value, and so it compares.
+
+    Parameters
+    ----------
+    value : Tensor
+        The mean, 0-dimensional, without a gradient.
+    count : int or Tensor
+        How many structures, atoms or pairs it is a mean over.
+    selected : bool, default False
+        Whether these are a selection, such as the corrupted atoms, whose number differs from batch
+        to batch. The log of a run weighs its steps by such a count, and alike without one.
+    """
+
+    value: Tensor
+    count: int | Tensor
+    selected: bool = False
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return float(self) == float(other)  # pyright: ignore[reportArgumentType]
+
+    def __lt__(self, other: Any) -> bool:
+        return float(self) < float(other)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  # compares as a number that may round
+
+
+def as_mean(part: "Mean | Tensor | float", count: int) -> Mean:
+    """A part as a mean: one that is a plain number is a mean over `count` things."""
+    return part if isinstance(part, Mean) else Mean(torch.as_tensor(part).detach(), count)
+
+
+class Objective(ABC):
+    """What one training step minimizes. Subclasses are dataclasses that check their fields in
+    `__post_init__`; only `__call__` must be written.
+
+    Attributes
+    ----------
+    smallest_batch : int
+        Structures that a batch must have at least.
+    loss_over : str or None
+        Name of the part whose count the loss shares; None where the loss is a mean over structures.
+    anneal : mapping of str to (float, float)
+        Numbers of the objective that change evenly over a run of `fit`: the values at the first and
+        at the last step.
+    """
+
+    smallest_batch: int = 1
+    loss_over: str | None = None
+    anneal: Mapping[str, tuple[float, float]] = MappingProxyType({})
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Check the names of the arguments, so that an unknown or an old one gets one sentence."""
+        made = super().__new__(cls)  # TypeError for a class without `__call__`
+        known = inspect.signature(cls).parameters
+        if all(p.kind is not p.VAR_KEYWORD for p in known.values()):
+            for name in kwargs:
+                if name not in known:
+                    raise unknown_argument(cls.__name__, name, known)
+        return made
+
+    def __repr__(self) -> str:
+        settings = vars(self)
+        if dataclasses.is_dataclass(self):
+            settings = {field.name: settings[field.name] for field in dataclasses.fields(self)}
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in settings.items())
+        return f"{type(self).__name__}({shown})"
+
+    @abstractmethod
+    def __call__(
+        self, model: Model, batch: Batch, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Parts]:
+        """The loss of a batch, 0-dimensional and with a gradient, and its named parts.
+
+        Random numbers come from the generator, which lives on the batch's device.
+        """
+
+    def prepare(self, model: Model, train: AtomStore) -> None:
+        """Set in the model what is not learned by gradient; called once before training.
+
+        Raises
+        ------
+        ValueError
+            Where the model or the training set cannot serve this objective.
+        """
+        mark_trained_elements(model, train)
+
+    @property
+    def labeled(self) -> "SupervisedObjective | None":
+        """The objective that learns from labels: itself, or what it stands beside; None without."""
+        return None
+
+    @property
+    def validation_objective(self) -> "Objective":
+        """What `fit` validates by."""
+        return self
+
+    def numbers(self) -> dict[str, float]:
+        """The settings that are numbers, which `fit(anneal=…)` may change."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+        }
+
+
+class SupervisedObjective(Objective):
+    """An objective that learns from labels by one pass of the model, and that others can therefore
+    take as `supervised=` and compute from a pass of theirs.
+
+    Attributes
+    ----------
+    property_name : str or None
+        The property of the structures that it learns, if it is one that not all may have.
+    """
+
+    property_name: str | None = None
+
+    @property
+    def model_outputs(self) -> dict[str, bool]:
+        """What the model must be asked for in the pass, as its keyword arguments."""
+        return {}
+
+    @abstractmethod
+    def compare(self, model: Model, prediction: Prediction, batch: Batch) -> tuple[Tensor, Parts]:
+        """Loss and parts of a prediction that was made with `model_outputs`."""
+
+    @abstractmethod
+    def label_modules(self, model: Model) -> list[nn.Module]:
+        """The modules of the model that give the labels: `fit(lr={"head": …, "backbone": …})` has a
+        learning rate for them."""
+
+    def __call__(
+        self, model: Model, batch: Batch, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Parts]:
+        return self.compare(model, model(batch, noise=False, **self.model_outputs), batch)
+
+    @property
+    def labeled(self) -> "SupervisedObjective":
+        return self
+
+
+def description(objective: Objective) -> str:
+    """The objective's `repr` without addresses in memory: the same in every process, so that a run
+    that is resumed recognizes it."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(objective))
+
+
+def _shown(value: object) -> str:
+    """A setting as `repr` shows it: a function by its qualified name."""
+    if callable(value) and (inspect.isroutine(value) or inspect.isclass(value)):
+        return qualified_name(value)
+    return repr(value)
+
+
+def qualified_name(function: Callable) -> str:
+    """The name of a function or class with its module; of another callable, that of its class."""
+    named = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def required(output: Tensor | None, name: str) -> Tensor:
+    """An output of a model; ValueError where it is missing."""
+    if output is None:
+        raise ValueError(
+            f"The model's prediction has no {name}, which the objective needs; train a model that "
+            "gives it."
+        )
+    return output
+
+
+def mark_trained_elements(model: Model, store: AtomStore) -> None:
+    """Note in the model that it is trained on the elements of the store: it refuses others."""
+    elements = torch.tensor(store.elements, device=model.trained_elements.device)
+    model.trained_elements[elements] = True
+
+
+def free_atoms(batch: Batch) -> Tensor | None:
+    """Which atoms of a batch may move, bool [N], where it marks some as `fixed`; None where it
+    marks none."""
+    fixed = batch.get("fixed")
+    return None if fixed is None else ~fixed.bool()
