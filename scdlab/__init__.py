@@ -7,6 +7,8 @@ instant; the block under `TYPE_CHECKING` shows them to editors and type checkers
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from scdlab import extras
+
 if TYPE_CHECKING:
     from scdlab import analysis as analysis
     from scdlab import atoms as atoms
@@ -109,11 +111,14 @@ __all__ = ["__version__", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(importlib.import_module(f"scdlab.{_NAMES[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"scdlab.{name}")
-    raise AttributeError(f"module 'scdlab' has no attribute {name!r}")
+    module = _NAMES.get(name, name)
+    if name not in _NAMES and name not in _MODULES:
+        raise AttributeError(f"module 'scdlab' has no attribute {name!r}")
+    try:
+        found = importlib.import_module(f"scdlab.{module}")
+    except ModuleNotFoundError as error:
+        raise extras.missing(f"scdlab.{name}", error) from error
+    return getattr(found, name) if name in _NAMES else found
 
 
 def __dir__() -> list[str]:

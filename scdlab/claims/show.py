@@ -3,15 +3,13 @@
 import dataclasses
 import html
 import re
-from typing import Any
-
-import rich.box
-import rich.console
-import rich.table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from .claim import claims, get
 from .record import load_record, number
+
+if TYPE_CHECKING:
+    import rich.table
 
 NOT_RECORDED = "not recorded yet"
 
@@ -39,9 +37,13 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
-    def __rich__(self) -> rich.table.Table:
-        table = rich.table.Table(
-            title=self.title, caption=self.note or None, box=rich.box.SIMPLE_HEAD, show_lines=True
+    def __rich__(self) -> "rich.table.Table":
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(
+            title=self.title, caption=self.note or None, box=SIMPLE_HEAD, show_lines=True
         )
         # the longest id, and "contradicted", on one line
         narrowest = [28, *[None] * (len(self.columns) - 2), 12]
@@ -52,7 +54,9 @@ class Table:
         return table
 
     def __str__(self) -> str:
-        console = rich.console.Console(width=120, no_color=True, highlight=False)
+        from rich.console import Console
+
+        console = Console(width=120, no_color=True, highlight=False)
         with console.capture() as capture:
             console.print(self.__rich__())
         return capture.get()

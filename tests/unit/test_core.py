@@ -56,6 +56,12 @@ assert exact(batch, forces=True).forces.shape == (8, 3)
 scdlab.symmetry_report(exact, molecule("CH4"))
 for backbone in (scdlab.DimeNet, scdlab.EquivariantTransformer, scdlab.TensorProductNet):
     assert backbone(**SMALL)(batch).energy.shape == (2,)
+embedding, rows = scdlab.embed(model, store)
+assert embedding.shape == (8, SMALL["hidden_channels"]) and len(rows) == 8
+features = np.random.default_rng(0).normal(size=(9, 3))
+assert scdlab.reduce_embedding(features, method="pca").shape == (9, 2)
+for floor in ("analysis", "atoms", "claims", "nn", "objectives", "symmetry", "training"):
+    getattr(scdlab, floor)
 """
 
 
