@@ -71,5 +71,5 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@echo "compiling the fused kernels for this machine, once"
-	$(BIN)/python -c "from scdlab.nn.kernels import prepare; prepare()"
+	$(BIN)/python -c "from scdlab.nn.ops.runtime import compile_all; compile_all()"
 	@touch $(READY)

@@ -192,7 +192,8 @@ def _kernels() -> Finding:
     try:
         from numba.core.caching import FunctionCache
 
-        from scdlab.nn.ops import kernels
+        from scdlab.nn.ops import runtime
+        from scdlab.nn.ops.loops.sorting import sort
 
         _try_compiler()
     except Exception as error:  # a compiler that does not work may raise anything
@@ -204,7 +205,7 @@ def _kernels() -> Finding:
         text = f"numba does not compile them ({type(error).__name__}: {first})"
         return Finding("machine", "fused kernels", text, "required", remedy)
     try:
-        FunctionCache(kernels._sort.body)  # finds a folder that can be written
+        FunctionCache(sort.body)  # finds a folder that can be written
     except RuntimeError:
         remedy = "set NUMBA_CACHE_DIR to a folder of your own"
         return Finding(
@@ -212,7 +213,7 @@ def _kernels() -> Finding:
         )
     team = (
         "torch's OpenMP threads"
-        if kernels._TEAM
+        if runtime.TEAM
         else "threads of their own, because torch's are not to be had here"
     )
     return Finding("machine", "fused kernels", f"numba compiles them; they run on {team}")

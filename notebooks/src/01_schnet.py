@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 import scdlab
 from scdlab import claims, explore, lessons
+from scdlab.nn.ops import neighbor_sums
 from scdlab.objectives import EnergyForces
 
 SIZES = {
@@ -124,7 +125,8 @@ r = pairs.vectors(batch.pos, batch).norm(dim=-1)  # (p) distances, Å
 W = model.filter_curves(r)[0]  # (p, d) the first block's filters at just these distances
 x = model.embedding(batch.z)  # (n, d)
 ours = cfconv(model.blocks[0].lin_in(x), W, pairs.i, pairs.j)
-theirs = scdlab.nn.neighbor_sums.pair_sum(W, model.blocks[0].lin_in(x), pairs.i, pairs.j)
+edges = neighbor_sums.DirectedEdges(pairs, len(x))
+theirs = neighbor_sums.cfconv(model.blocks[0].lin_in(x), W, edges)
 print(f"{len(batch.z)} atoms, {len(pairs.i)} pairs")
 print(f"largest difference: {(ours - theirs).abs().max().item():.1e}")
 

@@ -258,7 +258,8 @@ class DimeNet(AtomisticModel):
         cutoff: float = 5.0,
         noise_head: bool = True,
     ):
-        config = dict(
+        super().__init__(hidden_channels, cutoff)
+        sizes = dict(
             hidden_channels=hidden_channels,
             num_layers=num_layers,
             int_emb_size=int_emb_size,
@@ -266,16 +267,10 @@ class DimeNet(AtomisticModel):
             out_emb_channels=out_emb_channels,
             num_spherical=num_spherical,
             num_rbf=num_rbf,
-            cutoff=cutoff,
-            noise_head=noise_head,
         )
-        super().__init__(hidden_channels, cutoff, config)
-        if low := [
-            name
-            for name, value in config.items()
-            if name not in ("cutoff", "noise_head") and value < 1
-        ]:
-            raise ValueError(f"DimeNet needs {low[0]} to be at least 1, not {config[low[0]]}.")
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}.")
         self.rbf = BesselBasis(num_rbf, self.cutoff)
         self.sbf = SphericalBesselBasis(num_spherical, num_rbf, self.cutoff)
         self.embed = EmbeddingBlock(num_rbf, hidden_channels)

@@ -345,23 +345,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-@contextlib.contextmanager
-def _backward_for_positions(edges: DirectedEdges | None, last: bool) -> Iterator[None]:
+def _backward_for_positions(
+    edges: DirectedEdges | None, last: bool
+) -> contextlib.AbstractContextManager[None]:
     """A backward pass for the gradient by positions, from which sums over edges leave the rest out.
 
     `last`: no later pass needs the gradient by positions.
     """
     if edges is None:
-        yield
-        return
-    before = edges.asked
-    edges.asked = "positions"
-    try:
-        yield
-    except BaseException:
-        edges.asked = before
-        raise
-    edges.asked = "parameters" if last else None
+        return contextlib.nullcontext()
+    return edges.backward_for("positions", then="parameters" if last else None)
 
 
 def _is_own_leaf(batch: Batch) -> bool:

@@ -187,9 +187,6 @@ class AtomisticModel(Model):
         """
         self.force_encoding = ForceEncoding(self.hidden_channels, lmax)
 
-    _take_condition = make_conditional
-    _take_clue = make_force_input
-
     @property
     def filter_table_size(self) -> int | None:
         """Cells of the tables that filters are read from in training; None for exact filters. Kept

@@ -202,16 +202,7 @@ class TensorProductNet(AtomisticModel):
         noise_head: bool = True,
         force_input: bool = False,
     ):
-        config = dict(
-            hidden_channels=hidden_channels,
-            num_layers=num_layers,
-            lmax=lmax,
-            num_rbf=num_rbf,
-            cutoff=cutoff,
-            noise_head=noise_head,
-            force_input=force_input,
-        )
-        super().__init__(hidden_channels, cutoff, config)
+        super().__init__(hidden_channels, cutoff)
         if num_layers < 1 or hidden_channels < 1 or num_rbf < 1 or not 1 <= lmax <= 11:
             raise ValueError(
                 "TensorProductNet needs at least one layer, channel and basis function, and lmax "
@@ -220,6 +211,7 @@ class TensorProductNet(AtomisticModel):
             )
         self.basis = BesselBasis(num_rbf, self.cutoff)
         self.n_hops = num_layers
+        self.lmax = lmax
         self.embedding = nn.Embedding(MAX_Z + 1, hidden_channels)
         l_in = [lmax if force_input else 0] + [lmax] * (num_layers - 1)
         l_out = [lmax] * (num_layers - 1) + [1]
@@ -229,10 +221,10 @@ class TensorProductNet(AtomisticModel):
         )
         self.noise_head = NoiseHead(hidden_channels) if noise_head else None
         if force_input:
-            self._take_clue(lmax)
+            self.make_force_input(lmax)
 
     def represent(self, batch, pairs, condition=None, vectors=False, force_input=None) -> Features:
-        lmax = self.config["lmax"]
+        lmax = self.lmax
         edges = _Edges(self.basis, pairs.vectors(batch.pos, batch), pairs, lmax)  # r_j - r_i
         x = [self.embedding(batch.z).unsqueeze(1)] + [None] * lmax  # None: zero
         if force_input is not None:

@@ -250,17 +250,7 @@ class PET(AtomisticModel):
                 f"PET's heads share its features evenly: hidden_channels={hidden_channels} is no "
                 f"multiple of num_heads={num_heads}."
             )
-        config = dict(
-            hidden_channels=hidden_channels,
-            num_layers=num_layers,
-            num_attention_layers=num_attention_layers,
-            num_heads=num_heads,
-            cutoff=cutoff,
-            cutoff_width=cutoff_width,
-            noise_head=noise_head,
-            direct_forces=direct_forces,
-        )
-        super().__init__(2 * num_layers * hidden_channels, cutoff, config)
+        super().__init__(2 * num_layers * hidden_channels, cutoff)
         if not 0 < cutoff_width <= cutoff:
             raise ValueError(
                 "PET's neighbors fade over the last cutoff_width of the cutoff: it is above 0 and "

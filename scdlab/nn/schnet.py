@@ -4,9 +4,10 @@ Phys. 148, 241722, 2018).
 Pixels sit on a grid, atoms do not. A convolution over atoms needs its filter at whatever distance
 the neighbors happen to be, so a small network generates it:
 
-    cfconv:       x_i ← Σ_j x_j ∘ W(r_ij),      W(r) = MLP(e(r)) · c(r),
-                                                e: radial basis, c: cutoff
-    interaction:  v_i = linear(ssp(linear(cfconv(linear(x)))_i)),           x_i ← x_i + v_i
+    cfconv:       x_i ← Σ_j x_j ∘ W(r_ij)
+                  W(r) = MLP(e(r)) · c(r)             e: radial basis, c: cutoff
+    interaction:  v_i = linear(ssp(linear(cfconv(linear(x)))_i))
+                  x_i ← x_i + v_i
     energy:       E = Σ_i MLP(x_i)
 
 ssp is the shifted softplus. The first code activates the filter after both of its layers and has no
@@ -15,25 +16,39 @@ cutoff. The default here is the later form; `filter_activation="twice"` gives th
 still with the cutoff, without which forces jump.
 
 With conditional=True a condition modulates what enters an interaction and gates what it gives
-(adaln.py). SchNet has no layer norm, and gets none: it is x itself that is scaled and shifted.
+(`blocks.adaln`). SchNet has no layer norm, and gets none: it is x itself that is scaled and
+shifted.
 """
 
 import torch
 from torch import Tensor, nn
 
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.neighbors import Pairs
 from scdlab.nn.blocks.heads import MAX_Z, DirectForceHead
 from scdlab.nn.blocks.radial import GaussianBasis, RawDistance, cosine_cutoff, shifted_softplus
 from scdlab.nn.model import AtomisticModel, Features
+from scdlab.nn.ops.filter_tables import Filters
 from scdlab.nn.ops.neighbor_sums import DirectedEdges, cfconv
 
 
 class FilterNetwork(nn.Module):
-    """The MLP of W(r): radial basis [P, n] -> filters [P, d], not yet times the cutoff."""
+    """The MLP of W(r), not yet times the cutoff: radial basis [P, n] -> filters [P, d].
 
-    def __init__(self, num_rbf: int, d: int, twice: bool):
+    Parameters
+    ----------
+    num_rbf : int
+        Number n of radial functions.
+    hidden_channels : int
+        Width d.
+    twice : bool
+        Whether the second layer is activated too.
+    """
+
+    def __init__(self, num_rbf: int, hidden_channels: int, twice: bool) -> None:
         super().__init__()
-        self.lin1 = nn.Linear(num_rbf, d)
-        self.lin2 = nn.Linear(d, d)
+        self.lin1 = nn.Linear(num_rbf, hidden_channels)
+        self.lin2 = nn.Linear(hidden_channels, hidden_channels)
         self.twice = twice
 
     def forward(self, basis: Tensor) -> Tensor:
@@ -42,31 +57,63 @@ class FilterNetwork(nn.Module):
 
 
 class Interaction(nn.Module):
-    """One interaction block: what an atom learns from its neighbors, [N, d] -> [N, d]."""
+    """One interaction block, the message of the neighbors: [N, d] -> [N, d].
 
-    def __init__(self, num_rbf: int, d: int, twice: bool):
+    Parameters
+    ----------
+    num_rbf : int
+        Number of radial functions.
+    hidden_channels : int
+        Width d.
+    twice : bool
+        Whether the second layer of the filter network is activated too.
+    """
+
+    def __init__(self, num_rbf: int, hidden_channels: int, twice: bool) -> None:
         super().__init__()
-        self.filter = FilterNetwork(num_rbf, d, twice)
-        self.lin_in = nn.Linear(d, d, bias=False)
-        self.lin_out1 = nn.Linear(d, d)
-        self.lin_out2 = nn.Linear(d, d)
+        self.filter = FilterNetwork(num_rbf, hidden_channels, twice)
+        self.lin_in = nn.Linear(hidden_channels, hidden_channels, bias=False)
+        self.lin_out1 = nn.Linear(hidden_channels, hidden_channels)
+        self.lin_out2 = nn.Linear(hidden_channels, hidden_channels)
 
-    def forward(self, x: Tensor, filters, edges) -> Tensor:
-        w = filters.once(
-            self, lambda: filters.rows(self.filter(filters.basis))
-        )  # (P, d), or as a table has rows
-        y = cfconv(w, self.lin_in(x), edges, filters.cut)  # cfconv: (N, d) -> (N, d)
-        return self.lin_out2(shifted_softplus(self.lin_out1(y)))
+    def forward(self, x: Tensor, filters: Filters, edges: DirectedEdges) -> Tensor:
+        w = filters(self.filter)  # (P, d)
+        y = cfconv(self.lin_in(x), w, edges)  # (N, d)
+        return self.lin_out2(shifted_softplus(self.lin_out1(y)))  # (N, d)
 
 
 class SchNet(AtomisticModel):
     """SchNet with energies, and forces as their gradient.
 
-    hidden: width d of the features; layers: interaction blocks, weights not shared; n_basis: radial
-    functions; cutoff in Å; basis: "gaussian" or "none" (the raw distance); filter_activation:
-    "once" or "twice" (see above); direct_forces: predict forces by a head of their own, not as the
-    gradient of the energy (a comparison, not advice); conditional: whether it takes a condition,
-    and has an embedding head to make one.
+    Parameters
+    ----------
+    hidden_channels : int, default 128
+        Width d of the features.
+    num_layers : int, default 6
+        Interaction blocks; they share no weights.
+    num_rbf : int, default 50
+        Radial functions.
+    cutoff : float, default 5.0
+        Distance in Å within which atoms are neighbors.
+    basis : {"gaussian", "none"}, default "gaussian"
+        Radial basis; "none" is the distance itself.
+    filter_activation : {"once", "twice"}, default "once"
+        How often filters are activated (see above).
+    direct_forces : bool, default False
+        Whether forces come from a head of their own and not from the gradient of the energy: a
+        comparison, not advice.
+    conditional : bool, default False
+        Whether the model takes a condition, and has an embedding head to make one.
+
+    Raises
+    ------
+    ValueError
+        For a basis or an activation that there is not, and for numbers below 1.
+
+    References
+    ----------
+    Schütt et al., "SchNet: A continuous-filter convolutional neural network for modeling quantum
+    interactions", NeurIPS 2017, arXiv:1706.08566.
     """
 
     def __init__(
@@ -79,33 +126,24 @@ class SchNet(AtomisticModel):
         filter_activation: str = "once",
         direct_forces: bool = False,
         conditional: bool = False,
-    ):
-        config = dict(
-            hidden_channels=hidden_channels,
-            num_layers=num_layers,
-            num_rbf=num_rbf,
-            cutoff=cutoff,
-            basis=basis,
-            filter_activation=filter_activation,
-            direct_forces=direct_forces,
-            conditional=conditional,
-        )
-        super().__init__(hidden_channels, cutoff, config)
+    ) -> None:
+        super().__init__(hidden_channels, cutoff)
         if basis not in ("gaussian", "none"):
             raise ValueError(
-                f"SchNet's basis is 'gaussian' or 'none' (the raw distance), not {basis!r}."
+                f"basis must be 'gaussian' or 'none' (the distance itself), got {basis!r}."
             )
         if filter_activation not in ("once", "twice"):
             raise ValueError(
-                f"SchNet's filter_activation is 'once' or 'twice', not {filter_activation!r}."
+                f"filter_activation must be 'once' or 'twice', got {filter_activation!r}."
             )
         if num_layers < 1 or hidden_channels < 1:
             raise ValueError(
-                f"SchNet needs at least one layer and one feature, not num_layers={num_layers}, "
-                f"hidden_channels={hidden_channels}."
+                "num_layers and hidden_channels must be at least 1, got "
+                f"num_layers={num_layers} and hidden_channels={hidden_channels}."
             )
         self.basis = GaussianBasis(num_rbf, 0.0, cutoff) if basis == "gaussian" else RawDistance()
-        self.n_hops = num_layers + direct_forces
+        # a head for forces reads both atoms of a pair: one neighbor further
+        self.n_hops = num_layers + 1 if direct_forces else num_layers
         self.embedding = nn.Embedding(MAX_Z + 1, hidden_channels)
         self.blocks = nn.ModuleList(
             Interaction(self.basis.n, hidden_channels, filter_activation == "twice")
@@ -113,13 +151,21 @@ class SchNet(AtomisticModel):
         )
         self.force_head = DirectForceHead(hidden_channels, self.basis.n) if direct_forces else None
         if conditional:
-            self._take_condition(num_layers)
+            self.make_conditional(num_layers)
 
-    def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
+    def represent(
+        self,
+        batch: Batch,
+        pairs: Pairs,
+        condition: Tensor | None = None,
+        vectors: bool = False,
+        force_input: list[Tensor] | None = None,
+    ) -> Features:
+        """Features of the atoms, [N, d]."""
         r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
         r = r_ij.norm(dim=-1)  # (P)
         filters = self.filters(r)
-        edges = DirectedEdges(pairs.i, pairs.j, len(batch.z))
+        edges = DirectedEdges(pairs, len(batch.z))
         x = self.embedding(batch.z)  # (N, d)
         for k, block in enumerate(self.blocks):
             if condition is None:
@@ -129,14 +175,25 @@ class SchNet(AtomisticModel):
                 x = x + gate * block(torch.addcmul(shift, scale, x), filters, edges)
         if self.force_head is None:
             return Features(x, edges=edges)
-        direct = self.force_head(x, self.basis(r), filters.envelope, r_ij / r.unsqueeze(-1), pairs)
-        return Features(x, forces=direct, edges=edges)
+        unit = r_ij / r.unsqueeze(-1)  # (P, 3)
+        forces = self.force_head(x, self.basis(r), filters.envelope, unit, edges)  # (N, 3)
+        return Features(x, forces=forces, edges=edges)
 
     @torch.no_grad()
     def filter_curves(self, distances: Tensor) -> Tensor:
-        """The learned filters W(r) at distances [R] in Å -> [layers, R, d]: functions of one
-        scalar, so curves."""
+        """The learned filters W(r): functions of one number, so curves.
+
+        Parameters
+        ----------
+        distances : Tensor
+            Distances r, [R] Å.
+
+        Returns
+        -------
+        Tensor
+            Filters of each block, [num_layers, R, d].
+        """
         distances = torch.as_tensor(distances).to(self.embedding.weight)
-        basis = self.basis(distances)
-        envelope = cosine_cutoff(distances, self.cutoff)
-        return torch.stack([block.filter(basis) * envelope.unsqueeze(-1) for block in self.blocks])
+        basis = self.basis(distances)  # (R, n)
+        envelope = cosine_cutoff(distances, self.cutoff).unsqueeze(-1)  # (R, 1)
+        return torch.stack([block.filter(basis) * envelope for block in self.blocks])

@@ -26,7 +26,7 @@ def test_all_sides_take_the_same_step_each_in_its_own_way(name, monkeypatch):
 
     def watched(*arguments):
         filters = original(*arguments)
-        used[side] = filters.cells, neighbor_sums._fused
+        used[side] = filters.cells, neighbor_sums._use_fused
         return filters
 
     monkeypatch.setattr(scdlab.nn.model, "Filters", watched)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from scdlab import doctor, files
 from scdlab.cli import app
-from scdlab.nn.ops import kernels
+from scdlab.nn.ops import runtime
 
 
 def found(report, name):
@@ -101,7 +101,7 @@ def test_the_report_prints_brackets_and_remedies_as_they_are(state):
     ("team", "words"), [(object(), "torch's OpenMP threads"), (None, "threads of their own")]
 )
 def test_the_fused_kernels_are_tried(team, words, monkeypatch):
-    monkeypatch.setattr(kernels, "_TEAM", team)
+    monkeypatch.setattr(runtime, "TEAM", team)
     finding = found(doctor.examine("machine"), "fused kernels")
     assert finding.state == "ok"
     assert f"numba compiles them; they run on {words}" in finding.text

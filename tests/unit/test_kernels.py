@@ -11,28 +11,31 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from scdlab.nn.ops import kernels, neighbor_sums
-from scdlab.nn.ops.filter_tables import FilterRows, SplineFilters
+from scdlab.atoms import Pairs
+from scdlab.nn.ops import dispatch, neighbor_sums, runtime
+from scdlab.nn.ops.edges import DirectedEdges
+from scdlab.nn.ops.filter_tables import FilterRows, PairFilters, SplineFilters
+from scdlab.nn.ops.loops.sorting import sort
 
 # few cells: the rows are random numbers, so float32's rounding of r counts in units of a cell
 CUTOFF = 5.0
 CELLS = 8
 
-SHAPES = {  # of each form's arguments: rows of the place [K, d] unless they are its own
-    "cfconv": lambda n, p, K, d, num_heads: [(K, d), (n, d)],
-    "cfconv_vectors": lambda n, p, K, d, num_heads: [(K, d), (n, 3, d)],
+SHAPES = {  # of each sum's arguments; filters are [K, d]
+    "cfconv": lambda n, p, K, d, num_heads: [(n, d), (K, d)],
+    "cfconv_vectors": lambda n, p, K, d, num_heads: [(n, 3, d), (K, d)],
     "logits": lambda n, p, K, d, num_heads: [(n, d), (n, d), (K, d)],
-    "attention_sum": lambda n, p, K, d, num_heads: [(2, p, num_heads), (K, d), (n, d)],
-    "vector_messages": lambda n, p, K, d, num_heads: [(p, 3), (K, d), (n, d)],
-    "pair_sum": lambda n, p, K, d, num_heads: [(p, d), (n, d)],
+    "attention_sum": lambda n, p, K, d, num_heads: [(2, p, num_heads), (n, d), (K, d)],
+    "vector_messages": lambda n, p, K, d, num_heads: [(n, d), (K, d), (p, 3)],
     "pair_product": lambda n, p, K, d, num_heads: [(n, d), (n, d)],
 }
+FILTERS = {"logits": 2, "attention_sum": 2}  # which argument the filters are; of the others, 1
 PLACES = ("rows", "factor", "spline", "cut")
 CASES = [
     (name, place)
     for name in SHAPES
     for place in PLACES
-    if not name.startswith("pair") or place == "rows"
+    if name != "pair_product" or place == "rows"
 ]
 WIDTHS = [
     (8, 1),
@@ -71,19 +74,30 @@ def draw(name, place, n, p, d, num_heads, seed=0):
     return tensors
 
 
+def edges_of(i, j, n, num_heads=1):
+    return DirectedEdges(Pairs(i, j, None, CUTOFF), n, num_heads)
+
+
+def cfconv(x, filters, i, j):
+    """The sum by itself, of pairs i, j."""
+    return neighbor_sums.cfconv(x, filters, edges_of(i, j, len(x)))
+
+
 def evaluate(name, place, i, j, n, num_heads, tensors):
-    if name.startswith("pair"):
-        return getattr(neighbor_sums, name)(*tensors, i, j)
-    at = None
+    edges = edges_of(i, j, n, num_heads)
+    if name == "pair_product":
+        return neighbor_sums.pair_product(*tensors, edges)
+    lookup = None
     if place == "factor":
         *tensors, factor = tensors
-        at = FilterRows(len(i), factor)
+        lookup = FilterRows(len(i), factor)
     elif place != "rows":
         *tensors, r = tensors
-        at = SplineFilters(r, 0.0, CUTOFF, CELLS, cut=place == "cut")
-    return getattr(neighbor_sums, name.removesuffix("_vectors"))(
-        *tensors, neighbor_sums.DirectedEdges(i, j, n, num_heads), at
-    )
+        lookup = SplineFilters(r, 0.0, CUTOFF, CELLS, with_cutoff=place == "cut")
+    if lookup is not None:
+        k = FILTERS.get(name, 1)
+        tensors = [*tensors[:k], PairFilters(tensors[k], lookup), *tensors[k + 1 :]]
+    return getattr(neighbor_sums, name.removesuffix("_vectors"))(*tensors, edges)
 
 
 def derivatives(name, place, graph, tensors, num_heads=1, dtype=torch.float32):
@@ -173,8 +187,8 @@ def test_threads_and_repeats_change_no_bit(name, place, threads, monkeypatch):
         started.append(start(*arguments))
         return started[-1]
 
-    monkeypatch.setattr(kernels._thread, "start_new_thread", watched)
-    monkeypatch.setattr(kernels, "_TEAM", None)  # no OpenMP library to be found: threads of our own
+    monkeypatch.setattr(runtime._thread, "start_new_thread", watched)
+    monkeypatch.setattr(runtime, "TEAM", None)  # no OpenMP library to be found: threads of our own
     two.append(everything(name, place))
     assert started
     for answers in (again, *two):
@@ -224,7 +238,7 @@ def test_kernels_run_for_float32_and_not_under_plain_torch(name, place, monkeypa
         raise Ran
 
     for form in ("cfconv", "attention", "vector_messages"):
-        monkeypatch.setattr(kernels, form, refuse)
+        monkeypatch.setattr(dispatch, form, refuse)
     run(torch.float64)
     with pytest.raises(Ran):
         run()
@@ -242,8 +256,8 @@ def test_importing_compiles_nothing():
     code = (
         "import sys, scdlab, scdlab.nn\n"
         "assert not {'numba', 'llvmlite'} & set(sys.modules), 'imported'\n"
-        "from scdlab.nn.ops import kernels\n"
-        "found = [k for k in vars(kernels).values() if isinstance(k, kernels.Kernel)]\n"
+        "from scdlab.nn.ops import dispatch, runtime\n"
+        "found = runtime.all_kernels()\n"
         "assert found and not any('compiled' in vars(k) for k in found), 'compiled'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -251,61 +265,61 @@ def test_importing_compiles_nothing():
 
 
 def test_prepare_compiles_every_kernel():
-    kernels.compile_all()
-    found = [k for k in vars(kernels).values() if isinstance(k, kernels.Kernel)]
+    runtime.compile_all()
+    found = runtime.all_kernels()
     assert len(found) >= 13 and all(k.compiled.address for k in found)
 
 
 def test_without_a_folder_to_keep_them_kernels_are_compiled_all_the_same(monkeypatch):
     asked = []
-    plain = kernels.cfunc
+    plain = runtime.cfunc
 
     def refuse(signature, cache=False, **flags):
         asked.append(cache)
         if cache:
             raise RuntimeError(
-                "cannot cache function '_sort': no locator available for file '/kernels.py'"
+                "cannot cache function 'sort': no locator available for file '/sorting.py'"
             )
         return plain(signature, **flags)
 
-    monkeypatch.setattr(kernels, "cfunc", refuse)
-    monkeypatch.setattr(kernels, "_sort", kernels.Kernel(kernels._sort.body))
-    begin, order = kernels.sort_pairs(torch.tensor([2, 0, 2, 1]), 3)
+    monkeypatch.setattr(runtime, "cfunc", refuse)
+    monkeypatch.setattr(dispatch, "sort", runtime.Kernel(sort.body))
+    begin, order = dispatch.sort_pairs(torch.tensor([2, 0, 2, 1]), 3)
     assert (
         asked == [True, False] and order.tolist() == [1, 3, 0, 2] and begin.tolist() == [0, 1, 2, 4]
     )
     monkeypatch.setattr(
-        kernels, "cfunc", lambda *a, **k: exec("raise RuntimeError('another trouble')")
+        runtime, "cfunc", lambda *a, **k: exec("raise RuntimeError('another trouble')")
     )
     with pytest.raises(RuntimeError, match="another trouble"):
-        kernels.Kernel(kernels._sort.body).compiled  # noqa: B018
+        runtime.Kernel(sort.body).compiled  # noqa: B018
 
 
 @pytest.mark.parametrize("j", [[1, 3], [1, -1]])
 def test_pairs_of_another_batch_are_refused(j):
     x = torch.randn(3, 8)
     with pytest.raises(IndexError, match="outside 0 … 2"):
-        neighbor_sums.pair_sum(torch.randn(2, 8), x, torch.tensor([0, 0]), torch.tensor(j))
+        cfconv(x, torch.randn(2, 8), torch.tensor([0, 0]), torch.tensor(j))
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_tensors_of_another_batch_or_width_are_refused(fused, monkeypatch):
-    monkeypatch.setattr(neighbor_sums, "_fused", fused)
+    monkeypatch.setattr(neighbor_sums, "_use_fused", fused)
     i = torch.tensor([0, 0])
     j = torch.tensor([1, 2])
     f = torch.randn(2, 16)
     x = torch.randn(3, 16)
-    wrong = [(f[:1], x, i, j), (f, x[:, :8], i, j), (f, x, i, j[:1]), (torch.randn(5, 16), x, i, j)]
+    wrong = [(x, f[:1], i, j), (x[:, :8], f, i, j), (x, f, i, j[:1]), (x, torch.randn(5, 16), i, j)]
     for arguments in wrong:
         with pytest.raises(ValueError, match=r"does not go with|same length"):
-            neighbor_sums.pair_sum(*arguments)
-    edges = neighbor_sums.DirectedEdges(i, j, 3, num_heads=2)
+            cfconv(*arguments)
+    edges = edges_of(i, j, 3, num_heads=2)
     for call in (
-        lambda: neighbor_sums.pair_product(x, x[:2], i, j),
-        lambda: neighbor_sums.attention_sum(torch.randn(2, 2, 1), f, x, edges),
+        lambda: neighbor_sums.pair_product(x, x[:2], edges),
+        lambda: neighbor_sums.attention_sum(torch.randn(2, 2, 1), x, f, edges),
         lambda: neighbor_sums.logits(x, x[:2], f, edges),
-        lambda: neighbor_sums.vector_messages(torch.randn(3, 3), f, x, edges),
-        lambda: neighbor_sums.cfconv(f, x, edges, FilterRows(5)),
+        lambda: neighbor_sums.vector_messages(x, f, torch.randn(3, 3), edges),
+        lambda: neighbor_sums.cfconv(x, PairFilters(f, FilterRows(5)), edges),
     ):
         with pytest.raises(ValueError, match="does not go with"):
             call()
@@ -316,17 +330,17 @@ def test_a_default_of_double_precision_changes_nothing():
     j = torch.tensor([1, 2])
     f = torch.randn(2, 16)
     x = torch.randn(3, 16)
-    expected = neighbor_sums.pair_sum(f, x, i, j)
+    expected = cfconv(x, f, i, j)
     torch.set_default_dtype(torch.float64)
     try:
-        assert torch.equal(neighbor_sums.pair_sum(f, x, i, j), expected)
+        assert torch.equal(cfconv(x, f, i, j), expected)
     finally:
         torch.set_default_dtype(torch.float32)
 
 
 def test_a_kernel_takes_no_address_of_anything_else():
     with pytest.raises(TypeError, match="float64"):
-        kernels._sort(
+        sort(
             1,
             1,
             1,
@@ -339,24 +353,38 @@ def test_a_kernel_takes_no_address_of_anything_else():
 def test_an_interrupt_waits_for_the_threads():
     code = (
         "import signal, torch\n"
-        "from scdlab.nn.ops import kernels, neighbor_sums\n"
+        "from scdlab.atoms import Pairs\n"
+        "from scdlab.nn.ops import neighbor_sums, runtime\n"
         "torch.set_num_threads(2)\n"
-        "kernels._TEAM = None\n"
+        "runtime.TEAM = None\n"
         "i = torch.randint(4000, (40000,)); j = torch.randint(4000, (40000,))\n"
         "f, x = torch.randn(40000, 128), torch.randn(4000, 128)\n"
-        "expected = neighbor_sums.pair_sum(f, x, i, j)\n"
+        "def total():\n"
+        "    edges = neighbor_sums.DirectedEdges(Pairs(i, j, None, 5.0), len(x))\n"
+        "    return neighbor_sums.cfconv(x, f, edges)\n"
+        "expected = total()\n"
         "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
         "seen = 0\n"
         "for k in range(150):\n"
         "    try:\n"
         "        signal.setitimer(signal.ITIMER_REAL, 1e-4 * (1 + k % 40))\n"
-        "        neighbor_sums.pair_sum(f, x, i, j)\n"
+        "        total()\n"
         "    except KeyboardInterrupt:\n"
         "        seen += 1\n"
         "    finally:\n"
         "        signal.setitimer(signal.ITIMER_REAL, 0)\n"
         "assert seen > 5, seen\n"
-        "assert torch.equal(neighbor_sums.pair_sum(f, x, i, j), expected)\n"
+        "assert torch.equal(total(), expected)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_backward_pass_is_for_is_restored_after_an_error():
+    edges = edges_of(torch.tensor([0]), torch.tensor([1]), 2)
+    with edges.backward_for("positions", then="parameters"):
+        assert edges.purpose == "positions"
+    assert edges.purpose == "parameters"
+    with pytest.raises(ZeroDivisionError), edges.backward_for("positions"):
+        raise ZeroDivisionError
+    assert edges.purpose == "parameters"

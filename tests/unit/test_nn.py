@@ -10,7 +10,7 @@ from torch_geometric.data import Batch, Data
 import scdlab
 from scdlab.nn.blocks.heads import PropertyHead
 from scdlab.nn.blocks.radial import GaussianBasis, cosine_cutoff, shifted_softplus
-from scdlab.nn.ops.neighbor_sums import pair_product, pair_sum
+from scdlab.nn.ops.neighbor_sums import DirectedEdges, cfconv, pair_product
 
 
 def one(name):
@@ -24,23 +24,24 @@ def random_pairs(n=7, p=15, d=4):
     j = torch.randint(n, (p,), generator=g)
     i[0] = j[0]
     draw = lambda rows: torch.randn(rows, d, generator=g, dtype=torch.float64, requires_grad=True)  # noqa: E731
-    return draw(p), draw(n), draw(n), i, j
+    edges = DirectedEdges(scdlab.atoms.Pairs(i, j, None, 5.0), n)
+    return draw(p), draw(n), draw(n), edges
 
 
-def test_pair_sum_is_the_loop_over_both_directions():
-    w, x, _, i, j = random_pairs()
+def test_a_convolution_is_the_loop_over_both_directions():
+    w, x, _, edges = random_pairs()
     expected = torch.zeros_like(x)
-    for p, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
+    for p, (a, b) in enumerate(zip(edges.i.tolist(), edges.j.tolist(), strict=True)):
         expected[a] = expected[a] + w[p] * x[b]
         expected[b] = expected[b] + w[p] * x[a]
-    torch.testing.assert_close(pair_sum(w, x, i, j), expected)
+    torch.testing.assert_close(cfconv(x, w, edges), expected)
 
 
 def test_pair_operations_are_right_to_second_order():
-    w, x, y, i, j = random_pairs()
-    for fn, a, b in ((pair_sum, w, x), (pair_product, x, y)):
-        assert torch.autograd.gradcheck(lambda a, b, f=fn: f(a, b, i, j), (a, b))
-        assert torch.autograd.gradgradcheck(lambda a, b, f=fn: f(a, b, i, j), (a, b))
+    w, x, y, edges = random_pairs()
+    for fn, a, b in ((cfconv, x, w), (pair_product, x, y)):
+        assert torch.autograd.gradcheck(lambda a, b, f=fn: f(a, b, edges), (a, b))
+        assert torch.autograd.gradgradcheck(lambda a, b, f=fn: f(a, b, edges), (a, b))
 
 
 def test_shifted_softplus():

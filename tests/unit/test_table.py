@@ -12,9 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import scdlab
-from scdlab.atoms import neighbor_list
-from scdlab.nn.ops import kernels, neighbor_sums
-from scdlab.nn.ops.filter_tables import Filters, SplineFilters, _Rows
+from scdlab.atoms import Pairs, neighbor_list
+from scdlab.nn.ops import neighbor_sums, runtime
+from scdlab.nn.ops.filter_tables import Filters, PairFilters, SplineCoefficients, SplineFilters
 from scdlab.objectives import EnergyForces, SelfConditionedDenoising
 
 CUTOFF = 5.0
@@ -43,7 +43,7 @@ def read(place, table, order=0):
 def spline_of(function, r, cells):
     """A function of the distance, read at r through a table of so many cells."""
     filters = Filters(lambda nodes: function(nodes).unsqueeze(-1), r, CUTOFF, cells)
-    return filters.uncut.filters(filters.rows(filters.basis)).squeeze(-1)
+    return filters.without_cutoff(lambda values: values).of_pairs().squeeze(-1)
 
 
 def test_weights_sum_to_one_and_their_slopes_to_zero():
@@ -72,7 +72,7 @@ def test_filters_can_be_differentiated_twice(cut):
     table = torch.randn(7, 2, dtype=torch.float64, requires_grad=True)
 
     def filters(r, table):
-        return spline(r, 4, cut).filters(table)
+        return spline(r, 4, cut).read(table)
 
     assert torch.autograd.gradcheck(filters, (r, table)) and torch.autograd.gradgradcheck(
         filters, (r, table)
@@ -106,7 +106,7 @@ def test_exactly_zero_at_the_cutoff_and_beyond(dtype):
     table = torch.randn(11, 3, dtype=dtype)
     r = torch.tensor([CUTOFF, CUTOFF + 1e-3, 2 * CUTOFF], dtype=dtype, requires_grad=True)
     place = spline(r, 8, cut=True)
-    filters = place.filters(table)
+    filters = place.read(table)
     (slope,) = torch.autograd.grad(filters.sum(), r)
     assert (filters == 0).all() and (slope == 0).all()
     assert all((place.weights(order) == 0).all() for order in range(3))  # what the kernels read
@@ -147,11 +147,10 @@ def test_kernels_read_what_plain_torch_reads(cut):
     table = torch.randn(cells + 3, d)
     place = spline(r, cells, cut)
     first = 2 * torch.arange(300)
-    heard = neighbor_sums.cfconv(
-        table, torch.ones(600, d), neighbor_sums.DirectedEdges(first, first + 1, 600), place
-    )  # of one neighbor each
-    filters = place.filters(table)
-    for each in (heard[::2], heard[1::2]):
+    edges = neighbor_sums.DirectedEdges(Pairs(first, first + 1, None, CUTOFF), 600)
+    messages = neighbor_sums.cfconv(torch.ones(600, d), PairFilters(table, place), edges)  # of one
+    filters = place.read(table)
+    for each in (messages[::2], messages[1::2]):
         torch.testing.assert_close(each, filters, rtol=1e-6, atol=1e-6)
 
 
@@ -402,13 +401,13 @@ class Products(TorchDispatchMode):
 @KIND
 def test_no_subnormal_number_enters_a_matrix_product_or_a_kernel(kind, batches, monkeypatch):
     found = []
-    run = kernels.Kernel.__call__
+    run = runtime.Kernel.__call__
 
     def watched(self, items, *args):
         run(self, items, *args)
         found.extend(subnormal(x) for x in args if isinstance(x, torch.Tensor))
 
-    monkeypatch.setattr(kernels.Kernel, "__call__", watched)
+    monkeypatch.setattr(runtime.Kernel, "__call__", watched)
     net = random_net(kind)
     with Products() as products:
         answers(net, batches["qm9"])
@@ -427,8 +426,8 @@ def test_no_subnormal_number_is_among_the_weights(cut):
 def test_rows_are_differentiated_to_any_order():
     torch.manual_seed(0)
     w = torch.randn(12, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(_Rows.apply, w)
-    assert torch.autograd.gradgradcheck(lambda w: _Rows.apply(w.square()).sin(), w)
+    assert torch.autograd.gradcheck(SplineCoefficients.apply, w)
+    assert torch.autograd.gradgradcheck(lambda w: SplineCoefficients.apply(w.square()).sin(), w)
 
 
 @pytest.fixture(scope="module")

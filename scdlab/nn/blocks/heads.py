@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.nn.blocks.radial import shifted_softplus
-from scdlab.nn.ops.neighbor_sums import pair_product
+from scdlab.nn.ops.neighbor_sums import DirectedEdges, pair_product
 
 MAX_Z = 118  # the heaviest element that has a name
 KINDS = ("scalar_sum", "scalar_mean", "vector", "tensor", "per_atom")
@@ -231,10 +231,27 @@ class DirectForceHead(Float64Buffers):
         self.mlp = mlp(d, d, 1)
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
 
-    def forward(self, x: Tensor, basis: Tensor, envelope: Tensor, unit: Tensor, pairs) -> Tensor:
-        h = pair_product(self.left(x), self.right(x), pairs.i, pairs.j) * self.filter(
-            basis
-        )  # (N, d) -> (P, d)
+    def forward(
+        self, x: Tensor, basis: Tensor, envelope: Tensor, unit: Tensor, edges: DirectedEdges
+    ) -> Tensor:
+        """Forces of the atoms.
+
+        Parameters
+        ----------
+        x : Tensor
+            Features of the atoms, [N, d].
+        basis, envelope, unit : Tensor
+            Radial basis [P, n], cutoff [P] and unit vectors [P, 3] of the pairs.
+        edges : DirectedEdges
+            The pairs.
+
+        Returns
+        -------
+        Tensor
+            [N, 3] eV/Å.
+        """
+        h = pair_product(self.left(x), self.right(x), edges) * self.filter(basis)  # (P, d)
         f = self.mlp(h) * envelope.unsqueeze(-1) * unit  # (P, 3): force on i, pushing away from j
-        out = x.new_zeros(x.shape[0], 3).index_add(0, pairs.i, -f).index_add(0, pairs.j, f)
-        return out * self.scale.to(x.dtype)
+        forces = x.new_zeros(x.shape[0], 3)
+        forces = forces.index_add(0, edges.i, -f).index_add(0, edges.j, f)
+        return forces * self.scale.to(x.dtype)

@@ -18,12 +18,16 @@ the grid too. With K nodes and P pairs the filter networks cost K/P of what they
 derivative by the distance is less exact by one order of h: enough for energies and forces, less for
 curvatures.
 
-`FilterRows` says how a pair reads its filter: from a table of its own row (exact), or from four
-rows of a spline.
+`PairFilters` are the filters of all pairs: the values of a network, and a look-up that says how a
+pair reads them. `FilterRows` reads a row of the pair's own (exact), `SplineFilters` four rows of a
+table. `Filters` makes them, once a pass.
 """
 
 import functools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,19 +43,26 @@ _PIECES = (
 
 
 class FilterRows:
-    """Where the pairs of one pass find their filters: in rows f [P, d] of their own, times factor
-    [P] if given."""
+    """A look-up of filters that have a row for each pair.
 
-    r = None  # distances that the place itself depends on; here the rows carry that dependence
+    Parameters
+    ----------
+    n_pairs : int
+        Number of pairs P.
+    factor : Tensor or None, default None
+        What each pair's row is multiplied by, such as the cutoff, [P].
+    """
 
-    def __init__(self, n_pairs: int, factor: Tensor | None = None):
+    depends_on: Tensor | None = None  # distances; rows of their own carry this dependence
+
+    def __init__(self, n_pairs: int, factor: Tensor | None = None) -> None:
         self.n_pairs = n_pairs
         self.n_rows = n_pairs
         self.factor = factor
 
-    def filters(self, f: Tensor) -> Tensor:
-        """The filter of every pair, [P, d], in plain torch."""
-        return f if self.factor is None else f * self.factor.unsqueeze(-1)
+    def read(self, values: Tensor) -> Tensor:
+        """The filter of every pair, in plain torch: [n_rows, d] -> [P, d]."""
+        return values if self.factor is None else values * self.factor.unsqueeze(-1)
 
     # What the fused kernels read: w_p = Σ_t B_pt T_{node_p + t}
 
@@ -65,125 +76,216 @@ class FilterRows:
         return torch.ones(self.n_pairs, 1, dtype=torch.float32, device="cpu")
 
     @functools.cached_property
-    def kept(self) -> dict:
-        """What the kernels have made of this place, by name: weights by order, and lists of pairs
-        by row."""
+    def kept(self) -> dict[Any, Any]:
+        """What the kernels have made of this look-up: weights by order, lists of pairs by row."""
         return {}
 
 
 class SplineFilters(FilterRows):
-    """Rows of a table [cells + 3, d] over [start, cutoff], for pairs at r [P]; with `cut`, times
-    the cosine cutoff.
+    """A look-up of filters in a table of spline coefficients.
 
     The cutoff is applied to the pair and not to the table: so the filter is exactly zero at r_c,
     with zero slope.
+
+    Parameters
+    ----------
+    r : Tensor
+        Distances of the pairs, [P] Å.
+    start, cutoff : float
+        The interval that the table spans, in Å.
+    cells : int
+        Cells of the table, which has cells + 3 rows.
+    with_cutoff : bool
+        Whether filters are multiplied by the cosine cutoff.
     """
 
-    factor = None
-
-    def __init__(self, r: Tensor, start: float, cutoff: float, cells: int, cut: bool):
+    def __init__(
+        self, r: Tensor, start: float, cutoff: float, cells: int, with_cutoff: bool
+    ) -> None:
         self.r = r
+        self.depends_on = r
         self.start = start
         self.cutoff = cutoff
         self.cells = cells
-        self.cut = cut
+        self.with_cutoff = with_cutoff
+        self.factor = None
         self.n_pairs = len(r)
-        self.step = (cutoff - start) / cells
         self.n_rows = cells + 3
+        self.step = (cutoff - start) / cells
 
     @functools.cached_property
     def node(self) -> Tensor:
-        return ((self.r.detach() - self.start) / self.step).long().clamp_(0, self.cells - 1)
+        """First of the four rows of each pair, [P]."""
+        cell = ((self.r.detach() - self.start) / self.step).long()
+        return cell.clamp_(0, self.cells - 1)
 
     def weights(self, order: int = 0) -> Tensor:
+        """B [P, 4], differentiated `order` times by the distance."""
         spline = [self._splines(m) for m in range(order + 1)]
-        if not self.cut:
+        if not self.with_cutoff:
             return spline[order]
+        r = self.r
         k = math.pi / self.cutoff
-        inside = (self.r < self.cutoff).to(self.r.dtype)
-        total = cosine_cutoff(self.r, self.cutoff).unsqueeze(-1) * spline[order]
+        inside = (r < self.cutoff).to(r.dtype)
+        total = cosine_cutoff(r, self.cutoff).unsqueeze(-1) * spline[order]
         for m in range(1, order + 1):  # Leibniz' rule
-            slope = 0.5 * k**m * torch.cos(k * self.r + m * math.pi / 2) * inside
+            slope = 0.5 * k**m * torch.cos(k * r + m * math.pi / 2) * inside
             total = total + math.comb(order, m) * slope.unsqueeze(-1) * spline[order - m]
         return total
 
     def _splines(self, order: int) -> Tensor:
-        u = ((self.r - self.start) / self.step - self.node).clamp(
-            max=1.0
-        )  # beyond the cutoff, where nothing is heard
+        """The pieces of the spline, without the cutoff, differentiated `order` times: [P, 4]."""
+        u = (self.r - self.start) / self.step - self.node
+        u = u.clamp(max=1.0)  # beyond the cutoff, where filters are zero
         powers = [torch.zeros_like(u)] * order
         for k in range(order, 4):
             powers.append(math.perm(k, order) / self.step**order * u ** (k - order))
         return torch.stack(powers[:4], dim=-1) @ _PIECES.to(u)  # (P, 4)
 
-    def filters(self, f: Tensor) -> Tensor:
+    def read(self, values: Tensor) -> Tensor:
+        """The filter of every pair, in plain torch: [cells + 3, d] -> [P, d]."""
         weights = self.weights()
-        return sum(weights[:, t : t + 1] * f.index_select(0, self.node + t) for t in range(4))
+        filters = weights[:, 0:1] * values.index_select(0, self.node)
+        for t in range(1, 4):
+            filters = filters + weights[:, t : t + 1] * values.index_select(0, self.node + t)
+        return filters
 
 
-class _Rows(torch.autograd.Function):
-    """T = (1 + δ/6 + δ²/36) W: W [K + 4, d] -> [K, d]. Weighing five rows symmetrically, it is its
-    own transpose, if zeros stand about the gradient."""
+@dataclass(frozen=True)
+class PairFilters:
+    """The filters of all pairs.
+
+    Parameters
+    ----------
+    values : Tensor
+        Rows of filters, [n_rows, d]: one for each pair, or spline coefficients.
+    lookup : FilterRows
+        How pairs read them.
+    """
+
+    values: Tensor
+    lookup: FilterRows
+
+    def of_pairs(self) -> Tensor:
+        """The filter of every pair, [P, d]."""
+        return self.lookup.read(self.values)
+
+
+class SplineCoefficients(torch.autograd.Function):
+    """T = (1 + δ/6 + δ²/36) W: [K + 4, d] -> [K, d].
+
+    Weighing five rows symmetrically, it is its own transpose, if zeros stand about the gradient.
+    """
 
     @staticmethod
-    def forward(ctx, w: Tensor) -> Tensor:
+    def forward(ctx: Any, w: Tensor) -> Tensor:
         near = w[1:-3] + w[3:-1]
         far = w[:-4] + w[4:]
         return (1.5 * w[2:-2]).add_(near, alpha=-5 / 18).add_(far, alpha=1 / 36)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return _Rows.apply(pad(gradient, (0, 0, 4, 4)))
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        (gradient,) = grad_outputs
+        return SplineCoefficients.apply(pad(gradient, (0, 0, 4, 4)))
 
 
 class Filters:
-    """What the layers of one pass ask about the distances r [P]: `basis`, what filter networks read
-    (at the pairs, or at the nodes of a grid), `rows`, which makes of their answers what pairs read,
-    and the places `uncut` and `cut` (times the cosine cutoff), by which they do.
+    """The filters of one pass: filters(network) applies a filter network to the distances.
 
-    cells: of a table; None for the exact filters; tables: where passes that may share their tables
-    keep them.
+    Parameters
+    ----------
+    basis : callable
+        Radial basis, distances [P] -> [P, n]: what filter networks read.
+    r : Tensor
+        Distances of the pairs, [P] Å.
+    cutoff : float
+        Cutoff in Å.
+    cells : int or None, default None
+        Cells of the table that filters are read from; None for exact filters.
+    tables : dict or None, default None
+        Where passes that may share their tables keep them.
+
+    Attributes
+    ----------
+    envelope : Tensor
+        The cosine cutoff c(r), [P].
     """
 
     def __init__(
-        self, basis, r: Tensor, cutoff: float, cells: int | None = None, tables: dict | None = None
-    ):
+        self,
+        basis: Callable[[Tensor], Tensor],
+        r: Tensor,
+        cutoff: float,
+        cells: int | None = None,
+        tables: dict[Any, Any] | None = None,
+    ) -> None:
         self.cells = cells
         self.envelope = cosine_cutoff(r, cutoff)
-        self.made = None
+        self._basis = basis
+        self._kept: dict[Any, Tensor] | None = None
+        self._zero = r.new_zeros(1)
         if cells is None:
-            self.basis = basis(r)  # (P, n)
-            self.uncut = FilterRows(len(r))
-            self.cut = FilterRows(len(r), self.envelope)
-        else:
-            closest = float(r.detach().min())
-            if not math.isfinite(closest):
-                raise ValueError(
-                    "A position of the batch is NaN or infinite: correct or remove its structure."
-                )
-            start = (
-                math.floor(4.0 * closest) / 4.0
-            )  # on a coarse scale: closer by a hair, same table
-            start = min(start, 0.5 * cutoff)
-            if tables is not None:  # what was made without a gradient has none to give
-                self.made = tables.setdefault((start, cells, r.dtype, torch.is_grad_enabled()), {})
-            nodes = torch.arange(-3, cells + 4, device=r.device, dtype=r.dtype)
-            self.basis = basis(start + nodes * ((cutoff - start) / cells))  # (cells + 7, n)
-            self.uncut, self.cut = (
-                SplineFilters(r, start, cutoff, cells, cut) for cut in (False, True)
+            self._nodes = basis(r)  # (P, n)
+            self._lookup = FilterRows(len(r))
+            self._lookup_with_cutoff = FilterRows(len(r), self.envelope)
+            return
+        closest = float(r.detach().min())
+        if not math.isfinite(closest):
+            raise ValueError(
+                "A position of the batch is NaN or infinite: correct or remove its structure."
             )
+        # on a coarse scale: where atoms are closer by a hair, the table is the same
+        start = min(math.floor(4.0 * closest) / 4.0, 0.5 * cutoff)
+        if tables is not None:  # what was made without a gradient has none to give
+            key = (start, cells, r.dtype, torch.is_grad_enabled())
+            self._kept = tables.setdefault(key, {})
+        nodes = torch.arange(-3, cells + 4, device=r.device, dtype=r.dtype)
+        self._nodes = basis(start + nodes * ((cutoff - start) / cells))  # (cells + 7, n)
+        self._lookup = SplineFilters(r, start, cutoff, cells, with_cutoff=False)
+        self._lookup_with_cutoff = SplineFilters(r, start, cutoff, cells, with_cutoff=True)
 
-    def rows(self, values: Tensor) -> Tensor:
-        """Values of a filter network at `basis` -> rows for the places: the same, or the spline's
-        coefficients."""
-        return (
-            values if self.cells is None else _Rows.apply(values)
-        )  # (cells + 7, d) -> (cells + 3, d)
+    def __call__(self, network: Callable[..., Tensor], *part: Any) -> PairFilters:
+        """The filters c(r) W(r) that a network gives.
 
-    def once(self, name, make) -> Tensor:
-        """make(), or what a pass that shares this table has made under the same name."""
-        if self.made is None:
+        Parameters
+        ----------
+        network : callable
+            The filter network W: radial basis [P, n] -> [P, d].
+        *part
+            Further arguments of the network, such as which of its parts is meant.
+
+        Returns
+        -------
+        PairFilters
+            The filters, times the cosine cutoff. Passes that share their tables compute them once.
+        """
+        return PairFilters(self._values(network, part), self._lookup_with_cutoff)
+
+    def without_cutoff(self, network: Callable[..., Tensor], *part: Any) -> PairFilters:
+        """The filters W(r) that a network gives, not times the cutoff."""
+        return PairFilters(self._values(network, part), self._lookup)
+
+    def at_zero(self, network: Callable[..., Tensor], *part: Any) -> Tensor:
+        """The filter W(0) of an atom for itself, [1, d]."""
+        return self._once(("at zero", network, *part), lambda: network(self._basis_at_zero, *part))
+
+    @functools.cached_property
+    def _basis_at_zero(self) -> Tensor:
+        return self._basis(self._zero)  # (1, n)
+
+    def _values(self, network: Callable[..., Tensor], part: tuple[Any, ...]) -> Tensor:
+        """Values of a filter network: at the pairs, or as the coefficients of a spline."""
+
+        def make() -> Tensor:
+            values = network(self._nodes, *part)  # (P, d), or (cells + 7, d)
+            return values if self.cells is None else SplineCoefficients.apply(values)
+
+        return self._once((network, *part), make)
+
+    def _once(self, key: Any, make: Callable[[], Tensor]) -> Tensor:
+        """make(), or what a pass that shares this table has made under the same key."""
+        if self._kept is None:
             return make()
-        if name not in self.made:
-            self.made[name] = make()
-        return self.made[name]
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]

@@ -4,15 +4,17 @@ Left to itself, a compiler must assume that arrays overlap, and guards every sho
 here loads and stores are written out. An `eight` lives in one register where the processor has
 registers of 256 bits, else in two. Addresses are integers, in bytes.
 
-numba keeps compiled kernels by the date of kernels.py and does not look here: after a change, save
-that file too.
+numba keeps compiled kernels by the date of the file of their loop and does not look here: after a
+change, save the files of `loops` too.
 """
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, njit, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import intrinsic, models, overload, register_model
 
 _LLVM = ir.VectorType(ir.FloatType(), 8)
@@ -27,6 +29,11 @@ class _Eight(types.Type):
 eight = _Eight()
 
 
+def typed_intrinsic(define: Callable) -> Any:
+    """numba's `intrinsic`; a type checker would take its typing context for a parameter."""
+    return intrinsic(define)
+
+
 @register_model(_Eight)
 class _EightModel(models.PrimitiveModel):
     def __init__(self, manager, type_):
@@ -37,7 +44,7 @@ def _shuffled(builder, v, lanes):
     return builder.shuffle_vector(v, v, ir.Constant(ir.VectorType(_INT, 8), lanes))
 
 
-@intrinsic
+@typed_intrinsic
 def load(typing, address):
     """The eight numbers at an address."""
 
@@ -49,7 +56,7 @@ def load(typing, address):
     return eight(types.int64), code
 
 
-@intrinsic
+@typed_intrinsic
 def store(typing, address, v):
     """Write eight numbers to an address."""
 
@@ -60,7 +67,7 @@ def store(typing, address, v):
     return types.void(types.int64, eight), code
 
 
-@intrinsic
+@typed_intrinsic
 def fill(typing, x):
     """Eight times the number x."""
 
@@ -73,7 +80,7 @@ def fill(typing, x):
     return eight(types.float32), code
 
 
-@intrinsic
+@typed_intrinsic
 def total(typing, v):
     """The sum of the eight."""
 
@@ -87,7 +94,7 @@ def total(typing, v):
 
 
 def _operator(function, instruction):
-    @intrinsic
+    @typed_intrinsic
     def both(typing, a, b):
         def code(context, builder, signature, args):
             return getattr(builder, instruction)(*args)
@@ -105,7 +112,7 @@ _operator(operator.sub, "fsub")
 _operator(operator.mul, "fmul")
 
 
-@intrinsic
+@typed_intrinsic
 def _pointer(typing, address):
     def code(context, builder, signature, args):
         return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
@@ -125,7 +132,7 @@ def floats(address, n, d):
     return carray(_pointer(address), (n, d), np.float32)
 
 
-@intrinsic
+@typed_intrinsic
 def draw(typing, counter, size):
     """Add `size` to the int64 that `counter` points at, and return what it was. Atomic: threads
     share a queue."""

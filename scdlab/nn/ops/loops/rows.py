@@ -1,0 +1,60 @@
+"""What the loops share: their arguments, and rows of a table read and written eight at a time."""
+
+import numpy as np
+from numba import carray, njit  # pyright: ignore[reportPrivateImportUsage]
+
+from scdlab.nn.ops.simd import fill, load, store
+
+# items that a thread draws at once
+ATOMS = 16
+PAIRS = 64
+ROWS = 32
+
+
+@njit(inline="always")
+def arguments(data):
+    """The block of integers that a kernel is called with, as an array."""
+    return carray(data, (32,), np.int64)
+
+
+@njit(inline="always")
+def tap_weights(B, p):
+    """The weights of pair p, each eight times; of one tap, three are not used."""
+    if B.shape[1] == 1:
+        b = fill(B[p, 0])
+        return b, b, b, b
+    return fill(B[p, 0]), fill(B[p, 1]), fill(B[p, 2]), fill(B[p, 3])
+
+
+@njit(inline="always")
+def filter_at(at, row, taps, b):
+    """Eight features of w = Σ_t b_t T_t; rows of T follow from address `at`, `row` bytes apart."""
+    w = b[0] * load(at)
+    if taps == 4:
+        w = w + b[1] * load(at + row) + b[2] * load(at + 2 * row) + b[3] * load(at + 3 * row)
+    return w
+
+
+@njit(inline="always")
+def fill_zeros(at, size):
+    """Write zeros to `size` bytes from an address."""
+    zero = fill(np.float32(0.0))
+    for c in range(0, size, 32):
+        store(at + c, zero)
+
+
+@njit(inline="always")
+def add_to_rows(target, row, taps, low, high, b, m):
+    """Add b_t m to eight features of the rows t = low … high - 1 that this thread owns.
+
+    The rows follow each other from address `target`, `row` bytes apart.
+    """
+    if low == 0:
+        store(target, load(target) + b[0] * m)
+    if taps == 4:
+        if low <= 1 < high:
+            store(target + row, load(target + row) + b[1] * m)
+        if low <= 2 < high:
+            store(target + 2 * row, load(target + 2 * row) + b[2] * m)
+        if high == 4:
+            store(target + 3 * row, load(target + 3 * row) + b[3] * m)

@@ -1,0 +1,171 @@
+"""How fused kernels are compiled and run: numba's functions on torch's threads.
+
+A kernel is a function of one address: a block of integers that holds a counter, the number of
+items, and then sizes and addresses of arrays, in the order that its docstring names. Threads draw
+runs of items from the counter until none are left, so each result is written by one thread, in one
+order: answers do not depend on the number of threads.
+
+Kernels are compiled when first called, a second each, and kept on disk; importing them compiles
+nothing. Like torch's own operations, they hang in a forked process that inherits a team of threads.
+"""
+
+import _thread
+import ctypes
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import cfunc, types
+from torch import Tensor
+
+_FLAGS: dict[str, Any] = dict(
+    nopython=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
+)
+_TYPES = torch.float32, torch.int64
+_KERNELS: list["Kernel"] = []
+
+
+class Kernel:
+    """A kernel, compiled when first called.
+
+    Parameters
+    ----------
+    body : callable
+        The function of one address that numba compiles.
+    """
+
+    def __init__(self, body: Callable) -> None:
+        self.body = body
+        self.__doc__ = body.__doc__
+        _KERNELS.append(self)
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """numba's compiled function, with an `address` and a `ctypes` call."""
+        signature = types.void(types.voidptr)
+        try:
+            return cfunc(signature, cache=True, **_FLAGS)(self.body)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            # nowhere to keep it (`scdlab doctor` says so): for this process
+            return cfunc(signature, **_FLAGS)(self.body)
+
+    def __call__(self, items: int, *args: int | Tensor | None) -> None:
+        """Run the kernel on torch's threads.
+
+        Parameters
+        ----------
+        items : int
+            Number of items that the threads share.
+        *args : int or Tensor
+            Sizes and tensors, in the order of the kernel's docstring: float32 or int64, contiguous
+            and on the processor.
+
+        Raises
+        ------
+        TypeError
+            For a tensor that the kernel would misread.
+        """
+        values = []
+        for x in args:
+            if isinstance(x, int):
+                values.append(x)
+                continue
+            if not (
+                isinstance(x, Tensor)
+                and x.dtype in _TYPES
+                and x.device.type == "cpu"
+                and x.is_contiguous()
+            ):
+                given = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else "None"
+                raise TypeError(
+                    f"{self.body.__name__} was given {given}: a fault in scdlab, please report it."
+                )
+            values.append(x.data_ptr())
+        block = np.array([0, items, *values], dtype=np.int64)
+        _on_threads(self.compiled, block, args, torch.get_num_threads())
+
+
+def compile_all() -> None:
+    """Compile all kernels now and keep them on disk, so that no training waits for it.
+
+    `make lab` calls this.
+    """
+    import scdlab.nn.ops.dispatch  # noqa: F401 - defines them
+
+    for kernel in _KERNELS:
+        kernel.compiled  # noqa: B018
+
+
+def all_kernels() -> list[Kernel]:
+    """The kernels that have been defined so far."""
+    return list(_KERNELS)
+
+
+def _on_threads(compiled: Any, block: np.ndarray, args: tuple, n: int) -> None:
+    """Run the compiled kernel on n threads at once and wait; block and args: all the memory that it
+    works on.
+
+    On torch's own thread team where it is to be had (its OpenMP library runs any C function): a
+    second team would find the processors taken by the first, which spins for a while after each
+    operation, waiting for the next.
+    """
+    data = block.ctypes.data
+    if n == 1:
+        compiled.ctypes(data)
+    elif TEAM is not None:
+        TEAM(compiled.address, data, n, 0)
+    else:
+        _on_python_threads(compiled.ctypes, data, (block, args), n)
+
+
+def _on_python_threads(call: Callable, data: int, memory: tuple, n: int) -> None:
+    """The same on threads of our own.
+
+    An interrupt waits until all have ended, and each holds the memory it writes. Bare threads:
+    those of `threading` take locks as they start, and an interrupt that meets one can leave it
+    taken.
+    """
+    interrupt = None
+    started = []
+    ended = []
+
+    def work(kept: tuple) -> None:
+        call(data)
+        ended.append(1)
+
+    try:
+        for _ in range(n - 1):
+            started.append(_thread.start_new_thread(work, (memory,)))
+        call(data)
+    except BaseException as error:
+        interrupt = error
+    while len(ended) < len(started):
+        try:
+            time.sleep(0)  # they end about when our own share does
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def _team() -> Callable | None:
+    """GOMP_parallel of the OpenMP library that torch has loaded, or None."""
+    for name in ("libgomp.so.1", "libiomp5.so"):
+        try:
+            library = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+            call = library.GOMP_parallel
+        except (AttributeError, OSError):  # no such library here (other systems), or not loaded
+            continue
+        call.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        call.restype = None
+        return call
+    return None
+
+
+TEAM = _team()  # runs a function on torch's threads; None where torch's are not to be had
