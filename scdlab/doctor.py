@@ -10,13 +10,18 @@ import importlib.util
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
 import scdlab
 from scdlab import files
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 MARKS = {"ok": ("✓", "green"), "optional": ("–", "yellow"), "required": ("✗", "red")}
 CHROMIUM = (
@@ -32,7 +37,21 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: `state` is one of MARKS, `remedy` says how to get what is missing."""
+    """One line of the report.
+
+    Parameters
+    ----------
+    area : str
+        One of AREAS.
+    name : str
+        What was looked for.
+    text : str
+        What was found.
+    state : {"ok", "optional", "required"}, default "ok"
+        Whether it is there, or else whether the kit needs it.
+    remedy : str, default ""
+        How to get what is missing.
+    """
 
     area: str
     name: str
@@ -43,7 +62,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What `examine` found; shows itself in a terminal (rich) and as plain text."""
+    """What `examine` found; shows itself in a terminal (rich) and as plain text.
+
+    Parameters
+    ----------
+    findings : tuple of Finding
+        One for each line.
+    """
 
     findings: tuple[Finding, ...]
 
@@ -52,7 +77,7 @@ class Report:
         """Whether everything required is there."""
         return all(finding.state != "required" for finding in self.findings)
 
-    def __rich__(self):
+    def __rich__(self) -> "Table":
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -76,7 +101,7 @@ class Report:
             area = finding.area
         return table
 
-    def __str__(self):
+    def __str__(self) -> str:
         from rich.console import Console
 
         console = Console(width=120, no_color=True, highlight=False)
@@ -86,18 +111,34 @@ class Report:
 
 
 def examine(*areas: str) -> Report:
-    """Look at the named areas, all of AREAS by default: software, machine, data, tests."""
+    """Look at what this machine has for the kit.
+
+    Parameters
+    ----------
+    *areas : {"software", "machine", "data", "tests"}
+        Where to look; everywhere by default.
+
+    Returns
+    -------
+    Report
+        What was found.
+    """
     return Report(tuple(finding for area in areas or AREAS for finding in AREAS[area]()))
 
 
 def chromium() -> str | None:
-    """Path of a Chromium-like browser: SCDLAB_CHROMIUM, else the first on the search path; None
-    when there is none."""
+    """Path of a Chromium-like browser.
+
+    Returns
+    -------
+    str or None
+        SCDLAB_CHROMIUM, else the first on the search path; None when there is none.
+    """
     named = os.environ.get("SCDLAB_CHROMIUM")
     return named or next((path for name in CHROMIUM if (path := shutil.which(name))), None)
 
 
-def _software():
+def _software() -> Iterator[Finding]:
     yield Finding(
         "software",
         "python",
@@ -115,16 +156,8 @@ def _software():
             "python -m pip install -e .",
         )
         return
-    needed = [
-        requirement
-        for requirement in map(Requirement, lines)
-        if "extra" not in str(requirement.marker)
-    ]
-    here = [
-        requirement
-        for requirement in needed
-        if requirement.marker is None or requirement.marker.evaluate()
-    ]
+    needed = [each for each in map(Requirement, lines) if "extra" not in str(each.marker)]
+    here = [each for each in needed if each.marker is None or each.marker.evaluate()]
     findings = [_package(requirement) for requirement in here]
     good = [finding for finding in findings if finding.state == "ok"]
     yield Finding(
@@ -153,7 +186,7 @@ def _package(requirement: Requirement) -> Finding:
     return Finding("software", requirement.name, version)
 
 
-def _machine():
+def _machine() -> Iterator[Finding]:
     import psutil
 
     yield Finding("machine", "device", _device())
@@ -166,11 +199,9 @@ def _machine():
     )
     free = shutil.disk_usage(_existing(files.cache_dir())).free / GIB
     low = free < 2
-    remedy = (
-        "make room, or point the environment variable SCDLAB_CACHE at another disk" if low else ""
-    )
+    remedy = "make room, or point the environment variable SCDLAB_CACHE at another disk"
     text = f"{free:.1f} GiB free for the cache {files.cache_dir()}"
-    yield Finding("machine", "disk", text, "optional" if low else "ok", remedy)
+    yield Finding("machine", "disk", text, "optional" if low else "ok", remedy if low else "")
 
 
 def _device() -> str:
@@ -222,23 +253,24 @@ def _kernels() -> Finding:
 def _try_compiler() -> None:
     """Compile and run eight products, half a second; RuntimeError when they are wrong."""
     import numpy as np
-    from numba import carray, cfunc, types
+    from numba import carray, cfunc, types  # pyright: ignore[reportPrivateImportUsage]
 
     from scdlab.nn.ops.simd import fill, load, store
 
-    def double(data):
+    def double(data: Any) -> None:
         block = carray(data, (2,), np.int64)
         store(block[1], load(block[0]) * fill(np.float32(2.0)))
 
     one = np.arange(8, dtype=np.float32)
     two = np.zeros(8, dtype=np.float32)
+    options: dict[str, Any] = dict(nopython=True)
     addresses = np.array([one.ctypes.data, two.ctypes.data])
-    cfunc(types.void(types.voidptr), nopython=True)(double).ctypes(addresses.ctypes.data)
+    cfunc(types.void(types.voidptr), **options)(double).ctypes(addresses.ctypes.data)
     if not np.array_equal(two, 2 * one):
         raise RuntimeError("compiled products are wrong")
 
 
-def _data():
+def _data() -> Iterator[Finding]:
     notebooks = files.package_dir("notebooks")
     lessons = sorted(path.stem for path in notebooks.glob("[0-9][0-9]_*.ipynb"))
     if lessons:
@@ -293,7 +325,7 @@ def _md17() -> Finding:
     return Finding("data", "rMD17", where, "optional", remedy)
 
 
-def _browser():
+def _browser() -> Iterator[Finding]:
     path = chromium()
     if path:
         yield Finding("tests", "Chromium", path)

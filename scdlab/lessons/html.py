@@ -10,6 +10,7 @@ text/html beside its view), and cells tagged `solution` are folded.
 import copy
 import json
 from functools import cache
+from typing import Any
 
 import nbformat
 import plotly.io as pio
@@ -47,8 +48,22 @@ details.solution > summary { cursor: pointer; font-weight: 600; }
 def mathml(latex: str, display: bool) -> str:
     """A LaTeX formula as MathML, which browsers draw by themselves.
 
-    Raises:
-        ValueError: the formula cannot be converted.
+    Parameters
+    ----------
+    latex : str
+        The formula.
+    display : bool
+        Whether it stands on a line of its own.
+
+    Returns
+    -------
+    str
+        The `math` element.
+
+    Raises
+    ------
+    ValueError
+        The formula cannot be converted.
     """
     try:
         return converter.convert(latex.strip(), display="block" if display else "inline")
@@ -61,13 +76,13 @@ def mathml(latex: str, display: bool) -> str:
 class _Renderer(IPythonRenderer):
     """Markdown as nbconvert renders it, but with formulas as MathML."""
 
-    def block_math(self, body):
+    def block_math(self, body: str) -> str:
         return mathml(body, display=True)
 
-    def latex_environment(self, name, body):
+    def latex_environment(self, name: str, body: str) -> str:
         return mathml(f"\\begin{{{name}}}{body}\\end{{{name}}}", display=True)
 
-    def inline_math(self, body):
+    def inline_math(self, body: str) -> str:
         return mathml(body, display=False)
 
 
@@ -75,7 +90,7 @@ class _Exporter(HTMLExporter):
     """nbconvert's exporter with our page template and our markdown."""
 
     @pass_context
-    def markdown2html(self, context, source):
+    def markdown2html(self, context: Any, source: str) -> str:
         cell = context.get("cell", {})
         renderer = _Renderer(
             escape=False, attachments=cell.get("attachments", {}), exclude_anchor_links=True
@@ -85,12 +100,26 @@ class _Exporter(HTMLExporter):
 
 @cache
 def _exporter() -> _Exporter:
+    """The exporter, made once."""
     loader = DictLoader({"page.html.j2": _TEMPLATE})
     return _Exporter(extra_loaders=[loader], template_file="page.html.j2")
 
 
 def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
-    """The page of an executed notebook; the notebook itself is left as it is."""
+    """The page of an executed notebook.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        The notebook, left as it is.
+    title : str, default ""
+        Title of the page; its first heading by default.
+
+    Returns
+    -------
+    str
+        One html file that loads nothing.
+    """
     page = copy.deepcopy(notebook)
     page.metadata.pop("widgets", None)
     page.metadata["title"] = title or _first_heading(page)
@@ -104,7 +133,7 @@ def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
     return _exporter().from_notebook_node(page, resources)[0]
 
 
-def _still(data: dict, name: str) -> dict:
+def _still(data: dict[str, Any], name: str) -> dict[str, Any]:
     """What is left of one output on a page: a plotly figure as html, a widget's own picture,
     anything else as it is."""
     if PLOTLY in data:
@@ -113,9 +142,8 @@ def _still(data: dict, name: str) -> dict:
         drawn = pio.to_html(
             figure, full_html=False, include_plotlyjs=False, div_id=name, validate=False
         )
-        if (figure["layout"].get("meta") or {}).get(
-            "with_still"
-        ):  # a widget that shows more than its figure
+        meta = figure["layout"].get("meta") or {}
+        if meta.get("with_still"):  # a widget that shows more than its figure
             drawn = data.get("image/svg+xml", "") + drawn
         return {"text/html": drawn}
     data = {
@@ -128,7 +156,8 @@ def _still(data: dict, name: str) -> dict:
     return data
 
 
-def _first_heading(page) -> str:
+def _first_heading(page: nbformat.NotebookNode) -> str:
+    """The text of the first heading, "Lesson" without one."""
     for cell in page.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
             return cell.source.splitlines()[0].removeprefix("# ")

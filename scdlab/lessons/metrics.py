@@ -4,22 +4,33 @@ from that output."""
 import html
 import math
 import numbers
+from typing import TYPE_CHECKING, Any
 
-from IPython import get_ipython
+from IPython.core.getipython import get_ipython
 from IPython.display import display
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 MIME = "application/vnd.scdlab.metrics+json"
 
 
-def display_metrics(**values) -> None:
-    """Show named numbers; the runner writes them to metrics.json.
-    `display_metrics(energy_mae_eV=0.012)`.
+def display_metrics(**values: Any) -> None:
+    """Show named numbers, as in `display_metrics(energy_mae_eV=0.012)`; the runner writes them to
+    metrics.json.
 
-    Names carry their unit. Values: finite numbers (0-d tensors and numpy scalars too), or bools.
+    Parameters
+    ----------
+    **values
+        Name, which carries the unit, = a finite number (0-dim tensors and numpy scalars too) or a
+        bool.
 
-    Raises:
-        ValueError: a value is not finite: such a number would pass unseen through most comparisons.
-        TypeError: a value is neither a number nor a bool.
+    Raises
+    ------
+    ValueError
+        A value is not finite: such a number would pass unseen through most comparisons.
+    TypeError
+        A value is neither a number nor a bool.
     """
     clean = {name: _plain(name, value) for name, value in values.items()}
     rows = "".join(
@@ -31,25 +42,46 @@ def display_metrics(**values) -> None:
     show_html(f"<table>{rows}</table>", plain, {MIME: clean})
 
 
-def show_html(text: str, plain: str, more: dict | None = None) -> None:
-    """Display html in a notebook (with `more` mime types beside it), or print the plain text
-    elsewhere."""
+def show_html(text: str, plain: str, more: dict[str, Any] | None = None) -> None:
+    """Display html in a notebook, or print plain text elsewhere.
+
+    Parameters
+    ----------
+    text : str
+        The html.
+    plain : str
+        The text.
+    more : dict, optional
+        More mime types for the notebook: name -> content.
+    """
     if get_ipython() is None:
         print(plain)
     else:
         display({"text/html": text, "text/plain": plain} | (more or {}), raw=True)
 
 
-def collect(notebook) -> dict:
-    """All metrics of an executed notebook, in order; a name shown twice keeps its last value."""
-    found = {}
+def collect(notebook: "NotebookNode") -> dict[str, Any]:
+    """All metrics of an executed notebook, in order.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        The notebook.
+
+    Returns
+    -------
+    dict
+        Name -> value; a name shown twice keeps its last value.
+    """
+    found: dict[str, Any] = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             found |= output.get("data", {}).get(MIME, {})
     return found
 
 
-def _plain(name, value):
+def _plain(name: str, value: Any) -> float | int | bool:
+    """A value as Python's own number, checked."""
     if hasattr(value, "item"):  # numpy scalars and 0-d tensors
         value = value.item()
     if isinstance(value, bool):
@@ -63,5 +95,6 @@ def _plain(name, value):
     return value if isinstance(value, int) else float(value)
 
 
-def _text(value) -> str:
+def _text(value: float | int | bool) -> str:
+    """A value as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -9,38 +9,29 @@ printed, and what the kernel's process wrote to its standard error.
 
 import ast
 import contextlib
-import logging
 import re
-import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
-import psutil
-from jupyter_client.asynchronous import AsyncKernelClient
-from jupyter_client.channels import AsyncZMQSocketChannel
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
-from traitlets import Type
 
 from scdlab.files import atomic_file, package_dir, write_json
-from scdlab.lessons.html import WIDGET, to_html
+from scdlab.lessons.failures import first_failure
+from scdlab.lessons.html import to_html
+from scdlab.lessons.kernel import LessonKernel, quiet_papermill
 from scdlab.lessons.metrics import collect
 
 PROFILES = ("quick", "full")
-TIME_LIMIT = {
-    "quick": 600,
-    "full": 6 * 3600,
-}  # seconds for one lesson, unless `timeout` says otherwise
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-TRACEBACK = "Traceback (most recent call last)"
+# seconds for one lesson, unless `timeout` says otherwise
+TIME_LIMIT = {"quick": 600, "full": 6 * 3600}
 
 # Run in the lesson's kernel after its last cell: each input moves to its other end and back.
 _MOVE_INPUTS = """\
@@ -76,23 +67,40 @@ if "ipywidgets" in _sys.modules:
 class LessonResult:
     """What came of one lesson: its numbers, its files, and when it failed where and why.
 
-    cell: the n of the `In [n]` that failed, None when no cell can be named; error: one line.
+    Parameters
+    ----------
+    name : str
+        The notebook's name, without suffix.
+    seconds : float
+        How long it took.
+    notebook : Path
+        The executed notebook.
+    page : Path
+        The page made of it.
+    metrics : dict
+        The lesson's numbers by name.
+    cell : int, optional
+        The n of the `In [n]` that failed; None when no cell can be named.
+    error : str, optional
+        One line on what failed; None when nothing did.
     """
 
     name: str
     seconds: float
     notebook: Path
     page: Path
-    metrics: dict = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     cell: int | None = None
     error: str | None = None
 
     @property
     def ok(self) -> bool:
+        """Whether nothing failed."""
         return self.error is None
 
     @property
     def status(self) -> str:
+        """ "ok" or "failed"."""
         return "ok" if self.ok else "failed"
 
     def __str__(self) -> str:
@@ -102,33 +110,67 @@ class LessonResult:
         )
 
 
-def list_lessons(folder=None) -> list[Path]:
-    """The lessons' notebooks in order: NN_name.ipynb in `folder`, the kit's own by default."""
+def list_lessons(folder: str | Path | None = None) -> list[Path]:
+    """The lessons' notebooks in order, NN_name.ipynb.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where they are; the kit's own by default.
+
+    Returns
+    -------
+    list of Path
+        The notebooks.
+    """
     return sorted(Path(folder or package_dir("notebooks")).glob("[0-9][0-9]_*.ipynb"))
 
 
 def run(
-    numbers=None,
+    numbers: int | str | Sequence[int | str] | None = None,
     profile: str = "quick",
-    out=None,
-    parameters: dict | None = None,
+    out: str | Path | None = None,
+    parameters: dict[str, Any] | None = None,
     timeout: float | None = None,
     device: str | None = None,
     seed: int | None = None,
     data: str | None = None,
-    folder=None,
+    folder: str | Path | None = None,
 ) -> list[LessonResult]:
     """Run lessons one after the other; a failure is reported in its result, and the next lesson
     still runs.
 
-    numbers: one number or several, None for all lessons. out: folder for NN_name.ipynb (executed),
-    NN_name.html (opens offline) and metrics.json; "runs/lessons" by default. parameters: values for
-    a lesson's `parameters` cell; device, seed and data are short for DEVICE, SEED and DATA.
-    timeout: seconds for each lesson; then its kernel is killed.
+    Parameters
+    ----------
+    numbers : int or sequence of int, optional
+        Which lessons; all by default.
+    profile : {"quick", "full"}, default "quick"
+        The lessons' PROFILE.
+    out : path, default "runs/lessons"
+        Folder for NN_name.ipynb (executed), NN_name.html (opens offline) and metrics.json.
+    parameters : dict, optional
+        Values for the lessons' `parameters` cells.
+    timeout : float, optional
+        Seconds for each lesson, after which its kernel is killed; TIME_LIMIT by default.
+    device : {"auto", "cpu", "cuda"}, optional
+        Short for the parameter DEVICE.
+    seed : int, optional
+        Short for the parameter SEED.
+    data : str, optional
+        Short for the parameter DATA.
+    folder : path, optional
+        Where the lessons are; the kit's own by default.
 
-    Raises:
-        ValueError: an unknown lesson, profile or parameter, or a time limit that is not positive.
-            Nothing ran then.
+    Returns
+    -------
+    list of LessonResult
+        One for each lesson.
+
+    Raises
+    ------
+    ValueError
+        An unknown lesson, profile or parameter, or a time limit that is not positive. Nothing ran
+        then.
     """
     if profile not in PROFILES:
         raise ValueError(f"There is no profile {profile!r}: choose from {', '.join(PROFILES)}.")
@@ -151,12 +193,15 @@ def run(
     return results
 
 
-def _choose(numbers, paths: list[Path]) -> list[Path]:
+def _choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -> list[Path]:
+    """The notebooks of some lessons, of those that there are."""
     by_number = {int(path.name[:2]): path for path in paths}
-    if numbers is None or numbers == []:
+    if numbers is None:
         return paths
     if isinstance(numbers, int | str):
         numbers = [numbers]
+    if not numbers:
+        return paths
     for number in numbers:
         if not str(number).isdigit() or int(number) not in by_number:
             there = ", ".join(map(str, by_number)) or "none"
@@ -164,8 +209,19 @@ def _choose(numbers, paths: list[Path]) -> list[Path]:
     return [by_number[int(number)] for number in numbers]
 
 
-def parameters_of(path) -> list[str]:
-    """The names assigned in a lesson's cell tagged `parameters`."""
+def parameters_of(path: str | Path) -> list[str]:
+    """The names assigned in a lesson's cell tagged `parameters`.
+
+    Parameters
+    ----------
+    path : path
+        The notebook.
+
+    Returns
+    -------
+    list of str
+        The names.
+    """
     for cell in nbformat.read(path, as_version=4).cells:
         if "parameters" in cell.metadata.get("tags", ()):
             nodes = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
@@ -178,7 +234,8 @@ def parameters_of(path) -> list[str]:
     return []
 
 
-def _refuse_unknown(path: Path, values: dict) -> None:
+def _refuse_unknown(path: Path, values: Iterable[str]) -> None:
+    """Raise ValueError for names that are no parameters of a lesson."""
     known = parameters_of(path)
     for name in values:
         if name not in known:
@@ -188,7 +245,8 @@ def _refuse_unknown(path: Path, values: dict) -> None:
             )
 
 
-def _summary(profile: str, results: list[LessonResult]) -> dict:
+def _summary(profile: str, results: list[LessonResult]) -> dict[str, Any]:
+    """What metrics.json holds."""
     lessons = {
         r.name: {
             "status": r.status,
@@ -201,7 +259,8 @@ def _summary(profile: str, results: list[LessonResult]) -> dict:
     return {"profile": profile, "lessons": lessons}
 
 
-def _run_one(path: Path, out: Path, values: dict, limit: float) -> LessonResult:
+def _run_one(path: Path, out: Path, values: dict[str, Any], limit: float) -> LessonResult:
+    """Run one lesson and write its files."""
     start = time.monotonic()
     notebook, trouble = _execute(path, values, limit)
     result = LessonResult(
@@ -221,7 +280,9 @@ def _run_one(path: Path, out: Path, values: dict, limit: float) -> LessonResult:
     return result
 
 
-def _execute(path: Path, values: dict, limit: float):
+def _execute(
+    path: Path, values: dict[str, Any], limit: float
+) -> tuple[NotebookNode, tuple[int | None, str] | None]:
     """The executed notebook, and (cell, error line) of the first failure or None."""
     with tempfile.TemporaryDirectory() as folder:
         todo, done, log = (Path(folder) / name for name in ("todo.ipynb", path.name, "kernel.log"))
@@ -229,8 +290,8 @@ def _execute(path: Path, values: dict, limit: float):
         notebook.cells.append(nbformat.v4.new_code_cell(_MOVE_INPUTS, id="move-inputs"))
         nbformat.write(notebook, todo)
         with open(log, "wb") as stderr:
-            kernel = _Kernel(stderr, limit)
-            with kernel, _quiet_papermill(), contextlib.suppress(PapermillExecutionError):
+            kernel = LessonKernel(stderr, limit)
+            with kernel, quiet_papermill(), contextlib.suppress(PapermillExecutionError):
                 papermill.execute_notebook(
                     todo,
                     done,
@@ -246,13 +307,13 @@ def _execute(path: Path, values: dict, limit: float):
     remove_error_markers(notebook)
     for name in ("input_path", "output_path"):  # names of a folder that is gone
         notebook.metadata.get("papermill", {}).pop(name, None)
-    trouble = _first_trouble(notebook, printed, kernel)
+    trouble = first_failure(notebook, printed, kernel)
     _settle(notebook)
     notebook.cells = [cell for cell in notebook.cells if cell.get("id") != "move-inputs"]
     return notebook, trouble
 
 
-def _settle(notebook) -> None:
+def _settle(notebook: NotebookNode) -> None:
     """Leave of a progress bar what a screen shows at the end: its last state, not those that were
     overwritten."""
     for cell in notebook.cells:
@@ -271,167 +332,3 @@ def _settle(notebook) -> None:
                 output.text = re.sub(r"[^\n]*\r(?!\n)(?=[^\n])", "", output.text)
         if "outputs" in cell:
             cell.outputs = merged
-
-
-class _ShellChannel(AsyncZMQSocketChannel):
-    """The channel on which a cell's reply comes, and on which Output widgets send their state to
-    the kernel.
-
-    Such a message may swallow the socket's signal that the reply is there, and the run would wait
-    for it for ever.
-    """
-
-    def send(self, msg):
-        super().send(msg)
-        _ = (
-            self.socket.events
-        )  # asking for them makes the socket look once more for what has arrived
-
-
-class _Client(AsyncKernelClient):
-    shell_channel_class = Type(_ShellChannel)
-
-
-class _Kernel:
-    """The kernel of one lesson: this very interpreter, its standard error kept, its life limited to
-    `limit` seconds."""
-
-    def __init__(self, stderr, limit: float):
-        self.stderr = stderr
-        self.limit = limit
-        self.timed_out = self.died = False
-        self._pid = None
-        self._timer = threading.Timer(limit, self._kill)
-        self._timer.daemon = True
-
-    def __enter__(self):
-        self._timer.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self._timer.cancel()
-        self.died = kind is not None and issubclass(kind, DeadKernelError)
-        return self.died or (self.timed_out and kind is not None and issubclass(kind, Exception))
-
-    def _kill(self) -> None:
-        """End the kernel and what it started. A kill cannot be blocked by a cell; an interrupt
-        can."""
-        self.timed_out = True
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self._pid)
-            for each in [*process.children(recursive=True), process]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
-
-    def manager_class(self):
-        """A kernel manager that starts sys.executable, whatever kernels are installed under the
-        name "python3"."""
-        kernel = self
-
-        class Manager(AsyncKernelManager):
-            client_factory = Type(_Client)
-
-            @property
-            def kernel_spec(self):
-                argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-                return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
-
-            async def _async_launch_kernel(self, kernel_cmd, **options):
-                await super()._async_launch_kernel(
-                    kernel_cmd, **options | {"stderr": kernel.stderr}
-                )
-                kernel._pid = self.provisioner.pid
-                if kernel.timed_out:  # the limit passed while the kernel was starting
-                    kernel._kill()
-
-            _launch_kernel = _async_launch_kernel
-
-        return Manager
-
-
-@contextlib.contextmanager
-def _quiet_papermill():
-    """papermill and its kernel client log what we report ourselves."""
-    loggers = [logging.getLogger(name) for name in ("papermill", "traitlets")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _first_trouble(notebook, kernel_log: str, kernel: _Kernel) -> tuple[int | None, str] | None:
-    """(cell, error line) of the first thing that went wrong, None when nothing did."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    started = [cell for cell in code if cell.metadata.papermill.get("start_time")]
-    last = (
-        started[-1].execution_count or len(started) if started else None
-    )  # where a killed kernel was
-    for cell in code:
-        if "raises-exception" in cell.metadata.get("tags", ()):
-            continue
-        for output in cell.outputs:
-            view = output.get("data", {}).get(WIDGET, {}).get("model_id")
-            for inner in (output, *_outputs_inside(view, models)):
-                if line := _error_line(inner):
-                    return _place(cell, line)
-    if kernel.timed_out:
-        return (
-            last,
-            f"The lesson did not end within its time limit of {kernel.limit:g} s; its kernel was "
-            "killed.",
-        )
-    for inner in (
-        output for key in models for output in _outputs_inside(key, models)
-    ):  # not shown by a cell
-        if line := _error_line(inner):
-            return None, f"A widget's callback failed: {line}"
-    if TRACEBACK in kernel_log:
-        return None, f"A widget's callback failed: {_last_line(kernel_log)}"
-    if kernel.died:
-        return last, "The kernel died: it may have run out of memory."
-    return None
-
-
-def _place(cell, line: str) -> tuple[int | None, str]:
-    if cell.get("id") == "move-inputs":
-        return None, f"A widget's callback failed when its input was moved: {line}"
-    return cell.execution_count, line
-
-
-def _error_line(output) -> str | None:
-    """The last line of the error that an output shows or of the traceback that it printed; None for
-    a sound one."""
-    if output["output_type"] == "error":
-        return f"{output['ename']}: {output['evalue']}".splitlines()[0]
-    if (
-        output["output_type"] == "stream"
-        and output["name"] == "stderr"
-        and TRACEBACK in output["text"]
-    ):
-        return _last_line(output["text"])
-    return None
-
-
-def _last_line(printed: str) -> str:
-    """The error's own line: the first line after a traceback that is not indented."""
-    after = re.sub(r"\x1b\[[0-9;]*m", "", printed).split(TRACEBACK)[-1].splitlines()[1:]
-    return next(
-        (line for line in after if line.strip() and not line.startswith((" ", "\t"))),
-        "an error was printed",
-    )
-
-
-def _outputs_inside(key: str | None, models: dict) -> list:
-    """What the Output widgets within the widget of model id `key` hold, that widget included."""
-    if key not in models:
-        return []
-    state = models[key]["state"]
-    found = list(state.get("outputs", ())) if models[key]["model_name"] == "OutputModel" else []
-    for child in state.get("children", ()):
-        found += _outputs_inside(str(child).removeprefix("IPY_MODEL_"), models)
-    return found

@@ -184,7 +184,7 @@ def check_cfconv(answer: Callable[..., Any]) -> str:
         )
     if found[4].abs().max() > 1e-6:
         raise Wrong("Atom 4 has no neighbor, so its row should be zero.")
-    k = (found - loop()).abs().sum(1).argmax().item()
+    k = int((found - loop()).abs().sum(1).argmax())
     raise Wrong(
         f"Row {k} differs from a plain loop over the pairs by "
         f"{(found - loop())[k].abs().max():.3g}."
