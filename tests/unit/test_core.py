@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 
 # Run in a process of its own. Arguments: a folder to write to, then the modules to refuse.
-DAY = """
+HOOK = """
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -26,7 +26,9 @@ def find_the_rest(name, path=None, target=None):
 
 
 PathFinder.find_spec = find_the_rest
+"""
 
+DAY = """
 import numpy as np
 from ase.build import molecule
 
@@ -62,6 +64,13 @@ features = np.random.default_rng(0).normal(size=(9, 3))
 assert scdlab.reduce_embedding(features, method="pca").shape == (9, 2)
 for floor in ("analysis", "atoms", "claims", "nn", "objectives", "symmetry", "training"):
     getattr(scdlab, floor)
+"""
+
+
+COMMAND = """
+from scdlab.__main__ import main
+
+main()
 """
 
 
@@ -102,8 +111,19 @@ def test_what_only_the_extras_bring_is_refused():
     assert not absent & {"torch", "numpy", "ase", "vesin", "lightning_fabric", "safetensors"}
 
 
+def run(code: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run a program where only the core is installed."""
+    command = [sys.executable, "-c", HOOK + code, str(folder), *refused()]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 def test_a_day_of_research_needs_the_core_alone(tmp_path):
-    code = DAY.replace("SMALL", repr({"hidden_channels": 16, "num_layers": 1}))
-    run = [sys.executable, "-c", code, str(tmp_path), *refused()]
-    done = subprocess.run(run, capture_output=True, text=True)
+    done = run(DAY.replace("SMALL", repr({"hidden_channels": 16, "num_layers": 1})), tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_command_names_the_extra_that_it_needs(tmp_path):
+    done = run(COMMAND, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("The scdlab command needs typer, which is not installed")
+    assert "'.[lessons]'" in done.stderr
