@@ -7,6 +7,7 @@ from torch import nn
 import scdlab
 from scdlab import files
 from scdlab.atoms import AtomStore
+from scdlab.objectives import Objective
 from scdlab.training import FitResult
 
 from .claim import Settings
@@ -96,7 +97,7 @@ def draw(store: AtomStore, n: int, seed: int) -> AtomStore:
 
 def trained(
     model: nn.Module,
-    objective: Any,
+    objective: Objective,
     train: AtomStore,
     steps: int,
     batch_size: int,

@@ -281,7 +281,7 @@ def floor_of_noise(settings: Settings, seed: int, device: str) -> Values:
             (losses["uncentered"][size][:, 0] - losses["centered"][size][:, 0]).mean()
         )
         values[f"mean_mse_{size}"] = float(losses["uncentered"][size][:, 1].mean())
-        values[f"floor_{size}"] = float(noise_floor(store.n_atoms).mean())
+        values[f"floor_{size}"] = float(np.mean([noise_floor(float(n)) for n in store.n_atoms]))
     return values
 
 

@@ -12,7 +12,7 @@ import scdlab
 
 if TYPE_CHECKING:
     from scdlab.atoms import AtomStore
-    from scdlab.nn import AtomisticModel
+    from scdlab.nn.model import AtomisticModel, Model
     from scdlab.objectives import Objective
 
 SOURCES = "qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, an .npz or any ASE file"
@@ -70,7 +70,7 @@ def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
     )
 
 
-def open_model(name: str, device: str = "cpu") -> "AtomisticModel":
+def open_model(name: str, device: str = "cpu") -> "Model":
     """The model of a name.
 
     Parameters
@@ -82,7 +82,7 @@ def open_model(name: str, device: str = "cpu") -> "AtomisticModel":
 
     Returns
     -------
-    AtomisticModel
+    Model
         The model.
     """
     from scdlab.training.checkpoint import pretrained_names

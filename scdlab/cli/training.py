@@ -13,7 +13,7 @@ from .choices import SOURCES, make_model, make_objective, open_data, open_model
 
 if TYPE_CHECKING:
     from scdlab.atoms import AtomStore
-    from scdlab.nn import AtomisticModel
+    from scdlab.nn.model import Model
     from scdlab.objectives import Objective
 
 # What parts of a loss are measured in; a property has the unit of its labels.
@@ -298,7 +298,7 @@ def train(
     with files.atomic_file(out / "test_index.npy") as new, open(new, "wb") as file:
         np.save(file, test_set.index)
     # of labels, what the model predicts for the structures as they are: no noise, no condition
-    report(net, test_set, getattr(goal, "supervised", None) or goal, out, max_atoms)
+    report(net, test_set, goal.labeled or goal, out, max_atoms)
     print(f"load the model with scdlab.load({str(out / 'model')!r})")
 
 
@@ -366,7 +366,7 @@ def evaluate_model(
 
 
 def report(
-    model: "AtomisticModel",
+    model: "Model",
     store: "AtomStore",
     objective: "Objective | None",
     out: Path | None,
@@ -377,7 +377,7 @@ def report(
 
     Parameters
     ----------
-    model : AtomisticModel
+    model : Model
         The model.
     store : AtomStore
         Structures that it has not seen.
