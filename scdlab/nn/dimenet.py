@@ -1,12 +1,13 @@
 """DimeNet++: messages that know the angle between bonds (Gasteiger, Groß, Günnemann, "Directional
 message passing", ICLR 2020, arXiv:2003.03123; Gasteiger et al., arXiv:2011.14115).
 
-Features live on directed edges j→i, not on atoms. A message listens to the messages that arrive at
-its start, each through a filter of how far that neighbor is and at which angle it stands:
+Features live on directed edges j→i, not on atoms. A message receives the messages that arrive at
+its source, each through a filter of how far that neighbor is and at which angle it stands:
 
-    m_ji ← m_ji + block(m_ji, Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji))           a: spherical Bessel
-    basis, scdlab.nn.blocks.bessel x_i  = Σ_blocks MLP(Σ_j m_ji ∘ W' e(r_ji))
-    e: radial Bessel basis
+    m_ji ← m_ji + block(m_ji, Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji))
+    x_i  = Σ_blocks MLP(Σ_j m_ji ∘ W' e(r_ji))
+
+    a: spherical Bessel basis, e: radial Bessel basis (`blocks.bessel`)
 
 so distances and angles are enough to tell apart structures that distances within a cutoff cannot.
 `k ≠ i` means the reversed edge: another periodic image of atom i counts.
@@ -17,10 +18,10 @@ D: slot s is both the incoming edge from neighbor s and the outgoing edge to it.
 
     out_s = Σ_l Σ_t Y_l(û_s · û_t) (m ∘ R_l W_l)_t,       t ≠ s: the diagonal is zero
 
-is n_spherical products of matrices [D, D] @ [D, features], where a list of triplets would gather
+is num_spherical products of matrices [D, D] @ [D, features], where a list of triplets would gather
 and add rows. The angular matrices Y_l are the same in all blocks.
 
-Vectors: v_i = Σ_j f(m_ji) ∘ e(r_ji) r̂_ij turns with the structure. It feeds the noise head and
+Vectors: v_i = Σ_j f(m_ji) ∘ e(r_ji) r̂_ij rotates with the structure. It feeds the noise head and
 vector properties.
 """
 
@@ -28,18 +29,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.neighbors import DirectedPairs, Pairs
 from scdlab.nn.blocks.bessel import BesselBasis, SphericalBesselBasis, zonal_harmonics
 from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
 
 
 def glorot_orthogonal_(weight: Tensor, scale: float = 2.0) -> Tensor:
-    """Orthogonal rows, rescaled to the variance scale / (fan_in + fan_out) (released DimeNet)."""
+    """Fill a matrix with orthogonal rows of variance scale / (fan_in + fan_out), in place.
+
+    Parameters
+    ----------
+    weight : Tensor
+        The matrix, [d_out, d_in].
+    scale : float, default 2.0
+        Variance of the entries times the sum of their fans.
+
+    Returns
+    -------
+    Tensor
+        The matrix, drawn as the released DimeNet draws it.
+    """
     nn.init.orthogonal_(weight)
     with torch.no_grad():
-        return weight.mul_(
-            (scale / (sum(weight.shape) * weight.var(correction=0).clamp(min=1e-12))).sqrt()
-        )
+        variance = weight.var(correction=0).clamp(min=1e-12)
+        return weight.mul_((scale / (sum(weight.shape) * variance)).sqrt())
 
 
 def _linear(d_in: int, d_out: int, bias: bool = True) -> nn.Linear:
@@ -50,102 +65,144 @@ def _linear(d_in: int, d_out: int, bias: bool = True) -> nn.Linear:
     return layer
 
 
-class Edges:
-    """Directed edges of a half list, and the slots that hold the edges of each atom side by side.
+class EdgeSlots:
+    """Slots that hold the edges of each atom side by side.
 
-    Edge e < P is pair e from j to i, edge e + P the same pair from i to j. to, of [E]: the edge
-    brings what `of` says to `to`; reverse [E]. Atom a has the slots a·D … a·D + D - 1; those beyond
-    its number of edges are empty.
+    Atom a has the slots a·D … a·D + D - 1; those beyond its number of edges are empty.
+
+    Parameters
+    ----------
+    edges : DirectedPairs
+        Both directions of the P pairs: E = 2P edges.
+    n_atoms : int
+        Number of atoms N.
+
+    Attributes
+    ----------
+    width : int
+        The largest number of edges of an atom, D.
+    arriving : Tensor
+        The slot of each edge at its target, [E].
+    leaving : Tensor
+        The slot of each edge at its source, [E].
+    edge : Tensor
+        The edge in each slot, [N·D]; E where it is empty.
+    pair : Tensor
+        The pair in each slot, [N·D]; P where it is empty.
     """
 
-    def __init__(self, i: Tensor, j: Tensor, n: int):
-        p = len(i)
-        self.n = n
-        self.to = torch.cat([i, j])
-        self.of = torch.cat([j, i])
-        number = torch.arange(2 * p, device=i.device)
-        self.reverse = torch.cat([number[p:], number[:p]])
-        order = torch.argsort(self.to, stable=True)
-        degree = torch.zeros(n, dtype=torch.long, device=i.device).index_add_(
-            0, self.to, torch.ones_like(self.to)
-        )
-        self.width = max(int(degree.max()), 1) if n else 1  # D
-        to = self.to.index_select(0, order)
-        rank = number - (degree.cumsum(0) - degree).index_select(
-            0, to
-        )  # of an edge among those of its atom
-        self.slot = torch.empty_like(number).index_copy_(
-            0, order, to * self.width + rank
-        )  # (E): where edge e arrives
-        self.edge = torch.full(
-            (n * self.width,), 2 * p, device=i.device
-        )  # (N·D): which edge is there; E: none
-        self.edge.index_copy_(0, self.slot, number)
-        self.pair = torch.where(
-            self.edge >= p, self.edge - p, self.edge
-        )  # (N·D): its pair; P: none
-        self.leaving = self.slot.index_select(
-            0, self.reverse
-        )  # (E): slot of edge e at the atom it leaves
+    def __init__(self, edges: DirectedPairs, n_atoms: int) -> None:
+        n_edges = len(edges)
+        n_pairs = n_edges // 2
+        device = edges.target.device
+        number = torch.arange(n_edges, device=device)
+        self.target = edges.target
+        self.source = edges.source
+        self.n_atoms = n_atoms
+        order = torch.argsort(edges.target, stable=True)
+        degree = torch.zeros(n_atoms, dtype=torch.long, device=device)
+        degree = degree.index_add_(0, edges.target, torch.ones_like(edges.target))
+        self.width = max(int(degree.max()), 1) if n_atoms else 1
+        target = edges.target.index_select(0, order)
+        first = (degree.cumsum(0) - degree).index_select(0, target)  # edge of the same atom
+        slot = target * self.width + number - first
+        self.arriving = torch.empty_like(number).index_copy_(0, order, slot)
+        self.leaving = self.arriving.index_select(0, edges.reverse)
+        self.edge = torch.full((n_atoms * self.width,), n_edges, device=device)
+        self.edge.index_copy_(0, self.arriving, number)
+        self.pair = torch.where(self.edge >= n_pairs, self.edge - n_pairs, self.edge)
 
-    def spread(self, x: Tensor, index: Tensor) -> Tensor:
-        """Rows of x into slots, zeros where a slot is empty; index: self.edge for [E, …], self.pair
-        for [P, …]."""
+    def fill(self, x: Tensor, index: Tensor) -> Tensor:
+        """Put rows into slots, and zeros where a slot is empty.
+
+        Parameters
+        ----------
+        x : Tensor
+            Rows of the edges, [E, …], or of the pairs, [P, …].
+        index : Tensor
+            The row in each slot: `edge` or `pair`.
+
+        Returns
+        -------
+        Tensor
+            [N·D, …].
+        """
         return torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, index)
 
 
-class _Geometry:
-    """What all blocks read: bases of the pairs and the angular matrices of the atoms."""
+class Geometry:
+    """What all blocks read: bases of the pairs, and the angular matrices of the atoms.
 
-    def __init__(self, model, r_ij: Tensor, edges: Edges):
-        n = edges.n
-        d = edges.width
+    Parameters
+    ----------
+    model : DimeNet
+        The network, whose bases are evaluated.
+    r_ij : Tensor
+        Vectors of the pairs, [P, 3] Å.
+    edges : DirectedPairs
+        Both directions of the pairs.
+    n_atoms : int
+        Number of atoms N.
+    """
+
+    def __init__(self, model: "DimeNet", r_ij: Tensor, edges: DirectedPairs, n_atoms: int) -> None:
+        slots = EdgeSlots(edges, n_atoms)
         r = r_ij.norm(dim=-1)  # (P)
         self.edges = edges
-        self.rbf = model.rbf(r)  # (P, n_radial)
-        self.radial = [
-            edges.spread(a, edges.pair) for a in model.sbf(r).unbind(1)
-        ]  # l times (N·D, n_radial)
-        unit = r_ij / r.unsqueeze(-1)
-        unit = edges.spread(
-            torch.cat([unit, -unit]), edges.edge
-        )  # (N·D, 3): from the slot's atom to its neighbor
-        self.unit = unit.view(n, d, 3)
+        self.slots = slots
+        self.rbf = model.rbf(r)  # (P, n)
+        # l times (N·D, n)
+        self.radial = [slots.fill(a, slots.pair) for a in model.sbf(r).unbind(1)]
+        # (N, D, 3): from the slot's atom to its neighbor
+        unit = edges.both_signed(r_ij / r.unsqueeze(-1))
+        self.unit = slots.fill(unit, slots.edge).view(n_atoms, slots.width, 3)
         cos = self.unit @ self.unit.transpose(1, 2)  # (N, D, D)
-        other = 1 - torch.eye(d, dtype=cos.dtype, device=cos.device)  # not the reversed edge
-        self.angular = [
-            y * other for y in zonal_harmonics(cos, len(self.radial))
-        ]  # l times (N, D, D)
-
-    def both(self, x: Tensor) -> Tensor:
-        """One row a pair -> one row an edge."""
-        return torch.cat([x, x])
+        other = 1 - torch.eye(slots.width, dtype=cos.dtype, device=cos.device)  # not the reverse
+        # l times (N, D, D)
+        self.angular = [y * other for y in zonal_harmonics(cos, len(self.radial))]
 
 
 class EmbeddingBlock(nn.Module):
-    """The first messages: m_ji = act(W [x_j, x_i, act(W' e(r_ji))]); the three parts of W act on
-    atoms and pairs."""
+    """The first messages: m_ji = act(W [x_j, x_i, act(W' e(r_ji))]).
 
-    def __init__(self, num_rbf: int, d: int):
+    The three parts of W act on atoms and pairs.
+
+    Parameters
+    ----------
+    num_rbf : int
+        Number of radial functions.
+    hidden_channels : int
+        Width d.
+    """
+
+    def __init__(self, num_rbf: int, hidden_channels: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(MAX_Z + 1, d)
+        self.embedding = nn.Embedding(MAX_Z + 1, hidden_channels)
         nn.init.uniform_(self.embedding.weight, -(3**0.5), 3**0.5)
-        self.rbf = nn.Linear(num_rbf, d)
-        self.combine = nn.Linear(3 * d, d)
+        self.rbf = nn.Linear(num_rbf, hidden_channels)
+        self.combine = nn.Linear(3 * hidden_channels, hidden_channels)
 
-    def forward(self, z: Tensor, geometry: _Geometry) -> Tensor:
-        x = self.embedding(z)
-        edges = geometry.edges  # (N, d)
-        to, of, pair = self.combine.weight.chunk(3, dim=1)  # (d, d) each
-        pair = torch.addmm(self.combine.bias, silu(self.rbf(geometry.rbf)), pair.T)  # (P, d)
-        m = (x @ to.T).index_select(0, edges.to) + (x @ of.T).index_select(0, edges.of)
-        return silu(m + geometry.both(pair))  # (E, d)
+    def forward(self, z: Tensor, geometry: Geometry) -> Tensor:
+        edges = geometry.edges
+        x = self.embedding(z)  # (N, d)
+        to_target, to_source, to_pair = self.combine.weight.chunk(3, dim=1)  # (d, d) each
+        pair = silu(self.rbf(geometry.rbf))  # (P, d)
+        pair = torch.addmm(self.combine.bias, pair, to_pair.T)  # (P, d)
+        m = (x @ to_target.T).index_select(0, edges.target)  # (E, d)
+        m = m + (x @ to_source.T).index_select(0, edges.source)
+        return silu(m + edges.both(pair))  # (E, d)
 
 
 class Residual(nn.Module):
-    """x + act(W act(W' x))."""
+    """x + act(W act(W' x)).
 
-    def __init__(self, d: int):
+    Parameters
+    ----------
+    d : int
+        Width of x.
+    """
+
+    def __init__(self, d: int) -> None:
         super().__init__()
         self.lin1 = _linear(d, d)
         self.lin2 = _linear(d, d)
@@ -155,12 +212,30 @@ class Residual(nn.Module):
 
 
 class InteractionBlock(nn.Module):
-    """A message listens to those that arrive at its start: m [E, d] -> [E, d]."""
+    """A message receives those that arrive at its source: m [E, d] -> [E, d].
+
+    Parameters
+    ----------
+    hidden_channels : int
+        Width d of messages.
+    int_emb_size : int
+        Width in which messages meet their filters.
+    basis_emb_size : int
+        Width through which the basis passes.
+    num_spherical, num_rbf : int
+        Degrees l and roots n of the basis.
+    """
 
     def __init__(
-        self, d: int, int_emb_size: int, basis_emb_size: int, num_spherical: int, num_rbf: int
-    ):
+        self,
+        hidden_channels: int,
+        int_emb_size: int,
+        basis_emb_size: int,
+        num_spherical: int,
+        num_rbf: int,
+    ) -> None:
         super().__init__()
+        d = hidden_channels
         self.rbf1 = _linear(num_rbf, basis_emb_size, bias=False)
         self.rbf2 = _linear(basis_emb_size, d, bias=False)
         self.sbf1 = _linear(num_spherical * num_rbf, basis_emb_size, bias=False)
@@ -173,75 +248,130 @@ class InteractionBlock(nn.Module):
         self.lin = _linear(d, d)
         self.after = nn.Sequential(Residual(d), Residual(d))
 
-    def listen(self, m: Tensor, geometry: _Geometry) -> Tensor:
-        """Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji): [E, int_emb] -> [E, int_emb]."""
-        edges = geometry.edges
-        w = (self.sbf2.weight @ self.sbf1.weight).view(
-            -1, len(geometry.angular), self.rbf1.in_features
-        )
-        m = edges.spread(m, edges.edge)  # (N·D, int_emb)
-        out = m.new_zeros(())
-        for y, radial, w_l in zip(
-            geometry.angular, geometry.radial, w.unbind(1), strict=True
-        ):  # each l by itself
-            said = (m * (radial @ w_l.T)).view(
-                edges.n, edges.width, -1
-            )  # the filter is zero in empty slots
-            out = torch.baddbmm(out, y, said)  # (N, D, D) @ (N, D, int_emb)
-        return out.flatten(0, 1).index_select(0, edges.leaving)
+    def directional(self, m: Tensor, geometry: Geometry) -> Tensor:
+        """The sum over triplets, Σ_{k ≠ i} m_kj ∘ W a(r_kj, α_kji).
 
-    def forward(self, m: Tensor, geometry: _Geometry) -> Tensor:
-        rbf = geometry.both(self.rbf2(self.rbf1(geometry.rbf)))  # (E, d)
-        heard = self.listen(silu(self.down(silu(self.kj(m)) * rbf)), geometry)
-        h = self.before(silu(self.ji(m)) + silu(self.up(heard)))
+        Parameters
+        ----------
+        m : Tensor
+            Messages m_kj, [E, int_emb].
+        geometry : Geometry
+            Bases and angles.
+
+        Returns
+        -------
+        Tensor
+            A row for each edge j→i, [E, int_emb].
+        """
+        slots = geometry.slots
+        weight = self.sbf2.weight @ self.sbf1.weight  # (int_emb, l · n)
+        weight = weight.view(-1, len(geometry.angular), self.rbf1.in_features)
+        m = slots.fill(m, slots.edge)  # (N·D, int_emb)
+        out = m.new_zeros(())
+        degrees = zip(geometry.angular, geometry.radial, weight.unbind(1), strict=True)
+        for y, radial, w in degrees:
+            filtered = m * (radial @ w.T)  # (N·D, int_emb); the filter is zero in empty slots
+            filtered = filtered.view(slots.n_atoms, slots.width, -1)
+            out = torch.baddbmm(out, y, filtered)  # (N, D, D) @ (N, D, int_emb)
+        return out.flatten(0, 1).index_select(0, slots.leaving)
+
+    def forward(self, m: Tensor, geometry: Geometry) -> Tensor:
+        rbf = geometry.edges.both(self.rbf2(self.rbf1(geometry.rbf)))  # (E, d)
+        arriving = silu(self.down(silu(self.kj(m)) * rbf))  # (E, int_emb)
+        arriving = self.directional(arriving, geometry)
+        h = self.before(silu(self.ji(m)) + silu(self.up(arriving)))  # (E, d)
         return self.after(silu(self.lin(h)) + m)
 
 
 class OutputBlock(nn.Module):
-    """What the messages tell their atoms: m [E, d] -> [N, d]."""
+    """The atoms' sums of their messages: m [E, d] -> [N, d].
 
-    def __init__(self, num_rbf: int, d: int, out_emb_channels: int):
+    Parameters
+    ----------
+    num_rbf : int
+        Number of radial functions.
+    hidden_channels : int
+        Width d.
+    out_emb_channels : int
+        Width of the layers.
+    """
+
+    def __init__(self, num_rbf: int, hidden_channels: int, out_emb_channels: int) -> None:
         super().__init__()
-        self.rbf = _linear(num_rbf, d, bias=False)
-        self.up = _linear(d, out_emb_channels, bias=False)
+        self.rbf = _linear(num_rbf, hidden_channels, bias=False)
+        self.up = _linear(hidden_channels, out_emb_channels, bias=False)
         self.layers = nn.ModuleList(_linear(out_emb_channels, out_emb_channels) for _ in range(3))
-        self.out = _linear(out_emb_channels, d, bias=False)
+        self.out = _linear(out_emb_channels, hidden_channels, bias=False)
 
-    def forward(self, m: Tensor, geometry: _Geometry) -> Tensor:
+    def forward(self, m: Tensor, geometry: Geometry) -> Tensor:
         edges = geometry.edges
-        m = m * geometry.both(self.rbf(geometry.rbf))  # (E, d)
-        x = self.up(m.new_zeros(edges.n, m.shape[1]).index_add(0, edges.to, m))  # (N, out_emb)
+        m = m * edges.both(self.rbf(geometry.rbf))  # (E, d)
+        x = m.new_zeros(geometry.slots.n_atoms, m.shape[1]).index_add(0, edges.target, m)  # (N, d)
+        x = self.up(x)  # (N, out_emb)
         for layer in self.layers:
             x = silu(layer(x))
         return self.out(x)
 
 
 class VectorBlock(nn.Module):
-    """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d]. W starts small: no noise is the
-    first guess."""
+    """v_i = Σ_j (W m_ji ∘ W' e(r_ji)) r̂_ij: m [E, d] -> [N, 3, d].
 
-    def __init__(self, num_rbf: int, d: int):
+    W starts small: no noise is the first guess.
+
+    Parameters
+    ----------
+    num_rbf : int
+        Number of radial functions.
+    hidden_channels : int
+        Width d.
+    """
+
+    def __init__(self, num_rbf: int, hidden_channels: int) -> None:
         super().__init__()
-        self.rbf = _linear(num_rbf, d, bias=False)
-        self.lin = nn.Linear(d, d, bias=False)
-        nn.init.normal_(
-            self.lin.weight, std=0.01 / d**0.5
-        )  # not zero, where the length of a vector has no slope
+        self.rbf = _linear(num_rbf, hidden_channels, bias=False)
+        self.lin = nn.Linear(hidden_channels, hidden_channels, bias=False)
+        # not zero, where the length of a vector has no slope
+        nn.init.normal_(self.lin.weight, std=0.01 / hidden_channels**0.5)
 
-    def forward(self, m: Tensor, geometry: _Geometry) -> Tensor:
-        edges = geometry.edges
-        f = self.lin(m) * geometry.both(self.rbf(geometry.rbf))  # (E, d)
-        f = edges.spread(f, edges.edge).view(edges.n, edges.width, -1)  # (N, D, d)
+    def forward(self, m: Tensor, geometry: Geometry) -> Tensor:
+        slots = geometry.slots
+        f = self.lin(m) * geometry.edges.both(self.rbf(geometry.rbf))  # (E, d)
+        f = slots.fill(f, slots.edge).view(slots.n_atoms, slots.width, -1)  # (N, D, d)
         return geometry.unit.transpose(1, 2) @ f
 
 
 class DimeNet(AtomisticModel):
     """DimeNet++ with energies, forces as their gradient, and vectors along its edges.
 
-    hidden: width d of messages and features; layers: interaction blocks; int_emb: width in which
-    messages meet their filters; basis_emb: width through which the basis passes; out_emb: width of
-    the output blocks; n_spherical, n_radial: degrees l and roots n of the basis; cutoff in Å;
-    noise_head: whether there is one (without it, noise is the gradient of the energy).
+    Parameters
+    ----------
+    hidden_channels : int, default 128
+        Width d of messages and features.
+    num_layers : int, default 4
+        Interaction blocks.
+    int_emb_size : int, default 64
+        Width in which messages meet their filters.
+    basis_emb_size : int, default 8
+        Width through which the basis passes.
+    out_emb_channels : int, default 256
+        Width of the output blocks.
+    num_spherical, num_rbf : int, default 7 and 6
+        Degrees l and roots n of the basis.
+    cutoff : float, default 5.0
+        Distance in Å within which atoms are neighbors.
+    noise_head : bool, default True
+        Whether there is a head for noise; without it, noise is the gradient of the energy.
+
+    Raises
+    ------
+    ValueError
+        For a number below 1.
+
+    References
+    ----------
+    Gasteiger, Groß and Günnemann, "Directional message passing for molecular graphs", ICLR 2020,
+    arXiv:2003.03123. Gasteiger, Giri, Margraf and Günnemann, "Fast and uncertainty-aware
+    directional message passing for non-equilibrium molecules", arXiv:2011.14115.
     """
 
     has_vectors = True
@@ -257,7 +387,7 @@ class DimeNet(AtomisticModel):
         num_rbf: int = 6,
         cutoff: float = 5.0,
         noise_head: bool = True,
-    ):
+    ) -> None:
         super().__init__(hidden_channels, cutoff)
         sizes = dict(
             hidden_channels=hidden_channels,
@@ -285,9 +415,17 @@ class DimeNet(AtomisticModel):
         self.vectors = VectorBlock(num_rbf, hidden_channels)
         self.noise_head = NoiseHead(hidden_channels) if noise_head else None
 
-    def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
-        edges = Edges(pairs.i, pairs.j, len(batch.z))
-        geometry = _Geometry(self, pairs.vectors(batch.pos, batch), edges)
+    def represent(
+        self,
+        batch: Batch,
+        pairs: Pairs,
+        condition: Tensor | None = None,
+        vectors: bool = False,
+        force_input: list[Tensor] | None = None,
+    ) -> Features:
+        """Features [N, d] and, where they are needed, vectors [N, 3, d] of the atoms."""
+        r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
+        geometry = Geometry(self, r_ij, pairs.directed(), len(batch.z))
         m = self.embed(batch.z, geometry)  # (E, d)
         x = self.outputs[0](m, geometry)  # (N, d)
         for block, output in zip(self.blocks, self.outputs[1:], strict=True):

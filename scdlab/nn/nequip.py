@@ -2,26 +2,28 @@
 2453, 2022, arXiv:2101.03164), after tensor field networks (Thomas et al., arXiv:1802.08219).
 
 Every atom carries features of degree l = 0 … l_max with d channels each, x_i^(l) [2l + 1, d], which
-turn as the spherical harmonics Y^(l) do: numbers, vectors, and from degree 2 on what tells
-directions more sharply (e3nn's irreps d×0e + d×1o + d×2e). Two of them, of degrees l₁ and l₂, have
-a product of every degree from |l₁ - l₂| to l₁ + l₂, with coefficients C that are known (Wigner's 3j
-symbols). A layer lets neighbors speak in all products that mirror as harmonics do, l₁ + l₂ + l₃
-even, each weighed by the distance:
+rotate as the spherical harmonics Y^(l) do: numbers, vectors, and from degree 2 on what tells
+directions apart more sharply (e3nn's irreps d×0e + d×1o + d×2e). Two of them, of degrees l₁ and l₂,
+have a product of every degree from |l₁ - l₂| to l₁ + l₂, with coefficients C that are known
+(Wigner's 3j symbols). A layer sends messages by all products that mirror as harmonics do,
+l₁ + l₂ + l₃ even, each weighed by the distance:
 
-    x̃_j = W x_j                                                                        each degree
-    by itself m_i^(l₃) = Σ_j Σ_{l₁ l₂} R_{l₁l₂l₃}(r_ij) ∘ [Y^(l₂)(r̂_ij) ⊗ x̃_j^(l₁)]^(l₃) / √n
-    n: a usual number of neighbors s, g = V m_i^(0)                   x_i^(0) ← (x_i^(0) + act(s)) /
-    √2 u^(l) = V m_i^(l)                  x_i^(l) ← (x_i^(l) + 2σ(g^(l)) ∘ u^(l)) / √2       a
-    number gates each channel
+    x̃_j       = W x_j                                                  each degree by itself
+    m_i^(l₃)  = Σ_j Σ_{l₁ l₂} R_{l₁l₂l₃}(r_ij) ∘ [Y^(l₂)(r̂_ij) ⊗ x̃_j^(l₁)]^(l₃) / √n
+    s, g      = V m_i^(0)
+    u^(l)     = V m_i^(l)
+    x_i^(0)   ← (x_i^(0) + act(s)) / √2
+    x_i^(l)   ← (x_i^(l) + 2σ(g^(l)) ∘ u^(l)) / √2                     a number gates each channel
 
+with n, a usual number of neighbors.
 R(r) = MLP(e(r)), without biases and with act(0) = 0, of Bessel functions e whose envelope vanishes
-at the cutoff with two derivatives: so does all that a neighbor says. act is SiLU, scaled so that
-normal inputs keep their size; σ is the sigmoid.
+at the cutoff with two derivatives: so does the whole message. act is SiLU, scaled so that normal
+inputs keep their size; σ is the sigmoid.
 
 Departures from the released code: products of one degree are added before V, each after its own R,
 not mixed by a V of its own; features stay beside the update as they are, not mixed by a matrix for
 each element; gates are sigmoids, half open where g = 0; and what is not read is not there: the
-first layer meets degree 0 alone (unless atoms are told forces), the last gives degrees 0 and 1.
+first layer meets degree 0 alone (unless atoms are given forces), the last gives degrees 0 and 1.
 
 The coefficients and the harmonics are e3nn's; the contraction is a few lines of torch, which train
 several times faster than e3nn's module and give the same numbers
@@ -35,32 +37,61 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.neighbors import Pairs
 from scdlab.nn.blocks.bessel import BesselBasis
 from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
 
-# n: what an atom of a molecule of some twenty atoms has within 5 Å; a crystal has a few times as
-# many
+# n: of a molecule of some twenty atoms within 5 Å; a crystal has a few times as many
 NEIGHBORS = 16
 _BASIS = 3.0  # about the size of the Bessel functions at the distances between atoms of a molecule
 _SILU = 1.6765324703310909  # 1 / sqrt(E[silu(z)²]), z normal
 
+# degrees of a product: of the features, of the harmonics, of the result
+Path = tuple[int, int, int]
+
 
 def act(x: Tensor) -> Tensor:
+    """SiLU, scaled so that normal inputs keep their size."""
     return _SILU * silu(x)
 
 
-def product_paths(l_in: int, l_sh: int, l_out: int) -> list[tuple[int, int, int]]:
-    """All (l₁, l₂, l₃) up to these degrees with |l₁ - l₂| ≤ l₃ ≤ l₁ + l₂ and an even sum, so that
-    mirrors are kept."""
+def product_paths(l_in: int, l_sh: int, l_out: int) -> list[Path]:
+    """All products that mirror as harmonics do.
+
+    Parameters
+    ----------
+    l_in, l_sh, l_out : int
+        Highest degrees of the features, of the harmonics, and of the result.
+
+    Returns
+    -------
+    list of tuple of int
+        (l₁, l₂, l₃) with |l₁ - l₂| ≤ l₃ ≤ l₁ + l₂ and an even sum.
+    """
     every = ((a, b, c) for c in range(l_out + 1) for a in range(l_in + 1) for b in range(l_sh + 1))
     return [(a, b, c) for a, b, c in every if abs(a - b) <= c <= a + b and (a + b + c) % 2 == 0]
 
 
 @functools.lru_cache
 def coefficients(l1: int, l2: int, l3: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """√(2l₃ + 1) C, [2l₂ + 1, 2l₃ + 1, 2l₁ + 1]: components of size one have products of size
-    one."""
+    """√(2l₃ + 1) C: components of size one have products of size one.
+
+    Parameters
+    ----------
+    l1, l2, l3 : int
+        Degrees of the features, of the harmonics, and of the result.
+    dtype : torch.dtype
+        Precision.
+    device : torch.device
+        Where to.
+
+    Returns
+    -------
+    Tensor
+        [2l₂ + 1, 2l₃ + 1, 2l₁ + 1].
+    """
     from e3nn.o3 import wigner_3j
 
     with torch.inference_mode(False):  # it is kept, and may be needed for training later
@@ -68,126 +99,228 @@ def coefficients(l1: int, l2: int, l3: int, dtype: torch.dtype, device: torch.de
         return c.permute(1, 2, 0).to(dtype).contiguous()
 
 
-class _Edges:
-    """What all layers read about the pairs, walked both ways: edge p is i ← j, edge P + p is j ← i.
+class Harmonics:
+    """What all layers read about the pairs.
 
-    to, of [2P]: who hears and who is heard; basis [P, n], the same both ways; y^(l) [P, 2l + 1],
-    from i towards j.
+    Parameters
+    ----------
+    basis : nn.Module
+        Radial basis, distances [P] -> [P, n].
+    r_ij : Tensor
+        Vectors of the pairs, [P, 3] Å.
+    pairs : Pairs
+        The half list.
+    lmax : int
+        Highest degree of the harmonics.
+
+    Attributes
+    ----------
+    edges : DirectedPairs
+        Both directions of the pairs.
+    basis : Tensor
+        Radial basis of the pairs, [P, n].
+    y : tuple of Tensor
+        Y^(l)(r̂) from i towards j, [P, 2l + 1] each.
     """
 
-    def __init__(self, basis, r_ij: Tensor, pairs, lmax: int):
+    def __init__(self, basis: nn.Module, r_ij: Tensor, pairs: Pairs, lmax: int) -> None:
         from e3nn.o3 import spherical_harmonics
 
-        self.to = torch.cat([pairs.i, pairs.j])
-        self.of = torch.cat([pairs.j, pairs.i])
+        self.edges = pairs.directed()
         r = r_ij.norm(dim=-1)  # (P)
         self.basis = basis(r)
         degrees = list(range(lmax + 1))
         unit = r_ij / r.unsqueeze(-1)
         y = spherical_harmonics(degrees, unit, normalize=False, normalization="component")
-        self.y = y.split([2 * k + 1 for k in degrees], dim=1)
-        self.kept = {}
+        self.y = y.split([2 * degree + 1 for degree in degrees], dim=1)
+        self._matrices: dict[Path, Tensor] = {}
 
     def matrices(self, l1: int, l2: int, l3: int) -> Tensor:
-        """What takes degree l₁ to degree l₃ in the product with Y^(l₂)(r̂): [2, P, 2l₃ + 1, 2l₁ +
-        1]."""
-        if (l1, l2, l3) not in self.kept:
+        """What takes degree l₁ to degree l₃ in the product with Y^(l₂)(r̂).
+
+        Parameters
+        ----------
+        l1, l2, l3 : int
+            Degrees of the features, of the harmonics, and of the result.
+
+        Returns
+        -------
+        Tensor
+            A matrix for each edge, i ← j and j ← i of every pair, [2, P, 2l₃ + 1, 2l₁ + 1].
+        """
+        path = l1, l2, l3
+        if path not in self._matrices:
             y = self.y[l2]
-            k = (y @ coefficients(l1, l2, l3, y.dtype, y.device).flatten(1)).view(
-                len(y), 2 * l3 + 1, 2 * l1 + 1
-            )
-            self.kept[l1, l2, l3] = torch.stack([k, (-1) ** l2 * k])  # Y(-r̂) = (-1)^l Y(r̂)
-        return self.kept[l1, l2, l3]
+            c = coefficients(l1, l2, l3, y.dtype, y.device)
+            matrix = (y @ c.flatten(1)).view(len(y), 2 * l3 + 1, 2 * l1 + 1)
+            self._matrices[path] = torch.stack([matrix, (-1) ** l2 * matrix])  # Y(-r̂) = (-1)^l Y(r̂)
+        return self._matrices[path]
 
 
-def _product(k: Tensor, x: Tensor) -> Tensor:
-    """k @ x, [2, P, a, b] and [2, P, b, d] -> [2, P, a, d]; by component where one of a and b is 1,
-    which is faster."""
-    if k.shape[3] == 1:
-        return k * x
-    return (k.mT * x).sum(2, keepdim=True) if k.shape[2] == 1 else k @ x
+def _product(matrices: Tensor, x: Tensor) -> Tensor:
+    """[2, P, a, b] @ [2, P, b, d] -> [2, P, a, d]; by component, where a or b is 1: faster."""
+    if matrices.shape[3] == 1:
+        return matrices * x
+    if matrices.shape[2] == 1:
+        return (matrices.mT * x).sum(2, keepdim=True)
+    return matrices @ x
 
 
 class Convolution(nn.Module):
-    """What neighbors say: features of degrees up to l_in, [N, 2l + 1, d] each or None for zero ->
-    of degrees up to l_out, likewise. `radial` holds one matrix for each path, in the order of
-    `paths`."""
+    """The messages of the neighbors, summed.
 
-    def __init__(self, d: int, num_rbf: int, l_in: int, l_sh: int, l_out: int, width: int = 64):
+    Parameters
+    ----------
+    hidden_channels : int
+        Channels d of each degree.
+    num_rbf : int
+        Number of radial functions.
+    l_in, l_sh, l_out : int
+        Highest degrees of the features, of the harmonics, and of the result.
+    width : int, default 64
+        Width of the radial networks' layer.
+    """
+
+    def __init__(
+        self, hidden_channels: int, num_rbf: int, l_in: int, l_sh: int, l_out: int, width: int = 64
+    ) -> None:
         super().__init__()
         self.paths = product_paths(l_in, l_sh, l_out)
+        n_paths = len(self.paths)
         self.hidden = nn.Parameter(torch.randn(num_rbf, width) / (_BASIS * math.sqrt(num_rbf)))
-        self.radial = nn.Parameter(torch.randn(len(self.paths), width, d) / math.sqrt(width))
-        into = [c for _, _, c in self.paths]
+        # one matrix for each path
+        self.radial = nn.Parameter(torch.randn(n_paths, width, hidden_channels) / math.sqrt(width))
+        results = [l3 for _, _, l3 in self.paths]
+        share = [math.sqrt(NEIGHBORS * results.count(l3)) for l3 in results]
         with torch.no_grad():  # several paths into one degree share its size
-            self.radial /= torch.tensor([math.sqrt(NEIGHBORS * into.count(c)) for c in into]).view(
-                -1, 1, 1
-            )
+            self.radial /= torch.tensor(share).view(-1, 1, 1)
 
-    def forward(self, x: list[Tensor | None], edges: _Edges, l_out: int) -> list[Tensor]:
-        n, _, d = x[0].shape
-        h = act(edges.basis @ self.hidden)  # (P, width)
-        said = [
-            None
-            if f is None
-            else f.flatten(1).index_select(0, edges.of).view(2, len(h), f.shape[1], d)
-            for f in x
-        ]
-        m = [0.0] * (l_out + 1)
+    def forward(self, x: list[Tensor | None], harmonics: Harmonics, l_out: int) -> list[Tensor]:
+        """Sums of the messages.
+
+        Parameters
+        ----------
+        x : list of Tensor or None
+            Features of each degree, [N, 2l + 1, d]; None for zero.
+        harmonics : Harmonics
+            What is known about the pairs.
+        l_out : int
+            Highest degree that is needed.
+
+        Returns
+        -------
+        list of Tensor
+            Sums of each degree, [N, 2l + 1, d].
+        """
+        edges = harmonics.edges
+        h = act(harmonics.basis @ self.hidden)  # (P, width)
+        sent = [None if f is None else _at_source(f, edges.source) for f in x]
+        sums: list[Tensor | None] = [None] * (l_out + 1)
         for (l1, l2, l3), radial in zip(self.paths, self.radial.unbind(), strict=True):
-            if l3 <= l_out and said[l1] is not None:
-                r = (h @ radial).unsqueeze(1)  # (P, 1, d)
-                k = edges.matrices(l1, l2, l3)
-                m[l3] = m[l3] + (
-                    _product(k, said[l1] * r) if l1 < l3 else _product(k, said[l1]) * r
-                )
-        flat = [
-            f.flatten(2).flatten(0, 1) for f in m
-        ]  # (2P, (2l + 1) d): rows, which index_add adds fastest
-        return [
-            f.new_zeros(n, f.shape[1]).index_add(0, edges.to, f).unflatten(1, (-1, d)) for f in flat
-        ]
+            features = sent[l1]
+            if l3 > l_out or features is None:
+                continue
+            r = (h @ radial).unsqueeze(1)  # (P, 1, d)
+            matrices = harmonics.matrices(l1, l2, l3)  # (2, P, 2l₃ + 1, 2l₁ + 1)
+            if l1 < l3:
+                message = _product(matrices, features * r)  # (2, P, 2l₃ + 1, d)
+            else:
+                message = _product(matrices, features) * r
+            before = sums[l3]
+            sums[l3] = message if before is None else before + message
+        n_atoms = next(len(f) for f in x if f is not None)
+        return [_at_target(m, edges.target, n_atoms) for m in sums if m is not None]
+
+
+def _at_source(x: Tensor, source: Tensor) -> Tensor:
+    """Features of the edges' sources: [N, a, d] -> [2, P, a, d]."""
+    rows = x.flatten(1).index_select(0, source)  # rows are copied faster than matrices
+    return rows.view(2, len(source) // 2, *x.shape[1:])
+
+
+def _at_target(messages: Tensor, target: Tensor, n_atoms: int) -> Tensor:
+    """Sums of messages at the edges' targets: [2, P, a, d] -> [N, a, d]."""
+    rows = messages.flatten(2).flatten(0, 1)  # (2P, a · d), which index_add adds fastest
+    out = messages.new_zeros(n_atoms, rows.shape[1]).index_add(0, target, rows)
+    return out.unflatten(1, messages.shape[2:])
 
 
 def _linear(d_in: int, d_out: int) -> nn.Linear:
-    """A linear layer without bias (a vector that is added to all would not turn) that keeps the
-    size of features."""
+    """A linear layer that keeps the size of features, without bias: a bias would not rotate."""
     layer = nn.Linear(d_in, d_out, bias=False)
     nn.init.normal_(layer.weight, std=d_in**-0.5)
     return layer
 
 
 class Interaction(nn.Module):
-    """One layer: features of degrees up to l_in -> of degrees up to l_out."""
+    """One layer: features of degrees up to l_in -> of degrees up to l_out.
 
-    def __init__(self, d: int, num_rbf: int, l_in: int, l_sh: int, l_out: int):
+    Parameters
+    ----------
+    hidden_channels : int
+        Channels d of each degree.
+    num_rbf : int
+        Number of radial functions.
+    l_in, l_sh, l_out : int
+        Highest degrees of the features, of the harmonics, and of the result.
+    """
+
+    def __init__(
+        self, hidden_channels: int, num_rbf: int, l_in: int, l_sh: int, l_out: int
+    ) -> None:
         super().__init__()
+        d = hidden_channels
         self.hidden_channels = d
         self.before = nn.ModuleList(_linear(d, d) for _ in range(l_in + 1))
         self.convolution = Convolution(d, num_rbf, l_in, l_sh, l_out)
         self.after = nn.ModuleList(_linear(d, d) for _ in range(l_out + 1))
         self.gates = _linear(d, l_out * d)
 
-    def forward(self, x: list[Tensor | None], edges: _Edges, l_out: int) -> list[Tensor]:
-        told = [None if f is None else linear(f) for f, linear in zip(x, self.before, strict=False)]
-        m = self.convolution(told, edges, l_out)
-        out = [act(self.after[0](m[0]))]  # (N, 1, d)
+    def forward(self, x: list[Tensor | None], harmonics: Harmonics, l_out: int) -> list[Tensor]:
+        """Features of degrees up to l_out from those up to l_in, [N, 2l + 1, d] each."""
+        mixed = [None if f is None else mix(f) for f, mix in zip(x, self.before, strict=False)]
+        m = self.convolution(mixed, harmonics, l_out)
+        updates = [act(self.after[0](m[0]))]  # (N, 1, d)
         if l_out:
-            gates = (2 * self.gates(m[0]).sigmoid()).split(
-                self.hidden_channels, dim=-1
-            )  # (N, 1, d) each
-            out += [gates[k - 1] * self.after[k](m[k]) for k in range(1, l_out + 1)]
-        return [(f if x[k] is None else x[k] + f) / math.sqrt(2) for k, f in enumerate(out)]
+            gates = (2 * self.gates(m[0]).sigmoid()).split(self.hidden_channels, dim=-1)
+            for degree in range(1, l_out + 1):
+                updates.append(gates[degree - 1] * self.after[degree](m[degree]))
+        out = []
+        for before, update in zip(x, updates, strict=False):
+            out.append((update if before is None else before + update) / math.sqrt(2))
+        return out
 
 
 class TensorProductNet(AtomisticModel):
     """A small NequIP with energies, forces as their gradient, and noise from a gated equivariant
     head.
 
-    hidden: channels d of each degree; layers: interactions; lmax: highest degree of features and
-    harmonics; n_basis: Bessel functions; cutoff in Å; noise_head: whether there is one (without it,
-    noise is the gradient of the energy); force_encoding: whether atoms can be told forces, in all
-    degrees, for denoising off equilibrium.
+    Parameters
+    ----------
+    hidden_channels : int, default 32
+        Channels d of each degree.
+    num_layers : int, default 2
+        Interactions.
+    lmax : int, default 2
+        Highest degree of features and harmonics, from 1 to 11.
+    num_rbf : int, default 8
+        Bessel functions.
+    cutoff : float, default 5.0
+        Distance in Å within which atoms are neighbors.
+    noise_head : bool, default True
+        Whether there is a head for noise; without it, noise is the gradient of the energy.
+    force_input : bool, default False
+        Whether atoms can be given forces, in all degrees, for denoising off equilibrium.
+
+    Raises
+    ------
+    ValueError
+        For numbers that make no network.
+
+    References
+    ----------
+    Batzner et al., "E(3)-equivariant graph neural networks for data-efficient and accurate
+    interatomic potentials", Nat. Commun. 13, 2453, 2022, arXiv:2101.03164.
     """
 
     has_vectors = True
@@ -201,37 +334,47 @@ class TensorProductNet(AtomisticModel):
         cutoff: float = 5.0,
         noise_head: bool = True,
         force_input: bool = False,
-    ):
+    ) -> None:
         super().__init__(hidden_channels, cutoff)
-        if num_layers < 1 or hidden_channels < 1 or num_rbf < 1 or not 1 <= lmax <= 11:
+        if num_layers < 1 or hidden_channels < 1 or num_rbf < 1:
             raise ValueError(
-                "TensorProductNet needs at least one layer, channel and basis function, and lmax "
-                f"from 1 to 11, not num_layers={num_layers}, hidden_channels={hidden_channels}, "
-                f"num_rbf={num_rbf}, lmax={lmax}."
+                "num_layers, hidden_channels and num_rbf must be at least 1, got "
+                f"num_layers={num_layers}, hidden_channels={hidden_channels} and "
+                f"num_rbf={num_rbf}."
             )
+        if not 1 <= lmax <= 11:  # e3nn's harmonics end there
+            raise ValueError(f"lmax must be from 1 to 11, got {lmax}.")
+        self.lmax = lmax
         self.basis = BesselBasis(num_rbf, self.cutoff)
         self.n_hops = num_layers
-        self.lmax = lmax
         self.embedding = nn.Embedding(MAX_Z + 1, hidden_channels)
         l_in = [lmax if force_input else 0] + [lmax] * (num_layers - 1)
         l_out = [lmax] * (num_layers - 1) + [1]
         self.blocks = nn.ModuleList(
-            Interaction(hidden_channels, num_rbf, a, lmax, c)
-            for a, c in zip(l_in, l_out, strict=True)
+            Interaction(hidden_channels, num_rbf, l_first, lmax, l_last)
+            for l_first, l_last in zip(l_in, l_out, strict=True)
         )
         self.noise_head = NoiseHead(hidden_channels) if noise_head else None
         if force_input:
             self.make_force_input(lmax)
 
-    def represent(self, batch, pairs, condition=None, vectors=False, force_input=None) -> Features:
-        lmax = self.lmax
-        edges = _Edges(self.basis, pairs.vectors(batch.pos, batch), pairs, lmax)  # r_j - r_i
-        x = [self.embedding(batch.z).unsqueeze(1)] + [None] * lmax  # None: zero
+    def represent(
+        self,
+        batch: Batch,
+        pairs: Pairs,
+        condition: Tensor | None = None,
+        vectors: bool = False,
+        force_input: list[Tensor] | None = None,
+    ) -> Features:
+        """Degree 0 [N, d] and, where it is needed, degree 1 [N, 3, d] of the atoms."""
+        r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
+        harmonics = Harmonics(self.basis, r_ij, pairs, self.lmax)
+        first = self.embedding(batch.z).unsqueeze(1)  # (N, 1, d)
+        x: list[Tensor | None] = [first] + [None] * self.lmax  # None: zero
         if force_input is not None:
-            x = [x[0] + force_input[0], *force_input[1:]]
-        for block in self.blocks:
-            last = block is self.blocks[-1]
-            x = block(
-                x, edges, lmax if not last else int(vectors)
-            )  # degrees that nobody asks for are not computed
-        return Features(x[0].squeeze(1), x[1] if vectors else None)
+            x = [first + force_input[0], *force_input[1:]]
+        for block in self.blocks[:-1]:
+            x = block(x, harmonics, self.lmax)
+        # degrees that are not needed are not computed
+        x0, *x1 = self.blocks[-1](x, harmonics, 1 if vectors else 0)
+        return Features(x0.squeeze(1), x1[0] if vectors else None)

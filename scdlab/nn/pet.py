@@ -1,22 +1,22 @@
 """PET, the Point-Edge Transformer (Pozdnyakov and Ceriotti, NeurIPS 2023, arXiv:2305.19302):
 attention over the neighbors of each atom, which knows nothing of rotations.
 
-Tensors that turn with a structure cost much, and arrows need none: this network reads the
-components of r_ij as plain numbers, and sees rotated copies in training (`fit` turns its batches at
-random). What remains can be averaged away. Messages m_ij live on directed edges i ← j, m_ij =
+Tensors that rotate with a structure cost much, and vectors need none: this network reads the
+components of r_ij as plain numbers, and meets rotated copies in training (`fit` rotates its batches
+at random). What remains can be averaged away. Messages m_ij live on directed edges i ← j, m_ij =
 embedding of z_j at first. Layer l, at each atom i:
 
-    tokens:      t_ij = MLP([linear(r_ij, |r_ij|), m_ij]) of the neighbors, c_i of the atom itself
-                 (an embedding of z_i at first, then what the layer before left of it)
-    transformer: tokens hear each other, attention_layers times:  t ← t + attention(LN(t)),  t ← t +
-        MLP(LN(t))
-                 weight of token t:  f(r_t) exp(q·k_t / √d) / Σ_t' f(r_t') exp(q·k_t' / √d),
-                                     f = 1 for c_i
+    tokens:      t_ij = MLP([linear(r_ij, |r_ij|), m_ij])          of the neighbors
+                 c_i                                               of the atom itself
+    transformer: t ← t + attention(LN(t)),  t ← t + MLP(LN(t))     num_attention_layers times
+                 weight of token t:  f(r_t) exp(q·k_t / √d) / Σ_t' f(r_t') exp(q·k_t' / √d)
+                                                                   f = 1 for c_i
     read-outs:   x_i ← [x_i, SiLU(A_l c_i), Σ_j f(r_ij) SiLU(B_l t_ij)]
     exchange:    m_ij ← ½(m_ij + t_ji)
 
-f is the smooth step (radial.py): a neighbor that leaves vanishes with all derivatives. A linear
-head on x is a sum over layers and atoms of one two-layer head for centers and another for bonds.
+c_i is an embedding of z_i at first, then what the layer before left of it. f is the smooth step
+(`blocks.radial`): a neighbor that leaves vanishes with all derivatives. A linear head on x is a sum
+over layers and atoms of one two-layer head for centers and another for bonds.
 
 Departures from the paper: a neighbor's element enters through the first message only; the token's
 MLP reads two parts, not three. f enters as ln f beside the logits, ahead of an ordinary softmax:
@@ -25,11 +25,11 @@ training on forces does.
 
 Data layout. Linear layers work on flat tokens, [n + e, h]: the centers of the n atoms that a layer
 computes, then their e directed edges; no row is padding. Attention alone needs tokens by atom, [n,
-most neighbors + 1, …], where column 0 is the center and column 1 + k the k-th neighbor; `slot` says
+most neighbors + 1, …], where column 0 is the center and column 1 + k the k-th neighbor; `slot` is
 where in there each flat token goes, and ln f = -∞ keeps what is left empty out of the softmax.
-Directed edges are sorted by the atom that hears, atoms by how far they are from the one whose share
-is asked for (`batch.hop`; all alike when there is none). So those that a layer needs come first:
-layer l of L computes atoms with hop ≤ L - 1 - l, the first n_l, and edges, the first e_l.
+Directed edges are sorted by their target, atoms by how far they are from the one whose share is
+needed (`batch.hop`; all alike when there is none). So those that a layer needs come first: layer l
+of L computes atoms with hop ≤ L - 1 - l, the first n_l, and edges, the first e_l.
 """
 
 import math
@@ -38,169 +38,280 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad, silu
 
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.neighbors import Pairs
 from scdlab.nn.blocks.heads import MAX_Z, Float64Buffers
 from scdlab.nn.blocks.radial import step_logit
 from scdlab.nn.model import AtomisticModel, Features
 
 
-class _Field:
-    """Which atoms and edges a layer computes, and where their tokens go: the first n atoms, the
-    first e edges.
+class SortedEdges:
+    """Directed edges within the cutoff, sorted by target; atoms have their place in order of hops.
 
-    slot [n + e]: row of each flat token among the n · width rows by atom; bias [n, 1, 1, width]: ln
-    f there, -∞ where there is no token.
+    Parameters
+    ----------
+    batch : Batch
+        The structures; `hop` where only some atoms' shares are needed.
+    pairs : Pairs
+        The half list, and possibly pairs beyond the cutoff.
+    cutoff, width : float
+        Cutoff in Å, and over how much of it neighbors fade.
+    num_layers : int
+        Number of layers.
+
+    Attributes
+    ----------
+    atoms : Tensor
+        The atom at each place, [N].
+    target, source : Tensor
+        Places of the two atoms of each edge, [E].
+    rank : Tensor
+        The neighbor's number among those of the target, [E].
+    reverse : Tensor
+        The edge in the other direction, [E]; -1 where no layer needs it.
+    geometry : Tensor
+        r_ij and |r_ij| of each edge, [E, 4] Å.
+    f, log_f : Tensor
+        The smooth step of each edge and its logarithm, [E].
+    layers : list of LayerTokens
+        What each layer computes.
     """
 
-    def __init__(self, n: int, edges: "_Edges"):
-        neighbors = edges.neighbors[:n]
-        self.n = n
-        self.e = int(neighbors.sum())
-        self.width = 1 + int(neighbors.max())
-        rows = torch.arange(n, device=neighbors.device) * self.width
-        to = edges.to[: self.e]
-        self.slot = torch.cat([rows, rows.index_select(0, to) + 1 + edges.rank[: self.e]])
-        log_f = torch.cat([edges.log_f.new_zeros(n), edges.log_f[: self.e]])
-        bias = log_f.new_full((n * self.width,), -math.inf).index_copy(0, self.slot, log_f)
-        self.bias = bias.view(n, 1, 1, self.width)
-
-    def by_atom(self, x: Tensor) -> Tensor:
-        """Flat tokens [n + e, d] -> tokens by atom, [n · width, d], zero where there is none."""
-        return x.new_zeros(self.n * self.width, x.shape[1]).index_copy(0, self.slot, x)
-
-
-class _Edges:
-    """Directed edges within the cutoff, sorted by the atom that hears; atoms have their place in
-    the order of hops.
-
-    atoms [N]: the atom at each place; to, of [E]: places of who hears and who is heard; rank [E]:
-    which neighbor it is; reverse [E]: the edge the other way (-1 when nobody needs it); geometry
-    [E, 4]: r_ij and |r_ij|; f, log_f [E]; fields: one a layer.
-    """
-
-    def __init__(self, batch, pairs, cutoff: float, width: float, num_layers: int):
-        z = batch.z
-        r_ij = pairs.vectors(batch.pos, batch)  # (N), (P, 3), r_j - r_i
-        i = pairs.i
-        j = pairs.j
-        r = r_ij.norm(dim=-1)
+    def __init__(
+        self, batch: Batch, pairs: Pairs, cutoff: float, width: float, num_layers: int
+    ) -> None:
+        n_atoms = len(batch.z)
+        device = batch.z.device
+        r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
+        r = r_ij.norm(dim=-1)  # (P)
         if pairs.cutoff > cutoff:
             near = (r < cutoff).nonzero().flatten()
-            i, j, r, r_ij = (x.index_select(0, near) for x in (i, j, r, r_ij))
-        # edge p is i ← j, edge P + p is j ← i
-        p = len(i)
-        to = torch.cat([i, j])
-        of = torch.cat([j, i])
-        self.atoms = torch.arange(len(z), device=z.device)
+            i = pairs.i.index_select(0, near)
+            j = pairs.j.index_select(0, near)
+            pairs = Pairs(i, j, None, cutoff)
+            r = r.index_select(0, near)
+            r_ij = r_ij.index_select(0, near)
+        directed = pairs.directed()
+        target = directed.target
+        source = directed.source
         hop = batch.get("hop")
+        self.atoms = torch.arange(n_atoms, device=device)
         if hop is not None:
             hop, self.atoms = hop.sort(stable=True)
-            place = torch.empty_like(self.atoms).index_copy(
-                0, self.atoms, torch.arange(len(z), device=z.device)
-            )
-            to = place.index_select(0, to)
-            of = place.index_select(0, of)
-        computed = [
-            len(z) if hop is None else int((hop < k).sum()) for k in range(num_layers, 0, -1)
-        ]
+            place = torch.empty_like(self.atoms)
+            place = place.index_copy(0, self.atoms, torch.arange(n_atoms, device=device))
+            target = place.index_select(0, target)
+            source = place.index_select(0, source)
+        # atoms that each layer computes
+        computed = [n_atoms] * num_layers
+        if hop is not None:
+            computed = [int((hop < k).sum()) for k in range(num_layers, 0, -1)]
 
-        self.neighbors = torch.bincount(to, minlength=len(z))
-        self.to, order = to.sort(stable=True)
-        e = len(order) if hop is None else int(self.neighbors[: computed[0]].sum())
-        self.to = self.to[:e]
-        order = order[:e]
-        self.of = of.index_select(0, order)
-        pair = order % max(p, 1)
+        self.neighbors = torch.bincount(target, minlength=n_atoms)
+        self.target, order = target.sort(stable=True)
+        n_edges = len(order)
+        if hop is not None:
+            n_edges = int(self.neighbors[: computed[0]].sum())
+        number = torch.arange(n_edges, device=device)
+        self.target = self.target[:n_edges]
+        order = order[:n_edges]
+        self.source = source.index_select(0, order)
         first = self.neighbors.cumsum(0) - self.neighbors
-        self.rank = torch.arange(e, device=z.device) - first.index_select(0, self.to)
-        where = order.new_full((2 * p,), -1).index_copy(0, order, torch.arange(e, device=z.device))
-        self.reverse = where.index_select(0, (order + p) % max(2 * p, 1))
+        self.rank = number - first.index_select(0, self.target)
+        sorted_as = order.new_full((len(directed),), -1).index_copy(0, order, number)
+        self.reverse = sorted_as.index_select(0, directed.reverse.index_select(0, order))
 
-        sign = torch.where(order < p, 1.0, -1.0).to(r.dtype).unsqueeze(-1)
-        r = r.index_select(0, pair)
-        r_ij = sign * r_ij.index_select(0, pair)
+        pair = directed.pair.index_select(0, order)
+        sign = directed.sign.index_select(0, order).to(r.dtype).unsqueeze(-1)  # (E, 1)
+        r = r.index_select(0, pair)  # (E)
+        r_ij = sign * r_ij.index_select(0, pair)  # (E, 3)
         self.geometry = torch.cat([r_ij, r.unsqueeze(-1)], dim=1)  # (E, 4)
         logit = step_logit(r, cutoff, width)
         self.f = logit.sigmoid()
         self.log_f = logsigmoid(logit)
-        fields = {n: _Field(n, self) for n in set(computed)}
-        self.fields = [fields[n] for n in computed]
+        layers = {n: LayerTokens(n, self) for n in set(computed)}
+        self.layers = [layers[n] for n in computed]
+
+
+class LayerTokens:
+    """Which atoms and edges a layer computes, and where their tokens go.
+
+    Parameters
+    ----------
+    n_atoms : int
+        Number n of atoms, the first in order.
+    edges : SortedEdges
+        All edges, of which the layer computes the first e.
+
+    Attributes
+    ----------
+    slot : Tensor
+        The row of each flat token among the n · width rows by atom, [n + e].
+    bias : Tensor
+        ln f in these rows, -∞ where there is no token, [n, 1, 1, width].
+    """
+
+    def __init__(self, n_atoms: int, edges: SortedEdges) -> None:
+        neighbors = edges.neighbors[:n_atoms]
+        self.n_atoms = n_atoms
+        self.n_edges = int(neighbors.sum())
+        self.width = 1 + int(neighbors.max())
+        rows = torch.arange(n_atoms, device=neighbors.device) * self.width
+        target = edges.target[: self.n_edges]
+        rank = edges.rank[: self.n_edges]
+        self.slot = torch.cat([rows, rows.index_select(0, target) + 1 + rank])
+        log_f = torch.cat([edges.log_f.new_zeros(n_atoms), edges.log_f[: self.n_edges]])
+        bias = log_f.new_full((n_atoms * self.width,), -math.inf).index_copy(0, self.slot, log_f)
+        self.bias = bias.view(n_atoms, 1, 1, self.width)
+
+    def by_atom(self, x: Tensor) -> Tensor:
+        """Flat tokens [n + e, d] -> tokens by atom, [n · width, d], zero where there is none."""
+        return x.new_zeros(self.n_atoms * self.width, x.shape[1]).index_copy(0, self.slot, x)
 
 
 class Block(nn.Module):
-    """One block of a transformer over the tokens of each atom, pre-norm: flat tokens [n + e, h] ->
-    the same."""
+    """One block of a transformer over the tokens of each atom, pre-norm.
 
-    def __init__(self, d: int, num_heads: int):
+    Parameters
+    ----------
+    hidden_channels : int
+        Width h of the tokens.
+    num_heads : int
+        Attention heads, a divisor of h.
+    """
+
+    def __init__(self, hidden_channels: int, num_heads: int) -> None:
         super().__init__()
+        h = hidden_channels
         self.num_heads = num_heads
-        self.norm1 = nn.LayerNorm(d)
-        self.norm2 = nn.LayerNorm(d)
-        self.qkv = nn.Linear(d, 3 * d)
-        self.out = nn.Linear(d, d)
-        self.mlp = nn.Sequential(nn.Linear(d, 2 * d), nn.SiLU(), nn.Linear(2 * d, d))
+        self.norm1 = nn.LayerNorm(h)
+        self.norm2 = nn.LayerNorm(h)
+        self.qkv = nn.Linear(h, 3 * h)
+        self.out = nn.Linear(h, h)
+        self.mlp = nn.Sequential(nn.Linear(h, 2 * h), nn.SiLU(), nn.Linear(2 * h, h))
 
-    def forward(self, x: Tensor, field: _Field) -> Tensor:
-        x = x + self.out(self.attention(self.qkv(self.norm1(x)), field))
+    def forward(self, x: Tensor, tokens: LayerTokens) -> Tensor:
+        """Flat tokens [n + e, h] -> the same."""
+        x = x + self.out(self.attention(self.qkv(self.norm1(x)), tokens))
         return x + self.mlp(self.norm2(x))
 
-    def attention(self, qkv: Tensor, field: _Field) -> Tensor:
-        """Queries, keys and values [n + e, 3h] -> what each token hears, [n + e, h]."""
-        d = qkv.shape[1] // 3
-        qkv = field.by_atom(qkv).view(field.n, field.width, 3, self.num_heads, d // self.num_heads)
-        q, k, v = qkv.transpose(1, 3).unbind(2)  # (n, heads, width, d / heads) each
-        logits = (q * (d // self.num_heads) ** -0.5) @ k.mT + field.bias
-        y = logits.softmax(dim=-1) @ v
-        return y.transpose(1, 2).reshape(-1, d).index_select(0, field.slot)
+    def attention(self, qkv: Tensor, tokens: LayerTokens) -> Tensor:
+        """Attention among the tokens of each atom.
+
+        Parameters
+        ----------
+        qkv : Tensor
+            Queries, keys and values of flat tokens, [n + e, 3h].
+        tokens : LayerTokens
+            Where the tokens go.
+
+        Returns
+        -------
+        Tensor
+            Sums of the values, [n + e, h].
+        """
+        h = qkv.shape[1] // 3
+        shape = tokens.n_atoms, tokens.width, 3, self.num_heads, h // self.num_heads
+        qkv = tokens.by_atom(qkv).view(shape)
+        q, k, v = qkv.transpose(1, 3).unbind(2)  # (n, heads, width, h / heads) each
+        logits = (q * (h // self.num_heads) ** -0.5) @ k.mT + tokens.bias
+        y = logits.softmax(dim=-1) @ v  # (n, heads, width, h / heads)
+        return y.transpose(1, 2).reshape(-1, h).index_select(0, tokens.slot)
 
 
 class Layer(nn.Module):
-    """One layer: tokens from messages, a transformer over them, and read-outs."""
+    """One layer: tokens from messages, a transformer over them, and read-outs.
 
-    def __init__(self, d: int, blocks: int, num_heads: int, cutoff: float):
+    Parameters
+    ----------
+    hidden_channels : int
+        Width h of tokens and messages.
+    num_attention_layers : int
+        Blocks of the transformer.
+    num_heads : int
+        Attention heads, a divisor of h.
+    cutoff : float
+        Cutoff in Å.
+    """
+
+    def __init__(
+        self, hidden_channels: int, num_attention_layers: int, num_heads: int, cutoff: float
+    ) -> None:
         super().__init__()
-        self.geometry = nn.Linear(4, d)
+        h = hidden_channels
+        self.geometry = nn.Linear(4, h)
         # Bonds differ by tenths of an Å, around a length far from 0; with torch's weights, forces
         # stay at 0 for long.
         nn.init.normal_(self.geometry.weight, std=3.0)  # per Å
         with torch.no_grad():
             self.geometry.bias.copy_(-0.5 * cutoff * self.geometry.weight[:, 3])
-        self.mlp = nn.Sequential(nn.Linear(2 * d, d), nn.SiLU(), nn.Linear(d, d))
-        self.blocks = nn.ModuleList(Block(d, num_heads) for _ in range(blocks))
-        self.center = nn.Linear(d, d)
-        self.bond = nn.Linear(d, d)
+        self.mlp = nn.Sequential(nn.Linear(2 * h, h), nn.SiLU(), nn.Linear(h, h))
+        self.blocks = nn.ModuleList(Block(h, num_heads) for _ in range(num_attention_layers))
+        self.center = nn.Linear(h, h)
+        self.bond = nn.Linear(h, h)
 
-    def forward(self, center: Tensor, message: Tensor, edges: _Edges, field: _Field):
-        """Centers [n, h] and messages [e, h] -> centers and tokens of neighbors, likewise, and
-        read-outs [n, 2h]."""
-        token = self.mlp(torch.cat([self.geometry(edges.geometry[: field.e]), message], dim=1))
-        x = torch.cat([center, token])
+    def forward(
+        self, center: Tensor, message: Tensor, edges: SortedEdges, tokens: LayerTokens
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer.
+
+        Parameters
+        ----------
+        center : Tensor
+            Tokens c_i of the atoms, [n, h].
+        message : Tensor
+            Messages m_ij of the edges, [e, h].
+        edges : SortedEdges
+            The edges.
+        tokens : LayerTokens
+            What the layer computes.
+
+        Returns
+        -------
+        center, token, readout : Tensor
+            Tokens of the atoms [n, h] and of their neighbors [e, h], and read-outs [n, 2h].
+        """
+        e = tokens.n_edges
+        token = self.mlp(torch.cat([self.geometry(edges.geometry[:e]), message], dim=1))  # (e, h)
+        x = torch.cat([center, token])  # (n + e, h)
         for block in self.blocks:
-            x = block(x, field)
-        center, token = x.split([field.n, field.e])
-        bonds = edges.f[: field.e].unsqueeze(-1) * silu(self.bond(token))
-        bonds = torch.zeros_like(center).index_add(
-            0, edges.to[: field.e], bonds
-        )  # (e, h) -> (n, h)
+            x = block(x, tokens)
+        center, token = x.split([tokens.n_atoms, e])
+        bonds = edges.f[:e].unsqueeze(-1) * silu(self.bond(token))  # (e, h)
+        bonds = torch.zeros_like(center).index_add(0, edges.target[:e], bonds)  # (n, h)
         return center, token, torch.cat([silu(self.center(center)), bonds], dim=1)
 
 
 class CartesianHead(nn.Module):
-    """Atom features x [N, d] -> noise [N, 3] in units of σ, along the axes of space; `v` is for
-    other backbones."""
+    """Noise along the axes of space, in units of σ: [N, d] -> [N, 3].
 
-    def __init__(self, d: int):
+    Parameters
+    ----------
+    d : int
+        Width of the features.
+    """
+
+    def __init__(self, d: int) -> None:
         super().__init__()
         self.linear = nn.Linear(d, 3)
 
     def forward(self, x: Tensor, v: Tensor | None = None) -> Tensor:
+        """Noise from features x; `v` is for other backbones."""
         return self.linear(x)
 
 
 class ForceHead(Float64Buffers):
-    """Atom features x [N, d] -> forces [N, 3] in eV/Å, along the axes of space: the gradient of
-    nothing."""
+    """Forces along the axes of space in eV/Å, the gradient of nothing: [N, d] -> [N, 3].
 
-    def __init__(self, d: int):
+    Parameters
+    ----------
+    d : int
+        Width of the features.
+    """
+
+    scale: Tensor
+
+    def __init__(self, d: int) -> None:
         super().__init__()
         self.linear = nn.Linear(d, 3)
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
@@ -213,15 +324,39 @@ class PET(AtomisticModel):
     """The Point-Edge Transformer with energies, forces as their gradient, and noise: not
     equivariant.
 
-    hidden: width h of tokens and messages; layers: exchanges of messages and the transformer of
-    each; attention_layers: blocks of a transformer; heads: of attention, a divisor of hidden;
-    cutoff in Å, and cutoff_width, over how much of it neighbors fade; noise_head: whether there is
-    one (without it, noise is the gradient of the energy); direct_forces: predict forces by a head
-    of their own. Features are the read-outs of all layers, d = 2 layers hidden.
+    Features are the read-outs of all layers, d = 2 num_layers hidden_channels. Where there is
+    `batch.hop` [N] int64, steps of at most the cutoff from each atom to the nearest of those whose
+    shares are needed, what others would add is not computed, and features of atoms with hop > 0
+    mean nothing.
 
-    batch.hop [N] int64, where there is one: steps of at most the cutoff from each atom to the
-    nearest of those whose shares are asked for. What others would add is not computed, and the
-    features of atoms with hop > 0 mean nothing.
+    Parameters
+    ----------
+    hidden_channels : int, default 128
+        Width h of tokens and messages.
+    num_layers : int, default 2
+        Exchanges of messages and the transformer of each.
+    num_attention_layers : int, default 2
+        Blocks of a transformer.
+    num_heads : int, default 4
+        Attention heads, a divisor of `hidden_channels`.
+    cutoff : float, default 4.5
+        Distance in Å within which atoms are neighbors.
+    cutoff_width : float, default 1.0
+        Over how much of the cutoff neighbors fade, in Å.
+    noise_head : bool, default True
+        Whether there is a head for noise; without it, noise is the gradient of the energy.
+    direct_forces : bool, default False
+        Whether forces come from a head of their own and not from the gradient of the energy.
+
+    Raises
+    ------
+    ValueError
+        For numbers that make no network.
+
+    References
+    ----------
+    Pozdnyakov and Ceriotti, "Smooth, exact rotational symmetrization for deep learning on point
+    clouds", NeurIPS 2023, arXiv:2305.19302.
     """
 
     equivariant = False
@@ -238,23 +373,22 @@ class PET(AtomisticModel):
         cutoff_width: float = 1.0,
         noise_head: bool = True,
         direct_forces: bool = False,
-    ):
+    ) -> None:
         if num_layers < 1 or num_attention_layers < 1 or hidden_channels < 1:
             raise ValueError(
-                "PET needs at least one layer, attention layer and feature, not "
-                f"num_layers={num_layers}, num_attention_layers={num_attention_layers}, "
+                "num_layers, num_attention_layers and hidden_channels must be at least 1, got "
+                f"num_layers={num_layers}, num_attention_layers={num_attention_layers} and "
                 f"hidden_channels={hidden_channels}."
             )
         if num_heads < 1 or hidden_channels % num_heads:
             raise ValueError(
-                f"PET's heads share its features evenly: hidden_channels={hidden_channels} is no "
-                f"multiple of num_heads={num_heads}."
+                "hidden_channels must be a multiple of num_heads, got "
+                f"hidden_channels={hidden_channels} and num_heads={num_heads}."
             )
         super().__init__(2 * num_layers * hidden_channels, cutoff)
         if not 0 < cutoff_width <= cutoff:
             raise ValueError(
-                "PET's neighbors fade over the last cutoff_width of the cutoff: it is above 0 and "
-                f"at most cutoff={cutoff} Å, not {cutoff_width}."
+                f"cutoff_width must be above 0 and at most cutoff={cutoff} Å, got {cutoff_width}."
             )
         self.width = float(cutoff_width)
         self.n_hops = num_layers
@@ -264,29 +398,35 @@ class PET(AtomisticModel):
             Layer(hidden_channels, num_attention_layers, num_heads, cutoff)
             for _ in range(num_layers)
         )
-        with torch.no_grad():
-            self.energy_head.mlp[0].weight.mul_(
-                0.1
-            )  # forces grow from small ones, rather than collapse first
+        with torch.no_grad():  # forces grow from small ones, rather than collapse first
+            self.energy_head.mlp[0].weight.mul_(0.1)
         self.noise_head = CartesianHead(self.hidden_channels) if noise_head else None
         self.force_head = ForceHead(self.hidden_channels) if direct_forces else None
 
-    def represent(self, batch, pairs, condition=None, vectors=False) -> Features:
-        edges = _Edges(batch, pairs, self.cutoff, self.width, len(self.blocks))
+    def represent(
+        self,
+        batch: Batch,
+        pairs: Pairs,
+        condition: Tensor | None = None,
+        vectors: bool = False,
+        force_input: list[Tensor] | None = None,
+    ) -> Features:
+        """Read-outs of all layers for the atoms, [N, d]."""
+        n_atoms = len(batch.z)
+        edges = SortedEdges(batch, pairs, self.cutoff, self.width, len(self.blocks))
         z = batch.z.index_select(0, edges.atoms)
-        field = edges.fields[0]
-        center = self.center(z[: field.n])
-        message = self.neighbor(z.index_select(0, edges.of))
-        x = []
-        for block, field, following in zip(
-            self.blocks, edges.fields, [*edges.fields[1:], None], strict=True
-        ):
-            center, token, y = block(center[: field.n], message, edges, field)
-            x.append(pad(y, (0, 0, 0, len(z) - field.n)))  # (n, 2h) -> (N, 2h)
-            if following is not None:
-                heard = token.index_select(0, edges.reverse[: following.e])  # t_ji
-                message = 0.5 * (message[: following.e] + heard)
-        x = torch.cat(x, dim=1)
+        center = self.center(z[: edges.layers[0].n_atoms])  # (n, h)
+        message = self.neighbor(z.index_select(0, edges.source))  # (E, h)
+        readouts = []
+        for k, (block, tokens) in enumerate(zip(self.blocks, edges.layers, strict=True)):
+            center, token, readout = block(center[: tokens.n_atoms], message, edges, tokens)
+            readouts.append(pad(readout, (0, 0, 0, n_atoms - tokens.n_atoms)))  # (N, 2h)
+            if k + 1 < len(edges.layers):
+                e = edges.layers[k + 1].n_edges
+                opposite = token.index_select(0, edges.reverse[:e])  # (e, h), t_ji
+                message = 0.5 * (message[:e] + opposite)
+        x = torch.cat(readouts, dim=1)  # (N, d)
         if batch.get("hop") is not None:
             x = torch.zeros_like(x).index_copy(0, edges.atoms, x)
-        return Features(x, forces=None if self.force_head is None else self.force_head(x))
+        forces = None if self.force_head is None else self.force_head(x)  # (N, 3)
+        return Features(x, forces=forces)

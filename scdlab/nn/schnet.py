@@ -20,6 +20,8 @@ With conditional=True a condition modulates what enters an interaction and gates
 shifted.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -196,4 +198,5 @@ class SchNet(AtomisticModel):
         distances = torch.as_tensor(distances).to(self.embedding.weight)
         basis = self.basis(distances)  # (R, n)
         envelope = cosine_cutoff(distances, self.cutoff).unsqueeze(-1)  # (R, 1)
-        return torch.stack([block.filter(basis) * envelope for block in self.blocks])
+        networks: list[Any] = [block.filter for block in self.blocks]
+        return torch.stack([network(basis) * envelope for network in networks])

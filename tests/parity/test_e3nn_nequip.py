@@ -11,7 +11,7 @@ from e3nn import o3
 import scdlab
 from scdlab.atoms import neighbor_list
 from scdlab.nn.blocks.bessel import BesselBasis
-from scdlab.nn.nequip import Interaction, _Edges, act
+from scdlab.nn.nequip import Harmonics, Interaction, act
 
 D = 4
 
@@ -52,8 +52,8 @@ def compare(atoms, lmax):
     basis = BesselBasis(5, 4.0)
     ours = Interaction(D, 5, lmax, lmax, lmax)
     x = [torch.randn(n, 2 * k + 1, D) for k in range(lmax + 1)]
-    edges = _Edges(basis, r_ij, pairs, lmax)
-    said = ours.convolution([f(y) for f, y in zip(ours.before, x, strict=True)], edges, lmax)
+    harmonics = Harmonics(basis, r_ij, pairs, lmax)
+    sums = ours.convolution([f(y) for f, y in zip(ours.before, x, strict=True)], harmonics, lmax)
 
     irreps = o3.Irreps([(D, (k, (-1) ** k)) for k in range(lmax + 1)])
     sh = o3.Irreps.spherical_harmonics(lmax)
@@ -74,10 +74,9 @@ def compare(atoms, lmax):
         shared_weights=False,
         internal_weights=False,
     )
-    there = torch.cat([pairs.i, pairs.j])
-    back = torch.cat([pairs.j, pairs.i])
+    edges = pairs.directed()
     y = o3.spherical_harmonics(
-        sh, torch.cat([r_ij, -r_ij]), normalize=True, normalization="component"
+        sh, edges.both_signed(r_ij), normalize=True, normalization="component"
     )
     into = [sum(c == path[2] for path in paths) for *_, c in paths]
     share = torch.tensor(into).sqrt().view(-1, 1, 1)  # e3nn divides by it in the product
@@ -86,13 +85,13 @@ def compare(atoms, lmax):
     )
     weights = radial.transpose(0, 1).flatten(1)  # (paths, P, d) -> (P, paths · d)
     z = linear(irreps, irreps, [f.weight for f in ours.before])(flat(x))
-    messages = product(z[back], y, torch.cat([weights, weights]))
-    theirs = torch.zeros(n, irreps.dim).index_add(0, there, messages)
-    torch.testing.assert_close(flat(said), theirs, rtol=1e-10, atol=1e-10)
+    messages = product(z[edges.source], y, torch.cat([weights, weights]))
+    theirs = torch.zeros(n, irreps.dim).index_add(0, edges.target, messages)
+    torch.testing.assert_close(flat(sums), theirs, rtol=1e-10, atol=1e-10)
 
     after = linear(irreps, irreps, [f.weight for f in ours.after])(theirs)
     updates = [after[:, part].unflatten(1, (D, -1)).transpose(1, 2) for part in irreps.slices()]
     gates = (2 * (theirs[:, :D] @ ours.gates.weight.T).sigmoid()).unsqueeze(1).split(D, dim=2)
     expected = [act(updates[0]), *(g * u for g, u in zip(gates, updates[1:], strict=True))]
-    for out, before, update in zip(ours(x, edges, lmax), x, expected, strict=True):
+    for out, before, update in zip(ours(x, harmonics, lmax), x, expected, strict=True):
         torch.testing.assert_close(out, (before + update) / math.sqrt(2), rtol=1e-10, atol=1e-10)

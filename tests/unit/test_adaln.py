@@ -222,7 +222,7 @@ def test_the_embedding_is_the_heads(qm9, net):
 def test_a_condition_of_another_shape_is_told_both(qm9, net, shape):
     batch = qm9.take(np.arange(300, 320))
     shown = ", ".join(map(str, shape))
-    needed = rf"\[{shown}\], and this batch needs \[20, 16\].*\[{len(batch.z)}, 16\]"
+    needed = rf"must have shape \[20, 16\].*\[{len(batch.z)}, 16\].*got \[{shown}\]"
     with pytest.raises(ValueError, match=needed):
         net()(batch, torch.zeros(shape))
 

@@ -25,7 +25,7 @@ from scdlab.nn.blocks.bessel import (
     spherical_bessel_zeros,
     zonal_harmonics,
 )
-from scdlab.nn.dimenet import Edges, _Geometry
+from scdlab.nn.dimenet import EdgeSlots, Geometry
 from scdlab.objectives import EnergyForces, PropertyRegression
 
 SMALL = dict(
@@ -149,22 +149,24 @@ def brute_force(atoms, cutoff):
     return found
 
 
-def triplets(edges, pairs):
+def triplets(slots, pairs):
     """Every k→j→i that the slots stand for: (j, slot's neighbor i, slot's neighbor k), neighbors
     with their image."""
     zero = torch.zeros(len(pairs), 3)
     shift = (zero if pairs.shift is None else pairs.shift).round().long()
     shift = torch.cat([shift, -shift]).tolist()
-    e = len(edges.to)
-    holds = [None if k == e else (int(edges.of[k]), tuple(shift[k])) for k in edges.edge.tolist()]
+    e = len(slots.target)
+    holds = [
+        None if k == e else (int(slots.source[k]), tuple(shift[k])) for k in slots.edge.tolist()
+    ]
     for k in range(e):
-        row = int(edges.leaving[k])
-        j = int(edges.of[k])
-        assert row // edges.width == j and holds[row] == (
-            int(edges.to[k]),
+        row = int(slots.leaving[k])
+        j = int(slots.source[k])
+        assert row // slots.width == j and holds[row] == (
+            int(slots.target[k]),
             tuple(-s for s in shift[k]),
         )
-        for slot in range(j * edges.width, (j + 1) * edges.width):
+        for slot in range(j * slots.width, (j + 1) * slots.width):
             if slot != row and holds[slot] is not None:
                 yield j, holds[row], holds[slot]
 
@@ -172,7 +174,7 @@ def triplets(edges, pairs):
 def check_triplets(atoms, cutoff):
     batch = one(atoms)
     pairs = neighbor_list(batch, cutoff)
-    ours = list(triplets(Edges(pairs.i, pairs.j, len(atoms)), pairs))
+    ours = list(triplets(EdgeSlots(pairs.directed(), len(atoms)), pairs))
     near = brute_force(atoms, cutoff)
     expected = {
         (j, i, k) for j, around in enumerate(near) for i in around for k in around if i != k
@@ -199,26 +201,26 @@ def test_triplets_of_cells_smaller_than_the_cutoff(seed, n, pbc):
 
 
 @pytest.mark.parametrize("atoms", ["CH3CH2OH", "CO2", bulk("MgO", "rocksalt", a=4.2)])
-def test_listening_is_the_sum_over_triplets(atoms):
+def test_the_directional_part_is_the_sum_over_triplets(atoms):
     model = net(cutoff=3.2)
     batch = one(atoms)
     pairs = neighbor_list(batch, model.cutoff)
-    edges = Edges(pairs.i, pairs.j, len(batch.z))
+    edges = pairs.directed()
     r_ij = pairs.vectors(batch.pos, batch).double()
-    geometry = _Geometry(model, r_ij, edges)
+    geometry = Geometry(model, r_ij, edges, len(batch.z))
     block = model.blocks[0]
-    m = torch.randn(len(edges.to), SMALL["int_emb_size"], dtype=torch.float64)
+    m = torch.randn(len(edges), SMALL["int_emb_size"], dtype=torch.float64)
     out = torch.zeros_like(m)
     away = torch.cat([r_ij, -r_ij])
     waves = model.sbf(away.norm(dim=-1))  # (E, l, n)
     for kj, ji in itertools.product(range(len(m)), repeat=2):
-        if edges.to[kj] == edges.of[ji] and kj != edges.reverse[ji]:
+        if edges.target[kj] == edges.source[ji] and kj != edges.reverse[ji]:
             cos = torch.cosine_similarity(away[kj], -away[ji], dim=0)
             basis = waves[kj] * torch.stack(zonal_harmonics(cos, SMALL["num_spherical"])).unsqueeze(
                 -1
             )
             out[ji] += m[kj] * block.sbf2(block.sbf1(basis.flatten()))
-    torch.testing.assert_close(block.listen(m, geometry), out)
+    torch.testing.assert_close(block.directional(m, geometry), out)
 
 
 # -- the model

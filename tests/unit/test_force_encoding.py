@@ -156,9 +156,7 @@ def test_what_cannot_be_told(net, batch):
     wrong[5, 1] = float("nan")
     with pytest.raises(ValueError, match="force input of atom 5 of the batch is not finite"):
         net(batch, force_input=wrong)
-    with pytest.raises(
-        ValueError, match="highest degree in which a force is told, from 0 to 11, not -1"
-    ):
+    with pytest.raises(ValueError, match="lmax, the highest degree, must be from 0 to 11, got -1"):
         ForceEncoding(4, lmax=-1)
 
 

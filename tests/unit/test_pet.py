@@ -424,11 +424,11 @@ def test_files(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        (dict(num_layers=0), "at least one layer"),
-        (dict(num_attention_layers=0), "at least one layer"),
-        (dict(hidden_channels=0), "at least one layer"),
-        (dict(num_heads=3), "no multiple of num_heads=3"),
-        (dict(num_heads=0), "no multiple of num_heads=0"),
+        (dict(num_layers=0), "must be at least 1"),
+        (dict(num_attention_layers=0), "must be at least 1"),
+        (dict(hidden_channels=0), "must be at least 1"),
+        (dict(num_heads=3), "must be a multiple of num_heads"),
+        (dict(num_heads=0), "must be a multiple of num_heads"),
         (dict(cutoff_width=0.0), "cutoff_width"),
         (dict(cutoff_width=5.0), "cutoff_width"),
         (dict(cutoff=-1.0), "positive distance"),

@@ -1,30 +1,36 @@
 """Read-outs: from features of atoms to energies, properties of molecules, and forces.
 
-Energy:    E = Σ_i (E_ref[z_i] + s · MLP(x_i))       E_ref: energy of each element, s: scale; both
-                                                     from the training set
-Property:  y = μ + s · pool_i MLP(x_i)               pool = sum (extensive properties) or mean
-                                                     (intensive ones)
-Vector:    y = s · Σ_i gated equivariant blocks of (x_i, v_i)        turns with the structure, as a
-           dipole moment does
-Tensor:    y = s · Σ_i a_i 1 + sym(u_i ⊗ w_i),  (a, u, w) likewise
-                                                turns on both sides, as a polarizability does
-Noise:     ε̂_i/σ = gated equivariant blocks of (x_i, v_i)     turns with the structure
-Embedding: c = MLP(LN(Σ_i LN(SiLU(linear(LN(x_i))))))    one vector a structure, which does not turn
-Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij     equivariant, but the gradient of nothing:
-                                                         kept for comparison
+    Energy:        E = Σ_i (E_ref[z_i] + s · MLP(x_i))
+                   E_ref: energy of each element, s: scale; both from the training set
+    Property:      y = μ + s · pool_i MLP(x_i)
+                   pool = sum (extensive properties) or mean (intensive ones)
+    Vector:        y = s · Σ_i gated equivariant blocks of (x_i, v_i)
+                   rotates with the structure, as a dipole moment does
+    Tensor:        y = s · Σ_i a_i 1 + sym(u_i ⊗ w_i),   (a, u, w) likewise
+                   rotates on both sides, as a polarizability does
+    Noise:         ε̂_i/σ = gated equivariant blocks of (x_i, v_i)
+                   rotates with the structure
+    Embedding:     c = MLP(LN(Σ_i LN(SiLU(linear(LN(x_i))))))
+                   one vector a structure, which does not rotate
+    Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij
+                   equivariant, but the gradient of nothing: kept for comparison
 
 A model that knows nothing of rotations (PET) has plain heads: the numbers along the axes are
-MLP(x_i), and nothing makes them turn. What a structure has is a sum of its atoms' shares; heads
-give both, `shares` an atom's, `total` the sum.
+MLP(x_i), and nothing makes them rotate. What a structure has is a sum over its atoms; heads give
+both, `per_atom` and `total`.
 
 Total energies are around -10⁴ eV and interesting differences around 10⁻² eV, more than float32's
 seven digits hold. So the network predicts only what the reference leaves over, and the sum with the
 reference is made in float64.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from scdlab.atoms.batch import Batch
 from scdlab.nn.blocks.radial import shifted_softplus
 from scdlab.nn.ops.neighbor_sums import DirectedEdges, pair_product
 
@@ -33,71 +39,153 @@ KINDS = ("scalar_sum", "scalar_mean", "vector", "tensor", "per_atom")
 
 
 class _ShiftedSoftplus(nn.Module):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return shifted_softplus(x)
 
 
 def mlp(d_in: int, d_hidden: int, d_out: int) -> nn.Sequential:
-    """Two dense layers with a shifted softplus between them."""
+    """Two dense layers with a shifted softplus between them: [N, d_in] -> [N, d_out]."""
     return nn.Sequential(nn.Linear(d_in, d_hidden), _ShiftedSoftplus(), nn.Linear(d_hidden, d_out))
 
 
-def sum_over_atoms(x: Tensor, batch) -> Tensor:
-    """Sum the rows of each structure: [N, …] -> [B, …]."""
+def sum_over_atoms(x: Tensor, batch: Batch) -> Tensor:
+    """Sum the rows of each structure.
+
+    Parameters
+    ----------
+    x : Tensor
+        A row for each atom, [N, …].
+    batch : Batch
+        The structures.
+
+    Returns
+    -------
+    Tensor
+        A row for each structure, [B, …].
+    """
     return x.new_zeros((batch.num_graphs, *x.shape[1:])).index_add(0, batch.batch, x)
 
 
 class Float64Buffers(nn.Module):
-    """A module whose buffers stay float64 whatever the precision of the network (they hold total
-    energies)."""
+    """A module whose buffers stay float64 whatever the precision of the network.
 
-    def _apply(self, fn, recurse=True):
+    They hold total energies.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Float64Buffers":
         exact = dict(self._buffers)
         super()._apply(fn, recurse)
         for name, old in exact.items():
-            self._buffers[name] = old.to(self._buffers[name].device)
+            new = self._buffers[name]
+            if old is not None and new is not None:
+                self._buffers[name] = old.to(new.device)
         return self
 
 
 def invariant_mlp(d: int, d_out: int, linear: bool = False) -> nn.Sequential:
-    """From features of an atom to numbers: two layers, or one where the features are read-outs
-    already."""
+    """From features of an atom to numbers.
+
+    Parameters
+    ----------
+    d, d_out : int
+        Number of features and of numbers.
+    linear : bool, default False
+        Whether there is one layer, for features that are read-outs already, instead of two.
+
+    Returns
+    -------
+    nn.Sequential
+        [N, d] -> [N, d_out].
+    """
     return nn.Sequential(nn.Linear(d, d_out)) if linear else mlp(d, max(d // 2, 1), d_out)
 
 
 class EnergyHead(Float64Buffers):
-    """Atom features [N, d] -> energies [B] in eV, float64. linear: one layer instead of two."""
+    """Energies in eV, float64.
 
-    def __init__(self, d: int, linear: bool = False):
+    Parameters
+    ----------
+    d : int
+        Number of features.
+    linear : bool, default False
+        Whether there is one layer instead of two.
+
+    Attributes
+    ----------
+    reference : Tensor
+        Energy of each element by its atomic number, [119] eV.
+    scale : Tensor
+        Unit of what the network adds to them, in eV.
+    """
+
+    mlp: Any  # of features; subclasses have their own
+    reference: Tensor
+    scale: Tensor
+
+    def __init__(self, d: int, linear: bool = False) -> None:
         super().__init__()
         self.mlp = invariant_mlp(d, 1, linear)
-        self.register_buffer(
-            "reference", torch.zeros(MAX_Z + 1, dtype=torch.float64)
-        )  # eV, by atomic number
+        self.register_buffer("reference", torch.zeros(MAX_Z + 1, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
 
     def per_atom(self, x: Tensor, z: Tensor) -> Tensor:
-        """Energies of the atoms, [N] eV, float64: references and scale are in them."""
+        """Energies of the atoms, references and scale in them.
+
+        Parameters
+        ----------
+        x : Tensor
+            Features, [N, d].
+        z : Tensor
+            Atomic numbers, [N].
+
+        Returns
+        -------
+        Tensor
+            [N] eV, float64.
+        """
         e = self.mlp(x).squeeze(-1).double()  # (N, d) -> (N), float64 before anything is summed
         return e * self.scale + self.reference[z]
 
-    def total(self, per_atom: Tensor, batch) -> Tensor:
+    def total(self, per_atom: Tensor, batch: Batch) -> Tensor:
+        """Energies of the structures, [B] eV, from those of their atoms, [N] eV."""
         return sum_over_atoms(per_atom, batch)  # (N) -> (B)
 
-    def forward(self, x: Tensor, batch) -> Tensor:
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
         return self.total(self.per_atom(x, batch.z), batch)
 
 
 class PropertyHead(Float64Buffers):
-    """Atom features -> a property [B], float64, in the unit of the labels; or a vector [B, 3] or
-    tensor [B, 3, 3] (symmetric) that turns with the structure; or, with kind="per_atom", three
-    numbers an atom, [N, 3], that do not turn, in the precision of the network.
+    """A property in the unit of the labels.
 
-    plain: the backbone knows nothing of rotations; vectors and tensors are numbers along the axes
-    of space, and those of atoms are vectors too. linear: one layer instead of two.
+    Parameters
+    ----------
+    d : int
+        Number of features.
+    kind : {"scalar_sum", "scalar_mean", "vector", "tensor", "per_atom"}
+        A number a structure, a sum or a mean over its atoms, [B]; a vector [B, 3] or a symmetric
+        tensor [B, 3, 3] that rotates with the structure; or three numbers an atom, [N, 3], that do
+        not rotate.
+    equivariant : bool, default True
+        Whether the backbone has vector features. If not, vectors and tensors are numbers along the
+        axes of space, and so are those of atoms.
+    linear : bool, default False
+        Whether there is one layer instead of two.
+
+    Attributes
+    ----------
+    mean, std : Tensor
+        Mean and spread of the labels, float64.
+
+    Raises
+    ------
+    ValueError
+        For a kind that there is not.
     """
 
-    def __init__(self, d: int, kind: str, equivariant: bool = True, linear: bool = False):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, d: int, kind: str, equivariant: bool = True, linear: bool = False) -> None:
         super().__init__()
         if kind not in KINDS:
             raise ValueError(
@@ -106,67 +194,128 @@ class PropertyHead(Float64Buffers):
             )
         self.kind = kind
         self.reads_vectors = equivariant and kind in ("vector", "tensor")
-        turns = NoiseHead(d) if kind == "vector" else TensorHead(d) if kind == "tensor" else None
-        numbers = {"vector": 3, "per_atom": 3, "tensor": 9}.get(kind, 1)
-        self.mlp = invariant_mlp(d, numbers, linear) if not self.reads_vectors else turns
+        # drawn even where the backbone has no vectors to read, so that a seed keeps its weights
+        rotating = {"vector": NoiseHead, "tensor": TensorHead}
+        equivariant_layers = rotating[kind](d) if kind in rotating else None
+        self.mlp: nn.Module
+        if equivariant_layers is not None and self.reads_vectors:
+            self.mlp = equivariant_layers
+        else:
+            numbers = {"vector": 3, "per_atom": 3, "tensor": 9}.get(kind, 1)
+            self.mlp = invariant_mlp(d, numbers, linear)
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
 
     def per_atom(self, x: Tensor, v: Tensor | None = None) -> Tensor:
-        """What each atom gives, before mean and spread: [N], [N, 3] or [N, 3, 3]."""
+        """What each atom gives, before mean and spread.
+
+        Parameters
+        ----------
+        x : Tensor
+            Features, [N, d].
+        v : Tensor or None, default None
+            Vectors, [N, 3, d], of an equivariant backbone.
+
+        Returns
+        -------
+        Tensor
+            [N], [N, 3] or [N, 3, 3].
+        """
         y = self.mlp(x, v) if self.reads_vectors else self.mlp(x)  # (N, d) (, (N, 3, d)) -> (N, …)
         if self.kind == "tensor" and not self.reads_vectors:
             y = y.view(-1, 3, 3)
             y = 0.5 * (y + y.mT)
         return y.squeeze(-1) if self.kind in ("scalar_sum", "scalar_mean") else y
 
-    def total(self, per_atom: Tensor, batch) -> Tensor:
+    def total(self, per_atom: Tensor, batch: Batch) -> Tensor:
+        """The property, from what each atom gives.
+
+        Parameters
+        ----------
+        per_atom : Tensor
+            [N], [N, 3] or [N, 3, 3].
+        batch : Batch
+            The structures.
+
+        Returns
+        -------
+        Tensor
+            [B], [B, 3] or [B, 3, 3], float64; of kind "per_atom", [N, 3] in the precision of the
+            network.
+        """
         if self.kind == "per_atom":
             return per_atom * self.std.to(per_atom.dtype)  # (N, 3)
         y = sum_over_atoms(per_atom.double(), batch)  # (N, …) -> (B, …)
-        if self.kind in ("vector", "tensor"):  # no mean: a direction fixed in space would not turn
+        if self.kind in (
+            "vector",
+            "tensor",
+        ):  # no mean: a direction fixed in space would not rotate
             return self.std * y
         if self.kind == "scalar_mean":
             y = y / batch.ptr.diff()  # atoms of each structure
         return self.mean + self.std * y
 
-    def forward(self, x: Tensor, batch, v: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, batch: Batch, v: Tensor | None = None) -> Tensor:
         return self.total(self.per_atom(x, v), batch)
 
 
 def smooth_norm(v: Tensor) -> Tensor:
-    """Length of vector features, [N, 3, d] -> [N, d], smooth at zero: sqrt(|v|² + ε²), above |v| by
-    ε²/2|v| at most. It does not turn."""
+    """Length of vector features, smooth at zero: sqrt(|v|² + ε²), above |v| by ε²/2|v| at most.
+
+    Parameters
+    ----------
+    v : Tensor
+        Vectors, [N, 3, d].
+
+    Returns
+    -------
+    Tensor
+        [N, d], which does not rotate.
+    """
     eps = 1e-4
     return (v.square().sum(1) + eps**2).sqrt()
 
 
 class GatedEquivariantBlock(nn.Module):
-    """Scalars and vectors exchange what symmetry allows (PaiNN, Schütt et al. 2021, section 3.3;
-    TorchMD-Net):
+    """Scalars and vectors exchange what symmetry allows.
 
-    x', g = MLP([x, |W₁ v|]),   v' = g ∘ W₂ v.   Lengths go into the scalars, scalars scale the
-                                                 vectors.
+        x', g = MLP([x, |W₁ v|])        lengths go into the scalars
+        v'    = g ∘ W₂ v                scalars scale the vectors
+
+    Parameters
+    ----------
+    d_in, d_out : int
+        Number of scalars and vectors, before and after.
+
+    References
+    ----------
+    PaiNN: Schütt, Unke and Gastegger, ICML 2021, section 3.3. TorchMD-Net: Thölke and De
+    Fabritiis, ICLR 2022.
     """
 
-    def __init__(self, d_in: int, d_out: int):
+    def __init__(self, d_in: int, d_out: int) -> None:
         super().__init__()
         self.length = nn.Linear(d_in, d_in, bias=False)
         self.vector = nn.Linear(d_in, d_out, bias=False)
         self.mlp = nn.Sequential(nn.Linear(2 * d_in, d_in), nn.SiLU(), nn.Linear(d_in, 2 * d_out))
 
     def forward(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        x, gate = self.mlp(torch.cat([x, smooth_norm(self.length(v))], dim=-1)).chunk(
-            2, dim=-1
-        )  # (N, d_out) each
+        """Scalars [N, d_in] and vectors [N, 3, d_in] -> [N, d_out] and [N, 3, d_out]."""
+        length = smooth_norm(self.length(v))  # (N, d_in)
+        x, gate = self.mlp(torch.cat([x, length], dim=-1)).chunk(2, dim=-1)  # (N, d_out) each
         return x, gate.unsqueeze(1) * self.vector(v)  # (N, d_out), (N, 3, d_out)
 
 
 class NoiseHead(nn.Module):
-    """Atom features x [N, d], v [N, 3, d] -> noise [N, 3] in units of σ: it turns with the
-    structure."""
+    """Noise in units of σ, which rotates with the structure: x [N, d], v [N, 3, d] -> [N, 3].
 
-    def __init__(self, d: int):
+    Parameters
+    ----------
+    d : int
+        Number of scalars and vectors.
+    """
+
+    def __init__(self, d: int) -> None:
         super().__init__()
         half = max(d // 2, 1)
         self.block1 = GatedEquivariantBlock(d, half)
@@ -178,10 +327,15 @@ class NoiseHead(nn.Module):
 
 
 class TensorHead(nn.Module):
-    """Atom features x [N, d], v [N, 3, d] -> symmetric tensors [N, 3, 3], a 1 + ½ (u ⊗ w + w ⊗
-    u)."""
+    """Symmetric tensors a 1 + ½ (u ⊗ w + w ⊗ u): x [N, d], v [N, 3, d] -> [N, 3, 3].
 
-    def __init__(self, d: int):
+    Parameters
+    ----------
+    d : int
+        Number of scalars and vectors.
+    """
+
+    def __init__(self, d: int) -> None:
         super().__init__()
         half = max(d // 2, 1)
         self.block1 = GatedEquivariantBlock(d, half)
@@ -191,39 +345,51 @@ class TensorHead(nn.Module):
         x, v = self.block1(x, v)
         x, v = self.block2(nn.functional.silu(x), v)  # (N, 2), (N, 3, 2)
         both = v[:, :, :1] * v[:, :, 1].unsqueeze(1)  # (N, 3, 3)
-        return 0.5 * (both + both.mT) + x[:, :1, None] * torch.eye(
-            3, dtype=x.dtype, device=x.device
-        )
+        one = torch.eye(3, dtype=x.dtype, device=x.device)
+        return 0.5 * (both + both.mT) + x[:, :1, None] * one
 
 
 class EmbeddingHead(nn.Module):
-    """Atom features [N, d] -> one vector a structure, [B, d]: a dense layer an atom, the sum, a
-    two-layer MLP.
+    """One vector a structure: a dense layer an atom, the sum, a two-layer MLP; [N, d] -> [B, d].
 
     Normalized before each layer and after the first activation, as in the released code of
     self-conditioned denoising. What a geometry adds to such a sum is small beside what its
     composition does, and without the norms it is learned at half the speed.
+
+    Parameters
+    ----------
+    d : int
+        Number of features.
     """
 
-    def __init__(self, d: int):
+    def __init__(self, d: int) -> None:
         super().__init__()
         self.atom = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.SiLU(), nn.LayerNorm(d))
         self.mlp = nn.Sequential(
             nn.LayerNorm(d), nn.Linear(d, d), nn.SiLU(), nn.LayerNorm(d), nn.Linear(d, d)
         )
 
-    def forward(self, x: Tensor, batch) -> Tensor:
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
         return self.mlp(sum_over_atoms(self.atom(x), batch))  # (N, d) -> (B, d)
 
 
 class DirectForceHead(Float64Buffers):
-    """Forces [N, 3] in eV/Å as sums of pair forces along the bonds: f_ij r̂_ij, with f_ij = f_ji,
-    so that F_ij = -F_ji.
+    """Forces in eV/Å as sums of pair forces along the bonds.
 
-    Rotates with the molecule and conserves momentum; nothing makes it the gradient of an energy.
+    These are f_ij r̂_ij, with f_ij = f_ji, so that F_ij = -F_ji. They rotate with the molecule and
+    conserve momentum; nothing makes them the gradient of an energy.
+
+    Parameters
+    ----------
+    d : int
+        Number of features.
+    num_rbf : int
+        Number of radial functions.
     """
 
-    def __init__(self, d: int, num_rbf: int):
+    scale: Tensor
+
+    def __init__(self, d: int, num_rbf: int) -> None:
         super().__init__()
         self.left = nn.Linear(d, d, bias=False)
         self.right = nn.Linear(d, d, bias=False)
