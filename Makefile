@@ -26,10 +26,10 @@ lab: $(READY) ## open the lessons in JupyterLab
 # One thread for each of the two processes: more would wait for one another.
 check test: export OMP_NUM_THREADS = 1
 check: lint ## lint and the fast tests (two minutes on two cores)
-	$(BIN)/python -m pytest --numprocesses=2 -m "not slow" -q tests/unit tests/symmetry tests/parity
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m "not slow" -q tests/unit tests/symmetry tests/parity
 
 test: lint ## everything that must hold: lint, floors, pairs, tests (about a quarter of an hour on two cores)
-	$(BIN)/python -m pytest --numprocesses=2 --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --durations=15
 
 lint: $(READY) ## ruff, the floors, and the notebooks against their sources
 	$(BIN)/ruff check .

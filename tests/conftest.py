@@ -8,7 +8,6 @@ import socket
 
 import hypothesis
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from scdlab import lessons
 
@@ -21,34 +20,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("kit")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    return Together(config, log)
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items):
+    """Mark what must run in one process (`--dist=loadgroup`), and start what takes longest."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.parent.name not in SLOW)  # files keep their order
 
 
-class Together(LoadScopeScheduling):
-    """Among several processes, what shares something expensive stays together, else the tests of a
-    file do.
+def group_of(item: pytest.Item) -> str:
+    """What shares something expensive is one group, else the tests of a file are.
 
     One process opens JupyterLab; one process runs a lesson for all of its tests. So a test of a
     lesson has the lesson's number as its parameter, or in its name: `lesson_02`.
     """
-
-    def _split_scope(self, nodeid: str) -> str:
-        folder, file, name = re.fullmatch(
-            r"(?:[^:]*/)?(\w+)/(\w+)\.py::(.*)", nodeid, re.S
-        ).groups()
-        if folder in SLOW and (lesson := re.search(r"lesson_(\d\d)|\[(\d+)\]$", name)):
-            return f"lesson {int(lesson[1] or lesson[2])}"
-        return "JupyterLab" if folder == "browser" else file
-
-
-def pytest_collection_modifyitems(items):
-    """Among several processes, what takes longest starts first."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(
-            key=lambda item: item.path.parent.name not in SLOW
-        )  # stable: files keep their order
+    folder = item.path.parent.name
+    if folder in SLOW and (lesson := re.search(r"lesson_(\d\d)|\[(\d+)\]$", item.name)):
+        return f"lesson {int(lesson[1] or lesson[2])}"
+    return "JupyterLab" if folder == "browser" else item.path.stem
 
 
 @pytest.fixture(autouse=True, scope="session")
