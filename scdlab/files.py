@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -15,8 +17,8 @@ _PACKAGE = Path(__file__).resolve().parent
 def package_dir(name: str) -> Path:
     """The kit's own folder `name` ("data", "notebooks"): beside the package in a checkout, inside
     it when installed."""
-    checkout = _PACKAGE.parent / name
-    return checkout if (_PACKAGE.parent / "pyproject.toml").is_file() else _PACKAGE / f"_{name}"
+    in_checkout = (_PACKAGE.parent / "pyproject.toml").is_file()
+    return _PACKAGE.parent / name if in_checkout else _PACKAGE / f"_{name}"
 
 
 def user_data() -> Path | None:
@@ -34,7 +36,7 @@ def cache_dir() -> Path:
 
 
 @contextlib.contextmanager
-def atomic_file(path):
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it there when the block ends well, remove it when
     it does not."""
     path = Path(path)
@@ -43,16 +45,14 @@ def atomic_file(path):
     os.close(handle)
     try:
         yield Path(name)
-        os.chmod(
-            name, 0o666 & ~_umask()
-        )  # mkstemp makes files private; a result is an ordinary file
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files private; a result is not
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def atomic_folder(path):
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it replaces `path` when the block ends well, and is
     removed when not."""
     path = Path(path)
@@ -78,29 +78,29 @@ def _umask() -> int:
     return mask
 
 
-def write_json(path, value) -> None:
+def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write `value` as readable json, whole or not at all."""
     with atomic_file(path) as new:
         new.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def digest(path) -> str:
+def digest(path: str | os.PathLike) -> str:
     """sha256 of a file, as hexadecimal text."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def content_digest(content: dict) -> str:
+def content_digest(content: Mapping) -> str:
     """sha256 of `content` as canonical json (sorted keys, no spaces), its own entry "digest" left
     out."""
-    content = {k: v for k, v in content.items() if k != "digest"}
+    rest = {key: value for key, value in content.items() if key != "digest"}
     text = json.dumps(
-        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def has_absolute_path(content) -> bool:
+def has_absolute_path(content: Any) -> bool:
     """Whether `content`, as json, holds a path of some machine: what is published must make sense
     elsewhere."""
     return bool(

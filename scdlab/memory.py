@@ -1,10 +1,13 @@
 """Freed memory kept by the process, for training on large tensors."""
 
 import ctypes
+import logging
 import platform
 import sys
 
 import psutil
+
+logger = logging.getLogger("scdlab")
 
 # of glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -15,8 +18,8 @@ _kept = False
 
 
 def tune_malloc() -> None:
-    """Keep freed memory for the next tensor instead of handing its pages back to the system; says
-    so in one line.
+    """Keep freed memory for the next tensor instead of handing its pages back to the system; logs
+    one line.
 
     A training step frees and asks for the same large tensors over and over. Handed back, every page
     of theirs is cleared and mapped anew each time; kept, it is there. The price: memory stays with
@@ -25,8 +28,12 @@ def tune_malloc() -> None:
     peak from nothing to some tens of percent more, as the tensors' sizes fall.
 
     Call it before the first large tensor. It holds for the whole process and cannot be undone; a
-    second call does nothing. Raises RuntimeError where the C library is not glibc (macOS, Windows,
-    Alpine).
+    second call does nothing.
+
+    Raises
+    ------
+    RuntimeError
+        Where the C library is not glibc (macOS, Windows, Alpine), and where it refuses.
     """
     global _kept
     if _kept:
@@ -44,8 +51,8 @@ def tune_malloc() -> None:
             "glibc refused mallopt, so freed pages cannot be kept here: leave tune_malloc() out."
         )
     _kept = True
-    print(
+    logger.info(
         "tune_malloc: freed memory stays with this process until it ends, for fewer page faults "
-        f"(resident now: {psutil.Process().memory_info().rss / 1e6:.0f} MB; what it costs: "
-        "psutil.Process().memory_info().rss later)."
+        "(resident now: %.0f MB; what it costs: psutil.Process().memory_info().rss later).",
+        psutil.Process().memory_info().rss / 1e6,
     )

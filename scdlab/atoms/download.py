@@ -11,32 +11,67 @@ from pathlib import Path
 _CHUNK = 1 << 20  # bytes
 
 
-def download(url, path, sha256, *, attempts=4, wait=2.0, timeout=30.0, progress=True) -> Path:
-    """Fetch `url` into the file `path`, whole and with this sha256, or not at all; returns `path`.
+def download(
+    url: str,
+    path: str | Path,
+    sha256: str,
+    *,
+    attempts: int = 4,
+    wait: float = 2.0,
+    timeout: float = 30.0,
+    progress: bool = True,
+) -> Path:
+    """Fetch a file, whole and with this checksum, or not at all.
 
-    A transfer that breaks off is continued from `path`.part, in this call (`attempts` times, `wait`
-    seconds apart) or the next. Raises ConnectionError when the server cannot be reached or keeps
-    breaking off (the .part file stays, for the next time), ValueError when the complete file is not
-    the published one (the .part file is removed).
+    A transfer that breaks off is continued from `path`.part, in this call or the next.
+
+    Parameters
+    ----------
+    url : str
+        Where it is.
+    path : str or Path
+        Where it goes.
+    sha256 : str
+        Its checksum, as hexadecimal text.
+    attempts : int, default 4
+        Times to try in this call.
+    wait : float, default 2.0
+        Seconds between attempts.
+    timeout : float, default 30.0
+        Seconds without data after which an attempt ends.
+    progress : bool, default True
+        Whether to show a bar.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ConnectionError
+        When the server cannot be reached or keeps breaking off; the .part file stays, for the next
+        time.
+    ValueError
+        When the complete file is not the published one; the .part file is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    complete = False
+    trouble = "no attempt was made"
     for attempt in range(attempts):
         if attempt:
             time.sleep(wait)
         try:
             complete = _transfer(url, part, timeout, progress)
             trouble = "the transfer broke off"
-        except (
-            OSError,
-            http.client.HTTPException,
-        ) as error:  # URLError, timeouts and resets are OSErrors
-            complete = False
+        # URLError, timeouts and resets are OSErrors
+        except (OSError, http.client.HTTPException) as error:
             trouble = str(getattr(error, "reason", error))
         if complete:
             break
-    else:
+    if not complete:
         raise ConnectionError(
             f"{url} could not be downloaded ({trouble}): try again, and it goes on where it "
             "stopped."
@@ -53,7 +88,7 @@ def download(url, path, sha256, *, attempts=4, wait=2.0, timeout=30.0, progress=
     return path
 
 
-def _transfer(url, part, timeout, progress) -> bool:
+def _transfer(url: str, part: Path, timeout: float, progress: bool) -> bool:
     """Append what is missing to `part`; True when the server has sent everything it announced."""
     from tqdm import tqdm
 
@@ -62,9 +97,8 @@ def _transfer(url, part, timeout, progress) -> bool:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if (
-            error.code != 416
-        ):  # 416: nothing after `have`: complete, or not the same file; the checksum knows
+        # 416: nothing after `have`: complete, or not the same file; the checksum knows
+        if error.code != 416:
             raise
         error.close()
         return True

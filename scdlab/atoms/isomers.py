@@ -1,8 +1,7 @@
-"""The kit's own trajectories, in `data/`: ethanol, aspirin, and isomers of C7H10O2 with their two
-tests.
+"""The kit's own trajectories: ethanol, aspirin, and isomers of C7H10O2 with their two tests.
 
-All are GFN2-xTB molecular dynamics at 500 K, made by `scdlab data make ethanol | aspirin |
-isomers`.
+All are GFN2-xTB molecular dynamics at 500 K, in `data/`, made by
+`scdlab data make ethanol | aspirin | isomers`.
 
 The isomers pose the question of ISO17 (K. T. Schütt et al., NeurIPS 2017): does a model that has
 seen frames of some molecules predict *other frames of the same molecules* (known), and *molecules
@@ -17,8 +16,8 @@ from scdlab.atoms.store import AtomStore
 
 
 def load_ethanol() -> AtomStore:
-    """2,000 frames of ethanol at 500 K with GFN2-xTB energies (eV) and forces (eV/Å), one
-    trajectory in order."""
+    """2,000 frames of ethanol at 500 K with GFN2-xTB energies (eV), forces (eV/Å) and dipole
+    moments (e Å), one trajectory in order: `split(blocks=…)` splits it by time."""
     return AtomStore.open(files.package_dir("data") / "ethanol")
 
 
@@ -34,13 +33,38 @@ def load_isomers() -> AtomStore:
     return AtomStore.open(files.package_dir("data") / "isomers")
 
 
-def isomer_split(store, n_train=None, n_val=None, seed=0, unknown=0.2) -> dict:
-    """{"train", "val", "known", "unknown"}: disjoint views, seeded.
+def isomer_split(
+    store: AtomStore,
+    n_train: int | None = None,
+    n_val: int | None = None,
+    seed: int = 0,
+    unknown: float = 0.2,
+) -> dict[str, AtomStore]:
+    """Training, validation, and two tests: other frames of the same molecules, and molecules never
+    seen.
 
-    A share `unknown` of the molecules is set aside whole. Of the other molecules' frames, drawn at
-    random, n_train (default 80 %) are for training, n_val (default 10 %) for validation; the rest
-    are "known". Raises ValueError when the store has no property `molecule`, and when the numbers
-    leave a part empty.
+    Parameters
+    ----------
+    store : AtomStore
+        Frames with the property `molecule`.
+    n_train : int, optional
+        Frames for training; by default 80 % of the known molecules'.
+    n_val : int, optional
+        Frames for validation; by default 10 % of the known molecules'.
+    seed : int, default 0
+        Of the molecules set aside and of the frames drawn.
+    unknown : float, default 0.2
+        Share of the molecules that is set aside whole.
+
+    Returns
+    -------
+    dict of str to AtomStore
+        "train", "val", "known" and "unknown": disjoint views.
+
+    Raises
+    ------
+    ValueError
+        When the store has no property `molecule`, and when the numbers leave a part empty.
     """
     molecule = store.property("molecule")
     molecules = np.unique(molecule)

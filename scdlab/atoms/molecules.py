@@ -1,16 +1,19 @@
-"""Molecules as chemists write them: a SMILES string becomes atoms in space, and bonds are read off
-the distances.
+"""Molecules as chemists write them: SMILES becomes atoms in space, bonds are read off distances.
 
 Two atoms are bonded when they are closer than 1.2 × the sum of their covalent radii (Cordero et al.
 2008). A bond can turn when it is a bridge (cutting it parts the molecule), neither end is terminal,
-it is as long as a single bond, and neither part lies all on its axis. No model in the kit is told
-about bonds.
+it is as long as a single bond, and neither part lies all on its axis. Bonds are an input of no
+model here.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 import ase
 import numpy as np
 from ase.data import covalent_radii
-from scipy.spatial import cKDTree
+from numpy.typing import ArrayLike
+from scipy.spatial import KDTree
 
 BOND_TOLERANCE = 1.2
 # × the sum of the covalent radii: below, a bond is more than single (C-C 1.41 Å, C-N 1.37, C-O
@@ -24,20 +27,35 @@ def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
     """The molecule that a SMILES string describes, with its hydrogens, as one conformer in space.
 
     Distances are embedded (ETKDG, Riniker and Landrum 2015) and relaxed with MMFF94 or, for
-    elements that it does not know, UFF; info["force_field"] says which, or "none". Ions carry
-    formal charges (`get_initial_charges`). The same seed gives the same atoms. Raises ValueError,
-    with the reason, for what is not one whole molecule.
+    elements that it does not know, UFF. Ions carry formal charges (`get_initial_charges`).
+
+    Parameters
+    ----------
+    smiles : str
+        One molecule, such as "CCO".
+    seed : int, default 0
+        Of the embedding; the same seed gives the same atoms.
+
+    Returns
+    -------
+    ase.Atoms
+        With info["smiles"], and info["force_field"], which is "MMFF94", "UFF" or "none".
+
+    Raises
+    ------
+    ValueError
+        With the reason, for what is not one whole molecule.
     """
     from rdkit import Chem, rdBase
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     if not isinstance(smiles, str) or not smiles.strip():
         raise ValueError(
-            f"{smiles!r} is not a SMILES string; write a molecule such as 'CCO' (ethanol)."
+            f"{smiles!r} is not a SMILES string: write a molecule such as 'CCO' (ethanol)."
         )
     if not 0 <= seed < 2**31:
         raise ValueError(
-            f"The seed of a conformer must be an integer from 0 to 2³¹ - 1, not {seed}."
+            f"The seed of a conformer must be an integer from 0 to 2³¹ - 1, got {seed}."
         )
     smiles = smiles.strip()
     with rdBase.BlockLogs():  # what rdkit would print is in the errors below
@@ -48,23 +66,23 @@ def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
                 f"SMILES {_short(smiles)} has {molecule.GetNumAtoms()} atoms with its hydrogens; "
                 f"up to {LARGEST} are placed in space, read larger molecules from a file."
             )
-        options = AllChem.ETKDGv3()
+        options = rdDistGeom.ETKDGv3()
         options.randomSeed = seed
-        if AllChem.EmbedMolecule(molecule, options) != 0:
+        if rdDistGeom.EmbedMolecule(molecule, options) != 0:
             options.useRandomCoords = True  # slower, and finds strained cages
-            if AllChem.EmbedMolecule(molecule, options) != 0:
+            if rdDistGeom.EmbedMolecule(molecule, options) != 0:
                 raise ValueError(
                     f"SMILES {_short(smiles)} cannot be placed in space (rdkit finds no "
                     "conformer); check its rings and stereo centers, or read the molecule from a "
                     "file."
                 )
         force_field = "none"
-        if AllChem.MMFFHasAllMoleculeParams(molecule):
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
             force_field = "MMFF94"
-            AllChem.MMFFOptimizeMolecule(molecule, maxIters=2000)
-        elif AllChem.UFFHasAllMoleculeParams(molecule):
+            rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
+        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule):
             force_field = "UFF"
-            AllChem.UFFOptimizeMolecule(molecule, maxIters=2000)
+            rdForceFieldHelpers.UFFOptimizeMolecule(molecule, maxIters=2000)
     atoms = ase.Atoms(
         numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
         positions=molecule.GetConformer().GetPositions(),
@@ -76,7 +94,7 @@ def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
     return atoms
 
 
-def _parse(smiles: str, Chem):
+def _parse(smiles: str, Chem: Any) -> Any:
     """The rdkit molecule of a SMILES string, hydrogens as written. Raises ValueError with the
     reason."""
     molecule = Chem.MolFromSmiles(smiles, sanitize=False)
@@ -110,7 +128,7 @@ def _short(smiles: str) -> str:
     return repr(smiles if len(smiles) <= 60 else smiles[:57] + "…")
 
 
-def bonds(z, pos) -> np.ndarray:
+def bonds(z: ArrayLike, pos: ArrayLike) -> np.ndarray:
     """Index pairs [n, 2], i < j, sorted, of the atoms (z [N], pos [N, 3] in Å) that are near enough
     to be bonded."""
     pos = np.asarray(pos, dtype=float)
@@ -123,28 +141,39 @@ def bonds(z, pos) -> np.ndarray:
     return np.stack([i[near], j[near]], axis=1)
 
 
-def _candidates(pos, reach):
+def _candidates(pos: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Pairs i < j in lexicographic order that may be within reach: all of a small molecule, else by
     a tree."""
     if len(pos) <= 64:
         return np.triu_indices(len(pos), 1)
-    i, j = np.sort(cKDTree(pos).query_pairs(reach, output_type="ndarray"), axis=1).T
+    i, j = np.sort(KDTree(pos).query_pairs(reach, output_type="ndarray"), axis=1).T
     order = np.lexsort((j, i))
     return i[order], j[order]
 
 
-def rotatable_bonds(z, pos) -> list:
-    """The bonds that can turn, as (i, j, moved): `moved` are the atoms on the smaller side, that of
-    j, without i and j.
+def rotatable_bonds(z: ArrayLike, pos: ArrayLike) -> list[tuple[int, int, np.ndarray]]:
+    """The bonds about which one part of a molecule can rotate.
 
     Found from geometry alone. Methyl groups and hydroxyls count; rings, double and triple bonds,
-    amides and aromatic bonds do not. Turning `moved` about the axis from i to j changes no bond
+    amides and aromatic bonds do not. Rotating `moved` about the axis from i to j changes no bond
     length and no bond angle.
+
+    Parameters
+    ----------
+    z : array_like
+        Atomic numbers, [N].
+    pos : array_like
+        Positions, [N, 3], Å.
+
+    Returns
+    -------
+    list of (i, j, moved)
+        Two atoms, and those on the smaller side, that of j, without i and j; sorted.
     """
     z = np.asarray(z)
     pos = np.asarray(pos, dtype=float)
     pairs = bonds(z, pos)
-    neighbors = [[] for _ in z]
+    neighbors: list[list[int]] = [[] for _ in z]
     for i, j in pairs.tolist():
         neighbors[i].append(j)
         neighbors[j].append(i)
@@ -173,20 +202,22 @@ def rotatable_bonds(z, pos) -> list:
     return sorted(found, key=lambda bond: bond[:2])
 
 
-def _off_axis(pos, i, j, atoms) -> bool:
-    """Whether any of `atoms` is away from the axis through i and j: turning about it would move
-    that atom."""
+def _off_axis(pos: np.ndarray, i: int, j: int, atoms: np.ndarray) -> bool:
+    """Whether any of `atoms` is away from the axis through i and j: rotating about it would
+    move that atom."""
     return bool(axis_distance(pos, i, j, atoms).max() > _OFF_AXIS)
 
 
-def axis_distance(pos, i, j, atoms) -> np.ndarray:
+def axis_distance(pos: np.ndarray, i: int, j: int, atoms: np.ndarray) -> np.ndarray:
     """Distances in Å of `atoms` [m] from the axis through atoms i and j."""
     axis = (pos[j] - pos[i]) / np.linalg.norm(pos[j] - pos[i])
     r = pos[atoms] - pos[j]
     return np.sqrt(np.clip(np.einsum("mx,mx->m", r, r) - (r @ axis) ** 2, 0, None))
 
 
-def _bridges(neighbors):
+def _bridges(
+    neighbors: list[list[int]],
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Yield (parent, child, atoms below, atoms of the fragment) for each bond whose cut parts its
     fragment.
 
@@ -201,13 +232,15 @@ def _bridges(neighbors):
             continue
         order = [root]
         bridges = []
-        number[root] = low[root] = 0
+        number[root] = 0
+        low[root] = 0
         stack = [(root, -1, iter(neighbors[root]))]
         while stack:
             atom, parent, rest = stack[-1]
             for other in rest:
                 if number[other] < 0:
-                    number[other] = low[other] = len(order)
+                    number[other] = len(order)
+                    low[other] = len(order)
                     order.append(other)
                     stack.append((other, atom, iter(neighbors[other])))
                     break
@@ -219,6 +252,6 @@ def _bridges(neighbors):
                     low[parent] = min(low[parent], low[atom])
                     if low[atom] > number[parent]:
                         bridges.append((parent, atom, number[atom], len(order)))
-        order = np.array(order)
+        fragment = np.array(order)
         for parent, child, first, last in bridges:
-            yield parent, child, order[first:last], order
+            yield parent, child, fragment[first:last], fragment

@@ -1,5 +1,4 @@
-"""QM9: 130,831 small organic molecules (H C N O F, up to 9 heavy atoms) at their B3LYP/6-31G(2df,p)
-minima.
+"""QM9: 130,831 organic molecules (H C N O F, up to 9 heavy atoms) at B3LYP/6-31G(2df,p) minima.
 
 R. Ramakrishnan, P. O. Dral, M. Rupp, O. A. von Lilienfeld, Sci. Data 1, 140022 (2014); CC0. Of the
 published 133,885 molecules, the 3,054 that failed the consistency check of their bonds are left
@@ -40,18 +39,30 @@ PROPERTIES = {
 _ELEMENTS = {b"H": 1, b"C": 6, b"N": 7, b"O": 8, b"F": 9}
 
 
-def load_qm9(limit=None, root=None) -> AtomStore:
+def load_qm9(limit: int | None = None, root: str | Path | None = None) -> AtomStore:
     """QM9 in the order of its files: positions in Å, the properties of `PROPERTIES` in their units,
     energy = U0 in eV.
 
-    limit: only the first so many molecules. root: a folder with the three csv files of qm9pack; by
-    default those of the installed package. The first call parses them (seconds), later ones open
-    the cache. Without both, the kit's sample of 5,000 molecules is returned, with a warning. Raises
-    FileNotFoundError when `root` lacks a file, ValueError for a truncated one or a senseless limit.
+    The first call parses the files (seconds), later ones open the cache. Without files, the kit's
+    sample of 5,000 molecules is returned, with a warning.
+
+    Parameters
+    ----------
+    limit : int, optional
+        Only the first so many molecules. The files are sorted by size: `sample` draws at random.
+    root : str or Path, optional
+        A folder with the three csv files of qm9pack; by default those of the installed package.
+
+    Raises
+    ------
+    FileNotFoundError
+        When `root` lacks a file.
+    ValueError
+        For a truncated file, and for a limit that is not positive.
     """
     if limit is not None and not limit > 0:
         raise ValueError(
-            f"load_qm9: limit is {limit}: ask for at least one molecule, or leave it out for all."
+            f"limit must be positive, the number of molecules, got {limit}: leave it out for all."
         )
     folder = _installed() if root is None else Path(root).expanduser()
     if folder is None:
@@ -95,26 +106,32 @@ def _cached(folder: Path) -> AtomStore:
     return AtomStore.open(cache)
 
 
-def parse(folder: Path, sizes=None) -> AtomStore:
-    """Parse the csv files in `folder`. Raises ValueError for a file that is truncated or lacks
-    molecules."""
-    z = []
-    pos = []
-    size = []
-    columns = []
-    for name in PARTS:
-        part = _parse_part(folder / name)
-        for whole, some in zip((z, pos, size, columns), part, strict=True):
-            whole.append(some)
+def parse(folder: Path, sizes: dict[str, int] | None = None) -> AtomStore:
+    """A store of the csv files of qm9pack.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `PARTS`.
+    sizes : dict, optional
+        Their sizes in bytes, for `meta["csv_bytes"]`.
+
+    Raises
+    ------
+    ValueError
+        For a file that is truncated or lacks molecules.
+    """
+    parts = [_parse_part(folder / name) for name in PARTS]
+    z, pos, size, columns = zip(*parts, strict=True)
     n = sum(map(len, size))
     if n != MOLECULES:
         raise ValueError(
             f"{folder} holds {n:,} molecules, not {MOLECULES:,}: a file is incomplete; reinstall "
             "qm9pack."
         )
-    values = np.concatenate(columns)  # [n, properties], in the files' units
+    table = np.concatenate(columns)  # [n, properties], in the files' units
     values = {
-        name: values[:, k] * factor for k, (name, (_, factor, _)) in enumerate(PROPERTIES.items())
+        name: table[:, k] * factor for k, (name, (_, factor, _)) in enumerate(PROPERTIES.items())
     }
     meta = {
         "source": "QM9 (Ramakrishnan et al., Sci. Data 1, 140022, 2014), from the package qm9pack",
@@ -133,7 +150,7 @@ def parse(folder: Path, sizes=None) -> AtomStore:
     )
 
 
-def _parse_part(path: Path):
+def _parse_part(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(z [N], pos [N, 3], atoms per molecule [n], values [n, P]) of one file.
 
     Lists stand in quotes, so splitting a line at the quotes gives its fields; numbers of all lines
@@ -145,8 +162,8 @@ def _parse_part(path: Path):
         raise ValueError(
             f"{path} lacks the columns {sorted(set(wanted) - set(names))}: reinstall qm9pack."
         )
-    # '' name ,index, smiles , inchi ,atoms, formula , elements , xyz , charges , frequencies
-    # ,numbers
+    # 17 pieces: 1 is the name, 3 smiles, 5 inchi, 6 the number of atoms, 7 the formula, 9 elements,
+    # 11 xyz, 13 charges, 15 frequencies, 16 all other numbers
     lists = [line.split(b'"') for line in lines[:-1]]
     broken = next((k for k, fields in enumerate(lists) if len(fields) != 17), None)
     if broken is not None or not lists or lines[-1]:  # a last line without its end may lack digits
@@ -170,9 +187,8 @@ def _parse_part(path: Path):
 
 def _numbers(text: bytes) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "error", DeprecationWarning
-        )  # what numpy says where a number cannot be read
+        # what numpy warns of where a number cannot be read
+        warnings.simplefilter("error", DeprecationWarning)
         try:
             return np.fromstring(text, sep=",")
         except DeprecationWarning:

@@ -1,5 +1,4 @@
-"""Label-making by molecular dynamics: Langevin trajectories with any ase calculator, GFN2-xTB by
-default.
+"""Labels by molecular dynamics: Langevin trajectories with any ase calculator, GFN2-xTB by default.
 
     m a = F(x) − m γ v + √(2 m γ k_B T) ξ(t)
 
@@ -13,38 +12,71 @@ library tblite.
 
 import contextlib
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scdlab.atoms.store import AtomStore
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 _BAR_FROM = 5.0  # seconds; shorter runs need no progress bar
 
 
 def simulate(
-    atoms,
-    n_frames,
-    temperature=500.0,
-    calculator="gfn2",
-    seed=0,
+    atoms: "Atoms",
+    n_frames: int,
+    temperature: float = 500.0,
+    calculator: Any = "gfn2",
+    seed: int = 0,
     *,
-    timestep=0.5,
-    friction=0.01,
-    interval=20,
-    equilibration=500,
-    dipole=False,
-    progress=True,
+    timestep: float = 0.5,
+    friction: float = 0.01,
+    interval: int = 20,
+    equilibration: int = 500,
+    dipole: bool = False,
+    progress: bool = True,
 ) -> AtomStore:
-    """`n_frames` frames of Langevin dynamics of `atoms` (ase.Atoms, left untouched), with energies
-    and forces.
+    """Frames of Langevin dynamics, with energies and forces.
 
-    temperature in K; timestep in fs; friction γ in 1/fs; a frame every `interval` steps, after
-    `equilibration` steps. calculator: "gfn2" (GFN2-xTB), "emt" (metals), or any ase calculator.
-    Velocities are drawn from Maxwell-Boltzmann with zero total momentum; fixed atoms stay fixed,
+    Velocities are drawn from Maxwell-Boltzmann with zero total momentum. Fixed atoms stay fixed,
     and stand in the store as `fixed`. Stored forces are the calculator's own, also on fixed atoms.
-    dipole: also keep the dipole moments, as the property "dipole" in e Å, which of an ion depend on
-    the origin. Raises ValueError for settings that make no sense, an unknown calculator, dipole
-    moments that the calculator or a periodic structure does not have, and a run that blows up.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Where the dynamics start; left untouched.
+    n_frames : int
+        How many frames.
+    temperature : float, default 500.0
+        K.
+    calculator : str or ase calculator, default "gfn2"
+        "gfn2" (GFN2-xTB), "emt" (metals), or any ase calculator.
+    seed : int, default 0
+        Of velocities and noise.
+    timestep : float, default 0.5
+        fs.
+    friction : float, default 0.01
+        γ, 1/fs.
+    interval : int, default 20
+        Steps between frames.
+    equilibration : int, default 500
+        Steps before the first interval.
+    dipole : bool, default False
+        Also keep the dipole moments, as the property "dipole" in e Å. Those of an ion depend on the
+        origin.
+    progress : bool, default True
+        Whether to show a bar for a run that takes long.
+
+    Raises
+    ------
+    ValueError
+        For settings that make no sense, an unknown calculator, dipole moments that the calculator
+        or a periodic structure does not have, and a run that blows up.
     """
     from ase import units
     from ase.md.langevin import Langevin
@@ -59,11 +91,8 @@ def simulate(
     for name, value in ({"n_frames": n_frames} | numbers).items():
         if not value > 0:
             raise ValueError(f"simulate: {name} is {value}, but must be positive.")
-    for name, value in {
-        "n_frames": n_frames,
-        "interval": interval,
-        "equilibration": equilibration,
-    }.items():
+    counts = {"n_frames": n_frames, "interval": interval, "equilibration": equilibration}
+    for name, value in counts.items():
         if value != int(value) or value < 0:
             raise ValueError(
                 f"simulate: {name} is {value}, but must be a whole number, and not negative."
@@ -71,8 +100,9 @@ def simulate(
     if not len(atoms):
         raise ValueError("simulate: the structure has no atoms: pass one with at least one atom.")
     atoms = atoms.copy()
-    atoms.calc, name, limit = _calculator(calculator)
-    if dipole and "dipole" not in atoms.calc.implemented_properties:
+    calc, name, limit = _calculator(calculator)
+    atoms.calc = calc
+    if dipole and "dipole" not in calc.implemented_properties:
         raise ValueError(
             f"simulate: {name} gives no dipole moments: use 'gfn2', or leave dipole=True out."
         )
@@ -82,9 +112,8 @@ def simulate(
         )
     rng = np.random.default_rng(seed)
     thermalize_momenta(atoms, temperature, rng=rng)
-    if (
-        len(atoms) > 1 and not atoms.constraints
-    ):  # a lone atom would be left without motion, a held one cannot drift
+    # a lone atom would be left without motion, a held one cannot drift
+    if len(atoms) > 1 and not atoms.constraints:
         Stationary(atoms)
     dynamics = Langevin(
         atoms,
@@ -100,25 +129,45 @@ def simulate(
     with limit(), _progress(equilibration + n_frames * interval, name, progress) as advance:
         for k in range(int(n_frames)):
             for _ in range(interval if k else equilibration + interval):
-                dynamics.run(
-                    1
-                )  # one by one, so that the bar moves and an explosion is seen at once
+                dynamics.run(1)  # one by one: the bar moves, and an explosion is seen at once
                 _check_alive(atoms, dynamics.nsteps, timestep)
                 advance()
             frames.append(_labeled(atoms, dipole))
     settings = numbers | {"equilibration": equilibration, "seed": seed, "calculator": name}
-    meta = {"source": "scdlab.simulate", "simulation": settings} | (
-        {"units": {"dipole": "e Å"}} if dipole else {}
-    )
+    meta: dict = {"source": "scdlab.simulate", "simulation": settings}
+    if dipole:
+        meta["units"] = {"dipole": "e Å"}
     return AtomStore.from_ase(frames, meta=meta)
 
 
-def intact(pos, z, reference, stretch=1.5, contact=1.15) -> np.ndarray:
-    """Which frames still have the bonds of `reference` and no others: [F] bool.
+def intact(
+    pos: ArrayLike,
+    z: ArrayLike,
+    reference: ArrayLike,
+    stretch: float = 1.5,
+    contact: float = 1.15,
+) -> np.ndarray:
+    """Which frames still have the bonds of a reference and no others.
 
-    pos [F, n, 3] and reference [n, 3] in Å, z [n]. Atoms are bonded in the reference when closer
-    than 1.25 times the sum of their covalent radii; a bond is lost beyond `stretch` times that sum,
-    a new one made below `contact` times.
+    Atoms are bonded in the reference when closer than 1.25 times the sum of their covalent radii.
+
+    Parameters
+    ----------
+    pos : array_like
+        Frames, [F, n, 3], Å.
+    z : array_like
+        Atomic numbers, [n].
+    reference : array_like
+        Positions, [n, 3], Å.
+    stretch : float, default 1.5
+        A bond is lost beyond so many times the sum of the radii.
+    contact : float, default 1.15
+        A new bond is made below so many times the sum.
+
+    Returns
+    -------
+    ndarray
+        [F] bool.
     """
     from ase.data import covalent_radii
 
@@ -132,7 +181,7 @@ def intact(pos, z, reference, stretch=1.5, contact=1.15) -> np.ndarray:
     return np.where(bonded, ratio < stretch, ratio > contact).all(1)
 
 
-def _calculator(calculator):
+def _calculator(calculator: Any) -> tuple[Any, str, Callable[[], AbstractContextManager]]:
     """(ase calculator, its name, a context to run it in)."""
     if calculator == "gfn2":
         try:
@@ -158,7 +207,7 @@ def _calculator(calculator):
 
 
 @contextlib.contextmanager
-def _one_thread():
+def _one_thread() -> Iterator[None]:
     """One OpenMP thread for tblite (2 ms per ethanol; threads only make such small systems wait for
     each other).
 
@@ -174,17 +223,16 @@ def _one_thread():
         torch.set_num_threads(threads)
 
 
-def _check_alive(atoms, step, timestep):
-    if (
-        not np.isfinite(atoms.positions).all() or np.abs(atoms.get_velocities()).max() > 10
-    ):  # 10 ase units ≈ 1 Å/fs
+def _check_alive(atoms: "Atoms", step: int, timestep: float) -> None:
+    finite = np.isfinite(atoms.positions).all()
+    if not finite or np.abs(atoms.get_velocities()).max() > 10:  # 10 ase units ≈ 1 Å/fs
         raise ValueError(
             f"The simulation blew up at step {step}: start from a relaxed structure, "
             f"or use a timestep below {timestep} fs."
         )
 
 
-def _labeled(atoms, dipole):
+def _labeled(atoms: "Atoms", dipole: bool) -> "Atoms":
     """A copy of `atoms` that carries its energy, its (unconstrained) forces and, where wanted, its
     dipole moment."""
     from ase.calculators.singlepoint import SinglePointCalculator
@@ -199,7 +247,7 @@ def _labeled(atoms, dipole):
 
 
 @contextlib.contextmanager
-def _progress(total, name, wanted):
+def _progress(total: int, name: str, wanted: bool) -> Iterator[Callable[[], None]]:
     """A function to call after each step; it opens a bar once the first steps show that the run
     takes long."""
     from tqdm import tqdm
@@ -208,17 +256,15 @@ def _progress(total, name, wanted):
     done = 0
     bar = None
 
-    def advance():
+    def advance() -> None:
         nonlocal done, bar
         done += 1
         if bar is not None:
             bar.update(1)
-        elif (
-            wanted
-            and done == min(20, total)
-            and (time.perf_counter() - start) / done * total > _BAR_FROM
-        ):
-            bar = tqdm(total=total, initial=done, desc=f"MD, {name}", unit="step")
+        elif wanted and done == min(20, total):
+            expected = (time.perf_counter() - start) / done * total  # seconds
+            if expected > _BAR_FROM:
+                bar = tqdm(total=total, initial=done, desc=f"MD, {name}", unit="step")
 
     try:
         yield advance
