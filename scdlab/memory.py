@@ -18,17 +18,16 @@ _kept = False
 
 
 def tune_malloc() -> None:
-    """Keep freed memory for the next tensor instead of handing its pages back to the system; logs
-    one line.
+    """Keep freed memory for the next tensor instead of handing its pages back to the system.
 
-    A training step frees and asks for the same large tensors over and over. Handed back, every page
-    of theirs is cleared and mapped anew each time; kept, it is there. The price: memory stays with
-    the process until it ends, and leaves gaps that do not fit the next tensor, so that more is
+    A training step frees and allocates the same large tensors over and over. Handed back, every
+    page of theirs is cleared and mapped anew each time; kept, it is there. The price: memory stays
+    with the process until it ends, and leaves gaps that do not fit the next tensor, so that more is
     resident than is in use: between training steps about what the largest step took, and at the
     peak from nothing to some tens of percent more, as the tensors' sizes fall.
 
     Call it before the first large tensor. It holds for the whole process and cannot be undone; a
-    second call does nothing.
+    second call does nothing. The logger "scdlab" gets one line.
 
     Raises
     ------

@@ -182,7 +182,7 @@ class Convertible(View):
             files also what `subset` takes.
         energy_unit : str or float, optional
             Unit of energies and forces, see `from_arrays`. An .npz file with labels needs it; other
-            formats give eV unless told otherwise.
+            formats give eV by default.
         meta : dict, optional
             Becomes `meta`; by default {"source": "read from …"}.
         **keywords
@@ -254,7 +254,7 @@ class Convertible(View):
         and proteins for one run. A store that is given twice counts double.
 
         It keeps the labels that all of them have, with the units of the first. What only some have
-        is left out, which a warning of the logger "scdlab" and asking for it report.
+        is left out: a warning of the logger "scdlab" lists it, and `property` names it.
 
         Parameters
         ----------

@@ -82,7 +82,7 @@ def isomer_split(
     if n_train + n_val >= len(seen):
         raise ValueError(
             f"{n_train:,} + {n_val:,} frames leave none of the {len(seen):,} of known molecules "
-            "for the test: ask for fewer."
+            "for the test: take fewer."
         )
     train, val, known = seen.split(n_train, n_val, seed)
     return {"train": train, "val": val, "known": known, "unknown": store[of_hidden]}

@@ -1,5 +1,4 @@
-"""Makes the small data sets that stand in `data/`: what they are, and the one command that remakes
-each.
+"""Makes the small data sets of `data/`: what they are, and the one command that remakes each.
 
     scdlab data make ethanol | aspirin | isomers | alloys | qm9-sample
 
@@ -14,13 +13,14 @@ alloys       periodic crystals of seven metals and their binary alloys, labeled 
 qm9-sample   5,000 molecules of QM9, drawn at random, for machines without the whole set.
 
 A frame of ethanol or aspirin in which a bond broke or formed is dropped, an isomer that reacted is
-left out; meta says how many.
+left out; meta holds how many.
 """
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,15 +29,30 @@ from scdlab.atoms.qm9 import load_qm9
 from scdlab.atoms.simulate import intact, simulate
 from scdlab.atoms.store import AtomStore
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 C7H10O2 = {6: 7, 1: 10, 8: 2}
 LICENCE = {"licence": "MIT, as this kit"}
 
 
-def make(name: str, out=None, **settings) -> AtomStore:
-    """Make the data set `name` and save it in the folder `out` (default: data/<name> of the kit);
-    returns the store.
+def make(name: str, out: str | Path | None = None, **settings: Any) -> AtomStore:
+    """Make a data set and save it.
 
-    Raises ValueError for an unknown name."""
+    Parameters
+    ----------
+    name : str
+        One of `MAKERS`.
+    out : str or Path, optional
+        The folder for it; by default data/<name> of the kit.
+    **settings
+        Arguments of its function.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
     if name not in MAKERS:
         raise ValueError(
             f"There is no recipe for a data set {name!r}: choose one of {', '.join(MAKERS)}."
@@ -47,7 +62,7 @@ def make(name: str, out=None, **settings) -> AtomStore:
     return store
 
 
-def make_ethanol(frames=2000, seed=0, progress=True) -> AtomStore:
+def make_ethanol(frames: int = 2000, seed: int = 0, progress: bool = True) -> AtomStore:
     """Ethanol at 500 K: one trajectory of GFN2-xTB, a frame every 20 fs, with dipole moments."""
     from ase.build import molecule
 
@@ -62,7 +77,7 @@ def make_ethanol(frames=2000, seed=0, progress=True) -> AtomStore:
     return store
 
 
-def make_aspirin(frames=1000, seed=0, progress=True) -> AtomStore:
+def make_aspirin(frames: int = 1000, seed: int = 0, progress: bool = True) -> AtomStore:
     """Aspirin at 500 K: one trajectory of GFN2-xTB, a frame every 20 fs."""
     from scdlab.atoms.molecules import from_smiles
 
@@ -77,11 +92,13 @@ def make_aspirin(frames=1000, seed=0, progress=True) -> AtomStore:
     return store
 
 
-def make_isomers(molecules=60, frames=50, seed=0, progress=True) -> AtomStore:
+def make_isomers(
+    molecules: int = 60, frames: int = 50, seed: int = 0, progress: bool = True
+) -> AtomStore:
     """Isomers of C7H10O2: GFN2-xTB at 500 K from their QM9 geometries, a frame every 10 fs.
 
-    Property `molecule` counts the isomers from 0; meta["qm9_rows"] says which molecule of
-    load_qm9() each is."""
+    Property `molecule` counts the isomers from 0; meta["qm9_rows"] holds the row of each in
+    load_qm9()."""
     from tqdm import tqdm
 
     qm9 = load_qm9()
@@ -110,7 +127,9 @@ def make_isomers(molecules=60, frames=50, seed=0, progress=True) -> AtomStore:
     return together
 
 
-def _trajectory(atoms, frames, seed, progress, interval, dipole=False):
+def _trajectory(
+    atoms: "Atoms", frames: int, seed: int, progress: bool, interval: int, dipole: bool = False
+) -> tuple[AtomStore, int]:
     """(frames of `atoms` at 500 K whose bonds are those of the start, how many were dropped)."""
     from ase import Atoms
 
@@ -118,9 +137,8 @@ def _trajectory(atoms, frames, seed, progress, interval, dipole=False):
     store = simulate(
         start, frames, 500, "gfn2", seed, interval=interval, dipole=dipole, progress=progress
     )
-    whole = intact(
-        store.take(range(frames)).pos.reshape(frames, -1, 3), start.numbers, start.positions
-    )
+    pos = store.take(range(frames)).pos.reshape(frames, -1, 3)
+    whole = intact(pos, start.numbers, start.positions)
     if not whole.any():
         return store[:0], frames
     kept = store[whole]
@@ -128,7 +146,7 @@ def _trajectory(atoms, frames, seed, progress, interval, dipole=False):
     return kept, int((~whole).sum())
 
 
-def _joined(stores, name) -> AtomStore:
+def _joined(stores: Sequence[AtomStore], name: str) -> AtomStore:
     """One store of all frames; the property `name` counts the stores they came from."""
     batches = [store.take(range(len(store))) for store in stores]
     size = np.concatenate([b.natoms.numpy() for b in batches])
@@ -146,7 +164,7 @@ METALS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au")
 SYSTEMS = (*METALS, *("".join(pair) for pair in itertools.combinations(METALS, 2)))
 
 
-def make_alloys(structures=672, seed=0, progress=True) -> AtomStore:
+def make_alloys(structures: int = 672, seed: int = 0, progress: bool = True) -> AtomStore:
     """Alloys: as many crystals of each of the 28 SYSTEMS, of 4 to 32 atoms, with EMT's energies and
     forces.
 
@@ -163,7 +181,7 @@ def make_alloys(structures=672, seed=0, progress=True) -> AtomStore:
         relaxed = k % 4 == 3
         crystal = _alloy(SYSTEMS[system], relaxed, np.random.default_rng([seed, k]))
         crystal.positions = crystal.positions.astype(np.float32)
-        crystal.cell = crystal.cell.astype(np.float32)
+        crystal.set_cell(crystal.cell.array.astype(np.float32))
         crystal.calc = EMT()
         crystal.get_forces()
         crystal.info = {"system": system, "relaxed": int(relaxed)}
@@ -192,7 +210,7 @@ def make_alloys(structures=672, seed=0, progress=True) -> AtomStore:
 CLOSEST = 2.0  # Å
 
 
-def _alloy(system, relaxed, rng):
+def _alloy(system: str, relaxed: bool, rng: np.random.Generator) -> "Atoms":
     """One crystal of `system`, such as "CuAu" or "Cu", drawn until no atoms are too close."""
     from ase.neighborlist import neighbor_list
 
@@ -204,7 +222,7 @@ def _alloy(system, relaxed, rng):
             return crystal
 
 
-def _drawn(elements, rng):
+def _drawn(elements: Sequence[str], rng: np.random.Generator) -> "Atoms":
     """A strained and rattled crystal of `elements`, decorated at random, with at least one atom of
     each."""
     from ase.build import bulk
@@ -214,15 +232,13 @@ def _drawn(elements, rng):
     n = 4 * int(np.prod(repeat))
     first = n if len(elements) == 1 else int(rng.integers(1, n))
     symbols = rng.permutation([elements[0]] * first + [elements[-1]] * (n - first))
-    a = np.mean(
-        [reference_states[atomic_numbers[symbol]]["a"] for symbol in symbols]
-    )  # Å, Vegard's law
+    pure = [reference_states[atomic_numbers[symbol]]["a"] for symbol in symbols]
+    a = float(np.mean(pure))  # Å, Vegard's law
     if rng.random() < 0.5:
-        crystal = bulk("X", "fcc", a=a, cubic=True) * repeat
+        cell = bulk("X", "fcc", a=a, cubic=True)
     else:  # of the same distance between neighbors
-        crystal = (
-            bulk("X", "hcp", a=a / np.sqrt(2), c=a * np.sqrt(4 / 3), orthorhombic=True) * repeat
-        )
+        cell = bulk("X", "hcp", a=a / np.sqrt(2), c=a * np.sqrt(4 / 3), orthorhombic=True)
+    crystal = cell * repeat
     crystal.symbols = symbols
     strain = np.eye(3) + rng.normal(0, 0.04, (3, 3))
     crystal.set_cell(crystal.cell.array @ (strain + strain.T) / 2, scale_atoms=True)
@@ -230,17 +246,18 @@ def _drawn(elements, rng):
     return crystal
 
 
-def _relax(crystal) -> bool:
+def _relax(crystal: "Atoms") -> bool:
     """Whether positions and cell were brought to a minimum of EMT's energy."""
     from ase.calculators.emt import EMT
     from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS
 
     crystal.calc = EMT()
-    return BFGS(FrechetCellFilter(crystal), logfile=None).run(fmax=0.002, steps=400)
+    cell_and_positions: Any = FrechetCellFilter(crystal)
+    return BFGS(cell_and_positions, logfile=None).run(fmax=0.002, steps=400)
 
 
-def make_qm9_sample(molecules=5000, seed=0) -> AtomStore:
+def make_qm9_sample(molecules: int = 5000, seed: int = 0) -> AtomStore:
     """A random sample of QM9, in its order."""
     qm9 = load_qm9()
     rows = np.sort(np.random.default_rng(seed).permutation(len(qm9))[:molecules])
@@ -261,8 +278,8 @@ MAKERS: dict[str, Callable[..., AtomStore]] = {
 }
 
 
-def of_formula(store, formula: dict) -> np.ndarray:
-    """Structures of `store` made of exactly `formula` {atomic number: count}, as indices."""
+def of_formula(store: AtomStore, formula: Mapping[int, int]) -> np.ndarray:
+    """Structures of a store made of exactly `formula` (atomic number -> count), as indices."""
     batch = store.take(range(len(store)))
     structure = batch.batch.numpy()
     counts = [

@@ -118,8 +118,8 @@ def _parse(smiles: str, Chem: Any) -> Any:
     parts = len(Chem.GetMolFrags(molecule))
     if parts > 1:
         raise ValueError(
-            f"SMILES {_short(smiles)} describes {parts} separate molecules or ions, and nothing "
-            "says how they lie to each other; give one of them."
+            f"SMILES {_short(smiles)} describes {parts} separate molecules or ions without "
+            "their places in space; give one of them."
         )
     return Chem.RemoveHs(molecule)
 

@@ -78,7 +78,7 @@ def load_qm9(limit: int | None = None, root: str | Path | None = None) -> AtomSt
 
 
 def _installed() -> Path | None:
-    """qm9pack's data folder. The package is found but not imported: its import asks for the
+    """qm9pack's data folder. The package is found but not imported: its import needs the
     departed pkg_resources."""
     found = importlib.util.find_spec("qm9pack")
     if found is None or not found.submodule_search_locations:

@@ -67,7 +67,7 @@ def by_groups(
         if wanted and room[side] == wanted:
             raise ValueError(
                 f"No whole group fits into {wanted:,} structures for {name} (the smallest of "
-                f"{len(size):,} groups has {size.min():,}): ask for more, or for fewer for the "
+                f"{len(size):,} groups has {size.min():,}): take more, or fewer for the "
                 "other side."
             )
     return side_of_group[group]

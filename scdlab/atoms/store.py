@@ -82,7 +82,7 @@ class AtomStore(Convertible):
         groups : str or array_like, optional
             The property, or one value for each structure [n], whose equals stay together. Train,
             then val, take groups in random order as long as these fit, so they may hold fewer
-            structures than asked for.
+            structures than that.
         blocks : int, optional
             Cut the frames, in order, into so many runs of about equal length, and deal out whole
             runs in random order; where a side is full within a run, the next goes on there. With 1,
@@ -103,7 +103,7 @@ class AtomStore(Convertible):
         if n_train < 1 or n_val < 0 or n_train + n_val > len(self):
             raise ValueError(
                 f"Cannot split {len(self):,} structures into {n_train:,} for training and "
-                f"{n_val:,} for validation: ask for at least one for training, and no more than "
+                f"{n_val:,} for validation: take at least one for training, and no more than "
                 "there are."
             )
         if groups is not None and blocks is not None:
@@ -137,7 +137,7 @@ class AtomStore(Convertible):
         if not 1 <= n <= len(self):
             raise ValueError(
                 f"n must be between 1 and {len(self):,}, the structures that there are, got {n}: "
-                "ask for as many at most."
+                "take as many at most."
             )
         return self.subset(np.random.default_rng(seed).permutation(len(self))[:n])
 

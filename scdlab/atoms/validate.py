@@ -89,7 +89,7 @@ def check_shapes(
         if name in arrays and arrays[name].shape != shape:
             raise ValueError(
                 f"{name} has the shape {arrays[name].shape}, but ptr ({n} structures, {n_atoms} "
-                f"atoms) asks for {shape}."
+                f"atoms) needs {shape}."
             )
     for name, value in properties.items():
         if value.shape not in ((n,), (n, 3)):

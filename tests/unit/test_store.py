@@ -335,7 +335,7 @@ GOOD = {"z": [1, 8, 6], "pos": [[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], "ptr": [0, 2
         ),
         ({"ptr": [0, 0, 3]}, "Structure 0 has no atoms"),
         ({"ptr": [0]}, "at least one structure"),
-        ({"ptr": [0, 2, 4]}, "asks for"),
+        ({"ptr": [0, 2, 4]}, "needs"),
         ({"energy": [1.0]}, r"energy has the shape \(1,\)"),
         ({"energy": [1.0, float("nan")]}, "Structure 1 has an energy"),
         ({"forces": np.zeros((2, 3))}, "forces has the shape"),
