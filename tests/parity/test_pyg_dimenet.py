@@ -115,6 +115,7 @@ def peers():
     return ours, theirs
 
 
+@pytest.mark.slow
 def test_energies_forces_and_gradients_agree(peers):
     ours, theirs = peers
     batch = scdlab.load_qm9(limit=64).take(range(40, 44))

@@ -107,6 +107,7 @@ def rotation(seed):
     return q * np.linalg.det(q)
 
 
+@pytest.mark.slow
 def test_the_report_holds_with_a_condition_given(net):
     atoms = molecule("CH3OH")
     atoms.rattle(0.1, seed=1)
@@ -128,6 +129,7 @@ def test_the_report_holds_with_a_condition_given(net):
         assert report.smoothness < 1e-6, (name, report)
 
 
+@pytest.mark.slow
 def test_turned_structures_have_turned_noise_and_the_same_embedding(net):
     """For SchNet, too, whose noise is a gradient; with one condition an atom as well."""
     net = copy.deepcopy(net).double()
@@ -166,6 +168,7 @@ def test_in_a_crystal_smaller_than_the_cutoff():
     assert report.force_consistency < 1e-6, report
 
 
+@pytest.mark.slow
 def test_forces_are_the_gradient_through_the_condition_as_well(net):
     """A structure conditioned on its own embedding: nothing on the way is detached, E(x | c(x)) has
     a gradient."""
@@ -238,6 +241,7 @@ class Detached(scdlab.EquivariantTransformer):
         )
 
 
+@pytest.mark.slow
 def test_the_faults_of_the_released_model_are_caught():
     atoms = molecule("CH3OH")
     for kind, law, bound in ((Squashed, "rotation", 1e-3), (Detached, "force_consistency", 1e-2)):

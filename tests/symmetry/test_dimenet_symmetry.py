@@ -43,6 +43,7 @@ def model(trained=False):
 TRAINED = pytest.mark.parametrize("trained", [False, True], ids=["random", "trained"])
 
 
+@pytest.mark.slow
 @TRAINED
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 6), line=st.booleans())
 @settings(max_examples=8)
@@ -65,6 +66,7 @@ def test_laws_hold_on_any_structure(trained, seed, n, line):
     assert report.smoothness < 1e-4, report
 
 
+@pytest.mark.slow
 @TRAINED
 def test_laws_hold_on_ethanol(trained):
     report = scdlab.symmetry_report(model(trained), molecule("CH3CH2OH"), n_rotations=1)

@@ -187,6 +187,7 @@ def differences(model, batch, q, before=None):
 # symmetry
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRUCTURES)
 @pytest.mark.parametrize("kind", ["trained", "toy"])
 def test_turned_and_mirrored_structures_have_turned_and_mirrored_answers(name, kind):
@@ -223,6 +224,7 @@ def test_right_hands_alone_leave_mirror_images_apart(kind):
     assert differences(model, batch, TURN @ MIRROR)["energy"] > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ethanol", "benzene", "crystal"])
 def test_the_order_of_the_file_and_the_place_in_space_do_not_matter(name):
     atoms = STRUCTURES[name]
@@ -238,6 +240,7 @@ def test_the_order_of_the_file_and_the_place_in_space_do_not_matter(name):
         torch.testing.assert_close(shifted[key], x, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("local", [True, False])
 def test_a_batch_is_its_structures_and_twice_is_the_same(local):
     model = ecse("trained", properties=True, local=local)
@@ -310,6 +313,7 @@ GRADIENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), GRADIENTS)
 def test_forces_are_the_gradient_of_the_energy(name, kind):
     atoms = shaken(STRUCTURES[name].copy(), 0.01, 4)
@@ -321,6 +325,7 @@ def test_forces_are_the_gradient_of_the_energy(name, kind):
     torch.testing.assert_close(forces, numeric_forces(model, atoms), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("local", [True, False])
 def test_stress_is_the_derivative_with_respect_to_strain(local):
     model = ecse("trained", local=local)
@@ -473,6 +478,7 @@ JUMPS += [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind", "prunings"), JUMPS)
 def test_no_jump_of_energy_or_forces(name, kind, prunings):
     worst, number = jumps(ecse(kind, prunings=prunings), PATHS[name])

@@ -83,6 +83,7 @@ def rotation(seed):
     return q * np.linalg.det(q)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_turned_structures_have_turned_answers(net, dtype, tolerance):
     atoms = molecule("CH3CH2OH")
@@ -101,6 +102,7 @@ def test_turned_structures_have_turned_answers(net, dtype, tolerance):
                 assert error <= tolerance, (name, seed, mirror, error)
 
 
+@pytest.mark.slow
 def test_the_report_holds(net):
     report = scdlab.symmetry_report(net, molecule("CH3CH2OH"), n_rotations=1)
     assert (
@@ -229,6 +231,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_forms_are_closed_under_differentiation(name, monkeypatch):
     monkeypatch.setattr(edges_module, "PAIRS_AT_A_TIME", 3)  # two chunks

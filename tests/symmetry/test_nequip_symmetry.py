@@ -84,6 +84,7 @@ def rotation(seed):
     return q * np.linalg.det(q)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [False, True], ids=["untold", "told"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-5), (torch.float64, 1e-10)])
 def test_turned_structures_have_turned_answers(net, dtype, tolerance, told):
@@ -116,6 +117,7 @@ def test_a_clue_that_does_not_turn_is_caught(net):
     assert abs(float(after["energy"] - before["energy"])) > 1e-5 * abs(float(before["energy"]))
 
 
+@pytest.mark.slow
 def test_the_report_holds(net):
     report = scdlab.symmetry_report(net, molecule("CH3OH"), n_rotations=2)
     assert (

@@ -46,6 +46,7 @@ random_atoms = st.integers(2, 6).flatmap(
 )
 
 
+@pytest.mark.slow
 @TRAINED
 @given(z_pos=random_atoms, seed=st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)

@@ -51,6 +51,7 @@ def random_condition(rows, d=16, dtype=torch.float32):
     return torch.randn(rows, d, generator=torch.Generator().manual_seed(7), dtype=dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [ct, schnet])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training):

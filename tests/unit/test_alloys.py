@@ -87,6 +87,7 @@ def test_every_fourth_is_a_minimum_and_no_other(alloys):
         assert np.abs(atoms.get_stress()).max() * atoms.get_volume() < 5e-3 * len(atoms)  # eV
 
 
+@pytest.mark.slow
 def test_they_are_made_again_the_same(alloys, tmp_path):
     """Structure k is a function of (seed, k) alone; minima agree as far as they are minima."""
     make.make("alloys", tmp_path / "again", structures=8, progress=False)

@@ -269,6 +269,7 @@ def recorded(folder):
     return json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]["augment"]
 
 
+@pytest.mark.slow
 def test_models_that_ask_are_shown_turned_structures_in_training_alone(
     store, tmp_path, monkeypatch
 ):

@@ -127,6 +127,7 @@ def test_frames_are_orthogonal_turn_with_the_structure_and_their_number_is_told(
         assert float(apart.amin(0).max()) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [PCAFrames, NearestPair, QRFrames, lambda m: RandomRotations(m, n=4), Quadrature]
 )

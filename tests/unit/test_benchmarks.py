@@ -50,6 +50,7 @@ def test_the_transformers_report_when_there_is_one():
         )
 
 
+@pytest.mark.slow
 def test_both_transformers_take_the_same_step():
     pytest.importorskip(
         "torchmdnet", reason='the peer is not installed: pip install "scdlab[bench]"'
@@ -97,6 +98,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_comparison_with_two_peers_from_end_to_end(tmp_path):
     script = tmp_path / "toy.py"
     script.write_text(TOY.format(folder=str(ROOT / "benchmarks")), encoding="utf-8")

@@ -102,6 +102,7 @@ def test_a_weight_in_the_wrong_place_is_noticed(batch):
         close(ours(batch).noise, obvious(batch).noise, 1e-5)
 
 
+@pytest.mark.slow
 def test_both_sides_of_the_two_pass_benchmark_take_the_same_step():
     loss, gradient = two_pass.check(
         24
@@ -117,6 +118,7 @@ def test_sides_that_differ_are_not_timed(monkeypatch):
         two_pass.check(2)
 
 
+@pytest.mark.slow
 def test_every_step_of_the_two_pass_benchmark_trains_what_it_says():
     steps = two_pass.sides(2)
     assert set(steps) == {"ours", two_pass.PEER, *two_pass.SINGLES, two_pass.ET}

@@ -18,6 +18,7 @@ def frame():
     return ecse.ethanol(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["64 × 1", "64 × 2"])
 def test_flops_are_those_of_the_evaluations(name, frame):
     models = ecse.sides(ecse.network(ecse.NETWORKS[name]))
@@ -72,6 +73,7 @@ def test_sides_take_turns():
     assert "".join(order) == "aabbaabb" and [len(t) for t in times.values()] == [2, 2]
 
 
+@pytest.mark.slow
 def test_from_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ecse, "NETWORKS", {"16 × 1": SMALL})
     monkeypatch.setattr(ecse, "CASES", ((1, ecse.SIDES[:4]), (2, ecse.SIDES[:2])))

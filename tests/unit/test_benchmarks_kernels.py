@@ -17,6 +17,7 @@ from scdlab.nn.ops import neighbor_sums
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(kernels.MODELS))
 def test_all_sides_take_the_same_step_each_in_its_own_way(name, monkeypatch):
     differences = kernels.check(name, 32, True)

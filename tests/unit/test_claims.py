@@ -523,6 +523,7 @@ def test_the_plateau_is_counted_in_steps():
     assert schnet.steps_to_halve([10, 20, 30], [4.0, 1.0, 3.8]) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", claims.claims(), ids=lambda c: c.id)
 def test_quick_recipes_run(claim, tmp_path):
     if claim.id == "coord-noise-force":

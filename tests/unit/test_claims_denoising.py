@@ -208,6 +208,7 @@ def test_centered_noise_leaves_nothing_and_a_bias_is_seen():
 # ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["coord-et", "dimenet-pairwise"])
 def test_the_recipe_hands_its_model_on(name, monkeypatch, tmp_path):
     (claim,) = (claim for claim in claims.claims() if name in claim.checkpoints)

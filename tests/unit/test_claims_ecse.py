@@ -170,6 +170,7 @@ def test_jumps_are_seen_where_they_are_and_nowhere_else(pet, store):
         assert smooth < 1e-4 and slope > 0
 
 
+@pytest.mark.slow
 def test_ecse_is_smooth_when_its_steps_are_followed_far_enough(pet, store):
     path = ecse_continuity.paths(store, 4.5)["line"]
     assert ecse_continuity.walk(scdlab.ECSE(pet), path, 10, levels=6)[0] < 1e-3
@@ -229,6 +230,7 @@ def test_no_training_sees_a_test_frame_and_all_claims_share_one(monkeypatch):
     assert not (few | val) & set(ecse.frames(QUICK, 1)[2].index) and not few & val
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", LESSON, ids=lambda claim: claim.id)
 def test_recipes_measure_what_they_name(claim, pet, monkeypatch):
     for module in (ecse, ecse_continuity, ecse_cost):

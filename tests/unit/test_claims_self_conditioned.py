@@ -451,6 +451,7 @@ def tiny(monkeypatch, claim_id, profile):
     return small, settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim_id", "names"), [(FEW, ["scd-ct", "coord-ct"]), (CONDITION, ["scd-ct-frames"])]
 )

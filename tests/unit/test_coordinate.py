@@ -436,6 +436,7 @@ def test_an_auxiliary_loss_beside_energies_and_forces():
 # --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [et, schnet])
 def test_a_model_learns_to_denoise(qm9, net):
     # rows of QM9 in order are alike, so that few steps show it
@@ -452,6 +453,7 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"ratio": 0.5}, {"kind": "torsional"}, {"supervised": PropertyRegression("homo")}]
 )

@@ -63,6 +63,7 @@ def pretrained(domains):
     return model, result, np.array(sizes)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_in_every_domain_and_in_the_mixture(domains, pretrained):
     model, result, _ = pretrained
     assert np.isfinite(result.history["loss"]).all()

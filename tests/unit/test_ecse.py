@@ -404,6 +404,7 @@ def test_references_are_those_of_the_last_training():
         exact.eval()(batch_of(molecule("H2")))  # of an element that only other structures have
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("local", [True, False])
 def test_forces_without_a_graph_are_those_with_one(dtype, local):

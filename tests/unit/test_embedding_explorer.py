@@ -215,6 +215,7 @@ def test_controls_follow_the_traits(qm9, models, laid):
     assert "mu (D)" in widget.figure.layout.coloraxis.colorbar.title.text
 
 
+@pytest.mark.slow
 def test_everything_is_computed_once(qm9, models, laid, monkeypatch):
     widget = explorer(qm9, models)
     asked = []

@@ -78,6 +78,7 @@ def test_every_figure_has_the_style_and_survives_json():
         assert len(json.loads(figure.to_json())["data"]) > 0, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["parity", "learning", "path", "drift", "bars", "compare"])
 def test_measured_axes_name_their_unit(name):
     assert "(eV" in every_figure()[name].layout.yaxis.title.text

@@ -48,6 +48,7 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.slow
 def test_fine_tuning_in_three_lines(pretrained, molecules, tmp_path):
     train, val, test = molecules
     model = scdlab.load(pretrained)

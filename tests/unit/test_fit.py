@@ -47,6 +47,7 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
+@pytest.mark.slow
 def test_training_lowers_both_errors(ethanol):
     train, val, _ = ethanol
     before = small()
@@ -71,6 +72,7 @@ def test_the_weights_of_the_lowest_validation_loss_are_kept(ethanol):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [5, 10, 13])
 def test_a_resumed_run_ends_with_the_same_weights(ethanol, tmp_path, monkeypatch, stop_at):
     train, val, _ = ethanol
@@ -248,6 +250,7 @@ def test_reference_energies_take_off_nearly_all_of_a_total_energy():
     assert batch.energy.std() > 500 and rest.std() < 5  # eV
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(ethanol):
     train = ethanol[0]
     one = small()

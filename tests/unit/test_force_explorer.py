@@ -263,6 +263,7 @@ MOVED = {  # trait -> numbers that hang on it, and some that do not
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MOVES)
 @pytest.mark.parametrize("by", ["python", "control"])
 def test_each_trait_moves_the_state_and_the_picture(models, name, by):

@@ -311,6 +311,7 @@ def same(a, b):
     return a == (pytest.approx(b, abs=1e-5, rel=1e-4) if isinstance(b, float) else b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MOVES)
 @pytest.mark.parametrize("by", ["python", "control"])
 def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):

@@ -252,6 +252,7 @@ def test_kernels_run_for_float32_and_not_under_plain_torch(name, place, monkeypa
         run()
 
 
+@pytest.mark.slow
 def test_importing_compiles_nothing():
     code = (
         "import sys, scdlab, scdlab.nn\n"
@@ -350,6 +351,7 @@ def test_a_kernel_takes_no_address_of_anything_else():
         )
 
 
+@pytest.mark.slow
 def test_an_interrupt_waits_for_the_threads():
     code = (
         "import signal, torch\n"

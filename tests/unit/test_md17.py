@@ -180,6 +180,7 @@ def test_a_server_without_ranges_starts_over(tmp_path):
     assert path.read_bytes() == BODY and server.asked == [None, "bytes=100000-"]
 
 
+@pytest.mark.slow
 def test_what_one_call_leaves_the_next_takes_up(tmp_path):
     with Server(cuts=[1000, 0]) as server:
         with pytest.raises(ConnectionError, match="broke off"):
@@ -215,6 +216,7 @@ def test_no_server_and_a_refusing_one(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_archive_is_fetched_unpacked_and_removed(tmp_path, monkeypatch):
     def add(tar, name, data):
         member = tarfile.TarInfo(name)

@@ -30,6 +30,7 @@ print(as_it_comes, faults())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GLIBC, reason="tune_malloc() is for glibc")
 def test_freed_pages_stay_and_the_cost_is_logged_once():
     out = subprocess.run(

@@ -463,6 +463,7 @@ def fails(batch):
 # --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [ct, schnet])
 @pytest.mark.parametrize("options", [{}, {"condition": "atoms"}, {"stop_gradient": True}], ids=str)
 def test_training_lowers_the_loss(qm9, net, options):
@@ -480,6 +481,7 @@ def test_training_lowers_the_loss(qm9, net, options):
     assert np.mean(history[-5:]) < 0.95 * history[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["atoms", "other"])
 def test_what_it_is_told_helps_a_model_unless_it_is_about_another(condition):
     """Ethanol in motion: where its atoms were cannot be known from where they are, and can be

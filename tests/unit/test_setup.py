@@ -163,6 +163,7 @@ def imports(path: Path) -> set[str]:
     return tops
 
 
+@pytest.mark.slow
 def test_every_import_is_declared():
     """Whatever the kit, its lessons, tools and tests import is required, not there by luck."""
     owners = metadata.packages_distributions()
@@ -179,6 +180,7 @@ def test_every_import_is_declared():
     assert undeclared == set()
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_data_and_lessons(tmp_path):
     """Built without isolation, so that nothing is fetched."""
     build = [

@@ -64,6 +64,7 @@ def test_labels_are_the_calculators_for_those_positions():
         np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_samples_the_canonical_ensemble():
     atoms = crystal().repeat((2, 2, 1))
     store = simulate(
@@ -201,6 +202,7 @@ def test_the_kits_aspirin_is_whole_and_at_500_kelvin():
     assert np.abs(batch.forces.numpy().reshape(1000, 21, 3).sum(1)).max() < 5e-3  # no net force
 
 
+@pytest.mark.slow
 def test_recipes_are_known_by_name(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no recipe for a data set 'water': choose one of ethanol"):
         make.make("water")

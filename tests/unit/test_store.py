@@ -371,6 +371,7 @@ def test_one_atom_twice_in_different_structures_is_fine():
 # on a device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "which", ["qm9", "ethanol", "periodic", "mixed", "unlabeled", "opened", "view"]
 )

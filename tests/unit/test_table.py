@@ -260,6 +260,7 @@ def compare(net, batch):
         assert (g - exact).norm() <= 1e-3 * exact.norm()
 
 
+@pytest.mark.slow
 @KIND
 @pytest.mark.parametrize("name", ["ethanol", "qm9"])
 @pytest.mark.parametrize(("hidden_channels", "num_layers"), [(64, 3), (128, 6)])
@@ -269,6 +270,7 @@ def test_tables_are_exact_enough_with_random_parameters(
     compare(random_net(kind, hidden_channels, num_layers), batches[name])
 
 
+@pytest.mark.slow
 @KIND
 def test_tables_are_exact_enough_after_training(kind, runs, batches):
     (_, through_table), (_, exactly) = runs(kind)
