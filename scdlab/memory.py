@@ -1,13 +1,12 @@
 """Freed memory kept by the process, for training on large tensors."""
 
 import ctypes
-import logging
 import platform
 import sys
 
 import psutil
 
-logger = logging.getLogger("scdlab")
+from scdlab.log import logger
 
 # of glibc's malloc.h
 _M_TRIM_THRESHOLD = -1

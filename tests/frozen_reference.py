@@ -569,7 +569,9 @@ def training_case(run: Training) -> dict[str, np.ndarray]:
     found |= {f"evaluated/{LOG[name]}": np.array(value) for name, value in errors.items()}
     if isinstance(objective, EnergyForces | PropertyRegression | DeNS):
         errors = scdlab.evaluate(model, test)
-        found |= {f"labels/{LOG[name]}": np.array(value) for name, value in errors.items()}
+        found |= {
+            f"labels/{LOG[name]}": np.array(value) for name, value in errors.items() if name in LOG
+        }
     return found
 
 

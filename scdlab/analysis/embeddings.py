@@ -10,7 +10,6 @@ picture persuades easily, so two numbers stand beside it:
 """
 
 import hashlib
-import logging
 import sys
 import time
 import warnings
@@ -26,12 +25,12 @@ from scipy.spatial import KDTree
 from scdlab import files
 from scdlab.analysis.inputs import array, evaluation_mode
 from scdlab.atoms import AtomStore
+from scdlab.log import logger
 from scdlab.nn.blocks.heads import sum_over_atoms
 
 METHODS = ("umap", "pca")
 POOLS = ("embedding", "mean", "sum")
 _NEIGHBORS = 15  # UMAP's own default
-_LOG = logging.getLogger("scdlab")
 
 
 def embed(
@@ -243,7 +242,7 @@ def _umap(x: np.ndarray, few: np.ndarray, seed: int) -> np.ndarray:
     if found is not None:
         return found
     first = "" if "umap" in sys.modules else " (its first use compiles: up to half a minute)"
-    _LOG.info("UMAP of %s points%s; the map is kept for next time.", f"{len(x):,}", first)
+    logger.info("UMAP of %s points%s; the map is kept for next time.", f"{len(x):,}", first)
     start = time.perf_counter()
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
@@ -260,7 +259,7 @@ def _umap(x: np.ndarray, few: np.ndarray, seed: int) -> np.ndarray:
     torch.set_num_threads(threads)
     xy = _between(x, x[few], np.asarray(laid, dtype=float))
     if time.perf_counter() - start > 5:
-        _LOG.info("UMAP took %.0f s.", time.perf_counter() - start)
+        logger.info("UMAP took %.0f s.", time.perf_counter() - start)
     with files.atomic_file(path) as new, open(new, "wb") as f:
         np.save(f, xy, allow_pickle=False)
     return xy

@@ -186,10 +186,10 @@ class SupervisedObjective(Objective):
         return self
 
 
-def description(objective: Objective) -> str:
-    """The objective's `repr` without addresses in memory: the same in every process, so that a run
-    that is resumed recognizes it."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(objective))
+def description(value: object) -> str:
+    """The `repr` of an objective or a function without addresses in memory: the same in every
+    process, so that a run that is resumed recognizes it."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def _shown(value: object) -> str:

@@ -1,21 +1,37 @@
 """Learning-rate schedules: factors on the base rate, functions of the step.
 
-cosine:    linear warm-up, then ½(1 + cos πt) down to zero at the last step
-paper:     0.96^(step / 100,000), SchNet's exponential decay (Schütt et al. 2017)
-constant:  1 after the warm-up
+    cosine       linear warm-up, then ½(1 + cos πt) down to zero at the last step
+    exponential  0.96^(step / 100,000), SchNet's decay (Schütt et al. 2017)
+    constant     1 after the warm-up
 
 and what else changes over a run (`between`): drop-path, the weight of an auxiliary loss.
 """
 
 import math
 
+from scdlab.objectives.arguments import check_choice
+
 SCHEDULES = ("cosine", "exponential", "constant")
 
 
 def factor(schedule: str, step: int, steps: int, warmup: int) -> float:
-    """The factor for `step` of `steps`. Raises ValueError for an unknown schedule."""
-    if schedule not in SCHEDULES:
-        raise ValueError(f"Unknown schedule {schedule!r}; choose one of {', '.join(SCHEDULES)}.")
+    """The factor on the learning rate at a step.
+
+    Parameters
+    ----------
+    schedule : str
+        "cosine", "exponential" or "constant".
+    step, steps : int
+        The step, from 0, and how many there are.
+    warmup : int
+        Steps over which the rate rises.
+
+    Raises
+    ------
+    ValueError
+        For an unknown schedule.
+    """
+    check_choice("schedule", schedule, SCHEDULES)
     rise = min(1.0, (step + 1) / (warmup + 1))
     if schedule == "cosine":
         t = max(0, step - warmup) / max(1, steps - warmup)

@@ -19,7 +19,7 @@ from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Prediction
 from scdlab.objectives import EnergyForces, PropertyRegression
 from scdlab.objectives.augment import random_rotate, random_rotations
-from scdlab.training.fit import _Run
+from scdlab.training.loop import Run
 
 
 def seeded(seed=0):
@@ -274,7 +274,7 @@ def test_models_that_ask_are_shown_turned_structures_in_training_alone(
     store, tmp_path, monkeypatch
 ):
     turns = []
-    module = sys.modules["scdlab.training.fit"]
+    module = sys.modules["scdlab.training.loop"]
 
     def spy(batch, generator, inversion):
         turns.append(inversion)
@@ -293,7 +293,7 @@ def test_models_that_ask_are_shown_turned_structures_in_training_alone(
         assert turns == ([] if expected is None else 12 * [expected == "O(3)"])
         turns.clear()
     with pytest.raises(
-        ValueError, match="augment is 'auto', None, 'rotations' or 'O\\(3\\)', not 'mirror'"
+        ValueError, match="augment must be 'auto', 'rotations' or 'O\\(3\\)', got 'mirror'"
     ):
         quick(small(), store, augment="mirror")
 
@@ -303,14 +303,14 @@ def test_a_resumed_run_turns_as_one_that_was_not_stopped_and_another_setting_is_
 ):
     straight = small(Asking)
     quick(straight, store)
-    advance = _Run._advance
+    advance = Run.advance
 
     def die(self):
-        if self.step == 7:
+        if self.state.step == 7:
             raise RuntimeError("the power went off")
         return advance(self)
 
-    monkeypatch.setattr(_Run, "_advance", die)
+    monkeypatch.setattr(Run, "advance", die)
     with pytest.raises(RuntimeError, match="power"):
         quick(small(Asking), store, out=tmp_path, checkpoint_every=3)
     monkeypatch.undo()

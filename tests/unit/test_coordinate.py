@@ -21,7 +21,7 @@ from scdlab.objectives import (
     noise_floor,
     sample_noise,
 )
-from scdlab.training.fit import _Run
+from scdlab.training.loop import Run
 
 
 @pytest.fixture(scope="module")
@@ -466,16 +466,16 @@ def test_a_resumed_run_ends_with_the_same_weights(qm9, tmp_path, monkeypatch, se
     scdlab.fit(
         straight, CoordinateDenoising(**settings), train, val, out=tmp_path / "a", **train_with
     )
-    advance = _Run._advance
+    advance = Run.advance
 
     def die(self):
-        if self.step == 5:
+        if self.state.step == 5:
             raise RuntimeError("the power went off")
         return advance(self)
 
     more = dict(out=tmp_path / "b", checkpoint_every=3)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
-        patch.setattr(_Run, "_advance", die)
+        patch.setattr(Run, "advance", die)
         scdlab.fit(et(), CoordinateDenoising(**settings), train, val, **more, **train_with)
     scdlab.fit(
         resumed, CoordinateDenoising(**settings), train, val, **more, resume=True, **train_with

@@ -1,8 +1,6 @@
 """Fine-tuning: a pretrained model, a new head, two learning rates, what is annealed, and units at
 the end."""
 
-import importlib
-
 import ase.build
 import numpy as np
 import pytest
@@ -15,8 +13,8 @@ from scdlab.objectives import (
     PropertyRegression,
     SelfConditionedDenoising,
 )
+from scdlab.training.loop import Run
 
-_Run = importlib.import_module("scdlab.training.fit")._Run  # the package's `fit` is the function
 PRETRAIN = dict(steps=6, batch_size=8, progress=False)
 TUNE = dict(steps=8, batch_size=8, progress=False, log_every=1, val_every=4)
 RATES = {"head": 1e-2, "backbone": 1e-4}
@@ -120,14 +118,14 @@ def test_a_resumed_run_keeps_both_rates_and_what_is_annealed(
     straight = scdlab.load(pretrained)
     resumed = scdlab.load(pretrained)
     scdlab.fit(straight, objective, train, val, out=tmp_path / "a", **settings)
-    advance = _Run._advance
+    advance = Run.advance
 
     def die(self):
-        if self.step == 5:
+        if self.state.step == 5:
             raise RuntimeError("the power went off")
         return advance(self)
 
-    monkeypatch.setattr(_Run, "_advance", die)
+    monkeypatch.setattr(Run, "advance", die)
     with pytest.raises(RuntimeError, match="power"):
         scdlab.fit(scdlab.load(pretrained), objective, train, val, out=tmp_path / "b", **settings)
     assert objective.weight == 0.1
@@ -207,11 +205,14 @@ def test_drop_path_changes_evenly_and_is_put_back(pretrained, molecules):
         (dict(anneal={"drop_path": (0.1, 0.0)}), r"drop_path.*SchNet.*EquivariantTransformer"),
         (dict(anneal={"wieght": (0.1, 0.0)}), r"'wieght'.*PropertyRegression"),
         (dict(anneal={"name": (0.1, 0.0)}), r"'name'.*no such number"),
-        (dict(objective=CoordinateDenoising(), anneal={"weight": (0.1, -1.0)}), r"weight.*from 0"),
+        (
+            dict(objective=CoordinateDenoising(), anneal={"weight": (0.1, -1.0)}),
+            "weight.*at least 0",
+        ),
         (dict(objective=CoordinateDenoising(), anneal={"weight": (0.1,)}), "first and at the last"),
         (dict(lr={"head": 1e-3}), '"head".*"backbone"'),
-        (dict(lr={"head": 1e-3, "backbone": -1e-3}), "from 0 up"),
-        (dict(lr={"head": 0, "backbone": 0}), "lr > 0"),
+        (dict(lr={"head": 1e-3, "backbone": -1e-3}), "each a number of at least 0"),
+        (dict(lr={"head": 0, "backbone": 0}), "lr must be above 0"),
         (dict(objective=CoordinateDenoising(), lr=RATES), "no labels"),
     ],
 )

@@ -19,7 +19,9 @@ from scdlab.objectives import (
     PropertyRegression,
     SelfConditionedDenoising,
 )
-from scdlab.training.fit import _Run
+from scdlab.training.loop import Run
+from scdlab.training.processes import share_gradients
+from scdlab.training.sampler import BatchSampler, near
 from scdlab.training.schedule import factor
 
 
@@ -28,7 +30,7 @@ def ethanol():
     return scdlab.load_ethanol().split(40, 10, seed=0)
 
 
-fit_module = sys.modules["scdlab.training.fit"]  # the package's `fit` is the function
+loop = sys.modules["scdlab.training.loop"]
 
 
 def small(**kwargs):
@@ -79,14 +81,14 @@ def test_a_resumed_run_ends_with_the_same_weights(ethanol, tmp_path, monkeypatch
     straight = small()
     whole = quick(straight, train, val, out=tmp_path / "a")
 
-    advance = _Run._advance
+    advance = Run.advance
 
     def die(self):
-        if self.step == stop_at:
+        if self.state.step == stop_at:
             raise RuntimeError("the power went off")
         return advance(self)
 
-    monkeypatch.setattr(_Run, "_advance", die)
+    monkeypatch.setattr(Run, "advance", die)
     with pytest.raises(RuntimeError, match="power"):
         quick(small(), train, val, out=tmp_path / "b", checkpoint_every=3)
     monkeypatch.undo()
@@ -120,30 +122,20 @@ def test_training_leaves_the_callers_random_numbers_alone(ethanol):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_estimate_changes_nothing(ethanol, capsys):
+def test_the_estimate_changes_nothing(ethanol, caplog):
+    caplog.set_level("INFO")
     a = small()
     b = small()
     quick(a, ethanol[0], progress=True)
-    said = capsys.readouterr().out
-    assert "Training SchNet on 40 structures, 20 steps of 8: about" in said.splitlines()[0]
+    (message,) = caplog.messages
+    assert "Training SchNet on 40 structures, 20 steps of 8: about" in message
     quick(b, ethanol[0])
     assert torch.equal(weights(a), weights(b))
 
 
 def test_every_structure_is_seen_once_an_epoch(ethanol):
-    run = _Run(
-        small(),
-        EnergyForces(),
-        ethanol[0],
-        None,
-        {"seed": 1, "batch_size": 12},
-        None,
-        False,
-        1,
-        False,
-    )
-    run.fabric = type("Fabric", (), {"global_rank": 0, "world_size": 1})
-    stream = np.concatenate([run._indices(step) for step in range(10)])
+    sampler = BatchSampler(ethanol[0].n_atoms, batch_size=12, seed=1)
+    stream = np.concatenate([sampler(step) for step in range(10)])
     assert len(stream) == 120
     for epoch in range(3):
         assert sorted(stream[40 * epoch : 40 * epoch + 40]) == list(range(40))
@@ -299,22 +291,19 @@ def test_weight_decay_leaves_what_has_no_gradient_alone_in_two_processes_too():
 
 def test_a_gradient_that_one_process_lacks_is_the_mean_with_zero():
     model = small()
-    run = _Run(model, EnergyForces(), None, None, {}, None, False, 1, False)
-    run.parameters = list(model.parameters())
-    run.device = torch.device("cpu")
-    first, second, third = run.parameters[:3]
+    parameters = list(model.parameters())
+    first, second, third = parameters[:3]
     first.grad = torch.ones_like(first)
     second.grad = None
 
     def with_another(mine, reduce_op):  # a process that has a gradient of 3 for `second` alone
-        n = len(run.parameters)
+        n = len(parameters)
         other = torch.zeros_like(mine)
         other[1] = 1.0
         other[n + first.numel() : n + first.numel() + second.numel()] = 3.0
         return (mine + other) / 2
 
-    run.fabric = SimpleNamespace(world_size=2, all_reduce=with_another)
-    run._share_gradients()
+    share_gradients(parameters, SimpleNamespace(world_size=2, all_reduce=with_another))
     assert (first.grad == 0.5).all() and (second.grad == 1.5).all()
     assert second.grad.shape == second.shape and third.grad is None
 
@@ -323,9 +312,9 @@ def test_a_batch_too_small_for_the_objective_is_refused_before_training(ethanol)
     class Pairs(EnergyForces):
         smallest_batch = 2
 
-    with pytest.raises(ValueError, match="batch_size >= 2, not 1"):
+    with pytest.raises(ValueError, match="batch_size >= 2, got 1"):
         quick(small(), ethanol[0], objective=Pairs(), batch_size=1)
-    with pytest.raises(ValueError, match="batch_size >= 4, not 3"):
+    with pytest.raises(ValueError, match="batch_size >= 4, got 3"):
         quick(small(), ethanol[0], objective=Pairs(), batch_size=3, devices=2)
     quick(small(), ethanol[0], objective=Pairs(), batch_size=2, steps=2)
 
@@ -360,16 +349,17 @@ def test_schedules():
     )
     assert factor("exponential", 100_000, 10**6, 0) == pytest.approx(0.96)
     assert factor("constant", 5, 10, 0) == 1.0
-    with pytest.raises(ValueError, match="cosine, exponential, constant"):
+    with pytest.raises(ValueError, match="'exponential' or 'constant', got 'linear'"):
         factor("linear", 0, 1, 0)
 
 
 @pytest.mark.parametrize(
     "arguments, named",
     [
-        (dict(steps=0), "steps > 0"),
-        (dict(lr=-1.0), "lr > 0"),
-        (dict(batch_size=0), "batch_size > 0"),
+        (dict(steps=0), "steps must be above 0, got 0"),
+        (dict(lr=-1.0), "lr must be above 0"),
+        (dict(batch_size=0), "batch_size must be above 0"),
+        (dict(minutes=0.0), "minutes must be above 0"),
         (dict(ema_decay=1.0), "ema_decay"),
         (dict(schedule="step"), "schedule"),
         (dict(device="tpu"), "device"),
@@ -437,7 +427,7 @@ def test_batches_cut_from_a_devices_memory_train_the_same(ethanol, monkeypatch):
             taken.append(len(index))
             return super().take(index)
 
-    monkeypatch.setattr(fit_module, "_near", Resident)
+    monkeypatch.setattr(loop, "near", Resident)
     other = quick(from_device, train, val)
     assert (
         taken.count(8) >= 20 and sum(taken) > 8 * 20
@@ -454,32 +444,21 @@ def test_a_set_goes_to_a_gpu_where_it_takes_a_quarter_of_its_free_memory_at_most
     monkeypatch.setattr(scdlab.AtomStore, "to", lambda self, device: device)
     for free, expected in ((4 * store.nbytes, gpu), (4 * store.nbytes - 1, store)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
-        assert fit_module._near(store, gpu) is expected
-    assert fit_module._near(store, torch.device("cpu")) is store
+        assert near(store, gpu) is expected
+    assert near(store, torch.device("cpu")) is store
 
 
 def test_the_estimate_says_when_a_gpu_cannot_hold_the_set(ethanol):
-    run = _Run(
-        small(),
-        EnergyForces(),
-        ethanol[0],
-        None,
-        {"steps": 2, "batch_size": 4},
-        None,
-        False,
-        1,
-        True,
-    )
+    settings = SimpleNamespace(steps=2, batch_size=4, max_atoms=None)
+    run = Run(small(), EnergyForces(), ethanol[0], None, settings)
     run.fabric = SimpleNamespace(world_size=1)
-    run.device = SimpleNamespace(type="cuda")
-    run.optimizer = SimpleNamespace(zero_grad=lambda: None)
-    run._gradient = lambda k: None
+    run.device = torch.device("cuda")
     for batches, end in (
-        (run.train, "on one GPU, batches from the processor's memory."),
-        (None, "on one GPU."),
+        (run.train, "about 2 s on one GPU, batches from the processor's memory."),
+        (None, "about 2 s on one GPU."),
     ):
         run.batches = batches
-        assert run._estimate().endswith(end)
+        assert run.announcement(step_time=1.0).endswith(end)
 
 
 @pytest.fixture(scope="module")
@@ -494,14 +473,12 @@ def mixed():
 
 def budgeted(mixed, rank=0, world=1, **settings):
     settings = {"seed": 1, "batch_size": len(mixed), "max_atoms": 40} | settings
-    run = _Run(small(), EnergyForces(), mixed, None, settings, None, False, 1, False)
-    run.fabric = SimpleNamespace(global_rank=rank, world_size=world)
-    return run
+    return BatchSampler(mixed.n_atoms, rank=rank, world_size=world, **settings)
 
 
 def test_batches_of_a_budget_are_full_and_show_every_structure_once_an_epoch(mixed):
-    run = budgeted(mixed)
-    batches = [run._indices(step) for step in range(60)]
+    sampler = budgeted(mixed)
+    batches = [sampler(step) for step in range(60)]
     atoms = [int(mixed.n_atoms[batch].sum()) for batch in batches]
     assert max(atoms) <= 40
     assert all(
@@ -511,20 +488,18 @@ def test_batches_of_a_budget_are_full_and_show_every_structure_once_an_epoch(mix
     for epoch in range(len(stream) // len(mixed)):
         part = stream[epoch * len(mixed) : (epoch + 1) * len(mixed)]
         assert sorted(part) == list(range(len(mixed)))
-    assert max(map(len, (budgeted(mixed, batch_size=2)._indices(step) for step in range(20)))) == 2
+    assert max(map(len, (budgeted(mixed, batch_size=2)(step) for step in range(20)))) == 2
 
 
 def test_a_batch_of_a_budget_depends_on_its_step_alone_and_each_process_gets_whole_ones(mixed):
     one = budgeted(mixed)
-    batches = [one._indices(step) for step in range(30)]
-    np.testing.assert_array_equal(
-        budgeted(mixed)._indices(29), batches[29]
-    )  # as after a resumption
-    np.testing.assert_array_equal(one._indices(3), batches[3])
+    batches = [one(step) for step in range(30)]
+    np.testing.assert_array_equal(budgeted(mixed)(29), batches[29])  # as after a resumption
+    np.testing.assert_array_equal(one(3), batches[3])
     for rank in (0, 1):
         two = budgeted(mixed, rank=rank, world=2)
         for step in range(15):
-            np.testing.assert_array_equal(two._indices(step), batches[2 * step + rank])
+            np.testing.assert_array_equal(two(step), batches[2 * step + rank])
 
 
 def test_a_run_under_a_budget_holds_it_in_validation_too_and_resumes_bitwise(
@@ -541,17 +516,17 @@ def test_a_run_under_a_budget_holds_it_in_validation_too_and_resumes_bitwise(
     whole = quick(straight := small(), train, val, out=tmp_path / "a", **settings)
     sizes = [batch.num_nodes for batch in taken]
     assert max(sizes) <= 40 and len({batch.num_graphs for batch in taken}) > 2
-    advance = _Run._advance
+    advance = Run.advance
 
     def die(self):
-        if self.step == 7:
+        if self.state.step == 7:
             raise RuntimeError("the power went off")
         return advance(self)
 
-    monkeypatch.setattr(_Run, "_advance", die)
+    monkeypatch.setattr(Run, "advance", die)
     with pytest.raises(RuntimeError, match="power"):
         quick(small(), train, val, out=tmp_path / "b", checkpoint_every=3, **settings)
-    monkeypatch.setattr(_Run, "_advance", advance)
+    monkeypatch.setattr(Run, "advance", advance)
     again = quick(resumed := small(), train, val, out=tmp_path / "b", resume=True, **settings)
     assert torch.equal(weights(straight), weights(resumed)) and again.best == whole.best
     with pytest.raises(ValueError, match=r"max_atoms=40.*max_atoms=50"):
@@ -567,7 +542,8 @@ def test_a_structure_larger_than_the_budget_is_found_before_training(mixed, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_the_estimate_names_the_budget(mixed, capsys):
+def test_the_estimate_names_the_budget(mixed, caplog):
+    caplog.set_level("INFO")
     quick(
         small(),
         mixed,
@@ -578,7 +554,7 @@ def test_the_estimate_names_the_budget(mixed, capsys):
         steps=2,
         progress=True,
     )
-    assert "2 steps of up to 64 atoms: about" in capsys.readouterr().out
+    assert "2 steps of up to 64 atoms: about" in caplog.text
 
 
 def test_a_loss_over_a_budget_of_batches_is_the_mean_over_all(mixed):

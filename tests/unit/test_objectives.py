@@ -60,6 +60,28 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
+@pytest.mark.parametrize("make", [CoulombLike, Plain])
+def test_an_objective_of_ones_own_trains_validates_and_resumes(ethanol, tmp_path, make):
+    train, val = ethanol
+    straight = small()
+    whole = scdlab.fit(straight, make(), train, val, out=tmp_path / "a", **FIT)
+    part = next(iter({"error", "square"} & set(whole.history)))
+    assert whole.history["loss"][-1] < whole.history["loss"][0]
+    assert whole.history[f"val_{part}"][-1] > 0
+    assert straight.trained_elements.nonzero().flatten().tolist() == [1, 6, 8]
+
+    def stop(step, row, model):
+        if step == 4:
+            raise RuntimeError("the power went off")
+
+    with pytest.raises(RuntimeError, match="power"):
+        scdlab.fit(small(), make(), train, val, out=tmp_path / "b", callbacks=[stop], **FIT)
+    resumed = small()
+    scdlab.fit(resumed, make(), train, val, out=tmp_path / "b", resume=True, **FIT)
+    assert torch.equal(weights(straight), weights(resumed))
+    assert scdlab.evaluate(straight, val, make())["loss"] == pytest.approx(whole.best, rel=1e-6)
+
+
 def test_another_setting_of_ones_own_objective_is_another_run(ethanol, tmp_path):
     scdlab.fit(small(), CoulombLike(), ethanol[0], out=tmp_path, **FIT)
     with pytest.raises(ValueError, match=r"CoulombLike\(power=2.0\).*CoulombLike\(power=1.0\)"):

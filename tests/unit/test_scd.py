@@ -632,7 +632,7 @@ def test_another_condition_needs_another_structure(qm9):
     objective = SelfConditionedDenoising(condition="other")
     with pytest.raises(ValueError, match="the training set has one only"):
         scdlab.fit(ct(), objective, qm9[300:301], steps=1, progress=False)
-    with pytest.raises(ValueError, match=r"condition='other'.* needs batch_size >= 2, not 1"):
+    with pytest.raises(ValueError, match=r"condition='other'.* needs batch_size >= 2, got 1"):
         scdlab.fit(ct(), objective, qm9[300:310], steps=1, batch_size=1, progress=False)
 
 

@@ -1,0 +1,41 @@
+"""Messages of the library, such as what a long run will take: the logger "scdlab".
+
+By default they are lines on the standard output, in notebooks, in scripts and on the command line.
+A program that configures logging decides itself: once the root logger or this one has a handler,
+records go there, at the levels that are set, and nothing is printed here.
+`logging.getLogger("scdlab").setLevel("WARNING")` silences them.
+"""
+
+import logging
+
+logger = logging.getLogger("scdlab")
+
+_UNSET = 1  # the logger's level until a program sets one
+
+
+class _Stdout(logging.Handler):
+    """Prints messages to the standard output of the moment: that of a notebook's cell."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not _has_handlers():
+            print(self.format(record), flush=True)
+
+
+def _has_handlers() -> bool:
+    """Whether the program has handlers of its own."""
+    own = [handler for handler in logger.handlers if not isinstance(handler, _Stdout)]
+    return bool(own or logging.getLogger().handlers)
+
+
+def _passes(record: logging.LogRecord) -> bool:
+    """Whether a record is of a level that the program asks for; without one, from INFO up."""
+    if logger.level != _UNSET:
+        return True
+    level = logging.getLogger().level if _has_handlers() else logging.INFO
+    return record.levelno >= level
+
+
+if logger.level == logging.NOTSET:
+    logger.setLevel(_UNSET)
+logger.addHandler(_Stdout())
+logger.addFilter(_passes)
