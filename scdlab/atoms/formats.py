@@ -2,7 +2,6 @@
 `AtomStore.from_arrays`."""
 
 import collections
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scdlab.atoms.validate import all_or_none
+from scdlab.log import logger
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from scdlab.atoms.view import View
 
-logger = logging.getLogger("scdlab")
 
 # of a simulation's state, or kept under their own names
 _KNOWN_ARRAYS = {"numbers", "positions", "forces", "momenta", "masses"}
