@@ -59,6 +59,8 @@ __version__ = "0.2.0"
 
 # name -> the module that it comes from
 _NAMES = {
+    "embed": "analysis",
+    "reduce_embedding": "analysis",
     "AtomStore": "atoms",
     "from_smiles": "atoms",
     "load_alloys": "atoms",
@@ -75,8 +77,6 @@ _NAMES = {
     "ForceExplorer": "explore",
     "FrameExplorer": "explore",
     "NoiseExplorer": "explore",
-    "embed": "analysis",
-    "reduce_embedding": "analysis",
     "DimeNet": "nn",
     "EquivariantTransformer": "nn",
     "PET": "nn",

@@ -182,7 +182,7 @@ def rotatable_bonds(z: ArrayLike, pos: ArrayLike) -> list[tuple[int, int, np.nda
     single = length > SINGLE * radius[pairs].sum(axis=1)
     single = {pair for pair, long in zip(map(tuple, pairs.tolist()), single, strict=True) if long}
     found = []
-    for parent, child, below, fragment in _bridges(neighbors):
+    for parent, child, below, fragment in bridges(neighbors):
         if (min(parent, child), max(parent, child)) not in single:
             continue
         if len(neighbors[parent]) < 2 or len(neighbors[child]) < 2:
@@ -215,15 +215,28 @@ def axis_distance(pos: np.ndarray, i: int, j: int, atoms: np.ndarray) -> np.ndar
     return np.sqrt(np.clip(np.einsum("mx,mx->m", r, r) - (r @ axis) ** 2, 0, None))
 
 
-def _bridges(
+def bridges(
     neighbors: list[list[int]],
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Yield (parent, child, atoms below, atoms of the fragment) for each bond whose cut parts its
-    fragment.
+    """Find the bonds whose cut parts their fragment.
 
     Tarjan's search, without recursion: visited in depth-first order, the atoms below a child are
     one run of `order`, and its bond is a bridge when no bond leads from them to above it
     (low[child] > number[parent]).
+
+    Parameters
+    ----------
+    neighbors : list of list of int
+        The atoms that each atom is bonded to.
+
+    Yields
+    ------
+    parent, child : int
+        The ends of a bond.
+    below : ndarray
+        The atoms on the child's side.
+    fragment : ndarray
+        All atoms of the fragment.
     """
     number = [-1] * len(neighbors)
     low = [0] * len(neighbors)
@@ -231,7 +244,7 @@ def _bridges(
         if number[root] >= 0:
             continue
         order = [root]
-        bridges = []
+        found = []
         number[root] = 0
         low[root] = 0
         stack = [(root, -1, iter(neighbors[root]))]
@@ -251,7 +264,7 @@ def _bridges(
                 if parent >= 0:
                     low[parent] = min(low[parent], low[atom])
                     if low[atom] > number[parent]:
-                        bridges.append((parent, atom, number[atom], len(order)))
+                        found.append((parent, atom, number[atom], len(order)))
         fragment = np.array(order)
-        for parent, child, first, last in bridges:
+        for parent, child, first, last in found:
             yield parent, child, fragment[first:last], fragment

@@ -82,34 +82,21 @@ def simulate(
     from ase.md.langevin import Langevin
     from ase.md.velocitydistribution import Stationary, thermalize_momenta
 
-    numbers = {
+    settings = {
         "temperature": temperature,
         "timestep": timestep,
         "friction": friction,
         "interval": interval,
+        "equilibration": equilibration,
     }
-    for name, value in ({"n_frames": n_frames} | numbers).items():
-        if not value > 0:
-            raise ValueError(f"simulate: {name} is {value}, but must be positive.")
-    counts = {"n_frames": n_frames, "interval": interval, "equilibration": equilibration}
-    for name, value in counts.items():
-        if value != int(value) or value < 0:
-            raise ValueError(
-                f"simulate: {name} is {value}, but must be a whole number, and not negative."
-            )
+    _check_settings({"n_frames": n_frames} | settings)
     if not len(atoms):
         raise ValueError("simulate: the structure has no atoms: pass one with at least one atom.")
     atoms = atoms.copy()
     calc, name, limit = _calculator(calculator)
     atoms.calc = calc
-    if dipole and "dipole" not in calc.implemented_properties:
-        raise ValueError(
-            f"simulate: {name} gives no dipole moments: use 'gfn2', or leave dipole=True out."
-        )
-    if dipole and atoms.pbc.any():
-        raise ValueError(
-            "simulate: a periodic structure has no dipole moment of its own: leave dipole=True out."
-        )
+    if dipole:
+        _check_dipole(calc, name, atoms)
     rng = np.random.default_rng(seed)
     thermalize_momenta(atoms, temperature, rng=rng)
     # a lone atom would be left without motion, a held one cannot drift
@@ -133,11 +120,34 @@ def simulate(
                 _check_alive(atoms, dynamics.nsteps, timestep)
                 advance()
             frames.append(_labeled(atoms, dipole))
-    settings = numbers | {"equilibration": equilibration, "seed": seed, "calculator": name}
+    settings |= {"seed": seed, "calculator": name}
     meta: dict = {"source": "scdlab.simulate", "simulation": settings}
     if dipole:
         meta["units"] = {"dipole": "e Å"}
     return AtomStore.from_ase(frames, meta=meta)
+
+
+def _check_settings(settings: dict[str, float]) -> None:
+    for name, value in settings.items():
+        if name != "equilibration" and not value > 0:
+            raise ValueError(f"simulate: {name} is {value}, but must be positive.")
+    for name in ("n_frames", "interval", "equilibration"):
+        value = settings[name]
+        if value != int(value) or value < 0:
+            raise ValueError(
+                f"simulate: {name} is {value}, but must be a whole number, and not negative."
+            )
+
+
+def _check_dipole(calculator: Any, name: str, atoms: "Atoms") -> None:
+    if "dipole" not in calculator.implemented_properties:
+        raise ValueError(
+            f"simulate: {name} gives no dipole moments: use 'gfn2', or leave dipole=True out."
+        )
+    if atoms.pbc.any():
+        raise ValueError(
+            "simulate: a periodic structure has no dipole moment of its own: leave dipole=True out."
+        )
 
 
 def intact(

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 import scdlab
 from scdlab.atoms import from_smiles, rotatable_bonds
-from scdlab.atoms.molecules import LARGEST, _bridges, bonds
+from scdlab.atoms.molecules import LARGEST, bonds, bridges
 
 
 def turning(smiles):
@@ -152,7 +152,7 @@ def test_bridges_part_the_molecule_and_other_bonds_do_not():
                 coo_array((np.ones(len(rest)), rest.T), (n, n))
             )
         neighbors = [[int(b if a == i else a) for a, b in pairs if i in (a, b)] for i in range(n)]
-        found = {tuple(sorted(bridge[:2])) for bridge in _bridges(neighbors)}
+        found = {tuple(sorted(bridge[:2])) for bridge in bridges(neighbors)}
         assert found == {bond for bond, (count, _) in parts.items() if count == 2}
         for i, j, moved in rotatable_bonds(z, pos):
             label = parts[tuple(sorted((i, j)))][1]
