@@ -82,7 +82,7 @@ def simulate(
     from ase.md.langevin import Langevin
     from ase.md.velocitydistribution import Stationary, thermalize_momenta
 
-    settings = {
+    settings: dict[str, Any] = {
         "temperature": temperature,
         "timestep": timestep,
         "friction": friction,
@@ -127,7 +127,7 @@ def simulate(
     return AtomStore.from_ase(frames, meta=meta)
 
 
-def _check_settings(settings: dict[str, float]) -> None:
+def _check_settings(settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         if name != "equilibration" and not value > 0:
             raise ValueError(f"simulate: {name} is {value}, but must be positive.")
