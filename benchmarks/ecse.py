@@ -154,7 +154,7 @@ def evaluations(model, batch) -> dict:
     )
     return {
         "frames": len(frames) / len(total),
-        "work": float(total[frames.of].sum()) / (layers * len(batch.z)),
+        "work": float(total[frames.cluster].sum()) / (layers * len(batch.z)),
     }
 
 

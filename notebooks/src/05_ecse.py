@@ -344,9 +344,9 @@ def weight(u, v, inner, width=0.15, sin2_min=0.2, sin2_width=0.15):
 
 water = molecule("H2O")
 frames = scdlab.ECSE(exactly).frames(batch_of([water]))
-inner_radii = frames.inner[frames.center].numpy()  # Å
+inner_radii = frames.inner_radius[frames.center].numpy()  # Å
 by_hand = []
-for i, j, k, inner in zip(frames.center, frames.first, frames.second, inner_radii, strict=True):
+for i, j, k, inner in zip(frames.center, frames.j, frames.k, inner_radii, strict=True):
     u = water.positions[j] - water.positions[i]
     v = water.positions[k] - water.positions[i]
     by_hand.append(weight(u, v, inner))
@@ -355,7 +355,7 @@ weights_difference = float(np.abs(by_hand - frames.weights.numpy()).max())
 for i in range(3):
     mine = (frames.center == i).numpy()
     print(
-        f"atom {i} ({water.symbols[i]}): {mine.sum()} frames, R_in {float(frames.inner[i]):.2f} Å, "
+        f"atom {i} ({water.symbols[i]}): {mine.sum()} frames, R_in {float(frames.inner_radius[i]):.2f} Å, "
         f"weights {np.unique(by_hand[mine].round(3))}"
     )
 print(f"largest difference to the library: {weights_difference:.0e}")
@@ -446,7 +446,7 @@ for angle in bend:  # the hydrogens of water, bent open
         arm = np.array([0, side * np.sin(half), -np.cos(half)])
         atoms.positions[k] = atoms.positions[0] + 0.96 * arm  # Å
     bent.append(atoms)
-share = exact.frames(batch_of(bent)).rest.view(len(bend), 3)[:, 0].detach().numpy()  # of the oxygen
+share = exact.frames(batch_of(bent)).auxiliary_weight.view(len(bend), 3)[:, 0].detach().numpy()  # of the oxygen
 opening = explore.path_plot(
     bend,
     {"w_aux of the oxygen": share},

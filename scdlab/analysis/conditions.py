@@ -21,8 +21,8 @@ import torch
 from numpy.typing import ArrayLike
 
 from scdlab.analysis.denoising import displacements, unexplained_noise
-from scdlab.analysis.inputs import array, batch_at, evaluation_mode
-from scdlab.nn.model import AtomisticModel
+from scdlab.analysis.inputs import array, batch_at
+from scdlab.nn.model import AtomisticModel, evaluating
 
 DRAWS = 32  # of the noise behind a mean
 
@@ -80,7 +80,7 @@ def self_embedding(model: Any, atoms: ase.Atoms) -> np.ndarray:
     """
     check_conditional(model)
     batch = batch_at(model, atoms, atoms.positions)
-    with evaluation_mode(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         return model(batch, noise=False).embedding[0].double().cpu().numpy()
 
 
@@ -140,7 +140,7 @@ def answer(
     c = _as_condition(model, condition)
     x = np.asarray(pos, float)
     batch = batch_at(model, atoms, x)
-    with evaluation_mode(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         eps = model(batch, None if c is None else c.expand(batch.num_graphs, -1), noise=True).noise
     return eps.double().cpu().numpy().reshape(x.shape)
 

@@ -26,9 +26,10 @@ import torch
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 from numpy.typing import ArrayLike
 
-from scdlab.analysis.inputs import bare_copy, batch_at, evaluation_mode
+from scdlab.analysis.inputs import bare_copy, batch_at
 from scdlab.atoms import AtomStore
 from scdlab.calculator import Calculator
+from scdlab.nn.model import evaluating
 from scdlab.objectives.noise import sample_noise
 
 SIGMAS = np.geomspace(0.003, 0.5, 10)  # Å; where the curves over σ are computed
@@ -105,7 +106,7 @@ def denoise(model: torch.nn.Module, atoms: ase.Atoms, pos: ArrayLike) -> np.ndar
     """
     x = np.asarray(pos, float)
     batch = batch_at(model, atoms, x)
-    with evaluation_mode(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         noise = model(batch, noise=True).noise
     return noise.double().cpu().numpy().reshape(x.shape)
 

@@ -23,10 +23,11 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from scdlab import files
-from scdlab.analysis.inputs import array, evaluation_mode
+from scdlab.analysis.inputs import array
 from scdlab.atoms import AtomStore
 from scdlab.log import logger
 from scdlab.nn.blocks.heads import sum_over_atoms
+from scdlab.nn.model import evaluating
 
 METHODS = ("umap", "pca")
 POOLS = ("embedding", "mean", "sum")
@@ -84,7 +85,7 @@ def embed(
     index = np.sort(np.random.default_rng(seed).permutation(len(store))[:n])
     device = next(model.parameters()).device
     rows = []
-    with evaluation_mode(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for first in range(0, n, batch_size):
             batch = store.take(index[first : first + batch_size]).to(device)
             out = model(batch, noise=False)

@@ -22,8 +22,8 @@ import torch
 from numpy.polynomial.legendre import Legendre
 from numpy.typing import ArrayLike
 
-from scdlab.analysis.inputs import evaluation_mode
 from scdlab.atoms import AtomStore
+from scdlab.nn.model import evaluating
 from scdlab.objectives.dens import Corruption, DeNS
 
 MAX_DEGREE = 3  # of the curves
@@ -141,7 +141,7 @@ def predicted_forces(model: Any, store: AtomStore, frame: int, name: str = "") -
     name = repr(name or type(model).__name__)
     batch = store.take([frame]).to(next((p.device for p in model.parameters()), "cpu"))
     try:
-        with evaluation_mode(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             forces = model(batch, forces=True).forces
     except Exception as error:  # whatever a model of the reader's own may raise
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

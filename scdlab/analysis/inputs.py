@@ -1,9 +1,5 @@
-"""What the functions of this floor share: arrays of any origin, molecules as batches, models in
-evaluation mode.
-"""
+"""What the functions of this floor share: arrays of any origin, molecules as batches."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import ase
@@ -89,20 +85,3 @@ def batch_at(model: torch.nn.Module, atoms: ase.Atoms, pos: np.ndarray) -> Any:
     batch = batch.to(weight.device)
     batch.pos = torch.as_tensor(pos.reshape(-1, 3)).to(weight)
     return batch
-
-
-@contextlib.contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode within a `with` block; afterwards it is in its former mode.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The model.
-    """
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

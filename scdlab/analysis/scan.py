@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from scdlab.analysis.inputs import batch_at, evaluation_mode
+from scdlab.analysis.inputs import batch_at
+from scdlab.nn.model import evaluating
 from scdlab.symmetry.averaging import STRAIGHT, PCAFrames
 from scdlab.symmetry.frames import Frames
 
@@ -189,7 +190,7 @@ def energies(model: torch.nn.Module, atoms: ase.Atoms, pos: np.ndarray) -> np.nd
             if there.any():
                 e[there] = energies(model, atoms, np.asarray(pos)[there])
             return e
-    with evaluation_mode(model), torch.no_grad(), warnings.catch_warnings():
+    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="(?s).*auxiliary model that answers there has not been trained"
         )
@@ -301,14 +302,14 @@ def weight_matrix(frames: Frames, center: int, neighbors: Sequence[int] | np.nda
     ValueError
         For frames that are not made of pairs of neighbors.
     """
-    if frames.first is None or frames.second is None:
+    if frames.j is None or frames.k is None:
         raise ValueError("weight_matrix needs frames of ECSE, made of pairs of neighbors.")
     there = right_handed(frames, center)
     place = {int(k): row for row, k in enumerate(neighbors)}
     matrix = np.zeros((len(place), len(place)))
     for j, k, w in zip(
-        frames.first[there].tolist(),
-        frames.second[there].tolist(),
+        frames.j[there].tolist(),
+        frames.k[there].tolist(),
         frames.weights[there].tolist(),
         strict=True,
     ):

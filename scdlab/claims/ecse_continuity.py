@@ -13,6 +13,7 @@ from torch import nn
 import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.symmetry.averaging import NearestPair, PCAFrames, QRFrames
+from scdlab.symmetry.report import remaining_jump
 
 from .claim import Arrays, Claim, Settings, Values, get, register
 from .dens import frames
@@ -141,7 +142,7 @@ def walk(model: nn.Module, path: Path, steps: int, levels: int = 1) -> tuple[flo
         )
         t = np.linspace(t[row, k], t[row, k + 1], 11, axis=1)
     slope = largest[-1] * steps * 10**levels / float(np.linalg.norm(end - start))
-    return 1e3 * max((10 * largest[-1] - largest[-2]) / 9, 0.0), slope
+    return 1e3 * remaining_jump(largest[-2], largest[-1]), slope
 
 
 def smoothness(settings: Settings, seed: int, device: str) -> Values:

@@ -48,7 +48,7 @@ def counts(model: nn.Module, batch: Batch, prunings: int, **options: Any) -> Ten
     exact = scdlab.ECSE(model, None, prunings=prunings, **options)
     groups = len(batch.z) if exact.local else batch.num_graphs
     with torch.no_grad():
-        return torch.bincount(exact.frames(batch).of, minlength=groups).double()
+        return torch.bincount(exact.frames(batch).cluster, minlength=groups).double()
 
 
 def frames_needed(settings: Settings, seed: int, device: str) -> Values:

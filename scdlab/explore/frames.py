@@ -29,7 +29,7 @@ import torch
 import traitlets
 from ase.build import molecule
 
-from scdlab.analysis.inputs import batch_at, evaluation_mode
+from scdlab.analysis.inputs import batch_at
 from scdlab.analysis.rotation import STEP as TURN
 from scdlab.analysis.rotation import rotated, rotation_error, turn_angles, turn_energies
 from scdlab.analysis.scan import (
@@ -50,7 +50,7 @@ from scdlab.analysis.scan import (
 from scdlab.explore import noise, style, svg
 from scdlab.explore.condition import SvgExplorer
 from scdlab.explore.widgets import lines_table
-from scdlab.nn.model import AtomisticModel
+from scdlab.nn.model import AtomisticModel, evaluating
 from scdlab.symmetry.averaging import PCAFrames, RandomRotations
 from scdlab.symmetry.ecse import ECSE
 
@@ -576,7 +576,7 @@ class FrameExplorer(SvgExplorer):
             "coordinate": float(path.read(self.moved)),
             "neighbors": near.tolist(),
             "distances": r.tolist(),
-            "inner": float(frames.inner[self.center]),
+            "inner": float(frames.inner_radius[self.center]),
             "outer": self.methods["ecse"].outer_radius,
             "both_hands": self.methods["ecse"].group == "O(3)",
             "frames": len(weights),
@@ -585,7 +585,7 @@ class FrameExplorer(SvgExplorer):
             "prunings": self.methods["ecse"].prunings,
             "prunings_shown": self.prunings,
             "largest": float(weights.max()) if len(weights) else 0.0,
-            "auxiliary": float(frames.rest[self.center]),
+            "auxiliary": float(frames.auxiliary_weight[self.center]),
             "turned_at": float(self._turned_at()),
         }
         told |= {f"energy_{name}": noise._number(e) for name, e in self.now().items()}
@@ -618,7 +618,7 @@ class FrameExplorer(SvgExplorer):
         return pos
 
     def _energies(self, name: str, pos) -> np.ndarray:
-        with evaluation_mode(
+        with evaluating(
             self.model
         ):  # the averages share it, and each would leave it in its own mode
             return energies(self.methods[name], self.atoms, pos)
@@ -671,7 +671,7 @@ class FrameExplorer(SvgExplorer):
             self.center,
             frames.axes[there].cpu().numpy(),
             weights / max(weights.sum(), 1e-300),
-            float(frames.inner[self.center]),
+            float(frames.inner_radius[self.center]),
             outer,
             outer + 0.1,
             title,

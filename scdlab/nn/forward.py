@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
-from torch_geometric.data import Batch
 
+from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import Pairs, neighbor_list
 from scdlab.nn.blocks.adaln import check_condition
 from scdlab.nn.blocks.force_encoding import ForceEncoding
@@ -258,10 +258,7 @@ class Model(nn.Module, ABC):
     ) -> Prediction:
         """Outputs of structures from those of their atoms, and from the gradient [N, 3] of the
         energy."""
-        heads = self.property_heads
-        properties = atoms.properties
-        if properties is None:
-            properties = {name: head.per_atom(atoms.x, atoms.v) for name, head in heads.items()}
+        properties = self.property_outputs(atoms)
         forces = atoms.forces if request.head_forces else None
         noise = atoms.noise if request.head_noise else None
         if gradient is not None and request.gradient_forces:
@@ -275,9 +272,25 @@ class Model(nn.Module, ABC):
             noise=noise,
             embedding=(self.embedding_head or sum_over_atoms)(atoms.x, batch),
             atoms=atoms.x,
-            properties={name: head.total(properties[name], batch) for name, head in heads.items()},
+            properties={
+                name: head.total(properties[name], batch)
+                for name, head in self.property_heads.items()
+            },
             per_atom={"energy": atoms.energy, **properties},
         )
+
+    def property_outputs(self, atoms: AtomOutputs) -> dict[str, Tensor]:
+        """What each atom gives to each property: by name, [N, …], in units of the head.
+
+        Parameters
+        ----------
+        atoms : AtomOutputs
+            What the model computed for the atoms.
+        """
+        if atoms.properties is not None:
+            return atoms.properties
+        heads = self.property_heads.items()
+        return {name: head.per_atom(atoms.x, atoms.v) for name, head in heads}
 
     def check_input(
         self, batch: Batch, condition: Tensor | None, force_input: Tensor | None

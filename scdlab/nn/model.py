@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch
 
+from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import Pairs
 from scdlab.nn.blocks.adaln import AdaLN
 from scdlab.nn.blocks.force_encoding import ForceEncoding

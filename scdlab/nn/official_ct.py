@@ -36,8 +36,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
-from torch_geometric.data import Batch
 
+from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import Pairs
 from scdlab.nn.blocks.adaln import drop_path as drawn_paths
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, NoiseHead, sum_over_atoms

@@ -1,21 +1,23 @@
 """Averages over rotations that make any model symmetric, each with the flaw that ECSE is meant to
 mend.
 
-A model f that knows nothing of rotations sees a structure r from K frames F, rotation matrices
-whose columns are the axes, and what it says is turned back and averaged:
+A model f that knows of no rotations sees a structure r from K frames F, rotation matrices whose
+columns are the axes, and its outputs are rotated back and averaged:
 
     E(r) = Σ_k w_k f(F_kᵀ r) / Σ_k w_k
 
 Frames that are fixed in space (`RandomRotations`, `Quadrature`) keep E smooth, but invariant only
-in part. Frames that turn with the structure (`PCAFrames`, `NearestPair`, `QRFrames`), F(R r) = R
-F(r), make E invariant exactly, but it jumps, or grows without bound in its gradient, where the
-choice of the frame does: no frames that can be computed efficiently and weigh alike are continuous
-(Dym, Lawrence, Siegel 2024, "Equivariant frames and the impossibility of continuous
+in part. Frames that rotate with the structure (`PCAFrames`, `NearestPair`, `QRFrames`),
+F(R r) = R F(r), make E invariant exactly, but it jumps, or grows without bound in its gradient,
+where the choice of the frame does: no frames that can be computed efficiently and weigh alike are
+continuous (Dym, Lawrence, Siegel 2024, "Equivariant frames and the impossibility of continuous
 canonicalization").
 
 Mirror images: a frame of determinant -1 shows the model the mirror image. With one beside each
 proper frame E is invariant under O(3), else under SO(3) only.
 """
+
+from abc import abstractmethod
 
 import numpy as np
 import torch
@@ -23,27 +25,46 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
+from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import periodic_axes
+from scdlab.atoms.rotations import rotation_matrices
 from scdlab.nn.blocks.heads import sum_over_atoms
-from scdlab.symmetry.frames import Frames, Symmetrized
+from scdlab.nn.model import AtomisticModel
+from scdlab.symmetry.frames import Frames
+from scdlab.symmetry.symmetrized import Symmetrized
 
 # sine of an angle below which three atoms are on one line: positions are float32 in a store
 STRAIGHT = 1e-4
+# degree -> weight of a vertex, of the middle of an edge and of a face of the octahedron
 _OCTAHEDRAL = {
     3: (1 / 6, 0, 0),
     5: (1 / 15, 0, 3 / 40),
     7: (1 / 21, 4 / 105, 9 / 280),
-}  # degree -> weight by kind
+}
 
 
-class _Fixed(Symmetrized):
-    """Averages over the same frames for every structure: axes [K, 3, 3] and weights [K], float64,
-    no parameters and no buffers, so that no change of the model's precision rounds them."""
+class FixedFrames(Symmetrized):
+    """Averages over the same frames for every structure.
+
+    Frames are float64, no parameters and no buffers, so that no change of the model's precision
+    rounds them.
+
+    Parameters
+    ----------
+    model : AtomisticModel
+        The backbone.
+    axes : ndarray [K, 3, 3]
+        The frames.
+    weights : ndarray [K]
+        Their weights.
+    inversion : bool
+        Whether each frame has its mirror image -F beside it.
+    """
 
     def __init__(
-        self, model, settings: dict, axes: np.ndarray, weights: np.ndarray, inversion: bool
+        self, model: AtomisticModel, axes: np.ndarray, weights: np.ndarray, inversion: bool
     ):
-        super().__init__(model, settings)
+        super().__init__(model)
         self._axes = torch.from_numpy(axes)
         self._weights = torch.from_numpy(weights)
         if inversion:
@@ -55,38 +76,51 @@ class _Fixed(Symmetrized):
         """How often the model is evaluated for a structure."""
         return len(self._axes)
 
-    def frames(self, batch) -> Frames:
+    def frames(self, batch: Batch) -> Frames:
+        """The same frames for every structure, as of any model in frames."""
         n = batch.num_graphs
         axes = self._axes.to(batch.pos.device)
         weights = self._weights.to(batch.pos.device)
         return _frames(axes.expand(n, -1, -1, -1), weights)
 
 
-class RandomRotations(_Fixed):
-    """The mean over n rotations drawn once, uniformly from SO(3): a Monte Carlo estimate of ∫ f(Rᵀ
-    r) dR, whose error falls as n^-½ and is never zero.
+class RandomRotations(FixedFrames):
+    """The mean over n rotations drawn once, uniformly from SO(3): a Monte Carlo estimate of
+    ∫ f(Rᵀ r) dR, whose error falls as n^-½ and is never zero.
 
     The rotations are fixed by `seed`. Drawn anew in every call, the energy would not be a function
-    of the structure. A uniform rotation is a unit quaternion uniform on the sphere (Shoemake 1992,
-    "Uniform random rotations"). n counts evaluations of the model; inversion: half of them are of
-    the other half's mirror images, -F.
+    of the structure.
 
-    Raises ValueError unless n is a positive integer, even with inversion.
+    Parameters
+    ----------
+    model : AtomisticModel
+        The backbone.
+    n : int, default 16
+        Evaluations of the model.
+    inversion : bool, default True
+        Whether half of them are of the other half's mirror images, -F.
+    seed : int, default 0
+        Of the rotations.
+
+    Raises
+    ------
+    ValueError
+        Unless n is a positive integer, even with inversion.
     """
 
-    def __init__(self, model, n: int = 16, inversion: bool = True, seed: int = 0):
+    def __init__(self, model: AtomisticModel, n: int = 16, inversion: bool = True, seed: int = 0):
         if not isinstance(n, int) or n < 1 or (inversion and n % 2):
             raise ValueError(
                 "RandomRotations takes n evaluations, a positive integer that is even where "
-                f"inversion pairs them, not {n!r}; choose another n, or inversion=False."
+                f"inversion pairs them, got {n!r}; choose another n, or inversion=False."
             )
-        axes = _random_rotations(n // 2 if inversion else n, seed)
-        super().__init__(
-            model, dict(n=n, inversion=inversion, seed=seed), axes, np.ones(len(axes)), inversion
-        )
+        half = n // 2 if inversion else n
+        x, y, z, w = np.random.default_rng(seed).normal(size=(half, 4)).T
+        axes = rotation_matrices(torch.from_numpy(np.stack([w, x, y, z], 1))).numpy()
+        super().__init__(model, axes, np.ones(half), inversion)
 
 
-class Quadrature(_Fixed):
+class Quadrature(FixedFrames):
     """An exact rule over SO(3): where f(Rᵀ r), as a function of R, holds no degree above `degree`
     (Wigner's D^l with l ≤ degree), the mean is ∫ f(Rᵀ r) dR to rounding, and so invariant. What f
     has in higher degrees stays in part.
@@ -97,32 +131,49 @@ class Quadrature(_Fixed):
     (1976, "Quadratures on a sphere"; vertices, middles of faces, then of edges of the octahedron:
     6, 14, 26 points), beyond them Gauss-Legendre in cos θ times degree + 1 equal steps of φ. All
     weights are positive. `evaluations`: 12, 18, 24, 70, 84, 182, 208 for degrees 1 … 7, and 405 for
-    8. inversion doubles them, each frame with its mirror image -F.
+    8.
 
-    Forces are gradients of the mean, so they turn where the energy is invariant; a vector that f
-    gives itself, of degree l, is turned back with one degree more, and needs degree ≥ l + 1.
+    Forces are gradients of the mean, so they rotate where the energy is invariant; a vector that f
+    gives itself, of degree l, is rotated back with one degree more, and needs degree ≥ l + 1.
 
-    Raises ValueError unless degree is a positive integer.
+    Parameters
+    ----------
+    model : AtomisticModel
+        The backbone.
+    degree : int, default 3
+        To which the rule is exact.
+    inversion : bool, default False
+        Whether each frame has its mirror image -F beside it, at twice the cost.
+
+    Raises
+    ------
+    ValueError
+        Unless degree is a positive integer.
     """
 
-    def __init__(self, model, degree: int = 3, inversion: bool = False):
+    def __init__(self, model: AtomisticModel, degree: int = 3, inversion: bool = False):
         if not isinstance(degree, int) or degree < 1:
             raise ValueError(
-                f"Quadrature is exact to a degree that is a positive integer, not {degree!r}; 3 "
-                "takes 24 evaluations."
+                f"The degree of Quadrature must be a positive integer, got {degree!r}; 3 takes 24 "
+                "evaluations."
             )
-        super().__init__(
-            model, dict(degree=degree, inversion=inversion), *_so3_rule(degree), inversion
-        )
+        axes, weights = _so3_rule(degree)
+        super().__init__(model, axes, weights, inversion)
 
 
-class _OfStructure(Symmetrized):
-    """Averages over frames that turn with the structure. Each gives `_axes(batch, r)`, [B, k, 3, 3]
-    float64, from positions r [N, 3] relative to the centroids; all frames of a structure weigh
-    alike."""
+class StructureFrames(Symmetrized):
+    """Averages over frames that rotate with the structure and all weigh alike.
 
-    def __init__(self, model, proper: bool = False):
-        super().__init__(model, dict(proper=proper))
+    Parameters
+    ----------
+    model : AtomisticModel
+        The backbone.
+    proper : bool, default False
+        Whether there are no mirrored frames, so that E is invariant under SO(3) only.
+    """
+
+    def __init__(self, model: AtomisticModel, proper: bool = False):
+        super().__init__(model)
         self.proper = proper
 
     @property
@@ -130,23 +181,41 @@ class _OfStructure(Symmetrized):
         """How often the model is evaluated for a structure."""
         return 1 if self.proper else 2
 
-    def frames(self, batch) -> Frames:
-        """Raises ValueError for a structure that is periodic, or has no frame."""
+    @abstractmethod
+    def axes(self, batch: Batch, r: Tensor) -> Tensor:
+        """The frames of structures, [B, k, 3, 3] float64.
+
+        Parameters
+        ----------
+        batch : Batch
+            The structures.
+        r : Tensor [N, 3]
+            Positions relative to the centroids, Å.
+        """
+
+    def frames(self, batch: Batch) -> Frames:
+        """The frames of open structures.
+
+        Raises
+        ------
+        ValueError
+            For a structure that is periodic, or has no frame.
+        """
         r = batch.pos.double()
         pbc = periodic_axes(batch, batch.num_graphs)
         if pbc is not None:
             self._refuse(
                 pbc.any(-1),
-                "is periodic, and {name} takes its frames from open structures; use "
-                "RandomRotations, Quadrature or ECSE",
+                f"is periodic, and {type(self).__name__} takes its frames from open structures; "
+                "use RandomRotations, Quadrature or ECSE",
             )
         centroid = sum_over_atoms(r, batch) / batch.ptr.diff().unsqueeze(-1)
-        axes = self._axes(batch, r - centroid[batch.batch])
+        axes = self.axes(batch, r - centroid[batch.batch])
         return _frames(axes, axes.new_ones(axes.shape[1]))
 
     def _with_mirror(self, axes: Tensor) -> Tensor:
-        """Axes [B, 3, 3] -> [B, k, 3, 3]: for O(3) also those with b turned round. Under a mirror a
-        and c turn as vectors do and b = a × r' takes the other sign, so the two frames change
+        """Axes [B, 3, 3] -> [B, k, 3, 3]: for O(3) also those with b reversed. Under a mirror a and
+        c transform as vectors do and b = a × r' takes the other sign, so the two frames change
         places and their mean stays."""
         signs = [[1.0, 1.0, 1.0]] if self.proper else [[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]]
         return axes.unsqueeze(1) * axes.new_tensor(signs)[:, None]  # signs of the columns
@@ -154,18 +223,17 @@ class _OfStructure(Symmetrized):
     def _refuse(self, bad: Tensor, why: str) -> None:
         """Raise ValueError for the first structure that `bad` [B] marks."""
         if bad.any():
-            k = int(bad.nonzero()[0])
-            raise ValueError(f"Structure {k} of the batch {why.format(name=type(self).__name__)}.")
+            raise ValueError(f"Structure {int(bad.nonzero()[0])} of the batch {why}.")
 
     def _no_frame(self, bad: Tensor, which: str) -> None:
         self._refuse(
             bad,
-            f"gives {{name}} no frame, for lack of {which}; leave it out, or use ECSE, whose "
-            "auxiliary model handles it",
+            f"gives {type(self).__name__} no frame, for lack of {which}; leave it out, or use "
+            "ECSE, whose auxiliary model handles it",
         )
 
 
-class PCAFrames(_OfStructure):
+class PCAFrames(StructureFrames):
     """Frame averaging (Puny et al. 2022, "Frame averaging for invariant and equivariant network
     design"): the axes are the eigenvectors of the covariance of the positions,
 
@@ -182,9 +250,11 @@ class PCAFrames(_OfStructure):
 
     @property
     def evaluations(self) -> int:
+        """How often the model is evaluated for a structure."""
         return 4 if self.proper else 8
 
-    def _axes(self, batch, r: Tensor) -> Tensor:
+    def axes(self, batch: Batch, r: Tensor) -> Tensor:
+        """The frames of structures, see the class."""
         n = batch.ptr.diff()[:, None, None]
         values, axes = torch.linalg.eigh(
             sum_over_atoms(r[:, :, None] * r[:, None, :], batch) / n
@@ -199,7 +269,7 @@ class PCAFrames(_OfStructure):
         return axes.unsqueeze(1) * signs.unsqueeze(-2)
 
 
-class NearestPair(_OfStructure):
+class NearestPair(StructureFrames):
     """One frame, from the atom 0 nearest to the centroid, its nearest neighbor 1, and the nearest 2
     that is not on their line (to 1e-4 rad):
 
@@ -213,7 +283,8 @@ class NearestPair(_OfStructure):
     order of the file.
     """
 
-    def _axes(self, batch, r: Tensor) -> Tensor:
+    def axes(self, batch: Batch, r: Tensor) -> Tensor:
+        """The frames of structures, see the class."""
         x, there = to_dense_batch(r.detach(), batch.batch)  # [B, n, 3], [B, n]
         rows = torch.arange(len(x), device=x.device)
         inf = float("inf")
@@ -234,7 +305,7 @@ class NearestPair(_OfStructure):
         return self._with_mirror(_axes_of(r[start + first] - origin, r[start + second] - origin))
 
 
-class QRFrames(_OfStructure):
+class QRFrames(StructureFrames):
     """One frame by Gram and Schmidt from the first three atoms of the file, 0, 1, 2:
 
         [r_01 r_02] = Q U, U upper triangular with a positive diagonal;   a = q_1, c = -q_2, b = c ×
@@ -247,7 +318,8 @@ class QRFrames(_OfStructure):
     line; toward a line its gradient grows without bound, and across it the frame jumps.
     """
 
-    def _axes(self, batch, r: Tensor) -> Tensor:
+    def axes(self, batch: Batch, r: Tensor) -> Tensor:
+        """The frames of structures, see the class."""
         self._no_frame(batch.ptr.diff() < 3, "three atoms")
         first = batch.ptr[:-1]
         u = r[first + 1] - r[first]
@@ -261,8 +333,8 @@ def _frames(axes: Tensor, weights: Tensor) -> Frames:
     """Axes [B, k, 3, 3] and weights [k] that are the same for every structure, as frames of the
     batch."""
     n, k = axes.shape[:2]
-    of = torch.arange(n, device=axes.device).repeat_interleave(k)
-    return Frames(axes=axes.flatten(0, 1), weights=weights.repeat(n), of=of)
+    structure = torch.arange(n, device=axes.device).repeat_interleave(k)
+    return Frames(axes=axes.flatten(0, 1), weights=weights.repeat(n), cluster=structure)
 
 
 def _axes_of(u: Tensor, v: Tensor) -> Tensor:
@@ -272,11 +344,6 @@ def _axes_of(u: Tensor, v: Tensor) -> Tensor:
     b = torch.linalg.cross(a, v)
     b = b / b.norm(dim=-1, keepdim=True)
     return torch.stack([a, b, torch.linalg.cross(a, b)], dim=-1)
-
-
-def _random_rotations(n: int, seed: int) -> np.ndarray:
-    """n rotation matrices [n, 3, 3], uniform over SO(3), the same for the same seed."""
-    return Rotation.from_quat(np.random.default_rng(seed).normal(size=(n, 4))).as_matrix()
 
 
 def _so3_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,42 +3,50 @@ arXiv:2305.19302). Exact rotational symmetry for a model that has none, and smoo
 anywhere.
 
 Every ordered pair (j, j') of neighbors of an atom i makes a frame, and all of them together are an
-average that turns with the surroundings of i and depends smoothly on them, since no frame comes or
-goes with a weight above zero:
+average that rotates with the surroundings of i and depends smoothly on them, since no frame comes
+or goes with a weight above zero:
 
-    a = r̂_j,   b = a × r̂_j' / |a × r̂_j'|,   c = a × b,   F = [a b c]
+    a = r̂_j
+    b = a × r̂_j' / |a × r̂_j'|
+    c = a × b
+    F = [a b c]
     y_i = (Σ_jj' w_jj' y_i(F_jj'ᵀ r) + w_aux y_aux,i) / (Σ_jj' w_jj' + w_aux)
 
 With f(r|R, Δ) = `smooth_step`: 1 below R - Δ, 0 above R; q its mirror image in s = sin² of the
 angle at i: 0 below ω, 1 above ω + δ:
 
-    w_jj'   = f(r_j|R_in, Δ) f(r_j'|R_in, Δ) q(s|W-ΔW, ΔW) (s - (W-ΔW))/ΔW
-            near neighbors that are not in line
-    p_jj'   = f(r_j|R_out, Δ) f(r_j'|R_out, Δ) q(s|W, ΔW)                      the same, as far as i
-            looks
-    d_jj'   = SmoothMax_β(r_j, r_j') + T(β),   T(β) = LambertW(1/e)/β          above both distances
-    R_in    = Σ p d e^(-βd) / Σ p e^(-βd) + Δ                                  with one more entry,
-            d = R_out and p = 1
-    w_aux   = f(w_max|½, ½)
+    near neighbors that are not in line:
+    w_jj' = f(r_j|R_in, Δ) f(r_j'|R_in, Δ) q(s|W-ΔW, ΔW) (s - (W-ΔW))/ΔW
+
+    the same, as far as i looks:
+    p_jj' = f(r_j|R_out, Δ) f(r_j'|R_out, Δ) q(s|W, ΔW)
+
+    above both distances:
+    d_jj' = SmoothMax_β(r_j, r_j') + T(β),   T(β) = LambertW(1/e)/β
+
+    with one more entry, d = R_out and p = 1:
+    R_in  = Σ p d e^(-βd) / Σ p e^(-βd) + Δ
+
+    w_aux = f(w_max|½, ½)
 
 R_in follows the nearest pair of use: if there is one with p > 0, some w is 1 or more, and w_aux is
 0. If all neighbors are in line (or there is one, or none), every w is 0: such surroundings have no
-frame, and an auxiliary model, which is equivariant by construction, answers. R_out ≤ R_cut - Δ, so
-that R_in stays within what the model sees.
+frame, and the outputs are those of an auxiliary model, which is equivariant by construction.
+R_out ≤ R_cut - Δ, so that R_in stays within what the model sees.
 
 Frames of weight well below the largest can be pruned, `prunings` times: w ← w q(w/w_max|0.8, 0.1).
 The largest weight is w_max = (Σ w^64)^(1/64), which is smooth, not smaller than any w, and does not
-change when w = 0 is added. It is off by default: a frame that leaves within so little makes the
-energy smooth but steep, and forces pay for it as far as the model is not symmetric itself (what it
-costs and saves: the claims `ecse-accuracy` and `ecse-frames`).
+change when w = 0 is added. Pruning is off by default: a frame that leaves within so little makes
+the energy smooth but steep, and forces pay for it as far as the model is not symmetric itself (what
+it costs and saves: the claims `ecse-accuracy` and `ecse-frames`).
 
 [a b c] is right-handed. A mirror image of the structure has left-handed frames, F diag(1, -1, 1),
 so averages over both hands do not change under reflection either: group="O(3)", at twice the cost.
 "SO(3)" takes right hands only.
 
-Locality. Each atom has frames of its own, made of its neighbors, in which its own share of the
-energy is evaluated: of all that it can feel, and of nothing else. local=False instead pools all
-pairs of a structure and turns the structure as a whole. That takes far fewer evaluations of a
+Locality. Each atom has frames of its own, made of its neighbors, in which its own part of the
+energy is evaluated: of all that it depends on, and of nothing else. local=False instead pools all
+pairs of a structure and rotates the structure as a whole. That takes far fewer evaluations of a
 network that passes messages, but then the frames of one molecule change the energy of another that
 is far away.
 
@@ -47,50 +55,82 @@ with q(w|0.9 w_max, 0.1 w_max)); frames are of atoms; both hands; everything is 
 the auxiliary model is always there unless it is declined.
 """
 
-import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scdlab.atoms.neighbors import Pairs, neighbor_list, repeated
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.neighbors import Pairs, neighbor_list
+from scdlab.nn.blocks.heads import PropertyHead
 from scdlab.nn.blocks.radial import smooth_step
-from scdlab.nn.et import EquivariantTransformer
-from scdlab.nn.registry import describe
-from scdlab.symmetry.frames import Clusters, Frames, Symmetrized, batch_of, receptive_fields, starts
+from scdlab.nn.model import AtomisticModel
+from scdlab.nn.prediction import Request
+from scdlab.nn.registry import plain
+from scdlab.symmetry import auxiliary as aux
+from scdlab.symmetry.clusters import Clusters, receptive_fields
+from scdlab.symmetry.frames import Frames
+from scdlab.symmetry.neighbor_pairs import (
+    NeighborEdges,
+    NeighborPairs,
+    pairs_of_neighbors,
+    smooth_maximum,
+    step_up,
+)
+from scdlab.symmetry.symmetrized import Symmetrized
 
 GROUPS = ("O(3)", "SO(3)")
 # W(1/e): by so much over β a smooth maximum of two stays below the maximum at most
 LAMBERT = 0.2784645427610738
-NORM = (
-    64  # of the smooth largest weight: n equal weights count as n^(1/64) of one, 1.1 for a thousand
-)
 NEGLIGIBLE = 1e-15  # of the largest weight: below what float64 tells apart
-
-
-def _q(s: Tensor, start: float, radius_width: float) -> Tensor:
-    """0 for s ≤ start, 1 for s ≥ start + width."""
-    return smooth_step(-s, -start, radius_width)
+PRUNED_FROM = 0.8  # of the largest weight: smaller frames are pruned
+PRUNED_OVER = 0.1
 
 
 class ECSE(Symmetrized):
-    """`ECSE(model)` takes a model's arguments, and its answers turn with the structure exactly.
+    """A model whose outputs rotate with the structure exactly, and smoothly; its arguments are
+    those of the model that it is made of.
 
-    model: any backbone whose energy is a sum over atoms (`Prediction.shares`), with a `cutoff` and,
-    where it passes messages, the number of its steps as `hops`. auxiliary: answers for atoms whose
-    neighbors are in line; equivariant by construction, and with vectors if `model` predicts any. By
-    default a small equivariant transformer, which adds nothing to the reference energies until it
-    is trained, as `fit(exact.auxiliary, …)`; None for none. group: "O(3)" or "SO(3)"; local: frames
-    for each atom, or pooled. outer: R_out in Å, by default the cutoff less `width`; width: Δ in Å;
-    beta: β in 1/Å; angle, angle_width: W and ΔW; prunings: how often small weights are pruned.
+    Parameters
+    ----------
+    model : AtomisticModel
+        Any backbone. One that passes messages has the number of its steps as `n_hops`.
+    auxiliary : AtomisticModel, "default" or None, default "default"
+        What answers for atoms whose neighbors are in line: equivariant by construction, and with
+        vectors if `model` predicts any. By default a small equivariant transformer, which adds
+        nothing to the reference energies until it is trained, as `fit(exact.auxiliary, …)`; None
+        for none.
+    group : str, default "O(3)"
+        "O(3)", rotations and reflections, or "SO(3)", rotations alone.
+    local : bool, default True
+        Whether frames are of each atom, rather than pooled.
+    outer_radius : float, optional
+        R_out in Å; by default the cutoff less `radius_width`.
+    radius_width : float, default 0.15
+        Δ in Å.
+    beta : float, default 5.0
+        β in 1/Å.
+    sin2_min : float, default 0.2
+        W, the sin² of an angle from which frames have their full weight.
+    sin2_width : float, default 0.15
+        ΔW.
+    prunings : int, default 0
+        How often small weights are pruned.
 
-    Raises ValueError for an R_out beyond the cutoff less Δ, where a neighbor that enters would make
-    a jump. When asked: for a structure that needs the auxiliary model, where there is none.
+    Raises
+    ------
+    ValueError
+        For an R_out beyond the cutoff less Δ, where a neighbor that enters would make a jump, and
+        for other settings that cannot be. When called: for a structure that needs the auxiliary
+        model, where there is none.
     """
+
+    learned: Tensor
 
     def __init__(
         self,
-        model,
-        auxiliary="default",
+        model: AtomisticModel,
+        auxiliary: "AtomisticModel | str | None" = "default",
         group: str = "O(3)",
         local: bool = True,
         outer_radius: float | None = None,
@@ -100,21 +140,9 @@ class ECSE(Symmetrized):
         sin2_width: float = 0.15,
         prunings: int = 0,
     ):
-        settings = dict(
-            group=group,
-            local=local,
-            outer_radius=outer_radius,
-            radius_width=radius_width,
-            beta=beta,
-            sin2_min=sin2_min,
-            sin2_width=sin2_width,
-            prunings=prunings,
-        )
-        super().__init__(model, settings)
+        super().__init__(model)
         if group not in GROUPS:
-            raise ValueError(
-                f"ECSE makes a model symmetric under {' or '.join(GROUPS)}, not {group!r}."
-            )
+            raise ValueError(f"The group of ECSE must be {' or '.join(GROUPS)}, got {group!r}.")
         if not (
             radius_width > 0
             and beta > 0
@@ -124,18 +152,16 @@ class ECSE(Symmetrized):
         ):
             raise ValueError(
                 "ECSE needs radius_width > 0, beta > 0, 0 < sin2_width ≤ sin2_min, sin2_min + "
-                f"sin2_width < 1 and prunings ≥ 0, not radius_width={radius_width}, beta={beta}, "
+                f"sin2_width < 1 and prunings ≥ 0, got radius_width={radius_width}, beta={beta}, "
                 f"sin2_min={sin2_min}, sin2_width={sin2_width}, prunings={prunings}."
             )
-        self.outer_radius = (
-            model.cutoff - radius_width if outer_radius is None else float(outer_radius)
-        )
-        if not radius_width < self.outer_radius <= model.cutoff - radius_width + 1e-12:
+        largest = model.cutoff - radius_width
+        self.outer_radius = largest if outer_radius is None else float(outer_radius)
+        if not radius_width < self.outer_radius <= largest + 1e-12:
             raise ValueError(
                 f"ECSE's outer radius is {self.outer_radius:g} Å, and must lie between its width "
-                f"{radius_width:g} Å and the model's cutoff less the width, "
-                f"{model.cutoff - radius_width:g} Å: a neighbor that enters at the cutoff must not "
-                "have made frames before."
+                f"{radius_width:g} Å and the model's cutoff less the width, {largest:g} Å: a "
+                "neighbor that enters at the cutoff must not have made frames before."
             )
         self.group = group
         self.local = local
@@ -144,268 +170,238 @@ class ECSE(Symmetrized):
         self.prunings = prunings
         self.sin2_min = sin2_min
         self.sin2_width = sin2_width
-        self.auxiliary = auxiliary
-        self.features = None  # from the auxiliary model's features to those of the model
-        self.register_buffer(
-            "learned", torch.zeros((), dtype=torch.bool)
-        )  # the auxiliary model, along with the model
+        # whether the auxiliary model was trained along with the model
+        self.register_buffer("learned", torch.zeros((), dtype=torch.bool))
+        self.auxiliary: AtomisticModel | None = None
+        self.features: nn.Linear | None = None
         if auxiliary is not None:
-            with torch.random.fork_rng(
-                devices=[]
-            ):  # numbers drawn for other models stay what they were
-                torch.default_generator.manual_seed(0)
-                if auxiliary == "default":
-                    self.auxiliary = self._default()
-                self.features = nn.Linear(
-                    self.auxiliary.hidden_channels, model.hidden_channels, bias=False
-                )
-            weight = next(model.parameters())
-            self.auxiliary.to(weight), self.features.to(weight)
-            for name, head in model.property_heads.items():
-                self.auxiliary.add_property(name, self._pool(head.kind))
-            if model.direct_forces:
-                self.auxiliary.add_property("direct_forces", "vector")
-            if model.noise_head is not None and self.auxiliary.noise_head is None:
-                raise ValueError(
-                    f"{type(model).__name__} predicts noise, and the auxiliary "
-                    f"{type(self.auxiliary).__name__} has no head for it; give one that has, such "
-                    "as EquivariantTransformer."
-                )
+            self._add_auxiliary(auxiliary)
         self.train(model.training)
 
-    def _default(self) -> EquivariantTransformer:
-        """Small, and silent before training."""
-        noise = self.model.noise_head is not None
-        made = EquivariantTransformer(
-            64, num_layers=1, num_heads=4, num_rbf=32, cutoff=self.model.cutoff, noise_head=noise
-        )
-        nn.init.zeros_(made.energy_head.mlp[-1].weight)
-        nn.init.zeros_(made.energy_head.mlp[-1].bias)
-        return made
+    def _add_auxiliary(self, auxiliary: "AtomisticModel | str") -> None:
+        model = self.model
+        # numbers drawn for other models stay what they were
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            if isinstance(auxiliary, str):
+                auxiliary = aux.default_auxiliary(model)
+            # from its features to those of the model
+            features = nn.Linear(auxiliary.hidden_channels, model.hidden_channels, bias=False)
+        weight = next(model.parameters())
+        self.auxiliary = auxiliary.to(weight)
+        self.features = features.to(weight)
+        for name, head in model.property_heads.items():
+            auxiliary.add_property(name, aux.auxiliary_kind(model, head.kind))
+        if model.direct_forces:
+            auxiliary.add_property("direct_forces", "vector")
+        if model.noise_head is not None and auxiliary.noise_head is None:
+            raise ValueError(
+                f"{type(model).__name__} predicts noise, and the auxiliary "
+                f"{type(auxiliary).__name__} has no head for it; give one that has, such as "
+                "EquivariantTransformer."
+            )
+        self._watch()
 
-    def _pool(self, pool: str) -> str:
-        """A plain model's vector of each atom is an equivariant model's vector, before it is
-        summed."""
-        return "vector" if pool == "per_atom" and not self.model.equivariant else pool
+    def _watch(self) -> None:
+        """Note when a gradient is accumulated in the auxiliary model: it learns then."""
+
+        def note(parameter: Tensor) -> None:
+            self.learned.fill_(True)
+
+        if self.auxiliary is not None:
+            for parameter in self.auxiliary.parameters():
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(note)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._watch()  # copies of parameters have no hooks
 
     @property
-    def config(self) -> dict:
-        told = self.auxiliary
-        told = None if told is None else describe(told)
-        return {**super().config, "auxiliary": told}
+    def config(self) -> dict[str, Any]:
+        """The arguments that rebuild the model; its properties are the backbone's."""
+        return {**super().config, "auxiliary": plain(self.auxiliary)}
 
-    def add_property(self, name: str, pool: str | None = None):
-        head = self.model.add_property(name, pool)
+    def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
+        """Give model and auxiliary model a head for a property, as of any model."""
+        head = super().add_property(name, kind)
         if self.auxiliary is not None:
-            self.auxiliary.add_property(name, self._pool(head.kind))
+            self.auxiliary.add_property(name, aux.auxiliary_kind(self.model, head.kind))
         return head
 
-    def clusters(self, batch, pairs: Pairs) -> Clusters:
+    def clusters(self, batch: Batch, pairs: Pairs) -> Clusters:
+        """What frames see: the part of a structure that an atom depends on, or, with local=False,
+        whole structures."""
         if self.local:
-            return receptive_fields(batch, pairs, getattr(self.model, "n_hops", None))
+            return receptive_fields(batch, pairs, self.model.n_hops)
         return super().clusters(batch, pairs)
 
-    # -- frames and weights
-    # -------------------------------------------------------------------------------------------
+    def frames(self, batch: Batch) -> Frames:
+        """The frames of every atom (of every structure, with local=False): 0 to many for each, in
+        order, with weights after pruning. Differentiable in `batch.pos` and `batch.cell`.
 
-    def frames(self, batch) -> Frames:
-        """The frames of every atom (of every structure, with local=False), with weights after
-        pruning: 0 to many for each, in order. Differentiable in `batch.pos` and `batch.cell`."""
-        n = len(batch.z)
-        groups = n if self.local else batch.num_graphs
-        pairs = neighbor_list(
-            batch, self.outer_radius + self.radius_width + LAMBERT / self.beta
-        )  # R_in is below that
-        r_ij = pairs.vectors(batch.pos, batch).double()  # (P, 3)
-        to = torch.cat([pairs.i, pairs.j])
-        order = torch.argsort(to, stable=True)
-        to = to[order]
-        of = torch.cat([pairs.j, pairs.i])[order]
-        r_ij = torch.cat([r_ij, -r_ij]).index_select(
-            0, order
-        )  # (E, 3), neighbors of each atom in a row
-        r = r_ij.norm(dim=-1)
-        unit = r_ij / r.unsqueeze(-1)
-        # Every two neighbors j, j' of an atom, once: weights do not depend on their order.
-        last = torch.bincount(to, minlength=n).cumsum(0)
-        j, rank = repeated(last[to] - torch.arange(len(to), device=to.device) - 1)
-        k = j + 1 + rank
-        group = to[j] if self.local else batch.batch[to[j]]
-        s = 1.0 - (unit.index_select(0, j) * unit.index_select(0, k)).sum(-1).square()  # (Q)
-        inner = self._inner_radius(r, s, j, k, group, groups)
-
-        near = r.detach() < inner.detach()[to if self.local else batch.batch[to]]  # (E)
-        used = (
-            (near[j] & near[k] & (s.detach() > self.sin2_min - self.sin2_width)).nonzero().flatten()
-        )
-        j = j[used]
-        k = k[used]
-        group = group[used]
-        s = s.index_select(0, used)
-        reach = inner.index_select(0, group)
-        start = self.sin2_min - self.sin2_width
-        w = _q(s, start, self.sin2_width) * (s - start) / self.sin2_width
-        for e in (j, k):
-            w = w * smooth_step(r.index_select(0, e), reach, self.radius_width)
-        largest = _largest(w, group, groups)
-        rest = smooth_step(largest, 0.5, 0.5)  # (G), 1 where there is no frame
+        Parameters
+        ----------
+        batch : Batch
+            The structures.
+        """
+        n_clusters = len(batch.z) if self.local else batch.num_graphs
+        edges = self._neighbors(batch)
+        pairs = pairs_of_neighbors(edges, len(batch.z))
+        inner_radius = self.inner_radius(edges, pairs, n_clusters)
+        pairs, w = self._weights(edges, pairs, inner_radius)
+        largest = smooth_maximum(w, pairs.cluster, n_clusters)
+        auxiliary_weight = smooth_step(largest, 0.5, 0.5)  # (C), 1 where there is no frame
         for turn in range(self.prunings + 1):
             if turn:
-                w = w * _q(w / _largest(w, group, groups).index_select(0, group), 0.8, 0.1)
-            there = (w.detach() > NEGLIGIBLE * largest.detach()[group]).nonzero().flatten()
-            j = j[there]
-            k = k[there]
-            group = group[there]
-            w = w.index_select(0, there)
-        return self._made(unit, w, j, k, to, of, group, rest, inner)
+                now = smooth_maximum(w, pairs.cluster, n_clusters)
+                relative = w / now.index_select(0, pairs.cluster)
+                w = w * step_up(relative, PRUNED_FROM, PRUNED_OVER)
+            least = NEGLIGIBLE * largest.detach()[pairs.cluster]
+            kept = (w.detach() > least).nonzero().flatten()
+            pairs = pairs[kept]
+            w = w.index_select(0, kept)
+        return self._made(edges, pairs, w, auxiliary_weight, inner_radius)
 
-    def _inner_radius(self, r, s, j, k, group, groups: int) -> Tensor:
-        """R_in [G] in Å."""
-        f = smooth_step(r, self.outer_radius, self.radius_width)  # (E)
-        p = f.index_select(0, j) * f.index_select(0, k) * _q(s, self.sin2_min, self.sin2_width)
-        there = (p.detach() > 0).nonzero().flatten()
-        p = p.index_select(0, there)
-        group = group[there]
-        r_j = r.index_select(0, j[there])
-        r_k = r.index_select(0, k[there])
-        d = (
-            r_k + (r_j - r_k) * (self.beta * (r_j - r_k)).sigmoid() + LAMBERT / self.beta
-        )  # SmoothMax + T
-        # Exponentials relative to the largest of each group, which nothing overflows and which
-        # cancels.
-        least = d.new_full((groups,), self.outer_radius).scatter_reduce(
-            0, group, d.detach(), "amin"
+    def _neighbors(self, batch: Batch) -> NeighborEdges:
+        """Neighbors as far as R_in can be."""
+        reach = self.outer_radius + self.radius_width + LAMBERT / self.beta
+        pairs = neighbor_list(batch, reach)
+        r_ij = pairs.vectors(batch.pos, batch).double()  # (P, 3)
+        directed = pairs.directed()
+        order = torch.argsort(directed.target, stable=True)
+        target = directed.target[order]
+        r_ij = directed.both_signed(r_ij).index_select(0, order)  # (E, 3)
+        r = r_ij.norm(dim=-1)
+        return NeighborEdges(
+            target=target,
+            source=directed.source[order],
+            cluster=target if self.local else batch.batch[target],
+            r=r,
+            unit=r_ij / r.unsqueeze(-1),
         )
-        e = 2 * p * (-self.beta * (d - least[group])).exp()  # (j, j') and (j', j)
-        far = (-self.beta * (self.outer_radius - least)).exp()  # the entry d = R_out
-        total = far.index_add(0, group, e)
-        return (self.outer_radius * far).index_add(0, group, e * d) / total + self.radius_width
 
-    def _made(self, unit, w, j, k, to, of, group, rest, inner) -> Frames:
-        one = unit.index_select(0, j)
-        two = unit.index_select(0, k)
-        a = torch.stack([one, two], 1)  # (S, 2, 3): both orders of each pair
-        b = torch.linalg.cross(a, torch.stack([two, one], 1))
+    def inner_radius(self, edges: NeighborEdges, pairs: NeighborPairs, n_clusters: int) -> Tensor:
+        """R_in [C] in Å.
+
+        Parameters
+        ----------
+        edges : NeighborEdges
+            Neighbors of atoms.
+        pairs : NeighborPairs
+            Every two of them.
+        n_clusters : int
+            How many clusters C there are.
+        """
+        f = smooth_step(edges.r, self.outer_radius, self.radius_width)  # (E)
+        far_enough = step_up(pairs.sin2, self.sin2_min, self.sin2_width)
+        p = f.index_select(0, pairs.j) * f.index_select(0, pairs.k) * far_enough
+        used = (p.detach() > 0).nonzero().flatten()
+        p = p.index_select(0, used)
+        cluster = pairs.cluster[used]
+        r_j = edges.r.index_select(0, pairs.j[used])
+        r_k = edges.r.index_select(0, pairs.k[used])
+        difference = r_j - r_k
+        smooth_max = r_k + difference * (self.beta * (r_j - r_k)).sigmoid()
+        d = smooth_max + LAMBERT / self.beta
+        # Exponentials relative to the largest of each cluster, which nothing overflows and which
+        # cancels.
+        least = d.new_full((n_clusters,), self.outer_radius)
+        least = least.scatter_reduce(0, cluster, d.detach(), "amin")
+        e = 2 * p * (-self.beta * (d - least[cluster])).exp()  # (j, j') and (j', j)
+        far = (-self.beta * (self.outer_radius - least)).exp()  # the entry d = R_out
+        total = far.index_add(0, cluster, e)
+        mean = (self.outer_radius * far).index_add(0, cluster, e * d) / total
+        return mean + self.radius_width
+
+    def _weights(
+        self, edges: NeighborEdges, pairs: NeighborPairs, inner_radius: Tensor
+    ) -> tuple[NeighborPairs, Tensor]:
+        """The pairs that may have a weight, and their weights w, before pruning."""
+        start = self.sin2_min - self.sin2_width
+        near = edges.r.detach() < inner_radius.detach()[edges.cluster]  # (E)
+        used = near[pairs.j] & near[pairs.k] & (pairs.sin2.detach() > start)
+        pairs = pairs[used.nonzero().flatten()]
+        reach = inner_radius.index_select(0, pairs.cluster)
+        s = pairs.sin2
+        w = step_up(s, start, self.sin2_width) * (s - start) / self.sin2_width
+        for edge in (pairs.j, pairs.k):
+            w = w * smooth_step(edges.r.index_select(0, edge), reach, self.radius_width)
+        return pairs, w
+
+    def _made(
+        self,
+        edges: NeighborEdges,
+        pairs: NeighborPairs,
+        w: Tensor,
+        auxiliary_weight: Tensor,
+        inner_radius: Tensor,
+    ) -> Frames:
+        """The frames of pairs of neighbors: of both orders and of all hands."""
+        unit_j = edges.unit.index_select(0, pairs.j)
+        unit_k = edges.unit.index_select(0, pairs.k)
+        a = torch.stack([unit_j, unit_k], 1)  # (Q, 2, 3): both orders of each pair
+        b = torch.linalg.cross(a, torch.stack([unit_k, unit_j], 1))
         b = b / b.norm(dim=-1, keepdim=True)
         c = torch.linalg.cross(a, b)
         hands = (1, -1) if self.group == "O(3)" else (1,)
-        axes = torch.stack(
-            [torch.stack([a, hand * b, c], -1) for hand in hands], 2
-        )  # (S, 2, hands, 3, 3)
+        of_hands = [torch.stack([a, hand * b, c], -1) for hand in hands]
+        axes = torch.stack(of_hands, 2)  # (Q, 2, hands, 3, 3)
         m = 2 * len(hands)
-
-        def each(x):
-            return x.repeat_interleave(m, 0)
-
-        def pair(x, y):
-            return torch.stack([of[x], of[y]], 1).repeat_interleave(len(hands), 1).flatten()
-
+        j = edges.source[pairs.j]
+        k = edges.source[pairs.k]
+        first = torch.stack([j, k], 1)  # (Q, 2): j of both orders
+        second = torch.stack([k, j], 1)
         return Frames(
             axes=axes.reshape(-1, 3, 3),
             weights=w.unsqueeze(1).expand(-1, m).reshape(-1),
-            of=each(group),
-            rest=rest,
-            center=each(to[j]),
-            first=pair(j, k),
-            second=pair(k, j),
-            inner=inner,
+            cluster=pairs.cluster.repeat_interleave(m),
+            auxiliary_weight=auxiliary_weight,
+            center=edges.target[pairs.j].repeat_interleave(m),
+            j=first.repeat_interleave(len(hands), 1).flatten(),
+            k=second.repeat_interleave(len(hands), 1).flatten(),
+            inner_radius=inner_radius,
         )
 
-    # -- surroundings without a frame
-    # ---------------------------------------------------------------------------------
+    def auxiliary_outputs(
+        self, batch: Batch, frames: Frames, request: Request
+    ) -> dict[str, Tensor]:
+        """What the auxiliary model gives: by name, a row for each atom.
 
-    def auxiliary_prediction(self, batch, told: dict, frames: Frames) -> dict[str, Tensor]:
-        model = self.auxiliary
-        lonely = frames.rest > 0
-        first = int(lonely.nonzero()[0])
-        structure = first
-        where = ""
-        if self.local:
-            structure = int(batch.batch[first])
-            where = f" of atom {first - int(batch.ptr[structure])}"
-        about = (
-            f"neighbors{where} in structure {structure} of the batch ({_formula(batch, structure)})"
-        )
-        if model is None:
+        Warns when the model is trained and the auxiliary model is not.
+        """
+        weight = frames.auxiliary_weight
+        auxiliary = self.auxiliary
+        features = self.features
+        if weight is None:
+            return {}
+        lonely = weight > 0
+        neighbors = aux.where(batch, int(lonely.nonzero()[0]), self.local)
+        if auxiliary is None or features is None:
             raise ValueError(
-                f"All {about} are in line, or nearly so, and make no frame; give ECSE an auxiliary "
-                "model that answers there, or leave auxiliary='default'."
+                f"All {neighbors} are in line, or nearly so, and make no frame; give ECSE an "
+                "auxiliary model that answers there, or leave auxiliary='default'."
             )
-        alone = bool(
-            model.trained_elements.any()
-        )  # trained by a fit of its own: it has units of its own
-        if not alone:  # else it speaks in those of the model
-            with torch.no_grad():
-                model.energy_head.reference.copy_(self.model.energy_head.reference)
-                model.energy_head.scale.copy_(self.model.energy_head.scale)
-                for name, head in self.model.property_heads.items():
-                    model.property_heads[name].mean.copy_(head.mean)
-                    model.property_heads[name].std.copy_(head.std)
-            if self.training:
-                self.learned.fill_(True)
-            elif bool(self.model.trained_elements.any()) and not bool(self.learned):
-                warnings.warn(
-                    f"All {about} are in line, and the auxiliary model that answers there has not "
-                    "been trained: only reference energies are known. Train it as any model, "
-                    "scdlab.fit(exact.auxiliary, …).",
-                    stacklevel=2,
-                )
-        # Only structures that need it are asked about: others may hold elements it has not met.
-        asked = torch.zeros(batch.num_graphs, dtype=torch.bool, device=lonely.device)
-        asked = asked.index_fill(0, batch.batch[lonely], True) if self.local else lonely
-        atoms = asked[batch.batch].nonzero().flatten()
-        of = (asked.cumsum(0) - 1)[batch.batch[atoms]]
-        some = batch_of(
-            z=batch.z[atoms],
-            pos=batch.pos.index_select(0, atoms),
-            batch=of,
-            ptr=starts(of, int(asked.sum())),
-        )
-        if "cell" in batch:
-            some.cell = batch.cell[asked]
-            some.pbc = batch.pbc.reshape(-1, 3)[asked]
-        out = model(some, noise=told["noise"])
-        values = {
-            "energy": out.per_atom["energy"],
-            "atoms": self.features(out.atoms),
-            "noise": out.noise,
-        }
-        values |= {
-            name: self._in_units(name, out.per_atom[name], some)
-            for name in self.model.property_heads
-        }
-        if told["forces"]:
-            values["forces"] = out.per_atom["direct_forces"] * self.model.force_head.scale
+        trained = bool(self.learned) or self.training or aux.is_trained_alone(auxiliary)
+        if not trained and bool(self.model.trained_elements.any()):
+            aux.warn_untrained(neighbors)
+        # Only structures that need it: others may hold elements it was not trained on.
+        marked = lonely
+        if self.local:
+            marked = torch.zeros(batch.num_graphs, dtype=torch.bool, device=lonely.device)
+            marked = marked.index_fill(0, batch.batch[lonely], True)
+        some, atoms = aux.structures_with(batch, marked)
+        out = aux.predict(self.model, auxiliary, some, noise=request.head_noise)
+        values = {"energy": out.per_atom["energy"], "atoms": features(out.atoms)}
+        if out.noise is not None:
+            values["noise"] = out.noise
+        for name in self.property_heads:
+            per_atom = out.per_atom[name]
+            values[name] = aux.in_units_of_model(self.model, auxiliary, name, per_atom, some)
+        if request.head_forces and self.force_head is not None:
+            values["forces"] = out.per_atom["direct_forces"] * self.force_head.scale
         n = len(batch.z)
         return {
-            k: v.new_zeros(n, *v.shape[1:]).index_copy(0, atoms, v)
-            for k, v in values.items()
-            if v is not None
+            name: value.new_zeros(n, *value.shape[1:]).index_copy(0, atoms, value)
+            for name, value in values.items()
         }
-
-    def _in_units(self, name: str, per_atom: Tensor, batch) -> Tensor:
-        """Shares of a property from the auxiliary model, in units of the model's head and relative
-        to its mean."""
-        ours = self.model.property_heads[name]
-        theirs = self.auxiliary.property_heads[name]
-        y = theirs.std * per_atom
-        if ours.kind in ("scalar_sum", "scalar_mean"):
-            size = batch.ptr.diff()[batch.batch] if ours.kind == "scalar_sum" else 1
-            y = y + (theirs.mean - ours.mean) / size
-        return y / ours.std
-
-
-def _largest(w: Tensor, group: Tensor, groups: int) -> Tensor:
-    """(Σ w^64)^(1/64) of each group, [G]: 0 where there is none. In units of the plain maximum,
-    which cancels."""
-    top = w.new_zeros(groups).scatter_reduce(0, group, w.detach(), "amax")
-    there = top > 0
-    unit = torch.where(there, top, 1.0)
-    total = w.new_zeros(groups).index_add(0, group, (w / unit[group]).clamp(min=1e-4) ** NORM)
-    return torch.where(there, unit * torch.where(there, total, 1.0) ** (1 / NORM), 0.0)
-
-
-def _formula(batch, k: int) -> str:
-    from ase import Atoms
-
-    return Atoms(batch.z[batch.batch == k].cpu().numpy()).get_chemical_formula()

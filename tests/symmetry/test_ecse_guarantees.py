@@ -21,7 +21,7 @@ from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.model import AtomisticModel, Features
 from scdlab.nn.pet import PET
 from scdlab.objectives import EnergyForces
-from scdlab.symmetry import frames
+from scdlab.symmetry import copies
 from scdlab.symmetry.ecse import ECSE, LAMBERT
 
 CUTOFF = 3.5
@@ -38,7 +38,7 @@ class Toy(AtomisticModel):
     n_hops = 1
 
     def __init__(self, d=6):
-        super().__init__(d, CUTOFF, {})
+        super().__init__(d, CUTOFF)
         self.look = torch.nn.Linear(3, d, bias=False)
 
     def represent(self, batch, pairs, condition=None, vectors=False):
@@ -386,8 +386,8 @@ def test_small_chunks_change_nothing_nor_does_a_graph(monkeypatch, local):
     )
     whole = answers(model, batch)
     assert len(model.frames(batch)) >= 20
-    for size in (frames.CHUNK, 20):
-        monkeypatch.setattr(frames, "CHUNK", size)
+    for size in (copies.CHUNK, 20):
+        monkeypatch.setattr(copies, "CHUNK", size)
         with torch.no_grad():
             bare = answers(model, batch)
         for other in (bare, answers(model, batch)):
@@ -406,7 +406,9 @@ def largest_steps(model, path, ts):
     batch = batch_of(*path(ts))
     with torch.no_grad():
         out = model(batch, forces=True)
-        number = torch.bincount(model.frames(batch).of, minlength=len(batch.z)).view(n, -1).sum(1)
+        number = (
+            torch.bincount(model.frames(batch).cluster, minlength=len(batch.z)).view(n, -1).sum(1)
+        )
     parts = (out.energy.view(n, 1), out.forces.view(n, -1))
     return torch.stack([part.diff(dim=0).abs().amax(1) for part in parts]), number.unique()
 
@@ -589,18 +591,18 @@ def test_weights_are_by_the_book_and_one_is_at_least_one_where_any_pair_is_of_us
     found = model.frames(batch_of(Atoms("C" * len(pos), pos)))
     for i in range(len(pos)):
         weights, inner, rest, usable = by_the_book(model, pos, i)
-        mine = (found.of == i).nonzero().flatten()
-        assert torch.equal(found.center[mine], found.of[mine])
-        assert float(found.inner[i]) == pytest.approx(inner, abs=1e-10)
-        assert float(found.rest[i]) == pytest.approx(rest, abs=1e-10)
+        mine = (found.cluster == i).nonzero().flatten()
+        assert torch.equal(found.center[mine], found.cluster[mine])
+        assert float(found.inner_radius[i]) == pytest.approx(inner, abs=1e-10)
+        assert float(found.auxiliary_weight[i]) == pytest.approx(rest, abs=1e-10)
         ours = dict.fromkeys(weights, 0.0)
         for k in mine.tolist():  # both hands weigh alike
-            ours[int(found.first[k]), int(found.second[k])] += float(found.weights[k]) / 2
+            ours[int(found.j[k]), int(found.k[k])] += float(found.weights[k]) / 2
         assert ours == pytest.approx(weights, abs=1e-10)
         if usable:
             assert max(ours.values()) >= 1 - 1e-12
-            assert float(found.inner[i]) >= min(usable.values()) + model.radius_width - 1e-12
-            assert float(found.rest[i]) == 0.0
+            assert float(found.inner_radius[i]) >= min(usable.values()) + model.radius_width - 1e-12
+            assert float(found.auxiliary_weight[i]) == 0.0
 
 
 @functools.cache
@@ -618,9 +620,7 @@ def test_frames_are_both_hands_of_right_angles_along_the_neighbors():
     )
     a = found.axes[..., 0]
     c = found.axes[..., 2]
-    to_first, to_second = (
-        batch.pos[x] - batch.pos[found.center] for x in (found.first, found.second)
-    )
+    to_first, to_second = (batch.pos[x] - batch.pos[found.center] for x in (found.j, found.k))
     torch.testing.assert_close(
         a, to_first / to_first.norm(dim=-1, keepdim=True), rtol=0, atol=1e-12
     )
@@ -638,8 +638,10 @@ def test_pruning_keeps_the_heaviest_frames_and_few_of_them():
     kept = ecse(prunings=4).frames(batch)
     assert 0 < len(kept) < 0.7 * len(all_frames)
     top = [
-        torch.zeros(len(batch.z), dtype=torch.float64).scatter_reduce(0, f.of, f.weights, "amax")
+        torch.zeros(len(batch.z), dtype=torch.float64).scatter_reduce(
+            0, f.cluster, f.weights, "amax"
+        )
         for f in (all_frames, kept)
     ]
     torch.testing.assert_close(*top, rtol=1e-6, atol=1e-12)
-    assert torch.equal(all_frames.rest, kept.rest)
+    assert torch.equal(all_frames.auxiliary_weight, kept.auxiliary_weight)

@@ -1,6 +1,7 @@
 """The traps on the way to ECSE. Each test holds a version with one thing wrong, and shows that it
 fails the very check that ours passes."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -17,7 +18,9 @@ from scdlab.nn.pet import PET
 from scdlab.symmetry import ecse as module
 from scdlab.symmetry.averaging import RandomRotations
 from scdlab.symmetry.ecse import ECSE, LAMBERT
-from scdlab.symmetry.frames import Frames, Symmetrized
+from scdlab.symmetry.frames import Frames
+from scdlab.symmetry.neighbor_pairs import step_up
+from scdlab.symmetry.symmetrized import Symmetrized
 
 CUTOFF = 3.5
 TURN = Rotation.random(random_state=3).as_matrix()
@@ -176,18 +179,21 @@ class PlainExponentials(ECSE):
 
     dtype = torch.float32
 
-    def _inner_radius(self, r, s, j, k, group, groups):
-        f = smooth_step(r, self.outer_radius, self.radius_width)
-        p = (f[j] * f[k] * module._q(s, self.sin2_min, self.sin2_width)).to(self.dtype)
-        a = r[j].to(self.dtype)
-        b = r[k].to(self.dtype)
+    def inner_radius(self, edges, pairs, n_clusters):
+        f = smooth_step(edges.r, self.outer_radius, self.radius_width)
+        steep = step_up(pairs.sin2, self.sin2_min, self.sin2_width)
+        p = (f[pairs.j] * f[pairs.k] * steep).to(self.dtype)
+        a = edges.r[pairs.j].to(self.dtype)
+        b = edges.r[pairs.k].to(self.dtype)
         up_a = (self.beta * a).exp()
         up_b = (self.beta * b).exp()
         d = (a * up_a + b * up_b) / (up_a + up_b) + LAMBERT / self.beta
-        far = torch.full((groups,), math.exp(-self.beta * self.outer_radius), dtype=self.dtype)
+        last = math.exp(-self.beta * self.outer_radius)
+        far = torch.full((n_clusters,), last, dtype=self.dtype)
         e = 2 * p * (-self.beta * d).exp()
-        mean = (self.outer_radius * far).index_add(0, group, e * d) / far.index_add(0, group, e)
-        return (mean + self.radius_width).to(r.dtype)
+        total = far.index_add(0, pairs.cluster, e)
+        mean = (self.outer_radius * far).index_add(0, pairs.cluster, e * d) / total
+        return (mean + self.radius_width).to(edges.r.dtype)
 
 
 class PlainDoubles(PlainExponentials):
@@ -201,14 +207,14 @@ def test_exponentials_overflow_and_logarithms_of_their_sums_do_not(kind, beta):
     gentle = exact(kind).frames(batch)
     same = exact().frames(batch)
     torch.testing.assert_close(
-        gentle.inner, same.inner, rtol=1e-5, atol=0
+        gentle.inner_radius, same.inner_radius, rtol=1e-5, atol=0
     )  # it is the same formula
     naive, ours = (exact(x, beta=beta).frames(batch) for x in (kind, ECSE))
-    assert not naive.inner.isfinite().all()
+    assert not naive.inner_radius.isfinite().all()
     nearest = batch.pos[batch.z == 1] - batch.pos[batch.z == 8]
     expected = float(nearest.norm(dim=1).max()) + LAMBERT / beta + 0.15
-    assert float(ours.inner[0]) == pytest.approx(expected, abs=1e-9)
-    assert ours.weights.isfinite().all() and float(ours.rest[0]) == 0
+    assert float(ours.inner_radius[0]) == pytest.approx(expected, abs=1e-9)
+    assert ours.weights.isfinite().all() and float(ours.auxiliary_weight[0]) == 0
     assert energies(exact(beta=beta), atoms).isfinite().all()
 
 
@@ -218,9 +224,6 @@ def test_exponentials_overflow_and_logarithms_of_their_sums_do_not(kind, beta):
 
 class Restless(Symmetrized):
     """The mean over rotations that every call draws anew."""
-
-    def __init__(self, model):
-        super().__init__(model, {})
 
     def frames(self, batch):
         axes = torch.from_numpy(Rotation.random(4).as_matrix())
@@ -247,7 +250,9 @@ class DetachedWeights(ECSE):
 
     def frames(self, batch):
         found = super().frames(batch)
-        return Frames(found.axes, found.weights.detach(), found.of, found.rest.detach())
+        return Frames(
+            found.axes, found.weights.detach(), found.cluster, found.auxiliary_weight.detach()
+        )
 
 
 class DetachedFrames(ECSE):
@@ -255,7 +260,7 @@ class DetachedFrames(ECSE):
 
     def frames(self, batch):
         found = super().frames(batch)
-        return Frames(found.axes.detach(), found.weights, found.of, found.rest)
+        return dataclasses.replace(found, axes=found.axes.detach())
 
 
 def force_errors(model, atoms, h=1e-4):
@@ -293,19 +298,15 @@ class NoAuxiliary(ECSE):
 
     def frames(self, batch):
         found = super().frames(batch)
-        return Frames(found.axes, found.weights, found.of)
+        return dataclasses.replace(found, auxiliary_weight=None)
 
-    def forward(self, batch):
-        clusters = self.clusters(batch, neighbor_list(batch, self.model.cutoff))
-        found = self.frames(batch)
-        told = {"condition": None, "force_input": None, "noise": False, "forces": False}
-        values, _, atoms, owner, _ = self._evaluate(batch, clusters, found, told, True, False)
-        total = torch.zeros(len(batch.z), dtype=torch.float64)
-        share = total.index_add(0, atoms, found.weights[owner] * values["energy"])
-        share = share / total.index_add(0, atoms, found.weights[owner])
-        return scdlab.Prediction(
-            energy=share.new_zeros(batch.num_graphs).index_add(0, batch.batch, share)
-        )
+    def shares(self, frames, clusters):
+        norm = torch.zeros(len(clusters), dtype=torch.float64)
+        norm = norm.index_add(0, frames.cluster, frames.weights)
+        return frames.weights / norm[frames.cluster], torch.where(norm > 0, 0.0, math.inf)
+
+    def auxiliary_outputs(self, batch, frames, request):
+        return {"energy": torch.zeros(len(batch.z), dtype=torch.float64)}  # ∞ · 0, as 0 / 0
 
 
 def test_without_an_auxiliary_model_linear_molecules_are_no_number():

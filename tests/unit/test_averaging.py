@@ -117,12 +117,12 @@ def test_frames_are_orthogonal_turn_with_the_structure_and_their_number_is_told(
     torch.testing.assert_close(
         frames.axes.mT @ frames.axes, eye.expand_as(frames.axes), rtol=0, atol=1e-12
     )
-    assert frames.of.tolist() == [k for k in range(3) for _ in range(average.evaluations)]
+    assert frames.cluster.tolist() == [k for k in range(3) for _ in range(average.evaluations)]
     dets = torch.linalg.det(frames.axes)
     assert torch.allclose(dets, torch.ones_like(dets)) if proper else abs(float(dets.sum())) < 1e-9
     for k in range(3):  # the same set of frames, in some order
-        new = turned.axes[turned.of == k]
-        old = TURN @ frames.axes[frames.of == k]
+        new = turned.axes[turned.cluster == k]
+        old = TURN @ frames.axes[frames.cluster == k]
         apart = (new[:, None] - old[None]).abs().amax((-1, -2))
         assert float(apart.amin(0).max()) < 1e-9
 
@@ -221,7 +221,7 @@ def test_quadrature_integrates_every_wigner_function_up_to_its_degree_and_no_fur
 ):
     rule = Quadrature(toy(), degree=degree)
     frames = rule.frames(batch_of(molecule("H2O")))
-    assert rule.evaluations == len(frames.of) == EVALUATIONS[degree]
+    assert rule.evaluations == len(frames.cluster) == EVALUATIONS[degree]
     assert bool((frames.weights > 0).all())
     *exact, beyond = haar_spread(frames.axes, frames.weights, degree + 1)
     assert max(exact) < 1e-12
@@ -266,7 +266,7 @@ def test_rotations_are_fixed_by_the_seed_and_inversion_pairs_them(generic):
     assert not torch.allclose(energy, RandomRotations(net, n=6, seed=6)(generic).energy)
     axes = RandomRotations(net, n=6, seed=5).frames(generic).axes[:6]
     torch.testing.assert_close(axes[3:], -axes[:3], rtol=0, atol=0)
-    assert len(RandomRotations(net, n=1, inversion=False).frames(generic).of) == 3
+    assert len(RandomRotations(net, n=1, inversion=False).frames(generic).cluster) == 3
     assert RandomRotations(net, n=6).evaluations == 6
 
 
@@ -408,5 +408,5 @@ def test_what_has_no_frame_is_refused_by_name(kind, name):
     ],
 )
 def test_numbers_that_make_no_average_are_refused(make):
-    with pytest.raises(ValueError, match="not "):
+    with pytest.raises(ValueError, match="got "):
         make(toy())

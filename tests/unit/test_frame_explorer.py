@@ -199,7 +199,7 @@ def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, ro
         mine = (made.center == 2) & (torch.linalg.det(made.axes) > 0)
         assert state[key] == int(mine.sum()) > 0
         matrix = scanning.weight_matrix(shown.frames(pruned=prunings > 0), 2, state["neighbors"])
-        for j, k, w in zip(made.first[mine], made.second[mine], made.weights[mine], strict=True):
+        for j, k, w in zip(made.j[mine], made.k[mine], made.weights[mine], strict=True):
             at = [state["neighbors"].index(int(i)) for i in (j, k)]
             assert matrix[*at] == matrix[*at[::-1]] == pytest.approx(float(w), rel=1e-4)
         assert np.count_nonzero(matrix) == state[key]
@@ -207,7 +207,7 @@ def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, ro
             assert state["frames"] == state[key]
             assert state["largest"] == pytest.approx(float(made.weights[mine].max()), rel=1e-4)
     assert (
-        state["inner"] == pytest.approx(float(made.inner[2]), rel=1e-5)
+        state["inner"] == pytest.approx(float(made.inner_radius[2]), rel=1e-5)
         and state["auxiliary"] == 0.0
     )
     assert state["coordinate"] == pytest.approx(r[3]) and state["outer"] == 3.85
