@@ -36,9 +36,9 @@ from torch import Tensor, nn
 import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.atoms.batch import Batch
+from scdlab.atoms.rotations import random_rotations
 from scdlab.nn import PET
 from scdlab.objectives import EnergyForces
-from scdlab.objectives.augment import random_rotations
 from scdlab.symmetry.averaging import RandomRotations
 from scdlab.training import FitResult
 

@@ -422,10 +422,8 @@ class FrameExplorer(SvgExplorer):
             "ecse": exact,
         }
         self.prunings = exact.prunings or PRUNINGS  # that are shown, done or not
-        self.before, self.after = (
-            ECSE(self.backbone, auxiliary=None, **(exact.settings | {"prunings": n}))
-            for n in (0, self.prunings)
-        )
+        settings = exact.config | {"model": self.backbone, "auxiliary": None}
+        self.before, self.after = (ECSE(**(settings | {"prunings": n})) for n in (0, self.prunings))
 
     def _make_controls(self) -> dict:
         row = dict(style={"description_width": "85px"}, layout=widgets.Layout(width="300px"))

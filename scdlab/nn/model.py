@@ -62,7 +62,7 @@ class AtomisticModel(Model):
     #: Radial basis, of models that use `filters`.
     basis: nn.Module
 
-    def __init__(self, hidden_channels: int, cutoff: float, config: dict | None = None):
+    def __init__(self, hidden_channels: int, cutoff: float):
         super().__init__()
         if not cutoff > 0:
             raise ValueError(f"The cutoff must be a positive distance in Å, got {cutoff}.")

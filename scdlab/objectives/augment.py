@@ -2,48 +2,18 @@
 
     r_i → ± R r_i,   F_i → ± R F_i,   cell vectors and μ likewise,   E → E
 
-with a rotation R of its own for each structure, uniform over SO(3): a unit quaternion q = (w, v),
-uniform on the sphere in four dimensions (Shoemake 1992, "Uniform random rotations"), rotates by
-
-    R = (w² - |v|²) 1 + 2 v vᵀ + 2 w [v]ₓ
+with a rotation R of its own for each structure, uniform over SO(3) (`scdlab.atoms.rotations`).
 """
 
 import copy
 
 import torch
-from torch import Tensor
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.collate import vector_names
+from scdlab.atoms.rotations import random_rotations
 
 KINDS = ("rotations", "O(3)")
-
-
-def random_rotations(
-    n: int,
-    generator: torch.Generator | None = None,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """n rotations R [n, 3, 3], float64, uniform over SO(3).
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    generator : torch.Generator, optional
-        Source of the random numbers; it must live on the device.
-    device : torch.device or str, optional
-        Where the matrices are made.
-    """
-    # (n, 4) of any length: it has no direction
-    q = torch.randn(n, 4, dtype=torch.float64, device=device, generator=generator)
-    w, v = (q / q.norm(dim=1, keepdim=True)).split([1, 3], dim=1)  # (n, 1), (n, 3)
-    one = torch.eye(3, dtype=q.dtype, device=q.device)
-    # rows v × e_k: [v]ₓ transposed
-    cross = torch.linalg.cross(v.unsqueeze(1), one.expand(n, 3, 3), dim=2)
-    w = w.unsqueeze(2)  # (n, 1, 1)
-    square = v.square().sum(1).view(n, 1, 1)
-    return (w.square() - square) * one + 2 * v.unsqueeze(2) * v.unsqueeze(1) + 2 * w * cross.mT
 
 
 def random_rotate(

@@ -12,6 +12,7 @@ itself, so that an edit by hand is found.
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def save(model: Model, path: str | Path, provenance: dict[str, Any] | None = Non
     about |= {"model": described.pop("name"), **described}
     check_config(model)
     with atomic_file(weights) as new:
-        safetensors.torch.save_file(named_tensors(model), new)
+        safetensors.torch.save_file(separated(model.state_dict()), new)
     about |= {"weights_sha256": digest(weights)}
     if model.units:  # of the properties that it learned
         about |= {"units": model.units}
@@ -118,25 +119,25 @@ def check_config(model: Model) -> None:
             ) from error
 
 
-def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model by name, on the processor, each with memory of its own.
+def separated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the processor, each with memory of its own.
 
     safetensors refuses tensors that share memory, as tied weights do: each of them is written, and
     they are tied again where the model that is loaded ties them.
 
     Parameters
     ----------
-    model : nn.Module
-        Any model.
+    tensors : mapping of str to Tensor
+        Tensors by name, such as a `state_dict`.
     """
-    tensors = {}
+    found = {}
     taken = set()
-    for name, value in model.state_dict().items():
+    for name, value in tensors.items():
         tensor = value.detach().cpu().contiguous()
         memory = tensor.untyped_storage().data_ptr()
-        tensors[name] = tensor.clone() if memory in taken else tensor
+        found[name] = tensor.clone() if memory in taken else tensor
         taken.add(memory)
-    return tensors
+    return found
 
 
 def build(

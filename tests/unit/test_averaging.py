@@ -25,7 +25,7 @@ class Toy(AtomisticModel):
     linear = True
 
     def __init__(self, degree=None, d=4, cutoff=20.0):
-        super().__init__(d, cutoff, dict(degree=degree))
+        super().__init__(d, cutoff)
         self.degree = degree
         self.look = torch.nn.Linear(3, d, bias=False)
 
