@@ -5,11 +5,11 @@ with detached features."""
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from helpers import batch_of, perturbed, rotation
 
 import scdlab
 from scdlab.objectives import EnergyForces, SelfConditionedDenoising
@@ -20,10 +20,7 @@ def random_net(kind=scdlab.EquivariantTransformer):
     torch.manual_seed(0)
     heads = {"num_heads": 4} if issubclass(kind, scdlab.EquivariantTransformer) else {}
     net = kind(hidden_channels=16, num_layers=3, num_rbf=16, conditional=True, **heads)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return net
+    return perturbed(net)
 
 
 def trained_net(kind=scdlab.EquivariantTransformer):
@@ -96,25 +93,14 @@ def conditions(net):
     }
 
 
-def one(atoms):
-    batch = scdlab.AtomStore.from_ase([atoms]).take([0])
-    batch.pos = torch.as_tensor(atoms.positions)
-    return batch
-
-
-def rotation(seed):
-    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
-    return q * np.linalg.det(q)
-
-
 @pytest.mark.slow
 def test_the_report_holds_with_a_condition_given(net):
     atoms = molecule("CH3OH")
     atoms.rattle(0.1, seed=1)
-    plain = copy.deepcopy(net).double()(one(atoms)).energy
+    plain = copy.deepcopy(net).double()(batch_of(atoms)).energy
     for name, condition in conditions(net).items():
         told = Told(net, condition)
-        assert (copy.deepcopy(told).double()(one(atoms)).energy - plain).abs() > 1e-6, (
+        assert (copy.deepcopy(told).double()(batch_of(atoms)).energy - plain).abs() > 1e-6, (
             "the condition changes nothing"
         )
         report = scdlab.symmetry_report(told, atoms, n_rotations=1)
@@ -135,7 +121,7 @@ def test_turned_structures_have_turned_noise_and_the_same_embedding(net):
     net = copy.deepcopy(net).double()
     atoms = molecule("CH3CH2OH")
     atoms.rattle(0.1, seed=1)
-    batch = one(atoms)
+    batch = batch_of(atoms)
     for rows in (1, len(atoms)):
         c = torch.randn(
             rows,
@@ -173,7 +159,7 @@ def test_forces_are_the_gradient_through_the_condition_as_well(net):
     """A structure conditioned on its own embedding: nothing on the way is detached, E(x | c(x)) has
     a gradient."""
     net = copy.deepcopy(net).double()
-    batch = one(molecule("CH3OH"))
+    batch = batch_of(molecule("CH3OH"))
     batch.pos = (
         batch.pos
         + 0.1 * torch.randn(batch.pos.shape, generator=torch.Generator().manual_seed(0)).double()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from helpers import batch_of, rattled, rotated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -99,28 +100,6 @@ def ecse(kind="random", properties=False, **kwargs):
 KINDS = ("random", "one layer", "trained", "toy")
 
 
-def batch_of(*structures):
-    batch = scdlab.AtomStore.from_ase(list(structures)).take(range(len(structures)))
-    batch.pos = torch.cat([torch.from_numpy(a.get_positions()) for a in structures])
-    if "cell" in batch:
-        batch.cell = torch.stack([torch.from_numpy(np.asarray(a.cell)) for a in structures])
-    return batch
-
-
-def moved(batch, q, shift=0.0):
-    other = batch.clone()
-    other.pos = batch.pos @ q.T + shift
-    if "cell" in batch:
-        other.cell = batch.cell @ q.T
-    return other
-
-
-def shaken(atoms, amount=0.05, seed=0):
-    atoms = molecule(atoms) if isinstance(atoms, str) else atoms
-    atoms.rattle(amount, seed=seed)
-    return atoms
-
-
 def bent(sin2_min, r=0.96):
     """Water whose hydrogens make an angle, in degrees, above 180 on the other side."""
     t = math.radians(sin2_min)
@@ -145,8 +124,8 @@ STRUCTURES = {
     "benzene": molecule("C6H6"),
     "CH4": molecule("CH4"),
     "SF6": Atoms("SF6", [[0, 0, 0], *(1.56 * np.concatenate([np.eye(3), -np.eye(3)]))]),
-    "ethanol": shaken("CH3CH2OH"),
-    "crystal": shaken(bulk("MgO", "rocksalt", a=4.4), 0.1, 1),
+    "ethanol": rattled("CH3CH2OH"),
+    "crystal": rattled(bulk("MgO", "rocksalt", a=4.4), seed=1, amount=0.1),
     "chain": Atoms("CO", [[0, 0, 0], [1.2, 0.6, 0.1]], cell=[2.5, 0, 0], pbc=[True, False, False]),
     "sheet": layer_of(),
 }
@@ -174,7 +153,7 @@ def differences(model, batch, q, before=None):
     """Largest error of each answer, relative to its size where that is above 1, when a batch is
     turned by q."""
     before = answers(model, batch) if before is None else before
-    after = answers(model, moved(batch, q, 0.7))
+    after = answers(model, rotated(batch, q, 0.7))
     errors = {}
     for name, x in before.items():
         y = after[name]
@@ -235,7 +214,7 @@ def test_the_order_of_the_file_and_the_place_in_space_do_not_matter(name):
     for key, x in before.items():
         x = x[order] if len(x) == len(atoms) and key not in VECTORS[2:3] + TENSORS else x
         torch.testing.assert_close(after[key], x, rtol=1e-10, atol=1e-10)
-    shifted = answers(model, moved(batch_of(atoms), torch.eye(3, dtype=torch.float64), 11.3))
+    shifted = answers(model, rotated(batch_of(atoms), torch.eye(3, dtype=torch.float64), 11.3))
     for key, x in before.items():
         torch.testing.assert_close(shifted[key], x, rtol=1e-10, atol=1e-10)
 
@@ -316,7 +295,7 @@ GRADIENTS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), GRADIENTS)
 def test_forces_are_the_gradient_of_the_energy(name, kind):
-    atoms = shaken(STRUCTURES[name].copy(), 0.01, 4)
+    atoms = rattled(STRUCTURES[name].copy(), seed=4, amount=0.01)
     model = ecse(kind)
     if name == "benzene":  # half of it: the carbons
         atoms = atoms[:6]
@@ -354,7 +333,7 @@ def test_training_on_forces_descends_the_loss_it_says(kind):
     """The gradient of a loss of forces along a random direction of all parameters, the auxiliary
     model's too."""
     model = ecse(kind).train()
-    batch = batch_of(STRUCTURES["nearly straight water"], shaken("H2O"), STRUCTURES["sheet"])
+    batch = batch_of(STRUCTURES["nearly straight water"], rattled("H2O"), STRUCTURES["sheet"])
     torch.manual_seed(0)
     parameters = [p for p in model.parameters() if p is not model.features.weight]
     direction = [torch.randn_like(p) for p in parameters]
@@ -494,8 +473,8 @@ def test_no_jump_of_energy_or_forces(name, kind, prunings):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_far_fragment_is_not_felt(kind):
-    one = shaken("CH3OH")
-    other = shaken("CH4", seed=1)
+    one = rattled("CH3OH")
+    other = rattled("CH4", seed=1)
 
     def per_atom(model, turn):
         far = other.copy()

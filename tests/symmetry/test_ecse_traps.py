@@ -9,12 +9,12 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from helpers import batch_of, perturbed, pet, rattled
 from scipy.spatial.transform import Rotation
 
 import scdlab
 from scdlab.atoms import neighbor_list
 from scdlab.nn.blocks.radial import smooth_step
-from scdlab.nn.pet import PET
 from scdlab.symmetry import ecse as module
 from scdlab.symmetry.averaging import RandomRotations
 from scdlab.symmetry.ecse import ECSE, LAMBERT
@@ -27,45 +27,20 @@ TURN = Rotation.random(random_state=3).as_matrix()
 MIRROR = np.diag([1.0, -1.0, 1.0])
 
 
-def random(net):
-    """With weights that are larger than at the start, so that every part says something."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.2 * torch.randn_like(p))
-    return net
-
-
-def pet():
-    torch.manual_seed(0)
-    return random(
-        PET(hidden_channels=8, num_layers=1, num_attention_layers=1, num_heads=2, cutoff=CUTOFF)
-    )
+def net():
+    """A PET with weights larger than at the start, so that every part has an effect."""
+    return perturbed(pet(cutoff=CUTOFF), seed=1, amount=0.2)
 
 
 def auxiliary():
     torch.manual_seed(1)
-    return random(
-        scdlab.EquivariantTransformer(16, num_layers=1, num_heads=2, num_rbf=8, cutoff=CUTOFF)
-    )
+    small = dict(hidden_channels=16, num_layers=1, num_heads=2, num_rbf=8, cutoff=CUTOFF)
+    return perturbed(scdlab.EquivariantTransformer(**small), seed=1, amount=0.2)
 
 
 def exact(kind=ECSE, told="random", **kwargs):
-    return (
-        kind(pet(), auxiliary=auxiliary() if told == "random" else told, **kwargs).double().eval()
-    )
-
-
-def batch_of(*structures):
-    batch = scdlab.AtomStore.from_ase(list(structures)).take(range(len(structures)))
-    batch.pos = torch.cat([torch.from_numpy(a.get_positions()) for a in structures])
-    return batch
-
-
-def shaken(name, seed=0):
-    atoms = molecule(name)
-    atoms.rattle(0.05, seed=seed)
-    return atoms
+    own = auxiliary() if told == "random" else told
+    return kind(net(), auxiliary=own, **kwargs).double().eval()
 
 
 def turned(atoms, q, shift=0.0):
@@ -112,7 +87,7 @@ def test_an_outer_radius_up_to_the_cutoff_makes_a_jump(monkeypatch):
     assert min(naive) > 1e-2 and naive[-1] > 0.99 * naive[-2], naive
     assert ours[-1] < 0.11 * ours[-2] < 1e-3 * naive[-2], ours
     with pytest.raises(ValueError, match="outer radius"):
-        ECSE(pet(), outer_radius=CUTOFF)
+        ECSE(net(), outer_radius=CUTOFF)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -129,8 +104,8 @@ class Pooled(ECSE):
 def test_pooled_frames_are_not_local():
     """Two methanes, 30 Å apart. One feels the other turn, and is another one than it would be
     alone."""
-    one = shaken("CH4", 0)
-    other = shaken("CH4", 1)
+    one = rattled("CH4", 0)
+    other = rattled("CH4", 1)
     far = [30.0, 0.0, 0.0]
 
     @torch.no_grad()
@@ -234,10 +209,13 @@ class Restless(Symmetrized):
 
 
 def test_rotations_drawn_anew_give_another_energy_in_every_call():
-    atoms = shaken("CH3OH")
-    naive = Restless(pet()).double().eval()
+    atoms = rattled("CH3OH")
+    naive = Restless(net()).double().eval()
     assert abs(float(energies(naive, atoms) - energies(naive, atoms))) > 1e-4
-    for ours in (exact(), RandomRotations(pet(), n=4).double().eval()):
+    for ours in (
+        exact(),
+        RandomRotations(net(), n=4).double().eval(),
+    ):
         assert torch.equal(energies(ours, atoms), energies(ours, atoms))
 
 
@@ -280,7 +258,7 @@ def force_errors(model, atoms, h=1e-4):
 
 
 def test_detached_weights_leave_no_torque_and_only_finite_differences_tell():
-    atoms = shaken("CH3OH")
+    atoms = rattled("CH3OH")
     error, torque = force_errors(exact(DetachedWeights, prunings=0), atoms)
     assert error > 1e-2 and torque < 1e-10, (error, torque)
     error, torque = force_errors(exact(DetachedFrames, prunings=0), atoms)
@@ -310,7 +288,7 @@ class NoAuxiliary(ECSE):
 
 
 def test_without_an_auxiliary_model_linear_molecules_are_no_number():
-    water = shaken("H2O")
+    water = rattled("H2O")
     line = turned(molecule("CO2"), TURN)
     naive = energies(exact(NoAuxiliary, told=None), water, line)
     ours = energies(exact(), water, line)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from helpers import perturbed, rotation
 
 import scdlab
 from scdlab.atoms import Pairs, neighbor_list
@@ -22,10 +23,7 @@ from scdlab.objectives import CoordinateDenoising, EnergyForces
 def random_net(num_layers=3, kind=scdlab.EquivariantTransformer):
     torch.manual_seed(0)
     net = kind(hidden_channels=16, num_layers=num_layers, num_heads=4, num_rbf=16)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return net
+    return perturbed(net)
 
 
 def trained_net():
@@ -76,11 +74,6 @@ def answer(net, atoms, dtype):
         batch.cell = torch.as_tensor(np.asarray(atoms.cell), dtype=dtype)[None]
     out = net(batch, forces=True, noise=True)
     return out.energy.detach().double(), out.forces.detach().double(), out.noise.detach().double()
-
-
-def rotation(seed):
-    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
-    return q * np.linalg.det(q)
 
 
 @pytest.mark.slow

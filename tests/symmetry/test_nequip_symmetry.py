@@ -10,6 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from helpers import perturbed, rotation
 
 import scdlab
 from scdlab.nn.nequip import TensorProductNet
@@ -22,10 +23,7 @@ def random_net(lmax=2, num_layers=2):
         hidden_channels=8, num_layers=num_layers, lmax=lmax, num_rbf=5, force_input=True
     )
     net.add_property("dipole", "vector")
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return net
+    return perturbed(net)
 
 
 def trained_net():
@@ -77,11 +75,6 @@ def answer(net, atoms, dtype, force_input=None):
         energy=out.energy, forces=out.forces, noise=out.noise, dipole=out.properties["dipole"]
     )
     return {name: part.detach().double() for name, part in parts.items()}
-
-
-def rotation(seed):
-    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
-    return q * np.linalg.det(q)
 
 
 @pytest.mark.slow

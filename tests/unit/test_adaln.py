@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from helpers import ct, perturbed, schnet
 from scipy import stats
 
 import scdlab
 from scdlab.nn import AdaLN
 from scdlab.nn.blocks.adaln import drop_path
+
+
+def deep_ct(**settings):
+    return ct(**(dict(num_layers=3) | settings))
+
+
+def deep_schnet(**settings):
+    return schnet(**(dict(num_layers=3, num_rbf=12, conditional=True) | settings))
+
 
 WHAT = ("energy", "forces", "noise", "embedding", "atoms")
 
@@ -21,38 +31,12 @@ def qm9():
     return scdlab.load_qm9(limit=600)
 
 
-def ct(**kwargs):
-    torch.manual_seed(0)
-    return scdlab.EquivariantTransformer(
-        **(
-            dict(hidden_channels=16, num_layers=3, num_heads=2, num_rbf=12, conditional=True)
-            | kwargs
-        )
-    )
-
-
-def schnet(**kwargs):
-    torch.manual_seed(0)
-    return scdlab.SchNet(
-        **(dict(hidden_channels=16, num_layers=3, num_rbf=12, conditional=True) | kwargs)
-    )
-
-
-def shaken(net):
-    """All weights moved: a network as it may be in the middle of training."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return net
-
-
 def random_condition(rows, d=16, dtype=torch.float32):
     return torch.randn(rows, d, generator=torch.Generator().manual_seed(7), dtype=dtype)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training):
     model = net().train(training)
@@ -65,7 +49,7 @@ def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training
             assert torch.equal(getattr(out, what), getattr(expected, what)), what
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 def test_an_unconditional_model_has_no_weights_more_than_before(net):
     new = {"adaln", "condition_norm", "mask_token", "embedding_head"}
     conditional = net().state_dict()
@@ -101,7 +85,7 @@ def test_the_module_is_its_equations(qm9):
     ).abs().max() <= 1  # no condition makes a block louder than twice itself
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 def test_a_closed_gate_leaves_the_scalars_as_they_were(qm9, net):
     model = net().eval()
     batch = qm9.take(np.arange(300, 310))
@@ -109,17 +93,17 @@ def test_a_closed_gate_leaves_the_scalars_as_they_were(qm9, net):
     with torch.no_grad():
         for layer in model.adaln:
             layer.lin2.bias[32:] = -100.0  # tanh α = -1
-    start = model.neighbor_embedding if net is ct else model.embedding
+    start = model.neighbor_embedding if net is deep_ct else model.embedding
     start.register_forward_hook(lambda module, args, out: first.update(x=out))
     found = model(batch).atoms
-    torch.testing.assert_close(found, model.out_norm(first["x"]) if net is ct else first["x"])
+    torch.testing.assert_close(found, model.out_norm(first["x"]) if net is deep_ct else first["x"])
 
 
 def test_scale_and_shift_act_on_the_normalized_features(qm9):
     """A constant modulation is another layer norm: (1 + γ)(w x̂ + b) + β = w' x̂ + b'. And a
     half-open gate halves."""
-    model = ct(num_layers=2)
-    twin = ct(num_layers=2, conditional=False)
+    model = deep_ct(num_layers=2)
+    twin = deep_ct(num_layers=2, conditional=False)
     batch = qm9.take(np.arange(300, 310))
     torch.manual_seed(2)
     with torch.no_grad():
@@ -139,7 +123,7 @@ def test_scale_and_shift_act_on_the_normalized_features(qm9):
 
 
 def test_schnets_interactions_hear_the_modulated_features(qm9):
-    model = schnet(num_layers=1).eval()
+    model = deep_schnet(num_layers=1).eval()
     batch = qm9.take(np.arange(300, 310))
     heard = {}
     scale, shift = random_condition(2)
@@ -150,11 +134,11 @@ def test_schnets_interactions_hear_the_modulated_features(qm9):
     torch.testing.assert_close(heard["x"], (1 + scale) * model.embedding(batch.z) + shift)
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training, dtype):
-    model = shaken(net()).to(dtype).train(training)
+    model = perturbed(net(), seed=1).to(dtype).train(training)
     batch = qm9.take(np.arange(300, 320))
     without = model(batch, forces=True, noise=True)
     all_dropped = model(batch, model.mask_token.detach().repeat(20, 1), forces=True, noise=True)
@@ -173,9 +157,9 @@ def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training,
         )  # the others were told something
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 def test_a_condition_speaks_to_its_own_structure_and_atom(qm9, net):
-    model = shaken(net()).double().eval()
+    model = perturbed(net(), seed=1).double().eval()
     batch = qm9.take(np.arange(300, 306))
     c = random_condition(6, dtype=torch.float64)
     out = model(batch, c, forces=True)
@@ -194,9 +178,9 @@ def test_a_condition_speaks_to_its_own_structure_and_atom(qm9, net):
     assert (model(batch, one).energy[0] - out.energy[0]).abs() > 1e-6
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 def test_answers_are_differentiable_by_the_condition(net):
-    model = shaken(net(hidden_channels=4, num_layers=2)).double().eval()
+    model = perturbed(net(hidden_channels=4, num_layers=2), seed=1).double().eval()
     batch = scdlab.AtomStore.from_ase([molecule("H2O"), molecule("CO2")]).take([0, 1])
     batch.pos = batch.pos.double()
     c = random_condition(2, 4, torch.float64).requires_grad_()
@@ -205,9 +189,9 @@ def test_answers_are_differentiable_by_the_condition(net):
     assert torch.autograd.gradcheck(lambda c: model(batch, c, forces=True).forces, c, atol=1e-6)
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 def test_the_embedding_is_the_heads(qm9, net):
-    model = shaken(net()).eval()
+    model = perturbed(net(), seed=1).eval()
     batch = qm9.take(np.arange(300, 310))
     out = model(batch)
     head = model.embedding_head
@@ -218,7 +202,7 @@ def test_the_embedding_is_the_heads(qm9, net):
     torch.testing.assert_close(plain.embedding, pooled)
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 @pytest.mark.parametrize("shape", [(19, 16), (20, 15), (20,), (1, 16), (20, 1, 16)])
 def test_a_condition_of_another_shape_is_told_both(qm9, net, shape):
     batch = qm9.take(np.arange(300, 320))
@@ -231,8 +215,8 @@ def test_a_condition_of_another_shape_is_told_both(qm9, net, shape):
 @pytest.mark.parametrize(
     "model",
     [
-        ct(conditional=False),
-        schnet(conditional=False),
+        deep_ct(conditional=False),
+        deep_schnet(conditional=False),
         scdlab.DimeNet(16, 1, int_emb_size=8, basis_emb_size=4, out_emb_channels=16),
     ],
     ids=["ET", "SchNet", "DimeNet"],
@@ -242,9 +226,9 @@ def test_a_model_that_takes_no_condition_says_so(qm9, model):
         model(qm9.take([300]), torch.zeros(1, 16))
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 def test_a_conditional_model_is_saved_and_loaded_whole(qm9, net, tmp_path):
-    model = shaken(net()).eval()
+    model = perturbed(net(), seed=1).eval()
     batch = qm9.take(np.arange(300, 310))
     scdlab.save(model, tmp_path / "told")
     again = scdlab.load(tmp_path / "told")
@@ -275,7 +259,7 @@ def test_paths_are_dropped_by_structure_with_their_probability_and_keep_the_mean
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_scalars_and_vectors_take_the_same_path(qm9, conditional):
-    model = shaken(ct(num_layers=1, drop_path=0.5, conditional=conditional)).train()
+    model = perturbed(deep_ct(num_layers=1, drop_path=0.5, conditional=conditional), seed=1).train()
     batch = qm9.take(np.arange(300, 340))
     seen = {}
     model.neighbor_embedding.register_forward_hook(lambda module, args, out: seen.update(x=out))
@@ -294,16 +278,16 @@ def test_scalars_and_vectors_take_the_same_path(qm9, conditional):
 
 
 def test_nothing_is_dropped_outside_training(qm9):
-    model = ct(drop_path=0.5)
+    model = deep_ct(drop_path=0.5)
     batch = qm9.take(np.arange(300, 310))
     first, second = (model.train()(batch).energy for _ in range(2))
     assert not torch.equal(first, second)
-    assert torch.equal(model.eval()(batch).energy, ct().eval()(batch).energy)
+    assert torch.equal(model.eval()(batch).energy, deep_ct().eval()(batch).energy)
     model.drop_path = 0.0
-    assert torch.equal(model.train()(batch).energy, ct().train()(batch).energy)
+    assert torch.equal(model.train()(batch).energy, deep_ct().train()(batch).energy)
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, math.nan])
 def test_a_drop_path_that_cannot_be_is_refused(p):
     with pytest.raises(ValueError, match="drop_path must be a probability from 0 to below 1"):
-        ct(drop_path=p)
+        deep_ct(drop_path=p)

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from helpers import seeded
 
 import scdlab
 from scdlab.atoms import AtomStore
@@ -20,10 +21,6 @@ from scdlab.nn.model import Prediction
 from scdlab.objectives import EnergyForces, PropertyRegression
 from scdlab.objectives.augment import random_rotate, random_rotations
 from scdlab.training.loop import Run
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def dipoles(n=40, seed=0):
@@ -298,9 +295,7 @@ def test_models_that_ask_are_shown_turned_structures_in_training_alone(
         quick(small(), store, augment="mirror")
 
 
-def test_a_resumed_run_turns_as_one_that_was_not_stopped_and_another_setting_is_refused(
-    store, tmp_path, monkeypatch
-):
+def test_a_resumed_run_turns_alike_and_another_setting_is_refused(store, tmp_path, monkeypatch):
     straight = small(Asking)
     quick(straight, store)
     advance = Run.advance

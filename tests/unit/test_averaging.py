@@ -5,9 +5,9 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from e3nn import o3
+from helpers import batch_of, rattled, rotated
 from scipy.spatial.transform import Rotation
 
-import scdlab
 from scdlab.nn.model import AtomisticModel, Features
 from scdlab.symmetry.averaging import NearestPair, PCAFrames, QRFrames, Quadrature, RandomRotations
 
@@ -47,26 +47,10 @@ def toy(**kwargs):
     return net
 
 
-def batch_of(*structures):
-    batch = scdlab.AtomStore.from_ase(list(structures)).take(range(len(structures)))
-    batch.pos = torch.cat([torch.from_numpy(a.get_positions()) for a in structures])
-    if "cell" in batch:
-        batch.cell = batch.cell.double()
-    return batch
-
-
-def moved(batch, q, shift=0.0):
-    other = batch.clone()
-    other.pos = batch.pos @ q.T + shift
-    if "cell" in batch:
-        other.cell = batch.cell @ q.T
-    return other
-
-
 def error(model, batch, q):
     """Largest errors of energies and forces when structures are turned by q and moved."""
     a = model(batch, forces=True)
-    b = model(moved(batch, q, shift=0.7), forces=True)
+    b = model(rotated(batch, q, shift=0.7), forces=True)
     differences = (b.energy - a.energy, b.forces @ q - a.forces)
     return tuple(float(d.detach().abs().max()) for d in differences)
 
@@ -112,7 +96,7 @@ def test_frames_are_orthogonal_turn_with_the_structure_and_their_number_is_told(
 ):
     average = kind(toy(), proper=proper)
     frames = average.frames(generic)
-    turned = average.frames(moved(generic, TURN, 2.0))
+    turned = average.frames(rotated(generic, TURN, 2.0))
     eye = torch.eye(3, dtype=torch.float64)
     torch.testing.assert_close(
         frames.axes.mT @ frames.axes, eye.expand_as(frames.axes), rtol=0, atol=1e-12
@@ -135,20 +119,14 @@ def test_forces_are_the_gradient_through_the_frames_and_a_batch_is_its_structure
     average = make(toy())
     out = average(generic, forces=True)
     torch.testing.assert_close(out.forces, numeric_forces(average, generic), rtol=0, atol=1e-6)
-    alone = average(batch_of(shaken("H2O", 1)), forces=True)
+    alone = average(batch_of(rattled("H2O", 1)), forces=True)
     torch.testing.assert_close(alone.energy, out.energy[1:2], rtol=0, atol=1e-10)
     torch.testing.assert_close(alone.forces, out.forces[generic.batch == 1], rtol=0, atol=1e-10)
 
 
-def shaken(name, seed):
-    atoms = molecule(name)
-    atoms.rattle(0.05, seed=seed)
-    return atoms
-
-
 @pytest.mark.parametrize("kind", [PCAFrames, NearestPair])
 def test_the_order_of_the_file_does_not_matter(generic, kind):
-    atoms = shaken("CH3CH2OH", 0)
+    atoms = rattled("CH3CH2OH", 0)
     average = kind(toy())
     first = average(batch_of(atoms))
     second = average(batch_of(atoms[::-1]))
@@ -156,7 +134,7 @@ def test_the_order_of_the_file_does_not_matter(generic, kind):
 
 
 def test_qr_frames_depend_on_the_order_of_the_file():
-    atoms = shaken("CH3CH2OH", 0)
+    atoms = rattled("CH3CH2OH", 0)
     average = QRFrames(toy())
     with torch.no_grad():
         first = average(batch_of(atoms))
@@ -253,7 +231,7 @@ def test_a_vector_of_the_model_needs_one_degree_more(generic, degree, exact):
     net.add_property("dipole", kind="vector").double()
     a, b = (
         Quadrature(net, degree=degree)(x).properties["dipole"]
-        for x in (generic, moved(generic, TURN))
+        for x in (generic, rotated(generic, TURN))
     )
     off = float((b @ TURN - a).detach().abs().max() / a.detach().abs().max())
     assert (off < 1e-9) if exact else (off > 1e-4)
@@ -278,7 +256,7 @@ def test_random_rotations_are_rotations_and_uniform(float64):
 
 def test_the_error_of_random_rotations_falls_as_one_over_the_root_of_n():
     # even: inversion alone changes nothing
-    batch = batch_of(shaken("H2O", 0))
+    batch = batch_of(rattled("H2O", 0))
     net = toy(degree=2)
     truth = Quadrature(net, degree=3)(batch).energy
 
@@ -366,7 +344,7 @@ def test_qr_frames_turn_at_once_where_the_first_three_atoms_cross_a_line():
     assert steps[1] > 0.9 * steps[0]
 
 
-def test_the_principal_axes_of_methane_do_not_turn_with_it_and_its_forces_are_no_numbers():
+def test_principal_axes_of_methane_do_not_turn_and_forces_are_nan():
     methane = batch_of(molecule("CH4"))
     energy, _ = error(PCAFrames(toy()), methane, TURN)
     assert energy > 1e-8

@@ -615,9 +615,7 @@ def test_molecules_whose_label_is_not_a_number_are_counted_and_named(labeled, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_evaluating_what_the_model_does_not_predict_or_in_another_unit_is_one_sentence(
-    labeled, tmp_path
-):
+def test_evaluating_what_the_model_does_not_predict_is_one_sentence(labeled, tmp_path):
     model = scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
     scdlab.save(model, tmp_path / "model")
     assert "predicts nothing" in sentence(call("evaluate", tmp_path / "model", "--data", labeled))

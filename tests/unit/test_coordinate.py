@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import schnet, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -29,20 +30,11 @@ def qm9():
     return scdlab.load_qm9(limit=600)
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def et(**kwargs):
     torch.manual_seed(0)
     return scdlab.EquivariantTransformer(
         **(dict(hidden_channels=16, num_layers=2, num_heads=4, num_rbf=12) | kwargs)
     )
-
-
-def schnet(**kwargs):
-    torch.manual_seed(0)
-    return scdlab.SchNet(hidden_channels=16, num_layers=2, num_rbf=16, **kwargs)
 
 
 def shifted(batch, pos):

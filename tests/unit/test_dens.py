@@ -318,9 +318,7 @@ def test_without_corruption_it_is_supervised_learning_exactly(prepared, batch, s
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_without_forces_and_with_all_atoms_corrupted_it_is_coordinate_denoising_exactly(
-    prepared, batch
-):
+def test_all_corrupted_without_forces_it_is_coordinate_denoising(prepared, batch):
     batch.forces = torch.zeros_like(batch.forces)
     ours = DeNS(
         prob=1,

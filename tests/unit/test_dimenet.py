@@ -10,6 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from helpers import stored_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial.legendre import leggauss
@@ -37,12 +38,6 @@ SMALL = dict(
     num_spherical=4,
     num_rbf=3,
 )
-
-
-def one(atoms):
-    return scdlab.AtomStore.from_ase([molecule(atoms) if isinstance(atoms, str) else atoms]).take(
-        [0]
-    )
 
 
 def net(**kwargs):
@@ -172,7 +167,7 @@ def triplets(slots, pairs):
 
 
 def check_triplets(atoms, cutoff):
-    batch = one(atoms)
+    batch = stored_batch(atoms)
     pairs = neighbor_list(batch, cutoff)
     ours = list(triplets(EdgeSlots(pairs.directed(), len(atoms)), pairs))
     near = brute_force(atoms, cutoff)
@@ -203,7 +198,7 @@ def test_triplets_of_cells_smaller_than_the_cutoff(seed, n, pbc):
 @pytest.mark.parametrize("atoms", ["CH3CH2OH", "CO2", bulk("MgO", "rocksalt", a=4.2)])
 def test_the_directional_part_is_the_sum_over_triplets(atoms):
     model = net(cutoff=3.2)
-    batch = one(atoms)
+    batch = stored_batch(atoms)
     pairs = neighbor_list(batch, model.cutoff)
     edges = pairs.directed()
     r_ij = pairs.vectors(batch.pos, batch).double()
@@ -229,7 +224,7 @@ def test_the_directional_part_is_the_sum_over_triplets(atoms):
 
 def test_a_line_of_atoms_has_finite_forces_and_trainable_ones():
     model = net().train()
-    batch = one("CO2")
+    batch = stored_batch("CO2")
     forces = model(batch, forces=True).forces
     forces.square().sum().backward()
     assert torch.isfinite(forces).all() and forces[:, :2].abs().max() < 1e-9  # along the axis only
@@ -247,7 +242,7 @@ def test_it_tells_apart_what_distances_to_neighbors_cannot():
         * np.stack([np.cos(2 * turn[:3]), np.sin(2 * turn[:3]), 0 * turn[:3]], axis=1)
     )
     triangles = np.concatenate([triangle, triangle + np.array([0, 0, 9.0])])
-    batches = [one(Atoms("C6", positions)) for positions in (hexagon, triangles)]
+    batches = [stored_batch(Atoms("C6", positions)) for positions in (hexagon, triangles)]
     torch.manual_seed(0)
     schnet = scdlab.SchNet(hidden_channels=16, num_layers=2, cutoff=2.3).double()
     dimenet = net(cutoff=2.3)
@@ -259,7 +254,7 @@ def test_it_tells_apart_what_distances_to_neighbors_cannot():
 
 def test_vectors_turn_with_the_structure():
     model = net()
-    batch = one("CH3CH2OH")
+    batch = stored_batch("CH3CH2OH")
     model.add_property("dipole", "vector").double()
     model.property_heads["dipole"].std.fill_(2.0)
     q, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))  # a reflection or a rotation
@@ -272,7 +267,8 @@ def test_vectors_turn_with_the_structure():
         b.properties["dipole"], a.properties["dipole"] @ torch.from_numpy(q).T, rtol=1e-5, atol=1e-6
     )
     torch.testing.assert_close(b.noise, a.noise @ torch.from_numpy(q).T, rtol=1e-5, atol=1e-6)
-    assert model(one("CH4")).properties["dipole"].abs().max() < 1e-4  # symmetry leaves methane none
+    methane = model(stored_batch("CH4"))
+    assert methane.properties["dipole"].abs().max() < 1e-4  # by symmetry none
     with torch.no_grad():
         assert not model(batch, forces=True).properties["dipole"].requires_grad
 
@@ -296,7 +292,7 @@ def test_the_length_of_a_vector_is_learned_from_labels_without_direction():
     assert scdlab.evaluate(model, train)["mu_mae"] < 0.7 * spread
     water = molecule("H2O")
     axis = water.positions[1:].mean(0) - water.positions[0]
-    dipole = model(one(water)).properties["mu"][0].detach().numpy()
+    dipole = model(stored_batch(water)).properties["mu"][0].detach().numpy()
     assert abs(dipole @ axis) > 0.999 * np.linalg.norm(dipole) * np.linalg.norm(axis) > 0
     with pytest.raises(ValueError, match="'per_atom'"):
         PropertyRegression("mu", kind="per_atom")
@@ -331,7 +327,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     model.add_property("mu")
     scdlab.save(model, tmp_path / "dimenet")
     again = scdlab.load(tmp_path / "dimenet")
-    batch = one("C6H6")
+    batch = stored_batch("C6H6")
     assert again.config == model.config and again.noise_head is None
     for name in ("dipole", "mu"):
         assert torch.equal(again(batch).properties[name], model(batch).properties[name])

@@ -207,7 +207,7 @@ def labeled(z, n=12):
     return scdlab.AtomStore.from_ase(structures)
 
 
-def test_the_default_auxiliary_model_is_silent_and_warns_when_only_the_model_was_trained():
+def test_the_default_auxiliary_model_warns_when_only_the_model_was_trained():
     exact = ECSE(pet()).double().eval()
     batch = batch_of(molecule("CO2"), shaken("H2O"))
     with warnings.catch_warnings():

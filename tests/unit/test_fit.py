@@ -491,7 +491,7 @@ def test_batches_of_a_budget_are_full_and_show_every_structure_once_an_epoch(mix
     assert max(map(len, (budgeted(mixed, batch_size=2)(step) for step in range(20)))) == 2
 
 
-def test_a_batch_of_a_budget_depends_on_its_step_alone_and_each_process_gets_whole_ones(mixed):
+def test_a_batch_of_a_budget_depends_on_its_step_alone(mixed):
     one = budgeted(mixed)
     batches = [one(step) for step in range(30)]
     np.testing.assert_array_equal(budgeted(mixed)(29), batches[29])  # as after a resumption

@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 from e3nn import o3
+from helpers import stored_batch
 
 import scdlab
 from scdlab.atoms import neighbor_list
@@ -17,10 +18,6 @@ from scdlab.nn.nequip import TensorProductNet, act, coefficients, product_paths
 from scdlab.objectives import EnergyForces
 
 SMALL = dict(hidden_channels=8, num_layers=2, num_rbf=5)
-
-
-def one(*atoms):
-    return scdlab.AtomStore.from_ase(list(atoms)).take(range(len(atoms)))
 
 
 def net(**kwargs):
@@ -91,7 +88,7 @@ def test_an_untrained_network_has_features_of_order_one(lmax):
 def test_vectors_are_in_the_order_x_y_z():
     apart = torch.tensor([0.5, -0.8, 0.2], dtype=torch.float64)
     v = features(
-        net(), one(Atoms("CO", [[0, 0, 0], apart.tolist()]))
+        net(), stored_batch(Atoms("CO", [[0, 0, 0], apart.tolist()]))
     ).v  # [2, 3, d]: along the bond, all channels
     along = torch.einsum("nxc,x->nc", v, apart / apart.norm())
     torch.testing.assert_close(
@@ -103,7 +100,7 @@ def test_vectors_are_in_the_order_x_y_z():
 def test_both_atoms_of_a_pair_hear_each_other():
     model = net()
     there, back = (
-        features(model, one(Atoms(s, [[0, 0, 0], [0, 0, z]])))
+        features(model, stored_batch(Atoms(s, [[0, 0, 0], [0, 0, z]])))
         for s, z in (("CO", 1.1), ("OC", -1.1))
     )
     torch.testing.assert_close(there.x, back.x.flip(0), rtol=1e-12, atol=1e-12)
@@ -113,12 +110,12 @@ def test_both_atoms_of_a_pair_hear_each_other():
 def test_nobody_beyond_the_cutoff_matters():
     model = net(cutoff=3.0)
     water = molecule("H2O")
-    alone = features(model, one(water))
+    alone = features(model, stored_batch(water))
     far = water.copy()
     far.append("O")
     far.positions[-1] = [0, 0, 4.5]
     for reach in (3.0, 9.0):  # also when pairs of a longer list name it
-        together = features(model, one(far), pairs=neighbor_list(one(far), reach))
+        together = features(model, stored_batch(far), pairs=neighbor_list(stored_batch(far), reach))
         torch.testing.assert_close(together.x[:3], alone.x, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(together.v[:3], alone.v, rtol=1e-12, atol=1e-12)
 
@@ -126,15 +123,18 @@ def test_nobody_beyond_the_cutoff_matters():
 def test_structures_of_a_batch_do_not_hear_each_other():
     model = net()
     atoms = [molecule("CH3OH"), Atoms("C"), molecule("H2O")]
-    together = features(model, one(*atoms)).x
+    together = features(model, stored_batch(*atoms)).x
     torch.testing.assert_close(
-        together, torch.cat([features(model, one(a)).x for a in atoms]), rtol=1e-12, atol=1e-12
+        together,
+        torch.cat([features(model, stored_batch(a)).x for a in atoms]),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 
 def test_energies_do_not_depend_on_what_else_is_asked_for():
     model = net()
-    batch = one(molecule("CH3OH"))
+    batch = stored_batch(molecule("CH3OH"))
     torch.testing.assert_close(
         features(model, batch, vectors=True).x, features(model, batch, vectors=False).x
     )
@@ -147,13 +147,13 @@ def test_angles_matter():
         [[0, 0, 0], [1.9, 0, 0], [1.9 * math.cos(a), 1.9 * math.sin(a), 0]] for a in (2.0, 2.6)
     )
     model = net(cutoff=3.0)
-    x, y = (features(model, one(Atoms("COO", p))).x for p in (bent, straight))
+    x, y = (features(model, stored_batch(Atoms("COO", p))).x for p in (bent, straight))
     assert (x - y).abs().max() > 1e-3
 
 
 def test_forces_have_derivatives():
     model = net(hidden_channels=4, force_input=True)
-    batch = one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 0.9, 0.3]]))
+    batch = stored_batch(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 0.9, 0.3]]))
     force_input = torch.randn(3, 3, dtype=torch.float64)
 
     def energy(pos):
@@ -167,7 +167,7 @@ def test_forces_have_derivatives():
 
 def test_told_nothing_and_told_of_no_force_are_the_same():
     model = net(force_input=True)
-    batch = one(molecule("CH3OH"))
+    batch = stored_batch(molecule("CH3OH"))
     zero = torch.zeros(6, 3, dtype=torch.float64)
     untold = features(model, batch)
     told = features(model, batch, zero)
@@ -179,7 +179,7 @@ def test_told_nothing_and_told_of_no_force_are_the_same():
 def test_every_degree_carries_the_force(degree):
     """Also degree 2 alone: its sign does not depend on the sign of the force, its axis does."""
     model = net(force_input=True)
-    batch = one(molecule("CH3OH"))
+    batch = stored_batch(molecule("CH3OH"))
     with torch.no_grad():
         for k, weight in enumerate(model.force_encoding.weights):
             weight.mul_(k == degree)
@@ -197,15 +197,15 @@ def test_a_force_that_is_told_reaches_neighbors_of_neighbors_only():
     model = net(cutoff=2.5, force_input=True)
     force_input = torch.zeros(4, 3, dtype=torch.float64)
     force_input[0, 1] = 1.0
-    change = (
-        (features(model, one(chain), force_input).x - features(model, one(chain)).x).abs().amax(1)
-    )
+    with_force = features(model, stored_batch(chain), force_input).x
+    without = features(model, stored_batch(chain)).x
+    change = (with_force - without).abs().amax(1)
     assert (change[:3] > 1e-6).all() and change[3] == 0  # two layers
 
 
 def test_what_it_is_told_passes_through_the_model():
     model = net(force_input=True).train()
-    batch = one(molecule("CH3OH"))
+    batch = stored_batch(molecule("CH3OH"))
     force_input = torch.randn(6, 3)
     assert not torch.equal(model(batch, force_input=force_input).noise, model(batch).noise)
     with pytest.raises(ValueError, match="force_input=True"):
@@ -249,7 +249,7 @@ def test_files_and_calculator(tmp_path):
     model.add_property("dipole", "vector")
     scdlab.save(model, tmp_path / "net")
     again = scdlab.load(tmp_path / "net")
-    batch = one(molecule("CH3OH"))
+    batch = stored_batch(molecule("CH3OH"))
     before, after = (
         m.eval()(batch, forces=True, force_input=torch.ones(6, 3)) for m in (model, again)
     )

@@ -5,16 +5,13 @@ import math
 import pytest
 import torch
 from ase.build import molecule
+from helpers import is_subnormal, stored_batch
 from torch_geometric.data import Batch, Data
 
 import scdlab
 from scdlab.nn.blocks.heads import PropertyHead
 from scdlab.nn.blocks.radial import GaussianBasis, cosine_cutoff, shifted_softplus
 from scdlab.nn.ops.neighbor_sums import DirectedEdges, cfconv, pair_product
-
-
-def one(name):
-    return scdlab.AtomStore.from_ase([molecule(name)]).take([0])
 
 
 def random_pairs(n=7, p=15, d=4):
@@ -66,16 +63,11 @@ def test_gaussians_peak_at_their_centers_with_the_usual_width():
     torch.testing.assert_close(basis(torch.tensor([spacing]))[0, 0], torch.tensor(math.exp(-0.5)))
 
 
-def subnormal(x):
-    tiny = torch.finfo(x.dtype).tiny
-    return bool(((x != 0) & (x.abs() < tiny)).any())
-
-
 def test_no_subnormal_number_leaves_the_bases():
     r = torch.linspace(0, 30, 5000)
     for basis in (GaussianBasis(50, 0.0, 5.0), GaussianBasis(300, 0.0, 30.0, gamma=10.0)):
-        assert not subnormal(basis(r))
-        assert subnormal(
+        assert not is_subnormal(basis(r))
+        assert is_subnormal(
             torch.exp(-basis.gamma * (r[:, None] - basis.centers) ** 2)
         )  # the plain formula has them
 
@@ -85,7 +77,7 @@ def test_no_subnormal_number_enters_a_matrix_product(monkeypatch):
     original = torch.nn.functional.linear
 
     def watched(x, *rest):
-        found.append(subnormal(x.detach()))
+        found.append(is_subnormal(x.detach()))
         return original(x, *rest)
 
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
@@ -126,7 +118,7 @@ def test_a_prediction_has_the_promised_shapes_and_types():
 
 
 def test_forces_come_without_gradient_tracking_too():
-    batch = one("CH4")
+    batch = stored_batch("CH4")
     model = scdlab.SchNet(hidden_channels=16, num_layers=2).eval()
     with torch.no_grad():
         out = model(batch, forces=True)
@@ -136,7 +128,7 @@ def test_forces_come_without_gradient_tracking_too():
 
 
 def test_a_lone_atom_has_an_energy_and_no_force():
-    out = scdlab.SchNet(hidden_channels=16, num_layers=2)(one("O"), forces=True)
+    out = scdlab.SchNet(hidden_channels=16, num_layers=2)(stored_batch("O"), forces=True)
     assert torch.isfinite(out.energy).all() and out.forces.abs().max() == 0
 
 
@@ -177,23 +169,23 @@ def test_energies_keep_more_digits_than_float32_holds():
         model.float(),
         model.double().float(),
     ):  # the reference survives changes of precision
-        off = changed(one("H2")).energy.item() + 2e6 + 0.0246
+        off = changed(stored_batch("H2")).energy.item() + 2e6 + 0.0246
         assert abs(off) < 10 and abs(off - round(off, 6)) < 1  # the network's own part only
     model.energy_head.scale.zero_()
-    assert abs(model(one("H2")).energy.item() + 2e6 + 0.0246) < 1e-8
+    assert abs(model(stored_batch("H2")).energy.item() + 2e6 + 0.0246) < 1e-8
 
 
 def test_a_condition_is_refused_by_a_model_that_takes_none():
     with pytest.raises(ValueError, match="conditional=True"):
-        scdlab.SchNet(hidden_channels=16)(one("CH4"), condition=torch.zeros(1, 16))
+        scdlab.SchNet(hidden_channels=16)(stored_batch("CH4"), condition=torch.zeros(1, 16))
 
 
 def test_an_element_outside_the_training_set_is_refused():
     model = scdlab.SchNet(hidden_channels=16, num_layers=1).eval()
     model.trained_elements[torch.tensor([1, 6])] = True
-    model(one("CH4"))
+    model(stored_batch("CH4"))
     with pytest.raises(ValueError, match=r"trained on H, C only.*N"):
-        model(one("NH3"))
+        model(stored_batch("NH3"))
 
 
 def test_filter_curves_are_what_the_blocks_use():
@@ -209,7 +201,7 @@ def test_filter_curves_are_what_the_blocks_use():
 
 def test_properties_pool_by_sum_or_mean():
     x = torch.randn(5, 4)
-    batch = one("CH4")
+    batch = stored_batch("CH4")
     head = PropertyHead(4, "scalar_sum")
     mean = PropertyHead(4, "scalar_mean")
     mean.load_state_dict(head.state_dict())
@@ -220,7 +212,7 @@ def test_properties_pool_by_sum_or_mean():
 
 def test_direct_forces_balance_and_are_equivariant():
     model = scdlab.SchNet(hidden_channels=16, num_layers=2, direct_forces=True).double()
-    batch = one("CH3CH2OH")
+    batch = stored_batch("CH3CH2OH")
     forces = model(batch, forces=True).forces
     assert forces.abs().max() > 1e-6 and forces.sum(0).abs().max() < 1e-12 * max(
         1.0, float(forces.abs().max())

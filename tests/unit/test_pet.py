@@ -8,6 +8,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from helpers import batch_of
 from torch.utils.flop_counter import FlopCounterMode
 
 import scdlab
@@ -17,15 +18,6 @@ from scdlab.nn.pet import PET
 from scdlab.objectives import EnergyForces
 
 SMALL = dict(hidden_channels=8, num_layers=2, num_attention_layers=2, num_heads=2)
-
-
-def one(*atoms):
-    """A batch in float64 to the last digit, which a store would round."""
-    batch = scdlab.AtomStore.from_ase(list(atoms)).take(range(len(atoms)))
-    batch.pos = torch.from_numpy(np.concatenate([a.positions for a in atoms]))
-    if batch.get("cell") is not None:
-        batch.cell = torch.from_numpy(np.stack([a.cell.array for a in atoms]))
-    return batch
 
 
 def net(**kwargs):
@@ -150,7 +142,7 @@ def slow(model, batch):
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_it_is_its_slow_reference(num_layers):
     model = net(num_layers=num_layers, cutoff=2.2)
-    batch = one(cloud(9, 3.0))
+    batch = batch_of(cloud(9, 3.0))
     with torch.no_grad():
         torch.testing.assert_close(
             features(model, batch), slow(model, batch), rtol=1e-10, atol=1e-10
@@ -161,11 +153,11 @@ def test_an_atom_hears_as_many_neighbors_away_as_there_are_layers():
     """Edges must be reversed in the exchange: else nobody would hear the neighbors of neighbors."""
     model = net(cutoff=1.5, num_layers=2)
     chain = Atoms("CNOF", [[1.2 * k, 0.1 * k * k, 0] for k in range(4)])
-    before = features(model, one(chain))[0]
+    before = features(model, batch_of(chain))[0]
     for k, hears in ((1, True), (2, True), (3, False)):
         moved = chain.copy()
         moved.positions[k] += [0.02, 0.03, -0.05]
-        assert ((features(model, one(moved))[0] - before).abs().max() > 1e-6) == hears
+        assert ((features(model, batch_of(moved))[0] - before).abs().max() > 1e-6) == hears
     assert model.n_hops == 2
 
 
@@ -175,9 +167,8 @@ def test_neighbors_vanish_smoothly():
     def path(n):
         """Energies and forces as a third atom leaves the sight of two others."""
         at = np.linspace(3.4, 4.6, n + 1)
-        out = model(
-            one(*(Atoms("COH", [[0, 0, 0], [0, 1.2, 0], [r, 0.3, 0.2]]) for r in at)), forces=True
-        )
+        structures = [Atoms("COH", [[0, 0, 0], [0, 1.2, 0], [r, 0.3, 0.2]]) for r in at]
+        out = model(batch_of(*structures), forces=True)
         return out.energy.detach(), out.forces.view(n + 1, -1).detach()
 
     coarse = path(40)
@@ -185,17 +176,17 @@ def test_neighbors_vanish_smoothly():
     for x, y in zip(coarse, fine, strict=True):
         assert y.diff(dim=0).abs().max() < 0.15 * x.diff(dim=0).abs().max()
         assert x.diff(dim=0).abs().max() > 1e-4
-    apart = model(one(Atoms("C"), Atoms("O"))).energy.sum()
+    apart = model(batch_of(Atoms("C"), Atoms("O"))).energy.sum()
     for r in (4.5 - 1e-9, 4.5 + 1e-9):
         assert (
-            abs(model(one(Atoms("CO", [[0, 0, 0], [r, 0, 0]]))).energy.item() - apart.item())
+            abs(model(batch_of(Atoms("CO", [[0, 0, 0], [r, 0, 0]]))).energy.item() - apart.item())
             < 1e-12
         )
 
 
 def test_pairs_beyond_the_cutoff_do_no_harm():
     model = net(cutoff=2.2)
-    batch = one(cloud(9, 3.0))
+    batch = batch_of(cloud(9, 3.0))
     torch.testing.assert_close(
         features(model, batch, reach=6.0), features(model, batch), rtol=1e-12, atol=1e-12
     )
@@ -204,12 +195,12 @@ def test_pairs_beyond_the_cutoff_do_no_harm():
 def test_forces_are_the_slope_of_the_energy():
     model = net(cutoff=2.5)
     atoms = cloud(5, 2.2)
-    forces = model(one(atoms), forces=True).forces
+    forces = model(batch_of(atoms), forces=True).forces
     eps = 1e-4
     for k, x in ((0, 0), (2, 1), (4, 2)):
         ends = []
         for sign in (1, -1):
-            batch = one(atoms)
+            batch = batch_of(atoms)
             batch.pos[k, x] += sign * eps
             ends.append(model(batch).energy.item())
         assert forces[k, x].item() == pytest.approx(
@@ -219,7 +210,7 @@ def test_forces_are_the_slope_of_the_energy():
 
 def test_forces_have_derivatives():
     model = net(hidden_channels=4, num_attention_layers=1)
-    batch = one(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 3.8, 0.3]]))
+    batch = batch_of(Atoms("COH", [[0, 0, 0], [1.2, 0.1, 0], [-0.4, 3.8, 0.3]]))
     pairs = neighbor_list(batch, model.cutoff)
 
     def energy(pos):
@@ -232,7 +223,7 @@ def test_forces_have_derivatives():
 
 def test_losses_on_forces_have_the_right_gradients():
     model = net(cutoff=2.5).train()
-    batch = one(cloud(5, 2.2))
+    batch = batch_of(cloud(5, 2.2))
     weights = [
         p
         for name, p in model.named_parameters()
@@ -258,19 +249,19 @@ def test_losses_on_forces_have_the_right_gradients():
 def test_order_place_and_company_do_not_matter_but_directions_do():
     model = net()
     atoms = molecule("CH3CH2OH")
-    x = features(model, one(atoms))
+    x = features(model, batch_of(atoms))
     order = np.random.default_rng(0).permutation(len(atoms))
     torch.testing.assert_close(
-        features(model, one(atoms[order])), x[torch.from_numpy(order)], rtol=1e-10, atol=1e-10
+        features(model, batch_of(atoms[order])), x[torch.from_numpy(order)], rtol=1e-10, atol=1e-10
     )
-    together = one(Atoms("C"), atoms, molecule("H2O"))
+    together = batch_of(Atoms("C"), atoms, molecule("H2O"))
     torch.testing.assert_close(features(model, together)[1:10], x, rtol=1e-10, atol=1e-10)
-    moved = one(atoms)
+    moved = batch_of(atoms)
     turned = atoms.copy()
     moved.pos += torch.tensor([3.0, -1.0, 0.5], dtype=torch.float64)
     torch.testing.assert_close(features(model, moved), x, rtol=1e-10, atol=1e-10)
     turned.rotate(40, (1, 2, 3))
-    energies = model(one(atoms, turned)).energy
+    energies = model(batch_of(atoms, turned)).energy
     assert abs(energies[0] - energies[1]) > 1e-6
 
 
@@ -278,7 +269,7 @@ def test_a_crystal_is_its_supercell():
     model = net(cutoff=4.0)
     cell = bulk("NaCl", "rocksalt", a=4.6)
     cell.positions[1] += [0.1, 0.2, -0.1]
-    small, large = (model(one(a), forces=True) for a in (cell, cell * (2, 1, 3)))
+    small, large = (model(batch_of(a), forces=True) for a in (cell, cell * (2, 1, 3)))
     expected = small.per_atom["energy"].repeat(6)
     torch.testing.assert_close(large.per_atom["energy"], expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(large.forces, small.forces.repeat(6, 1), rtol=1e-9, atol=1e-9)
@@ -291,8 +282,8 @@ def test_the_share_of_one_atom_alone(num_layers):
     atoms here."""
     model = net(num_layers=num_layers, cutoff=2.0)
     atoms = [cloud(14, 3.6, seed=1), cloud(9, 3.0, seed=2)]
-    whole = one(*atoms)
-    part = one(*atoms)
+    whole = batch_of(*atoms)
+    part = batch_of(*atoms)
     start = torch.tensor([3, 14])
     part.hop = steps_from(neighbor_list(part, 2.0), start, 23)
     assert (part.hop > num_layers).any() and (part.hop == 1).any()
@@ -308,7 +299,8 @@ def test_the_share_of_one_atom_alone(num_layers):
 
 
 def test_the_share_of_one_atom_costs_what_it_takes():
-    crystal = one(bulk("Cu", "fcc", a=3.6, cubic=True) * (2, 2, 1))  # 16 atoms that all see as many
+    # 16 atoms that all see as many
+    crystal = batch_of(bulk("Cu", "fcc", a=3.6, cubic=True) * (2, 2, 1))
     pairs = neighbor_list(crystal, 3.0)
     hop = (torch.arange(16) > 0).long()
 
@@ -332,16 +324,16 @@ def test_the_share_of_one_atom_costs_what_it_takes():
 def test_atoms_without_neighbors():
     model = net(num_layers=3)
     for batch in (
-        one(Atoms("C")),
-        one(Atoms("C"), molecule("H2O"), Atoms("H")),
-        one(Atoms("H"), Atoms("O")),
+        batch_of(Atoms("C")),
+        batch_of(Atoms("C"), molecule("H2O"), Atoms("H")),
+        batch_of(Atoms("H"), Atoms("O")),
     ):
         out = model(batch, forces=True)
         assert out.energy.isfinite().all() and out.noise.isfinite().all()
         assert out.forces.isfinite().all() and (out.forces[0] == 0).all()
-    hop = one(Atoms("C"), Atoms("O"))
+    hop = batch_of(Atoms("C"), Atoms("O"))
     hop.hop = torch.tensor([0, 5])
-    torch.testing.assert_close(features(model, hop)[0], features(model, one(Atoms("C")))[0])
+    torch.testing.assert_close(features(model, hop)[0], features(model, batch_of(Atoms("C")))[0])
 
 
 def test_an_untrained_network_has_energies_of_order_one():
@@ -353,7 +345,7 @@ def test_an_untrained_network_has_energies_of_order_one():
 
 def test_heads_are_numbers_along_the_axes():
     model = net()
-    batch = one(molecule("CH3OH"), molecule("H2O"))
+    batch = batch_of(molecule("CH3OH"), molecule("H2O"))
     kinds = dict(sum="scalar_sum", mean="scalar_mean", vector="vector", tensor="tensor")
     for name, kind in dict(**kinds, atoms="per_atom").items():
         model.add_property(name, kind).double()

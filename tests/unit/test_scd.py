@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from helpers import conditional_schnet, ct, perturbed, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,36 +29,6 @@ from scdlab.objectives.noise import displaced
 @pytest.fixture(scope="module")
 def qm9():
     return scdlab.load_qm9(limit=600)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def ct(**kwargs):
-    torch.manual_seed(0)
-    return scdlab.EquivariantTransformer(
-        **(
-            dict(hidden_channels=16, num_layers=2, num_heads=2, num_rbf=12, conditional=True)
-            | kwargs
-        )
-    )
-
-
-def schnet(**kwargs):
-    torch.manual_seed(0)
-    return scdlab.SchNet(
-        **(dict(hidden_channels=16, num_layers=2, num_rbf=16, conditional=True) | kwargs)
-    )
-
-
-def shaken(net):
-    """All weights moved, those of the modulations most, so that conditions matter."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, p in net.named_parameters():
-            p.add_((0.5 if "lin2" in name and "adaln" in name else 0.1) * torch.randn_like(p))
-    return net
 
 
 def listened(model):
@@ -94,10 +65,10 @@ def two_passes(model, batch, generator, sigma=0.04, reg_sigma=0.005, p_drop_cond
     return ((noise - eps / sigma) ** 2).mean()
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [ct, conditional_schnet])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_loss_is_the_plain_one(qm9, net, training):
-    model = shaken(net()).train(training)
+    model = perturbed(net(), seed=1, modulations=0.5).train(training)
     batch = qm9.take(np.arange(300, 332))
     loss, parts = SelfConditionedDenoising(p_drop_condition=0.3)(model, batch, seeded(4))
     expected = two_passes(model, batch, seeded(4), p_drop_condition=0.3)
@@ -108,9 +79,9 @@ def test_the_loss_is_the_plain_one(qm9, net, training):
     )  # it can tell another loss
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [ct, conditional_schnet])
 def test_the_gradient_is_the_plain_one(qm9, net):
-    model = shaken(net()).double()
+    model = perturbed(net(), seed=1, modulations=0.5).double()
     batch = qm9.take(np.arange(300, 310))
     batch.pos = batch.pos.double()
     SelfConditionedDenoising(freeze_element_embeddings=False)(model, batch, seeded(4))[0].backward()
@@ -126,9 +97,9 @@ def test_the_gradient_is_the_plain_one(qm9, net):
             )
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [ct, conditional_schnet])
 def test_without_conditions_it_is_coordinate_denoising(qm9, net):
-    model = shaken(net())
+    model = perturbed(net(), seed=1, modulations=0.5)
     batch = qm9.take(np.arange(300, 320))
     loss, parts = SelfConditionedDenoising(p_drop_condition=1.0, reg_sigma=0)(
         model, batch, seeded(2)
@@ -151,10 +122,10 @@ def test_the_callers_batch_keeps_its_positions(qm9):
 # --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [ct, conditional_schnet])
 def test_the_gradient_reaches_the_embedding_through_the_condition(qm9, net):
     """Nothing but the condition leads from the loss to the embedding head."""
-    model = shaken(net()).train()
+    model = perturbed(net(), seed=1, modulations=0.5).train()
     batch = qm9.take(np.arange(300, 310))
 
     def gradients(**options):
@@ -202,7 +173,7 @@ def test_an_open_start_lets_the_condition_in(qm9):
 # ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [ct, conditional_schnet])
 @pytest.mark.parametrize("condition", ["own", "other", "atoms"])
 def test_two_passes_share_one_search_for_neighbors(qm9, net, condition, monkeypatch):
     calls = []
@@ -256,7 +227,7 @@ def test_shared_pairs_miss_none(qm9, seed, sigma, cutoff, periodic):
 
 
 def test_the_first_pass_is_told_nothing_and_the_second_its_embedding(qm9):
-    model = shaken(ct())
+    model = perturbed(ct(), seed=1, modulations=0.5)
     batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
     SelfConditionedDenoising(p_drop_condition=0.5)(model, batch, seeded(1))
@@ -284,7 +255,7 @@ def test_the_share_of_dropped_conditions(qm9):
 
 
 def test_other_takes_another_molecules_condition(qm9):
-    model = shaken(ct())
+    model = perturbed(ct(), seed=1, modulations=0.5)
     batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
     SelfConditionedDenoising(condition="other", p_drop_condition=0.0)(model, batch, seeded())
@@ -296,7 +267,7 @@ def test_other_takes_another_molecules_condition(qm9):
 
 @pytest.mark.parametrize("stop", [False, True])
 def test_who_is_alone_in_a_batch_is_told_nothing_of_another(qm9, stop):
-    model = shaken(ct())
+    model = perturbed(ct(), seed=1, modulations=0.5)
     passes = listened(model)
     alone = SelfConditionedDenoising(condition="other", p_drop_condition=0.0, stop_gradient=stop)
     loss, _ = alone(model, qm9.take([300]), seeded())
@@ -316,7 +287,7 @@ def test_who_is_alone_in_a_batch_is_told_nothing_of_another(qm9, stop):
 
 
 def test_atoms_takes_a_condition_for_every_atom(qm9):
-    model = shaken(ct())
+    model = perturbed(ct(), seed=1, modulations=0.5)
     batch = qm9.take(np.arange(300, 310))
     passes = listened(model)
     loss, _ = SelfConditionedDenoising(condition="atoms", p_drop_condition=0.4)(
@@ -352,7 +323,7 @@ def pockets():
 
 def test_a_part_is_embedded_and_the_other_denoised():
     store = pockets()
-    model = shaken(ct())
+    model = perturbed(ct(), seed=1, modulations=0.5)
     passes = listened(model)
     batch = store.take(np.arange(4))
     by_name, _ = SelfConditionedDenoising(context="pocket", p_drop_condition=0.0)(
@@ -377,13 +348,15 @@ def test_a_part_is_embedded_and_the_other_denoised():
 
 def test_the_embedded_part_does_not_see_the_other():
     store = pockets()
-    model = shaken(ct())
+    model = perturbed(ct(), seed=1, modulations=0.5)
     passes = listened(model)
     batch = store.take(np.arange(4))
     objective = SelfConditionedDenoising(context="pocket", reg_sigma=0.0, p_drop_condition=0.0)
     objective(model, batch, seeded())
     objective(
-        model, displaced(batch, (~batch.pocket)[:, None] * torch.tensor([-0.5, 0.2, 0.0])), seeded()
+        model,
+        displaced(batch, (~batch.pocket)[:, None] * torch.tensor([-0.5, 0.2, 0.0])),
+        seeded(),
     )
     torch.testing.assert_close(passes[0][2].embedding, passes[2][2].embedding, rtol=0, atol=0)
 
@@ -417,7 +390,7 @@ def test_a_model_trains_on_parts():
 # ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [ct, conditional_schnet])
 def test_element_embeddings_are_frozen_here_and_nowhere_else(qm9, net):
     options = dict(steps=4, batch_size=8, lr=1e-2, weight_decay=0.1, progress=False)
 
@@ -464,7 +437,7 @@ def fails(batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [ct, conditional_schnet])
 @pytest.mark.parametrize("options", [{}, {"condition": "atoms"}, {"stop_gradient": True}], ids=str)
 def test_training_lowers_the_loss(qm9, net, options):
     train = qm9[100:130]
@@ -550,7 +523,7 @@ def test_a_pretrained_model_is_saved_loaded_and_fine_tuned(qm9, tmp_path):
 
 
 def test_a_main_objective_learns_from_the_pass_that_embeds(qm9):
-    model = shaken(ct())
+    model = perturbed(ct(), seed=1, modulations=0.5)
     batch = qm9.take(np.arange(300, 320))
     main = PropertyRegression("homo")
     both = SelfConditionedDenoising(supervised=main, weight=0.1, p_drop_condition=0.0)
@@ -565,7 +538,7 @@ def test_a_main_objective_learns_from_the_pass_that_embeds(qm9):
     assert set(parts) == {*alone_parts, *label_parts} and both.loss_over is None
 
 
-@pytest.mark.parametrize("net", [ct, schnet])
+@pytest.mark.parametrize("net", [ct, conditional_schnet])
 def test_beside_energies_and_forces(net):
     store = scdlab.load_ethanol()[:40]
     model = net()
@@ -605,7 +578,12 @@ def test_settings_that_cannot_be_are_refused(settings, said):
 
 
 @pytest.mark.parametrize(
-    "net", [ct, schnet, lambda conditional: scdlab.DimeNet(16, 1, int_emb_size=8, basis_emb_size=4)]
+    "net",
+    [
+        ct,
+        conditional_schnet,
+        lambda conditional: scdlab.DimeNet(16, 1, int_emb_size=8, basis_emb_size=4),
+    ],
 )
 def test_a_model_that_takes_no_condition_is_refused(qm9, net):
     model = net(conditional=False)
@@ -620,7 +598,7 @@ def test_a_model_that_takes_no_condition_is_refused(qm9, net):
 def test_a_model_that_cannot_denoise_is_refused(qm9):
     with pytest.raises(ValueError, match="no noise head"):
         scdlab.fit(
-            schnet(direct_forces=True),
+            conditional_schnet(direct_forces=True),
             SelfConditionedDenoising(),
             qm9[:20],
             steps=1,

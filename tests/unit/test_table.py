@@ -9,6 +9,7 @@ import math
 
 import pytest
 import torch
+from helpers import is_subnormal
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import scdlab
@@ -382,10 +383,6 @@ def test_tables_are_used_in_training_on_enough_pairs_only(kind, batches):
     assert torch.equal(net(batches["ethanol"]).energy, exact(batches["ethanol"]).energy)
 
 
-def subnormal(x):
-    return x.is_floating_point() and bool(((x != 0) & (x.abs() < torch.finfo(x.dtype).tiny)).any())
-
-
 class Products(TorchDispatchMode):
     """Notes for every matrix product, of backward passes too, whether a subnormal number enters
     it."""
@@ -396,7 +393,7 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm):
-            self.found += [subnormal(x) for x in args if isinstance(x, torch.Tensor)]
+            self.found += [is_subnormal(x) for x in args if isinstance(x, torch.Tensor)]
         return function(*args, **(kwargs or {}))
 
 
@@ -407,7 +404,7 @@ def test_no_subnormal_number_enters_a_matrix_product_or_a_kernel(kind, batches, 
 
     def watched(self, items, *args):
         run(self, items, *args)
-        found.extend(subnormal(x) for x in args if isinstance(x, torch.Tensor))
+        found.extend(is_subnormal(x) for x in args if isinstance(x, torch.Tensor))
 
     monkeypatch.setattr(runtime.Kernel, "__call__", watched)
     net = random_net(kind)
@@ -422,7 +419,7 @@ def test_no_subnormal_number_is_among_the_weights(cut):
     r = torch.cat([torch.linspace(0.3, CUTOFF, 200_001), CUTOFF - torch.logspace(-7, 0, 1000)])
     assert math.isclose(float(r.max()), CUTOFF)
     place = spline(r, 1024, cut)
-    assert not any(subnormal(place.weights(order)) for order in range(3))
+    assert not any(is_subnormal(place.weights(order)) for order in range(3))
 
 
 def test_rows_are_differentiated_to_any_order():
