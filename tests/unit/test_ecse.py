@@ -9,6 +9,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from helpers import batch_of, perturbed, rattled
 
 import scdlab
 from scdlab.atoms import neighbor_list
@@ -23,27 +24,9 @@ from scdlab.symmetry.frames import Frames
 from scdlab.symmetry.symmetrized import Symmetrized
 
 
-def batch_of(*structures):
-    batch = scdlab.AtomStore.from_ase(list(structures)).take(range(len(structures)))
-    batch.pos = torch.cat([torch.from_numpy(a.get_positions()) for a in structures])
-    if "cell" in batch:
-        batch.cell = torch.stack([torch.from_numpy(np.asarray(a.cell)) for a in structures])
-    return batch
-
-
-def shaken(name="CH3CH2OH", seed=0):
-    atoms = molecule(name) if isinstance(name, str) else name
-    atoms.rattle(0.05, seed=seed)
-    return atoms
-
-
 def random(net):
-    """With weights that are larger than at the start, so that every part says something."""
-    torch.manual_seed(2)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return net
+    """With weights that are larger than at the start, so that every part has an effect."""
+    return perturbed(net, seed=2)
 
 
 def pet(**kwargs):
@@ -122,7 +105,7 @@ def test_the_largest_outer_radius_is_taken():
 @pytest.mark.parametrize("local", [True, False])
 def test_without_an_auxiliary_model_a_line_is_refused_by_name(local):
     exact = ECSE(pet(), auxiliary=None, local=local).double().eval()
-    water = shaken("H2O")
+    water = rattled("H2O")
     line = molecule("C2H2")
     assert exact(batch_of(water), forces=True).forces.isfinite().all()
     where = " of atom 0" if local else ""
@@ -161,7 +144,7 @@ def test_weights_that_make_no_mean_are_refused(bad):
 
 def test_what_the_backbone_does_not_take_is_refused_as_there():
     exact = ECSE(pet()).double().eval()
-    batch = batch_of(shaken("H2O"))
+    batch = batch_of(rattled("H2O"))
     with pytest.raises(ValueError, match="PET takes no condition"):
         exact(batch, condition=torch.zeros(1, 16))
     with pytest.raises(ValueError, match="PET takes no force input"):
@@ -209,7 +192,7 @@ def labeled(z, n=12):
 
 def test_the_default_auxiliary_model_warns_when_only_the_model_was_trained():
     exact = ECSE(pet()).double().eval()
-    batch = batch_of(molecule("CO2"), shaken("H2O"))
+    batch = batch_of(molecule("CO2"), rattled("H2O"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nobody was trained, and nobody is blamed
         assert float(exact(batch).energy[0].detach()) == 0.0
@@ -217,7 +200,7 @@ def test_the_default_auxiliary_model_warns_when_only_the_model_was_trained():
         exact.model.energy_head.reference[[6, 8]] = torch.tensor(
             [-10.0, -20.0], dtype=torch.float64
         )
-        exact(batch_of(shaken("H2O")), forces=True)  # has frames
+        exact(batch_of(rattled("H2O")), forces=True)  # has frames
     with pytest.warns(
         UserWarning, match=r"structure 0 of the batch \(CO2\) are in line.*fit\(exact\.auxiliary"
     ):
@@ -261,9 +244,8 @@ def test_a_trained_auxiliary_model_is_what_lines_have_for_an_energy():
         out = exact(batch, forces=True)
     same(out.energy, alone.energy, 1e-9)
     same(out.forces, alone.forces, 1e-9)
-    framed = (
-        exact(batch_of(shaken())).energy.detach() - exact.model(batch_of(shaken())).energy.detach()
-    )
+    ethanol = batch_of(rattled())
+    framed = exact(ethanol).energy.detach() - exact.model(ethanol).energy.detach()
     assert (
         abs(float(framed)) < 50
     )  # with the references of the model, some thousands of eV, not of the auxiliary one
@@ -291,9 +273,9 @@ def test_an_auxiliary_model_of_ones_own_answers_for_all_there_is():
 def test_the_auxiliary_model_is_asked_about_those_who_need_it_alone(local):
     exact = ECSE(pet(), auxiliary=random(transformer()), local=local).eval()
     exact.auxiliary.trained_elements[[6, 8]] = True  # it has not met hydrogen
-    both = exact(batch_of(shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1)))
+    both = exact(batch_of(rattled("H2O"), molecule("CO2"), rattled("H2O", seed=1)))
     alone = [
-        exact(batch_of(one)) for one in (shaken("H2O"), molecule("CO2"), shaken("H2O", seed=1))
+        exact(batch_of(one)) for one in (rattled("H2O"), molecule("CO2"), rattled("H2O", seed=1))
     ]
     same(both.energy, torch.cat([one.energy for one in alone]))
     same(both.atoms, torch.cat([one.atoms for one in alone]))
@@ -326,7 +308,7 @@ def test_a_trained_auxiliary_model_speaks_of_properties_in_its_own_units(kind):
 def test_the_model_stays_as_it_was():
     """Its own settings have names that ours have too: PET has a width, the one of its cutoff."""
     net = pet().eval()
-    batch = batch_of(shaken())
+    batch = batch_of(rattled())
     before = dict(vars(net))
     state = {k: v.clone() for k, v in net.state_dict().items()}
     energy = net(batch).energy
@@ -347,7 +329,7 @@ def test_the_model_stays_as_it_was():
 
 def test_numbers_of_atoms_that_do_not_turn_are_left_alone():
     net = schnet()
-    batch = batch_of(shaken())
+    batch = batch_of(rattled())
     net.add_property("q", "per_atom")
     same(ECSE(net).eval()(batch).properties["q"], net.eval()(batch).properties["q"], 1e-6)
 
@@ -355,7 +337,7 @@ def test_numbers_of_atoms_that_do_not_turn_are_left_alone():
 @pytest.mark.parametrize("rows", [5, 20])
 def test_a_condition_of_the_wrong_length_is_refused_as_there(rows):
     net = transformer(conditional=True)
-    batch = batch_of(shaken(), shaken("H2O"))
+    batch = batch_of(rattled(), rattled("H2O"))
     with pytest.raises(ValueError, match="condition"):
         ECSE(net)(batch, condition=torch.zeros(rows, net.hidden_channels))
 
@@ -388,7 +370,7 @@ def test_forces_without_a_graph_are_those_with_one(dtype, local):
     exact = ECSE(random(pet(num_layers=2)), local=local).to(dtype).eval()
     crystal = bulk("Cu", cubic=True)
     crystal.rattle(0.1, seed=0)
-    batch = batch_of(shaken(), crystal, molecule("CO2"), shaken("H2O"))
+    batch = batch_of(rattled(), crystal, molecule("CO2"), rattled("H2O"))
     batch.pos = batch.pos.to(dtype)
     with torch.no_grad():
         without = exact(batch, forces=True).forces
@@ -411,7 +393,7 @@ def test_forces_without_a_graph_keep_nothing_of_the_copies(monkeypatch):
             alive[0] -= self.size
 
     exact = ECSE(pet()).double().eval()
-    batch = batch_of(shaken(), shaken(seed=1))
+    batch = batch_of(rattled(), rattled(seed=1))
     represent = type(exact.model).represent
 
     def counted(self, *args, **kwargs):
@@ -441,7 +423,7 @@ def test_it_is_in_the_mode_of_its_model_and_no_average_of_an_average():
 
 def generic():
     """Structures in which every atom has a frame."""
-    return batch_of(shaken(), shaken("H2O", 1), shaken("CH3CONH2", 2))
+    return batch_of(rattled(), rattled("H2O", 1), rattled("CH3CONH2", 2))
 
 
 EQUIVARIANT = {
@@ -658,9 +640,9 @@ def walked(batch, pairs, center, n_hops):
 
 FIELDS = {
     "molecules": lambda: batch_of(
-        shaken(), molecule("CO2"), Atoms("O"), Atoms("HH", [[0, 0, 0], [0, 0, 9.0]])
+        rattled(), molecule("CO2"), Atoms("O"), Atoms("HH", [[0, 0, 0], [0, 0, 9.0]])
     ),
-    "crystal": lambda: batch_of(shaken(bulk("MgO", "rocksalt", a=4.2))),
+    "crystal": lambda: batch_of(rattled(bulk("MgO", "rocksalt", a=4.2))),
     "sheet and molecule": lambda: batch_of(
         Atoms(
             "BN",
@@ -668,7 +650,7 @@ FIELDS = {
             cell=[[2.5, 0, 0], [1.25, 2.165, 0], [0, 0, 0]],
             pbc=[1, 1, 0],
         ),
-        shaken("H2O"),
+        rattled("H2O"),
     ),
 }
 
@@ -787,7 +769,7 @@ def test_a_backbone_without_hops_sees_all_that_is_connected():
 
     torch.manual_seed(0)
     net = Endless(3, 2.0).double().eval()
-    batch = batch_of(shaken(), shaken("CH3OH"))
+    batch = batch_of(rattled(), rattled("CH3OH"))
     same(
         InFields(net, net.n_hops)(batch).per_atom["energy"].shape,
         net(batch).per_atom["energy"].shape,
