@@ -65,8 +65,9 @@ def arrays(path: str | Path, energy_unit: str | float | None) -> dict[str, Any]:
     if energy_unit is None:
         if "energy" in found or "forces" in found:
             raise ValueError(
-                f"{path} gives energies or forces without their unit: pass energy_unit, one of "
-                f"{', '.join(units.ENERGY)} (forces are then in this unit per Å)."
+                f"{path} gives energies or forces without their unit: pass energy_unit (on the "
+                f"command line --energy-unit), one of {', '.join(units.ENERGY)}; forces are then "
+                "in this unit per Å."
             )
         energy_unit = "eV"
     n_atoms = found.pop("n_atoms", None)
