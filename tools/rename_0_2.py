@@ -159,7 +159,7 @@ KEYS = {  # keys of settings whose words mean something else elsewhere in the sa
 MODULES = {  # old dotted name -> new one
     "scdlab.nn.forms": "scdlab.nn.ops.neighbor_sums",
     "scdlab.nn.table": "scdlab.nn.ops.filter_tables",
-    "scdlab.nn.kernels": "scdlab.nn.ops.kernels",
+    "scdlab.nn.kernels": "scdlab.nn.ops.runtime",
     "scdlab.nn.simd": "scdlab.nn.ops.simd",
     "scdlab.nn.adaln": "scdlab.nn.blocks.adaln",
     "scdlab.nn.force_encoding": "scdlab.nn.blocks.force_encoding",

@@ -29,7 +29,7 @@ class _Eight(types.Type):
 eight = _Eight()
 
 
-def typed_intrinsic(define: Callable) -> Any:
+def typed_intrinsic(define: Callable[..., Any]) -> Any:
     """numba's `intrinsic`; a type checker would take its typing context for a parameter."""
     return intrinsic(define)
 
@@ -45,7 +45,7 @@ def _shuffled(builder, v, lanes):
 
 
 @typed_intrinsic
-def load(typing, address):
+def load(typing: Any, address: Any) -> Any:
     """The eight numbers at an address."""
 
     def code(context, builder, signature, args):
@@ -57,7 +57,7 @@ def load(typing, address):
 
 
 @typed_intrinsic
-def store(typing, address, v):
+def store(typing: Any, address: Any, v: Any) -> Any:
     """Write eight numbers to an address."""
 
     def code(context, builder, signature, args):
@@ -68,7 +68,7 @@ def store(typing, address, v):
 
 
 @typed_intrinsic
-def fill(typing, x):
+def fill(typing: Any, x: Any) -> Any:
     """Eight times the number x."""
 
     def code(context, builder, signature, args):
@@ -81,7 +81,7 @@ def fill(typing, x):
 
 
 @typed_intrinsic
-def total(typing, v):
+def total(typing: Any, v: Any) -> Any:
     """The sum of the eight."""
 
     def code(context, builder, signature, args):
@@ -121,21 +121,23 @@ def _pointer(typing, address):
 
 
 @njit(inline="always")
-def ints(address, n):
+def ints(address: int, n: int) -> np.ndarray:
     """n int64 numbers at an address, as an array."""
     return carray(_pointer(address), (n,), np.int64)
 
 
 @njit(inline="always")
-def floats(address, n, d):
+def floats(address: int, n: int, d: int) -> np.ndarray:
     """n × d float32 numbers at an address, as an array."""
     return carray(_pointer(address), (n, d), np.float32)
 
 
 @typed_intrinsic
-def draw(typing, counter, size):
-    """Add `size` to the int64 that `counter` points at, and return what it was. Atomic: threads
-    share a queue."""
+def draw(typing: Any, counter: Any, size: Any) -> Any:
+    """Add `size` to the int64 that `counter` points at, and return what it was.
+
+    Atomic: threads share a queue.
+    """
 
     def code(context, builder, signature, args):
         return builder.atomic_rmw(

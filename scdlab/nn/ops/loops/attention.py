@@ -17,7 +17,7 @@ from scdlab.nn.ops.simd import draw, fill, floats, ints, load, store, total
 
 
 @Kernel
-def logits(data):
+def logits(data: int) -> None:
     """out_ab = Σ_head q_a ∘ k_b ∘ w.
 
     Arguments: pairs; taps, heads, d; i, j, node, B, T, q, k [N, d], out [2P, heads].
@@ -57,7 +57,7 @@ def logits(data):
 
 
 @Kernel
-def attention_sum(data):
+def attention_sum(data: int) -> None:
     """out_a = Σ_b A_ab w ∘ k_b, with flip = 1 out_b = Σ_a A_ab w ∘ k_a.
 
     Arguments: atoms; P, taps, heads, d, flip; start, sources, edges, node, B, T, A [2P, heads],
@@ -105,7 +105,7 @@ def attention_sum(data):
 
 
 @Kernel
-def attention_dot(data):
+def attention_dot(data: int) -> None:
     """out_p = Σ over both ways of A_ab q_a · k_b ∘ w.
 
     Arguments: pairs; taps, heads, d; i, j, node, B, T, A [2P, heads], q, k [N, d], out [P].
@@ -147,7 +147,7 @@ def attention_dot(data):
 
 
 @Kernel
-def attention_table(data):
+def attention_table(data: int) -> None:
     """The derivative by T.
 
     Arguments: rows; P, taps, heads, d; i, j, begin, order, B, A [2P, heads], q, k [N, d], out

@@ -18,7 +18,7 @@ from scdlab.nn.ops.simd import draw, fill, floats, ints, load, store, total
 
 
 @Kernel
-def cfconv_sum(data):
+def cfconv_sum(data: int) -> None:
     """out_a = Σ_b w ∘ u_b.
 
     Arguments: atoms; P, taps, X, d; start, sources, edges, node, B, T, u [N, X, d], out [N, X,
@@ -72,7 +72,7 @@ def _product(gi, gj, ui, uj, row, X):
 
 
 @Kernel
-def cfconv_dot(data):
+def cfconv_dot(data: int) -> None:
     """out_p = w · Σ_x (g_i ∘ u_j + g_j ∘ u_i).
 
     Arguments: pairs; taps, X, d; i, j, node, B, T, g, u [N, X, d], out [P].
@@ -107,7 +107,7 @@ def cfconv_dot(data):
 
 
 @Kernel
-def cfconv_table(data):
+def cfconv_table(data: int) -> None:
     """The derivative by T.
 
     Arguments: rows; P, taps, X, d; i, j, begin, order, B, g, u [N, X, d], out [K, d].

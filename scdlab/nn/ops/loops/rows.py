@@ -1,5 +1,7 @@
 """What the loops share: their arguments, and rows of a table read and written eight at a time."""
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit  # pyright: ignore[reportPrivateImportUsage]
 
@@ -12,13 +14,13 @@ ROWS = 32
 
 
 @njit(inline="always")
-def arguments(data):
+def arguments(data: Any) -> np.ndarray:
     """The block of integers that a kernel is called with, as an array."""
     return carray(data, (32,), np.int64)
 
 
 @njit(inline="always")
-def tap_weights(B, p):
+def tap_weights(B: np.ndarray, p: int) -> tuple[Any, Any, Any, Any]:
     """The weights of pair p, each eight times; of one tap, three are not used."""
     if B.shape[1] == 1:
         b = fill(B[p, 0])
@@ -27,7 +29,7 @@ def tap_weights(B, p):
 
 
 @njit(inline="always")
-def filter_at(at, row, taps, b):
+def filter_at(at: int, row: int, taps: int, b: tuple[Any, Any, Any, Any]) -> Any:
     """Eight features of w = Σ_t b_t T_t; rows of T follow from address `at`, `row` bytes apart."""
     w = b[0] * load(at)
     if taps == 4:
@@ -36,7 +38,7 @@ def filter_at(at, row, taps, b):
 
 
 @njit(inline="always")
-def fill_zeros(at, size):
+def fill_zeros(at: int, size: int) -> None:
     """Write zeros to `size` bytes from an address."""
     zero = fill(np.float32(0.0))
     for c in range(0, size, 32):
@@ -44,7 +46,9 @@ def fill_zeros(at, size):
 
 
 @njit(inline="always")
-def add_to_rows(target, row, taps, low, high, b, m):
+def add_to_rows(
+    target: int, row: int, taps: int, low: int, high: int, b: tuple[Any, Any, Any, Any], m: Any
+) -> None:
     """Add b_t m to eight features of the rows t = low … high - 1 that this thread owns.
 
     The rows follow each other from address `target`, `row` bytes apart.

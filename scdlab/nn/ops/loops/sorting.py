@@ -6,7 +6,7 @@ from scdlab.nn.ops.simd import draw, ints
 
 
 @Kernel
-def sort(data):
+def sort(data: int) -> None:
     """The stable order that sorts keys 0 … K - 1, and where each begins.
 
     Arguments: 1; P, K; key [P], begin [K + 1], order [P].

@@ -18,7 +18,7 @@ from scdlab.nn.ops.simd import draw, fill, floats, ints, load, store, total
 
 
 @Kernel
-def vectors_vectors(data):
+def vectors_vectors(data: int) -> None:
     """out_a = Σ_b r_ab w ∘ s_b.
 
     Arguments: atoms; P, taps, d; start, sources, edges, node, B, T, r [P, 3], s [N, d], out [N,
@@ -64,7 +64,7 @@ def vectors_vectors(data):
 
 
 @Kernel
-def vectors_scalars(data):
+def vectors_scalars(data: int) -> None:
     """out_b = Σ_a w ∘ (r_ab · g_a).
 
     Arguments: atoms; P, taps, d; start, sources, edges, node, B, T, r [P, 3], g [N, 3, d], out
@@ -107,7 +107,7 @@ def vectors_scalars(data):
 
 
 @Kernel
-def vectors_pairs(data):
+def vectors_pairs(data: int) -> None:
     """out_p = Σ_c w ∘ (g_i ∘ s_j − g_j ∘ s_i).
 
     Arguments: pairs; taps, d; i, j, node, B, T, g [N, 3, d], s [N, d], out [P, 3].
@@ -160,7 +160,7 @@ def _along(rx, ry, rz, gi, gj, si, sj, row):
 
 
 @Kernel
-def vectors_dot(data):
+def vectors_dot(data: int) -> None:
     """out_p = w · ((r · g_i) ∘ s_j − (r · g_j) ∘ s_i).
 
     Arguments: pairs; taps, d; i, j, node, B, T, r, g, s, out [P].
@@ -201,7 +201,7 @@ def vectors_dot(data):
 
 
 @Kernel
-def vectors_table(data):
+def vectors_table(data: int) -> None:
     """The derivative by T.
 
     Arguments: rows; P, taps, d; i, j, begin, order, B, r, g, s, out [K, d].
