@@ -15,7 +15,7 @@ them.
 import contextlib
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +32,9 @@ from scdlab.nn.prediction import AtomOutputs, Prediction, Request
 from scdlab.nn.registry import plain, recording, register
 
 if TYPE_CHECKING:
+    from scdlab.nn.blocks.heads import DirectForceHead
     from scdlab.nn.model import AtomisticModel
+    from scdlab.nn.pet import ForceHead
 
 
 class Model(nn.Module, ABC):
@@ -82,15 +84,14 @@ class Model(nn.Module, ABC):
     linear: bool
     augment: bool
     drop_path: float
-    filter_table_size: int | None
     units: dict[str, str]
     provenance: dict[str, Any] | None
     trained_elements: Tensor
     energy_head: EnergyHead
     noise_head: nn.Module | None
     embedding_head: EmbeddingHead | None
-    force_head: nn.Module | None
-    property_heads: nn.ModuleDict
+    force_head: "DirectForceHead | ForceHead | None"
+    property_heads: MutableMapping[str, PropertyHead]
     mask_token: nn.Parameter | None
     force_encoding: ForceEncoding | None
     _arguments: dict[str, Any]
@@ -115,6 +116,15 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def direct_forces(self) -> bool:
         """Whether forces come from a head of their own, and are the gradient of nothing."""
+
+    @property
+    @abstractmethod
+    def filter_table_size(self) -> int | None:
+        """Cells of the tables that filters are read from in training; None for exact filters."""
+
+    @filter_table_size.setter
+    @abstractmethod
+    def filter_table_size(self, cells: int | None) -> None: ...
 
     @property
     def position_dtype(self) -> torch.dtype:

@@ -7,8 +7,8 @@ of every model (`scdlab.nn.forward`).
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, MutableMapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class AtomisticModel(Model):
         self.force_head = None
         self.mask_token = None
         self.force_encoding = None
-        self.property_heads = nn.ModuleDict()
+        self.property_heads = cast(MutableMapping[str, PropertyHead], nn.ModuleDict())
         self._filter_table_size: int | None = 512
         self._shared_tables: dict | None = None  # within `shared_filter_tables`
         self.register_buffer("trained_elements", torch.zeros(MAX_Z + 1, dtype=torch.bool))

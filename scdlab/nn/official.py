@@ -10,9 +10,11 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from scdlab.nn.official_ct import SETTINGS, OfficialCT
 
@@ -32,53 +34,76 @@ _NAMES = [  # ours, the release's
 ]
 
 
-def load_official_ct(path_or_state_dict, config=None) -> OfficialCT:
-    """A published CT, ready for evaluation.
+def load_official_ct(
+    path_or_state_dict: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, Any] | None = None,
+) -> OfficialCT:
+    """Open a published CT, ready for evaluation.
 
-    path_or_state_dict: a Lightning .ckpt, a file with a plain state dict (torch's or .safetensors),
-    or the mapping itself; config: the release's settings, a dict or a path to json; None: the
-    checkpoint's own hyper-parameters. What is left out has the release's default. Only tensors and
-    plain data are read; no code in the file is run.
+    Only tensors and plain data are read; no code in the file is run.
 
-    Raises ValueError for a file that holds anything else, for settings that are missing or not a
-    CT's, and for a checkpoint of another layout, naming the first key that differs.
+    Parameters
+    ----------
+    path_or_state_dict : str, Path or mapping
+        A Lightning .ckpt, a file with a plain state dict (torch's or .safetensors), or the mapping
+        itself.
+    config : str, Path or mapping, optional
+        The release's settings, a dict or a path to json. None: the checkpoint's own
+        hyper-parameters. What is left out has the release's default.
+
+    Returns
+    -------
+    OfficialCT
+        The model in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        For a file that holds anything else, for settings that are missing or not a CT's, and for a
+        checkpoint of another layout, naming the first key that differs.
     """
     named = "the state dict"
     content = path_or_state_dict
     if not isinstance(content, Mapping):
         named = Path(content).name
         content = _read(Path(content))
-    if config is None:
-        config = content.get("hyper_parameters")
-    elif not isinstance(config, Mapping):
-        config = json.loads(Path(config).read_text(encoding="utf-8"))
-    missing = [
-        k for k in ("emb_dim", "num_layers", "num_heads", "num_rbf") if k not in (config or {})
-    ]
-    if missing:
-        raise ValueError(
-            f"Nothing says what {missing[0]!r} of {named} is; give the release's settings as "
-            "config."
-        )
-    model = OfficialCT(**{k: v for k, v in config.items() if k in SETTINGS}).eval()
-
+    settings = _settings(content, config)
+    for name in ("emb_dim", "num_layers", "num_heads", "num_rbf"):
+        if name not in settings:
+            raise ValueError(
+                f"Nothing states {name!r} of {named}; give the release's settings as config."
+            )
+    model = OfficialCT(**{k: v for k, v in settings.items() if k in SETTINGS}).eval()
     state = content.get("state_dict", content)
-    if any(
-        k.startswith("model.") for k in state
-    ):  # Lightning's; "ema_model." beside it was never trained
+    if any(k.startswith("model.") for k in state):
+        # Lightning's; "ema_model." beside it was never trained
         state = {k.removeprefix("model."): t for k, t in state.items() if k.startswith("model.")}
+    _put_into(model, state, named)
+    return model
+
+
+def _settings(
+    content: Mapping[str, Any], config: str | Path | Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    if config is None:
+        return content.get("hyper_parameters") or {}
+    if isinstance(config, Mapping):
+        return config
+    return json.loads(Path(config).read_text(encoding="utf-8"))
+
+
+def _put_into(model: OfficialCT, state: Mapping[str, Tensor], named: str) -> None:
+    """Put the release's tensors into a model, after comparing all names and shapes."""
     own = model.state_dict()
-    ours = {
-        _official_name(k): k for k in own if k not in ("trained_elements", "energy_head.reference")
-    }
-    shapes = {
-        k: (1, model.hidden_channels) if k.endswith("mask_token") else tuple(own[ours[k]].shape)
-        for k in ours
-    }
-    for key in [
-        *shapes,
-        *(k for k in state if not k.startswith("noise_normalizer.")),
-    ]:  # statistics nobody reads
+    without = ("trained_elements", "energy_head.reference")  # which the release does not have
+    ours = {_official_name(k): k for k in own if k not in without}
+    shapes = {k: tuple(own[name].shape) for k, name in ours.items()}
+    for k in shapes:
+        if k.endswith("mask_token"):
+            shapes[k] = (1, model.hidden_channels)
+    # statistics of noise are not read by anything
+    theirs = [k for k in state if not k.startswith("noise_normalizer.")]
+    for key in [*shapes, *theirs]:
         want = f"shape {shapes[key]}" if key in shapes else "no such key"
         has = f"shape {tuple(state[key].shape)}" if key in state else "no such key"
         if want != has:
@@ -86,9 +111,9 @@ def load_official_ct(path_or_state_dict, config=None) -> OfficialCT:
                 f"The layout of {named} is not that of its settings: at {key!r} it has {has}, and "
                 f"{want} was expected; give the settings it was trained with."
             )
-    own.update({ours[k]: torch.as_tensor(state[k]).reshape(own[ours[k]].shape) for k in shapes})
+    for key, name in ours.items():
+        own[name] = torch.as_tensor(state[key]).reshape(own[name].shape)
     model.load_state_dict(own)
-    return model
 
 
 def _official_name(name: str) -> str:
@@ -97,7 +122,7 @@ def _official_name(name: str) -> str:
     return name
 
 
-def _read(path: Path) -> Mapping:
+def _read(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
     try:

@@ -31,7 +31,7 @@ and vectors from an atom to its own images stay as long as they are.
 
 import inspect
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -224,6 +224,8 @@ class GatedEnergyHead(EnergyHead):
     """y = mean + Σ_i std · s_i with s_i the scalars of two gated blocks; our names, and reference
     energies as usual."""
 
+    mean: Tensor
+
     def __init__(self, d: int):
         super().__init__(d)
         self.mlp = NoiseHead(d)
@@ -292,6 +294,7 @@ class OfficialCT(AtomisticModel):
     """
 
     has_vectors = True
+    rep_model: Any  # a ModuleDict, by the release's names
 
     def __init__(
         self,
@@ -415,7 +418,8 @@ class OfficialCT(AtomisticModel):
 
     def energy_per_atom(self, features: Features, z: Tensor) -> Tensor:
         """Energies [N], float64, of features of atoms and atomic numbers z [N]."""
-        return self.energy_head.per_atom(features.x, z, features.v)
+        head = cast(GatedEnergyHead, self.energy_head)
+        return head.per_atom(features.x, z, features.v)
 
     def check_input(
         self, batch: Batch, condition: Tensor | None, force_input: Tensor | None

@@ -125,8 +125,8 @@ class Quadrature(FixedFrames):
     (Wigner's D^l with l ≤ degree), the mean is ∫ f(Rᵀ r) dR to rounding, and so invariant. What f
     has in higher degrees stays in part.
 
-    R = Rz(φ) Ry(θ) Rz(γ) and D^l_mn ∝ e^-imφ d^l_mn(θ) e^-inγ. degree + 1 equal steps of γ leave n
-    = 0 alone, and D^l_m0 is a spherical harmonic of (θ, φ). So the rule is a product: degree + 1
+    R = Rz(φ) Ry(θ) Rz(γ) and D^l_mn ∝ e^-imφ d^l_mn(θ) e^-inγ. degree + 1 equal steps of γ leave
+    n = 0 alone, and D^l_m0 is a spherical harmonic of (θ, φ). So the rule is a product: degree + 1
     angles γ, times a rule for the sphere of that degree. That is Lebedev's of degree 3, 5 or 7
     (1976, "Quadratures on a sphere"; vertices, middles of faces, then of edges of the octahedron:
     6, 14, 26 points), beyond them Gauss-Legendre in cos θ times degree + 1 equal steps of φ. All
@@ -237,13 +237,15 @@ class PCAFrames(StructureFrames):
     """Frame averaging (Puny et al. 2022, "Frame averaging for invariant and equivariant network
     design"): the axes are the eigenvectors of the covariance of the positions,
 
-        C = Σ_i (r_i - r̄)(r_i - r̄)ᵀ / n,   C = V diag(λ) Vᵀ, λ ascending;   F = V diag(±1, ±1, ±1)
+        C = Σ_i (r_i - r̄)(r_i - r̄)ᵀ / n
+        C = V diag(λ) Vᵀ, λ ascending
+        F = V diag(±1, ±1, ±1)
 
     with every choice of signs: 8 frames, or the 4 of determinant +1 with proper=True, which leaves
     mirror images apart. Masses and elements play no part.
 
     Flaw: where two eigenvalues cross, two axes change places and the energy jumps. Where they are
-    equal (methane), the axes are whatever the eigensolver gives, which does not turn with the
+    equal (methane), the axes are whatever the eigensolver gives, which does not rotate with the
     structure. The gradient holds 1/(λ_a - λ_b): it is exact away from crossings, grows without
     bound toward them, and is no number at them.
     """
@@ -256,12 +258,10 @@ class PCAFrames(StructureFrames):
     def axes(self, batch: Batch, r: Tensor) -> Tensor:
         """The frames of structures, see the class."""
         n = batch.ptr.diff()[:, None, None]
-        values, axes = torch.linalg.eigh(
-            sum_over_atoms(r[:, :, None] * r[:, None, :], batch) / n
-        )  # [B, 3], [B, 3, 3]
-        self._no_frame(
-            ~(values[:, 1] > STRAIGHT**2 * values[:, 2]), "three atoms that are not on one line"
-        )
+        covariance = sum_over_atoms(r[:, :, None] * r[:, None, :], batch) / n  # [B, 3, 3]
+        values, axes = torch.linalg.eigh(covariance)  # [B, 3], [B, 3, 3]
+        straight = ~(values[:, 1] > STRAIGHT**2 * values[:, 2])
+        self._no_frame(straight, "three atoms that are not on one line")
         signs = torch.cartesian_prod(*[axes.new_tensor([1.0, -1.0])] * 3)  # [8, 3]
         if self.proper:
             signs = signs[signs.prod(-1) > 0].expand(len(axes), -1, -1).clone()  # [B, 4, 3]
@@ -273,14 +273,17 @@ class NearestPair(StructureFrames):
     """One frame, from the atom 0 nearest to the centroid, its nearest neighbor 1, and the nearest 2
     that is not on their line (to 1e-4 rad):
 
-        a = r̂_01,   b = a × r̂_02 / |·|,   c = a × b;   F = [a b c]
+        a = r̂_01
+        b = a × r̂_02 / |a × r̂_02|
+        c = a × b
+        F = [a b c]
 
     and for O(3) its mirror, F diag(1, -1, 1); with proper=True the frame alone. Atoms at equal
     distances go by their place in the file.
 
-    Flaw: where two atoms change places in that order, the frame turns at once and the energy jumps;
-    where atoms are at equal distances by symmetry (methane), it depends on rounding and on the
-    order of the file.
+    Flaw: where two atoms change places in that order, the frame rotates at once and the energy
+    jumps; where atoms are at equal distances by symmetry (methane), it depends on rounding and on
+    the order of the file.
     """
 
     def axes(self, batch: Batch, r: Tensor) -> Tensor:
@@ -294,9 +297,8 @@ class NearestPair(StructureFrames):
         usable = there.clone()
         usable[rows, center] = False
         first = torch.where(usable, d2, inf).argmin(-1)
-        cross = (
-            torch.linalg.cross(x[rows, first].unsqueeze(1).expand_as(x), x).square().sum(-1)
-        )  # [B, n]
+        along = x[rows, first].unsqueeze(1).expand_as(x)
+        cross = torch.linalg.cross(along, x).square().sum(-1)  # [B, n]
         usable &= cross > STRAIGHT**2 * d2[rows, first].unsqueeze(-1) * d2
         self._no_frame(~usable.any(-1), "three atoms that are not on one line")
         second = torch.where(usable, d2, inf).argmin(-1)
@@ -308,8 +310,11 @@ class NearestPair(StructureFrames):
 class QRFrames(StructureFrames):
     """One frame by Gram and Schmidt from the first three atoms of the file, 0, 1, 2:
 
-        [r_01 r_02] = Q U, U upper triangular with a positive diagonal;   a = q_1, c = -q_2, b = c ×
-        a;   F = [a b c]
+        [r_01 r_02] = Q U, U upper triangular with a positive diagonal
+        a = q_1
+        c = -q_2
+        b = c × a
+        F = [a b c]
 
     the axes of `NearestPair` for these atoms, and for O(3) the mirror, F diag(1, -1, 1), too; with
     proper=True the frame alone.
@@ -350,11 +355,11 @@ def _so3_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Rotations [K, 3, 3] and weights [K], which sum to 1, of the rule that `Quadrature`
     describes."""
     theta, phi, w = _sphere_rule(degree)
-    gamma = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
-    angles = np.stack(
-        [np.repeat(a, len(gamma)) for a in (phi, theta)] + [np.tile(gamma, len(w))], axis=-1
-    )
-    return Rotation.from_euler("ZYZ", angles).as_matrix(), np.repeat(w, len(gamma)) / len(gamma)
+    n = degree + 1
+    gamma = 2 * np.pi * np.arange(n) / n
+    angles = [np.repeat(phi, n), np.repeat(theta, n), np.tile(gamma, len(w))]
+    rotations = Rotation.from_euler("ZYZ", np.stack(angles, axis=-1))
+    return rotations.as_matrix(), np.repeat(w, n) / n
 
 
 def _sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -363,14 +368,15 @@ def _sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     lebedev = next((by_kind for known, by_kind in _OCTAHEDRAL.items() if known >= degree), None)
     if lebedev is None:
         z, w = np.polynomial.legendre.leggauss(degree // 2 + 1)  # exact to 2 (degree // 2) + 1
-        phi = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
-        theta, phi = np.meshgrid(np.arccos(z), phi, indexing="ij")
-        return theta.ravel(), phi.ravel(), np.repeat(w / 2, degree + 1) / (degree + 1)
-    x = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    kind = np.abs(x).sum(
-        -1
-    )  # 1, 2, 3: a vertex, the middle of an edge or of a face, seen from the center
+        n = degree + 1
+        steps = 2 * np.pi * np.arange(n) / n
+        theta, phi = np.meshgrid(np.arccos(z), steps, indexing="ij")
+        return theta.ravel(), phi.ravel(), np.repeat(w / 2, n) / n
+    grid = np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")
+    x = np.stack(grid, axis=-1).reshape(-1, 3)
+    # 1, 2, 3: a vertex, the middle of an edge or of a face, seen from the center
+    kind = np.abs(x).sum(-1)
     w = np.array([0, *lebedev])[kind]
     x = x[w > 0]
-    w = w[w > 0]
-    return np.arctan2(np.hypot(x[:, 0], x[:, 1]), x[:, 2]), np.arctan2(x[:, 1], x[:, 0]), w
+    theta = np.arctan2(np.hypot(x[:, 0], x[:, 1]), x[:, 2])
+    return theta, np.arctan2(x[:, 1], x[:, 0]), w[w > 0]

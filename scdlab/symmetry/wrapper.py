@@ -4,7 +4,8 @@
 # pyright: reportIncompatibleVariableOverride=false
 
 import contextlib
-from typing import Any
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -12,6 +13,10 @@ from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead
 from scdlab.nn.model import AtomisticModel, Model
 from scdlab.nn.registry import plain
+
+if TYPE_CHECKING:
+    from scdlab.nn.blocks.heads import DirectForceHead
+    from scdlab.nn.pet import ForceHead
 
 
 class Wrapper(Model):
@@ -155,12 +160,12 @@ class Wrapper(Model):
         return self.model.embedding_head
 
     @property
-    def force_head(self) -> nn.Module | None:
+    def force_head(self) -> "DirectForceHead | ForceHead | None":
         """What direct forces come from."""
         return self.model.force_head
 
     @property
-    def property_heads(self) -> nn.ModuleDict:
+    def property_heads(self) -> MutableMapping[str, PropertyHead]:
         """What properties come from."""
         return self.model.property_heads
 
