@@ -80,6 +80,11 @@ class Objective(ABC):
     """What one training step minimizes. Subclasses are dataclasses that check their fields in
     `__post_init__`; only `__call__` must be written.
 
+    Parameters
+    ----------
+    *args, **kwargs
+        The fields of the subclass.
+
     Attributes
     ----------
     smallest_batch : int
@@ -116,13 +121,34 @@ class Objective(ABC):
     def __call__(
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Parts]:
-        """The loss of a batch, 0-dimensional and with a gradient, and its named parts.
+        """Loss and parts of a batch.
 
-        Random numbers come from the generator, which lives on the batch's device.
+        Parameters
+        ----------
+        model : Model
+            The model in training or evaluation.
+        batch : Batch
+            The structures.
+        generator : torch.Generator, optional
+            Source of all random numbers, on the batch's device.
+
+        Returns
+        -------
+        loss : Tensor
+            0-dimensional, with a gradient.
+        parts : mapping of str to Mean
+            What the log names beside the loss.
         """
 
     def prepare(self, model: Model, train: AtomStore) -> None:
         """Set in the model what is not learned by gradient; called once before training.
+
+        Parameters
+        ----------
+        model : Model
+            The model that is to be trained.
+        train : AtomStore
+            The training set.
 
         Raises
         ------
@@ -154,6 +180,11 @@ class SupervisedObjective(Objective):
     """An objective that learns from labels by one pass of the model, and that others can therefore
     take as `supervised=` and compute from a pass of theirs.
 
+    Parameters
+    ----------
+    *args, **kwargs
+        The fields of the subclass.
+
     Attributes
     ----------
     property_name : str or None
@@ -169,12 +200,35 @@ class SupervisedObjective(Objective):
 
     @abstractmethod
     def compare(self, model: Model, prediction: Prediction, batch: Batch) -> tuple[Tensor, Parts]:
-        """Loss and parts of a prediction that was made with `model_outputs`."""
+        """Loss and parts of a prediction.
+
+        Parameters
+        ----------
+        model : Model
+            The model that made the prediction.
+        prediction : Prediction
+            What it gave when asked for `model_outputs`.
+        batch : Batch
+            The structures with their labels.
+
+        Returns
+        -------
+        loss : Tensor
+            0-dimensional, with a gradient.
+        parts : mapping of str to Mean
+            What the log names beside the loss.
+        """
 
     @abstractmethod
     def label_modules(self, model: Model) -> list[nn.Module]:
-        """The modules of the model that give the labels: `fit(lr={"head": …, "backbone": …})` has a
-        learning rate for them."""
+        """The modules of a model that give the labels: `fit(lr={"head": …, "backbone": …})` has a
+        learning rate for them.
+
+        Parameters
+        ----------
+        model : Model
+            A model that was prepared.
+        """
 
     def __call__(
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
@@ -216,7 +270,15 @@ def required(output: Tensor | None, name: str) -> Tensor:
 
 
 def mark_trained_elements(model: Model, store: AtomStore) -> None:
-    """Note in the model that it is trained on the elements of the store: it refuses others."""
+    """Note in a model that it is trained on the elements of a store: it refuses others.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    store : AtomStore
+        The training set.
+    """
     elements = torch.tensor(store.elements, device=model.trained_elements.device)
     model.trained_elements[elements] = True
 

@@ -94,6 +94,13 @@ class CoordinateDenoising(Objective):
 
         The scale of the energy stays: noise by gradient is free of it.
 
+        Parameters
+        ----------
+        model : Model
+            The model that is to be trained.
+        train : AtomStore
+            The training set.
+
         Raises
         ------
         ValueError

@@ -159,6 +159,13 @@ class DeNS(Objective):
     def prepare(self, model: Model, train: AtomStore) -> None:
         """Prepare for the labels, set the scale of the force encoding, and check the model.
 
+        Parameters
+        ----------
+        model : Model
+            The model that is to be trained.
+        train : AtomStore
+            The training set.
+
         Raises
         ------
         ValueError
@@ -200,6 +207,13 @@ class DeNS(Objective):
 
     def corrupt(self, batch: Batch, generator: torch.Generator | None = None) -> Corruption:
         """Noise and force input for a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            Structures with forces.
+        generator : torch.Generator, optional
+            Source of the random numbers, on the batch's device.
 
         Raises
         ------

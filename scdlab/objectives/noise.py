@@ -201,7 +201,15 @@ def noise_floor(n_atoms: float, centered: bool = False, rotations: bool = False)
 
 
 def displaced(batch: Batch, eps: Tensor) -> Batch:
-    """The batch with its atoms moved by eps [N, 3] Å."""
+    """A batch with its atoms moved.
+
+    Parameters
+    ----------
+    batch : Batch
+        The structures; they keep their positions.
+    eps : Tensor, [N, 3]
+        Displacements in Å.
+    """
     moved = copy.copy(batch)  # shallow: the caller's batch keeps its positions
     moved.pos = batch.pos + eps
     return moved

@@ -76,6 +76,13 @@ class PairwiseDenoising(Objective):
     def prepare(self, model: Model, train: AtomStore) -> None:
         """Give the model the head it needs.
 
+        Parameters
+        ----------
+        model : Model
+            The model that is to be trained.
+        train : AtomStore
+            The training set.
+
         Raises
         ------
         ValueError
@@ -96,7 +103,15 @@ class PairwiseDenoising(Objective):
         mark_trained_elements(model, train)
 
     def perturb(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
-        """The batch with noise added to its positions."""
+        """A batch with noise added to its positions.
+
+        Parameters
+        ----------
+        batch : Batch
+            The structures.
+        generator : torch.Generator, optional
+            Source of the random numbers, on the batch's device.
+        """
         noisy = copy.copy(batch)
         noise = torch.randn(
             batch.pos.shape, generator=generator, device=batch.pos.device, dtype=batch.pos.dtype
@@ -105,14 +120,30 @@ class PairwiseDenoising(Objective):
         return noisy
 
     def correct(self, model: Model, noisy: Batch) -> Tensor:
-        """x̂ [N, 3] in Å: the model's answer to the noisy batch."""
+        """x̂ [N, 3] in Å: corrected positions.
+
+        Parameters
+        ----------
+        model : Model
+            The model.
+        noisy : Batch
+            The structures with noise.
+        """
         if self.output == "coordinates":
             return model(noisy, noise=False).properties[HEAD]
         answer = required(model(noisy, noise=True).noise, "noise")  # (N, 3)
         return noisy.pos.to(answer.dtype) - self.sigma * answer
 
     def distances(self, pos: Tensor, pairs: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Distances [P] in Å of the pairs (i [P], j [P]); None: of every atom with every other."""
+        """Distances [P] in Å.
+
+        Parameters
+        ----------
+        pos : Tensor, [N, 3]
+            Positions in Å.
+        pairs : (Tensor, Tensor), [P] each, or None
+            The first and the second atom of each pair; None for every atom with every other.
+        """
         if pairs is None:
             return torch.pdist(pos)
         return (pos.index_select(0, pairs[0]) - pos.index_select(0, pairs[1])).norm(dim=-1)

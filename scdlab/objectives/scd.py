@@ -155,6 +155,13 @@ class SelfConditionedDenoising(Objective):
     def prepare(self, model: Model, train: AtomStore) -> None:
         """Prepare for `supervised`, if there is one, and check that the model can do this at all.
 
+        Parameters
+        ----------
+        model : Model
+            The model that is to be trained.
+        train : AtomStore
+            The training set.
+
         Raises
         ------
         ValueError

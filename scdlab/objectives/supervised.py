@@ -110,6 +110,13 @@ class EnergyForces(SupervisedObjective):
     def prepare(self, model: Model, train: AtomStore) -> None:
         """Fit the reference energies and the scale of the energy head to the training set.
 
+        Parameters
+        ----------
+        model : Model
+            The model that is to be trained.
+        train : AtomStore
+            The training set.
+
         Raises
         ------
         ValueError
@@ -141,7 +148,7 @@ class EnergyForces(SupervisedObjective):
         model.energy_head.reference.copy_(torch.from_numpy(reference))
         model.energy_head.scale.fill_(scale)
         if model.force_head is not None:
-            model.force_head.scale.fill_(scale)
+            model.force_head.get_buffer("scale").fill_(scale)
         mark_trained_elements(model, train)
 
     def _check_numbers(self, batch: Batch) -> None:
@@ -160,7 +167,6 @@ class EnergyForces(SupervisedObjective):
                 )
 
     def label_modules(self, model: Model) -> list[nn.Module]:
-        """The modules that give energies and forces."""
         heads = (model.energy_head, model.force_head)
         return [head for head in heads if head is not None]
 
@@ -253,6 +259,13 @@ class PropertyRegression(SupervisedObjective):
         """Give the model a head for the property, set its mean and spread from the training set,
         and keep its unit as `model.units[name]`.
 
+        Parameters
+        ----------
+        model : Model
+            The model that is to be trained.
+        train : AtomStore
+            The training set.
+
         Raises
         ------
         ValueError
@@ -280,11 +293,19 @@ class PropertyRegression(SupervisedObjective):
         mark_trained_elements(model, train)
 
     def label_modules(self, model: Model) -> list[nn.Module]:
-        """The module that gives the property."""
         return [model.property_heads[self.name]]
 
     def compare(self, model: Model, prediction: Prediction, batch: Batch) -> tuple[Tensor, Parts]:
         """Loss and parts of a prediction.
+
+        Parameters
+        ----------
+        model : Model
+            The model that made the prediction.
+        prediction : Prediction
+            Its properties.
+        batch : Batch
+            The structures with their labels.
 
         Raises
         ------
