@@ -240,16 +240,12 @@ def fit(
         For settings that cannot be, labels that are missing, a checkpoint of another run, and a
         loss that is no longer a number.
     TypeError
-        For an unknown argument, and for an objective that is none.
+        For an unknown argument, and for a model or an objective that is none.
     """
-    if not isinstance(objective, Objective):
-        raise TypeError(
-            "objective must be an instance of scdlab.objectives.Objective, such as EnergyForces(), "
-            f"got {objective!r}."
-        )
+    _check_kinds(model, objective)
     batch_size = (32 if max_atoms is None else None) if batch_size is None else batch_size
     rates = lr if isinstance(lr, dict) else {"backbone": lr}
-    positive = dict(
+    _check_positive(
         steps=steps,
         batch_size=batch_size,
         lr=max(rates.values(), default=0),
@@ -257,9 +253,6 @@ def fit(
         nodes=nodes,
         minutes=minutes,
     )
-    for name, value in positive.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be above 0, got {value}.")
     if len(train) == 0:
         raise ValueError("The training set is empty; give a store with at least one structure.")
     if resume and out is None:
@@ -360,6 +353,32 @@ def _reached(run: Run, stopped: str) -> dict[str, Any]:
         "rows": run.state.rows,
         "out": run.out,
     }
+
+
+def _check_kinds(model: Model, objective: Objective) -> None:
+    if not isinstance(model, Model):
+        raise TypeError(
+            "model must be a model such as scdlab.SchNet() (one of your own is a subclass of "
+            f"scdlab.nn.AtomisticModel), got {_shown(model)}."
+        )
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            "objective must be an objective such as scdlab.objectives.EnergyForces() (one of your "
+            f"own is a subclass of scdlab.objectives.Objective), got {_shown(objective)}."
+        )
+
+
+def _shown(value: object) -> str:
+    """What was given, in a few words."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return repr(value) if isinstance(value, str | None) else f"a {type(value).__name__}"
+
+
+def _check_positive(**numbers: float | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, got {value}.")
 
 
 def _check_rates(lr: float | dict[str, float], objective: Objective) -> None:

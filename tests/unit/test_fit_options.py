@@ -217,14 +217,15 @@ def test_the_estimate_can_be_left_out(ethanol, monkeypatch):
         (dict(clip=1.0), "fit has no argument 'clip': clip is now grad_clip."),
         (dict(ema=0.9), "ema is now ema_decay"),
         (dict(step=3), "the nearest that it has is 'steps'"),
-        (dict(objective=EnergyForces), r"objective must be an instance of .*EnergyForces\(\)"),
+        (dict(objective=EnergyForces), r"objective must be .*got the class EnergyForces"),
         (dict(objective="EnergyForces"), "got 'EnergyForces'"),
+        (dict(model=torch.nn.Linear(1, 1)), "model must be .*AtomisticModel.*got a Linear"),
     ],
 )
 def test_what_is_no_argument_or_no_objective_is_named(ethanol, arguments, message):
-    arguments = {"objective": EnergyForces()} | arguments
+    arguments = {"model": small(), "objective": EnergyForces()} | arguments
     with pytest.raises(TypeError, match=message):
-        scdlab.fit(small(), train=ethanol[0], **arguments)
+        scdlab.fit(train=ethanol[0], **arguments)
 
 
 # ------------------------------------------------------------------------------ evaluation, files
