@@ -4,11 +4,11 @@ here.
     Y.-L. Liao, T. Smidt, M. Shuaibi, A. Das, TMLR 2024, arXiv:2403.09549 ("DeNS"), its tables and
     its released code
 
-The network is the equivariant transformer, which can be told forces, for every arm alike: same
-first weights, frames, batches, steps, learning rate. The arms differ in the objective alone. All
-learn energies and forces of one molecule from few frames of its dynamics: frames of revised MD17,
-or, to try the mechanics anywhere, the kit's own of ethanol. Errors are those of structures as they
-are, without noise and without a clue, on frames that no training has seen.
+The network is the equivariant transformer with a force input, for every arm alike: same first
+weights, frames, batches, steps, learning rate. The arms differ in the objective alone. All learn
+energies and forces of one molecule from few frames of its dynamics: frames of revised MD17, or, to
+try the mechanics anywhere, the kit's own of ethanol. Errors are those of structures as they are,
+without noise and without force input, on frames that no training has seen.
 
 Trained networks are one per seed and arm; the claims share them (`keep`). The first two quantities
 of a claim are its arms, as expected: better, worse.
@@ -313,8 +313,8 @@ _claim(
 
 
 def noise_left(settings: Settings, seed: int, device: str) -> Values:
-    """Share of the noise that each arm leaves on unseen frames, and what a clue is worth to the
-    same network."""
+    """Share of the noise that each arm leaves on unseen frames, and what the force input is worth
+    to the same network."""
     test = frames(settings, seed)[2]
     values = {}
     for name, arm, encoding in (

@@ -84,14 +84,8 @@ def run(
         raise ValueError(
             f"The {profile} profile of {claim_id!r} has the seeds {everything}, not {seeds}."
         )
-    if checkpoints is not None and (
-        not claim.checkpoints or profile == "quick" or 0 not in seeds or allow_dirty
-    ):
-        makers = ", ".join(c.id for c in claims() if c.checkpoints) or "none"
-        raise ValueError(
-            "Checkpoints are models of seed 0, profile cpu or full, from a clean tree, of a claim "
-            f"that has any: {makers}."
-        )
+    if checkpoints is not None:
+        _check_checkpoints(claim, profile, seeds, allow_dirty)
     commit, dirty = (None, None) if profile == "quick" else provenance.checkout()
     if dirty and not allow_dirty:
         raise RuntimeError(
@@ -136,6 +130,16 @@ def run(
     if checkpoints is not None:
         _hand_on(claim, record, results[0]["models"], Path(out), Path(checkpoints), echo)
     return record
+
+
+def _check_checkpoints(claim: Claim, profile: str, seeds: list[int], allow_dirty: bool) -> None:
+    """Raise ValueError for a run that has no checkpoints to hand on."""
+    if not claim.checkpoints or profile == "quick" or 0 not in seeds or allow_dirty:
+        makers = ", ".join(c.id for c in claims() if c.checkpoints) or "none"
+        raise ValueError(
+            "Checkpoints are models of seed 0, profile cpu or full, from a clean tree, of a claim "
+            f"that has any: {makers}."
+        )
 
 
 def _hand_on(
