@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from torch import nn
-
 import scdlab
 from scdlab import files
 from scdlab.atoms import AtomStore
+from scdlab.nn.model import Model
 from scdlab.objectives import Objective
 from scdlab.training import FitResult
 
@@ -96,7 +95,7 @@ def draw(store: AtomStore, n: int, seed: int) -> AtomStore:
 
 
 def trained(
-    model: nn.Module,
+    model: Model,
     objective: Objective,
     train: AtomStore,
     steps: int,
@@ -110,7 +109,7 @@ def trained(
 
     Parameters
     ----------
-    model : Module
+    model : Model
         The model, trained in place.
     objective : Objective
         What it learns.

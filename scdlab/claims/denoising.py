@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.nn import EquivariantTransformer
+from scdlab.nn.model import Model
 from scdlab.objectives import CoordinateDenoising, PropertyRegression
 from scdlab.objectives.noise import noise_floor, sample_noise
 from scdlab.training import FitResult
@@ -84,7 +84,7 @@ FULL = {
 }
 
 
-def coord(settings: Settings, seed: int, device: str) -> nn.Module:
+def coord(settings: Settings, seed: int, device: str) -> Model:
     """The transformer after coordinate denoising of this seed's equilibrium geometries.
 
     Parameters
@@ -286,7 +286,7 @@ def floor_of_noise(settings: Settings, seed: int, device: str) -> Values:
 
 
 def noise_losses(
-    model: nn.Module, store: AtomStore, objective: CoordinateDenoising, seed: int
+    model: Model, store: AtomStore, objective: CoordinateDenoising, seed: int
 ) -> np.ndarray:
     """Denoising losses of single structures, and the part of them that lies in the mean.
 
@@ -298,7 +298,7 @@ def noise_losses(
 
     Parameters
     ----------
-    model : Module
+    model : Model
         Predicts noise.
     store : AtomStore
         Clean structures, n of them.

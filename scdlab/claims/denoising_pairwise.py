@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 import scdlab
 from scdlab.atoms import AtomStore
+from scdlab.nn.model import Model
 from scdlab.objectives import PairwiseDenoising, PropertyRegression
 from scdlab.training import FitResult
 
@@ -59,7 +59,7 @@ def pairwise_mu(settings: Settings, seed: int, device: str) -> Values:
 
 def pairwise(
     settings: Settings, seed: int, device: str, rest: AtomStore, test: AtomStore | None = None
-) -> nn.Module:
+) -> Model:
     """DimeNet after denoising distances of this seed's molecules.
 
     Parameters
@@ -106,7 +106,7 @@ def pairwise(
     )
 
 
-def _dimenet(settings: Settings, seed: int) -> nn.Module:
+def _dimenet(settings: Settings, seed: int) -> Model:
     torch.manual_seed(seed)
     sizes = ("hidden_channels", "num_layers", "int_emb_size", "out_emb_channels", "num_spherical")
     return scdlab.DimeNet(**{name: settings[name] for name in sizes})

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 import scdlab
 from scdlab.atoms import AtomStore
+from scdlab.nn.model import Model
 from scdlab.objectives import DeNS, EnergyForces
 from scdlab.training import FitResult
 
@@ -151,7 +151,7 @@ def frames(settings: Settings, seed: int) -> tuple[AtomStore, AtomStore, AtomSto
     return train, val, draw(rest, settings["n_test"], seed)
 
 
-def learned(arm: str, settings: Settings, seed: int, device: str) -> nn.Module:
+def learned(arm: str, settings: Settings, seed: int, device: str) -> Model:
     """The network of an arm after training.
 
     Parameters

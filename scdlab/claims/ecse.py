@@ -31,13 +31,14 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.rotations import random_rotations
 from scdlab.nn import PET
+from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
 from scdlab.symmetry.averaging import RandomRotations
 from scdlab.training import FitResult
@@ -104,7 +105,7 @@ FULL = CPU | {
 }
 
 
-Net = TypeVar("Net", bound=nn.Module)
+Net = TypeVar("Net", bound=Model)
 
 
 def profiles(quick: Settings, other: Settings) -> dict[str, Settings]:
@@ -148,7 +149,7 @@ def fresh(settings: Settings) -> PET:
     )
 
 
-def learned(settings: Settings, seed: int, device: str) -> nn.Module:
+def learned(settings: Settings, seed: int, device: str) -> Model:
     """The network after training on energies and forces.
 
     Parameters
@@ -192,12 +193,12 @@ def exactly(model: Net) -> Net:
 
     Parameters
     ----------
-    model : Module
+    model : Model
         A model, left as it is.
 
     Returns
     -------
-    Module
+    Model
         Its copy, in eval mode.
     """
     return copy.deepcopy(model).cpu().double().eval()
@@ -225,7 +226,7 @@ def batch_of(store: AtomStore) -> Batch:
 
 
 def rotated(
-    model: nn.Module,
+    model: Model,
     batch: Batch,
     turns: int,
     seed: int,
@@ -236,7 +237,7 @@ def rotated(
 
     Parameters
     ----------
-    model : Module
+    model : Model
         Gives energies and forces.
     batch : Batch
         B structures, N atoms in all.

@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 import torch
-from torch import nn
 
 import scdlab
 from scdlab.atoms import AtomStore
+from scdlab.nn.model import Model
 from scdlab.symmetry.averaging import NearestPair, PCAFrames, QRFrames
 from scdlab.symmetry.report import remaining_jump
 
@@ -102,7 +102,7 @@ def _crossing(store: AtomStore, middle: float) -> Path:
 
 
 @torch.no_grad()
-def walk(model: nn.Module, path: Path, steps: int, levels: int = 1) -> tuple[float, float]:
+def walk(model: Model, path: Path, steps: int, levels: int = 1) -> tuple[float, float]:
     """The jump and the steepest slope of the energy along a path.
 
     All steps are split into ten at the first level, and the ten largest at each one after it; the
@@ -110,7 +110,7 @@ def walk(model: nn.Module, path: Path, steps: int, levels: int = 1) -> tuple[flo
 
     Parameters
     ----------
-    model : Module
+    model : Model
         Gives energies.
     path : tuple
         Atomic numbers [N], first and last positions [N, 3] in Å.

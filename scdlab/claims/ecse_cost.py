@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from ase.build import molecule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import scdlab
 from scdlab.atoms.batch import Batch
+from scdlab.nn.model import Model
 from scdlab.symmetry.averaging import Quadrature, RandomRotations
 
 from .claim import Arrays, Claim, Settings, Values, get, register
@@ -26,12 +27,12 @@ PRUNED = {"all": 0, "kept": 4}  # prunings
 RELEASED_COUNTS = {"ethanol": (74, 4), "benzene": (78, 12), "water": (6, 2)}
 
 
-def counts(model: nn.Module, batch: Batch, prunings: int, **options: Any) -> Tensor:
+def counts(model: Model, batch: Batch, prunings: int, **options: Any) -> Tensor:
     """How many frames there are.
 
     Parameters
     ----------
-    model : Module
+    model : Model
         The model to symmetrize.
     batch : Batch
         B structures, N atoms in all.
@@ -145,12 +146,12 @@ DEGREES = (1, 2, 3, 4, 5, 6)
 EVALUATIONS = {1: 12, 2: 18, 3: 24, 4: 70, 5: 84, 6: 182}
 
 
-def averages(model: nn.Module, seed: int) -> dict[str, nn.Module]:
+def averages(model: Model, seed: int) -> dict[str, Model]:
     """A model averaged over rotations that are fixed in space, right hands only.
 
     Parameters
     ----------
-    model : Module
+    model : Model
         The model.
     seed : int
         Of random rotations.
@@ -160,18 +161,18 @@ def averages(model: nn.Module, seed: int) -> dict[str, nn.Module]:
     dict
         Name -> the averaged model.
     """
-    found: dict[str, nn.Module] = {f"degree_{d}": Quadrature(model, d) for d in DEGREES}
+    found: dict[str, Model] = {f"degree_{d}": Quadrature(model, d) for d in DEGREES}
     for n in RANDOM:
         found[f"random_{n}"] = RandomRotations(model, n, inversion=False, seed=seed)
     return found
 
 
-def flops(model: nn.Module, batch: Batch) -> float:
+def flops(model: Model, batch: Batch) -> float:
     """Floating-point operations of matrix products in energies and forces.
 
     Parameters
     ----------
-    model : Module
+    model : Model
         Gives energies and forces.
     batch : Batch
         Structures.

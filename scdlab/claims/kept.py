@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 import scdlab
 from scdlab import files
+from scdlab.nn.model import Model
 
 
 @dataclasses.dataclass
@@ -81,7 +80,7 @@ def models_folder(out: Path) -> Path:
 
 def keep(
     name: str, settings: dict[str, Any], seed: int, train: Callable[[Path | None], Any]
-) -> nn.Module:
+) -> Model:
     """A model of a seed, trained now, or as an earlier recipe left it in the same folder.
 
     The time of a model found ready counts in the seconds of every seed that uses it. Outside of
@@ -101,7 +100,7 @@ def keep(
 
     Returns
     -------
-    Module
+    Model
         The trained model.
     """
     bench = _BENCH.get()

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 import scdlab
 from scdlab.atoms import AtomStore, isomer_split
 from scdlab.nn import SchNet
+from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
 from scdlab.training import FitResult
 
@@ -76,7 +76,7 @@ def schnet(settings: Settings, seed: int, **options: Any) -> SchNet:
 
 
 def train_as_set(
-    model: nn.Module,
+    model: Model,
     objective: EnergyForces,
     train: AtomStore,
     settings: Settings,
@@ -88,7 +88,7 @@ def train_as_set(
 
     Parameters
     ----------
-    model : Module
+    model : Model
         The model, trained in place.
     objective : EnergyForces
         What it learns.
@@ -121,12 +121,12 @@ def train_as_set(
     )
 
 
-def errors_of(model: nn.Module, store: AtomStore) -> tuple[float, float]:
+def errors_of(model: Model, store: AtomStore) -> tuple[float, float]:
     """Errors of a model.
 
     Parameters
     ----------
-    model : Module
+    model : Model
         Gives energies and forces.
     store : AtomStore
         Labeled structures.
@@ -238,12 +238,12 @@ def rbf_plateau(settings: Settings, seed: int, device: str) -> Values:
     return values
 
 
-def steps_to_halve(steps: Sequence[int], losses: Sequence[float]) -> float:
+def steps_to_halve(steps: Sequence[float], losses: Sequence[float]) -> float:
     """How many steps pass until a loss has halved.
 
     Parameters
     ----------
-    steps : sequence of int
+    steps : sequence of float
         Logged steps.
     losses : sequence of float
         The loss at each.

@@ -7,9 +7,9 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
-from torch import nn
 
 import scdlab
+from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
 
 from .claim import Arrays, Claim, Settings, Values, direction, register
@@ -34,9 +34,7 @@ def nve_conservative(settings: Settings, seed: int, device: str) -> Values:
     return values
 
 
-def nve(
-    model: nn.Module, atoms: Atoms, settings: Settings, seed: int
-) -> tuple[float, float, float]:
+def nve(model: Model, atoms: Atoms, settings: Settings, seed: int) -> tuple[float, float, float]:
     """How well dynamics at constant energy conserve it.
 
     The total energy is the model's own energy and the kinetic one. The kinetic energy alone needs
@@ -45,7 +43,7 @@ def nve(
 
     Parameters
     ----------
-    model : Module
+    model : Model
         Gives energies and forces.
     atoms : Atoms
         Where the dynamics start; they are moved.

@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.nn import EquivariantTransformer, SchNet
+from scdlab.nn.model import Model
 from scdlab.objectives import CoordinateDenoising, PropertyRegression, SelfConditionedDenoising
 from scdlab.training import FitResult
 
@@ -169,7 +169,7 @@ def fresh(settings: Settings, seed: int, backbone: str = "ct") -> EquivariantTra
 
 def pretrained(
     method: str, settings: Settings, seed: int, device: str, backbone: str = "ct"
-) -> nn.Module:
+) -> Model:
     """The network after a method's pretraining on this seed's molecules of QM9.
 
     Parameters
@@ -214,7 +214,7 @@ def pretrained(
 
 def tuned_on_few(
     method: str, settings: Settings, seed: int, device: str, backbone: str = "ct"
-) -> nn.Module:
+) -> Model:
     """The pretrained network after fine-tuning on few labels of the HOMO energy.
 
     Parameters
@@ -256,7 +256,7 @@ def tuned_on_few(
 
 
 def tune(
-    model: nn.Module,
+    model: Model,
     objective: PropertyRegression,
     few: AtomStore,
     steps: int,
@@ -269,7 +269,7 @@ def tune(
 
     Parameters
     ----------
-    model : Module
+    model : Model
         The model, trained in place.
     objective : PropertyRegression
         The labels.
@@ -304,12 +304,12 @@ def tune(
     )
 
 
-def homo_mae(model: nn.Module, settings: Settings, seed: int) -> float:
+def homo_mae(model: Model, settings: Settings, seed: int) -> float:
     """Error of the HOMO energy, on molecules that no training has seen.
 
     Parameters
     ----------
-    model : Module
+    model : Model
         A fine-tuned model.
     settings : dict
         With data, n_pretrain and n_test.

@@ -7,11 +7,10 @@ See `self_conditioned` for the paper and for what the claims of the lesson share
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 import scdlab
 from scdlab import analysis
 from scdlab.atoms import AtomStore
+from scdlab.nn.model import Model
 from scdlab.objectives import SelfConditionedDenoising
 from scdlab.training import FitResult
 
@@ -117,7 +116,7 @@ ARMS = {
 }
 
 
-def on_frames(arm: str, settings: Settings, seed: int, device: str) -> nn.Module:
+def on_frames(arm: str, settings: Settings, seed: int, device: str) -> Model:
     """The network after SCD, or one of its ablations, on frames of ethanol, positions only.
 
     Parameters
@@ -177,7 +176,7 @@ def frames_of_ethanol(seed: int) -> tuple[AtomStore, AtomStore]:
 
 
 def noise_left(
-    model: nn.Module,
+    model: Model,
     store: AtomStore,
     settings: Settings,
     batch_size: int = 64,
@@ -187,7 +186,7 @@ def noise_left(
 
     Parameters
     ----------
-    model : Module
+    model : Model
         The network.
     store : AtomStore
         Clean structures.

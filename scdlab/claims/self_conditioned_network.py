@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 import scdlab
 from scdlab.atoms.batch import Batch
+from scdlab.nn.model import Model
 from scdlab.nn.official_ct import OfficialCT
 from scdlab.objectives import CoordinateDenoising, EnergyForces, SelfConditionedDenoising
 
@@ -69,7 +69,7 @@ def step_cost(settings: Settings, seed: int, device: str) -> Values:
     }
 
 
-def _stepper(model: nn.Module, objective: Any, batch: Batch, seed: int) -> Callable[[], None]:
+def _stepper(model: Model, objective: Any, batch: Batch, seed: int) -> Callable[[], None]:
     """One training step on a batch, as a function without arguments."""
     generator = torch.Generator(batch.pos.device).manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What parts of a loss are measured in; a property has the unit of its labels.
 _UNITS = {
     "energy_mae": "eV",
-    "energy_per_atom_mae": "eV/atom",
+    "energy_mae_per_atom": "eV/atom",
     "force_mae": "eV/Å",
     "noise_mse": "σ²",
     "noise_unexplained": "of the noise",
@@ -142,6 +142,13 @@ def train(
             rich_help_panel=_HOW,
         ),
     ] = 2000,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop after so many minutes of training, if --steps are not done by then.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -282,6 +289,7 @@ def train(
         out=out,
         resume=resume,
         steps=steps,
+        minutes=minutes,
         batch_size=batch_size,
         max_atoms=max_atoms,
         lr=lr if head_lr is None else {"head": head_lr, "backbone": lr},

@@ -259,6 +259,36 @@ def test_train_learns_writes_and_resumes(frames, tmp_path):
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8")) == errors
 
 
+def test_train_ends_when_its_minutes_are_over(frames, tmp_path):
+    run = ["train", "--data", frames, "--minutes", 0.01, "--out", tmp_path / "out", "--no-forces"]
+    tiny = ["--hidden-channels", 4, "--num-layers", 1, "--batch-size", 2, "--device", "cpu"]
+    start = time.perf_counter()
+    result = call(*run, *tiny, "--steps", 10**7)
+    assert result.exit_code == 0, result.output
+    assert time.perf_counter() - start < 60
+    assert "minutes" in sentence(call(*run, *tiny, "--minutes", 0))
+
+
+def test_optional_parts_of_the_training_are_turned_off_with_zero(frames, tmp_path):
+    settings = ["--ema-decay", 0, "--grad-clip", 0, "--schedule", "constant", "--steps", 2]
+    result = call("train", "--data", frames, "--out", tmp_path, *settings, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "run.json").read_text())["settings"]
+    assert (found["ema_decay"], found["grad_clip"], found["schedule"]) == (None, None, "constant")
+
+
+def test_evaluate_gives_energies_of_atoms_beside_totals(frames, tmp_path):
+    model = scdlab.SchNet(hidden_channels=4, num_layers=1, num_rbf=4)
+    scdlab.objectives.EnergyForces().prepare(model, scdlab.AtomStore.from_file(frames))
+    scdlab.save(model, tmp_path / "model")
+    result = call("evaluate", tmp_path / "model", "--data", frames, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    # every propene has nine atoms
+    assert found["energy_mae_per_atom"] == pytest.approx(found["energy_mae"] / 9)
+    assert found["units"]["energy_mae_per_atom"] == "eV/atom"
+
+
 def test_train_without_forces_or_on_a_property(frames, tmp_path):
     settings = ["--steps", 2, "--hidden-channels", 4, "--num-layers", 1, "--device", "cpu"]
     result = call(
