@@ -354,8 +354,9 @@ by_hand = np.array(by_hand)
 weights_difference = float(np.abs(by_hand - frames.weights.numpy()).max())
 for i in range(3):
     mine = (frames.center == i).numpy()
+    radius = float(frames.inner_radius[i])  # Å
     print(
-        f"atom {i} ({water.symbols[i]}): {mine.sum()} frames, R_in {float(frames.inner_radius[i]):.2f} Å, "
+        f"atom {i} ({water.symbols[i]}): {mine.sum()} frames, R_in {radius:.2f} Å, "
         f"weights {np.unique(by_hand[mine].round(3))}"
     )
 print(f"largest difference to the library: {weights_difference:.0e}")
@@ -446,7 +447,8 @@ for angle in bend:  # the hydrogens of water, bent open
         arm = np.array([0, side * np.sin(half), -np.cos(half)])
         atoms.positions[k] = atoms.positions[0] + 0.96 * arm  # Å
     bent.append(atoms)
-share = exact.frames(batch_of(bent)).auxiliary_weight.view(len(bend), 3)[:, 0].detach().numpy()  # of the oxygen
+auxiliary_weight = exact.frames(batch_of(bent)).auxiliary_weight.detach().view(len(bend), 3)
+share = auxiliary_weight[:, 0].numpy()  # of the oxygen
 opening = explore.path_plot(
     bend,
     {"w_aux of the oxygen": share},

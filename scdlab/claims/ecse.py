@@ -27,7 +27,7 @@ The first two quantities of a claim are its arms, as expected: better, worse.
 
 import copy
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -149,7 +149,7 @@ def fresh(settings: Settings) -> PET:
     )
 
 
-def learned(settings: Settings, seed: int, device: str) -> Model:
+def learned(settings: Settings, seed: int, device: str) -> PET:
     """The network after training on energies and forces.
 
     Parameters
@@ -185,7 +185,7 @@ def learned(settings: Settings, seed: int, device: str) -> Model:
             resume=folder is not None,
         )
 
-    return keep("pet-ethanol", settings, seed, train)
+    return cast(PET, keep("pet-ethanol", settings, seed, train))
 
 
 def exactly(model: Net) -> Net:

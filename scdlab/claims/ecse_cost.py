@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import scdlab
 from scdlab.atoms.batch import Batch
-from scdlab.nn.model import Model
+from scdlab.nn.model import AtomisticModel, Model
 from scdlab.symmetry.averaging import Quadrature, RandomRotations
 
 from .claim import Arrays, Claim, Settings, Values, get, register
@@ -27,12 +27,12 @@ PRUNED = {"all": 0, "kept": 4}  # prunings
 RELEASED_COUNTS = {"ethanol": (74, 4), "benzene": (78, 12), "water": (6, 2)}
 
 
-def counts(model: Model, batch: Batch, prunings: int, **options: Any) -> Tensor:
+def counts(model: AtomisticModel, batch: Batch, prunings: int, **options: Any) -> Tensor:
     """How many frames there are.
 
     Parameters
     ----------
-    model : Model
+    model : AtomisticModel
         The model to symmetrize.
     batch : Batch
         B structures, N atoms in all.
@@ -146,12 +146,12 @@ DEGREES = (1, 2, 3, 4, 5, 6)
 EVALUATIONS = {1: 12, 2: 18, 3: 24, 4: 70, 5: 84, 6: 182}
 
 
-def averages(model: Model, seed: int) -> dict[str, Model]:
+def averages(model: AtomisticModel, seed: int) -> dict[str, Model]:
     """A model averaged over rotations that are fixed in space, right hands only.
 
     Parameters
     ----------
-    model : Model
+    model : AtomisticModel
         The model.
     seed : int
         Of random rotations.
