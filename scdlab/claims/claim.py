@@ -24,7 +24,9 @@ Recipe = Callable[[Settings, int, str], Values]  # (settings, seed, device)
 Judge = Callable[[Arrays, Settings], str]  # -> one of VERDICTS
 
 PROFILES = ("quick", "cpu", "full")
+"""Sizes in which every claim can be measured: mechanics, two cores, one GPU."""
 VERDICTS = ("reproduced", "same direction", "not seen at this scale", "contradicted", "tie")
+"""What a measurement can say of a claim."""
 REGISTRY: dict[str, "Claim"] = {}  # id -> claim, in the order of registration
 
 
