@@ -72,6 +72,7 @@ SNIPPETS = {
 }
 
 
+@pytest.mark.slow
 def test_a_type_checker_finds_a_wrong_argument_and_no_other_error(tmp_path):
     for name, code in SNIPPETS.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
