@@ -4,6 +4,7 @@ error under rotation.
 Plain functions of models, molecules and arrays; nothing is drawn here.
 """
 
+from scdlab.analysis.averages import AveragedEnergies
 from scdlab.analysis.bonds import (
     Band,
     bands_of,
@@ -29,6 +30,7 @@ from scdlab.analysis.denoising import (
     denoise,
     displacements,
     energy_against_sigma,
+    noise_response,
     unexplained_noise,
 )
 from scdlab.analysis.embeddings import embed, extensivity, reduce_embedding, smoothness
@@ -37,6 +39,7 @@ from scdlab.analysis.rotation import rotated, rotation_error, turn_angles, turn_
 from scdlab.analysis.scan import Path, Scan, energies, paths_of, refined, weight_matrix
 
 __all__ = [
+    "AveragedEnergies",
     "Band",
     "MeanAndError",
     "Path",
@@ -63,6 +66,7 @@ __all__ = [
     "length_density",
     "mixed",
     "noise_left",
+    "noise_response",
     "paths_of",
     "predicted_forces",
     "reduce_embedding",

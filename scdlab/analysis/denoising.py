@@ -335,6 +335,77 @@ def energy_against_sigma(
     return source(atoms, atoms.positions + eps)[0] - source(atoms)[0]
 
 
+def noise_response(
+    atoms: ase.Atoms,
+    sigmas: ArrayLike,
+    reference: Reference | None = None,
+    energy: float | None = None,
+    model: torch.nn.Module | None = None,
+    seed: int = 0,
+    kind: str = "gaussian",
+) -> dict[str, Any]:
+    """What noise of several sizes does to a molecule, and what a network makes of it.
+
+    What cannot be had is None (arrays of vectors) or NaN (numbers), and "notes" say why.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        The clean molecule of n atoms.
+    sigmas : array_like
+        Sizes [s] of the noise in Å.
+    reference : Reference, optional
+        Where energies and forces come from.
+    energy : float, optional
+        The reference's energy of the clean molecule in eV.
+    model : torch.nn.Module, optional
+        A model that can denoise.
+    seed : int, default 0
+        Seed of the noise, the same at every σ.
+    kind : {"gaussian", "torsional"}, default "gaussian"
+        Kind of the noise.
+
+    Returns
+    -------
+    dict
+        eps and answer [s, n, 3] in Å, forces [s, n, 3] in eV/Å, rise [s] in eV, the cosines
+        cos_back_force, cos_answer_noise and cos_answer_force [s], notes, and drawn: whether there
+        is noise at all.
+    """
+    sizes = np.asarray(sigmas, float)
+    notes = []
+    drawn = True
+    try:
+        eps = np.stack([displacements(atoms, sigma, seed, kind) for sigma in sizes])
+    except ValueError as error:  # of torsional noise, for a crystal
+        eps = np.zeros((len(sizes), len(atoms), 3))
+        drawn = False
+        notes.append(f"No noise: {error}")
+    forces = None
+    rise = np.full(len(eps), np.nan)
+    if reference is not None and energy is not None:
+        displaced, forces = reference(atoms, atoms.positions + eps)
+        rise = displaced - energy
+    answer = None
+    if model is not None:
+        try:
+            answer = denoise(model, atoms, atoms.positions + eps) * sizes[:, None, None]
+        except ValueError as error:
+            notes.append(f"No answer of the network: {error}")
+    back = None if answer is None else -answer
+    pairs = {
+        "cos_back_force": (-eps, forces),
+        "cos_answer_noise": (answer, eps),
+        "cos_answer_force": (back, forces),
+    }
+    cosines = {
+        name: np.full(len(eps), np.nan) if a is None or b is None else cosine(a, b)
+        for name, (a, b) in pairs.items()
+    }
+    found = dict(eps=eps, rise=rise, forces=forces, answer=answer, notes=notes, drawn=drawn)
+    return found | cosines
+
+
 def _gfn2() -> Any:
     try:
         from tblite.ase import TBLite

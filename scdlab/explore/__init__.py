@@ -3,36 +3,37 @@ traits."""
 
 from scdlab.explore.condition import ConditionExplorer
 from scdlab.explore.embedding import EmbeddingExplorer
+from scdlab.explore.filter_plots import filter_curves, filter_cuts, filter_figure
+from scdlab.explore.filters import FilterExplorer
 from scdlab.explore.forces import ForceExplorer
 from scdlab.explore.frames import FrameExplorer
 from scdlab.explore.maps import compare_maps, embedding_map
+from scdlab.explore.molecule_plots import molecule_figure, neighbor_figure
+from scdlab.explore.neighbors import NeighborExplorer
 from scdlab.explore.noise import NoiseExplorer
 from scdlab.explore.plots import (
     compare_bars,
     compare_curves,
     drift_plot,
-    filter_curves,
-    filter_cuts,
-    filter_figure,
     learning_curve,
-    molecule_figure,
-    neighbor_figure,
     parity_plot,
     path_plot,
 )
 from scdlab.explore.view import MoleculeView, static_view, view_molecule
-from scdlab.explore.widgets import Explorer, FilterExplorer, NeighborExplorer
+from scdlab.explore.widgets import Explorer, FigureExplorer, SvgExplorer
 
 __all__ = [
     "ConditionExplorer",
     "EmbeddingExplorer",
     "Explorer",
+    "FigureExplorer",
     "FilterExplorer",
     "ForceExplorer",
     "FrameExplorer",
     "MoleculeView",
     "NeighborExplorer",
     "NoiseExplorer",
+    "SvgExplorer",
     "compare_bars",
     "compare_curves",
     "compare_maps",

@@ -3,30 +3,28 @@ nothing, or something else.
 
     c = embedding(x)                     what the network says of the clean molecule, one vector
                                          `self_embedding`
-    ε̂ = σ · model(x + ε | c).noise       what it answers when told c
-                                          `answer`
+    ε̂ = σ · model(x + ε | c).noise       its answer under c
+                                         `answer`
     |ε̂ − ε|² / |ε|²                      the share of the noise that is left
-                                          `noise_left`
+                                         `noise_left`
     1 + tanh α(c)                        how loud each channel of each layer is under c
                                          `gates`
 
 Four conditions are compared: the molecule's "own" embedding; "none", the mask token, which is the
 network as it is fine-tuned; the embedding of an "other" molecule; and a "mix", (1 − t) own + t
-other. All four denoise the same draws of the noise. What one draw leaves differs much from draw to
-draw, and hardly from condition to condition, so two conditions are to be compared draw by draw: the
-error of the mean difference is far below that of either mean.
+other. All four denoise the same draws of the noise. The functions are in `analysis/conditions.py`.
 
-Self-conditioned denoising: arXiv:2603.17196; gates: `nn/adaln.py`.
+Self-conditioned denoising: arXiv:2603.17196; gates: `nn/blocks/adaln.py`.
 """
 
-from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
 
 import ase
 import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from scdlab import files
 from scdlab.analysis.conditions import (
     DRAWS,
     MeanAndError,
@@ -37,99 +35,32 @@ from scdlab.analysis.conditions import (
     self_embedding,
     shares_left,
 )
-from scdlab.analysis.denoising import SIGMAS, displacements, unexplained_noise
-from scdlab.atoms import AtomStore
-from scdlab.explore import noise, svg
+from scdlab.analysis.denoising import displacements, unexplained_noise
+from scdlab.explore import svg, svg_charts
+from scdlab.explore.controls import Bounds, check_bounds, check_choice, sigma_slider
+from scdlab.explore.noise_figure import ARROWS
+from scdlab.explore.scene import magnification
+from scdlab.explore.structures import checked, sample_store
 from scdlab.explore.view import MoleculeView
-from scdlab.explore.widgets import Explorer, lines_table
+from scdlab.explore.widgets import SvgExplorer
 
 CONDITIONS = ("own", "none", "other", "mix")
-_WIDTH = (
-    470  # pixels of the picture: with the molecule's 350 it fits a notebook beside the file browser
-)
-_REACHES = (
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-    0.3,
-    0.5,
-    0.7,
-    1.0,
-    1.5,
-    2.0,
-)  # where the colors of a change may end
-
-
-# --------------------------------------------------------------------------------------------------
-# the functions
-
-
-# --------------------------------------------------------------------------------------------------
-# the explorer
-
-
-class SvgExplorer(Explorer):
-    """An Explorer whose `picture` is svg text: no FigureWidget, which is 5 MB in a page.
-
-    State, controls and errors are as there. Numbers that cost something are kept (`_remember`), and
-    a state that is drawn already is not drawn again; a subclass sets `_cache` and `_drawn` before
-    it reads the one, and `_drawn` to `_key()` once all is drawn."""
-
-    def __init__(self, **controls: widgets.Widget):
-        self.message, self.controls, self.drawn = (
-            widgets.HTML(),
-            controls,
-            widgets.HTML(self.picture()),
-        )
-        row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
-        widgets.VBox.__init__(
-            self, [row, self.message, self.drawn]
-        )  # that of Explorer makes a figure
-        for name, control in controls.items():
-            self._link(name, control)
-        self.observe(self._changed, names=list(self.names))
-
-    def picture(self) -> str:
-        """The picture of the present state, as svg text."""
-        raise TypeError(f"{type(self).__name__} must define picture(self) -> str.")
-
-    def still(self) -> str:
-        return self.picture()
-
-    def _redraw(self) -> None:
-        self.drawn.value = self.picture()
-
-    def _key(self) -> tuple:
-        return tuple(getattr(self, name) for name in self.names)
-
-    def _remember(self, key: tuple, make):
-        """make(), kept under `key`; the last 300 are."""
-        if key not in self._cache:
-            self._cache[key] = make()
-            if len(self._cache) > 300:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
-
-    def _changed(self, change) -> None:
-        if self._key() == self._drawn:  # several traits set together are drawn once
-            return
-        self._drawn = None  # what failed is drawn again, whatever comes next
-        super()._changed(change)
-        self._drawn = self._key()
-
-    def _repr_mimebundle_(self, **kwargs):
-        """The live widget, and its svg for places without a kernel."""
-        return widgets.VBox._repr_mimebundle_(self, **kwargs) | {"image/svg+xml": self.still()}
+# pixels of the picture: with the molecule's 350 it fits a notebook beside the file browser
+_WIDTH = 470
+# where the colors of a change may end
+_REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+# condition -> the traits that it hangs on
+_HANGS_ON = {
+    "own": ("molecule",),
+    "none": (),
+    "other": ("other",),
+    "mix": ("molecule", "other", "mix"),
+}
 
 
 class ConditionExplorer(SvgExplorer):
     """A noisy molecule, denoised under a condition one can choose: what being told helps, and what
     it changes inside.
-
-    model: one of scdlab's conditional models. store: an AtomStore, by default the kit's sample of
-    QM9; its first 1,000 molecules can be chosen.
 
     State, in traits: molecule and other (rows of the store), condition ("own", "none", "other",
     "mix"), mix (the other molecule's part in the mix, 0 to 1), sigma in Å (0.003 to 0.5), seed.
@@ -145,21 +76,39 @@ class ConditionExplorer(SvgExplorer):
         gate_change             their mean distance from the gates under "none"
 
     Channels stand in one order, by how much the four conditions of the first state spread them, so
-    that pictures compare. Raises ValueError for another model, and for what no slider reaches.
+    that pictures compare.
+
+    Parameters
+    ----------
+    model : AtomisticModel
+        A conditional model.
+    store : AtomStore, optional
+        Its first 1,000 molecules can be chosen; by default the kit's sample of QM9.
+    molecule, other, condition, mix, sigma, seed
+        The state at first.
+
+    Raises
+    ------
+    ValueError
+        For another model, and for what no slider reaches.
     """
 
     names = ("molecule", "other", "condition", "mix", "sigma", "seed")
+    sliding = ("mix", "sigma")
+    words_style = "line-height: 1.35; max-width: 950px"
     molecule = traitlets.Int()
     other = traitlets.Int()
     seed = traitlets.Int()
     condition = traitlets.Unicode("own")
     mix = traitlets.Float(0.5)
     sigma = traitlets.Float(0.04)
+    _in_bounds = traitlets.validate("molecule", "other", "seed", "mix", "sigma")(check_bounds)
+    _is_choice = traitlets.validate("condition")(check_choice)
 
     def __init__(
         self,
-        model,
-        store=None,
+        model: Any,
+        store: Any = None,
         molecule: int = 0,
         other: int = 1,
         condition: str = "own",
@@ -168,12 +117,8 @@ class ConditionExplorer(SvgExplorer):
         seed: int = 0,
     ):
         check_conditional(model)
-        self.store = (
-            AtomStore.open(files.package_dir("data") / "qm9-sample") if store is None else store
-        )
+        self.store = sample_store() if store is None else store
         self.model = model
-        self._cache = OrderedDict()
-        self._drawn = None
         self.molecule = molecule
         self.other = other
         self.condition = condition
@@ -184,9 +129,8 @@ class ConditionExplorer(SvgExplorer):
         self.view = MoleculeView(
             self.displaced, self.arrows(), title=self._title(), size=(350, 330)
         )
-        self.words = widgets.HTML()
         row = dict(style={"description_width": "80px"}, layout=widgets.Layout(width="330px"))
-        last = min(len(self.store), 1000) - 1
+        last = int(self.bounds("molecule").high)
         super().__init__(
             molecule=widgets.IntSlider(molecule, 0, last, description="molecule", **row),
             other=widgets.IntSlider(other, 0, last, description="other", **row),
@@ -196,70 +140,56 @@ class ConditionExplorer(SvgExplorer):
             mix=widgets.FloatSlider(
                 mix, min=0, max=1, step=0.01, description="mix", readout_format=".2f", **row
             ),
-            sigma=widgets.FloatLogSlider(
-                value=sigma,
-                min=-386 * noise.STEP,
-                max=-46 * noise.STEP,
-                step=noise.STEP,
-                description="σ (Å)",
-                readout_format=".3f",
-                **row,
-            ),
+            sigma=sigma_slider(sigma, **row),
             seed=widgets.IntSlider(seed, 0, 99, description="seed", **row),
         )
+
+    def lay_out(self) -> list[widgets.Widget]:
+        """Controls above, molecule and picture side by side, the numbers in words below."""
         wrap = widgets.Layout(flex_flow="row wrap")
-        both = widgets.HBox([self.view, self.drawn], layout=wrap)
-        self.children = [
-            widgets.HBox(list(self.controls.values()), layout=wrap),
-            self.message,
-            both,
-            self.words,
-        ]
-        self._tell()
-        self._drawn = self._key()
+        controls = widgets.HBox(list(self.controls.values()), layout=wrap)
+        both = widgets.HBox([self.view, self.drawing], layout=wrap)
+        return [controls, self.message, both, self.words]
 
     # ----------------------------------------------------------------------------------------------
     # the state
 
-    @traitlets.validate("molecule", "other", "seed")
-    def _check_range(self, proposal):
-        name = proposal["trait"].name
-        value = proposal["value"]
-        last = 99 if name == "seed" else min(len(self.store), 1000) - 1
-        if not 0 <= value <= last:
-            what = "seed" if name == "seed" else f"{name}, a row of the store,"
-            raise ValueError(f"The explorer's {what} goes from 0 to {last}, not {value}.")
-        return value
+    def bounds(self, name: str) -> Bounds:
+        """What values a trait may have.
 
-    @traitlets.validate("condition")
-    def _check_condition(self, proposal):
-        if proposal["value"] not in CONDITIONS:
-            raise ValueError(
-                f"The condition is one of {', '.join(map(repr, CONDITIONS))}, not "
-                f"{proposal['value']!r}."
-            )
-        return proposal["value"]
+        Parameters
+        ----------
+        name : str
+            The trait.
 
-    @traitlets.validate("mix")
-    def _check_mix(self, proposal):
-        mixed(0.0, 0.0, proposal["value"])
-        return proposal["value"]
+        Returns
+        -------
+        Bounds
+            Its ends.
+        """
+        if name in ("molecule", "other"):
+            return Bounds(0, min(len(self.store), 1000) - 1, ", rows of the store")
+        return Bounds(0, 1) if name == "mix" else super().bounds(name)
 
-    @traitlets.validate("sigma")
-    def _check_sigma(self, proposal):
-        sigma = proposal["value"]
-        (low, high) = SIGMAS[[0, -1]]
-        if not 0.998 * low <= sigma <= 1.002 * high:  # the slider's ends lie within; NaN does not
-            raise ValueError(f"The explorer shows sigma from {low:g} to {high:g} Å, not {sigma:g}.")
-        return sigma
+    def choices(self, name: str) -> tuple[str, ...]:
+        """What values a trait may have.
 
-    def refresh(self) -> None:
-        """Compute all numbers anew, and sort the channels anew: after training the model
-        further."""
-        self._cache.clear()
+        Parameters
+        ----------
+        name : str
+            The trait.
+
+        Returns
+        -------
+        tuple of str
+            All of them.
+        """
+        return CONDITIONS
+
+    def forget(self) -> None:
+        """Drop all numbers, and sort the channels anew."""
+        super().forget()
         self.order = self._spread_order()
-        self._drawn = None
-        self._changed({"name": "model"})
 
     @property
     def atoms(self) -> ase.Atoms:
@@ -274,12 +204,23 @@ class ConditionExplorer(SvgExplorer):
         return atoms
 
     def vector(self, condition: str | None = None) -> np.ndarray | None:
-        """A condition, by default the present one, as the model is told it: [d], None for the mask
-        token."""
+        """A condition as the model gets it.
+
+        Parameters
+        ----------
+        condition : str, optional
+            Its name; by default the present one.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            The vector [d]; None for the mask token.
+        """
         condition = condition or self.condition
         if condition == "none":
             return None
-        own, other = (self._embedding(row) for row in (self.molecule, self.other))
+        own = self._embedding(self.molecule)
+        other = self._embedding(self.other)
         return {"own": own, "other": other, "mix": mixed(own, other, self.mix)}[condition]
 
     def noise(self) -> np.ndarray:
@@ -292,12 +233,18 @@ class ConditionExplorer(SvgExplorer):
         return self.sigma * self._of_condition(
             "answer",
             self.condition,
-            "molecule seed sigma",
+            ("molecule", "seed", "sigma"),
             lambda c: answer(self.model, self.atoms, self.displaced.positions, c),
         )
 
-    def state(self) -> dict:
-        """The traits, and every number displayed."""
+    def state(self) -> dict[str, Any]:
+        """The traits, and every number displayed.
+
+        Returns
+        -------
+        dict
+            Plain values by name.
+        """
         shares = {name: self._shares(name) for name in CONDITIONS}
         left = {name: MeanAndError.over(each) for name, each in shares.items()}
         gain = {
@@ -320,13 +267,19 @@ class ConditionExplorer(SvgExplorer):
             "gate_change": float(np.abs(now - self._gates("none")).mean()),
         }
 
-    def arrows(self) -> dict:
+    def arrows(self) -> dict[str, dict[str, Any]]:
         """The arrows that are drawn, as `view_molecule` takes them: the ways back −ε and −ε̂, from
-        the displaced atoms."""
-        scale = dict(unit="Å", scale=noise.magnification(self.sigma))
+        the displaced atoms.
+
+        Returns
+        -------
+        dict
+            By legend.
+        """
+        scale = dict(unit="Å", scale=magnification(self.sigma))
         back = {"show_noise": -self.noise(), "show_answer": -self.answer()}
         return {
-            noise._ARROWS[key][0]: dict(vectors=v, color=noise._ARROWS[key][1], **scale)
+            ARROWS[key][0]: dict(vectors=v, color=ARROWS[key][1], **scale)
             for key, v in back.items()
         }
 
@@ -335,37 +288,39 @@ class ConditionExplorer(SvgExplorer):
 
     def _atoms(self, row: int) -> ase.Atoms:
         name = f"Molecule {row}"
-        return self._remember(("atoms", row), lambda: noise._checked(self.store.to_ase(row), name))
+        return self.remember(("atoms", row), lambda: checked(self.store.to_ase(row), name))
 
     def _embedding(self, row: int) -> np.ndarray:
-        return self._remember(
+        return self.remember(
             ("embedding", row), lambda: self_embedding(self.model, self._atoms(row))
         )
 
-    def _of_condition(self, what: str, condition: str, names: str, make):
+    def _of_condition(
+        self,
+        what: str,
+        condition: str,
+        names: tuple[str, ...],
+        make: Callable[[np.ndarray | None], np.ndarray],
+    ) -> np.ndarray:
         """make(c) for a condition, kept under the traits `names` and under those that the condition
         hangs on."""
-        names += {"own": " molecule", "none": "", "other": " other", "mix": " molecule other mix"}[
-            condition
-        ]
-        key = (what, condition, *((name, getattr(self, name)) for name in names.split()))
-        return self._remember(key, lambda: make(self.vector(condition)))
+        values = tuple((name, getattr(self, name)) for name in names + _HANGS_ON[condition])
+        return self.remember((what, condition, values), lambda: make(self.vector(condition)))
 
     def _shares(self, condition: str) -> np.ndarray:
         return self._of_condition(
             "shares",
             condition,
-            "molecule seed sigma",
+            ("molecule", "seed", "sigma"),
             lambda c: shares_left(self.model, self.atoms, self.sigma, c, self.seed),
         )
 
     def _gates(self, condition: str) -> np.ndarray:
-        return self._of_condition("gates", condition, "", lambda c: gates(self.model, c))
+        return self._of_condition("gates", condition, (), lambda c: gates(self.model, c))
 
     def _spread_order(self) -> np.ndarray:
-        spread = np.std([self._gates(name) for name in CONDITIONS], axis=0).mean(
-            0
-        )  # (4, layers, d) -> (d)
+        under_each = [self._gates(name) for name in CONDITIONS]
+        spread = np.std(under_each, axis=0).mean(0)  # (4, layers, d) -> (d)
         return np.argsort(-spread, kind="stable")
 
     # ----------------------------------------------------------------------------------------------
@@ -374,25 +329,22 @@ class ConditionExplorer(SvgExplorer):
     def picture(self) -> str:
         """Bars of the noise left under the four conditions; the gates under the present one, and
         how far they are from those under the mask token."""
-        told = self.state()
-        at = CONDITIONS.index(self.condition)
-        left, errors = (
-            100 * np.array([told[f"{what}_{c}"] for c in CONDITIONS]) for what in ("left", "error")
-        )
-        bars = svg.bars(
+        values = self.state()
+        bars = svg_charts.bars(
             CONDITIONS,
-            left,
-            errors,
-            f"Noise left in {told['formula']} when told …",
+            100 * np.array([values[f"left_{c}"] for c in CONDITIONS]),
+            100 * np.array([values[f"error_{c}"] for c in CONDITIONS]),
+            f"Noise left in {values['formula']} when told …",
             f"noise left (%), mean of {DRAWS} draws ± standard error",
-            at,
+            CONDITIONS.index(self.condition),
             (100.0, "no denoising"),
-            ["minus “none”", *(_difference(c, told) if c != "none" else "" for c in CONDITIONS)],
+            ["minus “none”", *(_difference(c, values) if c != "none" else "" for c in CONDITIONS)],
             _WIDTH,
         )
-        now, none = (self._gates(name)[:, self.order] for name in (self.condition, "none"))
+        now = self._gates(self.condition)[:, self.order]
+        none = self._gates("none")[:, self.order]
         rows = [f"layer {k}" for k in range(len(now))]
-        gate_map = svg.heat_map(
+        gate_map = svg_charts.heat_map(
             now,
             rows,
             f"Gates 1 + tanh α when told “{self.condition}”",
@@ -403,7 +355,7 @@ class ConditionExplorer(SvgExplorer):
             _WIDTH,
         )
         most = max(np.abs(self._gates(name) - self._gates("none")).max() for name in CONDITIONS)
-        change = svg.heat_map(
+        change = svg_charts.heat_map(
             now - none,
             rows,
             "The same gates minus those when told “none”",
@@ -413,88 +365,74 @@ class ConditionExplorer(SvgExplorer):
             ("quieter", "louder"),
             _WIDTH,
         )
-        return svg.below([bars, gate_map, change])
+        return svg.stack([bars, gate_map, change])
 
-    def still(self) -> str:
+    def to_svg(self) -> str:
         """The displaced molecule with its arrows, the picture, and the numbers in words."""
-        return svg.below(
-            [self.view.still(), self.picture()], [f"{name}: {text}" for name, text in self._lines()]
-        )
+        return svg.stack([self.view.to_svg(), self.picture()], self.text_lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The numbers in words: (what, text)."""
+        return describe(self.state())
+
+    def redraw(self) -> None:
+        """Change picture and view in place."""
+        # what may fail, before anything changes
+        picture = self.picture()
+        arrows = self.arrows()
+        self.drawing.value = picture
+        self.view.show(self.displaced, arrows, title=self._title())  # one message
 
     def _title(self) -> str:
         return f"{self.atoms.get_chemical_formula()} displaced, σ = {self.sigma:.3f} Å"
 
-    def _lines(self) -> list[tuple[str, str]]:
-        return in_words(self.state())
 
-    def _tell(self) -> None:
-        self.words.value = lines_table(self._lines(), "line-height: 1.35; max-width: 950px")
+def describe(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """The numbers of `ConditionExplorer.state()` in words.
 
-    def _link(self, name: str, control: widgets.Widget) -> None:
-        if name not in ("mix", "sigma"):
-            return super()._link(name, control)
+    Parameters
+    ----------
+    values : dict
+        The numbers.
 
-        def steps(value):
-            return np.log10(value) / noise.STEP if name == "sigma" else value / control.step
-
-        def slid(change):
-            """A browser moves a slider that was set from Python onto its grid, and says so: that is
-            no move."""
-            if abs(steps(change["new"]) - steps(getattr(self, name))) > 0.51:
-                setattr(self, name, change["new"])
-
-        control.observe(slid, names=["value"])
-        self.observe(lambda change: control.set_trait("value", change["new"]), names=[name])
-
-    def _redraw(self) -> None:
-        # what may fail, before anything changes
-        picture = self.picture()
-        arrows = self.arrows()
-        self.drawn.value = picture
-        self.view.show(self.displaced, arrows, title=self._title())  # one message
-        self._tell()
-
-
-def in_words(told: dict) -> list[tuple[str, str]]:
-    """The numbers of `ConditionExplorer.state()` as lines (what, text)."""
-    other = f"molecule {told['other']}, {told['other_formula']}"
+    Returns
+    -------
+    list of (str, str)
+        (what, text) each.
+    """
+    other = f"molecule {values['other']}, {values['other_formula']}"
+    own_part = f"{1 - values['mix']:.2f} × its own embedding"
     means = {
         "own": "its own embedding, that of the clean molecule",
         "none": "nothing: the mask token",
         "other": f"the embedding of {other}",
-        "mix": f"{1 - told['mix']:.2f} × its own embedding + {told['mix']:.2f} × that of {other}",
+        "mix": f"{own_part} + {values['mix']:.2f} × that of {other}",
     }
-    left = ", ".join(f"{name} {100 * told[f'left_{name}']:.1f} %" for name in CONDITIONS)
-    lines = [
-        ("told", means[told["condition"]]),
-        ("this draw", f"the arrows: {100 * told['unexplained']:.0f} % of this noise is left"),
-        ("noise left", f"{left} (mean of {told['draws']} other draws)"),
-        (
-            "against none",
-            ", ".join(_against_none(name, told) for name in ("own", "other", "mix"))
-            + " (percentage points on the same draws ± standard error)",
-        ),
-        (
-            "gates",
-            f"mean {told['gate_mean']:.2f}, spread {told['gate_spread']:.2f} (1: as without a "
-            f"condition); they are {told['gate_change']:.3f} away from those under none on average",
-        ),
+    left = ", ".join(f"{name} {100 * values[f'left_{name}']:.1f} %" for name in CONDITIONS)
+    against = ", ".join(_against_none(name, values) for name in ("own", "other", "mix"))
+    gate = f"mean {values['gate_mean']:.2f}, spread {values['gate_spread']:.2f}"
+    away = f"they are {values['gate_change']:.3f} away from those under none on average"
+    return [
+        ("told", means[values["condition"]]),
+        ("this draw", f"the arrows: {100 * values['unexplained']:.0f} % of this noise is left"),
+        ("noise left", f"{left} (mean of {values['draws']} other draws)"),
+        ("against none", f"{against} (percentage points on the same draws ± standard error)"),
+        ("gates", f"{gate} (1: as without a condition); {away}"),
     ]
-    return lines
 
 
-def _against_none(name: str, told: dict) -> str:
+def _against_none(name: str, values: dict[str, Any]) -> str:
     """Such as "own leaves 1.20 ± 0.30 less"; a difference within two standard errors is called
     none."""
-    gain = 100 * told[f"gain_{name}"]
-    error = 100 * told[f"gain_error_{name}"]
+    gain = 100 * values[f"gain_{name}"]
+    error = 100 * values[f"gain_error_{name}"]
     if abs(gain) <= 2 * error:
-        return f"{name} leaves as much ({_difference(name, told)})"
+        return f"{name} leaves as much ({_difference(name, values)})"
     return f"{name} leaves {abs(gain):.2f} ± {error:.2f} {'less' if gain > 0 else 'more'}"
 
 
-def _difference(name: str, told: dict) -> str:
+def _difference(name: str, values: dict[str, Any]) -> str:
     """What a condition leaves minus what the mask token leaves, in percentage points: "−1.20 ±
     0.30"."""
-    less = round(-100 * told[f"gain_{name}"], 2) + 0.0  # no −0.00
-    return f"{less:+.2f} ± {100 * told[f'gain_error_{name}']:.2f}".replace("-", "−")
+    less = round(-100 * values[f"gain_{name}"], 2) + 0.0  # no −0.00
+    return f"{less:+.2f} ± {100 * values[f'gain_error_{name}']:.2f}".replace("-", "−")

@@ -6,9 +6,11 @@ registers the plotly template "scdlab"; it does not make it the default of figur
 ours.
 """
 
+from typing import Any
+
 import plotly.graph_objects as go
 import plotly.io as pio
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
 BLUE = "#0072B2"
@@ -23,19 +25,11 @@ GRAY = "#8C8C8C"
 LIGHT = "#E6E6E6"
 INK = "#262626"
 COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK)
-DASHES = (
-    "solid",
-    "dash",
-    "dot",
-    "dashdot",
-    "longdash",
-    "longdashdot",
-    "solid",
-)  # lines differ without color too
+# lines differ without color too
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 DIVERGING = "RdBu"  # for values around zero, with zero in the middle
-LOG = dict(
-    type="log", dtick="D2", tickformat="~g"
-)  # a logarithmic axis, labeled 1, 2, 5, 10, … in full
+# a logarithmic axis, labeled 1, 2, 5, 10, … in full
+LOG: dict[str, Any] = dict(type="log", dtick="D2", tickformat="~g")
 FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
 _REMOVED = [
@@ -77,13 +71,44 @@ pio.templates["scdlab"] = go.layout.Template(
 
 
 def label(quantity: str, unit: str | None = None) -> str:
-    """The text of an axis: "distance r (Å)"; without a unit, the quantity alone."""
+    """The text of an axis: "distance r (Å)"; without a unit, the quantity alone.
+
+    Parameters
+    ----------
+    quantity : str
+        What the axis shows.
+    unit : str, optional
+        Its unit.
+
+    Returns
+    -------
+    str
+        The text.
+    """
     return f"{quantity} ({unit})" if unit else quantity
 
 
-def figure(x: str = "", y: str = "", title: str = "", height: int = 380, **layout) -> go.Figure:
-    """An empty figure in the kit's style. x, y: axis titles with units, from `label`; height in
-    pixels."""
+def figure(
+    x: str = "", y: str = "", title: str = "", height: int = 380, **layout: Any
+) -> go.Figure:
+    """An empty figure in the kit's style.
+
+    Parameters
+    ----------
+    x, y : str, optional
+        Axis titles with units, from `label`.
+    title : str, optional
+        A line above.
+    height : int, default 380
+        In pixels.
+    **layout
+        Further parts of plotly's layout.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+    """
     fig = go.Figure(layout=dict(template="scdlab", title_text=title, height=height, **layout))
     fig.update_xaxes(title_text=x)
     fig.update_yaxes(title_text=y)
@@ -91,23 +116,83 @@ def figure(x: str = "", y: str = "", title: str = "", height: int = 380, **layou
 
 
 def color(k: int) -> str:
-    """The k-th color of the series; after the last it starts again."""
+    """The k-th color of the series; after the last it starts again.
+
+    Parameters
+    ----------
+    k : int
+        Which.
+
+    Returns
+    -------
+    str
+        The color, "#RRGGBB".
+    """
     return COLORS[k % len(COLORS)]
 
 
-def line(k: int) -> dict:
-    """Color and dash of the k-th line of a figure."""
+def line(k: int) -> dict[str, Any]:
+    """Color and dash of the k-th line of a figure.
+
+    Parameters
+    ----------
+    k : int
+        Which.
+
+    Returns
+    -------
+    dict
+        As plotly takes it.
+    """
     return dict(color=color(k), dash=DASHES[k % len(DASHES)], width=2)
 
 
 def element_color(z: int) -> str:
-    """The chemist's color of element z; hydrogen, which is white by custom, is a light gray on our
-    white paper."""
+    """The chemist's color of an element; hydrogen, which is white by custom, is a light gray on
+    our white paper.
+
+    Parameters
+    ----------
+    z : int
+        Atomic number.
+
+    Returns
+    -------
+    str
+        The color, "#RRGGBB".
+    """
     if z == 1:
         return "#DADADA"
     return "#" + "".join(f"{round(255 * c):02X}" for c in jmol_colors[z])
 
 
 def symbol(z: int) -> str:
-    """The symbol of element z: 6 -> "C"."""
+    """The symbol of an element: 6 -> "C".
+
+    Parameters
+    ----------
+    z : int
+        Atomic number.
+
+    Returns
+    -------
+    str
+        The symbol.
+    """
     return chemical_symbols[z]
+
+
+def marker_size(z: int) -> float:
+    """The diameter of an atom in figures.
+
+    Parameters
+    ----------
+    z : int
+        Atomic number.
+
+    Returns
+    -------
+    float
+        In pixels.
+    """
+    return 9 + 14 * covalent_radii[z]

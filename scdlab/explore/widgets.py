@@ -1,4 +1,4 @@
-"""Widgets: state in traits, pictures from the pure functions of `plots`, and nothing hidden in
+"""The base of all widgets: state in traits, pictures from pure functions, and nothing hidden in
 between.
 
 A slider and a line of Python change the same trait, the trait's observer draws, so a test needs no
@@ -12,75 +12,297 @@ An error while drawing is shown in the widget and raised again: neither the read
 runner can miss it.
 """
 
+import abc
+import contextlib
 import html
 import json
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
-import numpy as np
 import plotly.graph_objects as go
 import traitlets
 
-from scdlab.analysis.inputs import array, tensor
-from scdlab.explore import plots, style, svg
-from scdlab.nn.blocks.radial import GaussianBasis
+from scdlab.explore import style
+from scdlab.explore.controls import SIGMA_BOUNDS, Bounds, steps_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
-_WIDE = dict(style={"description_width": "90px"}, layout=widgets.Layout(width="380px"))
+KEPT = 300  # results that a widget keeps
 
 
-class Explorer(widgets.VBox):
-    """A figure and its controls: the base of the kit's widgets.
+class _AbstractWidget(abc.ABCMeta, traitlets.MetaHasTraits):
+    """The metaclass of a widget with abstract methods."""
+
+
+class Explorer(widgets.VBox, metaclass=_AbstractWidget):
+    """A picture and its controls: the base of the kit's widgets.
 
     A subclass declares its state as traits, lists them in `names`, sets them before it calls
-    `__init__` with one control per trait, and defines `picture` and `still`. Its figure keeps the
-    number and the kind of its traces.
+    `__init__` with one control per trait, and defines `picture`, `to_svg`, `make_drawing` and
+    `redraw`; `FigureExplorer` and `SvgExplorer` have the latter two. What costs something goes
+    through `remember`, and a state that is drawn already is not drawn again.
+
+    Parameters
+    ----------
+    **controls : ipywidgets.Widget
+        Name of a trait -> its control.
+
+    Attributes
+    ----------
+    controls : dict
+        The controls by name.
+    message : ipywidgets.HTML
+        An error, or what cannot be shown.
+    words : ipywidgets.HTML
+        The numbers in words, for subclasses with `lines`.
     """
 
-    names: tuple[str, ...] = ()
+    names: ClassVar[tuple[str, ...]] = ()
+    sliding: ClassVar[tuple[str, ...]] = ()  # traits between the points of their slider's grid
+    words_style: ClassVar[str] = "line-height: 1.35"
 
-    def __init__(self, **controls: widgets.Widget):
-        self.figure = go.FigureWidget(self.picture())
-        self.message = widgets.HTML()
+    _kept = traitlets.Instance(OrderedDict, ())
+    _drawn: tuple[Any, ...] | None = None  # the state that is drawn; None: draw whatever comes
+    _waiting = False
+
+    def __init__(self, **controls: Any):
         self.controls = controls
-        row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
-        super().__init__([row, self.message, self.figure])
+        self.message = widgets.HTML()
+        self.words = widgets.HTML()
+        self.drawing: Any = self.make_drawing()
+        super().__init__(self.lay_out())
         for name, control in controls.items():
             self._link(name, control)
         self.observe(self._changed, names=list(self.names))
+        self.show_words()
+        self.message.value = self.notes()
+        self._drawn = self.key()
 
-    def picture(self) -> go.Figure:
-        """The figure of the present state."""
-        raise TypeError(f"{type(self).__name__} must define picture(self) -> go.Figure.")
+    # ----------------------------------------------------------------------------------------------
+    # what a subclass defines
 
-    def still(self) -> str:
-        """A small svg of the present state."""
-        raise TypeError(f"{type(self).__name__} must define still(self) -> str.")
+    @abc.abstractmethod
+    def picture(self) -> Any:
+        """The picture of the present state."""
 
-    def state(self) -> dict:
-        """The state, as plain numbers."""
+    @abc.abstractmethod
+    def to_svg(self) -> str:
+        """A small svg of the present state, for places without a kernel."""
+
+    @abc.abstractmethod
+    def make_drawing(self) -> Any:
+        """The widget that holds the picture."""
+
+    @abc.abstractmethod
+    def redraw(self) -> None:
+        """Bring the drawing to the present state."""
+
+    def lay_out(self) -> list[widgets.Widget]:
+        """The children of the widget, from the top: controls, message, picture."""
+        row = widgets.HBox(
+            list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap")
+        )
+        return [row, self.message, self.drawing]
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The numbers in words: (what, text)."""
+        return []
+
+    def notes(self) -> str:
+        """What must be said of the present state, as html; empty where all is well."""
+        return ""
+
+    def adjust(self, change: traitlets.Bunch) -> None:
+        """Called before drawing, with what has changed: where one trait sets the bounds of another.
+
+        Parameters
+        ----------
+        change : traitlets.Bunch
+            As traitlets gives it to an observer.
+        """
+
+    def bounds(self, name: str) -> Bounds:
+        """What values a trait may have that `check_bounds` checks.
+
+        Parameters
+        ----------
+        name : str
+            The trait.
+
+        Returns
+        -------
+        Bounds
+            Its ends.
+        """
+        if name == "sigma":
+            return SIGMA_BOUNDS
+        if name == "seed":
+            return Bounds(0, 99)
+        raise KeyError(f"{type(self).__name__} has no bounds for {name!r}.")
+
+    def choices(self, name: str) -> Sequence[str]:
+        """What values a trait may have that `check_choice` checks.
+
+        Parameters
+        ----------
+        name : str
+            The trait.
+
+        Returns
+        -------
+        sequence of str
+            All of them.
+        """
+        raise KeyError(f"{type(self).__name__} has no choices for {name!r}.")
+
+    def on_grid(self, name: str, value: float) -> float:
+        """The value of a trait that a slider's value stands for.
+
+        Parameters
+        ----------
+        name : str
+            The trait.
+        value : float
+            What the slider says.
+
+        Returns
+        -------
+        float
+            By default the same.
+        """
+        return value
+
+    # ----------------------------------------------------------------------------------------------
+    # what it has
+
+    def state(self) -> dict[str, Any]:
+        """The state, as plain values.
+
+        Returns
+        -------
+        dict
+            The traits by name; subclasses add every number displayed.
+        """
         return {name: getattr(self, name) for name in self.names}
 
-    def _link(self, name: str, control: widgets.Widget) -> None:
-        """Tie a control to its trait, both ways."""
-        traitlets.link((self, name), (control, "value"))
+    def key(self) -> tuple[Any, ...]:
+        """The traits' values in the order of `names`: equal keys, equal pictures."""
+        return tuple(getattr(self, name) for name in self.names)
 
-    def _adjust(self, change) -> None:
-        """Called before drawing: where one trait sets the bounds of another."""
+    def remember(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """make(), computed once: the last 300 results are kept.
 
-    def _changed(self, change) -> None:
+        Parameters
+        ----------
+        key : hashable
+            All that the result depends on.
+        make : callable
+            Computes it.
+
+        Returns
+        -------
+        object
+            The result. Do not change it.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def forget(self) -> None:
+        """Drop all that is kept."""
+        self._kept.clear()
+
+    def refresh(self) -> None:
+        """Compute everything anew: after training a model further."""
+        self.forget()
+        self._drawn = None
+        self._changed(traitlets.Bunch(name="model"))
+
+    def show_words(self) -> None:
+        """Write the numbers in words."""
+        self.words.value = lines_table(self.lines(), self.words_style)
+
+    def text_lines(self) -> list[str]:
+        """The numbers in words as lines "what: text"."""
+        return [f"{what}: {text}" for what, text in self.lines()]
+
+    @property
+    def words_text(self) -> str:
+        """What the lines of numbers say, without their layout."""
+        return "".join(what + text for what, text in self.lines())
+
+    @contextlib.contextmanager
+    def without_drawing(self) -> Iterator[None]:
+        """Within this context traits change and nothing is drawn; draw afterwards."""
+        waiting = self._waiting
+        self._waiting = True
         try:
-            self._adjust(change)
-            self._redraw()
-        except Exception as error:
-            told = html.escape(f"{type(error).__name__}: {error}")
-            self.message.value = (
-                f"<b style='color:{style.VERMILION}'>This picture failed: {told}</b>"
-            )
-            raise
-        self.message.value = ""
+            yield
+        finally:
+            self._waiting = waiting
 
-    def _redraw(self) -> None:
-        new = self.picture()
+    def _link(self, name: str, control: Any) -> None:
+        """Tie a control to its trait, both ways."""
+        if name not in self.sliding:
+            traitlets.link((self, name), (control, "value"))
+            return
+
+        def slid(change: traitlets.Bunch) -> None:
+            """A browser moves a slider that was set from Python onto its grid, and reports that:
+            it is no move."""
+            steps = steps_of(control, change["new"]) - steps_of(control, getattr(self, name))
+            if abs(steps) > 0.51:
+                setattr(self, name, self.on_grid(name, change["new"]))
+
+        control.observe(slid, names=["value"])
+        self.observe(lambda change: control.set_trait("value", change["new"]), names=[name])
+
+    def _changed(self, change: traitlets.Bunch) -> None:
+        if self._waiting or self.key() == self._drawn:  # traits set together are drawn once
+            return
+        self._drawn = None  # what failed is drawn again, whatever comes next
+        try:
+            with self.without_drawing():
+                self.adjust(change)
+            self.redraw()
+            self.show_words()
+        except Exception as error:
+            words = html.escape(f"{type(error).__name__}: {error}")
+            self.message.value = error_text(f"This picture failed: {words}")
+            raise
+        self._drawn = self.key()
+        self.message.value = self.notes()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The live widget, and its svg for places without a kernel."""
+        live: Any = super()._repr_mimebundle_(**kwargs)
+        return live | {"image/svg+xml": self.to_svg()}
+
+
+class FigureExplorer(Explorer):
+    """An Explorer whose `picture` is a plotly figure, with the same traces in every state."""
+
+    @property
+    def figure(self) -> Any:
+        """The live figure, a `plotly.graph_objects.FigureWidget`."""
+        return self.drawing
+
+    @abc.abstractmethod
+    def picture(self) -> go.Figure:
+        """The figure of the present state."""
+
+    def make_drawing(self) -> go.FigureWidget:
+        """The live figure, as it is at first."""
+        return go.FigureWidget(self.picture())
+
+    def redraw(self) -> None:
+        """Change the figure in place."""
+        new: Any = self.picture()
         with self.figure.batch_update():  # one message to the browser
             for old, trace in zip(self.figure.data, new.data, strict=True):
                 old.update(trace.to_plotly_json())
@@ -91,14 +313,46 @@ class Explorer(widgets.VBox):
                 if axis.range is not None:
                     own.range = axis.range
 
-    def _repr_mimebundle_(self, **kwargs):
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget; and for places without a kernel the same figure, and a small svg."""
-        figure = json.loads(self.figure.to_json())
-        return super()._repr_mimebundle_(**kwargs) | {PLOTLY: figure, "image/svg+xml": self.still()}
+        return super()._repr_mimebundle_(**kwargs) | {PLOTLY: json.loads(self.figure.to_json())}
 
 
-def lines_table(lines, style: str) -> str:
-    """Lines (what, text) as html: names in bold, then their texts; style: of the table."""
+class SvgExplorer(Explorer):
+    """An Explorer whose `picture` is svg text: no FigureWidget, which is 5 MB in a page."""
+
+    @abc.abstractmethod
+    def picture(self) -> str:
+        """The picture of the present state, as svg text."""
+
+    def make_drawing(self) -> widgets.HTML:
+        """A place for the svg."""
+        return widgets.HTML(self.picture())
+
+    def to_svg(self) -> str:
+        """The picture."""
+        return self.picture()
+
+    def redraw(self) -> None:
+        """Replace the svg."""
+        self.drawing.value = self.picture()
+
+
+def lines_table(lines: Sequence[tuple[str, str]], style: str) -> str:
+    """Lines as an html table: names in bold, then their texts.
+
+    Parameters
+    ----------
+    lines : sequence of (str, str)
+        (what, text) each.
+    style : str
+        The table's style.
+
+    Returns
+    -------
+    str
+        The table.
+    """
     rows = "".join(
         "<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top; "
         f"white-space: nowrap'>{html.escape(what)}</td><td style='padding-bottom: "
@@ -108,123 +362,33 @@ def lines_table(lines, style: str) -> str:
     return f"<table style='{style}'>{rows}</table>"
 
 
-def _slider(kind, name: str, value, low, high, **options):
-    return kind(value=value, min=low, max=high, description=name, **_WIDE, **options)
+def error_text(words: str) -> str:
+    """An error as html.
 
+    Parameters
+    ----------
+    words : str
+        What has failed, escaped.
 
-class NeighborExplorer(Explorer):
-    """What one atom of a molecule sees: its neighbors within a cutoff, and one distance in a basis
-    of Gaussians.
-
-    store: an AtomStore of molecules of at least two atoms; its first 1,000 can be chosen. State:
-    molecule and atom (indices), cutoff in Å, and neighbor: which distance is expanded, by rank (1 =
-    nearest).
+    Returns
+    -------
+    str
+        The text in bold red.
     """
-
-    names = ("molecule", "atom", "cutoff", "neighbor")
-    molecule = traitlets.Int()
-    atom = traitlets.Int()
-    neighbor = traitlets.Int()
-    cutoff = traitlets.Float()
-
-    def __init__(
-        self,
-        store,
-        molecule: int = 0,
-        atom: int = 0,
-        cutoff: float = 2.0,
-        neighbor: int = 1,
-        num_rbf: int = 20,
-    ):
-        self.store = store
-        self.basis = GaussianBasis(num_rbf, 0.0, 5.0)
-        self.molecule = molecule
-        self.atom = atom
-        self.cutoff = cutoff
-        self.neighbor = neighbor
-        last = len(self.atoms) - 1
-        super().__init__(
-            molecule=_slider(widgets.IntSlider, "molecule", molecule, 0, min(len(store), 1000) - 1),
-            atom=_slider(widgets.IntSlider, "atom", atom, 0, last),
-            cutoff=_slider(
-                widgets.FloatSlider, "cutoff (Å)", cutoff, 0.5, 6.0, step=0.1, readout_format=".1f"
-            ),
-            neighbor=_slider(widgets.IntSlider, "neighbor", neighbor, 1, last),
-        )
-
-    @property
-    def atoms(self):
-        """The chosen molecule, as ase.Atoms."""
-        return self.store.to_ase(self.molecule)
-
-    def distances(self) -> np.ndarray:
-        """Distances [n] in Å from the chosen atom to all atoms, itself included."""
-        pos = self.atoms.get_positions()
-        return np.linalg.norm(pos - pos[self.atom], axis=1)
-
-    def seen(self) -> np.ndarray:
-        """Indices of the atoms within the cutoff."""
-        near = self.distances() <= self.cutoff
-        near[self.atom] = False
-        return np.flatnonzero(near)
-
-    def state(self) -> dict:
-        return super().state() | {"sees": len(self.seen())}
-
-    def picture(self) -> go.Figure:
-        r = self.distances()
-        if len(r) < 2:
-            raise ValueError(
-                f"Molecule {self.molecule} is a single atom, which has no neighbors: choose "
-                "another one."
-            )
-        other = np.argsort(np.where(np.arange(len(r)) == self.atom, -1.0, r), kind="stable")[
-            self.neighbor
-        ]
-        return plots.neighbor_figure(self.atoms, self.atom, self.cutoff, int(other), self.basis)
-
-    def still(self) -> str:
-        title = f"Atom {self.atom} sees {len(self.seen())} atoms within {self.cutoff:.1f} Å"
-        return svg.molecule(self.atoms, highlight=self.seen(), center=self.atom, title=title)
-
-    def _adjust(self, change) -> None:
-        if change["name"] == "molecule":
-            for name in ("atom", "neighbor"):  # a slider beyond its new end moves to it
-                control = self.controls[name]
-                control.max = max(control.min, len(self.atoms) - 1)
+    return f"<b style='color:{style.VERMILION}'>{words}</b>"
 
 
-class FilterExplorer(Explorer):
-    """The filters that a SchNet has learned, one at a time: as a curve over the distance, and
-    around an atom.
+def plain_number(value: float) -> float | None:
+    """A plain float for a state.
 
-    model: anything with `filter_curves(distances [R]) -> [layers, R, d]`, and with `cutoff` in Å
-    unless one is given. State: layer and channel.
+    Parameters
+    ----------
+    value : float
+        A number of any kind, or NaN.
+
+    Returns
+    -------
+    float or None
+        None for what is not finite.
     """
-
-    names = ("layer", "channel")
-    layer = traitlets.Int()
-    channel = traitlets.Int()
-
-    def __init__(self, model, layer: int = 0, channel: int = 0, cutoff: float | None = None):
-        self.model = model
-        self.cutoff = float(cutoff or model.cutoff)
-        self.layer = layer
-        self.channel = channel
-        layers, channels = self.curves().shape[::2]
-        super().__init__(
-            layer=_slider(widgets.IntSlider, "layer", layer, 0, layers - 1),
-            channel=_slider(widgets.IntSlider, "channel", channel, 0, channels - 1),
-        )
-
-    def curves(self) -> np.ndarray:
-        """All filters at 60 distances up to the cutoff: [layers, 60, channels]."""
-        return array(self.model.filter_curves(tensor(np.linspace(0, self.cutoff, 60))))
-
-    def picture(self) -> go.Figure:
-        return plots.filter_figure(self.model, self.layer, self.channel, self.cutoff)
-
-    def still(self) -> str:
-        values = self.curves()[self.layer, :, self.channel]
-        title = f"Layer {self.layer}, channel {self.channel}"
-        return svg.filter_rings(np.linspace(0, self.cutoff, 60), values, title)
+    return float(value) if math.isfinite(value) else None

@@ -40,7 +40,7 @@ LESSONS = [
         "view.scene['title']",
         ".widget-vbox .scdlab-view .title",
     ),
-    ("05_ecse", "explorer", "moved (Å)", "moved", "told", ".widget-vbox table"),
+    ("05_ecse", "explorer", "moved (Å)", "moved", "words_text", ".widget-vbox table"),
 ]
 ARROWS = {"02_denoising": "print([arrow['step'] for arrow in explorer.view.scene['arrows']])"}
 

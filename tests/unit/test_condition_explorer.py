@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 import scdlab
 from scdlab.analysis import conditions, denoising
 from scdlab.explore import condition as con
-from scdlab.explore import noise, svg
+from scdlab.explore import controls, svg, svg_charts
 from scdlab.nn.official_ct import OfficialCT
 
 STORE = scdlab.AtomStore.from_ase(
@@ -246,7 +246,7 @@ MOVED = {  # trait -> numbers that hang on it, and some that do not
 def test_each_trait_moves_the_state_and_the_picture(model, name, by):
     shown = explorer(model)
     before = shown.state()
-    picture = shown.drawn.value
+    picture = shown.drawing.value
     words = shown.words.value
     seen = viewed(shown)
     if by == "python":
@@ -259,7 +259,7 @@ def test_each_trait_moves_the_state_and_the_picture(model, name, by):
     assert all(before[key] != after[key] for key in moved) and all(
         before[key] == after[key] for key in stays
     )
-    assert shown.drawn.value == shown.picture() != picture and shown.words.value != words
+    assert shown.drawing.value == shown.picture() != picture and shown.words.value != words
     assert (viewed(shown) != seen) is (name not in ("other", "mix"))
     assert after == explorer(model, **{name: MOVES[name]}).state()
 
@@ -267,17 +267,17 @@ def test_each_trait_moves_the_state_and_the_picture(model, name, by):
 def test_traits_set_together_are_drawn_once(model):
     shown = explorer(model)
     drawn = []
-    shown.drawn.observe(drawn.append, names=["value"])
+    shown.drawing.observe(drawn.append, names=["value"])
     with shown.hold_trait_notifications():
         shown.molecule = 2
         shown.sigma = 0.1
         shown.condition = "mix"
-    assert len(drawn) == 1 and shown.drawn.value == shown.picture()
+    assert len(drawn) == 1 and shown.drawing.value == shown.picture()
 
 
 def test_a_browser_that_rounds_a_slider_moves_nothing(model):
     shown = explorer(model, sigma=0.0301, mix=0.333)
-    shown.controls["sigma"].value = 0.0301 * 10 ** (0.4 * noise.STEP)
+    shown.controls["sigma"].value = 0.0301 * 10 ** (0.4 * controls.SIGMA_STEP)
     shown.controls["mix"].value = 0.33
     assert (shown.sigma, shown.mix) == (0.0301, 0.333)
     shown.controls["mix"].value = 0.32
@@ -308,14 +308,14 @@ def test_refresh_sees_a_model_that_was_trained_further():
     shown.refresh()
     assert (
         shown.state()["gate_spread"] != before["gate_spread"]
-        and shown.drawn.value == shown.picture()
+        and shown.drawing.value == shown.picture()
     )
 
 
 def test_words_say_what_is_seen(model):
     shown = explorer(model, other=2, condition="mix", mix=0.25)
     told = shown.state()
-    lines = dict(shown._lines())
+    lines = dict(shown.lines())
     assert lines["told"] == "0.75 × its own embedding + 0.25 × that of molecule 2, C2H5NO"
     assert (
         f"own {100 * told['left_own']:.1f} %, none {100 * told['left_none']:.1f} %"
@@ -330,7 +330,7 @@ def test_words_say_what_is_seen(model):
         "gain_mix": 0.0,
         "gain_error_mix": 0.001,
     }
-    line = dict(con.in_words(told))["against none"]
+    line = dict(con.describe(told))["against none"]
     assert "own leaves 2.00 ± 0.50 less" in line and "other leaves 3.00 ± 0.10 more" in line
     assert "mix leaves as much (+0.00 ± 0.10)" in line
 
@@ -342,7 +342,7 @@ def test_the_widget_carries_a_still_picture(model):
         "application/vnd.jupyter.widget-view+json" in bundle
         and "application/vnd.plotly.v1+json" not in bundle
     )
-    for picture in (bundle["image/svg+xml"], shown.drawn.value):
+    for picture in (bundle["image/svg+xml"], shown.drawing.value):
         root = ElementTree.fromstring(picture)
         words = " ".join(root.itertext())
         assert (
@@ -387,15 +387,15 @@ def test_models_that_take_no_condition_are_named():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("molecule", 5, "molecule, a row of the store, goes from 0 to 4, not 5"),
-        ("other", -1, "other, a row of the store, goes from 0 to 4, not -1"),
-        ("condition", "mine", "one of 'own', 'none', 'other', 'mix', not 'mine'"),
+        ("molecule", 5, "molecule must be between 0 and 4, rows of the store, got 5"),
+        ("other", -1, "other must be between 0 and 4, rows of the store, got -1"),
+        ("condition", "mine", "one of 'own', 'none', 'other', 'mix', got 'mine'"),
         ("mix", 1.2, "between 0 and 1, got 1.2"),
         ("mix", float("nan"), "between 0 and 1, got nan"),
-        ("sigma", 0.0, "from 0.003 to 0.5 Å, not 0"),
-        ("sigma", 2.0, "from 0.003 to 0.5 Å, not 2"),
-        ("sigma", float("nan"), "not nan"),
-        ("seed", 100, "seed goes from 0 to 99, not 100"),
+        ("sigma", 0.0, "between 0.003 and 0.5 Å, got 0"),
+        ("sigma", 2.0, "between 0.003 and 0.5 Å, got 2"),
+        ("sigma", float("nan"), "got nan"),
+        ("seed", 100, "seed must be between 0 and 99, got 100"),
     ],
 )
 def test_what_no_slider_reaches_is_refused(model, name, value, message):
@@ -433,15 +433,15 @@ def test_elements_unknown_to_the_model_are_told_in_the_widget_and_raised():
         explorer(model, molecule=4)
     assert str(error.value).count(".") == 1
     shown = explorer(model)
-    picture = shown.drawn.value
+    picture = shown.drawing.value
     scene = shown.view.scene
     for name in ("other", "molecule"):
         with pytest.raises(ValueError, match="cannot predict anything for Si"):
             setattr(shown, name, 4)
         assert "This picture failed" in shown.message.value and "Si" in shown.message.value
-        assert shown.drawn.value == picture and shown.view.scene == scene
+        assert shown.drawing.value == picture and shown.view.scene == scene
         setattr(shown, name, 1 if name == "other" else 0)  # back where it was
-        assert shown.message.value == "" and shown.drawn.value == picture
+        assert shown.message.value == "" and shown.drawing.value == picture
 
 
 # --------------------------------------------------------------------------------------------------
@@ -449,7 +449,7 @@ def test_elements_unknown_to_the_model_are_told_in_the_widget_and_raised():
 
 
 def test_bars_are_as_long_as_their_numbers():
-    picture = svg.bars(
+    picture = svg_charts.bars(
         ("a", "b"), [10.0, 5.0], [1.0, 0.5], "title", "unit", strong=1, notes=("head", "x", "y")
     )
     root = ElementTree.fromstring(picture)
@@ -463,23 +463,23 @@ def test_bars_are_as_long_as_their_numbers():
         words
     )
     assert "here" not in picture
-    assert "here" in svg.bars(("a",), [10.0], [1.0], mark=(8.0, "here"))
-    assert "here" not in svg.bars(("a",), [10.0], [1.0], mark=(80.0, "here"))
+    assert "here" in svg_charts.bars(("a",), [10.0], [1.0], mark=(8.0, "here"))
+    assert "here" not in svg_charts.bars(("a",), [10.0], [1.0], mark=(80.0, "here"))
 
 
 def test_ticks_are_round_and_reach_the_top():
     for highest in (0.3, 1.0, 9.9, 24.0, 101.0, 140.0, 2600.0):
-        ticks = svg._ticks(highest)
+        ticks = svg_charts.ticks_from_zero(highest)
         assert (
             ticks[0] == 0 and ticks[-2] < highest <= ticks[-1] * (1 + 1e-9) and 4 <= len(ticks) <= 8
         )
-    assert len(svg._ticks(0.0)) >= 2
+    assert len(svg_charts.ticks_from_zero(0.0)) >= 2
 
 
 def test_a_heat_map_shows_every_cell_in_its_color():
     values = np.array([[0.0, 1.0, 2.0], [1.0, 5.0, -5.0]])
     root = ElementTree.fromstring(
-        svg.heat_map(values, ("r0", "r1"), "title", "columns", 1.0, 1.0, ("low", "high"))
+        svg_charts.heat_map(values, ("r0", "r1"), "title", "columns", 1.0, 1.0, ("low", "high"))
     )
     cells = {path.get("fill"): path.get("d").count("M") for path in root.findall("{*}path")}
     assert sorted(cells.values()) == [2, 2, 2]  # white twice; what lies beyond has the last color
@@ -487,9 +487,9 @@ def test_a_heat_map_shows_every_cell_in_its_color():
 
 
 def test_pictures_stand_below_each_other():
-    one = svg.bars(("a",), [1.0], [0.1])
-    two = svg.heat_map([[1.0]], ("r",))
-    root = ElementTree.fromstring(svg.below([one, two], ["word " * 60]))
+    one = svg_charts.bars(("a",), [1.0], [0.1])
+    two = svg_charts.heat_map([[1.0]], ("r",))
+    root = ElementTree.fromstring(svg.stack([one, two], ["word " * 60]))
     first, second = root.findall("{*}svg")
     assert (
         float(second.get("y")) == float(first.get("height"))

@@ -15,7 +15,7 @@ from plotly.callbacks import InputDeviceState, Points
 import scdlab
 from scdlab import analysis
 from scdlab.analysis import embeddings
-from scdlab.explore import embedding
+from scdlab.explore import maps
 from scdlab.explore.embedding import EmbeddingExplorer
 from scdlab.nn import OfficialCT
 
@@ -290,12 +290,12 @@ def test_numbers_that_mean_nothing_are_left_out_with_the_reason(qm9, models):
     told = widget.state()
     assert told["value"] is None and told["smoothness"] is None and "unknown" in widget.words.value
     assert "NaN" in widget.words.value and np.isfinite(widget.figure.layout.coloraxis.cmin)
-    ElementTree.fromstring(widget.still())
+    ElementTree.fromstring(widget.to_svg())
 
 
 def test_the_scale_leaves_the_strangest_hundredth_to_its_ends():
     color = np.arange(1001.0)
-    fig = embedding.map_figure(np.random.default_rng(0).normal(size=(1001, 2)), color, "x")
+    fig = maps.map_figure(np.random.default_rng(0).normal(size=(1001, 2)), color, "x")
     assert (fig.layout.coloraxis.cmin, fig.layout.coloraxis.cmax) == (10, 990)
 
 
@@ -332,12 +332,12 @@ def test_what_is_not_there_is_refused(qm9, models):
     widget = explorer(qm9, models)
     before = widget.state()
     for name, value, said in (
-        ("model", "SCD", "model is one of 'SchNet', 'CT', 'official', not 'SCD'"),
-        ("color", "charm", "color is one of 'atoms', 'mu'.*, not 'charm'"),
-        ("method", "tsne", "method is one of 'umap', 'pca', not 'tsne'"),
-        ("pool", "max", "pool is one of 'embedding', 'mean', 'sum', not 'max'"),
-        ("point", 60, "points are 0 to 59; there is no 60"),
-        ("point", -1, "points are 0 to 59; there is no -1"),
+        ("model", "SCD", "model must be one of 'SchNet', 'CT', 'official', got 'SCD'"),
+        ("color", "charm", "color must be one of 'atoms', 'mu'.*, got 'charm'"),
+        ("method", "tsne", "method must be one of 'umap', 'pca', got 'tsne'"),
+        ("pool", "max", "pool must be one of 'embedding', 'mean', 'sum', got 'max'"),
+        ("point", 60, "point must be between 0 and 59.*, got 60"),
+        ("point", -1, "point must be between 0 and 59.*, got -1"),
     ):
         with pytest.raises(ValueError, match=said):
             setattr(widget, name, value)
@@ -351,7 +351,7 @@ def test_models_that_cannot_be_shown(qm9, models):
     for given in ({}, None, models["CT"], [models["CT"]]):
         with pytest.raises(ValueError, match=r"needs models as \{name: model\}, at least one"):
             explorer(qm9, given)
-    with pytest.raises(ValueError, match=r"Model 'a' must be a model, not 'scd-ct'; scdlab\.load"):
+    with pytest.raises(ValueError, match=r"Model 'a' must be a model, got 'scd-ct'; scdlab\.load"):
         explorer(qm9, {"a": "scd-ct"})
     torch.manual_seed(0)
     narrow = scdlab.SchNet(hidden_channels=16, num_layers=1, num_rbf=16)

@@ -11,8 +11,8 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from scdlab import explore
-from scdlab.explore import style, svg
+from scdlab import analysis, explore
+from scdlab.explore import filter_plots, style, svg
 
 ETHANOL = molecule("CH3CH2OH")
 
@@ -85,10 +85,10 @@ def test_measured_axes_name_their_unit(name):
 
 
 def test_bonds_of_ethanol():
-    bonds = {tuple(pair) for pair in explore.plots.bonds_of(ETHANOL).tolist()}
+    bonds = {tuple(pair) for pair in analysis.bonds_of(ETHANOL).tolist()}
     assert len(bonds) == 8
     assert (0, 1) in bonds and (1, 2) in bonds  # C–C, C–O
-    assert len(explore.plots.bonds_of(Atoms("He"))) == 0
+    assert len(analysis.bonds_of(Atoms("He"))) == 0
 
 
 def test_arrows_share_one_scale_that_the_legend_states():
@@ -126,7 +126,7 @@ def test_learning_curve_skips_what_was_not_measured():
 
 
 def test_a_cut_is_the_curve_spread_over_a_plane():
-    axis, values = explore.plots.cut_values(Model(), 1, 2, n=81)
+    axis, values = filter_plots.cut_values(Model(), 1, 2, n=81)
     # some place inside
     k = 30
     m = 55

@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 import scdlab
 from scdlab import analysis
 from scdlab.analysis.forces import ANGLES
-from scdlab.explore import ForceExplorer, forces, noise
+from scdlab.explore import ForceExplorer, forces, scene, svg, svg_charts
 from scdlab.nn.blocks.force_encoding import spherical_degrees
 from scdlab.objectives.dens import DeNS
 
@@ -133,14 +133,14 @@ def test_predicted_forces_are_the_model_s_and_leave_its_mode(models):
 
 
 def test_the_axis_turns_as_it_is_seen():
-    right, up = forces.svg._VIEW[:2]
+    right, up = svg.VIEW[:2]
     for force, angle in (
         (right, 0.0),
         (up, np.pi / 2),
         (-up, -np.pi / 2),
         (np.zeros(3), np.pi / 2),
     ):
-        assert forces.turn_of(force) == pytest.approx(angle, abs=0.02)
+        assert forces.seen_angle(force) == pytest.approx(angle, abs=0.02)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_differences_of_a_good_model_are_drawn_larger():
     assert difference["scale"] == pytest.approx(10 * true["scale"])
     assert (
         "Nearly" in shown.words.value
-        and "MAE of the clean frame's forces 10.0 meV/Å" in shown._lines()[1][1]
+        and "MAE of the clean frame's forces 10.0 meV/Å" in shown.lines()[1][1]
     )
 
 
@@ -269,7 +269,7 @@ MOVED = {  # trait -> numbers that hang on it, and some that do not
 def test_each_trait_moves_the_state_and_the_picture(models, name, by):
     shown = explorer(models)
     before = shown.state()
-    picture = shown.drawn.value
+    picture = shown.drawing.value
     scene = shown.view.scene
     words = shown.words.value
     setattr(*((shown, name) if by == "python" else (shown.controls[name], "value")), MOVES[name])
@@ -279,7 +279,7 @@ def test_each_trait_moves_the_state_and_the_picture(models, name, by):
     assert all(before[key] != after[key] for key in moved) and all(
         before[key] == after[key] for key in stays
     )
-    assert shown.drawn.value == shown.picture() and (shown.drawn.value != picture) is (
+    assert shown.drawing.value == shown.picture() and (shown.drawing.value != picture) is (
         name in ("frame", "atom", "degree")
     )
     assert (shown.view.scene != scene) is (name not in ("degree", "sigma"))
@@ -323,7 +323,7 @@ def test_traits_set_together_are_drawn_once(models):
         shown.frame = 2
         shown.atom = 3
         shown.corrupt = True
-    assert len(drawn) == 1 and shown.drawn.value == shown.picture()
+    assert len(drawn) == 1 and shown.drawing.value == shown.picture()
 
 
 def test_a_browser_that_rounds_a_slider_moves_nothing():
@@ -361,16 +361,16 @@ def test_refresh_sees_a_model_that_was_trained_further():
 
 
 def test_a_force_of_zero_and_words(models):
-    lines = dict(explorer(models, frame=STILL, atom=1)._lines())
+    lines = dict(explorer(models, frame=STILL, atom=1).lines())
     assert lines["degrees"] == "the force on C1 is zero, and so is every degree of it"
     shown = explorer(models, frame=1, ratio=0.01, corrupt=True)
     assert (
-        shown.state()["corrupted"] == [] and "none, by chance" in dict(shown._lines())["corrupted"]
+        shown.state()["corrupted"] == [] and "none, by chance" in dict(shown.lines())["corrupted"]
     )
     shown.ratio = 0.5
     told = shown.state()
     shown.atom = next(k for k in range(9) if k not in told["corrupted"])
-    lines = dict(shown._lines())
+    lines = dict(shown.lines())
     told = shown.state()
     assert (
         "stays, told nothing" in lines["corrupted"]
@@ -393,14 +393,14 @@ def test_the_widget_carries_a_still_picture(models):
         part in words
         for part in ("true force F", "corrupted by DeNS", "degree 3", "axis, not sign", "MAE")
     )
-    groups = ElementTree.fromstring(shown.drawn.value).findall("{*}g")
+    groups = ElementTree.fromstring(shown.drawing.value).findall("{*}g")
     assert [group.get("opacity") for group in groups] == ["1", "1", "0.3", "0.3", "1"]
 
 
 def test_lobes_are_drawn_along_the_axis():
     """Degree 1, turned upwards: the positive lobe above the negative one, both as far from the
     middle."""
-    picture = forces.svg.lobes(
+    picture = svg_charts.polar_plot(
         analysis.degree_curves([0, 0, 2.0], [1]),
         ["one"],
         [["note"]],
@@ -432,14 +432,14 @@ def one_sentence(error):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("frame", 6, "frame goes from 0 to 5, not 6"),
-        ("frame", -1, "frame goes from 0 to 5, not -1"),
-        ("atom", 9, "atom goes from 0 to 8, not 9"),
-        ("degree", 4, "degree goes from 0 to 3, not 4"),
-        ("seed", 100, "seed goes from 0 to 99, not 100"),
-        ("sigma", 0.0, "sigma goes from 0.005 to 0.3, not 0"),
-        ("sigma", float("nan"), "not nan"),
-        ("ratio", 0.0, "ratio goes from 0.01 to 1.0, not 0"),
+        ("frame", 6, "frame must be between 0 and 5, got 6"),
+        ("frame", -1, "frame must be between 0 and 5, got -1"),
+        ("atom", 9, "atom must be between 0 and 8, got 9"),
+        ("degree", 4, "degree must be between 0 and 3, got 4"),
+        ("seed", 100, "seed must be between 0 and 99, got 100"),
+        ("sigma", 0.0, "sigma must be between 0.005 and 0.3 Å, got 0"),
+        ("sigma", float("nan"), "got nan"),
+        ("ratio", 0.0, "ratio must be between 0.01 and 1, got 0"),
     ],
 )
 def test_what_no_slider_reaches_is_refused(name, value, message):
@@ -458,7 +458,7 @@ def test_stores_and_models_that_cannot_be_shown(models):
     for make, message in (
         (lambda: ForceExplorer(STORE[:0]), "The store is empty"),
         (lambda: ForceExplorer(bare), "this store has none"),
-        (lambda: explorer("trained"), "must be a model, not 'trained'"),
+        (lambda: explorer("trained"), "must be a model, got 'trained'"),
         (lambda: explorer({"a": models["plain"], "b": None}), "Model 'b' must be a model"),
         (
             lambda: analysis.degree_curves([1.0, 2.0]),
@@ -468,7 +468,7 @@ def test_stores_and_models_that_cannot_be_shown(models):
         with pytest.raises(ValueError, match=message) as error:
             make()
         assert one_sentence(error)
-    with pytest.raises(ValueError, match="one of 'plain', 'DeNS', not 'mine'") as error:
+    with pytest.raises(ValueError, match="one of 'plain', 'DeNS', got 'mine'") as error:
         explorer(models).model = "mine"
     assert one_sentence(error)
 
@@ -502,16 +502,16 @@ def fail(batch):
 def test_a_model_that_fails_is_told_in_the_widget_and_raised(answer, message):
     shown = explorer({"odd": Broken(answer)})
     assert shown.state()["cosine"] is None  # of forces that are all zero
-    picture = shown.drawn.value
+    picture = shown.drawing.value
     scene = shown.view.scene
     with pytest.raises(ValueError, match=message) as error:
         shown.frame = WATER
     assert one_sentence(error) and "This picture failed" in shown.message.value
-    assert shown.drawn.value == picture and shown.view.scene == scene
+    assert shown.drawing.value == picture and shown.view.scene == scene
     shown.frame = 0  # back where it was
-    assert shown.message.value == "" and shown.drawn.value == picture
+    assert shown.message.value == "" and shown.drawing.value == picture
 
 
 def test_noise_is_magnified_as_in_the_noise_explorer():
     shown = explorer(corrupt=True, ratio=1.0, sigma=0.05)
-    assert shown.view.arrows["way back −ε"]["scale"] == noise.magnification(0.05) == 10
+    assert shown.view.arrows["way back −ε"]["scale"] == scene.magnification(0.05) == 10

@@ -13,7 +13,7 @@ from ase.build import bulk, molecule
 import scdlab
 from scdlab.analysis import rotation
 from scdlab.analysis import scan as scanning
-from scdlab.explore import FrameExplorer, frames
+from scdlab.explore import FrameExplorer, frame_pictures, frame_words
 from scdlab.symmetry.averaging import PCAFrames, RandomRotations
 
 CO2, ETHANOL, WATER = (molecule(name) for name in ("CO2", "CH3CH2OH", "H2O"))
@@ -187,7 +187,7 @@ def test_weights_and_energies_are_those_of_the_library(model, ethanol, moved, ro
         + np.outer(x @ axis, axis) * (1 - np.cos(turn))
     )
     np.testing.assert_allclose(shown.positions() - ETHANOL.positions.mean(0), pos, atol=1e-9)
-    for name in frames.METHODS:
+    for name in frame_pictures.METHODS:
         expected = energy(average(model, name), ETHANOL, pos)[0]
         assert state[f"energy_{name}"] == pytest.approx(expected, abs=5e-6)
     r = np.linalg.norm(pos - pos[2], axis=1)
@@ -217,7 +217,7 @@ def test_pruning_takes_frames_away(ethanol):
     shown = at_start(ethanol, moved=float(ethanol._path().grid[22]))  # H7-C0-H8 is nearly straight
     state = shown.state()
     assert state["frames_before"] > state["frames_after"] > 0
-    assert "after 4 prunings" in shown.drawn.value
+    assert "after 4 prunings" in shown.drawing.value
 
 
 def test_curves_are_the_energies_along_the_path(model, water):
@@ -242,7 +242,7 @@ def test_who_turns_and_who_jumps(model, water):
     turned = [
         rotation.rotated(WATER.positions, 15.0 * k, WATER.positions.mean(0)) for k in range(24)
     ]
-    for name in frames.METHODS:
+    for name in frame_pictures.METHODS:
         e = energy(average(model, name), WATER, *turned)
         assert state[f"spread_{name}"] == pytest.approx(1000 * np.ptp(e), abs=0.01)
     assert state["spread_raw"] > 10 > state["spread_rotations"] > 1 > 0.01 > state["spread_pca"]
@@ -254,14 +254,14 @@ def test_who_turns_and_who_jumps(model, water):
     assert state["jump_pca"] == pytest.approx(gap, rel=0.02) and gap > 0.5
     assert state["jump_at_pca"] == pytest.approx(60, abs=0.01)
     assert max(state[f"jump_{name}"] for name in ("raw", "rotations", "ecse")) < 0.05
-    told = frames.verdict(state)
+    told = frame_words.verdict(state)
     assert f"raw {state['spread_raw']:.0f}" in told and "ECSE 0.00 meV" in told
     steep = state | {
         "jump_ecse": 0.1,
         "step_ecse": 12.0,
     }  # of an ECSE whose prunings sharpen a step to 10⁻⁵ Å
-    assert frames.verdict(steep) == told
-    assert "ECSE 12 meV" in dict(frames.in_words(steep))["no jump, but steep"]
+    assert frame_words.verdict(steep) == told
+    assert "ECSE 12 meV" in dict(frame_words.describe(steep))["no jump, but steep"]
     assert f"jumps with PCA frames by {gap:.2f} meV at 60.00°, else not." in told
 
 
@@ -272,7 +272,7 @@ def test_an_invariant_energy_stays_on_its_curve(ethanol):
     after = shown.state()
     for name, stays in (("raw", False), ("rotations", False), ("pca", True), ("ecse", True)):
         assert (abs(after[f"energy_{name}"] - before[f"energy_{name}"]) < 1e-5) is stays
-    assert "dots: turned by 50°" in shown.drawn.value
+    assert "dots: turned by 50°" in shown.drawing.value
     assert all(before[key] == after[key] for key in before if key.startswith(("jump", "spread")))
 
 
@@ -317,7 +317,7 @@ def same(a, b):
 def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):
     shown = ethanol
     before = shown.state()
-    picture = shown.drawn.value
+    picture = shown.drawing.value
     scene = shown.molecule.value
     words = shown.words.value
     value = float(shown._path().grid[4]) if name == "moved" else MOVES[name]
@@ -327,7 +327,7 @@ def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):
     assert after[name] == shown.controls[name].value == value != before[name]
     assert [key for key in moved if same(before[key], after[key])] == []
     assert all(same(before[key], after[key]) for key in stays)
-    assert shown.drawn.value == shown.picture() != picture
+    assert shown.drawing.value == shown.picture() != picture
     assert (shown.molecule.value != scene) is (name in ("moved", "rotation", "center"))
     assert shown.molecule.value == shown.scene() and (shown.words.value != words) is (
         name != "shows"
@@ -335,7 +335,7 @@ def test_each_trait_moves_the_state_and_the_pictures(model, ethanol, name, by):
     assert shown.message.value == ""
     if by == "python" and name in ("path", "moved"):
         fresh = FrameExplorer(model, ETHANOL, **START | {name: value})
-        assert after == fresh.state() and shown.still() == fresh.still()
+        assert after == fresh.state() and shown.to_svg() == fresh.to_svg()
 
 
 def test_along_a_path_the_model_is_not_asked(ethanol, count):
@@ -345,7 +345,7 @@ def test_along_a_path_the_model_is_not_asked(ethanol, count):
     marks = set()
     for moved in shown._path().grid[[3, 20, 27]].tolist():
         shown.moved = moved
-        circles = ElementTree.fromstring(shown.drawn.value).findall(".//{*}circle")
+        circles = ElementTree.fromstring(shown.drawing.value).findall(".//{*}circle")
         marks.add(next(e for e in circles if "ecse" in e.get("class")).get("cx"))
     shown.center = 4
     assert count == [] and len(marks) == 3 and shown.molecule.value != scene
@@ -381,7 +381,7 @@ def test_a_turn_is_computed_once_for_each_place(water, count):
 def test_another_path_takes_the_atom_along_or_back(water):
     shown = at_start(water, atom=2, path=scanning.CUTOFF, moved=2.0)
     drawn = []
-    shown.drawn.observe(drawn.append, names=["value"])
+    shown.drawing.observe(drawn.append, names=["value"])
     shown.path = scanning.BOND  # which ends at 0.6 Å
     slider = shown.controls["moved"]
     assert (shown.moved, slider.value, slider.min, slider.max) == (0.0, 0.0, -0.2, 0.6) and len(
@@ -397,7 +397,9 @@ def test_another_path_takes_the_atom_along_or_back(water):
     assert (shown.path, shown.moved, slider.value) == (scanning.BOND, -0.1, -0.1)
     assert (
         shown.state()
-        == FrameExplorer(shown.backbone, path=scanning.BOND, moved=-0.1, atom=1, center=0).state()
+        == FrameExplorer(
+            shown.energies.backbone, path=scanning.BOND, moved=-0.1, atom=1, center=0
+        ).state()
     )
 
 
@@ -407,7 +409,7 @@ def test_a_browser_that_rounds_a_slider_moves_nothing(water):
     shown.controls["rotation"].value = 45.0
     assert (shown.moved, shown.rotation) == (0.113, 50.0)
     shown.controls["moved"].value = 0.2001
-    assert shown.moved == pytest.approx(0.2, abs=1e-12) and shown._on_grid()
+    assert shown.moved == pytest.approx(0.2, abs=1e-12)
 
 
 def test_own_paths_are_offered(model):
@@ -420,7 +422,7 @@ def test_refresh_sees_a_model_that_was_trained_further():
     shown = FrameExplorer(network())
     before = shown.state()
     with torch.no_grad():
-        shown.backbone.energy_head.scale.mul_(3.0)
+        shown.energies.backbone.energy_head.scale.mul_(3.0)
     assert shown.state() == before
     shown.refresh()
     assert shown.state()["spread_raw"] == pytest.approx(3 * before["spread_raw"], rel=1e-4)
@@ -448,9 +450,9 @@ def test_an_ecse_is_taken_with_its_settings(model):
     assert shown.state()["energy_ecse"] == pytest.approx(
         energy(exact, ETHANOL, ETHANOL.positions)[0], abs=5e-6
     )
-    assert (
-        "mirror" not in shown.words.value and shown.before.sin2_min == shown.after.sin2_min == 0.3
-    )
+    variants = [shown.energies.variant(pruned) for pruned in (False, True)]
+    assert "mirror" not in shown.words.value
+    assert [each.sin2_min for each in variants] == [0.3, 0.3]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -492,8 +494,8 @@ def test_the_widget_carries_a_still_picture(ethanol):
         "in a full turn",
     ):
         assert part in words
-    curves = list(ElementTree.fromstring(shown.drawn.value).findall(".//{*}path"))
-    assert [e.get("class") for e in curves] == list(frames.METHODS)
+    curves = list(ElementTree.fromstring(shown.drawing.value).findall(".//{*}path"))
+    assert [e.get("class") for e in curves] == list(frame_pictures.METHODS)
     assert len({(e.get("stroke"), e.get("stroke-dasharray")) for e in curves}) == 4
 
 
@@ -509,7 +511,9 @@ def test_no_frame_in_a_straight_molecule(model):
         "no frame: the auxiliary model answers (w_aux = 1.00), which was not trained"
         in shown.words.value
     )
-    assert "PCA frames: none" in shown.drawn.value and "PCA frames (no frame)" in shown.words.value
+    assert (
+        "PCA frames: none" in shown.drawing.value and "PCA frames (no frame)" in shown.words.value
+    )
     assert state["energy_ecse"] == pytest.approx(
         energy(scdlab.ECSE(model), CO2, CO2.positions)[0], abs=5e-6
     )
@@ -532,8 +536,8 @@ def test_a_trained_auxiliary_model_is_not_called_silent(model):
 def test_matrices_of_any_size(m):
     rng = np.random.default_rng(0)
     before = np.triu(rng.uniform(0.1, 5, (m, m)), 1)
-    picture = frames.matrices(
-        before, np.where(before > 2, before, 0), [f"H{k}" for k in range(m)], "Weights"
+    picture = frame_pictures.matrices(
+        before, np.where(before > 2, before, 0), [f"H{k}" for k in range(m)], "Weights", 4
     )
     cells = list(ElementTree.fromstring(picture).findall(".//{*}rect"))
     assert len(cells) == 2 * m**2
@@ -554,14 +558,14 @@ def one_sentence(error):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("atom", 3, "atom goes from 0 to 2, not 3"),
-        ("atom", -1, "atom goes from 0 to 2, not -1"),
-        ("center", 3, "center goes from 0 to 2, not 3"),
-        ("path", "up", "path is one of 'along the bond', .*, not 'up'"),
-        ("shows", "both", "shows is one of 'path', 'turn', not 'both'"),
-        ("moved", 9.0, "moved goes from .* in a circle through the line, not 9"),
-        ("moved", float("nan"), "not nan"),
-        ("rotation", 361.0, "rotation goes from 0 to 360, not 361"),
+        ("atom", 3, "atom must be between 0 and 2, got 3"),
+        ("atom", -1, "atom must be between 0 and 2, got -1"),
+        ("center", 3, "center must be between 0 and 2, got 3"),
+        ("path", "up", "path must be one of 'along the bond', .*, got 'up'"),
+        ("shows", "both", "shows must be one of 'path', 'turn', got 'both'"),
+        ("moved", 9.0, "moved must be between .* in a circle through the line, got 9"),
+        ("moved", float("nan"), "got nan"),
+        ("rotation", 361.0, "rotation must be between 0 and 360, got 361"),
     ],
 )
 def test_what_no_slider_reaches_is_refused(model, water, name, value, message):
@@ -577,13 +581,13 @@ def test_what_no_slider_reaches_is_refused(model, water, name, value, message):
 def test_structures_and_models_that_cannot_be_shown(model):
     for make, message in (
         (lambda: FrameExplorer(model, bulk("Cu")), "is periodic"),
-        (lambda: FrameExplorer(model, molecule("H")), "2 to 40 atoms, not 1"),
+        (lambda: FrameExplorer(model, molecule("H")), "2 to 40 atoms, got 1"),
         (
             lambda: FrameExplorer(model, ase.Atoms("H42", np.arange(126).reshape(42, 3))),
-            "2 to 40 atoms, not 42",
+            "2 to 40 atoms, got 42",
         ),
-        (lambda: FrameExplorer(model, "water"), "as ase.Atoms, not str"),
-        (lambda: FrameExplorer("trained"), "such as PET.*, not str"),
+        (lambda: FrameExplorer(model, "water"), "as ase.Atoms, got str"),
+        (lambda: FrameExplorer("trained"), "such as PET.*, got str"),
         (lambda: FrameExplorer(scdlab.ECSE(model, local=False)), "local=True"),
         (lambda: FrameExplorer(model, paths={"up": [0, 0, 0]}), "path 'up' must be a vector"),
         (lambda: FrameExplorer(model, paths={"up": [0, 1]}), "path 'up' must be a vector"),
@@ -602,7 +606,7 @@ def test_structures_and_models_that_cannot_be_shown(model):
 def test_a_model_that_fails_is_told_in_the_widget_and_raised(monkeypatch):
     model = network()
     shown = FrameExplorer(model)
-    picture = shown.drawn.value
+    picture = shown.drawing.value
     scene = shown.molecule.value
 
     def fail(*args, **kwargs):
@@ -612,6 +616,6 @@ def test_a_model_that_fails_is_told_in_the_widget_and_raised(monkeypatch):
     with pytest.raises(RuntimeError, match="shapes differ"):
         shown.path = scanning.BOND
     assert "This picture failed: RuntimeError: shapes differ" in shown.message.value
-    assert shown.drawn.value == picture and shown.molecule.value == scene
+    assert shown.drawing.value == picture and shown.molecule.value == scene
     shown.path = scanning.LINE  # back where it was
-    assert shown.message.value == "" and shown.drawn.value == picture
+    assert shown.message.value == "" and shown.drawing.value == picture

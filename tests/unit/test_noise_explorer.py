@@ -16,7 +16,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 
 import scdlab
 from scdlab.analysis import bonds, denoising
-from scdlab.explore import noise
+from scdlab.explore import noise, noise_figure
 from scdlab.objectives.noise import sample_noise
 
 STORE = scdlab.AtomStore.from_ase(
@@ -150,7 +150,7 @@ def test_blurred_bonds_counts_bonds_that_changed_their_band():
 
 def test_the_two_regimes_differ_in_what_they_blur():
     blurred = {}
-    for sigma in noise.REGIMES:
+    for sigma in noise_figure.REGIMES:
         frames = [molecule(name) for name in ("C2H4", "CH3CHO", "C6H6", "HCOOH", "CH3CN")]
         shaken = [
             bonds.blurred_bonds(a, a.positions + denoising.displacements(a, sigma, draws=50))
@@ -321,7 +321,7 @@ def test_figure_is_made_of_the_same_numbers(model):
 def test_histogram_agrees_with_a_plain_count():
     atoms = molecule("C2H4")
     many = atoms.positions + denoising.displacements(atoms, 0.04, seed=1, draws=400)
-    shown = noise.lengths_picture(atoms, many[0], many)
+    shown = noise_figure.lengths_picture(atoms, many[0], many)
     x, y = (np.array(shown["traces"][3][axis][:-1], float) for axis in "xy")
     r = np.array([np.linalg.norm(p[0] - p[1]) for p in many])
     share = (
@@ -497,7 +497,7 @@ def test_a_half_typed_smiles_keeps_the_last_good_molecule():
 def test_sigma_outside_the_slider_is_refused_and_nothing_changes():
     widget = explorer()
     for sigma in (0.0, -1.0, 0.001, 0.6, np.nan):
-        with pytest.raises(ValueError, match=r"sigma from 0\.003 to 0\.5"):
+        with pytest.raises(ValueError, match=r"sigma must be between 0\.003 and 0\.5"):
             widget.sigma = sigma
     assert widget.sigma == 0.04
     for end in (0.003, 0.5):
@@ -700,7 +700,7 @@ def test_an_ion_keeps_its_charge():
 def test_what_no_slider_reaches_is_refused(name, value):
     widget = explorer()
     before = widget.state()
-    with pytest.raises(ValueError, match=f"The explorer's {name} goes from 0 to"):
+    with pytest.raises(ValueError, match=f"The explorer's {name} must be between 0 and"):
         setattr(widget, name, value)
     assert widget.state() == before
 

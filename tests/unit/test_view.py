@@ -14,7 +14,8 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 
-from scdlab import AtomStore, explore
+from scdlab import AtomStore, analysis
+from scdlab.explore import scene as scenes
 from scdlab.explore import style, view, view_molecule
 
 ETHANOL = molecule("CH3CH2OH")
@@ -29,7 +30,7 @@ def test_the_scene_holds_the_atoms():
     frame = view_molecule(ETHANOL).scene["frame"]
     assert frame["z"] == ETHANOL.numbers.tolist()
     assert np.allclose(rows(frame["pos"]), ETHANOL.positions, atol=5e-5)
-    assert np.array_equal(np.reshape(frame["bonds"], (-1, 2)), explore.plots.bonds_of(ETHANOL))
+    assert np.array_equal(np.reshape(frame["bonds"], (-1, 2)), analysis.bonds_of(ETHANOL))
     assert set(frame["elements"]) == {"1", "6", "8"}
     assert frame["elements"]["1"]["color"] == style.element_color(1)
     assert frame["cell"] == []
@@ -56,7 +57,7 @@ def test_kinds_of_one_unit_share_a_scale():
     assert np.allclose(rows(answer["step"]), 0.3 * rows(force["step"]), atol=1e-4)
     for kind in (force, noise):
         longest = np.linalg.norm(rows(kind["step"]), axis=1).max()
-        assert 0.6 * view.LONGEST < longest <= view.LONGEST + 1e-3
+        assert 0.6 * scenes.LONGEST < longest <= scenes.LONGEST + 1e-3
     told = re.fullmatch(r"noise \(1 Å drawn = ([\d.]+) Å\)", noise["legend"])
     assert np.allclose(rows(noise["step"]) * float(told[1]), 0.04 * FORCES, atol=1e-4)
 
@@ -162,7 +163,7 @@ WRONG = [
     (((ETHANOL.numbers, NAN),), {}, "position of atom 0 is not a finite number"),
     (((ETHANOL.numbers, ETHANOL.positions[:3]),), {}, r"\(9,\) and \(3, 3\)"),
     ((([115], [[0, 0, 0]]),), {}, "no element 115"),
-    (("C2H6O",), {}, "not str"),
+    (("C2H6O",), {}, "got str"),
     ((AtomStore.from_ase([ETHANOL, ETHANOL]),), {}, "store of 2"),
     ((ETHANOL, FORCES[:3]), {}, r"shape \(3, 3\).*shape \(9, 3\)"),
     ((ETHANOL, {"f": np.where(np.eye(9, 3) > 0, np.inf, FORCES)}), {}, "Row 0 of the arrows 'f'"),
@@ -170,9 +171,9 @@ WRONG = [
     ((ETHANOL, {"f": {"vectors": FORCES, "units": "Å"}}), {}, "unknown entry 'units'"),
     ((ETHANOL, {"f": {"vectors": FORCES, "start": FORCES[:1]}}), {}, "starts of the arrows 'f'"),
     ((ETHANOL, dict.fromkeys("abcde", FORCES)), {}, "at most 4 kinds"),
-    ((ETHANOL, FORCES), {"arrow_scale": 0}, "positive number of Å per unit, not 0"),
+    ((ETHANOL, FORCES), {"arrow_scale": 0}, "positive number of Å per unit, got 0"),
     ((ETHANOL, {"f": FORCES}), {"arrow_scale": {"g": 1}}, "names 'g', but the arrows are f"),
-    (((np.ones(20_001), np.zeros((20_001, 3))),), {}, "at most 20,000 atoms, not 20,001"),
+    (((np.ones(20_001), np.zeros((20_001, 3))),), {}, "at most 20,000 atoms, got 20,001"),
 ]
 
 
@@ -198,11 +199,11 @@ def test_five_thousand_atoms_are_drawn_simply_and_say_so():
     assert scene["note"].startswith("5,000 atoms") and "300 longest" in scene["note"]
     assert scene["large"] and not scene["labels"]
     kept = scene["arrows"][0]["atoms"]
-    assert len(kept) == view.MANY_ARROWS
+    assert len(kept) == scenes.MANY_ARROWS
     length = np.linalg.norm(vectors, axis=1)
-    assert length[kept].min() >= np.sort(length)[-view.MANY_ARROWS]
+    assert length[kept].min() >= np.sort(length)[-scenes.MANY_ARROWS]
     assert len(json.dumps(scene)) < 600_000
-    assert len(shown.still()) < 150_000
+    assert len(shown.to_svg()) < 150_000
     with warnings.catch_warnings():  # said once, not at every move of a slider
         warnings.simplefilter("error")
         shown.show(many, -vectors)
@@ -217,15 +218,15 @@ def test_the_still_picture_shows_arrows_and_their_scale():
     shown = view_molecule(
         ETHANOL, {"force": {"vectors": FORCES, "unit": "eV/Å"}}, title="a<b", arrow_scale=0.5
     )
-    still = shown.still()
+    still = shown.to_svg()
     root = ElementTree.fromstring(still)
     assert "C2H6O" in root.get("aria-label") and root.get("role") == "img"
     assert "force (1 Å drawn = 2 eV/Å)" in still and "a&lt;b" in still
     (path,) = outlines(still)
     assert path.count("M") == 9
-    assert outlines(view_molecule(ETHANOL).still()) == []
+    assert outlines(view_molecule(ETHANOL).to_svg()) == []
     shown.show(arrows={"force": -FORCES})
-    assert outlines(shown.still()) != [path]
+    assert outlines(shown.to_svg()) != [path]
 
 
 def test_arrows_of_the_still_picture_point_where_they_should():
@@ -233,7 +234,7 @@ def test_arrows_of_the_still_picture_point_where_they_should():
     scene."""
     vectors = np.zeros((9, 3))
     vectors[0] = [0, 0, 1.0]  # upwards in the picture
-    (path,) = outlines(view_molecule(ETHANOL, vectors, arrow_scale=1.0).still())
+    (path,) = outlines(view_molecule(ETHANOL, vectors, arrow_scale=1.0).to_svg())
     points = np.array([pair.split(",") for pair in path.strip("MZ").split()], float)
     tail = points[[len(points) // 2 - 1, len(points) // 2]].mean(0)
     step = points[0] - tail
@@ -250,9 +251,9 @@ def test_a_browser_without_webgl_gets_the_picture():
     shown = view_molecule(ETHANOL, FORCES)
     assert shown.picture == ""  # costs nothing while it is not needed
     shown.webgl = False
-    assert shown.picture == shown.still()
+    assert shown.picture == shown.to_svg()
     shown.show(arrows=-FORCES)
-    assert shown.picture == shown.still()
+    assert shown.picture == shown.to_svg()
 
 
 def test_views_share_one_copy_of_3dmol_and_stand_in_layouts():
@@ -271,21 +272,21 @@ def test_a_page_of_its_own_asks_nobody(tmp_path):
     assert path.read_text(encoding="utf-8") == page
     assert page.count("</script>") == 2 and "<title>&lt;i&gt;</title>" in page
     assert not re.search(r"(src|href)\s*=\s*.?(https?:)?//", page)
-    assert view._static("3Dmol-min.js")[:500] in page
+    assert view.static_file("3Dmol-min.js")[:500] in page
 
 
 def test_3dmol_is_the_published_file_with_its_license():
     """What npm's 3dmol 2.5.5 has as build/3Dmol-min.js, byte for byte."""
-    assert "3dmol v2.5.5" in view._static("3Dmol-min.js.LICENSE.txt")
-    assert "BSD-3-Clause" in view._static("3Dmol-LICENSE.txt")
-    digest = hashlib.sha256(view._static("3Dmol-min.js").encode()).hexdigest()
+    assert "3dmol v2.5.5" in view.static_file("3Dmol-min.js.LICENSE.txt")
+    assert "BSD-3-Clause" in view.static_file("3Dmol-LICENSE.txt")
+    digest = hashlib.sha256(view.static_file("3Dmol-min.js").encode()).hexdigest()
     assert digest == "f7cc78921ae72e7623e89cdd111434f58c2efddd2ffda1cd212644b406fb8016"
 
 
 def test_a_batch_is_one_structure_and_keeps_its_cell():
     crystal = AtomStore.from_ase([bulk("Cu", cubic=True)])
     assert len(view_molecule(crystal.take([0])).scene["frame"]["cell"]) == 9
-    with pytest.raises(ValueError, match="not a batch of 2"):
+    with pytest.raises(ValueError, match="got a batch of 2"):
         view_molecule(crystal.take([0, 0]))
 
 
@@ -296,7 +297,7 @@ def test_atoms_can_be_marked():
         "color"
     ]
     assert "corrupted: C0, H4; chosen: O2" in shown.scene["aria"]
-    circles = ElementTree.fromstring(shown.still()).findall("{*}circle")
+    circles = ElementTree.fromstring(shown.to_svg()).findall("{*}circle")
     for mark, count in ((corrupted, 3), (chosen, 2)):  # one in the legend
         assert (
             sum(

@@ -1,0 +1,59 @@
+"""The filters that a network has learned, one at a time."""
+
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import plotly.graph_objects as go
+import traitlets
+
+from scdlab.analysis.inputs import array, tensor
+from scdlab.explore import svg_charts
+from scdlab.explore.filter_plots import filter_figure
+from scdlab.explore.widgets import FigureExplorer
+
+
+class FilterExplorer(FigureExplorer):
+    """The filters that a SchNet has learned, one at a time: as a curve over the distance, and
+    around an atom.
+
+    Parameters
+    ----------
+    model : object
+        Anything with `filter_curves(distances [R]) -> [layers, R, d]`, and with `cutoff` in Å
+        unless one is given.
+    layer, channel : int, default 0
+        The state at first.
+    cutoff : float, optional
+        In Å.
+    """
+
+    names = ("layer", "channel")
+    layer = traitlets.Int()
+    channel = traitlets.Int()
+
+    def __init__(self, model: Any, layer: int = 0, channel: int = 0, cutoff: float | None = None):
+        self.model = model
+        self.cutoff = float(cutoff or model.cutoff)
+        self.layer = layer
+        self.channel = channel
+        layers, channels = self.curves().shape[::2]
+        row = dict(style={"description_width": "90px"}, layout=widgets.Layout(width="380px"))
+        super().__init__(
+            layer=widgets.IntSlider(layer, 0, layers - 1, description="layer", **row),
+            channel=widgets.IntSlider(channel, 0, channels - 1, description="channel", **row),
+        )
+
+    def curves(self) -> np.ndarray:
+        """All filters at 60 distances up to the cutoff: [layers, 60, channels]."""
+        return array(self.model.filter_curves(tensor(np.linspace(0, self.cutoff, 60))))
+
+    def picture(self) -> go.Figure:
+        """The chosen filter."""
+        return filter_figure(self.model, self.layer, self.channel, self.cutoff)
+
+    def to_svg(self) -> str:
+        """The chosen filter, as rings around an atom."""
+        values = self.curves()[self.layer, :, self.channel]
+        title = f"Layer {self.layer}, channel {self.channel}"
+        return svg_charts.filter_rings(np.linspace(0, self.cutoff, 60), values, title)
