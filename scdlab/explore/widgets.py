@@ -285,7 +285,13 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
 
 
 class FigureExplorer(Explorer):
-    """An Explorer whose `picture` is a plotly figure, with the same traces in every state."""
+    """An Explorer whose `picture` is a plotly figure, with the same traces in every state.
+
+    Parameters
+    ----------
+    **controls : ipywidgets.Widget
+        Name of a trait -> its control.
+    """
 
     @property
     def figure(self) -> Any:
@@ -319,7 +325,13 @@ class FigureExplorer(Explorer):
 
 
 class SvgExplorer(Explorer):
-    """An Explorer whose `picture` is svg text: no FigureWidget, which is 5 MB in a page."""
+    """An Explorer whose `picture` is svg text: no FigureWidget, which is 5 MB in a page.
+
+    Parameters
+    ----------
+    **controls : ipywidgets.Widget
+        Name of a trait -> its control.
+    """
 
     @abc.abstractmethod
     def picture(self) -> str:
