@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scdlab
-from scdlab.nn import model as nn_model
+from scdlab.nn import forward as nn_forward
 from scdlab.objectives import (
     CoordinateDenoising,
     EnergyForces,
@@ -177,7 +177,7 @@ def test_an_open_start_lets_the_condition_in(qm9):
 @pytest.mark.parametrize("condition", ["own", "other", "atoms"])
 def test_two_passes_share_one_search_for_neighbors(qm9, net, condition, monkeypatch):
     calls = []
-    for module in (scd, nn_model):
+    for module in (scd, nn_forward):
         search = module.neighbor_list
         monkeypatch.setattr(
             module, "neighbor_list", lambda *args, f=search: calls.append(args) or f(*args)
