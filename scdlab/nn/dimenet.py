@@ -183,6 +183,7 @@ class EmbeddingBlock(nn.Module):
         self.combine = nn.Linear(3 * hidden_channels, hidden_channels)
 
     def forward(self, z: Tensor, geometry: Geometry) -> Tensor:
+        """The first messages, [E, d], of atoms with numbers z [N]."""
         edges = geometry.edges
         x = self.embedding(z)  # (N, d)
         to_target, to_source, to_pair = self.combine.weight.chunk(3, dim=1)  # (d, d) each
@@ -208,6 +209,7 @@ class Residual(nn.Module):
         self.lin2 = _linear(d, d)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [E, d] with its change."""
         return x + silu(self.lin2(silu(self.lin1(x))))
 
 
@@ -276,6 +278,7 @@ class InteractionBlock(nn.Module):
         return out.flatten(0, 1).index_select(0, slots.leaving)
 
     def forward(self, m: Tensor, geometry: Geometry) -> Tensor:
+        """The next messages, [E, d], from messages m [E, d]."""
         rbf = geometry.edges.both(self.rbf2(self.rbf1(geometry.rbf)))  # (E, d)
         arriving = silu(self.down(silu(self.kj(m)) * rbf))  # (E, int_emb)
         arriving = self.directional(arriving, geometry)
@@ -304,6 +307,7 @@ class OutputBlock(nn.Module):
         self.out = _linear(out_emb_channels, hidden_channels, bias=False)
 
     def forward(self, m: Tensor, geometry: Geometry) -> Tensor:
+        """Features [N, d] from messages m [E, d]."""
         edges = geometry.edges
         m = m * edges.both(self.rbf(geometry.rbf))  # (E, d)
         x = m.new_zeros(geometry.slots.n_atoms, m.shape[1]).index_add(0, edges.target, m)  # (N, d)
@@ -334,6 +338,7 @@ class VectorBlock(nn.Module):
         nn.init.normal_(self.lin.weight, std=0.01 / hidden_channels**0.5)
 
     def forward(self, m: Tensor, geometry: Geometry) -> Tensor:
+        """Vectors [N, 3, d] from messages m [E, d]."""
         slots = geometry.slots
         f = self.lin(m) * geometry.edges.both(self.rbf(geometry.rbf))  # (E, d)
         f = slots.fill(f, slots.edge).view(slots.n_atoms, slots.width, -1)  # (N, D, d)

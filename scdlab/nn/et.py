@@ -74,6 +74,7 @@ class NeighborEmbedding(nn.Module):
         self.combine = xavier_linear(2 * hidden_channels, hidden_channels)
 
     def forward(self, x: Tensor, z: Tensor, neighbors: Neighbors) -> Tensor:
+        """Scalars [N, d] of the first layer, from x [N, d] and atomic numbers z [N]."""
         filters = neighbors.filters(self.filter)  # (P, d)
         around = cfconv(self.embedding(z), filters, neighbors.edges)  # (N, d)
         return self.combine(torch.cat([x, around], dim=-1))  # (N, d)

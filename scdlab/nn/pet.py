@@ -317,6 +317,7 @@ class ForceHead(Float64Buffers):
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
 
     def forward(self, x: Tensor) -> Tensor:
+        """Forces [N, 3] in eV/Å from features x [N, d]."""
         return self.linear(x) * self.scale.to(x.dtype)
 
 

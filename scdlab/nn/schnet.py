@@ -54,6 +54,7 @@ class FilterNetwork(nn.Module):
         self.twice = twice
 
     def forward(self, basis: Tensor) -> Tensor:
+        """Filters [P, d] from the radial basis [P, n]."""
         w = self.lin2(shifted_softplus(self.lin1(basis)))  # (P, n) -> (P, d)
         return shifted_softplus(w) if self.twice else w
 
@@ -79,6 +80,7 @@ class Interaction(nn.Module):
         self.lin_out2 = nn.Linear(hidden_channels, hidden_channels)
 
     def forward(self, x: Tensor, filters: Filters, edges: DirectedEdges) -> Tensor:
+        """The change of the features x, [N, d]."""
         w = filters(self.filter)  # (P, d)
         y = cfconv(self.lin_in(x), w, edges)  # (N, d)
         return self.lin_out2(shifted_softplus(self.lin_out1(y)))  # (N, d)

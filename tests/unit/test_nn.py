@@ -10,6 +10,7 @@ from torch_geometric.data import Batch, Data
 
 import scdlab
 from scdlab.nn.blocks.heads import PropertyHead
+from scdlab.nn.blocks.linear import StackedLinear, xavier_linear
 from scdlab.nn.blocks.radial import GaussianBasis, cosine_cutoff, shifted_softplus
 from scdlab.nn.ops.neighbor_sums import DirectedEdges, cfconv, pair_product
 
@@ -217,3 +218,16 @@ def test_direct_forces_balance_and_are_equivariant():
     assert forces.abs().max() > 1e-6 and forces.sum(0).abs().max() < 1e-12 * max(
         1.0, float(forces.abs().max())
     )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_stacked_layers_are_drawn_and_computed_as_parts_of_one(bias):
+    torch.manual_seed(0)
+    whole = xavier_linear(5, 6, bias)
+    torch.manual_seed(0)
+    stacked = StackedLinear(5, 2, ("a", "b", "c"), bias)
+    assert stacked.state_dict().keys() == whole.state_dict().keys()
+    assert torch.equal(stacked.weight, whole.weight)
+    x = torch.randn(7, 3, 5)
+    for part, expected in zip("abc", whole(x).chunk(3, dim=-1), strict=True):
+        torch.testing.assert_close(stacked(x, part), expected)

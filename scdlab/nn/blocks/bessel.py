@@ -149,6 +149,7 @@ class BesselBasis(nn.Module):
         return math.sqrt(2) * torch.sin(self.frequencies * x) / x
 
     def forward(self, r: Tensor) -> Tensor:
+        """The functions at distances r [P] in Å, [P, n]."""
         x = r / self.cutoff
         return self.waves(x) * polynomial_envelope(x).unsqueeze(-1)
 
@@ -201,6 +202,7 @@ class SphericalBesselBasis(nn.Module):
         return torch.stack(waves, dim=1) * self.norm
 
     def forward(self, r: Tensor) -> Tensor:
+        """The functions at distances r [P] in Å, [P, l, n]."""
         x = r / self.cutoff
         return self.waves(x) * (polynomial_envelope(x) / x).view(-1, 1, 1)
 

@@ -151,6 +151,7 @@ class EnergyHead(Float64Buffers):
         return sum_over_atoms(per_atom, batch)  # (N) -> (B)
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Energies [B] in eV from features x [N, d]."""
         return self.total(self.per_atom(x, batch.z), batch)
 
 
@@ -256,6 +257,7 @@ class PropertyHead(Float64Buffers):
         return self.mean + self.std * y
 
     def forward(self, x: Tensor, batch: Batch, v: Tensor | None = None) -> Tensor:
+        """The property, from features x [N, d] and vectors v [N, 3, d]."""
         return self.total(self.per_atom(x, v), batch)
 
 
@@ -322,6 +324,7 @@ class NoiseHead(nn.Module):
         self.block2 = GatedEquivariantBlock(half, 1)
 
     def forward(self, x: Tensor, v: Tensor) -> Tensor:
+        """Noise [N, 3] in units of σ."""
         x, v = self.block1(x, v)  # (N, d), (N, 3, d) -> (N, d/2), (N, 3, d/2)
         return self.block2(nn.functional.silu(x), v)[1].squeeze(-1)  # (N, 3)
 
@@ -342,6 +345,7 @@ class TensorHead(nn.Module):
         self.block2 = GatedEquivariantBlock(half, 2)
 
     def forward(self, x: Tensor, v: Tensor) -> Tensor:
+        """Tensors [N, 3, 3]."""
         x, v = self.block1(x, v)
         x, v = self.block2(nn.functional.silu(x), v)  # (N, 2), (N, 3, 2)
         both = v[:, :, :1] * v[:, :, 1].unsqueeze(1)  # (N, 3, 3)
@@ -370,6 +374,7 @@ class EmbeddingHead(nn.Module):
         )
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """Vectors [B, d] from features x [N, d]."""
         return self.mlp(sum_over_atoms(self.atom(x), batch))  # (N, d) -> (B, d)
 
 

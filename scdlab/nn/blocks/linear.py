@@ -50,6 +50,7 @@ class StackedLinear(nn.Module):
         self.rows = {part: slice(k * d_out, (k + 1) * d_out) for k, part in enumerate(parts)}
 
     def forward(self, x: Tensor, part: str) -> Tensor:
+        """One of the parts: x […, d_in] -> […, d_out]."""
         rows = self.rows[part]
         bias: Tensor | None = None if self.bias is None else self.bias[rows]
         return F.linear(x, self.weight[rows], bias)  # (…, d_in) -> (…, d_out)

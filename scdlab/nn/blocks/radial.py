@@ -59,6 +59,7 @@ class GaussianBasis(nn.Module):
         self.register_buffer("centers", torch.linspace(start, stop, n))
 
     def forward(self, r: Tensor) -> Tensor:
+        """The functions at distances r [P] in Å, [P, n]."""
         arg = -self.gamma * (r.unsqueeze(-1) - self.centers).square()  # (P) -> (P, n)
         return arg.clamp(min=_SMALLEST_EXPONENT).exp()
 
@@ -104,6 +105,7 @@ class ExpNormalBasis(nn.Module):
         self.register_buffer("centers", torch.linspace(start, 1.0, n))
 
     def forward(self, r: Tensor) -> Tensor:
+        """The functions at distances r [P] in Å, [P, n]."""
         x = torch.exp(-5.0 / self.cutoff * r).unsqueeze(-1)  # (P, 1)
         arg = -self.beta * (x - self.centers).square()  # (P, n)
         return cosine_cutoff(r, self.cutoff).unsqueeze(-1) * arg.clamp(min=_SMALLEST_EXPONENT).exp()
@@ -115,6 +117,7 @@ class RawDistance(nn.Module):
     n = 1
 
     def forward(self, r: Tensor) -> Tensor:
+        """Distances r [P] in Å, as [P, 1]."""
         return r.unsqueeze(-1)
 
 
