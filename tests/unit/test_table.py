@@ -471,7 +471,7 @@ def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditi
     each pass, float64 (where a model takes no tables of its own accord)."""
     model = copy.deepcopy(conditional[kind]).double()
     batch = scdlab.load_qm9(limit=3000).take([1500, 2000, 2500])
-    model.filters = lambda r: Filters(model.basis, r, model.cutoff, 64, model._shared)
+    model.filters = lambda r: Filters(model.basis, r, model.cutoff, 64, model._shared_tables)
     objective = SelfConditionedDenoising(
         sigma=0.01
     )  # the closest pair stays in its quarter of an ångström
