@@ -1,6 +1,6 @@
 """Bond lengths, and the order of bond that each of them suggests.
 
-The length of a bond tells whether it is single, double or triple: the typical length of an order is
+The length of a bond shows whether it is single, double or triple: the typical length of an order is
 the sum of the two atoms' radii of that order, and a length belongs to the nearest one. Noise on the
 positions blurs that, which `blurred_bonds` counts.
 

@@ -346,7 +346,7 @@ def noise_response(
 ) -> dict[str, Any]:
     """What noise of several sizes does to a molecule, and what a network makes of it.
 
-    What cannot be had is None (arrays of vectors) or NaN (numbers), and "notes" say why.
+    What cannot be had is None (arrays of vectors) or NaN (numbers), and "notes" hold the reasons.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Embeddings: drawn in two dimensions, and measured by two numbers.
 
 PCA keeps straight lines straight and shows the directions of largest variance. UMAP (McInnes et al.
-2018, arXiv:1802.03426) keeps neighbors together and says little about distances between groups. A
+2018, arXiv:1802.03426) keeps neighbors together and shows little of distances between groups. A
 picture persuades easily, so two numbers stand beside it:
 
     extensivity   R² of a linear fit, embedding -> number of atoms, on structures held out

@@ -1,7 +1,7 @@
-"""What a condition does: one noisy molecule, denoised by a network that was told what it is,
-nothing, or something else.
+"""What a condition does: one noisy molecule, denoised under its own embedding, under none, or under
+that of another molecule.
 
-    c = embedding(x)                     what the network says of the clean molecule, one vector
+    c = embedding(x)                     the network's embedding of the clean molecule, one vector
                                          `self_embedding`
     ε̂ = σ · model(x + ε | c).noise       its answer under c
                                          `answer`
@@ -59,8 +59,8 @@ _HANGS_ON = {
 
 
 class ConditionExplorer(SvgExplorer):
-    """A noisy molecule, denoised under a condition one can choose: what being told helps, and what
-    it changes inside.
+    """A noisy molecule, denoised under a condition one can choose: how much it helps, and what it
+    changes inside.
 
     State, in traits: molecule and other (rows of the store), condition ("own", "none", "other",
     "mix"), mix (the other molecule's part in the mix, 0 to 1), sigma in Å (0.003 to 0.5), seed.

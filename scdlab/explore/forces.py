@@ -1,5 +1,5 @@
 """Forces as an input: a trajectory with its forces, what DeNS corrupts in each frame, and how a
-force is told in degrees.
+force is given in degrees.
 
     x̃_i = x_i + m_i ε_i,   input_i = m_i F_i         what the network is given: `DeNS.corrupt`,
                                                       `corruption`

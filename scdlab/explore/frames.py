@@ -5,7 +5,7 @@ A model that knows nothing of rotations gives another energy when the molecule t
 frames mend that (`analysis/averages.py`): eight fixed rotations make it less wavy and never flat,
 PCA frames make it flat, but it jumps, and ECSE makes it flat without a jump.
 
-Two scans say which does what: E along a path of one atom (`analysis.paths_of`), and E while the
+Two scans show which does what: E along a path of one atom (`analysis.paths_of`), and E while the
 molecule turns about a fixed skew axis (`analysis.turn_energies`). A *jump* is what is left of a
 change in E when the path is cut ever finer (`analysis.refined`).
 
@@ -401,7 +401,7 @@ class FrameExplorer(SvgExplorer):
         name : str
             The trait.
         value : float
-            What the slider says.
+            The slider's value.
 
         Returns
         -------

@@ -5,7 +5,7 @@ make of that.
 
 Four things can be read off the displaced molecule; the functions are in `scdlab.analysis`:
 
-    bonds      a bond's length says whether it is single, double or triple; noise blurs that
+    bonds      a bond's length shows whether it is single, double or triple; noise blurs that
                `blurred_bonds`
     energy     E(x + ε) − E(x): how far up the wall the noise has pushed
                `energy_against_sigma`

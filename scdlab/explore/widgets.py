@@ -165,7 +165,7 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         name : str
             The trait.
         value : float
-            What the slider says.
+            The slider's value.
 
         Returns
         -------
@@ -233,7 +233,7 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
 
     @property
     def words_text(self) -> str:
-        """What the lines of numbers say, without their layout."""
+        """The numbers in words, without their layout."""
         return "".join(what + text for what, text in self.lines())
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from ase.build import molecule
 
 from scdlab import analysis, explore
 from scdlab.explore import filter_plots, style, svg
+from scdlab.explore import widgets as explorer_base
 
 ETHANOL = molecule("CH3CH2OH")
 
@@ -207,6 +208,23 @@ def test_an_error_while_drawing_is_shown_and_raised(monkeypatch):
         assert "RuntimeError: no &lt;ink&gt;" in widget.message.value
     widget.cutoff = 1.0
     assert widget.message.value == ""  # the next good picture clears it
+
+
+def test_an_explorer_without_a_picture_is_no_explorer():
+    class Unfinished(explorer_base.SvgExplorer):
+        names = ()
+
+    with pytest.raises(TypeError, match=r"abstract method '?picture'?"):
+        Unfinished()
+
+
+def test_results_are_kept_until_refresh():
+    widget = explore.NeighborExplorer(Store("H2O"))
+    made = []
+    for _ in range(2):
+        assert widget.remember("key", lambda: made.append(1) or len(made)) == 1
+    widget.refresh()
+    assert widget.remember("key", lambda: made.append(1) or len(made)) == 2
 
 
 def test_a_single_atom_has_no_neighbors():
