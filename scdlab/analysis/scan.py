@@ -192,7 +192,7 @@ def energies(model: torch.nn.Module, atoms: ase.Atoms, pos: np.ndarray) -> np.nd
             return e
     with evaluating(model), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings(
-            "ignore", message="(?s).*auxiliary model that answers there has not been trained"
+            "ignore", message="(?s).*auxiliary model that stands in there has not been trained"
         )
         return model(batch).energy.double().cpu().numpy()
 

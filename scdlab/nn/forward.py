@@ -59,7 +59,7 @@ class Model(nn.Module, ABC):
     linear : bool
         Whether features are read-outs, so that heads have one layer.
     augment : bool
-        Whether training rotates structures at random, unless it is told otherwise.
+        Whether training rotates structures at random, unless `fit` is given another `augment`.
     drop_path : float
         Probability with which a structure skips a layer in training, where the model has that.
     units : dict of str to str
@@ -94,7 +94,7 @@ class Model(nn.Module, ABC):
     property_heads: MutableMapping[str, PropertyHead]
     mask_token: nn.Parameter | None
     force_encoding: ForceEncoding | None
-    _arguments: dict[str, Any]
+    init_arguments: dict[str, Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -105,7 +105,7 @@ class Model(nn.Module, ABC):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild the model, models among them as their name and config."""
-        return {name: plain(value) for name, value in self._arguments.items()}
+        return {name: plain(value) for name, value in self.init_arguments.items()}
 
     @property
     @abstractmethod

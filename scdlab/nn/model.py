@@ -97,7 +97,7 @@ class AtomisticModel(Model):
     @property
     def direct_forces(self) -> bool:
         """Whether forces come from a head of their own, and are the gradient of nothing."""
-        return bool(self._arguments.get("direct_forces"))
+        return bool(self.init_arguments.get("direct_forces"))
 
     @abstractmethod
     def represent(
@@ -215,7 +215,7 @@ class AtomisticModel(Model):
         """
         cells = self.filter_table_size
         if cells is not None:
-            num_heads = self._arguments.get("num_heads", 1)
+            num_heads = self.init_arguments.get("num_heads", 1)
             fused = fused_for(self.hidden_channels, num_heads, r)
             if not self.training or len(r) < 2 * cells or not fused:
                 cells = None

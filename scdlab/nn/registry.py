@@ -56,7 +56,7 @@ def registered(name: str, module: str | None = None) -> type | None:
 
 
 def recording(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that writes its arguments into `_arguments` of the object before it runs.
+    """A constructor that writes its arguments into `init_arguments` of the object before it runs.
 
     Of the constructors along a line of base classes, that of the object's own class writes. Unknown
     arguments raise TypeError with one sentence, see `scdlab.renames`.
@@ -75,7 +75,7 @@ def recording(init: Callable[..., None]) -> Callable[..., None]:
         if type(self).__init__ is recorded:
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
-            self.__dict__["_arguments"] = _flat(parameters, bound.arguments)
+            self.__dict__["init_arguments"] = _flat(parameters, bound.arguments)
         init(self, *args, **kwargs)
 
     return recorded
@@ -102,7 +102,7 @@ def _flat(parameters: list[inspect.Parameter], arguments: dict[str, Any]) -> dic
 
 def plain(value: Any) -> Any:
     """A recorded argument as json has it, where there is a way: models as their name and config."""
-    if isinstance(value, torch.nn.Module) and "_arguments" in value.__dict__:
+    if isinstance(value, torch.nn.Module) and "init_arguments" in value.__dict__:
         return describe(value)
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]

@@ -1,4 +1,4 @@
-"""The auxiliary model of ECSE: what answers for surroundings that make no frame.
+"""The auxiliary model of ECSE: it stands in for surroundings that make no frame.
 
 Until it is trained by itself (`fit(exact.auxiliary, …)`), it has the reference energies and units
 of the model, which it is given for the length of a call; nothing of it is changed.
@@ -166,7 +166,7 @@ def warn_untrained(neighbors: str) -> None:
         As `where` gives them.
     """
     warnings.warn(
-        f"All {neighbors} are in line, and the auxiliary model that answers there has not been "
+        f"All {neighbors} are in line, and the auxiliary model that stands in there has not been "
         "trained: only reference energies are known. Train it as any model, "
         "scdlab.fit(exact.auxiliary, …).",
         stacklevel=2,

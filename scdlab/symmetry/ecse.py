@@ -96,7 +96,7 @@ class ECSE(Symmetrized):
     model : AtomisticModel
         Any backbone. One that passes messages has the number of its steps as `n_hops`.
     auxiliary : AtomisticModel, "default" or None, default "default"
-        What answers for atoms whose neighbors are in line: equivariant by construction, and with
+        What stands in for atoms whose neighbors are in line: equivariant by construction, and with
         vectors if `model` predicts any. By default a small equivariant transformer, which adds
         nothing to the reference energies until it is trained, as `fit(exact.auxiliary, …)`; None
         for none.
@@ -252,8 +252,8 @@ class ECSE(Symmetrized):
         pairs, w = self._weights(edges, pairs, inner_radius)
         largest = smooth_maximum(w, pairs.cluster, n_clusters)
         auxiliary_weight = smooth_step(largest, 0.5, 0.5)  # (C), 1 where there is no frame
-        for turn in range(self.prunings + 1):
-            if turn:
+        for pruning in range(self.prunings + 1):
+            if pruning:
                 now = smooth_maximum(w, pairs.cluster, n_clusters)
                 relative = w / now.index_select(0, pairs.cluster)
                 w = w * step_up(relative, PRUNED_FROM, PRUNED_OVER)
@@ -380,7 +380,7 @@ class ECSE(Symmetrized):
         if auxiliary is None or features is None:
             raise ValueError(
                 f"All {neighbors} are in line, or nearly so, and make no frame; give ECSE an "
-                "auxiliary model that answers there, or leave auxiliary='default'."
+                "auxiliary model that stands in there, or leave auxiliary='default'."
             )
         trained = bool(self.learned) or self.training or aux.is_trained_alone(auxiliary)
         if not trained and bool(self.model.trained_elements.any()):

@@ -244,7 +244,7 @@ def load(
     load_tensors(model, safetensors.torch.load_file(weights), weights)
     model.provenance = about.get("provenance")
     model.units = about.get("units", {})
-    # a file of an older version does not say
+    # a file of an older version has no such entry
     model.filter_table_size = about.get("filter_table_size", model.filter_table_size)
     return model.to(device).eval()
 

@@ -179,7 +179,11 @@ def test_tied_weights_are_saved_and_loaded_and_are_tied_again(tmp_path):
     torch.manual_seed(0)
     net = Tied()
     train = scdlab.load_ethanol()[::50]
-    scdlab.fit(net, EnergyForces(), train, steps=3, batch_size=4, progress=False)
+    run = dict(steps=4, batch_size=4, checkpoint_every=2, out=tmp_path / "run", progress=False)
+    scdlab.fit(net, EnergyForces(), train, **run)
+    resumed = Tied()
+    scdlab.fit(resumed, EnergyForces(), train, resume=True, **run)
+    assert same(net, resumed) and resumed.two.weight is resumed.one.weight
     scdlab.save(net, tmp_path / "net")
     again = scdlab.load(tmp_path / "net")
     assert same(net, again) and again.two.weight is again.one.weight
