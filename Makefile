@@ -31,7 +31,7 @@ check: lint ## lint and the fast tests (two minutes on two cores)
 test: lint ## everything that must hold: lint, floors, pairs, tests (about a quarter of an hour on two cores)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --durations=15
 
-lint: $(READY) ## ruff, the floors, and the notebooks against their sources
+lint: $(READY) types ## ruff, the floors, pyright, and the notebooks against their sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo

@@ -86,6 +86,15 @@ class Calculator(AseCalculator):
     ) -> Any:
         """The property `name` of `atoms`, computed if need be.
 
+        Parameters
+        ----------
+        name : str
+            As ase names it.
+        atoms : ase.Atoms, optional
+            The structure; by default the last one.
+        allow_calculation : bool, default True
+            Whether it may be computed now.
+
         Raises
         ------
         PropertyNotImplementedError
@@ -105,6 +114,15 @@ class Calculator(AseCalculator):
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Compute `properties` of `atoms` into `results`; ase calls it.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms, optional
+            The structure; by default the calculator's own.
+        properties : sequence of str
+            As ase names them.
+        system_changes : sequence of str
+            What has changed since the last call.
 
         Raises
         ------

@@ -274,7 +274,13 @@ class Convertible(View):
 
     def to_ase(self, i: int) -> "Atoms":
         """Structure i of this view as ase.Atoms, its labels in a SinglePointCalculator, its
-        properties in `info`."""
+        properties in `info`.
+
+        Parameters
+        ----------
+        i : int
+            Counted in this view.
+        """
         return formats.to_ase(self, i)
 
 

@@ -43,7 +43,19 @@ from scdlab.atoms.validate import PER_ATOM, Content
 class AtomStore(Convertible):
     """A set of structures.
 
-    Make one with `from_arrays`, `from_ase`, `from_file`, `from_pyg`, `concat` or `open`.
+    Make one with `from_arrays`, `from_ase`, `from_file`, `from_pyg`, `concat` or `open`; the
+    parameters are what these give, checked.
+
+    Parameters
+    ----------
+    arrays : dict of ndarray
+        By name, as the module lists them.
+    properties : sequence of str
+        Names of the properties that are numbers, the columns of "values".
+    atom_properties : dict of ndarray
+        Further arrays with a row for each atom, by name.
+    vectors : sequence of str
+        Names of the properties that are vectors.
 
     Attributes
     ----------
@@ -144,6 +156,11 @@ class AtomStore(Convertible):
     def published_split(self, k: int = 1) -> tuple[Self, Self]:
         """The k-th published split of the data set as (train, test) views.
 
+        Parameters
+        ----------
+        k : int, default 1
+            Which of them.
+
         Raises
         ------
         ValueError
@@ -232,6 +249,11 @@ class AtomStore(Convertible):
     def check_max_atoms(self, max_atoms: int | None) -> None:
         """Check that every structure fits into a batch of `max_atoms` atoms; None is no bound.
 
+        Parameters
+        ----------
+        max_atoms : int or None
+            Atoms that a batch may hold.
+
         Raises
         ------
         ValueError
@@ -257,7 +279,13 @@ class AtomStore(Convertible):
 
     def to(self, device: str | torch.device) -> DeviceStore:
         """A copy of this view in the memory of a torch device: `take(index)` of the copy gives the
-        same batches, gathered there. It takes `nbytes` of this view."""
+        same batches, gathered there. It takes `nbytes` of this view.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            Where the copy is made.
+        """
         return DeviceStore(self, device)
 
     # ----------------------------------------------------------------------------------------------
@@ -265,6 +293,11 @@ class AtomStore(Convertible):
 
     def save(self, path: str | Path) -> None:
         """Write the store (of a view, only its own structures) as a folder: whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder; one that is there is replaced.
 
         Raises
         ------
@@ -282,6 +315,11 @@ class AtomStore(Convertible):
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open a saved store, memory-mapped.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder written by `save`.
 
         Raises
         ------

@@ -55,6 +55,13 @@ class View:
 
     @classmethod
     def of_content(cls, content: Content) -> Self:
+        """The store of arrays that were read or checked already.
+
+        Parameters
+        ----------
+        content : Content
+            Arrays, names of properties, atom properties and notes.
+        """
         return cls(
             content.arrays,
             content.properties,
@@ -126,6 +133,11 @@ class View:
     def property(self, name: str) -> np.ndarray:
         """The named property in `units(name)`, [n] float64, of vectors [n, 3].
 
+        Parameters
+        ----------
+        name : str
+            Of a number or a vector that the structures have.
+
         Raises
         ------
         ValueError
@@ -193,6 +205,11 @@ class View:
     def units(self, name: str) -> str:
         """Unit of a label or property as text; "" when it is not known.
 
+        Parameters
+        ----------
+        name : str
+            A label ("energy", "forces") or a property.
+
         Raises
         ------
         ValueError
@@ -233,7 +250,13 @@ class View:
 
     def subset(self, index: Index) -> Self:
         """The view of the structures `index`: a slice, integers (counted in this view) or a boolean
-        mask."""
+        mask.
+
+        Parameters
+        ----------
+        index : slice or array_like
+            Integers counted in this view, or a boolean mask.
+        """
         own = self.index[collate.as_index(index)]
         view = type(self)(self._arrays, self._names, self._extra, self.meta, own, self._vectors)
         view._path = self._path

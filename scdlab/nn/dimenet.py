@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import DirectedPairs, Pairs
+from scdlab.atoms.pairs import DirectedPairs, Pairs
 from scdlab.nn.blocks.bessel import BesselBasis, SphericalBesselBasis, zonal_harmonics
 from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features

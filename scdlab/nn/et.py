@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import drop_path as drawn_paths
 from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.blocks.linear import StackedLinear, xavier_linear

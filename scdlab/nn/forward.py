@@ -23,7 +23,8 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs, neighbor_list
+from scdlab.atoms.neighbors import neighbor_list
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import check_condition
 from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
@@ -133,7 +134,15 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
-        """Give the model a head for a property, or return the one it has."""
+        """Give the model a head for a property, or return the one it has.
+
+        Parameters
+        ----------
+        name : str
+            The property's name, as in the store.
+        kind : str, optional
+            "scalar_sum", "scalar_mean" (the default), "vector", "tensor" or "per_atom".
+        """
 
     @abstractmethod
     def shared_filter_tables(self) -> contextlib.AbstractContextManager[None]:
@@ -305,7 +314,17 @@ class Model(nn.Module, ABC):
     def check_input(
         self, batch: Batch, condition: Tensor | None, force_input: Tensor | None
     ) -> None:
-        """Raise ValueError for what the model does not take, see `forward`."""
+        """Raise ValueError for what the model does not take, see `forward`.
+
+        Parameters
+        ----------
+        batch : Batch
+            The structures.
+        condition : Tensor or None
+            [B, d] or [N, d].
+        force_input : Tensor or None
+            [N, 3] eV/Å.
+        """
         name = type(self.backbone).__name__
         if not self.training:
             self.check_elements(batch.z)

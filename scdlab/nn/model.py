@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import AdaLN
 from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import MAX_Z, EmbeddingHead, EnergyHead, PropertyHead
@@ -126,7 +126,15 @@ class AtomisticModel(Model):
         """
 
     def energy_per_atom(self, features: Features, z: Tensor) -> Tensor:
-        """Energies [N] in eV, float64, from features of atoms and atomic numbers z [N]."""
+        """Energies [N] in eV, float64, from features of atoms and atomic numbers z [N].
+
+        Parameters
+        ----------
+        features : Features
+            What `represent` gave.
+        z : Tensor
+            Atomic numbers, [N].
+        """
         return self.energy_head.per_atom(features.x, z)
 
     def atom_outputs(

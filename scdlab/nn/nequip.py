@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.bessel import BesselBasis
 from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features

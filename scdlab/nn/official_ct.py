@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import drop_path as drawn_paths
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, NoiseHead, sum_over_atoms
 from scdlab.nn.blocks.radial import cosine_cutoff

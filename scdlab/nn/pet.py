@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad, silu
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import MAX_Z, Float64Buffers
 from scdlab.nn.blocks.radial import step_logit
 from scdlab.nn.model import AtomisticModel, Features

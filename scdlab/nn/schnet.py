@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import MAX_Z, DirectForceHead
 from scdlab.nn.blocks.radial import GaussianBasis, RawDistance, cosine_cutoff, shifted_softplus
 from scdlab.nn.model import AtomisticModel, Features

@@ -35,7 +35,8 @@ from torch.func import functional_call
 from torch_geometric import data
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs, neighbor_list
+from scdlab.atoms.neighbors import neighbor_list
+from scdlab.atoms.pairs import Pairs
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Model, Prediction

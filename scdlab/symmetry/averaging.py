@@ -248,6 +248,13 @@ class PCAFrames(StructureFrames):
     equal (methane), the axes are whatever the eigensolver gives, which does not rotate with the
     structure. The gradient holds 1/(λ_a - λ_b): it is exact away from crossings, grows without
     bound toward them, and is no number at them.
+
+    Parameters
+    ----------
+    model : AtomisticModel
+        Any model of the kit.
+    proper : bool, default False
+        Rotations alone, so that mirror images stay apart; else reflections too.
     """
 
     @property
@@ -284,6 +291,13 @@ class NearestPair(StructureFrames):
     Flaw: where two atoms change places in that order, the frame rotates at once and the energy
     jumps; where atoms are at equal distances by symmetry (methane), it depends on rounding and on
     the order of the file.
+
+    Parameters
+    ----------
+    model : AtomisticModel
+        Any model of the kit.
+    proper : bool, default False
+        Rotations alone, so that mirror images stay apart; else reflections too.
     """
 
     def axes(self, batch: Batch, r: Tensor) -> Tensor:
@@ -321,6 +335,13 @@ class QRFrames(StructureFrames):
 
     Flaw: the energy depends on the order of the file. It is continuous while the three stay off one
     line; toward a line its gradient grows without bound, and across it the frame jumps.
+
+    Parameters
+    ----------
+    model : AtomisticModel
+        Any model of the kit.
+    proper : bool, default False
+        Rotations alone, so that mirror images stay apart; else reflections too.
     """
 
     def axes(self, batch: Batch, r: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ import torch_geometric.data
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs, repeated
+from scdlab.atoms.neighbors import repeated
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import sum_over_atoms
 
 

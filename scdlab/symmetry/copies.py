@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs, repeated
+from scdlab.atoms.neighbors import repeated
+from scdlab.atoms.pairs import Pairs
 from scdlab.symmetry.clusters import Clusters, make_batch
 from scdlab.symmetry.frames import Frames
 

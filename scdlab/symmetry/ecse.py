@@ -61,7 +61,8 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs, neighbor_list
+from scdlab.atoms.neighbors import neighbor_list
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import PropertyHead
 from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.model import AtomisticModel

@@ -42,7 +42,25 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class SymmetryReport:
-    """Errors, 0 where a law holds exactly; relative, but for `smoothness`, which is in eV."""
+    """Errors, 0 where a law holds exactly; relative, but for `smoothness`, which is in eV.
+
+    Parameters
+    ----------
+    rotation : float
+        Energy, forces and noise of rotated structures against rotated answers.
+    reflection : float
+        The same of a mirror image.
+    translation : float
+        The same of a structure that is moved as a whole.
+    permutation : float
+        The same in another order of the atoms.
+    force_consistency : float
+        Forces against finite differences of the energy.
+    smoothness : float
+        The largest jump of the energy along paths, eV.
+    subject : str
+        What was examined.
+    """
 
     rotation: float
     reflection: float

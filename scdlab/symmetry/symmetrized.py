@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from scdlab.atoms.batch import Batch
-from scdlab.atoms.neighbors import Pairs
+from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.prediction import AtomOutputs, Request
 from scdlab.symmetry.clusters import Clusters, whole_structures

@@ -67,7 +67,7 @@ def test_later_opens_read_the_cache(whole, monkeypatch):
     monkeypatch.setattr(qm9, "parse", lambda *a: pytest.fail("parsed again"))
     assert isinstance(load_qm9()._arrays["pos"], np.memmap)
     assert len(load_qm9(limit=1000)) == 1000
-    with pytest.raises(ValueError, match="limit must be positive.*got 0"):
+    with pytest.raises(ValueError, match=r"limit must be positive.*got 0"):
         load_qm9(limit=0)
 
 

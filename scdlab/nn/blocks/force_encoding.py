@@ -86,6 +86,12 @@ class ForceEncoding(Float64Buffers):
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
 
     def forward(self, forces: Tensor) -> list[Tensor]:
-        """Features x^(l), [N, 2l + 1, d] for l = 0 … lmax, of forces [N, 3] in eV/Å."""
+        """Features x^(l), [N, 2l + 1, d] for l = 0 … lmax, of forces [N, 3] in eV/Å.
+
+        Parameters
+        ----------
+        forces : Tensor
+            [N, 3] eV/Å.
+        """
         degrees = spherical_degrees(forces / self.scale.to(forces.dtype), self.lmax)
         return [y.unsqueeze(-1) * w.to(y.dtype) for y, w in zip(degrees, self.weights, strict=True)]

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
-from scdlab.atoms.neighbors import DirectedPairs, Pairs
+from scdlab.atoms.pairs import DirectedPairs, Pairs
 from scdlab.nn.ops.filter_tables import FilterRows
 
 PAIRS_AT_A_TIME = 1024  # in plain torch on a processor; on a GPU, all of them
