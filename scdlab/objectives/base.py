@@ -80,11 +80,6 @@ class Objective(ABC):
     """What one training step minimizes. Subclasses are dataclasses that check their fields in
     `__post_init__`; only `__call__` must be written.
 
-    Parameters
-    ----------
-    *args, **kwargs
-        The fields of the subclass.
-
     Attributes
     ----------
     smallest_batch : int
@@ -179,11 +174,6 @@ class Objective(ABC):
 class SupervisedObjective(Objective):
     """An objective that learns from labels by one pass of the model, and that others can therefore
     take as `supervised=` and compute from a pass of theirs.
-
-    Parameters
-    ----------
-    *args, **kwargs
-        The fields of the subclass.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import periodic_axes
 from scdlab.atoms.rotations import rotation_matrices
 from scdlab.nn.blocks.heads import sum_over_atoms
-from scdlab.nn.model import AtomisticModel
+from scdlab.nn.model import Model
 from scdlab.symmetry.frames import Frames
 from scdlab.symmetry.symmetrized import Symmetrized
 
@@ -61,9 +61,7 @@ class FixedFrames(Symmetrized):
         Whether each frame has its mirror image -F beside it.
     """
 
-    def __init__(
-        self, model: AtomisticModel, axes: np.ndarray, weights: np.ndarray, inversion: bool
-    ):
+    def __init__(self, model: Model, axes: np.ndarray, weights: np.ndarray, inversion: bool):
         super().__init__(model)
         self._axes = torch.from_numpy(axes)
         self._weights = torch.from_numpy(weights)
@@ -108,7 +106,7 @@ class RandomRotations(FixedFrames):
         Unless n is a positive integer, even with inversion.
     """
 
-    def __init__(self, model: AtomisticModel, n: int = 16, inversion: bool = True, seed: int = 0):
+    def __init__(self, model: Model, n: int = 16, inversion: bool = True, seed: int = 0):
         if not isinstance(n, int) or n < 1 or (inversion and n % 2):
             raise ValueError(
                 "RandomRotations takes n evaluations, a positive integer that is even where "
@@ -151,7 +149,7 @@ class Quadrature(FixedFrames):
         Unless degree is a positive integer.
     """
 
-    def __init__(self, model: AtomisticModel, degree: int = 3, inversion: bool = False):
+    def __init__(self, model: Model, degree: int = 3, inversion: bool = False):
         if not isinstance(degree, int) or degree < 1:
             raise ValueError(
                 f"The degree of Quadrature must be a positive integer, got {degree!r}; 3 takes 24 "
@@ -172,7 +170,7 @@ class StructureFrames(Symmetrized):
         Whether there are no mirrored frames, so that E is invariant under SO(3) only.
     """
 
-    def __init__(self, model: AtomisticModel, proper: bool = False):
+    def __init__(self, model: Model, proper: bool = False):
         super().__init__(model)
         self.proper = proper
 

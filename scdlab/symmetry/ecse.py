@@ -65,7 +65,7 @@ from scdlab.atoms.neighbors import neighbor_list
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import PropertyHead
 from scdlab.nn.blocks.radial import smooth_step
-from scdlab.nn.model import AtomisticModel
+from scdlab.nn.model import AtomisticModel, Model
 from scdlab.nn.prediction import Request
 from scdlab.nn.registry import plain
 from scdlab.symmetry import auxiliary as aux
@@ -130,7 +130,7 @@ class ECSE(Symmetrized):
 
     def __init__(
         self,
-        model: AtomisticModel,
+        model: Model,
         auxiliary: "AtomisticModel | str | None" = "default",
         group: str = "O(3)",
         local: bool = True,

@@ -33,7 +33,7 @@ class Wrapper(Model):
         For anything but a backbone.
     """
 
-    def __init__(self, model: AtomisticModel):
+    def __init__(self, model: Model):
         super().__init__()
         if isinstance(model, Wrapper):
             raise ValueError(
