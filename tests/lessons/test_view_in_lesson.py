@@ -7,7 +7,7 @@ import re
 import nbformat
 
 from scdlab import lessons
-from scdlab.lessons.runner import WIDGET_STATE
+from scdlab.lessons.failures import WIDGET_STATE
 
 CELLS = [
     'PROFILE = "quick"',
