@@ -15,8 +15,18 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def package_dir(name: str) -> Path:
-    """The kit's own folder `name` ("data", "notebooks"): beside the package in a checkout, inside
-    it when installed."""
+    """A folder of the kit's own: beside the package in a checkout, inside it when installed.
+
+    Parameters
+    ----------
+    name : str
+        "data" or "notebooks".
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
     in_checkout = (_PACKAGE.parent / "pyproject.toml").is_file()
     return _PACKAGE.parent / name if in_checkout else _PACKAGE / f"_{name}"
 
@@ -37,8 +47,18 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it there when the block ends well, remove it when
-    it does not."""
+    """Write a file whole or not at all: it is moved into place when the block ends without an error.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Yields
+    ------
+    Path
+        A temporary file beside it, to be written in the block.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -53,8 +73,18 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it replaces `path` when the block ends well, and is
-    removed when not."""
+    """Write a folder whole or not at all: it replaces the old one when the block ends without error.
+
+    Parameters
+    ----------
+    path : str or path
+        The folder.
+
+    Yields
+    ------
+    Path
+        A temporary folder beside it, to be filled in the block.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -79,20 +109,49 @@ def _umask() -> int:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write `value` as readable json, whole or not at all."""
+    """Write a value as readable json, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    value : json value
+        What is written.
+    """
     with atomic_file(path) as new:
         new.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def digest(path: str | os.PathLike) -> str:
-    """sha256 of a file, as hexadecimal text."""
+    """sha256 of a file.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+    """
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def content_digest(content: Mapping) -> str:
-    """sha256 of `content` as canonical json (sorted keys, no spaces), its own entry "digest" left
-    out."""
+    """sha256 of what a json file holds, in canonical form: sorted keys, no spaces.
+
+    Parameters
+    ----------
+    content : mapping
+        The entries; "digest" is left out.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+    """
     rest = {key: value for key, value in content.items() if key != "digest"}
     text = json.dumps(
         rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -101,8 +160,18 @@ def content_digest(content: Mapping) -> str:
 
 
 def has_absolute_path(content: Any) -> bool:
-    """Whether `content`, as json, holds a path of some machine: what is published must make sense
-    elsewhere."""
+    """Whether a value holds a path of some machine, which makes no sense elsewhere.
+
+    Parameters
+    ----------
+    content : json value
+        What is to be published.
+
+    Returns
+    -------
+    bool
+        Whether there is such a path.
+    """
     return bool(
         re.search(r'"(/|[A-Za-z]:\\\\|~)|/(home|root|tmp|Users|work)/', json.dumps(content))
     )

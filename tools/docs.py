@@ -36,7 +36,9 @@ import scdlab
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "docs"
 FLOORS = (
+    "files",
     "memory",
+    "units",
     "atoms",
     "nn",
     "objectives",
@@ -78,9 +80,15 @@ def is_own(module: ModuleType, name: str, value: object) -> bool:
     return defined and not name.startswith("_") and value.__module__ == module.__name__
 
 
+def is_definition(value: object) -> bool:
+    """Whether a value is a class or function of the library; an alias of a type is neither."""
+    defined = inspect.isclass(value) or inspect.isroutine(value)
+    return defined and value.__module__.split(".")[0] == "scdlab"
+
+
 def home(module: ModuleType, name: str, value: object) -> str:
     """The module that defines a public name."""
-    if inspect.isclass(value) or inspect.isroutine(value):
+    if is_definition(value):
         return value.__module__
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
@@ -183,12 +191,13 @@ def holes() -> list[str]:
             found.append(f"scdlab.{floor} has no docstring")
         for name, value in public_names(module).items():
             label = f"scdlab.{floor}.{name}"
-            if inspect.isclass(value):
+            if not is_definition(value):
+                if not is_constant_described(home(module, name, value), name):
+                    found.append(f"{label} has no string below its assignment that says what it is")
+            elif inspect.isclass(value):
                 found += class_holes(label, value)
-            elif inspect.isroutine(value):
+            else:
                 found += holes_of(label, value, inspect.getdoc(value))
-            elif not is_constant_described(home(module, name, value), name):
-                found.append(f"{label} has no string below its assignment that says what it is")
     return found
 
 
@@ -282,7 +291,7 @@ def absent(site: Path) -> list[str]:
         for name, value in public_names(module).items():
             path = f"{home(module, name, value)}.{name}"
             wanted = [path]
-            if inspect.isclass(value):
+            if is_definition(value) and inspect.isclass(value):
                 wanted += [f"{path}.{member}" for member in vars(value) if is_shown(value, member)]
             found += [f"{one} is not in the reference" for one in wanted if one not in there]
     return found

@@ -16,3 +16,4 @@ its attributes at run time and declares none of them, so to a type checker a `Ba
 from typing import Any, TypeAlias
 
 Batch: TypeAlias = Any
+"""A batch of structures, a `torch_geometric.data.Batch` with the attributes above."""

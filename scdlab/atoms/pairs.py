@@ -47,11 +47,33 @@ class DirectedPairs:
         return torch.cat([one, -one])
 
     def both(self, x: Tensor) -> Tensor:
-        """Give both edges of a pair the pair's row: [P, …] -> [2P, …]."""
+        """Give both edges of a pair the pair's row.
+
+        Parameters
+        ----------
+        x : Tensor [P, …]
+            A row for each pair.
+
+        Returns
+        -------
+        Tensor [2P, …]
+            A row for each edge.
+        """
         return torch.cat([x, x])
 
     def both_signed(self, x: Tensor) -> Tensor:
-        """Give the edges of a pair its row x and -x, as of vectors r_ij: [P, …] -> [2P, …]."""
+        """Give the edges of a pair its row x and -x, as of vectors r_ij.
+
+        Parameters
+        ----------
+        x : Tensor [P, …]
+            A row for each pair.
+
+        Returns
+        -------
+        Tensor [2P, …]
+            A row for each edge.
+        """
         return torch.cat([x, -x])
 
 

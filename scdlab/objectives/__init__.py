@@ -1,6 +1,7 @@
 """What one training step minimizes: an objective maps (model, batch, generator) to a loss and its
 named parts. `base` has the contract; an objective of one's own is a subclass of `Objective`."""
 
+from scdlab.objectives.augment import random_rotate
 from scdlab.objectives.base import Mean, Objective, SupervisedObjective, mark_trained_elements
 from scdlab.objectives.coordinate import CoordinateDenoising
 from scdlab.objectives.dens import DeNS
@@ -22,6 +23,7 @@ __all__ = [
     "displaced",
     "mark_trained_elements",
     "noise_floor",
+    "random_rotate",
     "sample_noise",
     "shared_pairs",
 ]

@@ -15,8 +15,8 @@ from typing import Any
 
 from scdlab.nn import Model
 
-#: What `fit(callbacks=…)` takes: steps done, the row of the log, the model in training.
 Callback = Callable[[int, dict[str, float], Model], Any]
+"""What `fit(callbacks=…)` takes: a function of steps done, the row of the log, and the model."""
 
 
 class CsvWriter:
