@@ -47,7 +47,7 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all: it is moved into place when the block ends without an error.
+    """Write a file whole or not at all: moved into place when the block ends well.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a folder whole or not at all: it replaces the old one when the block ends without error.
+    """Write a folder whole or not at all: it replaces the old when the block ends well.
 
     Parameters
     ----------
