@@ -48,8 +48,8 @@ register(
         id="coord-extensivity",
         lesson=2,
         title=(
-            "Coordinate denoising orders the embedding by chemistry and leaves it extensive: it "
-            "tells the size."
+            "Coordinate denoising orders the embedding by chemistry and leaves it extensive: the "
+            "size is read off it."
         ),
         source=(
             f"{SCD_PAPER}, maps of the embeddings of 10,000 molecules of QM9 colored by atom count"

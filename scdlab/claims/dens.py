@@ -234,8 +234,8 @@ WORDS = {
     "plain": "energies and forces alone",
     "dens": "DeNS",
     "full": "DeNS, whole structures corrupted",
-    "untold": "DeNS without forces as a clue",
-    "shuffled": "DeNS told another atom's force",
+    "untold": "DeNS without a force input",
+    "shuffled": "DeNS with another atom's force as input",
 }
 RULE = (
     "Train on energies and forces of n_train frames with the same steps; compare the force errors "
@@ -299,13 +299,13 @@ _claim(
 )
 _claim(
     "dens-force-encoding",
-    "Without the forces as a clue the gain is lost.",
+    "Without the force input the gain is lost.",
     "without force encoding the gain vanishes",
     ("dens", "untold"),
 )
 _claim(
     "dens-shuffled-forces",
-    "It is the forces that help: told the force of another atom, nothing is gained (our control).",
+    "The forces make the gain: with another atom's force as input there is none (our control).",
     "not tested in the paper; expected, if the clue works as it says",
     ("dens", "shuffled"),
     source="our control",
@@ -346,18 +346,18 @@ register(
     Claim(
         id="dens-clue",
         lesson=3,
-        title="Off equilibrium the noise is ambiguous; the forces say which structure it was.",
+        title="Off equilibrium the noise is ambiguous; the forces identify the clean structure.",
         source=f"{PAPER}, its argument for encoding forces",
         paper="in words: without forces the problem is ill-posed, with them it is not",
         quantities={
-            "noise_left_told_percent": "noise left, told the forces, %",
-            "noise_left_untold_percent": "noise left, another network that is never told, %",
-            "noise_left_kept_back_percent": "noise left, the first network, told nothing, %",
+            "noise_left_told_percent": "noise left, with the force input, %",
+            "noise_left_untold_percent": "noise left, another network without a force input, %",
+            "noise_left_kept_back_percent": "noise left, the first network, no force input, %",
             "noise_left_wrong_percent": (
-                "noise left, the first network, told other atoms' forces, %"
+                "noise left, the first network, other atoms' forces as input, %"
             ),
             "noise_left_shuffled_percent": (
-                "noise left, a network trained on other atoms' forces, told such, %"
+                "noise left, a network trained and tested with other atoms' forces as input, %"
             ),
         },
         rule=(

@@ -300,7 +300,7 @@ register(
         id="ecse-random-averages",
         lesson=5,
         title=(
-            "A mean over N random rotations turns wrongly by an amount that falls as one over the "
+            "A mean over N random rotations has an equivariance error that falls as one over the "
             "root of N."
         ),
         source=f"{PAPER}; a law of averages",

@@ -46,7 +46,7 @@ def nve(model: Model, atoms: Atoms, settings: Settings, seed: int) -> tuple[floa
     model : Model
         Gives energies and forces.
     atoms : Atoms
-        Where the dynamics start; they are moved.
+        Where the dynamics start; their positions are changed.
     settings : dict
         With temperature_K, timestep_fs and md_steps.
     seed : int

@@ -19,7 +19,7 @@ from .common import SEEN, draw, molecules, trained
 from .kept import keep
 from .self_conditioned import CPU, FULL, METHODS, PAPER, QUICK, fresh, pretrained
 
-# How much the embedding says about size
+# How much of the size the embedding holds
 
 
 def extensivity(settings: Settings, seed: int, device: str) -> Values:
@@ -56,8 +56,8 @@ register(
         id="scd-extensivity",
         lesson=4,
         title=(
-            "SCD's embeddings are smooth and less extensive than plain denoising's: they tell the "
-            "size less."
+            "SCD's embeddings are smooth and less extensive than plain denoising's: the size is "
+            "read off them less well."
         ),
         source=f"{PAPER}, maps of the embeddings of 10,000 molecules of QM9 colored by atom count",
         paper=(
@@ -250,18 +250,18 @@ register(
         id="scd-condition",
         lesson=4,
         title=(
-            "Off equilibrium denoising is ambiguous, and what a network tells itself of the clean "
-            "structure helps."
+            "Off equilibrium denoising is ambiguous, and the network's own embedding of the clean "
+            "structure helps as a condition."
         ),
         source=f"{PAPER}, the third shortcoming of plain denoising, and its answer",
         paper="argued; no number given",
         quantities={
-            "left_own_frames": "noise left on frames at 500 K, told its own embedding",
-            "left_none_frames": "noise left on frames, told nothing",
-            "left_other_frames": "noise left on frames, told another frame's embedding",
-            "left_own_minima": "noise left on minima (QM9), told its own embedding",
-            "left_none_minima": "noise left on minima, told nothing",
-            "left_other_minima": "noise left on minima, told another molecule's embedding",
+            "left_own_frames": "noise left on frames at 500 K, own embedding as condition",
+            "left_none_frames": "noise left on frames, no condition",
+            "left_other_frames": "noise left on frames, another frame's embedding as condition",
+            "left_own_minima": "noise left on minima (QM9), own embedding as condition",
+            "left_none_minima": "noise left on minima, no condition",
+            "left_other_minima": "noise left on minima, another molecule's embedding as condition",
             "left_trained_stopped": (
                 "noise left on frames, trained with the gradient stopped at the condition"
             ),

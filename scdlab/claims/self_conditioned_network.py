@@ -25,7 +25,7 @@ from .self_conditioned import CPU, FULL, PAPER, QUICK, pretrained
 
 
 def step_cost(settings: Settings, seed: int, device: str) -> Values:
-    """Medians of training steps on the same batch, taking turns: what adaLN and the second pass
+    """Medians of training steps on the same batch, interleaved: what adaLN and the second pass
     cost."""
     rng = np.random.default_rng(seed)
     store = molecules(settings, seed)[0]

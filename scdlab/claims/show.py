@@ -1,4 +1,4 @@
-"""The table every lesson draws: what the paper says, what was recorded, what you measured."""
+"""The table every lesson draws: values of the paper, of the record, and those you measured."""
 
 import dataclasses
 import html
