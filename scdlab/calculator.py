@@ -167,7 +167,10 @@ class Calculator(AseCalculator):
     def _keep(self, out: Prediction, forces: Tensor | None) -> None:
         """The prediction of one structure as ase's results."""
         if out.energy is None:
-            raise ValueError(f"This {type(self.model).__name__} predicts no energy.")
+            raise ValueError(
+                "Calculator needs a model that predicts an energy, got a "
+                f"{type(self.model).__name__} without one: train a model with an energy head."
+            )
         energy = float(out.energy.detach())
         self.results["energy"] = energy
         self.results["free_energy"] = energy

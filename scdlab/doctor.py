@@ -267,7 +267,9 @@ def _try_compiler() -> None:
     addresses = np.array([one.ctypes.data, two.ctypes.data])
     cfunc(types.void(types.voidptr), **options)(double).ctypes(addresses.ctypes.data)
     if not np.array_equal(two, 2 * one):
-        raise RuntimeError("compiled products are wrong")
+        raise RuntimeError(
+            f"compiled products are wrong: expected {(2 * one).tolist()}, got {two.tolist()}"
+        )
 
 
 def _data() -> Iterator[Finding]:

@@ -303,7 +303,10 @@ def weight_matrix(frames: Frames, center: int, neighbors: Sequence[int] | np.nda
         For frames that are not made of pairs of neighbors.
     """
     if frames.j is None or frames.k is None:
-        raise ValueError("weight_matrix needs frames of ECSE, made of pairs of neighbors.")
+        raise ValueError(
+            "weight_matrix needs frames made of pairs of neighbors, got frames without j and k: "
+            "pass frames of an ECSE."
+        )
     there = right_handed(frames, center)
     place = {int(k): row for row, k in enumerate(neighbors)}
     matrix = np.zeros((len(place), len(place)))

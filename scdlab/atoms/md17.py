@@ -68,13 +68,13 @@ def load_md17(name: str = "ethanol", root: str | Path | None = None) -> AtomStor
         if place is not None and (path := _find(place, name)) is not None:
             return read(path, name)
     if name not in MOLECULES:
-        raise ValueError(f"rMD17 has no molecule {name!r}: choose one of {', '.join(MOLECULES)}.")
+        raise ValueError(f"The molecule must be one of {', '.join(MOLECULES)}, got {name!r}.")
     try:
         fetch(cache)
     except ConnectionError as error:
         raise ConnectionError(
-            "rMD17 is not in SCDLAB_DATA and cannot be downloaded now: put the file "
-            f"rmd17_{name}.npz into a folder and set SCDLAB_DATA to it ({error})"
+            f"rMD17 is not in SCDLAB_DATA and cannot be downloaded now ({error}): put the file "
+            f"rmd17_{name}.npz into a folder and set SCDLAB_DATA to it."
         ) from error
     path = _find(cache, name)
     if path is None:

@@ -263,8 +263,8 @@ class AtomStore(Convertible):
             return
         if max_atoms < 1:
             raise ValueError(
-                "max_atoms is the number of atoms that a batch may hold, at least 1, not "
-                f"{max_atoms}."
+                "max_atoms, the number of atoms that a batch may hold, must be at least 1, got "
+                f"{max_atoms}: pass None for no bound."
             )
         size = self.n_atoms
         large = np.flatnonzero(size > max_atoms)

@@ -88,8 +88,8 @@ def check_shapes(
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
             raise ValueError(
-                f"{name} has the shape {arrays[name].shape}, but ptr ({n} structures, {n_atoms} "
-                f"atoms) needs {shape}."
+                f"{name} must have the shape {shape} for the {n} structures and {n_atoms} atoms "
+                f"of ptr, got {arrays[name].shape}: correct {name} or ptr."
             )
     for name, value in properties.items():
         if value.shape not in ((n,), (n, 3)):

@@ -26,7 +26,7 @@ Judge = Callable[[Arrays, Settings], str]  # -> one of VERDICTS
 PROFILES = ("quick", "cpu", "full")
 """Sizes in which every claim can be measured: mechanics, two cores, one GPU."""
 VERDICTS = ("reproduced", "same direction", "not seen at this scale", "contradicted", "tie")
-"""What a measurement can say of a claim."""
+"""The verdicts that a measurement can have on a claim."""
 REGISTRY: dict[str, "Claim"] = {}  # id -> claim, in the order of registration
 
 
@@ -56,7 +56,7 @@ class Claim:
     recipe : callable (settings, seed, device) -> dict of str to float
         Measures all quantities for one seed.
     profiles : dict of str to dict
-        Profile -> settings of the recipe; "seeds" says how many of them a run measures.
+        Profile -> settings of the recipe; "seeds" is how many of them a run measures.
     paper_values : dict of str to str, default {}
         Name -> the paper's value as text, for the quantities that have one.
     checkpoints : dict of str to str, default {}
@@ -152,7 +152,7 @@ class Claim:
 
 
 def recalled(text: str) -> str:
-    """A number of a paper that was written from memory: says so wherever it is printed.
+    """A number of a paper that was written from memory: marked so wherever it is printed.
 
     Parameters
     ----------
@@ -186,7 +186,9 @@ def register(claim: Claim) -> Claim:
         Its id is taken.
     """
     if claim.id in REGISTRY:
-        raise ValueError(f"There is already a claim {claim.id!r}.")
+        raise ValueError(
+            f"Each claim needs an id of its own, got {claim.id!r} for a second one: choose another."
+        )
     REGISTRY[claim.id] = claim
     return claim
 
@@ -223,8 +225,10 @@ def get(claim_id: str) -> Claim:
     if claim_id in REGISTRY:
         return REGISTRY[claim_id]
     near = difflib.get_close_matches(claim_id, REGISTRY, n=1, cutoff=0)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"There is no claim {claim_id!r}{hint} `scdlab claims` lists them all.")
+    nearest = f" (the nearest is {near[0]!r})" if near else ""
+    raise ValueError(
+        f"A claim must be one of those that `scdlab claims` lists, got {claim_id!r}{nearest}."
+    )
 
 
 # What rules have in common

@@ -82,7 +82,8 @@ def run(
     seeds = everything if seeds is None else sorted(set(seeds))
     if not seeds or set(seeds) - set(everything):
         raise ValueError(
-            f"The {profile} profile of {claim_id!r} has the seeds {everything}, not {seeds}."
+            f"The seeds must be some of {everything}, those of the {profile} profile of "
+            f"{claim_id!r}, got {seeds}: leave them out to measure all."
         )
     if checkpoints is not None:
         _check_checkpoints(claim, profile, seeds, allow_dirty)

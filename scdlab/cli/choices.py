@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from scdlab.nn.model import AtomisticModel, Model
     from scdlab.objectives import Objective
 
-SOURCES = "qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, an .npz or any ASE file"
+SOURCES = (
+    "qm9, ethanol, aspirin, isomers, alloys, md17:MOLECULE, a saved store, an .npz or any ASE file"
+)
 
 
 def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
@@ -24,8 +26,9 @@ def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
     Parameters
     ----------
     name : str
-        qm9, ethanol, isomers, alloys, md17:MOLECULE, a saved store, an .npz file or a file that ASE
-        reads; with @START:STOP:STEP behind it, as ASE has it, only those of its structures.
+        qm9, ethanol, aspirin, isomers, alloys, md17:MOLECULE, a saved store, an .npz file or a file
+        that ASE reads; with @START:STOP:STEP behind it, as ASE has it, only those of its
+        structures.
     energy_unit : str, optional
         Unit of a file's energies, such as "kcal/mol"; forces are per Å.
 
@@ -46,13 +49,13 @@ def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
         found = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::([1-9]\d*))?", part)
         if not found:
             raise ValueError(
-                "Behind @ stands START:STOP or START:STOP:STEP, as in qm9@:1000 or qm9@::10, not "
-                f"{part!r}."
+                "What stands behind @ must be START:STOP or START:STOP:STEP, got "
+                f"{part!r}: write it as in qm9@:1000 or qm9@::10."
             )
         return open_data(name, energy_unit)[slice(*(int(n) if n else None for n in found.groups()))]
     if Path(name).is_file():
         return scdlab.AtomStore.from_file(name, energy_unit=energy_unit)
-    sets = ("qm9", "ethanol", "isomers", "alloys")
+    sets = ("qm9", "ethanol", "aspirin", "isomers", "alloys")
     known = name in sets or name.startswith("md17:") or Path(name).is_dir()
     if known and energy_unit is not None:
         raise ValueError(
@@ -125,8 +128,8 @@ def parse_call(text: str, option: str) -> tuple[str, dict[str, Any]]:
         return call.id, settings
     except (ValueError, SyntaxError) as error:
         raise ValueError(
-            f"--{option} is a name, or a name with settings that are plain values, as in "
-            f"'Name(size=1)', not {text!r}."
+            f"--{option} must be a name, or a name with settings that are plain values, got "
+            f"{text!r}: write it as in 'Name(size=1)'."
         ) from error
 
 
@@ -197,7 +200,9 @@ def make_objective(text: str, target: str, forces: bool = True) -> "Objective":
     )
     takes = inspect.signature(cls).parameters
     if "name" in takes and not target:
-        raise ValueError(f"{name} needs --property, the name of what is to be learned.")
+        raise ValueError(
+            f"{name} needs the name of a property to learn, got none: add --property NAME."
+        )
     if target and not {"name", "supervised"} & set(takes):
         raise ValueError(
             f"{name} learns no property: leave --property {target} out, or name another objective."
@@ -219,7 +224,7 @@ def _chosen(name: str, module: ModuleType, fits: Callable[[type], bool], option:
         if isinstance(cls, type) and fits(cls) and not inspect.isabstract(cls)
     }
     if name not in classes:
-        raise ValueError(f"There is no {option} called {name!r}; there are: {', '.join(classes)}.")
+        raise ValueError(f"The {option} must be one of {', '.join(classes)}, got {name!r}.")
     return classes[name]
 
 

@@ -48,7 +48,8 @@ def filter_curves(
     W = array(W)
     if W.ndim != 2 or len(W) != len(r):
         raise ValueError(
-            f"filter_curves needs W of shape [{len(r)}, channels], not {list(W.shape)}."
+            f"filter_curves needs W of shape [{len(r)}, channels], got {list(W.shape)}: evaluate "
+            "the filters at the distances r."
         )
     fig = style.figure(label("distance r", "Å"), "filter W(r)", title)
     for k, channel in enumerate(range(W.shape[1]) if channels is None else channels):

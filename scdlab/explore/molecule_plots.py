@@ -253,7 +253,8 @@ def _add_arrows(
 ) -> None:
     if vectors.shape != pos.shape:
         raise ValueError(
-            f"molecule_figure needs one arrow per atom, shape {pos.shape}, not {vectors.shape}."
+            f"molecule_figure needs one arrow per atom, of shape {list(pos.shape)}, got "
+            f"{list(vectors.shape)}: pass a vector for each atom."
         )
     length = np.linalg.norm(vectors, axis=1)
     if not length.max() > 0:

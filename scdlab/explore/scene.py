@@ -180,8 +180,8 @@ def as_arrows(arrows: Any, atoms: ase.Atoms, scale: Any = None) -> dict[str, dic
     own = scale if isinstance(scale, dict) else dict.fromkeys(kinds, scale)
     if stray := set(own) - set(kinds):
         raise ValueError(
-            f"arrow_scale names {', '.join(map(repr, stray))}, but the arrows are "
-            f"{', '.join(kinds)}."
+            f"arrow_scale must name arrows that are drawn ({', '.join(kinds)}), got "
+            f"{', '.join(map(repr, stray))}: leave the others out."
         )
     full: dict[str, dict[str, Any]] = {}
     for k, (name, given) in enumerate(kinds.items()):
@@ -241,7 +241,8 @@ def as_marks(marked: Mapping[str, ArrayLike] | None, atoms: ase.Atoms) -> list[d
         chosen = np.asarray(which, int).ravel().tolist()
         if stray := [k for k in chosen if not 0 <= k < len(atoms)]:
             raise ValueError(
-                f"{name!r} marks atom {stray[0]}, but the atoms are 0 to {len(atoms) - 1}."
+                f"{name!r} must mark atoms from 0 to {len(atoms) - 1}, got {stray[0]}: count the "
+                "atoms from 0."
             )
         marks.append(
             {"legend": name, "color": color, "wider": wider, "lines": lines, "atoms": chosen}
@@ -311,7 +312,8 @@ def _converted(atoms: Any) -> ase.Atoms:
     pos = array(pos)
     if z.ndim != 1 or pos.shape != (len(z), 3):
         raise ValueError(
-            f"The view needs z [n] and pos [n, 3], but their shapes are {z.shape} and {pos.shape}."
+            f"The view needs z of shape [n] and pos of shape [n, 3], got {list(z.shape)} and "
+            f"{list(pos.shape)}: pass one number and one position for each atom."
         )
     cell = getattr(atoms, "cell", None)
     cell = None if cell is None else array(cell).reshape(3, 3)

@@ -57,7 +57,8 @@ def read_structure(text: str) -> ase.Atoms:
             atoms = ase.io.read(Path(text).expanduser(), index=0)
         except Exception as error:  # each of ase's readers fails in its own way
             raise ValueError(
-                f"ase cannot read a structure from {text}: {error or type(error).__name__}"
+                f"ase cannot read a structure from {text}, got {type(error).__name__} ({error}): "
+                "check that the file is complete and in a format of ase."
             ) from error
     else:
         try:

@@ -121,7 +121,10 @@ def size_of(picture: str) -> tuple[float, float]:
     """
     found = re.search(r'viewBox="0 0 (\S+) (\S+)"', picture)
     if found is None:
-        raise ValueError("size_of needs an svg picture with a viewBox that starts at 0 0.")
+        raise ValueError(
+            "size_of needs an svg picture with a viewBox that starts at 0 0, got "
+            f"{picture[:60]!r}: make it with `document`."
+        )
     return float(found[1]), float(found[2])
 
 

@@ -140,7 +140,10 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
             return SIGMA_BOUNDS
         if name == "seed":
             return Bounds(0, 99)
-        raise KeyError(f"{type(self).__name__} has no bounds for {name!r}.")
+        raise KeyError(
+            f"{type(self).__name__}.bounds must cover every trait of a slider, got {name!r}: add "
+            "it there."
+        )
 
     def choices(self, name: str) -> Sequence[str]:
         """What values a trait may have that `check_choice` checks.
@@ -155,7 +158,10 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         sequence of str
             All of them.
         """
-        raise KeyError(f"{type(self).__name__} has no choices for {name!r}.")
+        raise KeyError(
+            f"{type(self).__name__}.choices must cover every trait that `check_choice` checks, got "
+            f"{name!r}: add it there."
+        )
 
     def on_grid(self, name: str, value: float) -> float:
         """The value of a trait that a slider's value stands for.

@@ -580,7 +580,7 @@ def test_everything_that_has_a_name_can_be_named():
         (["--data", "nowhere.xyz@:3"], ["'nowhere.xyz'", "ethanol"]),
         (["--data", "FRAMES@9:9"], ["0 structures"]),
         (["--data", "FRAMES", "--model", "SkyNet"], ["SkyNet", "SchNet", "EquivariantTransformer"]),
-        (["--data", "FRAMES", "--model", "AdaLN"], ["no model called 'AdaLN'"]),
+        (["--data", "FRAMES", "--model", "AdaLN"], ["The model must be one of", "got 'AdaLN'"]),
         (["--data", "FRAMES", "--model", "SchNet(depth=3)"], ["depth", "num_layers"]),
         (["--data", "FRAMES", "--model", "SchNet(cutoff='far')"], ["SchNet", "far"]),
         (["--data", "FRAMES", "--model", "SchNet(cutoff=print())"], ["plain values"]),

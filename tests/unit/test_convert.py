@@ -64,9 +64,9 @@ def test_one_cell_serves_all_frames():
         ({"pos": np.zeros((15, 3))}, r"pos has the shape \(15, 3\).*with ptr"),
         ({"z": [8, 1]}, r"z has the shape \(2,\).*frames of 3 atoms: pass z \[3\]"),
         ({"forces": np.zeros((5, 2, 3))}, r"forces have the shape \(5, 2, 3\)"),
-        ({"energy": np.zeros(4)}, r"energy has the shape \(4,\)"),
+        ({"energy": np.zeros(4)}, r"energy must have the shape .* got \(4,\)"),
         ({"atom_properties": {"spin": np.zeros(4)}}, r"'spin' has the shape \(4,\): pass \[3, …\]"),
-        ({"ptr": [0, 3]}, "pos has the shape"),
+        ({"ptr": [0, 3]}, "pos must have the shape"),
     ],
 )
 def test_frames_that_do_not_fit_are_refused(change, message):

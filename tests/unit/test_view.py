@@ -161,7 +161,7 @@ NAN = ETHANOL.positions * np.nan
 WRONG = [
     ((ase.Atoms(),), {}, "no atoms to draw"),
     (((ETHANOL.numbers, NAN),), {}, "position of atom 0 is not a finite number"),
-    (((ETHANOL.numbers, ETHANOL.positions[:3]),), {}, r"\(9,\) and \(3, 3\)"),
+    (((ETHANOL.numbers, ETHANOL.positions[:3]),), {}, r"\[9\] and \[3, 3\]"),
     ((([115], [[0, 0, 0]]),), {}, "no element 115"),
     (("C2H6O",), {}, "got str"),
     ((AtomStore.from_ase([ETHANOL, ETHANOL]),), {}, "store of 2"),
@@ -172,7 +172,7 @@ WRONG = [
     ((ETHANOL, {"f": {"vectors": FORCES, "start": FORCES[:1]}}), {}, "starts of the arrows 'f'"),
     ((ETHANOL, dict.fromkeys("abcde", FORCES)), {}, "at most 4 kinds"),
     ((ETHANOL, FORCES), {"arrow_scale": 0}, "positive number of Å per unit, got 0"),
-    ((ETHANOL, {"f": FORCES}), {"arrow_scale": {"g": 1}}, "names 'g', but the arrows are f"),
+    ((ETHANOL, {"f": FORCES}), {"arrow_scale": {"g": 1}}, r"drawn \(f\), got 'g'"),
     (((np.ones(20_001), np.zeros((20_001, 3))),), {}, "at most 20,000 atoms, got 20,001"),
 ]
 
@@ -311,7 +311,7 @@ def test_atoms_can_be_marked():
     shown.show()
     assert shown.scene["marked"] == []
     for marked, told in (
-        ({"m": [9]}, "'m' marks atom 9, but the atoms are 0 to 8"),
+        ({"m": [9]}, "'m' must mark atoms from 0 to 8, got 9"),
         ({key: [0] for key in "abc"}, "at most 2"),
     ):
         before = shown.scene
