@@ -2,14 +2,14 @@
 
     python tools/compare_steps.py ../other-checkout [--rounds 15]
 
-Each checkout runs in a process of its own, with one thread; the two take turns, step by step, so
-that a busy machine slows both. Printed is the median, over the rounds, of the ratio of this
-checkout's time to the other's, with the quartiles. A checkout of scdlab 0.1 is understood too.
+Each checkout runs in a process of its own, with one thread; the two take turns of a few steps, of
+which the fastest counts, so that a busy machine slows neither. Printed is the median, over the
+rounds, of the ratio of this checkout's time to the other's, with the quartiles. A checkout of
+scdlab 0.1 is understood too.
 """
 
 import argparse
 import inspect
-import json
 import os
 import statistics
 import subprocess
@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 CASES = ("SchNet", "ET", "SCD", "DeNS", "PET", "ECSE")
-STEPS = 3  # in each turn
+STEPS = 5  # in each turn, of which the fastest counts
 OLD = {  # names of 0.1
     "hidden_channels": "hidden",
     "num_layers": "layers",
@@ -70,13 +70,13 @@ def step_of(case: str):
         loss, _ = objective(model, batch, torch.Generator().manual_seed(0))
         loss.backward()
         optimizer.step()
-        return float(loss.detach())
 
     return step
 
 
 def work() -> None:
-    """A process of one checkout: for each case named on standard input, the seconds of a turn."""
+    """A process of one checkout: for each case named on standard input, the seconds of its fastest
+    step."""
     steps = {}
     for line in sys.stdin:
         case = line.strip()
@@ -84,10 +84,12 @@ def work() -> None:
             steps[case] = step_of(case)
             steps[case]()
             steps[case]()
-        start = time.perf_counter()
+        seconds = []
         for _ in range(STEPS):
-            loss = steps[case]()
-        print(json.dumps([time.perf_counter() - start, loss]), flush=True)
+            start = time.perf_counter()
+            steps[case]()
+            seconds.append(time.perf_counter() - start)
+        print(min(seconds), flush=True)
 
 
 class Side:
@@ -109,7 +111,7 @@ class Side:
         line = self.process.stdout.readline()
         if not line:
             sys.exit(f"The process of {self.process.args} ended during {case}.")
-        return json.loads(line)[0]
+        return float(line)
 
 
 def main() -> None:
@@ -139,7 +141,7 @@ def main() -> None:
             times.append([dict(pair)[ours], dict(pair)[theirs]])
         ratios = [a / b for a, b in times]
         low, middle, high = statistics.quantiles(ratios, n=4)
-        here, there = (1e3 / STEPS * statistics.median(each) for each in zip(*times, strict=True))
+        here, there = (1e3 * statistics.median(each) for each in zip(*times, strict=True))
         print(
             f"| {case} | {here:.1f} | {there:.1f} | {middle:.3f} | {low:.3f}–{high:.3f} |",
             flush=True,
