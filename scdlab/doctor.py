@@ -1,6 +1,6 @@
 """`scdlab doctor`: what this machine has for the kit, what is missing, and how to get it.
 
-`examine()` looks and returns a `Report`; it changes nothing, asks no network, and does without
+`examine()` looks and returns a `Report`; it changes nothing, uses no network, and does without
 optional parts. A finding is "ok", "optional" (missing, and the kit works without it) or "required"
 (missing or too old).
 """

@@ -32,7 +32,7 @@ def missing(thing: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
     Parameters
     ----------
     thing : str
-        What was asked for, such as "scdlab.NoiseExplorer".
+        What was imported, such as "scdlab.NoiseExplorer".
     error : ModuleNotFoundError
         The error of the import.
 

@@ -28,7 +28,7 @@ def _has_handlers() -> bool:
 
 
 def _passes(record: logging.LogRecord) -> bool:
-    """Whether a record is of a level that the program asks for; without one, from INFO up."""
+    """Whether a record is of a level that the program sets; without one, from INFO up."""
     if logger.level != _UNSET:
         return True
     level = logging.getLogger().level if _has_handlers() else logging.INFO

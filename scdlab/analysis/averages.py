@@ -143,7 +143,7 @@ class AveragedEnergies:
         return near, r[near]
 
     def along(self, path: Path, atom: int, t: ArrayLike) -> np.ndarray:
-        """The molecule when an atom has moved along a path.
+        """The molecule with an atom displaced along a path.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class AveragedEnergies:
         }
 
     def turn(self, pos: np.ndarray) -> dict[str, np.ndarray]:
-        """The energies in a full turn about the middle of the molecule as given.
+        """The energies in a full rotation about the middle of the molecule as given.
 
         Parameters
         ----------

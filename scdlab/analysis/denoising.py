@@ -208,7 +208,7 @@ class Reference:
         Raises
         ------
         ValueError
-            For elements that the reference does not know, and for more than `max_atoms` atoms.
+            For elements that the reference lacks, and for more than `max_atoms` atoms.
         """
         if len(atoms) > self.max_atoms:
             raise ValueError(

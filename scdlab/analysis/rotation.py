@@ -1,6 +1,6 @@
-"""The error of an energy under rotation: how much it varies while the molecule turns.
+"""The error of an energy under rotation: how much it varies while the molecule rotates.
 
-x(φ) = R(φ) (x − c) + c        a turn about a fixed axis through c         `rotated`
+x(φ) = R(φ) (x − c) + c        rotated about a fixed axis through c        `rotated`
 E(φ) = E(x(φ)),  φ = 0 … 360°                                              `turn_energies`
 error = max_φ E − min_φ E      0 for an invariant energy                   `rotation_error`
 """
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-AXIS = np.array([1.0, 2.0, 3.0]) / 14**0.5  # of the turn: skew to every bond, one hopes
-STEP = 15  # degrees between two points of a turn
+AXIS = np.array([1.0, 2.0, 3.0]) / 14**0.5  # of the rotation: skew to every bond, one hopes
+STEP = 15  # degrees between two points of a full rotation
 
 
 def rotated(pos: ArrayLike, degrees: float, about: ArrayLike) -> np.ndarray:
@@ -23,7 +23,7 @@ def rotated(pos: ArrayLike, degrees: float, about: ArrayLike) -> np.ndarray:
     pos : array_like
         Positions [..., n, 3] in Å.
     degrees : float
-        The angle. Whole turns leave the positions as they are, to the last bit.
+        The angle. Whole rotations leave the positions as they are, to the last bit.
     about : array_like
         The point [3] in Å.
 
@@ -40,7 +40,7 @@ def rotated(pos: ArrayLike, degrees: float, about: ArrayLike) -> np.ndarray:
 
 
 def turn_angles(step: int = STEP) -> np.ndarray:
-    """The angles of a full turn, both ends included.
+    """The angles of a full rotation, both ends included.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def turn_angles(step: int = STEP) -> np.ndarray:
 def turn_energies(
     energy: Callable[[np.ndarray], np.ndarray], pos: ArrayLike, about: ArrayLike, step: int = STEP
 ) -> np.ndarray:
-    """The energy of a molecule in a full turn.
+    """The energy of a molecule in a full rotation.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def turn_energies(
 
 
 def rotation_error(energies: np.ndarray) -> float:
-    """The highest minus the lowest energy of a turn.
+    """The highest minus the lowest energy of a full rotation.
 
     Parameters
     ----------

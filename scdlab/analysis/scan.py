@@ -38,7 +38,7 @@ class Path(NamedTuple):
     Attributes
     ----------
     place : callable
-        How far the atom has moved, t [m] in Å along the path -> where it is, [m, 3] in Å.
+        Displacement of the atom, t [m] in Å along the path -> where it is, [m, 3] in Å.
     low, high : float
         The ends of t in Å.
     what : str
@@ -388,8 +388,8 @@ def _circle(atoms: ase.Atoms, atom: int, j: int) -> Path:
     side = _unit(side)
 
     def around(t: ArrayLike) -> np.ndarray:
-        turned = np.asarray(t, float)[..., None] / r
-        return x[j] + r * (np.cos(turned) * u + np.sin(turned) * side)
+        arc = np.asarray(t, float)[..., None] / r
+        return x[j] + r * (np.cos(arc) * u + np.sin(arc) * side)
 
     names = "–".join(atom_name(atoms, i) for i in (k, j, atom))
     return Path(around, low, high, f"angle {names}", "°", np.degrees(angle), np.degrees(1 / r))

@@ -135,7 +135,7 @@ class DeviceStore:
     """A copy of a store in the memory of a device, which `AtomStore.to` returns: `len` and `take`.
 
     The number of atoms of each structure and which are periodic stay in the processor's memory too,
-    so that a batch's shape is known without waiting for the device.
+    so that a batch's shape needs no waiting for the device.
 
     Parameters
     ----------

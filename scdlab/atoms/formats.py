@@ -118,7 +118,7 @@ def read_ase(path: str | Path, index: Any = ":") -> list:
     except Exception as error:  # ase's readers raise anything from KeyError to StopIteration
         raise ValueError(
             f"{path} cannot be read as structures ({type(error).__name__}: {error}): "
-            "check that it is complete and in a format ase knows."
+            "check that it is complete and in a format of ase."
         ) from error
     return frames if isinstance(frames, list) else [frames]
 
@@ -139,7 +139,7 @@ def _results(atoms: "Atoms") -> dict:
 
 
 def _labels(atoms: "Atoms") -> tuple[Any, Any]:
-    """(energy, forces) already known for `atoms`, each None when unknown; constraints do not touch
+    """(energy, forces) of `atoms`, each None when it has none; constraints do not change
     the forces."""
     results = _results(atoms)
     energy = results.get("energy", atoms.info.get("energy"))
@@ -147,7 +147,7 @@ def _labels(atoms: "Atoms") -> tuple[Any, Any]:
 
 
 def _info(atoms: "Atoms") -> dict:
-    """What is known of `atoms` beside energy and forces: its info, and the calculator's dipole."""
+    """What `atoms` holds beside energy and forces: its info, and the calculator's dipole."""
     results = _results(atoms)
     dipole = {"dipole": results["dipole"]} if "dipole" in results else {}
     return dipole | atoms.info

@@ -1,9 +1,9 @@
 """Molecules as chemists write them: SMILES becomes atoms in space, bonds are read off distances.
 
 Two atoms are bonded when they are closer than 1.2 × the sum of their covalent radii (Cordero et al.
-2008). A bond can turn when it is a bridge (cutting it parts the molecule), neither end is terminal,
-it is as long as a single bond, and neither part lies all on its axis. Bonds are an input of no
-model here.
+2008). A bond is rotatable when it is a bridge (cutting it parts the molecule), neither end is
+terminal, it is as long as a single bond, and neither part lies all on its axis. Bonds are an input
+of no model here.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
     """The molecule that a SMILES string describes, with its hydrogens, as one conformer in space.
 
     Distances are embedded (ETKDG, Riniker and Landrum 2015) and relaxed with MMFF94 or, for
-    elements that it does not know, UFF. Ions carry formal charges (`get_initial_charges`).
+    elements without MMFF94 parameters, UFF. Ions carry formal charges (`get_initial_charges`).
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def rotatable_bonds(z: ArrayLike, pos: ArrayLike) -> list[tuple[int, int, np.nda
     """The bonds about which one part of a molecule can rotate.
 
     Found from geometry alone. Methyl groups and hydroxyls count; rings, double and triple bonds,
-    amides and aromatic bonds do not. Rotating `moved` about the axis from i to j changes no bond
+    amides and aromatic bonds do not. Rotating `group` about the axis from i to j changes no bond
     length and no bond angle.
 
     Parameters
@@ -167,7 +167,7 @@ def rotatable_bonds(z: ArrayLike, pos: ArrayLike) -> list[tuple[int, int, np.nda
 
     Returns
     -------
-    list of (i, j, moved)
+    list of (i, j, group)
         Two atoms, and those on the smaller side, that of j, without i and j; sorted.
     """
     z = np.asarray(z)

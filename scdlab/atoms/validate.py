@@ -150,7 +150,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_elements(z: np.ndarray, ptr: np.ndarray) -> None:
-    """Check atomic numbers [N] before they become uint8, in which 300 would turn into 44.
+    """Check atomic numbers [N] before they become uint8, in which 300 would become 44.
 
     Raises
     ------

@@ -17,7 +17,7 @@ _UNITS = {"pos": "Å", "cell": "Å", "energy": "eV", "forces": "eV/Å"}
 
 
 class View:
-    """Structures of shared arrays: what they are, what is known of them, and views of some.
+    """Structures of shared arrays: what they are, what they are labeled with, and views of some.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ class View:
         return array if self._whole else array[self.index]
 
     def units(self, name: str) -> str:
-        """Unit of a label or property as text; "" when it is not known.
+        """Unit of a label or property as text; "" when it has none.
 
         Parameters
         ----------

@@ -4,7 +4,7 @@ is tested here.
     S. Pozdnyakov, M. Ceriotti, NeurIPS 2023, arXiv:2305.19302 ("ECSE"), its method and its released
     protocol
 
-The network is the Point-Edge Transformer (PET), which knows nothing of rotations. It learns
+The network is the Point-Edge Transformer (PET), which is not equivariant. It learns
 energies and forces of ethanol as in lesson 03: frames of revised MD17, or, to try the mechanics
 anywhere, the kit's own. Batches are rotated and mirrored at random. It is trained once for each
 seed, and every claim symmetrizes the same network afterwards (`keep`); no symmetrization is
@@ -258,16 +258,16 @@ def rotated(
         In eV/Å, rotated back; [turns, 0, 3] when they are not computed.
     """
     generator = torch.Generator().manual_seed(seed)
-    moved = copy.copy(batch)
+    copied = copy.copy(batch)
     energies = []
     back = []
     for turn in range(turns):
         sign = -1.0 if mirror and turn % 2 else 1.0
         per_structure = sign * random_rotations(batch.num_graphs, generator)  # (B, 3, 3)
         rotation = per_structure.index_select(0, batch.batch)  # (N, 3, 3)
-        moved.pos = (rotation @ batch.pos.unsqueeze(-1)).squeeze(-1)
+        copied.pos = (rotation @ batch.pos.unsqueeze(-1)).squeeze(-1)
         with torch.no_grad():
-            out = model(moved, forces=forces, noise=False)
+            out = model(copied, forces=forces, noise=False)
         energies.append(out.energy)
         if forces:
             back.append((rotation.mT @ out.forces.unsqueeze(-1)).squeeze(-1))

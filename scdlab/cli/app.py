@@ -52,7 +52,7 @@ class Command(typer.core.TyperCommand):
 
 
 class Group(typer.core.TyperGroup):
-    """The group of all commands; turns the library's errors for people into one red sentence."""
+    """The group of all commands; it prints the library's errors for people as one red sentence."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of the commands, in the order in which `--help` lists them.

@@ -14,7 +14,9 @@ def bench(
         list[str] | None,
         typer.Argument(help="Names of scripts in benchmarks/; all when none is given."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each contestant takes.")] = 7,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Timed runs of each contestant, interleaved.")
+    ] = 7,
 ) -> None:
     """Time the models against their peers (in a checkout)."""
     import subprocess

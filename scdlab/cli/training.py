@@ -31,7 +31,7 @@ _HOW = "How"
 
 
 class Augment(StrEnum):
-    """How structures are rotated in training; "auto" does as the model asks."""
+    """How structures are rotated in training; "auto" does as the model needs."""
 
     auto = "auto"
     none = "none"
@@ -217,7 +217,7 @@ def train(
     augment: Annotated[
         Augment,
         typer.Option(
-            help="Rotate structures at random, with O(3) also mirror; auto: as the model asks.",
+            help="Rotate structures at random, with O(3) also mirror; auto: as the model needs.",
             rich_help_panel=_HOW,
         ),
     ] = Augment.auto,

@@ -33,8 +33,8 @@ LAYOUTS = {"umap": "UMAP", "pca": "PCA"}
 
 
 class EmbeddingExplorer(FigureExplorer):
-    """What models know about a set of structures, as maps one can walk on: hover or click, and see
-    the structure.
+    """Embeddings of a set of structures by several models, as maps: hover or click to see the
+    structure.
 
     State, in traits: model (a name), color ("atoms" or a property of the store), method ("umap",
     "pca"), pool (as in `embed`), and point, one of the n. `state()` adds the structure's formula,
@@ -59,8 +59,9 @@ class EmbeddingExplorer(FigureExplorer):
     Raises
     ------
     ValueError
-        For no models, for a model that cannot embed the structures (elements it does not know), and
-        for choices that are not there; an explorer refuses what it cannot draw and stays as it was.
+        For no models, for a model that cannot embed the structures (elements it was not built for),
+        and for choices that are not there; an explorer refuses what it cannot draw and stays as it
+        was.
     """
 
     names = ("model", "color", "method", "pool", "point")
@@ -121,7 +122,7 @@ class EmbeddingExplorer(FigureExplorer):
         self._laid_out = self.key()[:-1]
 
     def _check_models(self) -> list[str]:
-        """The structures' formulas; every model must know all their elements."""
+        """The structures' formulas; every model must embed all their elements."""
         batch = self.shown.take(np.arange(len(self.shown)))
         z = batch.z.numpy()
         _, owner = np.unique(z, return_index=True)

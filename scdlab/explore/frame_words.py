@@ -55,7 +55,7 @@ def describe(values: dict[str, Any], silent: bool = False) -> list[tuple[str, st
 
 
 def verdict(values: dict[str, Any]) -> str:
-    """Which of the four is flat in a turn and which jumps along the path, in one sentence.
+    """Which of the four is flat in a full rotation and which jumps along the path, in one sentence.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""Frames one can watch: an atom moves, the molecule turns, and three ways to make a model's energy
-invariant answer.
+"""Frames one can watch: an atom moves, the molecule rotates, and three ways to make a model's
+energy invariant are compared.
 
-A model that knows nothing of rotations gives another energy when the molecule turns. Averages over
+A model that is not equivariant gives another energy when the molecule rotates. Averages over
 frames mend that (`analysis/averages.py`): eight fixed rotations make it less wavy and never flat,
 PCA frames make it flat, but it jumps, and ECSE makes it flat without a jump.
 
 Two scans show which does what: E along a path of one atom (`analysis.paths_of`), and E while the
-molecule turns about a fixed skew axis (`analysis.turn_energies`). A *jump* is what is left of a
+molecule rotates about a fixed skew axis (`analysis.turn_energies`). A *jump* is what is left of a
 change in E when the path is cut ever finer (`analysis.refined`).
 
 ECSE: S. Pozdnyakov and M. Ceriotti, NeurIPS 2023, arXiv:2305.19302.
@@ -46,12 +46,12 @@ from scdlab.symmetry.frames import Frames
 
 
 class FrameExplorer(SvgExplorer):
-    """An atom that moves and a molecule that turns: the frames that ECSE makes, and what four
+    """An atom that moves and a molecule that rotates: the frames that ECSE makes, and what four
     energies make of it.
 
     State, in traits: atom (that moves), path (a name), moved (Å along it), rotation (degrees about
     the axis (1, 2, 3)), center (the atom whose frames are drawn), and shows: "path" (E along the
-    path) or "turn" (E while the molecule turns where it stands). `state()` adds every number
+    path) or "turn" (E while the molecule rotates in place). `state()` adds every number
     displayed, None for what is not there:
 
         formula, name, center_name     of the molecule, of the atom that moves, of the center
@@ -63,16 +63,16 @@ class FrameExplorer(SvgExplorer):
                                        ECSE; 4 if it has none)
         largest, auxiliary             the largest weight; w_aux, 1 where there is no frame
         energy_raw …                   eV of the structure that is shown
-        spread_raw …, turned_at        highest − lowest energy in a full turn, meV, where the atom
-                                       has moved that far: the structure as given for "path", the
-                                       one that is shown for "turn"
+        spread_raw …, turned_at        highest − lowest energy in a full rotation, meV, with
+                                       the atom displaced that far: the structure as given for
+                                       "path", the one that is shown for "turn"
         jump_raw …, jump_at_raw …      the largest jump along the path in meV, and where, as
                                        coordinate
         step_raw …                     how large it is within 0.001 Å, in meV: a jump, or smooth but
                                        steep
 
     The curve along a path is of the molecule at rotation 0: an invariant energy stays on its curve
-    when the molecule is turned.
+    when the molecule is rotated.
 
     Parameters
     ----------
@@ -346,7 +346,7 @@ class FrameExplorer(SvgExplorer):
         )
 
     def picture(self) -> str:
-        """The energies along the path, or in a full turn, and the weights of the pairs of
+        """The energies along the path, or in a full rotation, and the weights of the pairs of
         neighbors."""
         near = self.energies.neighbors(self.positions(), self.center)[0][:MAX_NEIGHBORS]
         before = weight_matrix(self.frames(False), self.center, near)

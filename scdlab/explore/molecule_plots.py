@@ -36,7 +36,7 @@ def molecule_figure(
     arrow_scale: float | None = None,
     height: int = 420,
 ) -> go.Figure:
-    """A molecule in 3-D; drag to turn it.
+    """A molecule in 3-D; drag to rotate it.
 
     Parameters
     ----------

@@ -57,14 +57,14 @@ from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import FigureExplorer, plain_number
 from scdlab.objectives.noise import KINDS
 
-# draws of the noise behind the smooth histogram; turning changes no length
+# draws of the noise behind the smooth histogram; rotating changes no length
 DRAWS = {"gaussian": 300, "torsional": 30}
 # eV/Å²; about what pulls a displaced atom back: the scale of forces beside that of the noise
 STIFFNESS = 100
 
 
 class NoiseExplorer(FigureExplorer):
-    """A molecule under noise that one can turn up: what it does to bonds, energy, forces and a
+    """A molecule under noise of any size: what it does to bonds, energy, forces and a
     network's answer.
 
     State, in traits: molecule (index in the store), source ("store", a SMILES, or the path of a

@@ -1,8 +1,8 @@
 """Figures of errors, trainings, paths and comparisons.
 
 Numbers in, a plotly Figure out, nothing displayed and nothing kept. Arrays may be numpy arrays,
-torch tensors or lists. Distances are in Å, energies in eV, forces in eV/Å unless a `unit` says
-otherwise. Every figure carries the template "scdlab" (see `style`).
+torch tensors or lists. Distances are in Å, energies in eV, forces in eV/Å unless a `unit` is
+given. Every figure carries the template "scdlab" (see `style`).
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One look for every figure: colors that color-blind readers can tell apart, axes with units, the
+"""One look for every figure: colors that color-blind readers can distinguish, axes with units, the
 same fonts.
 
 The colors are those of Okabe and Ito (Color Universal Design, 2008). Importing this module

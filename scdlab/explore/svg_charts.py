@@ -228,7 +228,7 @@ def polar_plot(
     Parameters
     ----------
     values : array_like
-        Functions [k, n] at n even steps of a full turn that starts on the axis; each is drawn as
+        Functions [k, n] at n even steps of a full circle that starts on the axis; each is drawn as
         large as the room allows.
     heads : sequence of str
         Words [k] above each.

@@ -69,8 +69,8 @@ class _Library(widgets.Widget):
 
 
 class MoleculeView(anywidget.AnyWidget):
-    """A molecule in 3-D: drag or use the arrow keys to turn it, + and - to zoom, Home to see it as
-    at first.
+    """A molecule in 3-D: drag or use the arrow keys to rotate it, + and - to zoom, Home to see it
+    as at first.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ class MoleculeView(anywidget.AnyWidget):
         self._draw_still()
 
     def to_svg(self) -> str:
-        """The same picture from a fixed side, for places where nothing can be turned.
+        """The same picture from a fixed side, for places where nothing can be rotated.
 
         Returns
         -------
@@ -245,7 +245,7 @@ def view_molecule(
     arrows : array_like or mapping, optional
         An array [n, 3], or name -> array, or name -> dict(vectors=[n, 3], unit="eV/Å",
         color="#0072B2", scale=…, start=[n, 3]); all but the vectors may be left out, and arrows
-        start at the atoms unless `start` (Å) says otherwise.
+        start at the atoms unless `start` (Å) is given.
     title : str, optional
         A line above.
     size : (float, float), default (520, 400)
@@ -277,10 +277,10 @@ def view_molecule(
 
 
 def static_view(atoms: Any, size: Sequence[float] = (520, 400)) -> Any:
-    """The molecule as a `py3Dmol.view`, for those who know its methods (setStyle, addSurface, …).
+    """The molecule as a `py3Dmol.view`, to use its methods (setStyle, addSurface, …).
 
     Nothing of it changes later, so it needs no kernel. It reads the kit's copy of 3Dmol.js where
-    py3Dmol alone would ask the network.
+    py3Dmol alone would use the network.
 
     Parameters
     ----------

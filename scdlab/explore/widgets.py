@@ -111,7 +111,7 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         return []
 
     def notes(self) -> str:
-        """What must be said of the present state, as html; empty where all is well."""
+        """Remarks on the present state, as html; empty where all is well."""
         return ""
 
     def adjust(self, change: traitlets.Bunch) -> None:

@@ -67,7 +67,7 @@ def first_failure(
 
 
 def _place(cell: NotebookNode, line: str) -> tuple[int | None, str]:
-    """The cell of an error, and what to say of it."""
+    """The cell of an error, and its description."""
     if cell.get("id") == "move-inputs":
         return None, f"A widget's callback failed when its input was moved: {line}"
     return cell.execution_count, line

@@ -151,7 +151,7 @@ def _still(data: dict[str, Any], name: str) -> dict[str, Any]:
         for mime, value in data.items()
         if mime not in (WIDGET, "application/javascript")
     }
-    if "image/svg+xml" in data:  # a picture says more than the text/html beside it
+    if "image/svg+xml" in data:  # a picture shows more than the text/html beside it
         data.pop("text/html", None)
     return data
 

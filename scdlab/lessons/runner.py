@@ -1,4 +1,4 @@
-"""Run lessons headless: every cell, every slider, within a time limit, and say plainly what failed.
+"""Run lessons headless: every cell, every slider, within a time limit, and report what failed.
 
 A notebook can fail without failing. An error in a widget's callback ends in an Output widget, in
 the kernel's log, or as an error output of a cell that itself "succeeded". So after the cells the
@@ -30,7 +30,7 @@ from scdlab.lessons.kernel import LessonKernel, quiet_papermill
 from scdlab.lessons.metrics import collect
 
 PROFILES = ("quick", "full")
-# seconds for one lesson, unless `timeout` says otherwise
+# seconds for one lesson, unless `timeout` is given
 TIME_LIMIT = {"quick": 600, "full": 6 * 3600}
 
 # Run in the lesson's kernel after its last cell: each input moves to its other end and back.

@@ -185,7 +185,7 @@ class SupervisedObjective(Objective):
 
     @property
     def model_outputs(self) -> dict[str, bool]:
-        """What the model must be asked for in the pass, as its keyword arguments."""
+        """What is requested of the model in the pass, as its keyword arguments."""
         return {}
 
     @abstractmethod
@@ -197,7 +197,7 @@ class SupervisedObjective(Objective):
         model : Model
             The model that made the prediction.
         prediction : Prediction
-            What it gave when asked for `model_outputs`.
+            What it returned for the keyword arguments `model_outputs`.
         batch : Batch
             The structures with their labels.
 

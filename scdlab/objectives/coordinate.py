@@ -1,5 +1,5 @@
-"""Coordinate denoising (Zaidi et al., ICLR 2023, arXiv:2206.00133): displace the atoms, ask where
-they were.
+"""Coordinate denoising (Zaidi et al., ICLR 2023, arXiv:2206.00133): displace the atoms, predict
+by how much.
 
     x̃ = x + ε,   ε ~ N(0, σ² I)            noise
     ε̂ = model(x̃)                           predict
@@ -14,8 +14,8 @@ What cannot be seen cannot be answered. The prediction of a translation-invarian
 ε̄ is independent of ε - ε̄, so the best answer is ε - ε̄, and Var ε̄ = σ²/N per component is left
 over: a floor of 1/N in units of σ², whatever the network. Centering the noise, ε ← ε - ε̄, removes
 the question. Where some atoms stay put, they show the mean, and nothing needs centering. The same
-holds for rotations: in a molecule of unknown orientation, the part of ε that turns it as a whole (3
-of its 3N directions) is invisible too, centered or not (`noise.noise_floor`).
+holds for rotations: in a molecule of unknown orientation, the part of ε that rotates it as a whole
+(3 of its 3N directions) is invisible too, centered or not (`noise.noise_floor`).
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class CoordinateDenoising(Objective):
     ratio : float, default 1.0
         Share of atoms corrupted; the loss is over these alone.
     kind : str, default "gaussian"
-        "gaussian" or "torsional", where structures without a bond that turns are left out of the
+        "gaussian" or "torsional", where structures without a rotatable bond are left out of the
         loss (all of it as in `sample_noise`).
     supervised : SupervisedObjective, optional
         Another objective, computed from the same pass over the noisy structure, with
@@ -104,8 +104,8 @@ class CoordinateDenoising(Objective):
         Raises
         ------
         ValueError
-            When the model cannot denoise, and when no structure has a bond for torsional noise to
-            turn.
+            When the model cannot denoise, and when no structure has a rotatable bond for torsional
+            noise.
         """
         if self.supervised is not None:
             self.supervised.prepare(model, train)
@@ -114,8 +114,8 @@ class CoordinateDenoising(Objective):
             model(train.take([0]).to(next(model.parameters()).device), noise=True)
         if self.kind == "torsional" and not self._turns_a_bond(train):
             raise ValueError(
-                "No structure of the training set has a bond that can turn, so torsional noise "
-                "leaves all of them as they are; use kind='gaussian'."
+                "Torsional noise needs a rotatable bond, got a training set without any: use "
+                "kind='gaussian'."
             )
 
     def _turns_a_bond(self, train: AtomStore) -> bool:

@@ -80,8 +80,8 @@ class DeNS(Objective):
 
     Random numbers are drawn in the order: noise, corrupted atoms (if corrupt_ratio < 1), sizes (if
     several), structures (if prob < 1), shifts (if force_encoding="shuffled"). prob = 0 or
-    corrupt_ratio = 0 is `supervised` itself. Where all forces are zero, the force input says
-    nothing; with prob = corrupt_ratio = 1 and loss="squared" the noise term is then that of
+    corrupt_ratio = 0 is `supervised` itself. Where all forces are zero, so is the force
+    input; with prob = corrupt_ratio = 1 and loss="squared" the noise term is then that of
     CoordinateDenoising.
 
     Parameters

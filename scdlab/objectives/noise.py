@@ -1,6 +1,6 @@
 """Noise on positions: how it is drawn, and how an answer to it is measured.
 
-Gaussian noise is the default; torsional noise turns bonds and keeps their lengths and angles.
+Gaussian noise is the default; torsional noise rotates about bonds and keeps lengths and angles.
 """
 
 import copy
@@ -44,7 +44,7 @@ def sample_noise(
 
     Centered noise does not move the mean of a structure; Gaussian noise then has variance
     σ²(1 - 1/N). Structures in which Gaussian noise leaves some atoms in place are not centered:
-    those atoms show the mean. Torsional noise always is, since which of two sides has turned is a
+    those atoms show the mean. Torsional noise always is, since which of two sides is rotated is a
     convention.
 
     Parameters
@@ -57,14 +57,14 @@ def sample_noise(
     generator : torch.Generator, optional
         Source of the random numbers; it must live on the batch's device.
     kind : str, default "gaussian"
-        "gaussian", or "torsional": every bond that can turn (`atoms.rotatable_bonds`) is turned by
-        a normal angle, which keeps bond lengths and angles. A structure without such bonds is not
-        corrupted.
+        "gaussian", or "torsional": about every rotatable bond (`atoms.rotatable_bonds`) one side is
+        rotated by a normal angle, which keeps bond lengths and angles. A structure without such
+        bonds is not corrupted.
     centered : bool, default True
         Whether the mean of a structure stays.
     ratio : float, default 1.0
         Share of the atoms that are corrupted, drawn atom by atom; of torsional noise, share of the
-        bonds that are turned.
+        bonds that are rotated.
     free : Tensor of bool, [N], optional
         The atoms that may move, None for all; Gaussian noise only.
 
@@ -86,7 +86,8 @@ def sample_noise(
     if free is not None:
         if kind == "torsional":
             raise ValueError(
-                "Torsional noise moves whole groups, and some atoms are fixed; use kind='gaussian'."
+                "Torsional noise needs atoms that are all free to move, got some that are fixed: "
+                "use kind='gaussian'."
             )
         mask = mask & free
         eps = eps * mask.unsqueeze(-1)
@@ -118,7 +119,7 @@ def _torsional(
 ) -> tuple[Tensor, Tensor]:
     if batch.get("pbc") is not None and bool(batch.pbc.any()):
         raise ValueError(
-            "Torsional noise turns parts of molecules about bonds, and this batch is periodic; use "
+            "Torsional noise needs molecules, got a batch of periodic structures: use "
             "kind='gaussian'."
         )
     like: dict[str, Any] = dict(device=batch.pos.device, generator=generator)
@@ -135,8 +136,8 @@ def _torsional(
     angles = iter(angles.tolist())
     new = pos.copy()
     mask = np.zeros(len(pos), dtype=bool)
-    for piece, turns in zip(pieces, bonds, strict=True):
-        for i, j, group, radius in turns:
+    for piece, rotatable in zip(pieces, bonds, strict=True):
+        for i, j, group, radius in rotatable:
             angle = next(angles) * math.sqrt(3) * sigma / radius
             if angle:
                 new[piece][group] = _rotate(new[piece], i, j, group, angle)
@@ -145,11 +146,11 @@ def _torsional(
     return eps, torch.from_numpy(mask).to(batch.pos.device)
 
 
-# some 50 MB when full; finding the bonds costs ten times turning them
+# some 50 MB when full; finding the bonds costs ten times as much as rotating about them
 @functools.lru_cache(maxsize=50_000)
 def _rotatable_bonds(z: bytes, dtype: str, pos: bytes) -> tuple:
-    """(i, j, group, root mean square distance of `group` from the axis in Å) of each bond that can
-    turn."""
+    """(i, j, group, root mean square distance of `group` from the axis in Å) of each rotatable
+    bond."""
     numbers = np.frombuffer(z, dtype)
     positions = np.frombuffer(pos).reshape(-1, 3)
     found = []
@@ -180,8 +181,8 @@ def noise_floor(n_atoms: float, centered: bool = False, rotations: bool = False)
 
     Of the 3N directions of the noise, the 3 translations are invisible unless the noise is
     centered, and to a network without a fixed frame the 3 rotations of a bent molecule are as well:
-    (3 [+ 3]) / 3N. A lower bound: not knowing the clean structure leaves more. Averaged over the
-    atoms of several structures, 1/N becomes 1 / (mean N).
+    (3 [+ 3]) / 3N. A lower bound: the clean structure is unknown, which leaves more. Averaged over
+    the atoms of several structures, 1/N becomes 1 / (mean N).
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ def noise_floor(n_atoms: float, centered: bool = False, rotations: bool = False)
 
 
 def displaced(batch: Batch, eps: Tensor) -> Batch:
-    """A batch with its atoms moved.
+    """A batch with its atoms displaced.
 
     Parameters
     ----------
@@ -209,10 +210,15 @@ def displaced(batch: Batch, eps: Tensor) -> Batch:
         The structures; they keep their positions.
     eps : Tensor, [N, 3]
         Displacements in Å.
+
+    Returns
+    -------
+    Batch
+        A shallow copy with the new positions.
     """
-    moved = copy.copy(batch)  # shallow: the caller's batch keeps its positions
-    moved.pos = batch.pos + eps
-    return moved
+    new = copy.copy(batch)  # shallow: the caller's batch keeps its positions
+    new.pos = batch.pos + eps
+    return new
 
 
 def noise_error(

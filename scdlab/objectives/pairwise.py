@@ -4,17 +4,17 @@ noise.
     x̃ = x + ε,  ε ~ N(0, σ²)           x̂: corrected coordinates, made by the network from x̃
     L = mean over pairs i < j of (|x̂_i - x̂_j| - |x_i - x_j|)² / 2σ²
 
-Distances do not change when a structure turns, so no frame has to be agreed on. The division makes
-L ≈ 1 for the blind answer, giving x̃ back as it came: a distance then errs by r̂·(ε_i - ε_j), whose
+Distances are invariant under rotations, so no frame has to be agreed on. The division makes L ≈ 1
+for the blind answer, giving x̃ back as it came: a distance then errs by r̂·(ε_i - ε_j), whose
 variance is 2σ². After a blog post that pretrains DimeNet this way on QM9 and fine-tunes it on the
 dipole moment (DimeNet: arXiv:2003.03123).
 
 Two ways to make x̂:
-    "noise"        x̂ = x̃ - σ ε̂, ε̂ the model's noise output. It turns with the structure, so x̂
+    "noise"        x̂ = x̃ - σ ε̂, ε̂ the model's noise output. It is equivariant, so x̂
                    starts from the blind answer and can only be improved.
     "coordinates"  x̂_i = three numbers read off the invariant features of atom i, as the blog's
                    network gives them. Its frame is its own, which the loss allows. But invariant
-                   features say what an atom's surroundings look like, not where the atom is: atoms
+                   features describe an atom's surroundings, not where the atom is: atoms
                    that a symmetry maps onto each other have the same features, so they land on one
                    point (the hydrogens of methane, the carbons of benzene) and their distance comes
                    out 0. Noise lifts the tie by so little that a smooth network can hardly use it.

@@ -110,7 +110,7 @@ class SelfConditionedDenoising(Objective):
         No noise in the mean of a structure.
     freeze_element_embeddings : bool, default True
         The embeddings of the elements are not trained, or they would shrink to nothing, denoising
-        being the easier the less the network knows of them, and fine-tuning would start from there.
+        being the easier the smaller they are, and fine-tuning would start from there.
         Under any other objective, fine-tuning among them, they are trained.
     """
 

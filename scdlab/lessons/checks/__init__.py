@@ -1,5 +1,5 @@
-"""Checks of the exercises. Each says what is right, or what is wrong and where to look; none ever
-just says False.
+"""Checks of the exercises. Each reports what is right, or what is wrong and where to look; none
+just returns False.
 
 A check takes the answer, shows its verdict (green when passed, orange with a hint when not, gray
 while the answer is still `...`) and returns it as a `Check`; with show=False it only returns it. A
