@@ -32,8 +32,13 @@ def package_dir(name: str) -> Path:
 
 
 def user_data() -> Path | None:
-    """The folder of the user's own data sets, from the environment variable SCDLAB_DATA; None when
-    it is not set."""
+    """The folder of the user's own data sets, from the environment variable SCDLAB_DATA.
+
+    Returns
+    -------
+    Path or None
+        The folder; None when the variable is not set.
+    """
     value = os.environ.get("SCDLAB_DATA")
     return Path(value).expanduser() if value else None
 

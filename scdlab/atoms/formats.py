@@ -31,7 +31,29 @@ def ase_arrays(
     atom_properties: Sequence[str] | None,
     meta: dict | None,
 ) -> dict[str, Any]:
-    """The arrays of ase.Atoms, as `AtomStore.from_ase` describes them."""
+    """The arrays of ase.Atoms, as `AtomStore.from_ase` describes them.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms or iterable of ase.Atoms
+        The structures.
+    properties : sequence of str or None
+        Entries of `info` to keep; None: those that all have.
+    atom_properties : sequence of str or None
+        Per-atom arrays to keep; None: those that all have.
+    meta : dict or None
+        Description of the data.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of `AtomStore.from_arrays`.
+
+    Raises
+    ------
+    ValueError
+        For no structures, and where some lack a label or property that others have.
+    """
     import ase
 
     frames = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
@@ -72,7 +94,20 @@ def ase_arrays(
 
 
 def to_ase(store: "View", i: int) -> "Atoms":
-    """Structure i of a store as ase.Atoms; see `AtomStore.to_ase`."""
+    """Structure i of a store as ase.Atoms; see `AtomStore.to_ase`.
+
+    Parameters
+    ----------
+    store : View
+        The store.
+    i : int
+        Index of the structure.
+
+    Returns
+    -------
+    ase.Atoms
+        The structure, with its labels as results of a calculator.
+    """
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.constraints import FixAtoms
@@ -106,6 +141,18 @@ def to_ase(store: "View", i: int) -> "Atoms":
 def read_ase(path: str | Path, index: Any = ":") -> list:
     """The structures of a file in any format of ase.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    index : int, slice or str, default ":"
+        Which structures, as `ase.io.read` takes it.
+
+    Returns
+    -------
+    list of ase.Atoms
+        The structures.
+
     Raises
     ------
     ValueError
@@ -124,8 +171,18 @@ def read_ase(path: str | Path, index: Any = ":") -> list:
 
 
 def as_ase_index(index: Any) -> Any:
-    """What `ase.io.read` takes as an index, as an index of a store: text becomes a slice, and a
-    number a list of one."""
+    """What `ase.io.read` takes as an index, as an index of a store.
+
+    Parameters
+    ----------
+    index : int, slice or str
+        Text becomes a slice or number, and a number a list of one.
+
+    Returns
+    -------
+    slice or list of int
+        Which structures.
+    """
     from ase.utils import string2index
 
     if isinstance(index, str):
@@ -215,7 +272,26 @@ def _with_partial(meta: dict | None, partial: dict[str, int]) -> dict | None:
 
 
 def pyg_arrays(dataset: Any, names: Sequence[str] | None) -> dict[str, Any]:
-    """The arrays of a PyTorch Geometric data set, as `AtomStore.from_pyg` describes them."""
+    """The arrays of a PyTorch Geometric data set, as `AtomStore.from_pyg` describes them.
+
+    Parameters
+    ----------
+    dataset : sequence of Data
+        The structures, each with z and pos.
+    names : sequence of str or None
+        Names of the columns of y; None: y0, y1, …
+
+    Returns
+    -------
+    dict
+        Keyword arguments of `AtomStore.from_arrays`.
+
+    Raises
+    ------
+    ValueError
+        For an empty data set, structures without z or pos, labels that only some have, and
+        another number of names than of columns.
+    """
     data = [dataset[k] for k in range(len(dataset))]
     if not data:
         raise ValueError("The data set is empty: pass one with at least one structure.")
@@ -253,7 +329,7 @@ def _column(data: Sequence, *keys: str) -> list[np.ndarray] | None:
 
 
 def _targets(y: list[np.ndarray] | None, names: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """The columns of y as properties."""
+    """The columns of y as properties. Raises ValueError for another number of names."""
     if y is None:
         return {}
     values = np.stack([np.asarray(value, np.float64).reshape(-1) for value in y])  # [n, P]
@@ -271,7 +347,25 @@ def _targets(y: list[np.ndarray] | None, names: Sequence[str] | None) -> dict[st
 
 
 def joined_arrays(stores: "Iterable[View]", meta: dict | None) -> dict[str, Any]:
-    """The arrays of several stores, in order, as `AtomStore.concat` describes them."""
+    """The arrays of several stores, in order, as `AtomStore.concat` describes them.
+
+    Parameters
+    ----------
+    stores : iterable of View
+        The stores.
+    meta : dict or None
+        Description of the data; None: joined from theirs.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of `AtomStore.from_arrays`.
+
+    Raises
+    ------
+    ValueError
+        For no stores, and for stores that disagree on a property's unit or shape.
+    """
     stores = list(stores)
     if not stores:
         raise ValueError("There are no stores to put together: give at least one.")
@@ -306,7 +400,8 @@ def joined_arrays(stores: "Iterable[View]", meta: dict | None) -> dict[str, Any]
 
 
 def _check_alike(stores: "Sequence[View]", names: Sequence[str]) -> None:
-    """Check that the stores give each of `names` in one unit, and all as numbers or as vectors."""
+    """Check that the stores give each of `names` in one unit, and all as numbers or as vectors.
+    Raises ValueError where they do not."""
     for name in names:
         given = sorted({store.units(name) for store in stores})
         if len(given) > 1:

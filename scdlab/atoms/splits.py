@@ -4,8 +4,24 @@ import numpy as np
 
 
 def dealt(order: np.ndarray, n_train: int, n_val: int) -> np.ndarray:
-    """The side of each structure, [n], when they are dealt out in this order: the first `n_train`
-    to training, the next `n_val` to validation, the rest to the test."""
+    """The side of each structure when they are dealt out in an order.
+
+    The first `n_train` go to training, the next `n_val` to validation, the rest to the test.
+
+    Parameters
+    ----------
+    order : numpy.ndarray
+        Indices of the structures, [n].
+    n_train : int
+        Structures for training.
+    n_val : int
+        Structures for validation.
+
+    Returns
+    -------
+    numpy.ndarray
+        The side of each structure, [n].
+    """
     side = np.full(len(order), 2)
     side[order[:n_train]] = 0
     side[order[n_train : n_train + n_val]] = 1
@@ -15,7 +31,25 @@ def dealt(order: np.ndarray, n_train: int, n_val: int) -> np.ndarray:
 def by_blocks(
     n_blocks: int, n: int, n_train: int, n_val: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The side of each of n structures, [n], dealt out in contiguous runs in random order.
+    """The side of each of n structures, dealt out in contiguous runs in random order.
+
+    Parameters
+    ----------
+    n_blocks : int
+        Number of runs.
+    n : int
+        Number of structures.
+    n_train : int
+        Structures for training.
+    n_val : int
+        Structures for validation.
+    rng : numpy.random.Generator
+        Source of the random order.
+
+    Returns
+    -------
+    numpy.ndarray
+        The side of each structure, [n].
 
     Raises
     ------
@@ -35,10 +69,28 @@ def by_blocks(
 def by_groups(
     values: np.ndarray, n: int, n_train: int, n_val: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The side of each of n structures, [n], where those of equal value stay together.
+    """The side of each of n structures, where those of equal value stay together.
 
     Groups come in random order. Each goes to training if it fits there, else to validation if it
     fits there, else to the test.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        The group of each structure, [n].
+    n : int
+        Number of structures.
+    n_train : int
+        Structures for training.
+    n_val : int
+        Structures for validation.
+    rng : numpy.random.Generator
+        Source of the random order.
+
+    Returns
+    -------
+    numpy.ndarray
+        The side of each structure, [n].
 
     Raises
     ------

@@ -20,7 +20,15 @@ _ATOM_PREFIX = "atom-"
 
 
 def write(path: str | Path, content: Content) -> None:
-    """Write a store as the folder `path`: whole or not at all; it replaces an earlier one."""
+    """Write a store as a folder, whole or not at all; it replaces an earlier one.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+    content : Content
+        What the store holds.
+    """
     arrays = dict(content.arrays)
     for name, value in content.atom_properties.items():
         arrays[_ATOM_PREFIX + name] = value
@@ -46,6 +54,16 @@ def write(path: str | Path, content: Content) -> None:
 
 def read(path: str | Path) -> Content:
     """Open the folder of a store, its arrays memory-mapped.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+
+    Returns
+    -------
+    Content
+        What the store holds.
 
     Raises
     ------
@@ -75,7 +93,8 @@ def read(path: str | Path) -> Content:
 
 
 def _read_head(path: Path) -> dict:
-    """store.json, after checking its format and version."""
+    """store.json, after checking its format and version. Raises FileNotFoundError where there is
+    none, and ValueError where it cannot be read or is of another format."""
     file = path / "store.json"
     if not file.is_file():
         raise FileNotFoundError(
@@ -103,7 +122,7 @@ def _read_head(path: Path) -> dict:
 
 def _open_array(path: Path, about: Mapping) -> np.ndarray:
     """One array, memory-mapped, after checking that the file is complete and as store.json
-    describes it."""
+    describes it. Raises FileNotFoundError where there is none, else ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing from the store: make or copy the store again.")
     try:

@@ -8,20 +8,65 @@ from scdlab.objectives.base import SupervisedObjective
 
 
 def check_share(name: str, value: float) -> None:
-    """Raise ValueError unless the value is a share, from 0 to 1."""
+    """Check that a value is a share, from 0 to 1.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : float
+        The argument.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
     if not (isinstance(value, Real) and 0 <= value <= 1):
         raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
 
 
 def check_choice(name: str, value: str, choices: Collection[str]) -> None:
-    """Raise ValueError unless the value is one of the choices."""
+    """Check that a value is one of several.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : str
+        The argument.
+    choices : collection of str
+        What it may be, two or more.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
     if value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}.")
 
 
 def check_length(name: str, value: float, example: float, zero: bool = False) -> None:
-    """Raise ValueError unless the value is a positive length in Å, or with `zero` 0."""
+    """Check that a value is a finite, positive length.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : float
+        The argument, in Å.
+    example : float
+        A sound value in Å, for the error.
+    zero : bool, default False
+        Allow 0 as well.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
     good = isinstance(value, Real) and math.isfinite(value) and value >= 0
     if not good or (value == 0 and not zero):
         text = "0 or a positive" if zero else "a positive"
@@ -29,13 +74,37 @@ def check_length(name: str, value: float, example: float, zero: bool = False) ->
 
 
 def check_weight(name: str, value: float) -> None:
-    """Raise ValueError unless the value is a finite number of at least 0."""
+    """Check that a value is a finite number of at least 0.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : float
+        The argument.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
     if not (isinstance(value, Real) and math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
 
 
 def check_supervised(value: SupervisedObjective | None) -> None:
-    """Raise ValueError unless the value can share the forward pass of another objective."""
+    """Check that an objective can share the forward pass of another one.
+
+    Parameters
+    ----------
+    value : SupervisedObjective or None
+        The argument `supervised`; None is none.
+
+    Raises
+    ------
+    ValueError
+        When it cannot.
+    """
     if value is not None and not isinstance(value, SupervisedObjective):
         raise ValueError(
             "supervised must be an objective that learns from labels in one pass, such as "

@@ -24,7 +24,22 @@ KINDS = ("gaussian", "torsional")
 
 
 def check_noise(sigma: float, ratio: float, kind: str) -> None:
-    """Raise ValueError for settings of `sample_noise` that cannot be."""
+    """Check the settings of `sample_noise`.
+
+    Parameters
+    ----------
+    sigma : float
+        Size of the noise in Å.
+    ratio : float
+        Share of the atoms or bonds.
+    kind : str
+        "gaussian" or "torsional".
+
+    Raises
+    ------
+    ValueError
+        For a setting that is out of its range.
+    """
     check_length("sigma", sigma, example=0.04)
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio must be above 0 and at most 1, got {ratio!r}.")
