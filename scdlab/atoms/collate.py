@@ -24,8 +24,18 @@ Index = slice | Sequence[int] | Sequence[bool] | range | np.ndarray | Tensor
 
 
 def as_index(index: Index) -> slice | np.ndarray:
-    """An index as numpy takes it: a slice stays a slice, anything else becomes an integer or
-    boolean array (numpy raises IndexError outside the range)."""
+    """An index as numpy takes it.
+
+    Parameters
+    ----------
+    index : slice or array_like
+        Integers, or a boolean mask.
+
+    Returns
+    -------
+    slice or numpy.ndarray
+        The slice, or an integer or boolean array (numpy raises IndexError outside the range).
+    """
     if isinstance(index, slice):
         return index
     if isinstance(index, Tensor):
@@ -35,7 +45,19 @@ def as_index(index: Index) -> slice | np.ndarray:
 
 
 def chosen_structures(own: np.ndarray, index: Index) -> np.ndarray:
-    """The structures own[index], [B] int64.
+    """The structures own[index].
+
+    Parameters
+    ----------
+    own : numpy.ndarray
+        Structures of a view, [n].
+    index : slice or array_like
+        Integers counted in the view, or a boolean mask.
+
+    Returns
+    -------
+    numpy.ndarray
+        Structures, [B] int64.
 
     Raises
     ------
@@ -51,8 +73,20 @@ def chosen_structures(own: np.ndarray, index: Index) -> np.ndarray:
 
 
 def per_structure_fields(arrays: Iterable[str], periodic: bool) -> list[str]:
-    """Names of the per-structure arrays that go into a batch: labels, and the cell where any
-    structure is `periodic`."""
+    """Names of the per-structure arrays that go into a batch.
+
+    Parameters
+    ----------
+    arrays : iterable of str
+        Names of the arrays that there are.
+    periodic : bool
+        Whether any structure is periodic.
+
+    Returns
+    -------
+    list of str
+        Those of the labels, and of the cell where any structure is periodic.
+    """
     names = ["energy", "values", "vectors"]
     if periodic:
         names += ["cell", "pbc"]

@@ -84,7 +84,12 @@ def load_md17(name: str = "ethanol", root: str | Path | None = None) -> AtomStor
 
 def fetch(folder: Path) -> None:
     """Download the published archive (resumable, checksummed) and unpack its trajectories and
-    splits into `folder`.
+    splits.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to put them.
 
     Raises
     ------

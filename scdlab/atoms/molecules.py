@@ -129,8 +129,20 @@ def _short(smiles: str) -> str:
 
 
 def bonds(z: ArrayLike, pos: ArrayLike) -> np.ndarray:
-    """Index pairs [n, 2], i < j, sorted, of the atoms (z [N], pos [N, 3] in Å) that are near enough
-    to be bonded."""
+    """The pairs of atoms that are near enough to be bonded.
+
+    Parameters
+    ----------
+    z : array_like
+        Atomic numbers, [N].
+    pos : array_like
+        Positions, [N, 3], Å.
+
+    Returns
+    -------
+    numpy.ndarray
+        Index pairs, [n, 2], i < j, sorted.
+    """
     pos = np.asarray(pos, dtype=float)
     radius = covalent_radii[np.asarray(z)]
     if len(pos) < 2:
@@ -209,7 +221,22 @@ def _off_axis(pos: np.ndarray, i: int, j: int, atoms: np.ndarray) -> bool:
 
 
 def axis_distance(pos: np.ndarray, i: int, j: int, atoms: np.ndarray) -> np.ndarray:
-    """Distances in Å of `atoms` [m] from the axis through atoms i and j."""
+    """Distances of atoms from the axis through two atoms.
+
+    Parameters
+    ----------
+    pos : numpy.ndarray
+        Positions, [N, 3], Å.
+    i, j : int
+        The atoms on the axis.
+    atoms : numpy.ndarray
+        Indices of the others, [m].
+
+    Returns
+    -------
+    numpy.ndarray
+        Distances, [m], Å.
+    """
     axis = (pos[j] - pos[i]) / np.linalg.norm(pos[j] - pos[i])
     r = pos[atoms] - pos[j]
     return np.sqrt(np.clip(np.einsum("mx,mx->m", r, r) - (r @ axis) ** 2, 0, None))

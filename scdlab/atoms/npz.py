@@ -26,6 +26,16 @@ NAMES = {
 def read(path: str | Path) -> Arrays:
     """All arrays of an .npz file; nothing is unpickled.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The arrays by name.
+
     Raises
     ------
     ValueError
@@ -41,13 +51,37 @@ def read(path: str | Path) -> Arrays:
 
 
 def column(data: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
-    """The array of an .npz file that holds `name` (a key of `NAMES`) under any of its usual
-    names, or None."""
+    """The array of an .npz file that holds a quantity under any of its usual names.
+
+    Parameters
+    ----------
+    data : mapping of str to numpy.ndarray
+        The arrays of the file.
+    name : str
+        The quantity, a key of `NAMES`.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        The array; None where there is none.
+    """
     return next((data[key] for key in NAMES[name] if key in data), None)
 
 
 def arrays(path: str | Path, energy_unit: str | float | None) -> dict[str, Any]:
     """The arrays of one .npz file, as `AtomStore.from_file` describes them.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    energy_unit : str, float or None
+        Unit of its energies.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of `AtomStore.from_arrays`.
 
     Raises
     ------

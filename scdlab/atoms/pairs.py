@@ -133,7 +133,18 @@ class Pairs:
 
 
 def structure_of_atoms(batch: Batch) -> Tensor:
-    """The structure of each atom, [N] int64; 0 for all where the batch is one structure."""
+    """The structure of each atom.
+
+    Parameters
+    ----------
+    batch : Batch
+        The structures.
+
+    Returns
+    -------
+    Tensor
+        Indices of structures, [N] int64; 0 for all where the batch is one structure.
+    """
     owner = batch.get("batch")
     if owner is not None:
         return owner

@@ -132,6 +132,11 @@ def as_numbers(name: str, value: ArrayLike) -> np.ndarray:
 def check_names(names: Sequence[str]) -> None:
     """Check that properties can be fields of a batch under their names.
 
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the properties.
+
     Raises
     ------
     ValueError
@@ -151,6 +156,13 @@ def check_names(names: Sequence[str]) -> None:
 
 def check_elements(z: np.ndarray, ptr: np.ndarray) -> None:
     """Check atomic numbers [N] before they become uint8, in which 300 would become 44.
+
+    Parameters
+    ----------
+    z : numpy.ndarray
+        Atomic numbers, [N].
+    ptr : numpy.ndarray
+        Where each structure begins, and N, [n + 1].
 
     Raises
     ------
@@ -199,7 +211,20 @@ def check_values(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def structure_of_row(row: int, ptr: np.ndarray) -> int:
-    """The structure that a row of the per-atom arrays belongs to."""
+    """The structure that a row of the per-atom arrays belongs to.
+
+    Parameters
+    ----------
+    row : int
+        Index of the row.
+    ptr : numpy.ndarray
+        Where each structure begins, and N, [n + 1].
+
+    Returns
+    -------
+    int
+        Index of the structure.
+    """
     return int(np.searchsorted(ptr, row, side="right")) - 1
 
 

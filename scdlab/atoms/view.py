@@ -122,7 +122,13 @@ class View:
 
     @property
     def energy(self) -> np.ndarray:
-        """Energies in eV, [n] float64; ValueError when the store has none."""
+        """Energies in eV, [n] float64.
+
+        Raises
+        ------
+        ValueError
+            When the store has none.
+        """
         if not self.has_energy:
             raise ValueError(
                 "This store has no energies: label it, for example with scdlab.simulate or an ase "
@@ -239,8 +245,23 @@ class View:
         return f"AtomStore({self.summary()})"
 
     def __getitem__(self, key: Index) -> Self:
-        """A view: `store[10:20]`, `store[[3, 1, 4]]`, `store[mask]`. One structure is
-        `store.to_ase(i)`."""
+        """A view: `store[10:20]`, `store[[3, 1, 4]]`, `store[mask]`.
+
+        Parameters
+        ----------
+        key : slice or array_like
+            Integers counted in this view, or a boolean mask.
+
+        Returns
+        -------
+        AtomStore
+            The view.
+
+        Raises
+        ------
+        TypeError
+            For a single number: one structure is `store.to_ase(i)`.
+        """
         if isinstance(key, (int, np.integer)):
             raise TypeError(
                 f"store[{key}] is not a structure: use store.to_ase({key}), or "

@@ -43,6 +43,11 @@ def filter_curves(
     -------
     plotly.graph_objects.Figure
         The figure.
+
+    Raises
+    ------
+    ValueError
+        When W has not one row for each distance.
     """
     r = array(r)
     W = array(W)

@@ -102,7 +102,18 @@ class NeighborExplorer(FigureExplorer):
         return super().state() | {"sees": len(self.seen())}
 
     def picture(self) -> go.Figure:
-        """The figure of the present state."""
+        """The figure of the present state.
+
+        Returns
+        -------
+        plotly.graph_objects.Figure
+            The molecule and the filters of the chosen pair.
+
+        Raises
+        ------
+        ValueError
+            For a molecule of a single atom.
+        """
         r = self.distances()
         if len(r) < 2:
             raise ValueError(

@@ -84,6 +84,11 @@ class NoiseExplorer(FigureExplorer):
         Where energies and forces come from; None leaves them out.
     molecule, sigma, seed, kind, source, relaxed
         The state at first.
+
+    Raises
+    ------
+    ValueError
+        For what is no model.
     """
 
     names = ("molecule", "source", "sigma", "seed", "kind", "relaxed", *ARROWS)

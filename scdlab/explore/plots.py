@@ -45,6 +45,11 @@ def parity_plot(
     -------
     plotly.graph_objects.Figure
         The figure.
+
+    Raises
+    ------
+    ValueError
+        For another number of predicted values than of true ones.
     """
     true = array(true).ravel()
     series = predicted if isinstance(predicted, dict) else {"model": predicted}

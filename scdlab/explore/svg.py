@@ -118,6 +118,11 @@ def size_of(picture: str) -> tuple[float, float]:
     -------
     width, height : float
         In pixels.
+
+    Raises
+    ------
+    ValueError
+        For a picture without a viewBox that starts at 0 0.
     """
     found = re.search(r'viewBox="0 0 (\S+) (\S+)"', picture)
     if found is None:

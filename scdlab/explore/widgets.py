@@ -135,6 +135,11 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         -------
         Bounds
             Its ends.
+
+        Raises
+        ------
+        KeyError
+            For a trait without bounds.
         """
         if name == "sigma":
             return SIGMA_BOUNDS
@@ -157,6 +162,11 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         -------
         sequence of str
             All of them.
+
+        Raises
+        ------
+        KeyError
+            For a trait without choices.
         """
         raise KeyError(
             f"{type(self).__name__}.choices must cover every trait that `check_choice` checks, got "

@@ -96,7 +96,23 @@ class Objective(ABC):
     anneal: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Check the names of the arguments, so that an unknown or an old one gets one sentence."""
+        """Check the names of the arguments, so that an unknown or an old one gets one sentence.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Arguments of the subclass.
+
+        Returns
+        -------
+        Objective
+            The new objective, its fields not yet set.
+
+        Raises
+        ------
+        TypeError
+            For an argument that the subclass has not.
+        """
         made = super().__new__(cls)  # TypeError for a class without `__call__`
         known = inspect.signature(cls).parameters
         if all(p.kind is not p.VAR_KEYWORD for p in known.values()):
@@ -231,8 +247,20 @@ class SupervisedObjective(Objective):
 
 
 def description(value: object) -> str:
-    """The `repr` of an objective or a function without addresses in memory: the same in every
-    process, so that a run that is resumed recognizes it."""
+    """The `repr` of an objective or a function without addresses in memory.
+
+    It is the same in every process, so that a run that is resumed recognizes it.
+
+    Parameters
+    ----------
+    value : object
+        The objective or function.
+
+    Returns
+    -------
+    str
+        The text.
+    """
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
@@ -244,16 +272,45 @@ def _shown(value: object) -> str:
 
 
 def qualified_name(function: Callable) -> str:
-    """The name of a function or class with its module; of another callable, that of its class."""
+    """The name of a function or class with its module; of another callable, that of its class.
+
+    Parameters
+    ----------
+    function : callable
+        The function, class or other callable.
+
+    Returns
+    -------
+    str
+        Such as "torch.nn.functional.silu".
+    """
     named = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
     return f"{named.__module__}.{named.__qualname__}"
 
 
 def required(output: Tensor | None, name: str) -> Tensor:
-    """An output of a model; ValueError where it is missing."""
+    """An output of a model that must be there.
+
+    Parameters
+    ----------
+    output : Tensor or None
+        The output.
+    name : str
+        Its name, for the error.
+
+    Returns
+    -------
+    Tensor
+        The same output.
+
+    Raises
+    ------
+    ValueError
+        When it is missing.
+    """
     if output is None:
         raise ValueError(
-            f"The model's prediction has no {name}, which the objective needs; train a model that "
+            f"The objective needs a prediction with {name}, got one without it: train a model that "
             "gives it."
         )
     return output
@@ -274,7 +331,17 @@ def mark_trained_elements(model: Model, store: AtomStore) -> None:
 
 
 def free_atoms(batch: Batch) -> Tensor | None:
-    """Which atoms of a batch may move, bool [N], where it marks some as `fixed`; None where it
-    marks none."""
+    """Which atoms of a batch may move.
+
+    Parameters
+    ----------
+    batch : Batch
+        The structures.
+
+    Returns
+    -------
+    Tensor of bool, [N], or None
+        The atoms that are not marked as `fixed`; None where the batch marks none.
+    """
     fixed = batch.get("fixed")
     return None if fixed is None else ~fixed.bool()

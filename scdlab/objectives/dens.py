@@ -111,6 +111,11 @@ class DeNS(Objective):
         (eV/Å), so that only structures near equilibrium are denoised.
     centered : bool, default True
         No noise in the mean of a structure that is corrupted as a whole, as in CoordinateDenoising.
+
+    Raises
+    ------
+    ValueError
+        For an argument that is out of its range.
     """
 
     prob: float = 0.25

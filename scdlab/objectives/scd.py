@@ -112,6 +112,11 @@ class SelfConditionedDenoising(Objective):
         The embeddings of the elements are not trained, or they would shrink to nothing, denoising
         being the easier the smaller they are, and fine-tuning would start from there.
         Under any other objective, fine-tuning among them, they are trained.
+
+    Raises
+    ------
+    ValueError
+        For an argument that is out of its range, and for arguments that exclude each other.
     """
 
     sigma: float = 0.04
