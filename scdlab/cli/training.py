@@ -261,31 +261,20 @@ def train(
     Fine-tune:
       scdlab train --data qm9 --init a/model --property homo --head-lr 1e-3 --lr 1e-4
     """
-    import numpy as np
-    import torch
-
-    from scdlab import files
-
     if init and (model or hidden_channels or num_layers):
         raise ValueError(
             "--init brings its own model: leave --model, --hidden-channels and --num-layers out."
         )
     store = _mixed(data, energy_unit)
-    n_train = int(0.8 * len(store)) if n_train is None else n_train
-    n_val = (len(store) - n_train) // 2 if n_val is None else n_val
-    train_set, val_set, test_set = store.split(n_train, n_val, seed=seed)
+    train_set, val_set, test_set = _parts(store, n_train, n_val, seed)
     goal = make_objective(objective, target, forces and store.has_forces)
-    torch.manual_seed(seed)
-    if init:
-        net = open_model(init)
-    else:
-        net = make_model(model or "SchNet", hidden_channels=hidden_channels, num_layers=num_layers)
+    net = _first_model(init, model, hidden_channels, num_layers, seed)
     store.check_max_atoms(max_atoms)
     result = scdlab.fit(
         net,
         goal,
         train_set,
-        val_set if n_val else None,
+        val_set,
         out=out,
         resume=resume,
         steps=steps,
@@ -303,8 +292,7 @@ def train(
         augment=None if augment == Augment.none else augment.value,
     )
     print(result)
-    with files.atomic_file(out / "test_index.npy") as new, open(new, "wb") as file:
-        np.save(file, test_set.index)
+    _write_rows(out / "test_index.npy", test_set)
     # of labels, what the model predicts for the structures as they are: no noise, no condition
     report(net, test_set, goal.labeled or goal, out, max_atoms)
     print(f"load the model with scdlab.load({str(out / 'model')!r})")
@@ -319,6 +307,38 @@ def _mixed(names: list[str], energy_unit: str | None) -> "AtomStore":
         )
     stores = [open_data(name, energy_unit) for name in names]
     return stores[0] if len(stores) == 1 else scdlab.AtomStore.concat(stores)
+
+
+def _parts(
+    store: "AtomStore", n_train: int | None, n_val: int | None, seed: int
+) -> tuple["AtomStore", "AtomStore | None", "AtomStore"]:
+    """The structures to train on, to validate on (None for none) and to test on."""
+    n_train = int(0.8 * len(store)) if n_train is None else n_train
+    n_val = (len(store) - n_train) // 2 if n_val is None else n_val
+    train, val, test = store.split(n_train, n_val, seed=seed)
+    return train, val if n_val else None, test
+
+
+def _first_model(
+    init: str, name: str, hidden_channels: int | None, num_layers: int | None, seed: int
+) -> "Model":
+    """The trained model that `init` names, or a new one with the seed's weights."""
+    import torch
+
+    torch.manual_seed(seed)
+    if init:
+        return open_model(init)
+    return make_model(name or "SchNet", hidden_channels=hidden_channels, num_layers=num_layers)
+
+
+def _write_rows(path: Path, store: "AtomStore") -> None:
+    """Write which rows of the whole data a part holds."""
+    import numpy as np
+
+    from scdlab import files
+
+    with files.atomic_file(path) as new, open(new, "wb") as file:
+        np.save(file, store.index)
 
 
 @command("evaluate")
