@@ -78,13 +78,7 @@ def run(
     """
     claim = get(claim_id)
     settings = claim.settings(profile)
-    everything = list(range(settings["seeds"]))
-    seeds = everything if seeds is None else sorted(set(seeds))
-    if not seeds or set(seeds) - set(everything):
-        raise ValueError(
-            f"The seeds must be some of {everything}, those of the {profile} profile of "
-            f"{claim_id!r}, got {seeds}: leave them out to measure all."
-        )
+    seeds = _chosen(seeds, claim, profile)
     if checkpoints is not None:
         _check_checkpoints(claim, profile, seeds, allow_dirty)
     commit, dirty = (None, None) if profile == "quick" else provenance.checkout()
@@ -102,28 +96,19 @@ def run(
         "device": hardware["gpu"] or "cpu",
     }
     results = [_seed(claim, profile, key, seed, device, Path(out), echo) for seed in seeds]
-    values = [r["values"] for r in results]
-    complete = profile != "quick" and seeds == everything
-    record = Record(
-        claim=claim.id,
-        profile=profile,
+    complete = profile != "quick" and len(seeds) == settings["seeds"]
+    record = _record(
+        claim,
+        profile,
+        seeds,
+        results,
+        complete,
         settings=settings,
-        seeds=seeds,
-        values=values,
-        seed_seconds=[r["seconds"] for r in results],
-        summary=summarize(values),
-        rule=claim.rule,
-        verdict=claim.verdict(values, settings) if complete else None,
-        command=f"scdlab claims run {claim.id} --profile {profile}",
         commit=commit,
         dirty=dirty,
         source=key["source"],
-        versions=provenance.versions(),
         hardware=hardware,
-        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        seconds=round(sum(r["seconds"] for r in results), 1),
     )
-    record = dataclasses.replace(record, digest=files.content_digest(dataclasses.asdict(record)))
     written = complete and not dirty
     echo(_conclusion(record, written))
     if written:
@@ -131,6 +116,47 @@ def run(
     if checkpoints is not None:
         _hand_on(claim, record, results[0]["models"], Path(out), Path(checkpoints), echo)
     return record
+
+
+def _chosen(seeds: Iterable[int] | None, claim: Claim, profile: str) -> list[int]:
+    """The seeds to run, in order; ValueError for those that the profile does not have."""
+    everything = list(range(claim.settings(profile)["seeds"]))
+    chosen = everything if seeds is None else sorted(set(seeds))
+    if not chosen or set(chosen) - set(everything):
+        raise ValueError(
+            f"The seeds must be some of {everything}, those of the {profile} profile of "
+            f"{claim.id!r}, got {chosen}: leave them out to measure all."
+        )
+    return chosen
+
+
+def _record(
+    claim: Claim,
+    profile: str,
+    seeds: list[int],
+    results: list[dict[str, Any]],
+    complete: bool,
+    **origin: Any,
+) -> Record:
+    """The record of what the seeds gave, with its digest; `origin`: settings, commit, dirty, source
+    and hardware. A verdict stands only where all seeds were measured."""
+    values = [r["values"] for r in results]
+    record = Record(
+        claim=claim.id,
+        profile=profile,
+        seeds=seeds,
+        values=values,
+        seed_seconds=[r["seconds"] for r in results],
+        summary=summarize(values),
+        rule=claim.rule,
+        verdict=claim.verdict(values, origin["settings"]) if complete else None,
+        command=f"scdlab claims run {claim.id} --profile {profile}",
+        versions=provenance.versions(),
+        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seconds=round(sum(r["seconds"] for r in results), 1),
+        **origin,
+    )
+    return dataclasses.replace(record, digest=files.content_digest(dataclasses.asdict(record)))
 
 
 def _check_checkpoints(claim: Claim, profile: str, seeds: list[int], allow_dirty: bool) -> None:
