@@ -23,6 +23,7 @@ from scdlab.atoms.store import AtomStore
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.md.langevin import Langevin
 
 _BAR_FROM = 5.0  # seconds; shorter runs need no progress bar
 
@@ -78,10 +79,6 @@ def simulate(
         For settings that make no sense, an unknown calculator, dipole moments that the calculator
         or a periodic structure does not have, and a run that blows up.
     """
-    from ase import units
-    from ase.md.langevin import Langevin
-    from ase.md.velocitydistribution import Stationary, thermalize_momenta
-
     settings: dict[str, Any] = {
         "temperature": temperature,
         "timestep": timestep,
@@ -97,21 +94,7 @@ def simulate(
     atoms.calc = calc
     if dipole:
         _check_dipole(calc, name, atoms)
-    rng = np.random.default_rng(seed)
-    thermalize_momenta(atoms, temperature, rng=rng)
-    # a lone atom would be left without motion, a held one cannot drift
-    if len(atoms) > 1 and not atoms.constraints:
-        Stationary(atoms)
-    dynamics = Langevin(
-        atoms,
-        timestep * units.fs,
-        temperature_K=temperature,
-        friction=friction / units.fs,
-        rng=rng,
-        # ase deprecates it: it does not sample the canonical ensemble; a drifting molecule is
-        # harmless
-        fixcm=False,
-    )
+    dynamics = _dynamics(atoms, temperature, timestep, friction, np.random.default_rng(seed))
     frames = []
     with limit(), _progress(equilibration + n_frames * interval, name, progress) as advance:
         for k in range(int(n_frames)):
@@ -125,6 +108,34 @@ def simulate(
     if dipole:
         meta["units"] = {"dipole": "e Å"}
     return AtomStore.from_ase(frames, meta=meta)
+
+
+def _dynamics(
+    atoms: "Atoms",
+    temperature: float,
+    timestep: float,
+    friction: float,
+    rng: np.random.Generator,
+) -> "Langevin":
+    """Langevin dynamics of the atoms, which get their first velocities here."""
+    from ase import units
+    from ase.md.langevin import Langevin
+    from ase.md.velocitydistribution import Stationary, thermalize_momenta
+
+    thermalize_momenta(atoms, temperature, rng=rng)
+    # a lone atom would be left without motion, a held one cannot drift
+    if len(atoms) > 1 and not atoms.constraints:
+        Stationary(atoms)
+    return Langevin(
+        atoms,
+        timestep * units.fs,
+        temperature_K=temperature,
+        friction=friction / units.fs,
+        rng=rng,
+        # ase deprecates it: it does not sample the canonical ensemble; a drifting molecule is
+        # harmless
+        fixcm=False,
+    )
 
 
 def _check_settings(settings: dict[str, Any]) -> None:
