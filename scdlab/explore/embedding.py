@@ -229,15 +229,17 @@ class EmbeddingExplorer(FigureExplorer):
             the smoothness is of, None for a store that has none.
         """
         embedded = (self.model, self.pool)
-        size = self._keep(
-            "extensivity", embedded, self._score, embeddings.extensivity, self.shown.n_atoms
+        size = self.remember(
+            ("extensivity", *embedded),
+            lambda: self._score(*embedded, embeddings.extensivity, self.shown.n_atoms),
         )
         name = self._guessed()
         smooth = (None, "The store has no properties.")
         if name is not None:
             values = self.shown.property(name)
-            smooth = self._keep(
-                ("smoothness", name), embedded, self._score, embeddings.smoothness, values
+            smooth = self.remember(
+                ("smoothness", name, *embedded),
+                lambda: self._score(*embedded, embeddings.smoothness, values),
             )
         return {"extensivity": size, "smoothness": smooth, "property": name}
 
@@ -267,10 +269,6 @@ class EmbeddingExplorer(FigureExplorer):
     def _label(self, name: str) -> str:
         return "number of atoms" if name == "atoms" else style.label(name, self.store.units(name))
 
-    def _keep(self, what: Any, where: tuple[str, ...], make: Callable, *arguments: Any) -> Any:
-        """make(*where, *arguments), kept under what it is and where."""
-        return self.remember((what, where), lambda: make(*where, *arguments))
-
     def _naming(self, model: str, function: Callable, *arguments: Any) -> Any:
         """function(*arguments), where an error names the model it is about."""
         try:
@@ -280,14 +278,16 @@ class EmbeddingExplorer(FigureExplorer):
 
     def _embedded(self, model: str, pool: str) -> tuple[np.ndarray, np.ndarray]:
         """(embeddings [n, d], rows [n]) of a model."""
-        return self._keep("embedding", (model, pool), self._embed)
+        return self.remember(("embedding", model, pool), lambda: self._embed(model, pool))
 
     def _embed(self, model: str, pool: str) -> tuple[np.ndarray, np.ndarray]:
         arguments = (self.models[model], self.store, self._n, pool, self._seed)
         return self._naming(model, embeddings.embed, *arguments)
 
     def _map(self, model: str, pool: str, method: str) -> np.ndarray:
-        return self._keep("map", (model, pool, method), self._reduce)
+        return self.remember(
+            ("map", model, pool, method), lambda: self._reduce(model, pool, method)
+        )
 
     def _reduce(self, model: str, pool: str, method: str) -> np.ndarray:
         x = self._embedded(model, pool)[0]

@@ -78,39 +78,14 @@ def molecule_figure(
             hoverinfo="skip",
             showlegend=False,
         )
-    shown = np.ones(len(z), bool)
-    if highlight is not None:
-        shown[:] = False
-        shown[np.asarray(highlight, int)] = True
-        if center is not None:
-            shown[center] = True
+    shown = _in_full_color(len(z), highlight, center)
     for element in np.unique(z):  # one trace per element, so that the legend names the elements
         for mask, opacity in ((shown & (z == element), 1.0), (~shown & (z == element), 0.25)):
             if mask.any():
                 _add_atoms(fig, element, np.flatnonzero(mask), pos, opacity, labels)
     if center is not None:
-        fig.add_scatter3d(
-            **dict(zip("xyz", pos[[center]].T, strict=True)),
-            mode="markers",
-            name="this atom",
-            hoverinfo="skip",
-            marker=dict(
-                symbol="circle-open",
-                size=marker_size(z[center]) + 8,
-                color=style.BLACK,
-                line_width=4,
-            ),
-        )
-        others = [k for k in np.flatnonzero(shown) if k != center]
-        if highlight is not None and others:
-            ends = _segments(np.repeat(pos[[center]], len(others), axis=0), pos[others])
-            fig.add_scatter3d(
-                **ends,
-                mode="lines",
-                name="neighbor pairs",
-                hoverinfo="skip",
-                line=dict(color=style.BLUE, width=3),
-            )
+        joined = shown & (np.arange(len(z)) != center) & (highlight is not None)
+        _add_center(fig, pos, z, center, np.flatnonzero(joined))
     if arrows is not None:
         _add_arrows(fig, pos, array(arrows), arrow_name, arrow_unit, arrow_scale)
     fig.update_layout(
@@ -120,6 +95,44 @@ def molecule_figure(
         uirevision="molecule",  # a new picture keeps the reader's viewpoint
     )
     return fig
+
+
+def _in_full_color(n: int, highlight: ArrayLike | None, center: int | None) -> np.ndarray:
+    """Which of n atoms do not fade [n]: all, or those highlighted and the center."""
+    if highlight is None:
+        return np.ones(n, bool)
+    shown = np.zeros(n, bool)
+    shown[np.asarray(highlight, int)] = True
+    if center is not None:
+        shown[center] = True
+    return shown
+
+
+def _add_center(
+    fig: go.Figure, pos: np.ndarray, z: np.ndarray, center: int, others: np.ndarray
+) -> None:
+    """A ring around one atom, and lines from it to others."""
+    fig.add_scatter3d(
+        **dict(zip("xyz", pos[[center]].T, strict=True)),
+        mode="markers",
+        name="this atom",
+        hoverinfo="skip",
+        marker=dict(
+            symbol="circle-open",
+            size=marker_size(z[center]) + 8,
+            color=style.BLACK,
+            line_width=4,
+        ),
+    )
+    if len(others):
+        ends = _segments(np.repeat(pos[[center]], len(others), axis=0), pos[others])
+        fig.add_scatter3d(
+            **ends,
+            mode="lines",
+            name="neighbor pairs",
+            hoverinfo="skip",
+            line=dict(color=style.BLUE, width=3),
+        )
 
 
 def neighbor_figure(

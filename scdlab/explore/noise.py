@@ -245,7 +245,8 @@ class NoiseExplorer(FigureExplorer):
         dict
             By name; "values" are the numbers of `state()`.
         """
-        return self._keep("numbers", "source molecule relaxed seed kind sigma", self._compute)
+        key = self._of("source", "molecule", "relaxed", "seed", "kind", "sigma")
+        return self.remember(("numbers", *key), self._compute)
 
     def state(self) -> dict[str, Any]:
         """The traits, and every number displayed.
@@ -284,16 +285,18 @@ class NoiseExplorer(FigureExplorer):
                 arrows[name] = dict(vectors=vector, unit=unit, color=color, scale=scale[unit])
         return arrows
 
-    def _keep(self, what: str, names: str, make: Any) -> Any:
-        """make(), kept under the values of the traits `names`."""
-        return self.remember((what, *(getattr(self, name) for name in names.split())), make)
+    def _of(self, *names: str) -> tuple[Any, ...]:
+        """The values of some traits: what a result is remembered by."""
+        return tuple(getattr(self, name) for name in names)
 
     def _read(self, text: str) -> ase.Atoms:
         return self.remember(("read", text), lambda: read_structure(text))
 
     def _clean(self) -> dict[str, Any]:
         """The clean molecule, its energy (None: the reference cannot be used), and notes on it."""
-        return self._keep("clean", "source molecule relaxed", self._find_clean)
+        return self.remember(
+            ("clean", *self._of("source", "molecule", "relaxed")), self._find_clean
+        )
 
     def _find_clean(self) -> dict[str, Any]:
         if self.source == "store":
@@ -327,9 +330,8 @@ class NoiseExplorer(FigureExplorer):
             self.seed,
             self.kind,
         )
-        curves = self._keep(
-            "curves",
-            "source molecule relaxed seed kind",
+        curves = self.remember(
+            ("curves", *self._of("source", "molecule", "relaxed", "seed", "kind")),
             lambda: noise_response(atoms, SIGMAS, *rest),
         )
         here = noise_response(atoms, [self.sigma], *rest)
@@ -345,44 +347,37 @@ class NoiseExplorer(FigureExplorer):
             notes.append(
                 "No bond of this molecule can turn, so torsional noise leaves it as it is."
             )
-        pos = atoms.positions + eps
-        many = atoms.positions[None]
-        if here["drawn"]:
-            draws = DRAWS[self.kind]
-            many = atoms.positions + displacements(atoms, self.sigma, self.seed, self.kind, draws)
-        lengths = lengths_picture(atoms, pos, many)
-        several = [len(bands_of(*(atoms.symbols[k] for k in pair))) > 1 for pair in bonds_of(atoms)]
-        force_length = None if forces is None else np.linalg.norm(forces, axis=1).mean()
+        many = self._draws(atoms) if here["drawn"] else atoms.positions[None]
         values = {
             "formula": atoms.get_chemical_formula(),
             "n_atoms": len(atoms),
             "regime": regime(self.sigma),
-            "noise_length": float(np.linalg.norm(eps, axis=1).mean()),  # Å
-            "bonds": int(np.sum(several)),  # that can have several orders
-            "bonds_blurred": int(blurred_bonds(atoms, pos)),
-            "bonds_blurred_mean": float(blurred_bonds(atoms, many).mean()),
-            "draws": len(many),
+            **_lengths(eps, forces),
+            **_blurring(atoms, eps, many),
             "energy_rise": plain_number(here["rise"][0]),  # eV
-            "force_length": None if force_length is None else plain_number(force_length),  # eV/Å
             **{name: plain_number(here[name][0]) for name in COSINES},
             "unexplained": None if answer is None else plain_number(unexplained_noise(answer, eps)),
             "notes": notes,
         }
         displaced = atoms.copy()
-        displaced.positions = pos
-        traces = lengths["traces"] + sigma_traces(curves, values, self.sigma)
-        vectors = dict(eps=eps, forces=forces, answer=answer)
-        return (
-            dict(
-                atoms=displaced,
-                clean=atoms,
-                lengths=lengths,
-                curves=curves,
-                values=values,
-                traces=traces,
-            )
-            | vectors
-        )
+        displaced.positions = atoms.positions + eps
+        lengths = lengths_picture(atoms, displaced.positions, many)
+        return {
+            "atoms": displaced,
+            "clean": atoms,
+            "lengths": lengths,
+            "curves": curves,
+            "values": values,
+            "traces": lengths["traces"] + sigma_traces(curves, values, self.sigma),
+            "eps": eps,
+            "forces": forces,
+            "answer": answer,
+        }
+
+    def _draws(self, atoms: ase.Atoms) -> np.ndarray:
+        """Positions of many draws of the noise [draws, n, 3] in Å."""
+        draws = DRAWS[self.kind]
+        return atoms.positions + displacements(atoms, self.sigma, self.seed, self.kind, draws)
 
     def picture(self) -> go.Figure:
         """The plots of the present state."""
@@ -448,3 +443,25 @@ class NoiseExplorer(FigureExplorer):
             for axis, values in axes_of(n).items():
                 self.figure.layout[axis].update(values)
         self.view.show(n["atoms"], self.arrows(), title=self._title())  # one message
+
+
+def _lengths(eps: np.ndarray, forces: np.ndarray | None) -> dict[str, float | None]:
+    """Mean lengths of the displacements in Å, and of the forces in eV/Å."""
+    force = None if forces is None else np.linalg.norm(forces, axis=1).mean()
+    return {
+        "noise_length": float(np.linalg.norm(eps, axis=1).mean()),
+        "force_length": None if force is None else plain_number(force),
+    }
+
+
+def _blurring(atoms: ase.Atoms, eps: np.ndarray, many: np.ndarray) -> dict[str, int | float]:
+    """How many bonds can have several orders, and how many of them the noise has blurred, in this
+    displacement [n, 3] and in the mean over many positions [draws, n, 3]."""
+    names = atoms.get_chemical_symbols()
+    several = [len(bands_of(names[a], names[b])) > 1 for a, b in bonds_of(atoms)]
+    return {
+        "bonds": int(np.sum(several)),
+        "bonds_blurred": int(blurred_bonds(atoms, atoms.positions + eps)),
+        "bonds_blurred_mean": float(blurred_bonds(atoms, many).mean()),
+        "draws": len(many),
+    }
