@@ -10,7 +10,6 @@ the drawing:
                   `analysis.smoothness`
 """
 
-import html
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +25,7 @@ from scdlab.analysis import embeddings
 from scdlab.explore import maps, style, svg
 from scdlab.explore.controls import Bounds, check_bounds, check_choice
 from scdlab.explore.view import MoleculeView
-from scdlab.explore.widgets import FigureExplorer, error_text
+from scdlab.explore.widgets import FigureExplorer
 
 POOLED = {"embedding": "model's own embedding", "mean": "mean over atoms", "sum": "sum over atoms"}
 LAYOUTS = {"umap": "UMAP", "pca": "PCA"}
@@ -65,6 +64,7 @@ class EmbeddingExplorer(FigureExplorer):
     """
 
     names = ("model", "color", "method", "pool", "point")
+    refusing = names
     words_style = "line-height: 1.3"
     model = traitlets.Unicode()
     color = traitlets.Unicode()
@@ -366,24 +366,22 @@ class EmbeddingExplorer(FigureExplorer):
         if points.point_inds:
             self.point = points.point_inds[0]
 
-    def _link(self, name: str, control: Any) -> None:
-        """As of any explorer; and a choice that is refused is shown as an error, and the control
-        goes back to what is shown."""
+    def notice(self, name: str) -> str:
+        """What is shown while another map is computed.
 
-        def chosen(change: traitlets.Bunch) -> None:
-            if change["new"] == getattr(self, name):
-                return
-            if name not in ("color", "point"):
-                self.message.value = "Computing … a first map by UMAP takes up to half a minute."
-            try:
-                setattr(self, name, change["new"])
-            except ValueError as error:
-                control.value = getattr(self, name)
-                self.message.value = error_text(html.escape(str(error)))
-                raise
+        Parameters
+        ----------
+        name : str
+            The trait that is chosen.
 
-        control.observe(chosen, names=["value"])
-        self.observe(lambda change: control.set_trait("value", change["new"]), names=[name])
+        Returns
+        -------
+        str
+            Empty for color and point, which need no other map.
+        """
+        if name in ("color", "point"):
+            return ""
+        return "Computing … a first map by UMAP takes up to half a minute."
 
     def redraw(self) -> None:
         """Change figure and view in place; only what has changed of the map."""

@@ -61,6 +61,7 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
 
     names: ClassVar[tuple[str, ...]] = ()
     sliding: ClassVar[tuple[str, ...]] = ()  # traits between the points of their slider's grid
+    refusing: ClassVar[tuple[str, ...]] = ()  # traits whose control goes back if a value is refused
     words_style: ClassVar[str] = "line-height: 1.35"
 
     _kept = traitlets.Instance(OrderedDict, ())
@@ -190,6 +191,21 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         """
         return value
 
+    def notice(self, name: str) -> str:
+        """What is shown while a value chosen for one of the traits `refusing` is computed.
+
+        Parameters
+        ----------
+        name : str
+            The trait.
+
+        Returns
+        -------
+        str
+            As html; empty by default: the message stays as it is.
+        """
+        return ""
+
     # ----------------------------------------------------------------------------------------------
     # what it has
 
@@ -264,19 +280,36 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
 
     def _link(self, name: str, control: Any) -> None:
         """Tie a control to its trait, both ways."""
-        if name not in self.sliding:
+        if name in self.sliding:
+            take = self._take_slid
+        elif name in self.refusing:
+            take = self._take_chosen
+        else:
             traitlets.link((self, name), (control, "value"))
             return
-
-        def slid(change: traitlets.Bunch) -> None:
-            """A browser moves a slider that was set from Python onto its grid, and reports that:
-            it is no move."""
-            steps = steps_of(control, change["new"]) - steps_of(control, getattr(self, name))
-            if abs(steps) > 0.51:
-                setattr(self, name, self.on_grid(name, change["new"]))
-
-        control.observe(slid, names=["value"])
+        control.observe(lambda change: take(name, control, change["new"]), names=["value"])
         self.observe(lambda change: control.set_trait("value", change["new"]), names=[name])
+
+    def _take_slid(self, name: str, control: Any, value: float) -> None:
+        """A browser moves a slider that was set from Python onto its grid, and reports that: it is
+        no move."""
+        steps = steps_of(control, value) - steps_of(control, getattr(self, name))
+        if abs(steps) > 0.51:
+            setattr(self, name, self.on_grid(name, value))
+
+    def _take_chosen(self, name: str, control: Any, value: Any) -> None:
+        """A value that is refused is shown as an error, and the control goes back to what is
+        shown."""
+        if value == getattr(self, name):
+            return
+        if notice := self.notice(name):
+            self.message.value = notice
+        try:
+            setattr(self, name, value)
+        except ValueError as error:
+            control.value = getattr(self, name)
+            self.message.value = error_text(html.escape(str(error)))
+            raise
 
     def _changed(self, change: traitlets.Bunch) -> None:
         if self._waiting or self.key() == self._drawn:  # traits set together are drawn once
