@@ -179,6 +179,35 @@ def blurred_bonds(atoms: ase.Atoms, pos: ArrayLike) -> np.ndarray:
     return (bond_orders(atoms, pos, pairs) != bond_orders(atoms, pairs=pairs)).sum(-1)
 
 
+def blurring(atoms: ase.Atoms, pos: ArrayLike, many: ArrayLike) -> dict[str, int | float]:
+    """How many bonds a displacement blurs, and how many the noise blurs on average.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        The structure of n atoms as it is.
+    pos : array_like
+        Displaced positions [n, 3] in Å.
+    many : array_like
+        Positions of many draws of the noise [draws, n, 3] in Å.
+
+    Returns
+    -------
+    dict
+        bonds, those that can have several orders; bonds_blurred and bonds_blurred_mean, how many of
+        them read as another order at `pos` and on average over the draws; and draws.
+    """
+    names = atoms.get_chemical_symbols()
+    several = [len(bands_of(names[a], names[b])) > 1 for a, b in bonds_of(atoms)]
+    blurred = blurred_bonds(atoms, many)
+    return {
+        "bonds": int(np.sum(several)),
+        "bonds_blurred": int(blurred_bonds(atoms, pos)),
+        "bonds_blurred_mean": float(blurred.mean()),
+        "draws": len(blurred),
+    }
+
+
 def length_density(lengths: ArrayLike, grid: np.ndarray, width: float) -> np.ndarray:
     """A smooth histogram: counts in the cells of a grid, smeared by a Gaussian.
 

@@ -37,7 +37,7 @@ from scdlab.analysis.scan import (
     right_handed,
     weight_matrix,
 )
-from scdlab.explore import frame_pictures, structures, style, svg, svg_charts
+from scdlab.explore import frame_pictures, structures, style, svg, svg_curves
 from scdlab.explore.controls import Bounds, check_bounds, check_choice
 from scdlab.explore.frame_pictures import LEFT, METHODS, WIDTH
 from scdlab.explore.frame_words import MAX_NEIGHBORS, describe
@@ -381,7 +381,7 @@ class FrameExplorer(SvgExplorer):
         curves = {name: (x, 1000 * (e - zero[name])) for name, (x, e) in curves.items()}
         dots = {name: 1000 * (e - zero[name]) for name, e in self.now().items()}
         y_label = style.label("energy, relative", "meV")
-        return svg_charts.curve_chart(
+        return svg_curves.curve_chart(
             curves, mark, dots, METHODS, x_label, y_label, title, *ends, width=WIDTH
         )
 

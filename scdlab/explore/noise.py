@@ -31,7 +31,7 @@ import plotly.graph_objects as go
 import torch
 import traitlets
 
-from scdlab.analysis.bonds import bands_of, blurred_bonds, bonds_of
+from scdlab.analysis.bonds import blurring
 from scdlab.analysis.denoising import (
     SIGMAS,
     Reference,
@@ -323,13 +323,8 @@ class NoiseExplorer(FigureExplorer):
         clean = self._clean()
         atoms = clean["atoms"]
         energy = clean["energy"]
-        rest = (
-            None if energy is None else self.reference,
-            energy,
-            self.model,
-            self.seed,
-            self.kind,
-        )
+        reference = None if energy is None else self.reference
+        rest = (reference, energy, self.model, self.seed, self.kind)
         curves = self.remember(
             ("curves", *self._of("source", "molecule", "relaxed", "seed", "kind")),
             lambda: noise_response(atoms, SIGMAS, *rest),
@@ -352,9 +347,10 @@ class NoiseExplorer(FigureExplorer):
             "formula": atoms.get_chemical_formula(),
             "n_atoms": len(atoms),
             "regime": regime(self.sigma),
-            **_lengths(eps, forces),
-            **_blurring(atoms, eps, many),
+            "noise_length": _mean_length(eps),  # Å
+            **blurring(atoms, atoms.positions + eps, many),
             "energy_rise": plain_number(here["rise"][0]),  # eV
+            "force_length": _mean_length(forces),  # eV/Å
             **{name: plain_number(here[name][0]) for name in COSINES},
             "unexplained": None if answer is None else plain_number(unexplained_noise(answer, eps)),
             "notes": notes,
@@ -445,23 +441,6 @@ class NoiseExplorer(FigureExplorer):
         self.view.show(n["atoms"], self.arrows(), title=self._title())  # one message
 
 
-def _lengths(eps: np.ndarray, forces: np.ndarray | None) -> dict[str, float | None]:
-    """Mean lengths of the displacements in Å, and of the forces in eV/Å."""
-    force = None if forces is None else np.linalg.norm(forces, axis=1).mean()
-    return {
-        "noise_length": float(np.linalg.norm(eps, axis=1).mean()),
-        "force_length": None if force is None else plain_number(force),
-    }
-
-
-def _blurring(atoms: ase.Atoms, eps: np.ndarray, many: np.ndarray) -> dict[str, int | float]:
-    """How many bonds can have several orders, and how many of them the noise has blurred, in this
-    displacement [n, 3] and in the mean over many positions [draws, n, 3]."""
-    names = atoms.get_chemical_symbols()
-    several = [len(bands_of(names[a], names[b])) > 1 for a, b in bonds_of(atoms)]
-    return {
-        "bonds": int(np.sum(several)),
-        "bonds_blurred": int(blurred_bonds(atoms, atoms.positions + eps)),
-        "bonds_blurred_mean": float(blurred_bonds(atoms, many).mean()),
-        "draws": len(many),
-    }
+def _mean_length(vectors: np.ndarray | None) -> float | None:
+    """The mean length of vectors [n, 3]; None if there are none."""
+    return None if vectors is None else plain_number(np.linalg.norm(vectors, axis=1).mean())

@@ -1,7 +1,7 @@
 """Small still pictures as svg text: elements, molecules, and pictures below each other.
 
 They are what a widget shows where no kernel runs, such as a code host's preview. Charts are in
-`svg_charts`.
+`svg_charts` and `svg_curves`.
 """
 
 import re
@@ -232,23 +232,16 @@ def molecule(
         body += _dots(atoms.numbers, np.stack([x, y], axis=1), scale)
     else:
         body += balls(atoms, x, y, flat[:, 2], highlight, center, aside=bool(arrows))
-    looks = ('stroke-width="3"', 'stroke-width="1.5" stroke-dasharray="5 3"')
-    rings = [f'fill="none" stroke="{mark["color"]}" {looks[mark["lines"]]}' for mark in marked]
-    for mark, ring in zip(marked, rings, strict=True):
-        for k in mark["atoms"]:
-            radius = 4.0 if small else 0.6 * style.marker_size(int(atoms.numbers[k]))
-            radius += 25 * mark["wider"]
-            body.append(f'<circle cx="{x[k]:.1f}" cy="{y[k]:.1f}" r="{radius:.1f}" {ring}/>')
+    for mark in marked:
+        body += _rings(mark, atoms.numbers, x, y, small)
     for kind, start, tip in zip(arrows, starts, tips, strict=True):
         body.append(_arrows(kind, place(start), place(tip), scale))
     for row, kind in enumerate(arrows):
         body.append(_arrow_legend(kind, size + 12 + 18 * row))
-    for row, (mark, ring) in enumerate(zip(marked, rings, strict=True), len(arrows)):
+    for row, mark in enumerate(marked, len(arrows)):
         y0 = size + 12 + 18 * row
-        body += [
-            f'<circle cx="27" cy="{y0}" r="6" {ring}/>',
-            text(52, y0 + 4, mark["legend"], "start"),
-        ]
+        body.append(f'<circle cx="27" cy="{y0}" r="6" {_ring(mark)}/>')
+        body.append(text(52, y0 + 4, mark["legend"], "start"))
     rows = len(arrows) + len(marked)
     height = size + 18 * rows + (8 if rows else 0)
     if note:
@@ -256,6 +249,22 @@ def molecule(
         body += [text(10, height + 14 * (k + 1), words, "start") for k, words in enumerate(lines)]
         height += 14 * len(lines) + 8
     return document(size, height, body, about)
+
+
+def _rings(mark: dict, z: np.ndarray, x: np.ndarray, y: np.ndarray, small: bool) -> list[str]:
+    """The rings around the atoms of a kind of marks."""
+    rings = []
+    for k in mark["atoms"]:
+        radius = 4.0 if small else 0.6 * style.marker_size(int(z[k]))
+        spot = f'cx="{x[k]:.1f}" cy="{y[k]:.1f}" r="{radius + 25 * mark["wider"]:.1f}"'
+        rings.append(f"<circle {spot} {_ring(mark)}/>")
+    return rings
+
+
+def _ring(mark: dict) -> str:
+    """The look of a kind of marks: thick, or thin and dashed."""
+    looks = ('stroke-width="3"', 'stroke-width="1.5" stroke-dasharray="5 3"')
+    return f'fill="none" stroke="{mark["color"]}" {looks[mark["lines"]]}'
 
 
 def balls(

@@ -1,6 +1,6 @@
-"""Charts as svg text: filters, bars, colored cells, polar curves and curves over a coordinate."""
+"""Charts as svg text: filters, bars, colored cells and polar curves."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -111,18 +111,8 @@ def bars(
     for k, (name, value, error) in enumerate(zip(names, values, errors, strict=True)):
         y = top + pitch * k
         color = style.GREEN if k == strong else "#BDBDBD"
-        low = left + scale * max(0.0, value - error)
-        high = left + scale * (value + error)
-        number = f"{value:.1f} ± {error:.1f}"
-        number_x = max(high, left + scale * value) + 6
-        body += [
-            text(left - 8, y + 14, name, "end"),
-            f'<rect x="{left}" y="{y}" width="{scale * value:.1f}" height="19" fill="{color}"/>',
-            line(low, y + 9.5, high, y + 9.5),
-            line(low, y + 5, low, y + 14),
-            line(high, y + 5, high, y + 14),
-            text(number_x, y + 14, number, "start").replace("<text ", _HALO, 1),
-        ]
+        body.append(text(left - 8, y + 14, name, "end"))
+        body += _bar(left, y, value, error, scale, color)
     body.append(line(left, top - 4, left, bottom))
     body += [
         text(width - 8, 16 if k == 0 else top + pitch * k - 13, words, "end")
@@ -285,97 +275,19 @@ def polar_plot(
     return document(width, y + 20, body, f"{title}: {about}")
 
 
-def curve_chart(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    mark: float,
-    dots: Mapping[str, float],
-    looks: Mapping[str, tuple[str, str, str, float]],
-    x_label: str,
-    y_label: str,
-    title: str = "",
-    low: float = 0.0,
-    high: float = 1.0,
-    width: float = 470,
-) -> str:
-    """Curves over one coordinate, and a line at the present place with a dot of each curve.
-
-    Parameters
-    ----------
-    curves : mapping
-        Name -> (x [m], y [m]); NaN are left out, and a curve without a number is named as such in
-        the legend.
-    mark : float
-        The present place, an x.
-    dots : mapping
-        Name -> the y of its dot there, or NaN.
-    looks : mapping
-        Name -> (legend, color, dashes, width of the line).
-    x_label, y_label : str
-        What the axes show, with their units.
-    title : str, optional
-        A line above.
-    low, high : float, default 0.0, 1.0
-        The ends of the x axis.
-    width : float, default 470
-        In pixels.
-
-    Returns
-    -------
-    str
-        The picture as svg text.
-    """
-    tall = 262
-    left = 62
-    top = 46
-    right = width - 12
-    bottom = tall - 42
-    numbers = [y[np.isfinite(y)] for _, y in curves.values()]
-    known = np.concatenate([*numbers, np.array(list(dots.values()), float)])
-    known = known[np.isfinite(known)]
-    y_ticks = round_ticks(known.min(), known.max()) if len(known) else round_ticks(0.0, 1.0)
-
-    def across(x: float) -> float:
-        return left + (x - low) / (high - low) * (right - left)
-
-    def up(y: float) -> float:
-        return bottom - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (bottom - top)
-
-    body = [text(8, 16, title, "start")]
-    for tick in y_ticks:
-        body.append(line(left, up(tick), right, up(tick), style.LIGHT))
-        body.append(text(left - 6, up(tick) + 4, f"{tick:.6g}".replace("-", "−"), "end"))
-    for tick in (0, 90, 180, 270, 360) if (low, high) == (0, 360) else round_ticks(low, high):
-        if low - 1e-9 <= tick <= high + 1e-9:
-            body.append(line(across(tick), bottom, across(tick), bottom + 4))
-            body.append(text(across(tick), bottom + 17, f"{tick:.6g}".replace("-", "−")))
-    body.append(line(left, bottom, right, bottom) + line(left, top, left, bottom))
-    body.append(text((left + right) / 2, bottom + 35, x_label))
-    turn = f'transform="rotate(-90 14 {(top + bottom) / 2:.0f})" '
-    body.append(text(14, (top + bottom) / 2, y_label).replace("<text ", f"<text {turn}", 1))
-    thin = 'stroke-width="1" opacity="0.5"'
-    body.append(line(across(mark), top, across(mark), bottom, style.INK, thin))
-    x0: float = left
-    for name, (x, y) in curves.items():
-        legend, color, dash, thick = looks[name]
-        look = f'fill="none" stroke="{color}" stroke-width="{thick}" stroke-dasharray="{dash}"'
-        parts = []
-        run = False
-        for a, b in zip(x, y, strict=True):
-            if np.isfinite(b):
-                parts.append(f"{'L' if run else 'M'}{across(a):.1f},{up(b):.1f}")
-            run = bool(np.isfinite(b))
-        body.append(f'<path class="{name}" d="{"".join(parts)}" {look}/>')
-        body.append(f'<line x1="{x0}" y1="32" x2="{x0 + 24}" y2="32" {look}/>')
-        legend = legend if parts else f"{legend}: none"
-        body.append(text(x0 + 29, 36, legend, "start"))
-        x0 += 49 + 6.6 * len(legend)
-    for name, y in dots.items():
-        if np.isfinite(y):
-            body.append(
-                f'<circle class="here {name}" cx="{across(mark):.1f}" cy="{up(y):.1f}" r="4.5" '
-                f'fill="{looks[name][1]}" stroke="white"/>'
-            )
-    return document(width, tall, body, f"{title}: {y_label} against {x_label}")
+def _bar(left: float, y: float, value: float, error: float, scale: float, color: str) -> list[str]:
+    """A bar from `left`, its error bar, and its number behind; `scale` in pixels per unit."""
+    low = left + scale * max(0.0, value - error)
+    high = left + scale * (value + error)
+    number_x = max(high, left + scale * value) + 6
+    number = text(number_x, y + 14, f"{value:.1f} ± {error:.1f}", "start")
+    return [
+        f'<rect x="{left}" y="{y}" width="{scale * value:.1f}" height="19" fill="{color}"/>',
+        line(low, y + 9.5, high, y + 9.5),
+        line(low, y + 5, low, y + 14),
+        line(high, y + 5, high, y + 14),
+        number.replace("<text ", _HALO, 1),
+    ]
 
 
 def ticks_from_zero(highest: float) -> list[float]:
@@ -394,27 +306,6 @@ def ticks_from_zero(highest: float) -> list[float]:
     power = 10.0 ** np.floor(np.log10(highest)) if highest > 0 else 1.0
     step = next(m * power for m in (0.2, 0.25, 0.5, 1, 2, 2.5) if m * power * 6 >= highest)
     return [step * k for k in range(max(2, int(np.ceil(highest / step - 1e-9)) + 1))]
-
-
-def round_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from one not above low to one not below high, four to eight of them.
-
-    Parameters
-    ----------
-    low, high : float
-        The ends of the axis.
-
-    Returns
-    -------
-    list of float
-        The ticks.
-    """
-    span = max(high - low, 1e-3)
-    power = 10.0 ** np.floor(np.log10(span / 5))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if span / (m * power) <= 6)
-    first = np.floor(low / step + 1e-9)
-    last = np.ceil(high / step - 1e-9)
-    return [round(step * k, 9) + 0.0 for k in np.arange(first, max(last, first + 1) + 1)]
 
 
 def _level_color(k: int) -> str:
