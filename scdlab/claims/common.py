@@ -143,3 +143,52 @@ def trained(
     if result.interrupted:
         raise KeyboardInterrupt
     return result
+
+
+def trained_as_set(
+    model: Model,
+    objective: Objective,
+    train: AtomStore,
+    settings: Settings,
+    seed: int,
+    device: str,
+    steps: int | None = None,
+    **options: Any,
+) -> FitResult:
+    """Train a model to the end with the settings' steps, batch_size and lr.
+
+    Parameters
+    ----------
+    model : Model
+        The model, trained in place.
+    objective : Objective
+        What it learns.
+    train : AtomStore
+        Training structures.
+    settings : dict
+        With steps, batch_size and lr.
+    seed : int
+        Of batches and noise.
+    device : {"auto", "cpu", "cuda"}
+        Where to train.
+    steps : int, optional
+        Batches to learn from, if others than the settings'.
+    **options
+        More arguments of `scdlab.fit`.
+
+    Returns
+    -------
+    FitResult
+        What `scdlab.fit` returned.
+    """
+    return trained(
+        model,
+        objective,
+        train,
+        settings["steps"] if steps is None else steps,
+        settings["batch_size"],
+        settings["lr"],
+        seed,
+        device,
+        **options,
+    )

@@ -29,7 +29,7 @@ from scdlab.objectives.noise import noise_floor, sample_noise
 from scdlab.training import FitResult
 
 from .claim import Arrays, Claim, Settings, Values, direction, register
-from .common import SEEN, UNSEEN, draw, molecules, trained
+from .common import SEEN, UNSEEN, draw, molecules, trained, trained_as_set
 from .kept import keep
 
 COORD_PAPER = "Zaidi et al., ICLR 2023 (arXiv:2206.00133)"
@@ -159,7 +159,7 @@ def few_labels_homo(settings: Settings, seed: int, device: str) -> Values:
         ("scratch", transformer(settings, seed), steps),
         ("scratch_longer", transformer(settings, seed), longer),
     ):
-        trained(model, homo, few, n, settings["batch_size"], settings["lr"], seed, device)
+        trained_as_set(model, homo, few, settings, seed, device, steps=n)
         values[f"homo_mae_{name}_meV"] = 1e3 * scdlab.evaluate(model, test, homo)["homo_mae"]
     guess = np.median(few.property("homo"))
     return values | {
@@ -260,16 +260,7 @@ def floor_of_noise(settings: Settings, seed: int, device: str) -> Values:
     for name, centered in (("centered", True), ("uncentered", False)):
         model = transformer(settings, seed)
         objective = CoordinateDenoising(settings["sigma"], centered=centered)
-        trained(
-            model,
-            objective,
-            rest,
-            settings["steps"],
-            settings["batch_size"],
-            settings["lr"],
-            seed,
-            device,
-        )
+        trained_as_set(model, objective, rest, settings, seed, device)
         losses[name] = {
             size: noise_losses(model, store, objective, seed) for size, store in groups.items()
         }

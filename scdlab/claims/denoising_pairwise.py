@@ -15,7 +15,7 @@ from scdlab.objectives import PairwiseDenoising, PropertyRegression
 from scdlab.training import FitResult
 
 from .claim import Arrays, Claim, Settings, Values, direction, graded, register
-from .common import SEEN, UNSEEN, all_molecules, draw, molecules, trained
+from .common import SEEN, UNSEEN, all_molecules, draw, molecules, trained, trained_as_set
 from .denoising import CPU, FULL, QUICK
 from .kept import keep
 
@@ -49,9 +49,7 @@ def pairwise_mu(settings: Settings, seed: int, device: str) -> Values:
         ("scratch", _dimenet(settings, seed)),
         ("leaky", pairwise(settings, seed, device, rest, test)),
     ):
-        trained(
-            model, mu, few, settings["steps"], settings["batch_size"], settings["lr"], seed, device
-        )
+        trained_as_set(model, mu, few, settings, seed, device)
         values[f"mu_mae_{name}_D"] = scdlab.evaluate(model, test, mu)["mu_mae"]
     guess = np.median(few.property("mu"))
     return values | {"mu_mae_guess_D": float(np.abs(test.property("mu") - guess).mean())}

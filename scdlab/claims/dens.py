@@ -28,7 +28,7 @@ from scdlab.objectives import DeNS, EnergyForces
 from scdlab.training import FitResult
 
 from .claim import Arrays, Claim, Recipe, Settings, Values, direction, get, graded, register
-from .common import SEEN, draw, trained
+from .common import SEEN, draw, trained_as_set
 from .kept import keep
 
 PAPER = "the DeNS paper (arXiv:2403.09549)"
@@ -182,13 +182,11 @@ def learned(arm: str, settings: Settings, seed: int, device: str) -> Model:
             force_input=True,
         )
         few, val, _ = frames({**settings, "n_test": 1}, seed)
-        return trained(
+        return trained_as_set(
             model,
             objective_of(arm, settings),
             few,
-            settings["steps"],
-            settings["batch_size"],
-            settings["lr"],
+            settings,
             seed,
             device,
             val=val,

@@ -44,7 +44,7 @@ from scdlab.symmetry.averaging import RandomRotations
 from scdlab.training import FitResult
 
 from .claim import Arrays, Claim, Settings, Values, get, graded, register
-from .common import trained
+from .common import trained_as_set
 from .dens import frames
 from .kept import keep
 
@@ -171,13 +171,11 @@ def learned(settings: Settings, seed: int, device: str) -> PET:
     def train(folder: Path | None) -> FitResult:
         torch.manual_seed(seed)
         few, val, _ = frames({**settings, "n_test": 1}, seed)
-        return trained(
+        return trained_as_set(
             fresh(settings),
             EnergyForces(settings["energy_weight"], loss="norm"),
             few,
-            settings["steps"],
-            settings["batch_size"],
-            settings["lr"],
+            settings,
             seed,
             device,
             val=val,

@@ -20,10 +20,9 @@ from scdlab.atoms import AtomStore, isomer_split
 from scdlab.nn import SchNet
 from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
-from scdlab.training import FitResult
 
 from .claim import Arrays, Claim, Settings, Values, direction, recalled, register
-from .common import SEEN, draw, trained
+from .common import SEEN, draw, trained_as_set
 
 PAPER = "Schütt et al., NeurIPS 2017 (arXiv:1706.08566)"
 QUICK = {
@@ -75,52 +74,6 @@ def schnet(settings: Settings, seed: int, **options: Any) -> SchNet:
     )
 
 
-def train_as_set(
-    model: Model,
-    objective: EnergyForces,
-    train: AtomStore,
-    settings: Settings,
-    seed: int,
-    device: str,
-    **options: Any,
-) -> FitResult:
-    """Train a model with the settings' steps, batch_size and lr.
-
-    Parameters
-    ----------
-    model : Model
-        The model, trained in place.
-    objective : EnergyForces
-        What it learns.
-    train : AtomStore
-        Training structures.
-    settings : dict
-        With steps, batch_size and lr.
-    seed : int
-        Of the batches.
-    device : {"auto", "cpu", "cuda"}
-        Where to train.
-    **options
-        More arguments of `scdlab.fit`.
-
-    Returns
-    -------
-    FitResult
-        What `scdlab.fit` returned.
-    """
-    return trained(
-        model,
-        objective,
-        train,
-        settings["steps"],
-        settings["batch_size"],
-        settings["lr"],
-        seed,
-        device,
-        **options,
-    )
-
-
 def errors_of(model: Model, store: AtomStore) -> tuple[float, float]:
     """Errors of a model.
 
@@ -155,7 +108,7 @@ def forces_few_labels(settings: Settings, seed: int, device: str) -> Values:
     errors = []
     for train, forces in ((few, True), (many, False)):
         model = schnet(settings, seed)
-        train_as_set(model, EnergyForces(forces=forces), train, settings, seed, device)
+        trained_as_set(model, EnergyForces(forces=forces), train, settings, seed, device)
         errors.append(errors_of(model, test))
     (few_energy, few_force), (many_energy, many_force) = errors
     return {
@@ -228,7 +181,7 @@ def rbf_plateau(settings: Settings, seed: int, device: str) -> Values:
     for name, basis in (("gaussian", "gaussian"), ("raw", "none")):
         model = schnet(settings, seed, basis=basis)
         objective = EnergyForces()
-        log = train_as_set(
+        log = trained_as_set(
             model, objective, train, settings, seed, device, log_every=settings["log_every"]
         ).history
         values[f"steps_to_halve_loss_{name}"] = steps_to_halve(log["step"], log["loss"])
@@ -311,7 +264,7 @@ def isomers_known_unknown(settings: Settings, seed: int, device: str) -> Values:
     """One training set; unseen frames of its molecules against molecules it does not contain."""
     parts = isomer_split(scdlab.load_isomers(), settings["n_train"], 0, seed=seed)
     model = schnet(settings, seed)
-    train_as_set(
+    trained_as_set(
         model,
         EnergyForces(energy_weight=settings["energy_weight"]),
         parts["train"],

@@ -13,8 +13,8 @@ from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
 
 from .claim import Arrays, Claim, Settings, Values, direction, register
-from .common import SEEN, draw
-from .schnet import CPU, FULL, PAPER, QUICK, errors_of, schnet, train_as_set
+from .common import SEEN, draw, trained_as_set
+from .schnet import CPU, FULL, PAPER, QUICK, errors_of, schnet
 
 
 def nve_conservative(settings: Settings, seed: int, device: str) -> Values:
@@ -25,7 +25,7 @@ def nve_conservative(settings: Settings, seed: int, device: str) -> Values:
     values = {}
     for name, direct in (("gradient", False), ("direct", True)):
         model = schnet(settings, seed, direct_forces=direct)
-        train_as_set(model, EnergyForces(), train, settings, seed, device)
+        trained_as_set(model, EnergyForces(), train, settings, seed, device)
         drift, change, length = nve(model, test.to_ase(0), settings, seed)
         values[f"drift_{name}_meV_per_atom_per_ps"] = drift
         values[f"kinetic_change_{name}_meV_per_atom"] = change

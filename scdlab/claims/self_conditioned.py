@@ -19,20 +19,18 @@ them (`keep`). The first two quantities of a claim are its arms, as expected: be
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 import scdlab
-from scdlab.atoms import AtomStore
 from scdlab.nn import EquivariantTransformer, SchNet
 from scdlab.nn.model import Model
 from scdlab.objectives import CoordinateDenoising, PropertyRegression, SelfConditionedDenoising
 from scdlab.training import FitResult
 
 from .claim import Arrays, Claim, Settings, Values, direction, get, graded, register
-from .common import SEEN, UNSEEN, draw, molecules, trained
+from .common import SEEN, UNSEEN, draw, molecules, trained, trained_as_set
 from .kept import keep
 
 PAPER = "the SCD paper (arXiv:2603.17196)"
@@ -240,68 +238,19 @@ def tuned_on_few(
 
     def train(folder: Path | None) -> FitResult:
         few = draw(molecules(settings, seed)[0], settings["n_few"], seed)
-        return tune(
+        return trained_as_set(
             model,
             PropertyRegression("homo"),
             few,
-            settings["few_steps"],
             settings,
             seed,
             device,
+            steps=settings["few_steps"],
             out=folder,
             resume=folder is not None,
         )
 
     return keep(f"homo-{method}-{backbone}", decides, seed, train)
-
-
-def tune(
-    model: Model,
-    objective: PropertyRegression,
-    few: AtomStore,
-    steps: int,
-    settings: Settings,
-    seed: int,
-    device: str,
-    **options: Any,
-) -> FitResult:
-    """Fine-tune a model with the settings' batch_size and lr.
-
-    Parameters
-    ----------
-    model : Model
-        The model, trained in place.
-    objective : PropertyRegression
-        The labels.
-    few : AtomStore
-        Labeled structures.
-    steps : int
-        Batches to learn from.
-    settings : dict
-        With batch_size and lr.
-    seed : int
-        Of the batches.
-    device : {"auto", "cpu", "cuda"}
-        Where to train.
-    **options
-        More arguments of `scdlab.fit`.
-
-    Returns
-    -------
-    FitResult
-        What `scdlab.fit` returned.
-    """
-    return trained(
-        model,
-        objective,
-        few,
-        steps,
-        settings["batch_size"],
-        settings["lr"],
-        seed,
-        device,
-        **options,
-    )
 
 
 def homo_mae(model: Model, settings: Settings, seed: int) -> float:
@@ -385,7 +334,7 @@ def few_labels_homo(settings: Settings, seed: int, device: str) -> Values:
             tuned_on_few(method, settings, seed, device), settings, seed
         )
         model = copy.deepcopy(pretrained(method, settings, seed, device))
-        tune(model, homo, many, settings["many_steps"], settings, seed, device)
+        trained_as_set(model, homo, many, settings, seed, device, steps=settings["many_steps"])
         values[f"homo_mae_{method}_many_meV"] = homo_mae(model, settings, seed)
     test = draw(molecules(settings, seed)[1], settings["n_test"], seed).property("homo")
     guess = 1e3 * float(np.abs(test - np.median(many.property("homo"))).mean())

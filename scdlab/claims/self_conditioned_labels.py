@@ -14,7 +14,7 @@ from scdlab.atoms import AtomStore
 from scdlab.objectives import EnergyForces, PropertyRegression
 
 from .claim import Arrays, Claim, Settings, Values, direction, get, register
-from .common import SEEN, draw, molecules, trained
+from .common import SEEN, draw, molecules, trained, trained_as_set
 from .self_conditioned import (
     CPU,
     FULL,
@@ -29,7 +29,6 @@ from .self_conditioned import (
     judge_order,
     objective_of,
     pretrained,
-    tune,
     tuned_on_few,
 )
 
@@ -58,7 +57,7 @@ def frames_of_isomers(settings: Settings, seed: int, device: str) -> Values:
                 seed,
                 device,
             )
-        tune(model, homo, few, settings["few_steps"], settings, seed, device)
+        trained_as_set(model, homo, few, settings, seed, device, steps=settings["few_steps"])
         values[f"homo_mae_{method}_meV"] = 1e3 * scdlab.evaluate(model, test, homo)["homo_mae"]
     return values
 

@@ -7,7 +7,7 @@ import torch
 
 import scdlab
 from scdlab import claims
-from scdlab.claims import dens
+from scdlab.claims import common, dens
 from scdlab.objectives import DeNS, EnergyForces
 
 LESSON = [claim for claim in claims.claims() if claim.lesson == 3]
@@ -85,7 +85,7 @@ def test_no_training_sees_a_test_frame_and_every_arm_starts_the_same(monkeypatch
         weights = torch.cat([p.detach().flatten() for p in model.parameters()])
         seen.append((weights, store.index, options["val"].index, steps, batch_size, lr))
 
-    monkeypatch.setattr(dens, "trained", noted)
+    monkeypatch.setattr(common, "trained", noted)
     monkeypatch.setattr(dens, "keep", lambda name, settings, seed, train: train(None))
     for arm in dens.WORDS:
         dens.learned(arm, QUICK, 1, "cpu")

@@ -7,7 +7,7 @@ import torch
 
 import scdlab
 from scdlab import claims
-from scdlab.claims import ecse, ecse_continuity, ecse_cost
+from scdlab.claims import common, ecse, ecse_continuity, ecse_cost
 from scdlab.nn.model import Prediction
 from scdlab.symmetry.averaging import NearestPair, QRFrames
 
@@ -219,7 +219,7 @@ def test_no_training_sees_a_test_frame_and_all_claims_share_one(monkeypatch):
         kept.append((name, settings, seed))
         return train(None)
 
-    monkeypatch.setattr(ecse, "trained", noted)
+    monkeypatch.setattr(common, "trained", noted)
     monkeypatch.setattr(ecse, "keep", keep)
     for claim in LESSON:
         ecse.learned(claim.settings("quick"), 1, "cpu")

@@ -240,7 +240,7 @@ def structures(store):
 
 def everywhere(monkeypatch, name, value):
     """Replace a function in each module of the lesson's claims that uses it."""
-    for module in (scd, embedding, labels, network):
+    for module in (common, scd, embedding, labels, network):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, value)
 
