@@ -1,5 +1,6 @@
 """Checks of the exercises of lesson 01: SchNet."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -125,6 +126,17 @@ def check_rbf(answer: Callable[..., Any]) -> str:
     )
 
 
+def _loop_over_pairs(x, w, i, j, forward=True, backward=True, self_message=False) -> torch.Tensor:
+    """The convolution as a plain loop, as it should be or with a mistake."""
+    out = torch.zeros_like(x)
+    for p, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
+        if forward:
+            out[a] += (x[a] if self_message else x[b]) * w[p]
+        if backward:
+            out[b] += (x[b] if self_message else x[a]) * w[p]
+    return out
+
+
 @check
 def check_cfconv(answer: Callable[..., Any]) -> str:
     """Check the continuous-filter convolution.
@@ -142,15 +154,7 @@ def check_cfconv(answer: Callable[..., Any]) -> str:
     x = torch.randn(5, 3, generator=generator)
     w = torch.randn(4, 3, generator=generator)
 
-    def loop(forward=True, backward=True, self_message=False):
-        out = torch.zeros_like(x)
-        for p, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
-            if forward:
-                out[a] += (x[a] if self_message else x[b]) * w[p]
-            if backward:
-                out[b] += (x[b] if self_message else x[a]) * w[p]
-        return out
-
+    loop = functools.partial(_loop_over_pairs, x, w, i, j)
     untouched = x.clone()
     found = tensor_from(answer, x, w, i, j, shape=x.shape)
     if not torch.equal(x, untouched):

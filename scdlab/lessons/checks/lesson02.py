@@ -114,6 +114,11 @@ def check_noise_floor(answer: Callable[..., Any]) -> str:
     )
 
 
+def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The cosine of the angle between all numbers of two tensors."""
+    return (a * b).sum() / (a.norm() * b.norm())
+
+
 @check
 def check_noise_force(answer: Callable[..., Any]) -> str:
     """Check the cosine between noise and forces.
@@ -129,10 +134,7 @@ def check_noise_force(answer: Callable[..., Any]) -> str:
         -eps * torch.tensor([3.0, 3.0, 3.0, 3.0, 0.1, 0.1, 20.0])[:, None]
     )  # a spring to each atom's place
 
-    def cosine(a, b):
-        return (a * b).sum() / (a.norm() * b.norm())
-
-    right = torch.stack([cosine(-eps[batch == k], forces[batch == k]) for k in (0, 1)])
+    right = torch.stack([_cosine(-eps[batch == k], forces[batch == k]) for k in (0, 1)])
     result = call(answer, eps, forces, batch)
     if isinstance(result, torch.Tensor) and tuple(result.shape) == (7,):
         raise Wrong(
@@ -218,28 +220,33 @@ def check_corrupt(answer: Callable[..., Any]) -> str:
             f"Atom {k} is not where it should be; corrupted atoms are at pos + eps, the others at "
             "pos."
         )
-    if isinstance(result[1], torch.Tensor) and tuple(result[1].shape) == (7, 3):
+    _judge_targets(result[1], eps[mask], sigma)
+    return "Masked atoms move, the others stay, and the target has variance 1 whatever σ is."
+
+
+def _judge_targets(answer: Any, eps: torch.Tensor, sigma: float) -> None:
+    """Raise Wrong for targets that are not eps / sigma; eps [M, 3]: the noise of masked atoms."""
+    if isinstance(answer, torch.Tensor) and tuple(answer.shape) == (7, 3):
         raise Wrong(
             "Targets for all 7 atoms: the loss counts the corrupted ones only, so keep those rows."
         )
-    target = tensor_from(lambda *_: result[1], shape=(4, 3))
-    if torch.allclose(target, eps[mask], atol=1e-6):
+    target = tensor_from(lambda *_: answer, shape=(4, 3))
+    if torch.allclose(target, eps, atol=1e-6):
         raise Wrong(
             "Your target is in Å, of size 0.04: divide by sigma, so that its components have "
             "variance 1."
         )
-    if torch.allclose(target, -eps[mask] / sigma, atol=1e-4):
+    if torch.allclose(target, -eps / sigma, atol=1e-4):
         raise Wrong("The sign of the target: it is the noise that was added, not the way back.")
-    if torch.allclose(target, eps[mask] * sigma, atol=1e-6):
+    if torch.allclose(target, eps * sigma, atol=1e-6):
         raise Wrong(
             "You multiply the target by sigma; divide, so that its components have variance 1."
         )
-    if not torch.allclose(target, eps[mask] / sigma, atol=1e-4):
+    if not torch.allclose(target, eps / sigma, atol=1e-4):
         raise Wrong(
             "The positions are right; the target should be eps / sigma of the corrupted atoms, in "
             "their order."
         )
-    return "Masked atoms move, the others stay, and the target has variance 1 whatever σ is."
 
 
 @check
@@ -274,6 +281,23 @@ def check_pairwise(answer: Callable[..., Any]) -> str:
             "Distances within molecules only, and a loss that does not change when a molecule "
             "turns."
         )
+    _judge_pairs(found, pos, corrected, same, other)
+    raise Wrong(
+        f"You get {found:.4g}; the mean over the nine pairs within the two molecules is "
+        f"{right:.4g}."
+    )
+
+
+def _judge_pairs(
+    found: float,
+    pos: torch.Tensor,
+    corrected: torch.Tensor,
+    same: torch.Tensor,
+    other: torch.Tensor,
+) -> None:
+    """Raise Wrong for a loss that is a known mistake; same and other [N, N]: pairs of atoms of one
+    molecule, and of two atoms."""
+    change = distance_matrix(pos) - distance_matrix(corrected)
     if math.isclose(found, change[other].square().mean().item(), rel_tol=1e-4):
         raise Wrong(
             "You compare all pairs of the batch: atoms of different molecules stand in no relation."
@@ -299,10 +323,6 @@ def check_pairwise(answer: Callable[..., Any]) -> str:
     total = change[same & other].square().sum().item()
     if math.isclose(found, total, rel_tol=1e-4) or math.isclose(found, total / 2, rel_tol=1e-4):
         raise Wrong("You add up over pairs; take their mean, or large molecules dominate.")
-    raise Wrong(
-        f"You get {found:.4g}; the mean over the nine pairs within the two molecules is "
-        f"{right:.4g}."
-    )
 
 
 def _slope(answer, pos, corrected, batch) -> torch.Tensor:

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from scdlab.lessons.checks import Wrong, call, check, number_from, tensor_from
+from scdlab.lessons.checks.lesson04_mistakes import modulated_wrongly, normed, wrong_margins
 
 
 @check
@@ -26,14 +27,7 @@ def check_modulate(answer: Callable[..., Any]) -> str:
         + torch.tensor([0.0, 2.0, -3.0, 1.0, 1.0])[:, None]
     )
     untouched = x.clone()
-    mean = x.mean(1, keepdim=True)
-
-    def norm(dim=1, unbiased=False, eps=1e-5):
-        return (x - x.mean(dim, keepdim=True)) / (
-            x.var(dim, unbiased=unbiased, keepdim=True) + eps
-        ).sqrt()
-
-    right = norm()
+    right = normed(x)
     found = tensor_from(answer, x, scale, shift, shape=x.shape)
     if not torch.equal(x, untouched):
         raise Wrong("Your function changes x itself: return a new tensor.")
@@ -52,41 +46,9 @@ def check_modulate(answer: Callable[..., Any]) -> str:
             "Atom 4, whose channels are nearly equal, is wrong: divide by √(variance + 1e-5), eps "
             "inside."
         )
-    if is_near(scale * right + shift, plain):
-        raise Wrong(
-            "You multiply by scale; multiply by 1 + scale, or an untrained condition (scale = 0) "
-            "erases x."
-        )
-    if is_near((1 + scale) * norm(dim=0) + shift, plain):
-        raise Wrong(
-            "You average over atoms; take mean and variance of each atom by itself, over its "
-            "channels (dim=1)."
-        )
-    if any(
-        is_near((1 + scale) * (x - x.mean()) / x.std(unbiased=u) + shift, plain)
-        for u in (False, True)
-    ):
-        raise Wrong(
-            "One mean and one variance for all; each atom has its own, over its channels (dim=1)."
-        )
-    if is_near((1 + scale) * x + shift, plain):
-        raise Wrong(
-            "The norm is missing: first take off the mean and divide by the standard deviation."
-        )
-    if is_near((1 + scale) * (x - mean) + shift, plain):
-        raise Wrong("The mean is off, but you do not divide by the standard deviation.")
-    if is_near((1 + scale) * norm(unbiased=True) + shift, plain):
-        raise Wrong(
-            "Your variance divides by d − 1; LayerNorm divides by d: var(dim=1, unbiased=False)."
-        )
-    if is_near((1 + scale) * (x - mean) / (x - mean).square().mean(1, keepdim=True) + shift, plain):
-        raise Wrong("You divide by the variance; divide by its square root.")
-    if is_near((1 + shift) * right + scale, plain):
-        raise Wrong("Scale and shift have changed places: 1 + scale multiplies, shift is added.")
-    if is_near((1 + scale) * right, plain):
-        raise Wrong("The shift is missing.")
-    if is_near((1 + scale) * (right + shift), plain):
-        raise Wrong("You add the shift before you scale; add it last.")
+    for mistake, hint in modulated_wrongly(x, scale, shift):
+        if is_near(mistake, plain):
+            raise Wrong(hint)
     value = ((1 + scale) * right + shift)[0, 0]
     raise Wrong(
         f"Atom 0, channel 0: you get {found[0, 0]:.4f}; (1 + scale) · norm + shift is {value:.4f}."
@@ -127,6 +89,18 @@ def check_drop_condition(answer: Callable[..., Any]) -> str:
                     "are dropped."
                 )
         return "Whole structures are told nothing, the others exactly what they were told before."
+    _judge_dropped(found, c, token, u, p)
+
+
+def _judge_dropped(
+    found: torch.Tensor, c: torch.Tensor, token: torch.Tensor, u: torch.Tensor, p: float
+) -> NoReturn:
+    """Raise Wrong with what is wrong about the rows found [B, d]."""
+
+    def told(dropped):
+        return torch.where(dropped[:, None], token, c)
+
+    right = told(u < p)
     if torch.allclose(found, right, atol=1e-2):
         raise Wrong(
             "Nearly: numbers are rounded off. Choose between c and token by torch.where, do not "
@@ -254,38 +228,9 @@ def check_margin(answer: Callable[..., Any]) -> str:
         if is_near(right):
             continue
         told = f"You answer {found:.3f} Å, where the largest move is {right:.3f} Å. "
-        if is_near(2 * right):
-            raise Wrong(
-                told
-                + "Twice too large: at the midpoint each atom is half its move away from either "
-                "pass."
-            )
-        if is_near(right / 2):
-            raise Wrong(
-                told
-                + "Half of what is needed: both atoms of a pair may move, in opposite directions."
-            )
-        if is_near(move.mean()) or is_near(move.square().mean().sqrt()) or is_near(move.median()):
-            raise Wrong(
-                told + "An average: a pair of two atoms that moved farther would be lost. Take the "
-                "maximum."
-            )
-        if is_near(delta.abs().max()):
-            raise Wrong(
-                told + "That is the largest component; the length of a move is √(Δx² + Δy² + Δz²)."
-            )
-        if is_near(right**2):
-            raise Wrong(told + "That is its square: the square root is missing.")
-        if is_near(delta.norm()):
-            raise Wrong(
-                told + "That is the length of all moves together; take the norm of each row: dim=1."
-            )
-        if is_near(move.sum()):
-            raise Wrong(told + "You add up all moves; a pair has two atoms only.")
-        if is_near(move.sort().values[-2:].mean()) or is_near(torch.pdist(delta).max() / 2):
-            raise Wrong(
-                told + "Enough, and even sharper! But asked is what the largest move alone tells."
-            )
+        for mistakes, hint in wrong_margins(delta, move):
+            if any(map(is_near, mistakes)):
+                raise Wrong(told + hint)
         if found < right:
             raise Wrong(
                 told
@@ -320,15 +265,25 @@ def check_vector_norm(answer: Callable[..., Any]) -> str:
     )
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[0]
     untouched = v.clone()
-    length = v.norm(dim=1)
     found = tensor_from(answer, v, shape=v.shape).detach()
     if not torch.equal(v, untouched):
         raise Wrong("Your function changes v itself: return a new tensor.")
-    new = found.norm(dim=1)  # (N, d)
     error = (
         (tensor_from(answer, turn @ v, shape=v.shape) - turn @ found).norm()
-        / new.norm().clamp(min=1e-12)
+        / found.norm(dim=1).norm().clamp(min=1e-12)
     ).item()
+    _judge_directions(answer, v, found, error)
+    _judge_lengths(answer, v, found, error)
+    _judge_zero(answer)
+    return "Shorter than 1, same direction, smooth; and a turned vector gives the turned answer."
+
+
+def _judge_directions(
+    answer: Callable[..., Any], v: torch.Tensor, found: torch.Tensor, error: float
+) -> None:
+    """Raise Wrong unless each vector keeps its direction, whatever the others are."""
+    length = v.norm(dim=1)
+    new = found.norm(dim=1)  # (N, d)
     across = v.norm(dim=2, keepdim=True)
     if torch.allclose(found, v * torch.tanh(across) / across, atol=1e-4):
         raise Wrong(
@@ -367,6 +322,15 @@ def check_vector_norm(answer: Callable[..., Any]) -> str:
             "When one vector grows, others change too; each must be bounded by its own length: "
             "dim=1."
         )
+
+
+def _judge_lengths(
+    answer: Callable[..., Any], v: torch.Tensor, found: torch.Tensor, error: float
+) -> None:
+    """Raise Wrong unless lengths stay below 1, longer vectors come out longer, and a turned vector
+    gives the turned answer."""
+    length = v.norm(dim=1)
+    new = found.norm(dim=1)  # (N, d)
     if torch.allclose(new, length * torch.tanh(length), atol=1e-4):
         raise Wrong(
             "v · tanh(|v|) has the length |v| tanh(|v|), which is not bounded: divide by |v|."
@@ -389,8 +353,6 @@ def check_vector_norm(answer: Callable[..., Any]) -> str:
         )
     if tensor_from(answer, 300 * v, shape=v.shape).norm(dim=1).max() > 1 + 1e-9:
         raise Wrong("A vector of length 1000 comes out longer than 1.")
-    _judge_zero(answer)
-    return "Shorter than 1, same direction, smooth; and a turned vector gives the turned answer."
 
 
 def _judge_zero(answer) -> None:

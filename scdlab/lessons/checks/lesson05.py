@@ -1,7 +1,7 @@
 """Checks of the exercises of lesson 05: equivariance by averaging (ECSE)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -101,12 +101,18 @@ def check_force_error(answer: Callable[..., Any]) -> str:
         )
     if abs(found["wrong"] - 0.25) < 1e-4 and found["right"] < 1e-5:
         return "Right forces pass, and one wrong component in nine is found."
-    if found["right"] > 1e-1 and abs(found["right"] - 2 * float(forces.abs().max())) < 1e-2:
+    _judge_force_error(found, float(forces.abs().max()))
+
+
+def _judge_force_error(found: dict[str, float], largest: float) -> NoReturn:
+    """Raise Wrong with what is wrong; found: the answers for "right" and for "wrong" forces, whose
+    largest component is given."""
+    if found["right"] > 1e-1 and abs(found["right"] - 2 * largest) < 1e-2:
         raise Wrong(
             "Right forces fail, by twice their size: a force is *minus* the slope, so add the "
             "slope to it."
         )
-    if min(abs(found["right"] - share * float(forces.abs().max())) for share in (0.5, 1.0)) < 1e-2:
+    if min(abs(found["right"] - share * largest) for share in (0.5, 1.0)) < 1e-2:
         raise Wrong(
             "The slope comes out half or twice as large as it is: divide by 2h, for a step of h to "
             "each side."
@@ -144,38 +150,57 @@ def check_leak(answer: Callable[..., Any]) -> str:
     q = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64)).Q
     turn = q * torch.linalg.det(q).sign()
     untouched = pos.clone()
-    weight = torch.tensor([-1.0, -2.0, 0.0, 0.0, 0.0, 6.0, 0.0], dtype=pos.dtype)
 
     def shares(x):
-        near = (x - x[~far].mean(0))[:, 0].square()
-        pooled = (
-            (x[far] - x[~far].mean(0))[:, 0].square().sum()
-        )  # changes when the far molecule turns, or moves
-        return torch.where(far, 1e3 * x[:, 0], near + pooled * weight)
+        return _shares(x, far)
 
     found = number_from(call(answer, shares, pos, far, turn))
     if not torch.equal(pos, untouched):
         raise Wrong("You move pos itself and leave it moved: take pos.clone() first.")
+    best, mistakes = _leaks(pos, far, turn)
+    near = 1e-6 * max(1.0, best)
+    if abs(found - best) < near:
+        return "Turned about its own center, and nothing but the other molecule is looked at."
+    for value, hint in mistakes:
+        if abs(found - value) < near:
+            raise Wrong(hint)
+    raise Wrong(
+        f"The shares of the other atoms change by {best:.4g} at most, and your answer is "
+        f"{found:.4g}."
+    )
+
+
+def _shares(x: torch.Tensor, far: torch.Tensor) -> torch.Tensor:
+    """Shares [N] of an energy that leaks: those of near atoms change when the far molecule turns,
+    or moves."""
+    weight = torch.tensor([-1.0, -2.0, 0.0, 0.0, 0.0, 6.0, 0.0], dtype=x.dtype)
+    near = (x - x[~far].mean(0))[:, 0].square()
+    pooled = (x[far] - x[~far].mean(0))[:, 0].square().sum()
+    return torch.where(far, 1e3 * x[:, 0], near + pooled * weight)
+
+
+def _leaks(
+    pos: torch.Tensor, far: torch.Tensor, turn: torch.Tensor
+) -> tuple[float, list[tuple[float, str]]]:
+    """The right answer, and those of known mistakes with what is wrong about each."""
     center = pos[far].mean(0)
 
-    def moved(by, about, which):
+    def change(by, about, which):  # of all shares, when some atoms turn about a place
         new = pos.clone()
         new[which] = (pos[which] - about) @ by.T + about
-        return new
+        return (_shares(new, far) - _shares(pos, far)).double()
 
-    def change(new):
-        return (shares(new) - shares(pos)).double()
+    def largest(by, about, which):
+        return float(change(by, about, which)[~far].abs().max())
 
-    right = change(moved(turn, center, far))
-    best = float(right[~far].abs().max())
-    for value, hint in (
-        (best, None),
+    right = change(turn, center, far)
+    return largest(turn, center, far), [
         (
-            float(change(moved(turn.T, center, far))[~far].abs().max()),
+            largest(turn.T, center, far),
             "You turn backwards. Rows are positions, so turning them by R is x @ R.T.",
         ),
         (
-            float(change(moved(turn, torch.zeros(3, dtype=pos.dtype), far))[~far].abs().max()),
+            largest(turn, torch.zeros(3, dtype=pos.dtype), far),
             "The far molecule should turn about its own center, but it swings about the origin.",
         ),
         (
@@ -188,17 +213,7 @@ def check_leak(answer: Callable[..., Any]) -> str:
         ),
         (float(right[~far].abs().mean()), "That is the mean change; take the largest."),
         (
-            float(change(moved(turn, pos[~far].mean(0), ~far))[~far].abs().max()),
+            largest(turn, pos[~far].mean(0), ~far),
             "You turn the near molecule; the far one should turn.",
         ),
-    ):
-        if abs(found - value) < 1e-6 * max(1.0, best):
-            if hint is None:
-                return (
-                    "Turned about its own center, and nothing but the other molecule is looked at."
-                )
-            raise Wrong(hint)
-    raise Wrong(
-        f"The shares of the other atoms change by {best:.4g} at most, and your answer is "
-        f"{found:.4g}."
-    )
+    ]
