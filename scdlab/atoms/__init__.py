@@ -1,8 +1,7 @@
 """Structures in, batches out: the store, the neighbor lists, the data sources and the simulator."""
 
 from scdlab.atoms.alloys import load_alloys
-from scdlab.atoms.batch import Batch
-from scdlab.atoms.collate import vector_names
+from scdlab.atoms.batch import Batch, vector_names
 from scdlab.atoms.isomers import isomer_split, load_aspirin, load_ethanol, load_isomers
 from scdlab.atoms.md17 import load_md17
 from scdlab.atoms.molecules import from_smiles, rotatable_bonds

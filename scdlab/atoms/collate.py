@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, declare_vectors
 from scdlab.atoms.validate import PER_ATOM
 
 if TYPE_CHECKING:
@@ -94,22 +94,6 @@ def per_structure_fields(arrays: Iterable[str], periodic: bool) -> list[str]:
     return [name for name in names if name in arrays]
 
 
-def vector_names(batch: Batch) -> tuple[str, ...]:
-    """Names of the fields [B, 3] of a batch that are vectors of the structures.
-
-    Parameters
-    ----------
-    batch : Batch
-        A batch cut from a store, or from elsewhere.
-
-    Returns
-    -------
-    tuple of str
-        As the store declared them; empty for a batch from elsewhere.
-    """
-    return getattr(batch, "_vector_names", ())
-
-
 def make_batch(
     fields: Mapping[str, Tensor],
     properties: Sequence[str],
@@ -150,7 +134,7 @@ def make_batch(
     batch.batch = structure
     batch.ptr = ptr
     batch._num_graphs = n
-    batch._vector_names = tuple(vectors)
+    declare_vectors(batch, vectors)
     one_each = torch.arange(n + 1)
     per_structure = {"natoms", "cell", "pbc", "energy", "y", *properties, *vectors}
     batch._slice_dict = {name: one_each if name in per_structure else slices for name in fields}

@@ -129,7 +129,12 @@ class Pairs:
         DirectedPairs
             `target`, `source`, `sign` and `reverse` of 2P edges: first all i ← j, then all j ← i.
         """
-        return DirectedPairs(torch.cat([self.i, self.j]), torch.cat([self.j, self.i]))
+        return both_directions(self.i, self.j)
+
+
+def both_directions(i: Tensor, j: Tensor) -> DirectedPairs:
+    """Both directions of pairs of atoms i and j, [P] each: first all i ← j, then all j ← i."""
+    return DirectedPairs(torch.cat([i, j]), torch.cat([j, i]))
 
 
 def structure_of_atoms(batch: Batch) -> Tensor:

@@ -9,8 +9,7 @@ import copy
 
 import torch
 
-from scdlab.atoms.batch import Batch
-from scdlab.atoms.collate import vector_names
+from scdlab.atoms.batch import Batch, vector_names
 from scdlab.atoms.rotations import random_rotations
 
 KINDS = ("rotations", "O(3)")

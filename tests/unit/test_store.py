@@ -15,7 +15,7 @@ from torch_geometric.data import Batch, Data
 
 import scdlab
 from scdlab.atoms import AtomStore, collate, storage
-from scdlab.atoms.collate import vector_names
+from scdlab.atoms.batch import vector_names
 
 
 def made(n=12, seed=0, periodic=False):

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
-from scdlab.atoms.pairs import DirectedPairs, Pairs
+from scdlab.atoms.pairs import DirectedPairs, Pairs, both_directions
 from scdlab.nn.ops.filter_tables import FilterRows
 
 PAIRS_AT_A_TIME = 1024  # in plain torch on a processor; on a GPU, all of them
@@ -78,7 +78,7 @@ class DirectedEdges:
         """For plain torch: a slice of the pairs, and its edges."""
         size = PAIRS_AT_A_TIME if self.i.device.type == "cpu" else max(self.n_pairs, 1)
         slices = (slice(start, start + size) for start in range(0, self.n_pairs, size))
-        return [(at, Pairs(self.i[at], self.j[at], None, 0.0).directed()) for at in slices]
+        return [(at, both_directions(self.i[at], self.j[at])) for at in slices]
 
     @functools.cached_property
     def by_target(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,7 +91,7 @@ class DirectedEdges:
         """
         from scdlab.nn.ops.dispatch import sort_pairs
 
-        edges = Pairs(self.i, self.j, None, 0.0).directed()
+        edges = both_directions(self.i, self.j)
         target = edges.target
         if self.n_pairs and not 0 <= int(target.min()) <= int(target.max()) < self.n_atoms:
             raise IndexError(
