@@ -1,10 +1,16 @@
-"""Argument names of earlier versions, and the sentence that an unknown argument is answered with.
+"""Names of earlier versions, and the sentence that an unknown argument is answered with.
 
-There are no aliases: a call with an old name fails, and the error names the new one.
+There are no aliases: what is called by an old name fails, and the error names the new one.
 """
 
 import difflib
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: Old argument name -> new one, of models, objectives, ECSE and `fit`.
 RENAMED: dict[str, str] = {
@@ -45,6 +51,22 @@ RENAMED: dict[str, str] = {
     "width": "radius_width",
 }
 
+#: Old attribute of a model -> new one.
+RENAMED_ATTRIBUTES: dict[str, str] = {
+    "d": "hidden_channels",
+    "hops": "n_hops",
+    "seen": "trained_elements",
+    "table": "filter_table_size",
+}
+
+#: Argument -> old value -> new one.
+RENAMED_VALUES: dict[str, dict[str, str]] = {
+    "schedule": {"paper": "exponential"},
+    "lr": {"body": "backbone"},
+    "force_encoding": {"own": "true", "other": "shuffled"},
+    "kind": {"sum": "scalar_sum", "mean": "scalar_mean", "atoms": "per_atom"},
+}
+
 
 def unknown_argument(of: str, name: str, known: Iterable[str]) -> TypeError:
     """The error for an argument that a class or function does not have.
@@ -73,3 +95,75 @@ def unknown_argument(of: str, name: str, known: Iterable[str]) -> TypeError:
     if not known:
         return TypeError(f"{problem}; it takes none.")
     return TypeError(f"{problem}; it takes {', '.join(known)}.")
+
+
+def known_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, answering an unknown or an old argument with one sentence.
+
+    Parameters
+    ----------
+    function : callable
+        A function or method without `**kwargs`.
+
+    Returns
+    -------
+    callable
+        The same, raising `unknown_argument` where Python's own TypeError would come.
+    """
+    known = tuple(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                own = [each for each in known if each != "self"]
+                raise unknown_argument(function.__name__, name, own)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def renamed_value(argument: str, value: object, choices: Iterable[str]) -> str:
+    """The end of the sentence about a value that cannot be, where it is an old one.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument.
+    value : object
+        What was given.
+    choices : iterable of str
+        What can be given.
+
+    Returns
+    -------
+    str
+        Such as "; 'paper' is now 'exponential'"; empty for what never was a value, or is now none
+        of the choices.
+    """
+    if not isinstance(value, str):
+        return ""
+    new = RENAMED_VALUES.get(argument, {}).get(value)
+    return "" if new is None or new not in choices else f"; {value!r} is now {new!r}"
+
+
+def renamed_attribute(of: str, name: str) -> AttributeError:
+    """The error for setting an attribute by its old name.
+
+    Parameters
+    ----------
+    of : str
+        Name of the class.
+    name : str
+        The old name, one of `RENAMED_ATTRIBUTES`.
+
+    Returns
+    -------
+    AttributeError
+        To be raised by the caller.
+    """
+    new = RENAMED_ATTRIBUTES[name]
+    return AttributeError(
+        f"{of} has no attribute {name!r}: {name} is now {new} (a class that means something else "
+        f"by {name} declares it in its body)."
+    )

@@ -267,7 +267,7 @@ def check_conditional(model: Any) -> None:
     ValueError
         For any other object, and for a model without a condition.
     """
-    if not isinstance(model, AtomisticModel) or getattr(model, "adaln", None) is None:
+    if not isinstance(model, AtomisticModel) or model.adaln is None:
         raise ValueError(
             "ConditionExplorer and its functions take a conditional model of scdlab, such as "
             f"EquivariantTransformer(conditional=True), got {type(model).__name__}."

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scdlab.atoms.store import AtomStore
+from scdlab.renames import known_arguments
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _BAR_FROM = 5.0  # seconds; shorter runs need no progress bar
 
 
+@known_arguments
 def simulate(
     atoms: "Atoms",
     n_frames: int,

@@ -235,6 +235,7 @@ class EquivariantTransformer(AtomisticModel):
     """
 
     has_vectors = True
+    has_drop_path = True
 
     def __init__(
         self,
@@ -296,7 +297,9 @@ class EquivariantTransformer(AtomisticModel):
         if force_input is not None:
             x = x + force_input[0].squeeze(1)  # the length of a force; its vector follows below
         for k, block in enumerate(self.blocks):
-            modulation = None if condition is None else self.adaln[k](condition, batch)
+            modulation = None
+            if condition is not None and self.adaln is not None:
+                modulation = self.adaln[k](condition, batch)
             # the last layer computes vectors only on request
             needed = vectors or block is not self.blocks[-1]
             dx, dv = block(x, v, neighbors, needed, modulation)

@@ -14,6 +14,7 @@ them.
 
 import contextlib
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,8 @@ from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
 from scdlab.nn.ops.neighbor_sums import DirectedEdges
 from scdlab.nn.prediction import AtomOutputs, Prediction, Request
-from scdlab.nn.registry import plain, recording, register
+from scdlab.nn.registry import as_json, recording, register
+from scdlab.renames import RENAMED_ATTRIBUTES, known_arguments, renamed_attribute
 
 if TYPE_CHECKING:
     from scdlab.nn.blocks.heads import DirectForceHead
@@ -103,10 +105,18 @@ class Model(nn.Module, ABC):
             cls.__init__ = recording(cls.__init__)
         register(cls)
 
+    def __setattr__(self, name: str, value: "Tensor | nn.Module") -> None:
+        """Set an attribute. An old name that the class does not declare is refused: `table = None`
+        would otherwise be a new attribute that nothing reads, and results others than with exact
+        filters."""
+        if name in RENAMED_ATTRIBUTES and not _declares(type(self), name):
+            raise renamed_attribute(type(self).__name__, name)
+        super().__setattr__(name, value)
+
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild the model, models among them as their name and config."""
-        return {name: plain(value) for name, value in self.init_arguments.items()}
+        return {name: as_json(value) for name, value in self.init_arguments.items()}
 
     @property
     @abstractmethod
@@ -191,6 +201,7 @@ class Model(nn.Module, ABC):
             inputs.pos = batch.pos.to(self.position_dtype)
         return inputs
 
+    @known_arguments
     def forward(
         self,
         batch: Batch,
@@ -404,6 +415,11 @@ def _is_own_leaf(batch: Batch) -> bool:
     reach."""
     cell = batch.get("cell")
     return not batch.pos.requires_grad and not (cell is not None and cell.requires_grad)
+
+
+def _declares(cls: type, name: str) -> bool:
+    """Whether a class has an attribute, or an annotation for one."""
+    return hasattr(cls, name) or any(name in inspect.get_annotations(c) for c in cls.__mro__)
 
 
 def _symbols(z: Tensor) -> str:

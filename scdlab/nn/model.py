@@ -22,6 +22,7 @@ from scdlab.nn.forward import Model, evaluating
 from scdlab.nn.ops.filter_tables import Filters
 from scdlab.nn.ops.neighbor_sums import fused_for
 from scdlab.nn.prediction import AtomOutputs, Features, Prediction, Request
+from scdlab.renames import known_arguments
 
 __all__ = [
     "AtomOutputs",
@@ -56,8 +57,14 @@ class AtomisticModel(Model):
     linear = False
     augment = False
     n_hops = None
+    #: Attention heads that features are divided into in sums over neighbors, of models that have
+    #: several.
+    num_heads: int = 1
+    #: Whether `represent` skips layers with the probability `drop_path` in training, which
+    #: `fit(anneal=…)` may then change.
+    has_drop_path: bool = False
     #: Of conditional models: what conditions modulate, layer by layer, and their norm.
-    adaln: nn.ModuleList
+    adaln: nn.ModuleList | None
     condition_norm: nn.LayerNorm
     #: Radial basis, of models that use `filters`.
     basis: nn.Module
@@ -76,6 +83,7 @@ class AtomisticModel(Model):
         self.noise_head = None
         self.embedding_head = None
         self.force_head = None
+        self.adaln = None
         self.mask_token = None
         self.force_encoding = None
         self.property_heads = cast(MutableMapping[str, PropertyHead], nn.ModuleDict())
@@ -96,8 +104,9 @@ class AtomisticModel(Model):
 
     @property
     def direct_forces(self) -> bool:
-        """Whether forces come from a head of their own, and are the gradient of nothing."""
-        return bool(self.init_arguments.get("direct_forces"))
+        """Whether forces come from `force_head`, and are the gradient of nothing: those that
+        `represent` gives. A model that gives such forces in another way overrides this."""
+        return self.force_head is not None
 
     @abstractmethod
     def represent(
@@ -223,8 +232,7 @@ class AtomisticModel(Model):
         """
         cells = self.filter_table_size
         if cells is not None:
-            num_heads = self.init_arguments.get("num_heads", 1)
-            fused = fused_for(self.hidden_channels, num_heads, r)
+            fused = fused_for(self.hidden_channels, self.num_heads, r)
             if not self.training or len(r) < 2 * cells or not fused:
                 cells = None
         return Filters(self.basis, r, self.cutoff, cells, self._shared_tables)
@@ -243,6 +251,7 @@ class AtomisticModel(Model):
         finally:
             self._shared_tables = before
 
+    @known_arguments
     def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
         """Give the model a head for a property, or return the one it has.
 

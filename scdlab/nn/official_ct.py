@@ -192,12 +192,13 @@ class Edges:
     def __init__(self, batch: Batch, pairs: Pairs, cutoff: float, max_neighbors: int):
         self.n = len(batch.z)
         atoms = torch.arange(self.n, device=batch.z.device)
-        target = torch.cat([pairs.i, pairs.j, atoms])
-        source = torch.cat([pairs.j, pairs.i, atoms])
+        directed = pairs.directed()
+        target = torch.cat([directed.target, atoms])
+        source = torch.cat([directed.source, atoms])
         vector = pairs.vectors(batch.pos, batch)  # (P, 3), from i to j
         r = vector.norm(dim=-1)
-        r = torch.cat([r, r, r.new_zeros(self.n)])
-        vector = torch.cat([vector, -vector, vector.new_zeros(self.n, 3)])
+        r = torch.cat([directed.both(r), r.new_zeros(self.n)])
+        vector = torch.cat([directed.both_signed(vector), vector.new_zeros(self.n, 3)])
         kept = r < cutoff
         if pairs.shift is not None:
             most = max_neighbors + 1  # and the atom itself, at r = 0
@@ -294,6 +295,7 @@ class OfficialCT(AtomisticModel):
     """
 
     has_vectors = True
+    has_drop_path = True
     rep_model: Any  # a ModuleDict, by the release's names
 
     def __init__(
@@ -364,6 +366,7 @@ class OfficialCT(AtomisticModel):
         self.layernorm_on_vec = layernorm_on_vec
         self.n_hops = num_layers + 1 if neighbor_embedding else num_layers
         self.drop_path = drop_path
+        self.num_heads = num_heads
         self.condition_norm = nn.LayerNorm(d)
         self.mask_token = nn.Parameter(torch.zeros(d))
         self.noise_head = NoiseHead(d)

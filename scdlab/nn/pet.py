@@ -393,6 +393,7 @@ class PET(AtomisticModel):
             )
         self.width = float(cutoff_width)
         self.n_hops = num_layers
+        self.num_heads = num_heads
         self.center = nn.Embedding(MAX_Z + 1, hidden_channels)
         self.neighbor = nn.Embedding(MAX_Z + 1, hidden_channels)
         self.blocks = nn.ModuleList(

@@ -100,14 +100,14 @@ def _flat(parameters: list[inspect.Parameter], arguments: dict[str, Any]) -> dic
     return flat
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """A recorded argument as json has it, where there is a way: models as their name and config."""
     if isinstance(value, torch.nn.Module) and "init_arguments" in value.__dict__:
         return describe(value)
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [as_json(each) for each in value]
     if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items()}
+        return {name: as_json(each) for name, each in value.items()}
     if isinstance(value, np.generic | np.ndarray | torch.Tensor) and value.ndim == 0:
         return value.item()
     return value

@@ -172,7 +172,7 @@ class SchNet(AtomisticModel):
         edges = DirectedEdges(pairs, len(batch.z))
         x = self.embedding(batch.z)  # (N, d)
         for k, block in enumerate(self.blocks):
-            if condition is None:
+            if condition is None or self.adaln is None:
                 x = x + block(x, filters, edges)
             else:
                 scale, shift, gate = self.adaln[k](condition, batch)  # (N, d) each

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from numbers import Real
 
 from scdlab.objectives.base import SupervisedObjective
+from scdlab.renames import renamed_value
 
 
 def check_share(name: str, value: float) -> None:
@@ -45,7 +46,8 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> None:
     """
     if value not in choices:
         *others, last = map(repr, choices)
-        raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}.")
+        now = renamed_value(name, value, choices)
+        raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {value!r}{now}.")
 
 
 def check_length(name: str, value: float, example: float, zero: bool = False) -> None:

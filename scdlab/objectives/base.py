@@ -96,7 +96,7 @@ class Objective(ABC):
     anneal: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Check the names of the arguments, so that an unknown or an old one gets one sentence.
+        """Check methods and names of arguments: what is missing or unknown gets one sentence.
 
         Parameters
         ----------
@@ -111,9 +111,15 @@ class Objective(ABC):
         Raises
         ------
         TypeError
-            For an argument that the subclass has not.
+            For a method or an argument that the subclass has not.
         """
-        made = super().__new__(cls)  # TypeError for a class without `__call__`
+        if missing := sorted(cls.__abstractmethods__):
+            methods = " and ".join(f"{name}({_parameters(cls, name)})" for name in missing)
+            raise TypeError(
+                f"{cls.__name__} is an objective without a method: define {methods} as "
+                "scdlab.objectives.Objective describes it."
+            )
+        made = super().__new__(cls)
         known = inspect.signature(cls).parameters
         if all(p.kind is not p.VAR_KEYWORD for p in known.values()):
             for name in kwargs:
@@ -269,6 +275,11 @@ def _shown(value: object) -> str:
     if callable(value) and (inspect.isroutine(value) or inspect.isclass(value)):
         return qualified_name(value)
     return repr(value)
+
+
+def _parameters(cls: type, method: str) -> str:
+    """Names of the parameters of a method, as in "model, batch, generator"."""
+    return ", ".join(list(inspect.signature(getattr(cls, method)).parameters)[1:])
 
 
 def qualified_name(function: Callable) -> str:

@@ -67,7 +67,8 @@ from scdlab.nn.blocks.heads import PropertyHead
 from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.model import AtomisticModel, Model
 from scdlab.nn.prediction import Request
-from scdlab.nn.registry import plain
+from scdlab.nn.registry import as_json
+from scdlab.renames import known_arguments
 from scdlab.symmetry import auxiliary as aux
 from scdlab.symmetry.clusters import Clusters, receptive_fields
 from scdlab.symmetry.frames import Frames
@@ -221,8 +222,9 @@ class ECSE(Symmetrized):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild the model; its properties are the backbone's."""
-        return {**super().config, "auxiliary": plain(self.auxiliary)}
+        return {**super().config, "auxiliary": as_json(self.auxiliary)}
 
+    @known_arguments
     def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
         """Give model and auxiliary model a head for a property, as of any model."""
         head = super().add_property(name, kind)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead
 from scdlab.nn.model import AtomisticModel, Model
-from scdlab.nn.registry import plain
+from scdlab.nn.registry import as_json
+from scdlab.renames import known_arguments
 
 if TYPE_CHECKING:
     from scdlab.nn.blocks.heads import DirectForceHead
@@ -56,7 +57,7 @@ class Wrapper(Model):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild the model; its properties are the backbone's."""
-        return {**super().config, "model": plain(self.model)}
+        return {**super().config, "model": as_json(self.model)}
 
     @property
     def hidden_channels(self) -> int:
@@ -169,6 +170,7 @@ class Wrapper(Model):
         """What properties come from."""
         return self.model.property_heads
 
+    @known_arguments
     def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
         """Give the model a head for a property, or return the one it has, as of any model."""
         return self.model.add_property(name, kind)

@@ -32,6 +32,7 @@ from scdlab.files import (
 )
 from scdlab.nn import Model
 from scdlab.nn.registry import POSITIONAL, describe, registered
+from scdlab.renames import known_arguments
 
 FORMAT = "scdlab-model"
 FORMAT_VERSION = 2
@@ -186,6 +187,7 @@ def build(
     return model
 
 
+@known_arguments
 def load(
     path: str | Path, device: str | torch.device = "cpu", cls: type[Model] | None = None
 ) -> Model:

@@ -14,9 +14,11 @@ from scdlab.nn import Model, Prediction, evaluating
 from scdlab.objectives import EnergyForces, Mean, Objective, PropertyRegression
 from scdlab.objectives.base import Parts, as_mean, required
 from scdlab.objectives.supervised import finite_expression
+from scdlab.renames import known_arguments
 from scdlab.training.sampler import Batches
 
 
+@known_arguments
 def evaluate(
     model: Model,
     store: AtomStore,

@@ -15,12 +15,11 @@ With an output folder a run leaves
 
 import copy
 import functools
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import safetensors.torch
 from lightning_fabric import Fabric
@@ -31,7 +30,7 @@ from scdlab.objectives import Objective
 from scdlab.objectives.arguments import check_choice
 from scdlab.objectives.augment import KINDS
 from scdlab.objectives.base import description
-from scdlab.renames import unknown_argument
+from scdlab.renames import known_arguments, renamed_value
 from scdlab.training.callbacks import Callback
 from scdlab.training.checkpoint import load_tensors
 from scdlab.training.evaluate import check_labels
@@ -39,9 +38,6 @@ from scdlab.training.loop import MakeOptimizer, Run
 from scdlab.training.processes import make_fabric
 from scdlab.training.schedule import factor
 from scdlab.training.state import Settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass
@@ -103,21 +99,7 @@ class FitResult:
         return f"FitResult({self.steps} steps in {self.seconds:.1f} s{best}{end})"
 
 
-def _known_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, answering an unknown or an old argument with one sentence."""
-    known = inspect.signature(function).parameters
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name in kwargs:
-            if name not in known:
-                raise unknown_argument(function.__name__, name, known)
-        return function(*args, **kwargs)
-
-    return checked
-
-
-@_known_arguments
+@known_arguments
 def fit(
     model: Model,
     objective: Objective,
@@ -384,10 +366,12 @@ def _check_positive(**numbers: float | None) -> None:
 def _check_rates(lr: float | dict[str, float], objective: Objective) -> None:
     if not isinstance(lr, dict):
         return
-    if set(lr) != {"head", "backbone"} or not all(math.isfinite(v) and v >= 0 for v in lr.values()):
+    parts = {"head", "backbone"}
+    if set(lr) != parts or not all(math.isfinite(v) and v >= 0 for v in lr.values()):
+        now = "".join(renamed_value("lr", name, parts) for name in lr)
         raise ValueError(
             'lr must be one learning rate or {"head": …, "backbone": …}, each a number of at least '
-            f"0, got {lr}."
+            f"0, got {lr}{now}."
         )
     if objective.labeled is None:
         raise ValueError(
@@ -401,7 +385,7 @@ def _check_anneal(
 ) -> None:
     for name, ends in anneal.items():
         if name == "drop_path":
-            there = name in model.backbone.config
+            there = model.backbone.has_drop_path
             whose = f"this {type(model).__name__}"
             remedy = "use an EquivariantTransformer"
         else:

@@ -199,6 +199,17 @@ def test_drop_path_changes_evenly_and_is_put_back(pretrained, molecules):
     assert seen == pytest.approx(list(np.linspace(0.15, 0.1, 8))) and model.drop_path == 0.05
 
 
+def test_a_subclass_that_fixes_its_arguments_has_drop_path_to_change(molecules):
+    class Small(scdlab.EquivariantTransformer):
+        def __init__(self):
+            super().__init__(hidden_channels=8, num_layers=1, num_heads=2, num_rbf=8)
+
+    model = Small()
+    objective = PropertyRegression("homo")
+    scdlab.fit(model, objective, molecules[0], anneal={"drop_path": (0.2, 0.1)}, **TUNE)
+    assert model.drop_path == 0.0 and "drop_path" not in model.config
+
+
 @pytest.mark.parametrize(
     "settings, named",
     [

@@ -125,3 +125,31 @@ def test_evaluating_gives_every_module_its_mode_back():
         assert not any(module.training for module in model.modules())
         raise KeyError
     assert model.training and not model.energy_head.training
+
+
+@pytest.mark.parametrize("kind", [scdlab.SchNet, scdlab.PET])
+def test_a_subclass_that_fixes_direct_forces_gives_those(kind):
+    class Small(kind):
+        def __init__(self):
+            super().__init__(hidden_channels=8, num_layers=1, direct_forces=True)
+
+    torch.manual_seed(0)
+    model = Small().eval()
+    torch.manual_seed(0)
+    same = kind(hidden_channels=8, num_layers=1, direct_forces=True).eval()
+    batch = structures("CH3CH2OH")
+    assert model.direct_forces and same.direct_forces
+    assert not kind(hidden_channels=8, num_layers=1).direct_forces
+    assert torch.equal(model(batch, forces=True).forces, same(batch, forces=True).forces)
+
+
+def test_filters_of_a_subclass_know_its_heads(monkeypatch):
+    class Small(scdlab.EquivariantTransformer):
+        def __init__(self):
+            super().__init__(hidden_channels=8, num_layers=1, num_heads=4, num_rbf=8)
+
+    asked = []
+    monkeypatch.setattr(scdlab.nn.model, "fused_for", lambda d, heads, r: asked.append((d, heads)))
+    Small().filters(torch.rand(3))
+    scdlab.SchNet(hidden_channels=8, num_layers=1).filters(torch.rand(3))
+    assert asked == [(8, 4), (8, 1)]

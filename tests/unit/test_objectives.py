@@ -16,7 +16,7 @@ from scdlab.objectives import (
     PropertyRegression,
     SelfConditionedDenoising,
 )
-from scdlab.objectives.base import description
+from scdlab.objectives.base import SupervisedObjective, description
 
 FIT = dict(steps=8, batch_size=4, lr=2e-3, log_every=2, val_every=4, device="cpu", progress=False)
 
@@ -92,8 +92,13 @@ def test_an_objective_without_a_method_is_refused():
     class Nothing(Objective):
         pass
 
-    with pytest.raises(TypeError, match=r"abstract class Nothing .*__call__"):
+    class Unlike(SupervisedObjective):
+        pass
+
+    with pytest.raises(TypeError, match=r"^Nothing is an .*: define __call__\(model, batch, gen"):
         Nothing()
+    with pytest.raises(TypeError, match=r"^Unlike is .*define compare\(.*\) and label_modules\("):
+        Unlike()
 
 
 def test_means_over_batches_of_different_sizes_are_exact(ethanol):

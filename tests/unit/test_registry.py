@@ -12,8 +12,9 @@ from torch import nn
 import scdlab
 from scdlab.nn import AtomisticModel, Features, SchNet
 from scdlab.nn.registry import describe, registered
-from scdlab.objectives import EnergyForces
-from scdlab.renames import RENAMED, unknown_argument
+from scdlab.objectives import DeNS, EnergyForces, PropertyRegression
+from scdlab.renames import RENAMED, RENAMED_ATTRIBUTES, unknown_argument
+from scdlab.training.schedule import factor
 
 
 class MyNet(AtomisticModel):
@@ -232,6 +233,70 @@ def test_an_unknown_argument_names_the_known_one(make, message):
     with pytest.raises(TypeError, match=message) as error:
         make()
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda net: net(batch_of("H2O"), clue=None), "'clue': clue is now force_input."),
+        (lambda net: scdlab.ECSE(net)(batch_of("H2O"), clue=None), "clue is now force_input."),
+        (lambda net: net(batch_of("H2O"), force=True), "no argument 'force'; .*'forces'"),
+        (lambda net: net.add_property("gap", pool="sum"), "'pool': pool is now kind."),
+        (lambda net: scdlab.ECSE(net).add_property("gap", pool="sum"), "pool is now kind."),
+        (lambda net: scdlab.evaluate(net, None, max_atom=3), "evaluate has .*'max_atoms'"),
+        (lambda net: scdlab.load("net", klass=MyNet), "load has .* it takes path, device, cls."),
+        (lambda net: scdlab.simulate(None, 3, time_step=1.0), "simulate has .*'timestep'"),
+    ],
+)
+def test_an_unknown_argument_of_a_function_names_the_known_one(call, message):
+    with pytest.raises(TypeError, match=message) as error:
+        call(MyNet())
+    assert str(error.value).endswith(".") and "self" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DeNS(force_encoding="own"), "'own' is now 'true'."),
+        (lambda: DeNS(force_encoding="other"), "'other' is now 'shuffled'."),
+        (lambda: PropertyRegression("gap", kind="sum"), "'sum' is now 'scalar_sum'."),
+        (lambda: MyNet().add_property("gap", kind="mean"), "'mean' is now 'scalar_mean'."),
+        (lambda: MyNet().add_property("gap", kind="atoms"), "'atoms' is now 'per_atom'."),
+        (lambda: factor("paper", 0, 1, 0), "'paper' is now 'exponential'."),
+        (
+            lambda: scdlab.fit(MyNet(), EnergyForces(), [0], lr={"head": 1e-3, "body": 1e-3}),
+            "'body' is now 'backbone'.",
+        ),
+    ],
+)
+def test_an_old_value_names_the_new_one(make, message):
+    with pytest.raises(ValueError, match=f"; {message}$"):
+        make()
+
+
+def test_an_old_value_that_is_none_of_the_choices_now_is_not_renamed():
+    with pytest.raises(ValueError, match=r"got 'atoms'\.$"):
+        PropertyRegression("gap", kind="atoms")
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_ATTRIBUTES.items())
+@pytest.mark.parametrize("wrap", [lambda net: net, scdlab.ECSE])
+def test_an_old_name_of_an_attribute_is_not_set(old, new, wrap):
+    net = wrap(MyNet())
+    with pytest.raises(AttributeError, match=f"has no attribute '{old}': {old} is now {new} "):
+        setattr(net, old, None)
+    assert hasattr(net, new) and not hasattr(net, old)
+
+
+def test_a_class_may_declare_an_attribute_of_an_old_name():
+    class Declaring(MyNet):
+        table: nn.Embedding
+
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(3, 8)
+
+    assert "table.weight" in Declaring().state_dict()
 
 
 def test_an_old_name_that_was_never_of_this_class_is_not_renamed():

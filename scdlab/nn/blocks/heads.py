@@ -15,9 +15,9 @@
     Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij
                    equivariant, but the gradient of nothing: kept for comparison
 
-A model that knows nothing of rotations (PET) has plain heads: the numbers along the axes are
-MLP(x_i), and nothing makes them rotate. What a structure has is a sum over its atoms; heads give
-both, `per_atom` and `total`.
+A model that knows nothing of rotations (PET) has Cartesian heads: the numbers along the axes
+are MLP(x_i), and nothing makes them rotate. What a structure has is a sum over its atoms; heads
+give both, `per_atom` and `total`.
 
 Total energies are around -10⁴ eV and interesting differences around 10⁻² eV, more than float32's
 seven digits hold. So the network predicts only what the reference leaves over, and the sum with the
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from scdlab.atoms.batch import Batch
 from scdlab.nn.blocks.radial import shifted_softplus
 from scdlab.nn.ops.neighbor_sums import DirectedEdges, pair_product
+from scdlab.renames import renamed_value
 
 MAX_Z = 118  # the heaviest element that has a name
 KINDS = ("scalar_sum", "scalar_mean", "vector", "tensor", "per_atom")
@@ -191,7 +192,7 @@ class PropertyHead(Float64Buffers):
         if kind not in KINDS:
             raise ValueError(
                 f"The kind of a property must be one of {', '.join(map(repr, KINDS))}, got "
-                f"{kind!r}."
+                f"{kind!r}{renamed_value('kind', kind, KINDS)}."
             )
         self.kind = kind
         self.reads_vectors = equivariant and kind in ("vector", "tensor")

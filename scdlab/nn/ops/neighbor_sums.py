@@ -187,7 +187,8 @@ def pair_product(x: Tensor, y: Tensor, edges: DirectedEdges) -> Tensor:
 
 
 class _Form:
-    """A multilinear form: its name in `reference` and `dispatch`, and its own arguments.
+    """A multilinear form: its name in `dispatch`, the same in plain torch (`reference`), and its
+    own arguments.
 
     rows: what each of the form's own arguments has one row of, "atom" or "pair", or "edge" for
     [2, P, heads].
@@ -196,11 +197,11 @@ class _Form:
     def __init__(
         self,
         name: str,
-        plain: Callable[..., tuple[Tensor, ...]],
+        reference: Callable[..., tuple[Tensor, ...]],
         *rows: Literal["atom", "pair", "edge"],
     ) -> None:
         self.name = name
-        self.plain = plain
+        self.reference = reference
         self.rows = rows
 
     def derivative(
@@ -303,7 +304,7 @@ class _Derivatives(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(r, *args)
         if lookup is None:
-            return form.plain(tuple(m - 1 for m in wanted), edges, *args[1:])
+            return form.reference(tuple(m - 1 for m in wanted), edges, *args[1:])
         from scdlab.nn.ops import dispatch
 
         return getattr(dispatch, form.name)(wanted, edges, lookup, order, *args)
