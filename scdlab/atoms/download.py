@@ -97,7 +97,7 @@ def _transfer(url: str, part: Path, timeout: float, progress: bool) -> bool:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        # 416: nothing after `have`: complete, or not the same file; the checksum knows
+        # 416: nothing after `have`: complete, or not the same file: the checksum decides
         if error.code != 416:
             raise
         error.close()

@@ -6,7 +6,7 @@
     distances of QM9.
 
 No molecule of the kit's QM9 sample (`data/qm9-sample`, 5,000 of them) is ever in a pretraining set,
-unless the recipe says "leaky". Labels, tests and relaxed geometries all come from that sample, so
+unless the recipe is "leaky". Labels, tests and relaxed geometries all come from that sample, so
 nothing here was seen before. Arms differ in one thing: same network and first weights, batch size,
 learning rate and number of steps. Each seed draws its own molecules, weights and noise. The first
 two quantities of a claim are its arms, as expected: better, worse.

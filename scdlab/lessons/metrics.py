@@ -88,7 +88,7 @@ def _plain(name: str, value: Any) -> float | int | bool:
         return value
     if not isinstance(value, numbers.Real):
         raise TypeError(
-            f"The metric {name!r} must be a number or a bool, not {type(value).__name__}."
+            f"The metric {name!r} must be a number or a bool, got {type(value).__name__}."
         )
     if not math.isfinite(value):
         raise ValueError(f"The metric {name!r} is {value}: a lesson's number must be finite.")

@@ -175,7 +175,7 @@ def run(
     if profile not in PROFILES:
         raise ValueError(f"There is no profile {profile!r}: choose from {', '.join(PROFILES)}.")
     if timeout is not None and not timeout > 0:
-        raise ValueError(f"The time limit must be a positive number of seconds, not {timeout}.")
+        raise ValueError(f"The time limit must be a positive number of seconds, got {timeout}.")
     short = {"DEVICE": device, "SEED": seed, "DATA": data}
     values = (
         {"PROFILE": profile}
