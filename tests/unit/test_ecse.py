@@ -3,6 +3,7 @@ backbone, the parts of structures that atoms feel, and how far that is for each 
 
 import warnings
 
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -30,17 +31,7 @@ def random(net):
 
 
 def pet(**kwargs):
-    torch.manual_seed(0)
-    return random(
-        PET(
-            **{
-                **dict(
-                    hidden_channels=8, num_layers=1, num_attention_layers=1, num_heads=2, cutoff=3.5
-                ),
-                **kwargs,
-            }
-        )
-    )
+    return random(helpers.pet(**kwargs))
 
 
 def transformer(**kwargs):
@@ -50,10 +41,7 @@ def transformer(**kwargs):
 
 
 def schnet(**kwargs):
-    torch.manual_seed(0)
-    return random(
-        scdlab.SchNet(**{**dict(hidden_channels=8, num_layers=2, num_rbf=6, cutoff=3.5), **kwargs})
-    )
+    return random(helpers.schnet(**(dict(hidden_channels=8, num_rbf=6, cutoff=3.5) | kwargs)))
 
 
 def dimenet(**kwargs):
