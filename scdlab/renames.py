@@ -90,8 +90,10 @@ def unknown_argument(of: str, name: str, known: Iterable[str]) -> TypeError:
     problem = f"{of} has no argument {name!r}"
     if (new := RENAMED.get(name)) in known:
         return TypeError(f"{problem}: {name} is now {new}.")
-    if near := difflib.get_close_matches(name, known, n=1):
-        return TypeError(f"{problem}; the nearest that it has is {near[0]!r}.")
+    words = {word: word for word in known}  # what may have been meant -> the argument
+    words |= {old: new for old, new in RENAMED.items() if new in known}
+    if near := difflib.get_close_matches(name, words, n=1):
+        return TypeError(f"{problem}; the nearest that it has is {words[near[0]]!r}.")
     if not known:
         return TypeError(f"{problem}; it takes none.")
     return TypeError(f"{problem}; it takes {', '.join(known)}.")

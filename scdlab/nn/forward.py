@@ -31,7 +31,7 @@ from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
 from scdlab.nn.ops.neighbor_sums import DirectedEdges
 from scdlab.nn.prediction import AtomOutputs, Prediction, Request
-from scdlab.nn.registry import as_json, recording, register
+from scdlab.nn.registry import as_json, recording, register, with_argument
 from scdlab.renames import RENAMED_ATTRIBUTES, known_arguments, renamed_attribute
 
 if TYPE_CHECKING:
@@ -341,13 +341,13 @@ class Model(nn.Module, ABC):
             self.check_elements(batch.z)
         if condition is not None:
             if self.mask_token is None:
-                raise ValueError(f"This {name} takes no condition; build it with conditional=True.")
+                remedy = with_argument(type(self.backbone), "conditional")
+                raise ValueError(f"This {name} takes no condition; {remedy}.")
             check_condition(condition, batch, self.hidden_channels)
         if force_input is not None:
             if self.force_encoding is None:
-                raise ValueError(
-                    f"This {name} takes no force input; build it with force_input=True."
-                )
+                remedy = with_argument(type(self.backbone), "force_input")
+                raise ValueError(f"This {name} takes no force input; {remedy}.")
             if force_input.shape != batch.pos.shape:
                 raise ValueError(
                     f"The force input must have shape {list(batch.pos.shape)}, one force in eV/Å "

@@ -119,3 +119,27 @@ def describe(model: Any) -> dict[str, Any]:
     cls = type(model)
     module = {} if is_own(cls) else {"module": cls.__module__}
     return {"name": cls.__name__, **module, "config": model.config}
+
+
+def with_argument(model: type, argument: str) -> str:
+    """How to get a model that was made with `argument=True`, for an error's remedy.
+
+    Parameters
+    ----------
+    model : type
+        The class of the model that was not.
+    argument : str
+        A switch of some constructors, such as "conditional".
+
+    Returns
+    -------
+    str
+        Of a class with that switch, to build it so; else which of the kit's classes have it.
+    """
+    if argument in inspect.signature(model.__init__).parameters:
+        return f"build it with {argument}=True"
+    known = [cls for modules in _classes.values() for cls in modules.values() if is_own(cls)]
+    having = sorted(
+        cls.__name__ for cls in known if argument in inspect.signature(cls.__init__).parameters
+    )
+    return f"use one that can be built with {argument}=True: {', '.join(having)}"

@@ -40,6 +40,7 @@ from scdlab.atoms.pairs import Pairs
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Model, Prediction
+from scdlab.nn.registry import with_argument
 from scdlab.objectives.arguments import (
     check_choice,
     check_length,
@@ -109,8 +110,9 @@ class SelfConditionedDenoising(Objective):
     centered : bool, default True
         No noise in the mean of a structure.
     freeze_element_embeddings : bool, default True
-        The embeddings of the elements are not trained, or they would shrink to nothing, denoising
-        being the easier the smaller they are, and fine-tuning would start from there.
+        The embeddings of the elements are not trained, or they would shrink to nothing: denoising
+        is the easier the less of the elements reaches the network, and fine-tuning would start from
+        there.
         Under any other objective, fine-tuning among them, they are trained.
 
     Raises
@@ -280,9 +282,10 @@ class SelfConditionedDenoising(Objective):
 def _mask_token(model: Model) -> Tensor:
     """The model's condition of a structure that has none; ValueError where it takes none."""
     if model.mask_token is None:
+        remedy = with_argument(type(model.backbone), "conditional")
         raise ValueError(
             f"SelfConditionedDenoising needs a model that takes a condition, and this "
-            f"{type(model).__name__} does not; build it with conditional=True."
+            f"{type(model).__name__} does not; {remedy}."
         )
     return model.mask_token
 
