@@ -140,3 +140,19 @@ def steps_of(control: Any, value: float) -> float:
 
 def _short(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+def plain_number(value: float) -> float | None:
+    """A plain float for a state.
+
+    Parameters
+    ----------
+    value : float
+        A number of any kind, or NaN.
+
+    Returns
+    -------
+    float or None
+        None for what is not finite.
+    """
+    return float(value) if math.isfinite(value) else None

@@ -32,12 +32,12 @@ from scdlab.analysis.forces import (
     predicted_forces,
 )
 from scdlab.explore import style, svg, svg_charts
-from scdlab.explore.controls import Bounds, check_bounds, check_choice
+from scdlab.explore.controls import Bounds, check_bounds, check_choice, plain_number
 from scdlab.explore.force_words import describe
 from scdlab.explore.scene import magnification, round_scale
 from scdlab.explore.structures import checked
 from scdlab.explore.view import MoleculeView
-from scdlab.explore.widgets import SvgExplorer, plain_number
+from scdlab.explore.widgets import SvgExplorer
 from scdlab.objectives.dens import Corruption
 
 ARROWS = {  # trait -> (legend, color)

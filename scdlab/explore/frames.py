@@ -38,10 +38,10 @@ from scdlab.analysis.scan import (
     weight_matrix,
 )
 from scdlab.explore import frame_pictures, structures, style, svg, svg_curves
-from scdlab.explore.controls import Bounds, check_bounds, check_choice
+from scdlab.explore.controls import Bounds, check_bounds, check_choice, plain_number
 from scdlab.explore.frame_pictures import LEFT, METHODS, WIDTH
 from scdlab.explore.frame_words import MAX_NEIGHBORS, describe
-from scdlab.explore.widgets import SvgExplorer, plain_number
+from scdlab.explore.widgets import SvgExplorer
 from scdlab.symmetry.frames import Frames
 
 

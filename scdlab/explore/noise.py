@@ -41,7 +41,7 @@ from scdlab.analysis.denoising import (
     unexplained_noise,
 )
 from scdlab.explore import svg
-from scdlab.explore.controls import Bounds, check_bounds, sigma_slider
+from scdlab.explore.controls import Bounds, check_bounds, plain_number, sigma_slider
 from scdlab.explore.noise_figure import (
     ARROWS,
     COSINES,
@@ -54,7 +54,7 @@ from scdlab.explore.noise_words import describe, regime
 from scdlab.explore.scene import magnification
 from scdlab.explore.structures import checked, read_structure, sample_store
 from scdlab.explore.view import MoleculeView
-from scdlab.explore.widgets import FigureExplorer, plain_number
+from scdlab.explore.widgets import FigureExplorer
 from scdlab.objectives.noise import KINDS
 
 # draws of the noise behind the smooth histogram; rotating changes no length

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from scdlab.analysis.bonds import bands_of, bond_lengths, bonds_of, length_density
 from scdlab.analysis.denoising import SIGMAS
 from scdlab.explore import style
-from scdlab.explore.widgets import plain_number
+from scdlab.explore.controls import plain_number
 
 # σ in Å -> what noise of about that size does
 REGIMES = {0.005: "regularizing", 0.04: "corrupting"}

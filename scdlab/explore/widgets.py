@@ -16,7 +16,6 @@ import abc
 import contextlib
 import html
 import json
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -437,19 +436,3 @@ def error_text(words: str) -> str:
         The text in bold red.
     """
     return f"<b style='color:{style.VERMILION}'>{words}</b>"
-
-
-def plain_number(value: float) -> float | None:
-    """A plain float for a state.
-
-    Parameters
-    ----------
-    value : float
-        A number of any kind, or NaN.
-
-    Returns
-    -------
-    float or None
-        None for what is not finite.
-    """
-    return float(value) if math.isfinite(value) else None
