@@ -6,6 +6,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -117,6 +118,7 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_day_of_research_needs_the_core_alone(tmp_path):
     done = run(DAY.replace("SMALL", repr({"hidden_channels": 16, "num_layers": 1})), tmp_path)
     assert done.returncode == 0, done.stderr

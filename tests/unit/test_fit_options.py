@@ -269,6 +269,7 @@ def test_tied_weights_train_and_resume(ethanol, tmp_path):
     assert resumed.blocks[1] is resumed.blocks[0]
 
 
+@pytest.mark.slow
 def test_a_callback_and_an_optimizer_go_to_other_processes(ethanol, tmp_path):
     path = tmp_path / "log.csv"
     two = small()

@@ -146,6 +146,7 @@ print(type(scdlab.load(sys.argv[1] + "/exact", cls=MyNet).model).__name__)
 """
 
 
+@pytest.mark.slow
 def test_a_class_that_is_not_registered_is_asked_for(tmp_path):
     def run(code):
         command = [sys.executable, "-c", code, str(tmp_path), __file__.rsplit("/", 1)[0]]

@@ -279,6 +279,7 @@ def test_tables_are_exact_enough_after_training(kind, runs, batches):
         compare(net, batches["ethanol"])
 
 
+@pytest.mark.slow
 @KIND
 def test_training_through_a_table_is_training(kind, runs):
     (table, _), (exact, _) = runs(kind)
