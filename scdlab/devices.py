@@ -1,0 +1,64 @@
+"""Where models compute: a device's name, checked before anything is moved there."""
+
+import torch
+
+_KNOWN = "'auto' (a GPU if there is one), 'cpu' or 'cuda'"
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """The torch device of a name, when this machine has it.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "cpu"; "cuda" ("gpu" for short), "cuda:1" or another accelerator that torch knows; "auto"
+        for a GPU if there is one, else the processor.
+
+    Returns
+    -------
+    torch.device
+        The device.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none, and for a device that torch does not see.
+    TypeError
+        For what is neither a name nor a device.
+    """
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError(
+            f"device must be a name or a torch.device, got {device!r} ({type(device).__name__}); "
+            f"use {_KNOWN}."
+        )
+    name = str(device).strip()
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "gpu":
+        name = "cuda"
+    try:
+        found = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device must be {_KNOWN}, got {str(device)!r}.") from error
+    if found.type == "cpu":
+        return torch.device("cpu")
+    if found.type == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not there:
+            raise ValueError(
+                f"device={str(device)!r} was asked for and torch sees no GPU; use device='auto' or "
+                "'cpu'."
+            )
+        if found.index is not None and found.index >= there:
+            raise ValueError(
+                f"device={str(device)!r} was asked for and torch sees {there} GPU"
+                f"{'s' if there > 1 else ''}, numbered from 0; use device='cuda:{there - 1}'."
+            )
+        return found
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None or accelerator.type != found.type:
+        raise ValueError(
+            f"device={str(device)!r} was asked for and torch cannot compute there on this machine; "
+            f"use {_KNOWN}."
+        )
+    return found
