@@ -1,8 +1,8 @@
 """Structures from elsewhere as a store, and back: flat arrays, frames of one molecule, files,
 ase.Atoms, PyTorch Geometric data sets, other stores.
 
-How each is read is in `atoms.formats` and `atoms.npz`; whatever comes in is checked
-(`atoms.validate`) and kept in Å, eV and eV/Å.
+How each is read is in `atoms.ase_frames`, `atoms.reading`, `atoms.npz`, `atoms.pyg` and
+`atoms.joining`; whatever comes in is checked (`atoms.validate`) and kept in Å, eV and eV/Å.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scdlab import units
-from scdlab.atoms import formats, npz
+from scdlab.atoms import ase_frames, joining, npz, pyg, reading
 from scdlab.atoms.validate import (
     Arrays,
     as_numbers,
@@ -152,7 +152,7 @@ class Convertible(View):
         ValueError
             When only some structures carry a label, and for what no model can use.
         """
-        arrays = formats.ase_arrays(atoms, properties, atom_properties, meta)
+        arrays = ase_frames.ase_arrays(atoms, properties, atom_properties, meta)
         return cls.from_arrays(**arrays, energy_unit=energy_unit, validate=validate)
 
     @classmethod
@@ -200,7 +200,7 @@ class Convertible(View):
             raise FileNotFoundError(f"There is no structure file {path}: check the path.")
         meta = {"source": f"read from {path.name}"} if meta is None else meta
         if path.suffix != ".npz":
-            frames = formats.read_ase(path, index)
+            frames = reading.read_ase(path, index)
             unit = "eV" if energy_unit is None else energy_unit
             return cls.from_ase(frames, energy_unit=unit, meta=meta, **keywords)
         validate = keywords.pop("validate", True)
@@ -212,7 +212,7 @@ class Convertible(View):
         arrays = npz.arrays(path, energy_unit)
         meta = arrays.pop("meta") | meta
         store = cls.from_arrays(**arrays, meta=meta, validate=validate)
-        return store if index == ":" else store.subset(formats.as_ase_index(index))
+        return store if index == ":" else store.subset(reading.as_ase_index(index))
 
     @classmethod
     def from_pyg(
@@ -245,7 +245,7 @@ class Convertible(View):
             When z or pos is missing, when only some structures carry a label, and for what no model
             can use.
         """
-        arrays = formats.pyg_arrays(dataset, names)
+        arrays = pyg.pyg_arrays(dataset, names)
         return cls.from_arrays(**arrays, energy_unit=energy_unit, meta=meta, validate=validate)
 
     @classmethod
@@ -269,7 +269,7 @@ class Convertible(View):
             Where stores differ in the unit of a label that all of them have, or where it is a
             number in one and a vector in another.
         """
-        arrays = formats.joined_arrays(stores, meta)
+        arrays = joining.joined_arrays(stores, meta)
         return cls.from_arrays(**arrays, validate=False)  # each store has been checked
 
     def to_ase(self, i: int) -> "Atoms":
@@ -281,7 +281,7 @@ class Convertible(View):
         i : int
             Counted in this view.
         """
-        return formats.to_ase(self, i)
+        return ase_frames.to_ase(self, i)
 
 
 def _labels_in_ev(labels: Arrays, energy_unit: str | float) -> Arrays:
