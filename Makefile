@@ -3,7 +3,7 @@
 # Another interpreter: make lab PYTHON=/path/to/python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help lab check test lint types format docs bench lock pairs clean
+.PHONY: help lab check test lint types format docs bench trust lock pairs clean
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -50,6 +50,9 @@ docs: $(READY) ## the reference and the guides, as pages in build/docs
 
 bench: $(READY) ## time the models against their peers
 	$(BIN)/scdlab bench
+
+trust: $(READY) ## damage, kill and starve everything, in full (a night); it goes on where it stopped
+	$(BIN)/python tests/trust/run.py
 
 pairs: $(READY) ## build notebooks/*.ipynb from notebooks/src
 	$(BIN)/python tools/pairs.py build
