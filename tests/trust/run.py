@@ -64,9 +64,8 @@ def available(names: list[str] | None) -> list[str]:
     """
     here = [name for name in SIZES if importlib.util.find_spec(name) is not None]
     if missing := [name for name in names or () if name not in here]:
-        raise SystemExit(
-            f"There is no campaign {missing[0]!r} in {HERE}: choose from {', '.join(here) or 'none'}."
-        )
+        there = ", ".join(here) or "none"
+        raise SystemExit(f"There is no campaign {missing[0]!r} in {HERE}: those here are {there}.")
     if not here:
         raise SystemExit(f"There is no campaign in {HERE}: this checkout is not whole.")
     return names or here

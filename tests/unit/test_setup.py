@@ -170,7 +170,8 @@ def test_every_import_is_declared():
     required = {canonicalize_name(Requirement(line).name) for line in EVERYTHING}
     folders = ("scdlab", "notebooks/src", "tools", "tests", "benchmarks")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
-    own = {"scdlab", *sys.stdlib_module_names, *(path.stem for path in sources)}
+    own = {"scdlab", *sys.stdlib_module_names}
+    own |= {name for path in sources for name in (path.stem, path.parent.name)}
     undeclared = {
         f"{path.relative_to(ROOT).as_posix()}: {top}"
         for path in sources
