@@ -18,6 +18,73 @@ if TYPE_CHECKING:
 _KNOWN_ARRAYS = {"numbers", "positions", "forces", "momenta", "masses"}
 
 
+def as_frames(atoms: "Atoms | Iterable[Atoms]") -> "list[Atoms]":
+    """One structure or several as a list.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms or iterable of ase.Atoms
+        The structures.
+
+    Returns
+    -------
+    list of ase.Atoms
+        The structures, not copied.
+
+    Raises
+    ------
+    ValueError
+        For no structures.
+    TypeError
+        For what is no structure.
+    """
+    import ase
+
+    if isinstance(atoms, ase.Atoms):
+        return [atoms]
+    try:
+        frames = list(atoms)
+    except TypeError as error:
+        raise TypeError(
+            f"Structures must be ase.Atoms or a list of them, got {type(atoms).__name__}: pass "
+            "those."
+        ) from error
+    if not frames:
+        raise ValueError("The list of structures is empty: pass at least one ase.Atoms.")
+    for k, frame in enumerate(frames):
+        if not isinstance(frame, ase.Atoms):
+            raise TypeError(
+                f"Structure {k} must be ase.Atoms, got {type(frame).__name__}: pass one ase.Atoms "
+                "or a list of them."
+            )
+    return frames
+
+
+def geometry_arrays(frames: "Sequence[Atoms]") -> dict[str, Any]:
+    """Elements, positions and periodicity of ase.Atoms, and nothing else that they carry.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        The structures.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of `AtomStore.from_arrays`: z, pos and ptr, and where any structure is
+        periodic cell and pbc.
+    """
+    arrays: dict[str, Any] = {
+        "z": np.concatenate([frame.numbers for frame in frames]),
+        "pos": np.concatenate([frame.positions for frame in frames]),
+        "ptr": np.concatenate([[0], np.cumsum([len(frame) for frame in frames])]),
+    }
+    if any(frame.pbc.any() for frame in frames):
+        arrays["cell"] = np.stack([frame.cell.array for frame in frames])
+        arrays["pbc"] = np.stack([frame.pbc for frame in frames])
+    return arrays
+
+
 def ase_arrays(
     atoms: "Atoms | Iterable[Atoms]",
     properties: Sequence[str] | None,
@@ -46,12 +113,10 @@ def ase_arrays(
     ------
     ValueError
         For no structures, and where some lack a label or property that others have.
+    TypeError
+        For what is no ase.Atoms.
     """
-    import ase
-
-    frames = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
-    if not frames:
-        raise ValueError("The list of structures is empty: pass at least one ase.Atoms.")
+    frames = as_frames(atoms)
     labels = [_labels(frame) for frame in frames]
     energy = all_or_none([energy for energy, _ in labels], "energy")
     forces = all_or_none([forces for _, forces in labels], "forces")
@@ -68,22 +133,15 @@ def ase_arrays(
     fixed = [_fixed(frame) for frame in frames]
     if any(mask.any() for mask in fixed):
         extra["fixed"] = np.concatenate(fixed)
-    periodic = any(frame.pbc.any() for frame in frames)
     partial = _partial(infos, names) if properties is None else {}
-    arrays = {
-        "z": np.concatenate([frame.numbers for frame in frames]),
-        "pos": np.concatenate([frame.positions for frame in frames]),
-        "ptr": np.concatenate([[0], np.cumsum([len(frame) for frame in frames])]),
+    return {
+        **geometry_arrays(frames),
         "energy": energy,
         "forces": None if forces is None else np.concatenate(forces),
         "properties": {name: [info[name] for info in infos] for name in names},
         "atom_properties": extra,
         "meta": {**(meta or {}), "partial": partial} if partial else meta,
     }
-    if periodic:
-        arrays["cell"] = np.stack([frame.cell.array for frame in frames])
-        arrays["pbc"] = np.stack([frame.pbc for frame in frames])
-    return arrays
 
 
 def to_ase(store: "View", i: int) -> "Atoms":

@@ -116,6 +116,27 @@ class Convertible(View):
         return cls(arrays, numbers, extra, dict(meta or {}), vectors=vectors)
 
     @classmethod
+    def geometry(cls, atoms: "Atoms | Iterable[Atoms]") -> Self:
+        """A store of the geometry of ase.Atoms alone: elements, positions, cells and periodicity.
+
+        What computes energies or compares structures needs no more, and must not depend on what
+        else a structure carries: nothing of its info, arrays, calculator and constraints is read.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms or iterable of ase.Atoms
+            The structures.
+
+        Raises
+        ------
+        ValueError
+            For no structures, and for what no model can use.
+        TypeError
+            For what is no ase.Atoms.
+        """
+        return cls.from_arrays(**ase_frames.geometry_arrays(ase_frames.as_frames(atoms)))
+
+    @classmethod
     def from_ase(
         cls,
         atoms: "Atoms | Iterable[Atoms]",
@@ -151,6 +172,8 @@ class Convertible(View):
         ------
         ValueError
             When only some structures carry a label, and for what no model can use.
+        TypeError
+            For what is no ase.Atoms.
         """
         arrays = ase_frames.ase_arrays(atoms, properties, atom_properties, meta)
         return cls.from_arrays(**arrays, energy_unit=energy_unit, validate=validate)
