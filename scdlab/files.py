@@ -1,17 +1,36 @@
-"""Where things are on disk, and how files are written: whole or not at all."""
+"""Where things are on disk, and how they are read and written.
 
-import contextlib
-import hashlib
-import json
+Files and folders are written whole or not at all (`scdlab.atomic`), pairs of files at one instant
+(`scdlab.pairs`), json checked and plain (`scdlab.plain`); their names are here as well.
+"""
+
 import os
-import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from scdlab.atomic import atomic_file as atomic_file
+from scdlab.atomic import atomic_folder as atomic_folder
+from scdlab.atomic import finish_exchange as finish_exchange
+from scdlab.atomic import remove as remove
+from scdlab.atomic import sweep as sweep
+from scdlab.atomic import was_cut_short as was_cut_short
+from scdlab.atomic import write_json as write_json
+from scdlab.locks import Busy
+from scdlab.log import logger
+from scdlab.pairs import read_pair as read_pair
+from scdlab.pairs import write_pair as write_pair
+from scdlab.plain import content_digest as content_digest
+from scdlab.plain import described as described
+from scdlab.plain import digest as digest
+from scdlab.plain import has_absolute_path as has_absolute_path
+from scdlab.plain import plain as plain
+from scdlab.plain import read_json as read_json
 
 _PACKAGE = Path(__file__).resolve().parent
+_WARNED: set[tuple] = set()  # caches that are not written, and why
+
+T = TypeVar("T")
 
 
 def package_dir(name: str) -> Path:
@@ -45,138 +64,87 @@ def user_data() -> Path | None:
 
 def cache_dir() -> Path:
     """Where parsed and downloaded data are kept: SCDLAB_CACHE, else ~/.cache/scdlab. Safe to delete
-    at any time."""
+    at any time.
+
+    Returns
+    -------
+    Path
+        The folder, which need not exist.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the user has no home folder and SCDLAB_CACHE is not set.
+    """
     value = os.environ.get("SCDLAB_CACHE")
-    return Path(value).expanduser() if value else Path.home() / ".cache" / "scdlab"
-
-
-@contextlib.contextmanager
-def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all: moved into place when the block ends well.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-
-    Yields
-    ------
-    Path
-        A temporary file beside it, to be written in the block.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files private; a result is not
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        return Path(value).expanduser() if value else Path.home() / ".cache" / "scdlab"
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            "There is no home folder for the cache: set SCDLAB_CACHE to a folder that can be "
+            "written."
+        ) from error
 
 
-@contextlib.contextmanager
-def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a folder whole or not at all: it replaces the old when the block ends well.
+def cached(
+    name: str,
+    make: Callable[[], T],
+    read: Callable[[Path], T | None],
+    write: Callable[[Path, T], None],
+) -> T:
+    """What the cache holds under a name, else what is made now and kept there if that can be.
+
+    A cache that cannot be read or written costs time, never the result: one warning of the logger
+    "scdlab" says why nothing is kept. An entry that is damaged is made again.
 
     Parameters
     ----------
-    path : str or path
-        The folder.
+    name : str
+        The entry: a path below `cache_dir()`.
+    make : callable
+        Makes the value.
+    read : callable
+        The value from the path of the entry; None for an entry that is of no use any more. An
+        OSError, EOFError or ValueError means that it is damaged.
+    write : callable
+        Writes the value (second argument) to the path of the entry (first), whole or not at all.
 
-    Yields
-    ------
-    Path
-        A temporary folder beside it, to be filled in the block.
+    Returns
+    -------
+    object
+        The value.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    damaged = False
     try:
-        yield new
-        os.chmod(new, 0o777 & ~_umask())
-        if path.exists():  # a folder cannot be replaced in one step: put the old one aside first
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")) / "old"
-            os.replace(path, old)
-            os.replace(new, path)
-            shutil.rmtree(old.parent)
-        else:
-            os.replace(new, path)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+        path = cache_dir() / name
+        if os.path.lexists(path):
+            found = read(path)
+            if found is not None:
+                return found
+    except (OSError, EOFError, ValueError) as error:
+        logger.debug("The cache entry %s cannot be used, it is made again (%s).", name, error)
+        damaged = True
+    value = make()
+    try:
+        path = cache_dir() / name
+        if damaged:
+            remove(path)
+        write(path, value)
+    except Busy:
+        logger.debug("Another process writes the cache entry %s.", name)
+    except (OSError, ValueError) as error:
+        _warn_once(error)
+    return value
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a value as readable json, whole or not at all.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-    value : json value
-        What is written.
-    """
-    with atomic_file(path) as new:
-        new.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def digest(path: str | os.PathLike) -> str:
-    """sha256 of a file.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-
-    Returns
-    -------
-    str
-        Hexadecimal.
-    """
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def content_digest(content: Mapping) -> str:
-    """sha256 of what a json file holds, in canonical form: sorted keys, no spaces.
-
-    Parameters
-    ----------
-    content : mapping
-        The entries; "digest" is left out.
-
-    Returns
-    -------
-    str
-        Hexadecimal.
-    """
-    rest = {key: value for key, value in content.items() if key != "digest"}
-    text = json.dumps(
-        rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def has_absolute_path(content: Any) -> bool:
-    """Whether a value holds a path of some machine, which makes no sense elsewhere.
-
-    Parameters
-    ----------
-    content : json value
-        What is to be published.
-
-    Returns
-    -------
-    bool
-        Whether there is such a path.
-    """
-    return bool(
-        re.search(r'"(/|[A-Za-z]:\\\\|~)|/(home|root|tmp|Users|work)/', json.dumps(content))
+def _warn_once(error: OSError | ValueError) -> None:
+    """Say why nothing is kept in the cache; once for each cache and kind of reason."""
+    kind = (os.environ.get("SCDLAB_CACHE"), type(error), getattr(error, "errno", None))
+    if kind in _WARNED:
+        return
+    _WARNED.add(kind)
+    logger.warning(
+        "Nothing is kept in the cache, and what it was for will be made again next time (%s): set "
+        "SCDLAB_CACHE to a folder that can be written and has room.",
+        str(error).rstrip("."),
     )
