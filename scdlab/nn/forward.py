@@ -20,7 +20,6 @@ from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
@@ -32,6 +31,7 @@ from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead, sum_
 from scdlab.nn.ops.neighbor_sums import DirectedEdges
 from scdlab.nn.prediction import AtomOutputs, Prediction, Request
 from scdlab.nn.registry import as_json, recording, register, with_argument
+from scdlab.nn.trained_labels import TrainedLabels, check_elements, check_energy, check_forces
 from scdlab.renames import RENAMED_ATTRIBUTES, known_arguments, renamed_attribute
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Model(nn.Module, ABC):
         Where a model that was loaded comes from.
     trained_elements : Tensor [119], bool
         Elements met in training: embeddings of others are untrained, and their outputs wrong.
+    trained_labels : TrainedLabels
+        Quantities that were labels in training, and of which elements.
     energy_head, noise_head, embedding_head, force_head, property_heads : nn.Module
         What outputs come from; None for those that the model lacks.
     mask_token : nn.Parameter or None
@@ -90,6 +92,7 @@ class Model(nn.Module, ABC):
     units: dict[str, str]
     provenance: dict[str, Any] | None
     trained_elements: Tensor
+    trained_labels: TrainedLabels
     energy_head: EnergyHead
     noise_head: nn.Module | None
     embedding_head: EmbeddingHead | None
@@ -369,14 +372,33 @@ class Model(nn.Module, ABC):
         z : Tensor [N]
             Atomic numbers.
         """
-        trained = self.trained_elements
-        if trained.any() and not trained[z].all():
-            unknown = _symbols(z[~trained[z]].unique())
-            known = _symbols(trained.nonzero().flatten())
-            raise ValueError(
-                f"The model was trained on {known} only and cannot predict anything for {unknown}; "
-                "train it on structures that contain every element it is used for."
-            )
+        check_elements(self, z)
+
+    def check_energy(self, z: Tensor, structure: Tensor | None = None) -> None:
+        """Raise ValueError when energies of these elements were no labels in training.
+
+        Outputs are not checked by it: who reads energies calls it first. A model that was never
+        trained passes. A composition whose energy the training set does not determine is logged,
+        once.
+
+        Parameters
+        ----------
+        z : Tensor [N]
+            Atomic numbers.
+        structure : Tensor [N], optional
+            The structure of each atom; None for one structure.
+        """
+        check_energy(self, z, structure)
+
+    def check_forces(self, z: Tensor) -> None:
+        """Raise ValueError when forces on these elements were not learned, likewise.
+
+        Parameters
+        ----------
+        z : Tensor [N]
+            Atomic numbers.
+        """
+        check_forces(self, z)
 
 
 @contextlib.contextmanager
@@ -420,7 +442,3 @@ def _is_own_leaf(batch: Batch) -> bool:
 def _declares(cls: type, name: str) -> bool:
     """Whether a class has an attribute, or an annotation for one."""
     return hasattr(cls, name) or any(name in inspect.get_annotations(c) for c in cls.__mro__)
-
-
-def _symbols(z: Tensor) -> str:
-    return ", ".join(chemical_symbols[k] for k in z.tolist())

@@ -22,6 +22,7 @@ from scdlab.nn.forward import Model, evaluating
 from scdlab.nn.ops.filter_tables import Filters
 from scdlab.nn.ops.neighbor_sums import fused_for
 from scdlab.nn.prediction import AtomOutputs, Features, Prediction, Request
+from scdlab.nn.trained_labels import TrainedLabels
 from scdlab.renames import known_arguments
 
 __all__ = [
@@ -66,6 +67,8 @@ class AtomisticModel(Model):
     #: Of conditional models: what conditions modulate, layer by layer, and their norm.
     adaln: nn.ModuleList | None
     condition_norm: nn.LayerNorm
+    #: Whether `check_energy` has logged a composition that the training set does not determine.
+    warned_of_composition: bool
     #: Radial basis, of models that use `filters`.
     basis: nn.Module
 
@@ -78,6 +81,8 @@ class AtomisticModel(Model):
         self.drop_path = 0.0
         self.units = {}
         self.provenance = None
+        self.trained_labels = TrainedLabels()
+        self.warned_of_composition = False
         self.energy_head = EnergyHead(hidden_channels, self.linear)
         # of backbones with vector features; the others denoise by the gradient of the energy
         self.noise_head = None

@@ -2,7 +2,13 @@
 named parts. `base` has the contract; an objective of one's own is a subclass of `Objective`."""
 
 from scdlab.objectives.augment import random_rotate
-from scdlab.objectives.base import Mean, Objective, SupervisedObjective, mark_trained_elements
+from scdlab.objectives.base import (
+    Mean,
+    Objective,
+    SupervisedObjective,
+    mark_trained_elements,
+    mark_trained_labels,
+)
 from scdlab.objectives.coordinate import CoordinateDenoising
 from scdlab.objectives.dens import DeNS
 from scdlab.objectives.noise import displaced, noise_floor, sample_noise
@@ -22,6 +28,7 @@ __all__ = [
     "SupervisedObjective",
     "displaced",
     "mark_trained_elements",
+    "mark_trained_labels",
     "noise_floor",
     "random_rotate",
     "sample_noise",

@@ -23,7 +23,7 @@ import functools
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
@@ -86,6 +86,9 @@ class Objective(ABC):
         Structures that a batch must have at least.
     loss_over : str or None
         Name of the part whose count the loss shares; None where the loss is a mean over structures.
+    learns : tuple of str or None
+        Labels that `prepare` notes as learned: "energy", "forces" and names of properties; None:
+        all that the training set has. A model that was trained refuses energies of others.
     anneal : mapping of str to (float, float)
         Numbers of the objective that change evenly over a run of `fit`: the values at the first and
         at the last step.
@@ -93,6 +96,7 @@ class Objective(ABC):
 
     smallest_batch: int = 1
     loss_over: str | None = None
+    learns: tuple[str, ...] | None = None
     anneal: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -173,6 +177,7 @@ class Objective(ABC):
             Where the model or the training set cannot serve this objective.
         """
         mark_trained_elements(model, train)
+        mark_trained_labels(model, train, self.learns)
 
     @property
     def labeled(self) -> "SupervisedObjective | None":
@@ -339,6 +344,35 @@ def mark_trained_elements(model: Model, store: AtomStore) -> None:
     """
     elements = torch.tensor(store.elements, device=model.trained_elements.device)
     model.trained_elements[elements] = True
+
+
+def mark_trained_labels(
+    model: Model, store: AtomStore, labels: Iterable[str] | None = None
+) -> None:
+    """Note in a model that it is trained on labels of a store.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    store : AtomStore
+        The training set.
+    labels : iterable of str, optional
+        "energy", "forces" and names of properties; None: all that the store has.
+    """
+    there = {"energy": store.has_energy, "forces": store.has_forces}
+    there |= dict.fromkeys((*store.property_names, *store.vector_names), True)
+    chosen = [name for name, has in there.items() if has] if labels is None else [*labels]
+    elements = store.elements
+    learned = model.trained_labels
+    both = {
+        name: tuple(sorted({*getattr(learned, name), *elements}))
+        for name in ("energy", "forces")
+        if name in chosen
+    }
+    # mean and spread of a property are those of the last training set
+    own = {name: tuple(elements) for name in chosen if name not in both}
+    model.trained_labels = learned.replaced(**both, properties={**learned.properties, **own})
 
 
 def free_atoms(batch: Batch) -> Tensor | None:

@@ -14,6 +14,7 @@ modules that answer for the labels; in a pretrained model they alone are new, an
 `fit(..., lr={"head": …, "backbone": …})` gives them a learning rate of their own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.store import AtomStore
-from scdlab.nn.blocks.heads import MAX_Z
 from scdlab.nn.model import Model, Prediction
+from scdlab.nn.trained_labels import counts_of
 from scdlab.objectives.arguments import check_choice, check_weight
 from scdlab.objectives.base import (
     Mean,
@@ -31,41 +32,20 @@ from scdlab.objectives.base import (
     SupervisedObjective,
     free_atoms,
     mark_trained_elements,
+    mark_trained_labels,
     required,
+)
+from scdlab.objectives.reference_energies import (
+    check_compositions,
+    checked_references,
+    given_references,
+    reference_energies,
 )
 
 LOSSES = ("norm", "squared")
 EXTENSIVE = frozenset(  # of QM9's properties: they grow with size
     {"alpha", "r2", "zpve", "U0", "U", "H", "G", "Cv"}
 )
-
-
-def reference_energies(z: np.ndarray, structure: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """Per-element energies that explain most of the total: least squares on element counts.
-
-    Where a data set cannot distinguish elements (one molecule, say) the solution of smallest norm
-    is taken; totals come out the same.
-
-    Parameters
-    ----------
-    z : ndarray of int, [N]
-        Atomic numbers.
-    structure : ndarray of int, [N]
-        The structure to which each atom belongs.
-    energy : ndarray, [n]
-        Total energies in eV.
-
-    Returns
-    -------
-    ndarray, [119]
-        Energies in eV by atomic number; 0 for elements that are not there.
-    """
-    counts = np.zeros((len(energy), MAX_Z + 1))
-    np.add.at(counts, (structure, z), 1.0)
-    present = counts.any(axis=0)
-    solution = np.zeros(MAX_Z + 1)
-    solution[present] = np.linalg.lstsq(counts[:, present], energy, rcond=None)[0]
-    return solution
 
 
 def squared_or_norm(error: Tensor, loss: str) -> Tensor:
@@ -91,17 +71,24 @@ class EnergyForces(SupervisedObjective):
         Whether forces are learned.
     loss : str, default "squared"
         "squared", or "norm" for the lengths of the errors themselves.
+    reference_energies : mapping of str or int to float, optional
+        Energy in eV of an isolated atom of each element, by symbol or atomic number, from the
+        method of the labels. None: fitted to the training set, which determines them only as far as
+        its compositions vary.
     """
 
     energy_weight: float = 0.01
     forces_weight: float = 1.0
     forces: bool = True
     loss: str = "squared"
+    reference_energies: Mapping[str | int, float] | None = None
 
     def __post_init__(self) -> None:
         check_weight("energy_weight", self.energy_weight)
         check_weight("forces_weight", self.forces_weight)
         check_choice("loss", self.loss, LOSSES)
+        if self.reference_energies is not None:
+            self.reference_energies = {**checked_references(self.reference_energies)}
 
     @property
     def model_outputs(self) -> dict[str, bool]:
@@ -120,7 +107,8 @@ class EnergyForces(SupervisedObjective):
         Raises
         ------
         ValueError
-            When labels are missing or are not finite numbers.
+            When labels are missing or are not finite numbers, and when `reference_energies` lacks
+            an element.
         """
         for name, there in (
             ("energies", train.has_energy),
@@ -136,7 +124,13 @@ class EnergyForces(SupervisedObjective):
         structure = batch.batch.numpy()
         energy = batch.energy.numpy()
         self._check_numbers(batch)
-        reference = reference_energies(z, structure, energy)
+        undetermined = None
+        if self.reference_energies is None:
+            reference = reference_energies(z, structure, energy)
+            counts = counts_of(z, structure, len(energy))
+            undetermined = check_compositions(counts.T @ counts, model.trained_labels.undetermined)
+        else:
+            reference = given_references(self.reference_energies, train.elements)
         rest = energy - np.bincount(structure, reference[z], minlength=len(energy))
         if self.forces:  # the force is the gradient of the scaled energy, so it sets the scale
             free = free_atoms(batch)
@@ -150,6 +144,14 @@ class EnergyForces(SupervisedObjective):
         if model.force_head is not None:
             model.force_head.get_buffer("scale").fill_(scale)
         mark_trained_elements(model, train)
+        # references are of this training set alone, and so are the elements that have energies now
+        elements = tuple(train.elements)
+        alone = self.forces and model.direct_forces  # energies are no integral of such forces
+        model.trained_labels = model.trained_labels.replaced(
+            energy=() if alone and not self.energy_weight else elements,
+            forces=elements if self.forces and self.forces_weight else (),
+            undetermined=undetermined,
+        )
 
     def _check_numbers(self, batch: Batch) -> None:
         bad = {"energy": ~batch.energy.isfinite()}
@@ -291,6 +293,7 @@ class PropertyRegression(SupervisedObjective):
         head.std.copy_(spread.clamp(min=1e-6))
         model.units = {**model.units, self.name: train.units(self.name)}
         mark_trained_elements(model, train)
+        mark_trained_labels(model, train, (self.name,))
 
     def label_modules(self, model: Model) -> list[nn.Module]:
         return [model.property_heads[self.name]]

@@ -13,6 +13,7 @@ from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead
 from scdlab.nn.model import AtomisticModel, Model
 from scdlab.nn.registry import as_json
+from scdlab.nn.trained_labels import TrainedLabels
 from scdlab.renames import known_arguments
 
 if TYPE_CHECKING:
@@ -129,6 +130,15 @@ class Wrapper(Model):
     @provenance.setter
     def provenance(self, provenance: dict[str, Any] | None) -> None:
         self.model.provenance = provenance
+
+    @property
+    def trained_labels(self) -> TrainedLabels:
+        """Quantities that were labels in training, and of which elements."""
+        return self.model.trained_labels
+
+    @trained_labels.setter
+    def trained_labels(self, labels: TrainedLabels) -> None:
+        self.model.trained_labels = labels
 
     @property
     def trained_elements(self) -> Tensor:

@@ -32,6 +32,7 @@ from scdlab.files import (
 )
 from scdlab.nn import Model
 from scdlab.nn.registry import POSITIONAL, describe, registered
+from scdlab.nn.trained_labels import TrainedLabels, labels_from_json
 from scdlab.renames import known_arguments
 
 FORMAT = "scdlab-model"
@@ -94,10 +95,13 @@ def save(model: Model, path: str | Path, provenance: dict[str, Any] | None = Non
     about |= {"weights_sha256": digest(weights)}
     if model.units:  # of the properties that it learned
         about |= {"units": model.units}
-    about |= {"filter_table_size": model.filter_table_size}
+    about |= {
+        "filter_table_size": model.filter_table_size,
+        "trained_labels": model.trained_labels.as_json(),
+    }
     if provenance is not None:
         about |= {"provenance": provenance}
-        about |= {"digest": content_digest(about)}
+    about |= {"digest": content_digest(about)}
     write_json(description, about)
     return weights
 
@@ -237,6 +241,16 @@ def load(
             f"{scdlab.__version__} reads version {FORMAT_VERSION}; open it with scdlab "
             f"{about.get('scdlab')}."
         )
+    if "digest" not in about or "trained_labels" not in about:
+        raise ValueError(
+            f"{description} was written before scdlab 0.2: it has no digest, or does not say what "
+            "the model has learned; convert it with tools/convert_0_2.py, or save the model again."
+        )
+    if about["digest"] != content_digest(about):
+        raise ValueError(
+            f"{description} was edited or is damaged (its digest differs); copy the files again, "
+            "or save the model again."
+        )
     if digest(weights) != about["weights_sha256"]:
         raise ValueError(
             f"{weights} is damaged or belongs to another {description.name} (its digest differs); "
@@ -246,9 +260,19 @@ def load(
     load_tensors(model, safetensors.torch.load_file(weights), weights)
     model.provenance = about.get("provenance")
     model.units = about.get("units", {})
+    model.trained_labels = _labels(about["trained_labels"], description)
     # a file of an older version has no such entry
     model.filter_table_size = about.get("filter_table_size", model.filter_table_size)
     return model.to(device).eval()
+
+
+def _labels(content: object, description: Path) -> TrainedLabels:
+    try:
+        return labels_from_json(content)
+    except ValueError as error:
+        raise ValueError(
+            f"{description} has 'trained_labels' that cannot be: {error}; save the model again."
+        ) from error
 
 
 def load_pretrained(name: str, device: str | torch.device = "cpu") -> Model:

@@ -11,6 +11,7 @@ from scdlab.atoms.batch import Batch
 from scdlab.atoms.collate import pack_batches
 from scdlab.atoms.store import AtomStore
 from scdlab.nn import Model, Prediction, evaluating
+from scdlab.nn.trained_labels import check_property
 from scdlab.objectives import EnergyForces, Mean, Objective, PropertyRegression
 from scdlab.objectives.base import Parts, as_mean, required
 from scdlab.objectives.supervised import finite_expression
@@ -59,6 +60,7 @@ def evaluate(
     store.check_max_atoms(max_atoms)
     if objective is not None:
         check_labels(store, objective)
+        check_learned(model, store, objective)
         return mean_parts(model, store, objective, batch_size, max_atoms)
     objectives = _labels_of_both(model, store)
     if not objectives:
@@ -69,6 +71,7 @@ def evaluate(
     found = {}
     for each in objectives:
         check_labels(store, each)
+        check_learned(model, store, each)
         found |= mean_parts(model, store, each, batch_size, max_atoms)
     del found["loss"]
     return found
@@ -77,7 +80,9 @@ def evaluate(
 def _labels_of_both(model: Model, store: AtomStore) -> list[Objective]:
     """An objective for each kind of label that the model predicts and the store has."""
     found: list[Objective] = []
-    if store.has_energy and bool(model.energy_head.reference.any()):
+    trained = bool(model.trained_elements.any())
+    energies = model.trained_labels.energy if trained else model.energy_head.reference.any()
+    if store.has_energy and bool(energies):
         found.append(_EnergiesPerAtom(forces=store.has_forces))
     for name in model.property_heads:
         if name not in (*store.property_names, *store.vector_names):
@@ -126,6 +131,34 @@ def check_labels(store: AtomStore, objective: Objective) -> None:
             f"{len(missing):,} of {len(store):,} structures have no {name!r} (number {which}); "
             f"leave them out, as in store[{finite_expression(name, y.ndim == 2)}]."
         )
+
+
+def check_learned(model: Model, store: AtomStore, objective: Objective) -> None:
+    """Raise ValueError for labels that the model has not learned, of the elements of a store.
+
+    Parameters
+    ----------
+    model : Model
+        A model; one that was never trained passes.
+    store : AtomStore
+        The structures.
+    objective : Objective
+        What is evaluated.
+    """
+    labels = objective.labeled
+    if isinstance(labels, PropertyRegression):
+        check_property(model, labels.name, np.array(store.elements))
+    if not isinstance(labels, EnergyForces):
+        return
+    if model.trained_labels.undetermined is None:
+        model.check_energy(torch.tensor(store.elements))
+    else:  # structure by structure
+        for start in range(0, len(store), 1024):
+            arrays = store[start : start + 1024].arrays()
+            structure = np.repeat(np.arange(len(arrays["ptr"]) - 1), np.diff(arrays["ptr"]))
+            model.check_energy(torch.from_numpy(np.array(arrays["z"])), torch.from_numpy(structure))
+    if labels.forces:
+        model.check_forces(torch.tensor(store.elements))
 
 
 def mean_parts(

@@ -308,6 +308,7 @@ def fit(
     for name, kind in found["properties"].items():  # heads that the objective added there
         model.add_property(name, kind)
     model.units = found["units"]
+    model.trained_labels = found["trained_labels"]
     load_tensors(model, safetensors.torch.load(found["weights"]), "the first process")
     return FitResult(model, **found["reached"])
 
@@ -321,6 +322,7 @@ def _in_process(fabric: Fabric, run: Run) -> dict[str, Any]:
         "weights": safetensors.torch.save(tensors),
         "properties": {name: head.kind for name, head in run.model.property_heads.items()},
         "units": run.model.units,
+        "trained_labels": run.model.trained_labels,
         "reached": _reached(run, stopped),
     }
 

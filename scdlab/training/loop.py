@@ -25,7 +25,7 @@ from scdlab.objectives.base import as_mean
 from scdlab.training.callbacks import Callback
 from scdlab.training.checkpoint import save
 from scdlab.training.console import CtrlC, Stdout, duration
-from scdlab.training.evaluate import mean_parts
+from scdlab.training.evaluate import check_learned, mean_parts
 from scdlab.training.processes import agree, share_gradients
 from scdlab.training.sampler import BatchSampler, near
 from scdlab.training.schedule import between, factor
@@ -130,6 +130,7 @@ class Run:
         self.objective.prepare(self.model, self.train)
         if self.val is not None:
             self.model.check_elements(torch.tensor(self.val.elements))
+            check_learned(self.model, self.val, self.objective.validation_objective)
         self.model.to(self.device).train()
         self.batches = near(self.train, self.device)
         self.val_batches = None if self.val is None else near(self.val, self.device)
