@@ -6,28 +6,34 @@ terminal, it is as long as a single bond, and neither part lies all on its axis.
 of no model here.
 """
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
 import ase
 import numpy as np
-from ase.data import covalent_radii
+from ase.data import atomic_masses, covalent_radii
 from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
+
+from scdlab.atoms import conformers
 
 BOND_TOLERANCE = 1.2
 # × the sum of the covalent radii: below, a bond is more than single (C-C 1.41 Å, C-N 1.37, C-O
 # 1.32)
 SINGLE = 0.93
 LARGEST = 200  # atoms with hydrogens: embedding and relaxing more takes rdkit minutes
+_LONGEST = 5_000  # characters, far more than LARGEST atoms need
 _OFF_AXIS = 0.2  # Å
 
 
 def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
     """The molecule that a SMILES string describes, with its hydrogens, as one conformer in space.
 
-    Distances are embedded (ETKDG, Riniker and Landrum 2015) and relaxed with MMFF94 or, for
-    elements without MMFF94 parameters, UFF. Ions carry formal charges (`get_initial_charges`).
+    Distances are embedded (ETKDG) and relaxed with MMFF94. Where that gives bonds or contacts that
+    the elements do not allow, GFN2-xTB (up to 60 atoms), UFF and the embedding are tried in turn;
+    where none passes, the molecule is refused (`atoms.conformers`). That takes 30 seconds at most.
+    Ions carry formal charges (`get_initial_charges`), isotopes their masses (`get_masses`).
 
     Parameters
     ----------
@@ -39,93 +45,126 @@ def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
     Returns
     -------
     ase.Atoms
-        With info["smiles"], and info["force_field"], which is "MMFF94", "UFF" or "none".
+        With info["smiles"], and info["force_field"]: where the geometry comes from, which is
+        "MMFF94", "GFN2-xTB", "UFF", or "none" for the embedding alone.
 
     Raises
     ------
     ValueError
-        With the reason, for what is not one whole molecule.
+        With the reason, for what is not one whole molecule, and for a molecule of which no geometry
+        is found that its elements allow.
     """
     from rdkit import Chem, rdBase
-    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     if not isinstance(smiles, str) or not smiles.strip():
         raise ValueError(
-            f"{smiles!r} is not a SMILES string: write a molecule such as 'CCO' (ethanol)."
+            f"{_short(repr(smiles))} is not a SMILES string: write a molecule such as 'CCO' "
+            "(ethanol)."
         )
-    if not 0 <= seed < 2**31:
-        raise ValueError(
-            f"The seed of a conformer must be an integer from 0 to 2³¹ - 1, got {seed}."
-        )
+    seed = _whole_seed(seed)
     smiles = smiles.strip()
+    if len(smiles) > _LONGEST:
+        raise ValueError(
+            f"SMILES {_quoted(smiles)} has {len(smiles):,} characters, expected up to "
+            f"{_LONGEST:,}: read larger molecules from a file."
+        )
     with rdBase.BlockLogs():  # what rdkit would print is in the errors below
         molecule = _parse(smiles, Chem)
-        molecule = Chem.AddHs(molecule)
-        if molecule.GetNumAtoms() > LARGEST:
-            raise ValueError(
-                f"SMILES {_short(smiles)} has {molecule.GetNumAtoms()} atoms with its hydrogens; "
-                f"up to {LARGEST} are placed in space, read larger molecules from a file."
-            )
-        options = rdDistGeom.ETKDGv3()
-        options.randomSeed = seed
-        if rdDistGeom.EmbedMolecule(molecule, options) != 0:
-            options.useRandomCoords = True  # slower, and finds strained cages
-            if rdDistGeom.EmbedMolecule(molecule, options) != 0:
-                raise ValueError(
-                    f"SMILES {_short(smiles)} cannot be placed in space (rdkit finds no "
-                    "conformer); check its rings and stereo centers, or read the molecule from a "
-                    "file."
-                )
-        force_field = "none"
-        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
-            force_field = "MMFF94"
-            rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
-        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule):
-            force_field = "UFF"
-            rdForceFieldHelpers.UFFOptimizeMolecule(molecule, maxIters=2000)
+        masses = _masses(molecule, smiles)
+    if molecule.GetNumAtoms() > LARGEST:
+        raise ValueError(
+            f"SMILES {_quoted(smiles)} has {molecule.GetNumAtoms()} atoms with its hydrogens; "
+            f"up to {LARGEST} are placed in space, read larger molecules from a file."
+        )
+    try:
+        pos, made_by = conformers.place(molecule, seed)
+    except conformers.NoConformer as error:
+        raise ValueError(
+            f"SMILES {_quoted(smiles)} cannot be placed in space ({error}); check its rings and "
+            "stereo centers, or read the molecule from a file."
+        ) from error
     atoms = ase.Atoms(
         numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
-        positions=molecule.GetConformer().GetPositions(),
-        info={"smiles": smiles, "force_field": force_field},
+        positions=pos,
+        info={"smiles": smiles, "force_field": made_by},
     )
     charges = [atom.GetFormalCharge() for atom in molecule.GetAtoms()]
     if any(charges):
         atoms.set_initial_charges(charges)
+    if masses is not None:
+        atoms.set_masses(masses)
     return atoms
 
 
+def _whole_seed(seed: Any) -> int:
+    try:
+        number = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**31:
+        raise ValueError(
+            f"The seed of a conformer must be an integer from 0 to 2³¹ - 1, got {seed!r}."
+        )
+    return number
+
+
+def _masses(molecule: Any, smiles: str) -> Any:
+    """Masses of the atoms in u where a SMILES string names isotopes, else None."""
+    from rdkit import Chem
+
+    if not any(atom.GetIsotope() for atom in molecule.GetAtoms()):
+        return None
+    table = Chem.GetPeriodicTable()
+    masses = []
+    for atom in molecule.GetAtoms():
+        z = atom.GetAtomicNum()
+        isotope = atom.GetIsotope()
+        mass = table.GetMassForIsotope(z, isotope) if isotope else float(atomic_masses[z])
+        if not mass > 0:
+            raise ValueError(
+                f"SMILES {_quoted(smiles)} names the isotope {isotope}{atom.GetSymbol()}, whose "
+                "mass is not known: write one that exists, or leave the number out."
+            )
+        masses.append(mass)
+    return masses
+
+
 def _parse(smiles: str, Chem: Any) -> Any:
-    """The rdkit molecule of a SMILES string, hydrogens as written. Raises ValueError with the
+    """The rdkit molecule of a SMILES string, with all hydrogens. Raises ValueError with the
     reason."""
     molecule = Chem.MolFromSmiles(smiles, sanitize=False)
     if molecule is None:
         raise ValueError(
-            f"{_short(smiles)} is not a SMILES string that rdkit can read; look for an unclosed "
+            f"{_quoted(smiles)} is not a SMILES string that rdkit can read; look for an unclosed "
             "ring, bracket or parenthesis, and write elements like C, [Na+], Cl."
         )
     problems = [problem.Message() for problem in Chem.DetectChemistryProblems(molecule)]
     if problems:
         raise ValueError(
-            f"SMILES {_short(smiles)} is no possible molecule ({problems[0]}); correct bonds or "
+            f"SMILES {_quoted(smiles)} is no possible molecule ({problems[0]}); correct bonds or "
             "charges."
         )
     Chem.SanitizeMol(molecule)
     if molecule.GetNumAtoms() == 0 or any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
         raise ValueError(
-            f"SMILES {_short(smiles)} has a placeholder (*) or no atom at all; write every atom as "
-            "an element."
+            f"SMILES {_quoted(smiles)} has a placeholder (*) or no atom at all; write every atom "
+            "as an element."
         )
     parts = len(Chem.GetMolFrags(molecule))
     if parts > 1:
         raise ValueError(
-            f"SMILES {_short(smiles)} describes {parts} separate molecules or ions without "
+            f"SMILES {_quoted(smiles)} describes {parts} separate molecules or ions without "
             "their places in space; give one of them."
         )
-    return Chem.RemoveHs(molecule)
+    return Chem.AddHs(Chem.RemoveHs(molecule))
 
 
-def _short(smiles: str) -> str:
-    return repr(smiles if len(smiles) <= 60 else smiles[:57] + "…")
+def _quoted(smiles: str) -> str:
+    return repr(_short(smiles))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def bonds(z: ArrayLike, pos: ArrayLike) -> np.ndarray:

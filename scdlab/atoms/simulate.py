@@ -6,8 +6,7 @@ samples the canonical ensemble at temperature T: the frames are the off-equilibr
 energies and forces, that a force field learns from. The same seed gives the same trajectory on the
 same machine.
 
-GFN2-xTB: C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), by the
-library tblite.
+GFN2-xTB: `atoms.gfn2`.
 """
 
 import contextlib
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scdlab.atoms import gfn2
 from scdlab.atoms.store import AtomStore
 from scdlab.renames import known_arguments
 
@@ -208,15 +208,15 @@ def _calculator(calculator: Any) -> tuple[Any, str, Callable[[], AbstractContext
     """(ase calculator, its name, a context to run it in)."""
     if calculator == "gfn2":
         try:
-            from tblite.ase import TBLite
-        except ModuleNotFoundError as error:
+            method = gfn2.gfn2()
+        except ImportError as error:
             raise ValueError(
                 "simulate: the calculator 'gfn2' needs tblite, which is not installed (Windows and "
                 "ARM Linux have no wheels): install it, from conda-forge where need be, or give "
                 "another ase calculator."
             ) from error
 
-        return TBLite(method="GFN2-xTB", verbosity=0), "GFN2-xTB (tblite)", _one_thread
+        return method, "GFN2-xTB (tblite)", gfn2.one_thread
     if calculator == "emt":
         from ase.calculators.emt import EMT
 
@@ -227,23 +227,6 @@ def _calculator(calculator: Any) -> tuple[Any, str, Callable[[], AbstractContext
             "object."
         )
     return calculator, type(calculator).__name__, contextlib.nullcontext
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One OpenMP thread for tblite (2 ms per ethanol; threads only make such small systems wait for
-    each other).
-
-    The environment variable is read once, when the OpenMP runtime is loaded, and torch has loaded
-    it already; torch's own setting reaches the same runtime."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _check_alive(atoms: "Atoms", step: int, timestep: float) -> None:
