@@ -8,6 +8,7 @@ import typer
 import typer.core
 
 import scdlab
+from scdlab.log import show
 from scdlab.renames import RENAMED
 
 from . import streams
@@ -84,6 +85,7 @@ class Group(typer.core.TyperGroup):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
+        windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
         """Run the command of a command line, and end the process with its exit code.
@@ -98,6 +100,8 @@ class Group(typer.core.TyperGroup):
             As typer has it.
         standalone_mode : bool, default True
             End the process; otherwise return.
+        windows_expand_args : bool, default True
+            Expand patterns of file names where the shell does not.
         **extra
             As typer has it.
 
@@ -106,26 +110,17 @@ class Group(typer.core.TyperGroup):
         Any
             What the command returned, where the process goes on.
         """
-        run = super().main
         code: Any = 0
         try:
-            try:
-                code = run(args, prog_name, complete_var, standalone_mode=False, **extra)
-            except ClickException as error:
-                if not standalone_mode:
-                    raise
-                code = report_usage(error)
-            except typer.Abort:
-                typer.secho("Nothing was answered: stopped.", fg="red", err=True)
-                code = 1
-            streams.flush()
-        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-            code = streams.leave()
-        except OSError as error:  # of the standard output: invoke() has reported all others
-            streams.leave()
-            if not code:
-                typer.secho(sentence(error, "The standard output"), fg="red", err=True)
-                code = 1
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except ClickException as error:
+            if not standalone_mode:
+                raise
+            code = report_usage(error)
+        except typer.Abort:
+            typer.secho("Nothing was answered: stopped.", fg="red", err=True)
+            code = 1
+        code = streams.finish(code)
         if standalone_mode:
             raise SystemExit(code if isinstance(code, int) else 0)
         return code
@@ -148,7 +143,9 @@ class Group(typer.core.TyperGroup):
         except KeyboardInterrupt as error:
             typer.secho("Interrupted.", fg="red", err=True)
             raise typer.Exit(130) from error
-        except (BrokenPipeError, typer.Exit, typer.Abort, ClickException):
+        except BrokenPipeError as error:  # the reader of a pipe, such as head, has seen enough
+            raise typer.Exit(streams.leave()) from error
+        except (typer.Exit, typer.Abort, ClickException):
             raise
         except Exception as error:
             problem = sentence(error)
@@ -187,7 +184,7 @@ def command(name: str | None = None) -> Callable[[Callable[..., Any]], Callable[
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"scdlab {scdlab.__version__}")
+        show(f"scdlab {scdlab.__version__}")
         raise typer.Exit
 
 

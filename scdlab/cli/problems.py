@@ -14,8 +14,8 @@ REPORT = (
     "This is an error in scdlab itself: please report it with the lines above, the command and "
     "what `scdlab doctor` prints."
 )
-UsageError = typer.BadParameter.__mro__[1]
-ClickException = typer.BadParameter.__mro__[2]
+# typer brings its own copy of click, or uses the one that is installed: taken from what it raises
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 _PACKAGE = Path(scdlab.__file__).resolve().parent
 _REMEDIES = {
     errno.ENOENT: "check its name",

@@ -7,6 +7,11 @@ closed one or a full disk must not end the work.
 import io
 import os
 import sys
+from typing import Any
+
+import typer
+
+from .problems import sentence
 
 
 def prepare() -> None:
@@ -28,18 +33,6 @@ def prepare() -> None:
             stream.reconfigure(errors="replace")
 
 
-def flush() -> None:
-    """Write out what the standard output still holds.
-
-    Raises
-    ------
-    OSError
-        It cannot be written: the disk is full, or the reader of the pipe has ended.
-    """
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
 def leave() -> int:
     """Give up the standard output, so that the end of the process does not fail on it again.
 
@@ -54,3 +47,29 @@ def leave() -> int:
     finally:
         os.close(nowhere)
     return 128 + 13  # SIGPIPE, which Windows does not name
+
+
+def finish(code: Any) -> Any:
+    """Write out what the standard output still holds.
+
+    Parameters
+    ----------
+    code : int or None
+        The exit code so far.
+
+    Returns
+    -------
+    int or None
+        The exit code: another one where nothing had failed before, and this does.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return code or leave()
+    except OSError as error:  # a full disk
+        leave()
+        if not code:
+            typer.secho(sentence(error, "The standard output"), fg="red", err=True)
+        return code or 1
+    return code
