@@ -27,6 +27,9 @@ from scdlab.atoms.view import View
 if TYPE_CHECKING:
     from ase import Atoms
 
+# further keywords of `from_ase`; a reader of ase gets all others
+_OF_FROM_ASE = {"energy", "forces", "properties", "atom_properties", "validate"}
+
 
 class Convertible(View):
     """A set of structures that can be made of what other libraries hold."""
@@ -209,7 +212,9 @@ class Convertible(View):
         meta : dict, optional
             Becomes `meta`; by default {"source": "read from …"}.
         **keywords
-            Further ones of `from_ase`; of .npz files only `validate`.
+            Further ones of `from_ase`, and those of ase's reader: `format`, where name and
+            beginning of the file do not say it, and `specorder`, the elements of the types 1, 2, …
+            of LAMMPS. Of .npz files only `validate`.
 
         Raises
         ------
@@ -223,14 +228,15 @@ class Convertible(View):
             raise FileNotFoundError(f"There is no structure file {path}: check the path.")
         meta = {"source": f"read from {path.name}"} if meta is None else meta
         if path.suffix != ".npz":
-            frames = reading.read_ase(path, index)
+            own = {name: keywords.pop(name) for name in _OF_FROM_ASE & keywords.keys()}
+            frames = reading.read_ase(path, index, **keywords)
             unit = "eV" if energy_unit is None else energy_unit
-            return cls.from_ase(frames, energy_unit=unit, meta=meta, **keywords)
+            return cls.from_ase(frames, energy_unit=unit, meta=meta, **own)
         validate = keywords.pop("validate", True)
         if keywords:
             raise ValueError(
-                f"An .npz file is read without {', '.join(keywords)}: pass validate, energy_unit "
-                "and meta alone."
+                f"{', '.join(keywords)} cannot be given for the .npz file {path}: its energy unit "
+                "is energy_unit, and its arrays are read by their names; leave out the rest."
             )
         arrays = npz.arrays(path, energy_unit)
         meta = arrays.pop("meta") | meta

@@ -106,7 +106,7 @@ def _transfer(url: str, part: Path, timeout: float, progress: bool) -> bool:
         if response.status != 206:  # the server ignores Range and starts from the beginning
             have = 0
         length = response.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
+        total = have + int(length) if length is not None and length.isdigit() else None
         bar = tqdm(
             total=total,
             initial=have,

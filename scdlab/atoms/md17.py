@@ -8,16 +8,17 @@ on at most 1,000.
 The files give kcal/mol; here everything is eV and eV/Å.
 """
 
+import re
 import shutil
 import tarfile
+import zlib
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from scdlab import files
-from scdlab.atoms import npz
+from scdlab.atoms import npz, promises
 from scdlab.atoms.download import download
 from scdlab.atoms.store import AtomStore
+from scdlab.atoms.validate import Arrays
 
 MOLECULES = (
     *("aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde"),
@@ -56,8 +57,16 @@ def load_md17(name: str = "ethanol", root: str | Path | None = None) -> AtomStor
         When the archive is needed and cannot be downloaded.
     """
     name = str(name).lower().replace(" acid", "").removeprefix("rmd17_")
+    if not re.fullmatch(r"[\w.+-]+", name):
+        raise ValueError(f"The molecule must be one of {', '.join(MOLECULES)}, got {name!r}.")
     if root is not None:
-        path = _find(Path(root).expanduser(), name)
+        place = Path(root).expanduser()
+        path = _find(place, name)
+        if path is None and not place.exists():
+            raise FileNotFoundError(
+                f"There is no file or folder {root}: give the .npz file of {name}, or the folder "
+                "that holds it."
+            )
         if path is None:
             raise FileNotFoundError(
                 f"{root} has no rmd17_{name}.npz: give the file, or the folder that holds it."
@@ -75,6 +84,11 @@ def load_md17(name: str = "ethanol", root: str | Path | None = None) -> AtomStor
         raise ConnectionError(
             f"rMD17 is not in SCDLAB_DATA and cannot be downloaded now ({error}): put the file "
             f"rmd17_{name}.npz into a folder and set SCDLAB_DATA to it."
+        ) from error
+    except OSError as error:  # a full disk, a folder that cannot be written
+        raise OSError(
+            f"The archive of rMD17 cannot be kept in {cache.parent} ({promises.reason(error)}): "
+            "set SCDLAB_CACHE to a folder with 3 GB to spare."
         ) from error
     path = _find(cache, name)
     if path is None:
@@ -99,17 +113,27 @@ def fetch(folder: Path) -> None:
         When what comes is not the published archive.
     """
     archive = download(URL, folder.parent / "rmd17.tar.bz2", SHA256)
-    with files.atomic_folder(folder) as new, tarfile.open(archive) as tar:
-        for member in tar:
-            path = PurePosixPath(member.name)
-            wanted = path.parent.name in ("npz_data", "splits") and path.suffix in (".npz", ".csv")
-            source = tar.extractfile(member) if wanted else None  # None for what is no file
-            if source is not None:
-                target = new / path.parent.name / path.name  # two names: no way out of `new`
-                target.parent.mkdir(exist_ok=True)
-                with open(target, "wb") as f:
-                    shutil.copyfileobj(source, f)
+    try:
+        with files.atomic_folder(folder) as new, tarfile.open(archive) as tar:
+            for member in tar:
+                _unpack(tar, member, new)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{archive} cannot be unpacked ({promises.reason(error)}): remove it and try again."
+        ) from error
     archive.unlink()
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a member of the archive into the folder, if it is a trajectory or a split."""
+    path = PurePosixPath(member.name)
+    wanted = path.parent.name in ("npz_data", "splits") and path.suffix in (".npz", ".csv")
+    source = tar.extractfile(member) if wanted else None  # None for what is no file
+    if source is not None:
+        target = folder / path.parent.name / path.name  # two names: no way out of the folder
+        target.parent.mkdir(exist_ok=True)
+        with open(target, "wb") as f:
+            shutil.copyfileobj(source, f)
 
 
 def read(path: Path, name: str = "") -> AtomStore:
@@ -132,13 +156,19 @@ def read(path: Path, name: str = "") -> AtomStore:
     if keys is None:
         expected = " or ".join(", ".join(keys) for keys in _LAYOUTS)
         raise ValueError(
-            f"{path} has the arrays {sorted(data)}, not {expected}: it is no MD17 file."
+            f"{path} has the arrays {', '.join(sorted(data)) or 'none'}, and a file of MD17 has "
+            f"{expected}: it is no MD17 file; give another, or read this one with "
+            "AtomStore.from_file."
         )
+    npz.check_kinds(path, data)
     z, pos, energy, forces = (data[key] for key in keys)
-    splits = {
-        key: value.tolist() for key, value in data.items() if key.startswith(("train", "test"))
-    }
-    splits = splits or _published_splits(path)
+    if pos.ndim != 3 or pos.shape[2] != 3 or not len(pos):
+        raise ValueError(
+            f"{path} has {keys[1]} of the shape {pos.shape}, and a trajectory has [n, k, 3]: give "
+            "another file, or read this one with AtomStore.from_file."
+        )
+    splits = _own_splits(path, data) or _published_splits(path)
+    npz.check_splits(path, splits, len(pos))
     meta: dict = {
         "source": f"revised MD17, {name} (Christensen and von Lilienfeld, 2020)",
         "licence": "CC0",
@@ -160,15 +190,49 @@ def _find(place: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def _own_splits(path: Path, data: Arrays) -> dict:
+    """The split indices inside a file; {} without them."""
+    splits = {}
+    for name, rows in data.items():
+        if not re.fullmatch(r"(train|test)\d+", name):
+            continue
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise ValueError(
+                f"{path} has the split {name!r} ({rows.dtype}, {rows.shape}), and a split is a list"
+                " of row numbers: correct or remove it."
+            )
+        splits[name] = rows.tolist()
+    return splits
+
+
 def _published_splits(path: Path) -> dict:
     """The split indices that the published archive keeps in csv files beside the trajectories; {}
     without them."""
     splits: dict = {}
     for folder in (path.parent / "splits", path.parent.parent / "splits"):
         # index_train_01.csv, index_test_01.csv, …
-        for file in sorted(folder.glob("index_t*_0?.csv")):
-            _, side, k = file.stem.split("_")
-            splits[f"{side}{int(k)}"] = np.loadtxt(file, dtype=np.int64, ndmin=1).tolist()
+        for file in sorted(folder.glob("index_t*.csv")):
+            found = re.fullmatch(r"index_(train|test)_(\d{1,3})", file.stem)
+            if found is not None:
+                splits[f"{found[1]}{int(found[2])}"] = _rows(file)
         if splits:
             break
     return splits
+
+
+def _rows(file: Path) -> list[int]:
+    """The row numbers in a file of one side of a split, one a line."""
+    if not file.is_file():
+        raise ValueError(
+            f"{file} is no file, and a split stands there under this name: copy it again, or "
+            "remove it to go without the published splits."
+        )
+    words = file.read_bytes().split()
+    for k, word in enumerate(words):
+        if not word.isdigit() or len(word) > 12:
+            raise ValueError(
+                f"{file} has {word[:20].decode('ascii', 'replace')!r} as its entry {k + 1}, and a "
+                "split is a list of row numbers: copy it again, or remove it to go without the "
+                "published splits."
+            )
+    return [int(word) for word in words]

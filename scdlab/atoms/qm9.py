@@ -9,6 +9,7 @@ store in the cache; where the package is missing, a sample of 5,000 molecules st
 """
 
 import importlib.util
+import math
 import warnings
 from pathlib import Path
 
@@ -60,10 +61,16 @@ def load_qm9(limit: int | None = None, root: str | Path | None = None) -> AtomSt
     ValueError
         For a truncated file, and for a limit that is not positive.
     """
-    if limit is not None and not limit > 0:
-        raise ValueError(
-            f"limit must be positive, the number of molecules, got {limit}: leave it out for all."
-        )
+    if limit is not None:
+        if not hasattr(limit, "__index__"):
+            raise TypeError(
+                f"limit must be a whole number of molecules, got {limit!r}: leave it out for all."
+            )
+        if not limit > 0:
+            raise ValueError(
+                f"limit must be positive, the number of molecules, got {limit}: leave it out for "
+                "all."
+            )
     folder = _installed() if root is None else Path(root).expanduser()
     if folder is None:
         warnings.warn(
@@ -95,15 +102,18 @@ def _cached(folder: Path) -> AtomStore:
             f"{folder} lacks {', '.join(missing)}: give the folder with the csv files of qm9pack."
         )
     sizes = {name: (folder / name).stat().st_size for name in PARTS}
-    cache = files.cache_dir() / CACHE
-    try:
-        store = AtomStore.open(cache)
-        if store.meta.get("csv_bytes") == sizes:
-            return store
-    except (FileNotFoundError, ValueError):  # not parsed yet, or the cache was damaged: parse
-        pass
-    parse(folder, sizes).save(cache)
-    return AtomStore.open(cache)
+
+    def read(path: Path) -> AtomStore | None:
+        store = AtomStore.open(path)
+        return store if store.meta.get("csv_bytes") == sizes else None
+
+    made = files.cached(
+        CACHE, lambda: parse(folder, sizes), read, lambda path, store: store.save(path)
+    )
+    try:  # memory-mapped, where it could be kept
+        return read(files.cache_dir() / CACHE) or made
+    except (OSError, ValueError):
+        return made
 
 
 def parse(folder: Path, sizes: dict[str, int] | None = None) -> AtomStore:
@@ -156,11 +166,13 @@ def _parse_part(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     Lists stand in quotes, so splitting a line at the quotes gives its fields; numbers of all lines
     are then converted together, which is several times faster than line by line."""
     head, *lines = path.read_bytes().split(b"\n")
-    names = head.decode().strip().split(",")
+    names = head.decode("utf-8", "replace").strip().split(",")
     wanted = [name for name, _, _ in PROPERTIES.values()]
-    if not set(wanted) <= set(names):
+    known = [*wanted, "Harmonic_Freq_cmi"]
+    if not set(known) <= set(names):
         raise ValueError(
-            f"{path} lacks the columns {sorted(set(wanted) - set(names))}: reinstall qm9pack."
+            f"{path} lacks the columns {', '.join(sorted(set(known) - set(names)))}: reinstall "
+            "qm9pack or copy the file again."
         )
     # 17 pieces: 1 is the name, 3 smiles, 5 inchi, 6 the number of atoms, 7 the formula, 9 elements,
     # 11 xyz, 13 charges, 15 frequencies, 16 all other numbers
@@ -171,25 +183,63 @@ def _parse_part(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
         raise ValueError(
             f"{path} is truncated near line {at + 2}: reinstall qm9pack or copy the file again."
         )
-    size = np.array([fields[6].strip(b",") for fields in lists]).astype(np.int64)
-    symbols = b",".join(fields[9][1:-1] for fields in lists).replace(b"'", b"").split(b",")
-    z = np.array([_ELEMENTS[symbol] for symbol in symbols], np.uint8)
-    xyz = _numbers(b",".join(fields[11] for fields in lists).translate(None, b"[]"))
-    values = _numbers(b",".join(fields[16][1:].rstrip() for fields in lists))
     last = names[names.index("Harmonic_Freq_cmi") + 1 :]  # the plain numbers after the last list
-    if len(z) != size.sum() or len(xyz) != 3 * len(z) or len(values) != len(last) * len(size):
+    if lacking := set(wanted) - set(last):
         raise ValueError(
-            f"{path} is truncated in its last line: reinstall qm9pack or copy the file again."
+            f"{path} has the column {sorted(lacking)[0]} in another place than expected: reinstall "
+            "qm9pack or copy the file again."
         )
-    values = values.reshape(len(size), -1)[:, [last.index(name) for name in wanted]]
+    rows = [
+        (
+            fields[6].strip(b","),
+            fields[9][1:-1].replace(b"'", b"").split(b","),
+            fields[11].translate(None, b"[]"),
+            fields[16][1:].rstrip(),
+        )
+        for fields in lists
+    ]
+    for k, (size, symbols, xyz, values) in enumerate(rows):
+        counts = (len(symbols), xyz.count(b",") + 1, values.count(b",") + 1)
+        n = int(size) if size.isdigit() and len(size) < 4 else 0
+        if counts != (n, 3 * n, len(last)) or not _ELEMENTS.keys() >= set(symbols):
+            raise ValueError(
+                f"{path} is damaged in line {k + 2}: {size[:20].decode('ascii', 'replace')} atoms, "
+                f"{counts[0]} elements, {counts[1]} coordinates and {counts[2]} values do not "
+                "agree; reinstall qm9pack or copy the file again."
+            )
+    xyz = _numbers(path, [row[2] for row in rows])
+    values = _numbers(path, [row[3] for row in rows])
+    values = values.reshape(len(rows), -1)[:, [last.index(name) for name in wanted]]
+    z = np.array([_ELEMENTS[symbol] for row in rows for symbol in row[1]], np.uint8)
+    size = np.array([len(row[1]) for row in rows], np.int64)
     return z, xyz.reshape(-1, 3).astype(np.float32), size, values
 
 
-def _numbers(text: bytes) -> np.ndarray:
+def _numbers(path: Path, rows: list[bytes]) -> np.ndarray:
+    """All numbers of comma-separated rows, one row a line of the file. Raises ValueError for what
+    is no finite number."""
+    joined = b",".join(rows)
     with warnings.catch_warnings():
         # what numpy warns of where a number cannot be read
         warnings.simplefilter("error", DeprecationWarning)
         try:
-            return np.fromstring(text, sep=",")
-        except DeprecationWarning:
-            return np.empty(0)  # too few numbers: the caller's count finds it
+            found = np.fromstring(joined, sep=",")
+            if len(found) == joined.count(b",") + 1 and np.isfinite(found).all():
+                return found
+        except (DeprecationWarning, ValueError):
+            pass  # which line it is follows
+    for k, row in enumerate(rows):
+        for word in row.split(b","):
+            if not _is_number(word):
+                raise ValueError(
+                    f"{path} has {word[:20].decode('ascii', 'replace')!r} in line {k + 2}, where a "
+                    "number is expected: reinstall qm9pack or copy the file again."
+                )
+    raise ValueError(f"{path} holds numbers that cannot be read: reinstall qm9pack.")
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False

@@ -1,5 +1,8 @@
 """Which side of a split each structure is on: 0 training, 1 validation, 2 test."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 
@@ -123,3 +126,54 @@ def by_groups(
                 "other side."
             )
     return side_of_group[group]
+
+
+def published(splits: Any, k: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The two sides of the k-th published split of n structures.
+
+    Parameters
+    ----------
+    splits : mapping
+        "train1", "test1", … -> the structures of one side.
+    k : int
+        Which of them.
+    n : int
+        Number of structures.
+
+    Returns
+    -------
+    train, test : numpy.ndarray
+        The structures of both sides.
+
+    Raises
+    ------
+    ValueError
+        For a split that is not there, lacks a side, names a structure that does not exist or one
+        on both sides.
+    """
+    splits = splits if isinstance(splits, Mapping) else {}
+    if f"train{k}" not in splits:
+        known = ", ".join(str(name)[5:] for name in splits if str(name).startswith("train"))
+        raise ValueError(
+            f"This store has no published split {k} (it has: {known or 'none'}): use split() "
+            "instead."
+        )
+    sides = []
+    for name in (f"train{k}", f"test{k}"):
+        try:
+            rows = np.asarray(splits.get(name))
+        except ValueError:  # rows of different lengths
+            rows = np.empty(0)
+        numbers = rows.ndim == 1 and rows.size > 0 and rows.dtype.kind in "iu"
+        if not numbers or rows.min() < 0 or rows.max() >= n:
+            raise ValueError(
+                f"The published split {k} of this store has no {name!r} that lists some of its "
+                f"{n:,} structures: correct meta['splits'], or use split() instead."
+            )
+        sides.append(rows.astype(np.int64))
+    if both := set(sides[0].tolist()) & set(sides[1].tolist()):
+        raise ValueError(
+            f"The published split {k} of this store has structure {min(both)} on both sides: "
+            "correct meta['splits'], or use split() instead."
+        )
+    return sides[0], sides[1]

@@ -166,14 +166,9 @@ class AtomStore(Convertible):
         ValueError
             When there is none, and for a view.
         """
-        splits = self.meta.get("splits", {}) if self._whole else {}
-        if f"train{k}" not in splits:
-            known = ", ".join(name[5:] for name in splits if name.startswith("train"))
-            raise ValueError(
-                f"This store has no published split {k} (it has: {known or 'none'}): use split() "
-                "instead."
-            )
-        return self.subset(splits[f"train{k}"]), self.subset(splits[f"test{k}"])
+        published = self.meta.get("splits", {}) if self._whole else {}
+        sides = splits.published(published, k, len(self))
+        return self.subset(sides[0]), self.subset(sides[1])
 
     # ----------------------------------------------------------------------------------------------
     # batches

@@ -14,7 +14,6 @@ from . import training as training
 from .app import app
 from .choices import make_model, make_objective, open_data, open_model, parse_call
 from .lessons import lab_arguments, lesson_folder
-from .streams import prepare
 
 __all__ = [
     "app",
@@ -31,5 +30,4 @@ __all__ = [
 
 def main() -> None:
     """Entry point of the `scdlab` command."""
-    prepare()
     app()

@@ -5,8 +5,6 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
-from scdlab.log import show
-
 
 class CtrlC:
     """Turns the first Ctrl-C into a flag that is looked at between steps; the second one interrupts
@@ -41,11 +39,11 @@ class Stdout:
 
     def write(self, text: str) -> None:
         """Write a piece of text."""
-        show(text, end="")
+        print(text, end="")
 
     def flush(self) -> None:
         """Show what was written."""
-        show("", end="")
+        print("", end="", flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -281,7 +281,7 @@ def test_files_of_ase(tmp_path):
     with pytest.raises(FileNotFoundError, match="no structure file"):
         AtomStore.from_file(tmp_path / "none.xyz")
     (tmp_path / "bad.xyz").write_text("7\n\nC 0 0")
-    with pytest.raises(ValueError, match=r"bad\.xyz cannot be read"):
+    with pytest.raises(ValueError, match=r"bad\.xyz is truncated or damaged: frame 0"):
         AtomStore.from_file(tmp_path / "bad.xyz")
 
 

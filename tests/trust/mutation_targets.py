@@ -1,0 +1,608 @@
+"""What the kit reads, as targets of the mutation campaign: files as they should be, made by the kit
+or by ase, and a function that reads them and returns everything that was read.
+
+`make(folder)` writes the files of a target; `read(folder)` reads them. What `read` returns is
+compared with what the untouched files gave, so it holds every number and name.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import mutation_damage as damage
+import numpy as np
+import torch
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+
+import scdlab
+from scdlab import AtomStore
+from scdlab.nn.official import load_official_ct
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One kind of file that the kit reads.
+
+    Parameters
+    ----------
+    name : str
+        Of the target.
+    make : callable
+        Writes the files into a folder.
+    read : callable
+        Reads them; raises what the kit raises.
+    kinds : dict
+        File, relative to the folder -> kind of its content, a key of `damage.WAYS`; only these
+        files are damaged.
+    weight : int
+        How often it is drawn.
+    digested : bool
+        Whether a digest covers what is read, so that no damage may pass.
+    refresh : callable, optional
+        Writes the digests of a folder anew, so that damage comes past them.
+    """
+
+    name: str
+    make: Callable[[Path], None]
+    read: Callable[[Path], Any]
+    kinds: dict[str, str]
+    weight: int = 10
+    digested: bool = False
+    refresh: Callable[[Path], None] | None = None
+
+
+def stamp(value: Any) -> str:
+    """A digest of everything that a value holds."""
+    found = hashlib.sha256()
+    _feed(found, value)
+    return found.hexdigest()
+
+
+def _feed(found: Any, value: Any) -> None:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        found.update(f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, dict):
+        for key in sorted(value, key=str):
+            _feed(found, [key, value[key]])
+    elif isinstance(value, list | tuple):
+        found.update(b"(")
+        for each in value:
+            _feed(found, each)
+    else:
+        found.update(f"{type(value).__name__}{value!r}".encode())
+
+
+def of_store(store: AtomStore) -> list:
+    """All that a store holds, and a batch of it."""
+    batch = store.take(range(len(store)))
+    names = [store.property_names, store.vector_names]
+    meta = {k: v for k, v in store.meta.items() if k != "source"}
+    return [store.arrays(), store.atom_properties(), names, meta, batch.pos, batch.z, batch.ptr]
+
+
+# --------------------------------------------------------------------------------------------------
+# structure files
+
+
+def _molecules() -> list[ase.Atoms]:
+    frames = [molecule("CH3OH") for _ in range(3)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=k)
+        forces = np.random.default_rng(k).normal(size=(len(atoms), 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.5 - k, forces=forces)
+        atoms.info["charge"] = 0.5
+    return frames
+
+
+def _crystal() -> ase.Atoms:
+    atoms = bulk("NaCl", "rocksalt", a=5.6)
+    atoms.calc = SinglePointCalculator(atoms, energy=-3.0, forces=np.zeros((2, 3)))
+    return atoms
+
+
+# name of the file -> (format of ase, several structures)
+_MOLECULE_FILES = {
+    "m.xyz": "xyz",
+    "m.extxyz": "extxyz",
+    "m.traj": "traj",
+    "m.pdb": "proteindatabank",
+    "m.json": "json",
+    "m.db": "db",
+    "m.xyz.gz": "extxyz",
+    "coord": "turbomole",
+    "m.gro": "gromacs",
+    "m.g96": "gromos",
+    "m.mol": "mol",
+    "m.sdf": "sdf",
+    "m.com": "gaussian-in",
+    "m.nwi": "nwchem-in",
+}
+_CRYSTAL_FILES = {
+    "c.xyz": "extxyz",
+    "c.traj": "traj",
+    "c.cif": "cif",
+    "POSCAR": "vasp",
+    "XDATCAR": "vasp-xdatcar",
+    "c.lammps-data": "lammps-data",
+    "c.gen": "gen",
+    "c.xsf": "xsf",
+    "c.cube": "cube",
+    "geometry.in": "aims",
+    "c.ascii": "v-sim",
+    "c.xsd": "xsd",
+    "c.shelx": "res",
+    "c.f34": "crystal",
+    "c.magres": "magres",
+    "c.rmc6f": "rmc6f",
+    "c.cfg": "cfg",
+    "c.config": "dlp4",
+    "c.con": "eon",
+    "c.car": "dmol-car",
+    "c.xtd": "xtd",
+}
+_BINARY = ("traj", "db", "gz")
+_OFTEN = ("m.xyz", "m.extxyz", "c.xyz", "m.traj", "c.cif", "POSCAR", "m.pdb", "c.lammpstrj")
+
+_DUMP = """ITEM: TIMESTEP
+{0}
+ITEM: NUMBER OF ATOMS
+3
+ITEM: BOX BOUNDS pp pp pp
+0.0 9.0
+0.0 9.0
+0.0 9.0
+ITEM: ATOMS id element x y z fx fy fz
+1 O 1.0 1.0 1.0 0.1 0.2 0.3
+2 H 1.9 1.0 1.{0} -0.1 0.0 0.0
+3 H 1.0 1.9 1.0 0.0 -0.2 0.0
+"""
+
+
+def _structure_file(name: str, kind: str, several: Callable) -> Target:
+    def make(folder: Path) -> None:
+        frames = several()
+        single = ase.io.formats.ioformats[kind].single
+        if single and isinstance(frames, list):
+            frames = frames[0]
+        more = {"masses": True} if kind == "lammps-data" else {}
+        ase.io.write(folder / name, frames, format=kind, **more)
+
+    suffix = name.rsplit(".", 1)[-1]
+    content = "binary" if suffix in _BINARY else "json" if suffix == "json" else "text"
+    weight = 30 if name in _OFTEN else 2 if suffix == "db" else 6
+    return Target(name, make, _reads(name), {name: content}, weight)
+
+
+def _reads(name: str) -> Callable[[Path], Any]:
+    return lambda folder: of_store(AtomStore.from_file(folder / name, energy_unit="eV"))
+
+
+def _make_dump(folder: Path) -> None:
+    (folder / "c.lammpstrj").write_text("".join(_DUMP.format(k) for k in range(3)))
+
+
+# --------------------------------------------------------------------------------------------------
+# data sets
+
+
+def _frames() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "z": np.array([8, 1, 1]),
+        "R": rng.normal(size=(6, 3, 3)),
+        "E": rng.normal(size=6),
+        "F": rng.normal(size=(6, 3, 3)),
+    }
+
+
+def _make_npz(folder: Path) -> None:
+    np.savez(folder / "d.npz", **_frames(), charge=np.arange(6.0))
+
+
+def _make_flat_npz(folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    np.savez(
+        folder / "d.npz",
+        z=np.array([8, 1, 1, 6, 8]),
+        R=rng.normal(size=(5, 3)),
+        n_atoms=np.array([3, 2]),
+        energy=rng.normal(size=2),
+        cell=np.eye(3) * 9 + np.zeros((2, 3, 3)),
+    )
+
+
+def _make_md17(folder: Path) -> None:
+    splits = {"train1": np.array([0, 3]), "test1": np.array([1, 2])}
+    np.savez(folder / "rmd17_water.npz", **_frames(), **splits)
+
+
+def _make_rmd17(folder: Path) -> None:
+    names = {"z": "nuclear_charges", "R": "coords", "E": "energies", "F": "forces"}
+    (folder / "rmd17" / "npz_data").mkdir(parents=True)
+    (folder / "rmd17" / "splits").mkdir()
+    data = {names[name]: value for name, value in _frames().items()}
+    np.savez(folder / "rmd17" / "npz_data" / "rmd17_water.npz", **data)
+    for side, rows in (("train", "0\n3\n"), ("test", "1\n2\n")):
+        (folder / "rmd17" / "splits" / f"index_{side}_01.csv").write_text(rows)
+
+
+def _read_md17(folder: Path) -> Any:
+    store = scdlab.load_md17("water", root=folder)
+    return [of_store(store), [of_store(side) for side in store.published_split(1)]]
+
+
+def _read_from_data_folder(folder: Path) -> Any:
+    os.environ["SCDLAB_DATA"] = str(folder)
+    return of_store(scdlab.load_md17("water"))
+
+
+_QM9_HEAD = (
+    "XYZ_file,Index,SMILES,InChi,N_atoms,Stoichiometry,Elements,XYZ_Ang,Mulliken_pop,"
+    "Harmonic_Freq_cmi,"
+)
+_QM9_ROW = (
+    '"dsgdb9nsd_000003.xyz",3,"O","InChI=1S/H2O/h1H2",3,"[2,0,0,1,0]","[\'O\',\'H\',\'H\']",'
+    '"[[0.0,0.0,0.0],[0.0,0.0,{0}],[0.9,0.0,-0.2]]","[-0.6,0.3,0.3]","[1671.4,3803.8,3907.7]",'
+    "1.85,6.31,-.2928,0.0687,0.3615,19.0002,0.021375,-76.404702,-76.401867,-76.400922,-76.422349,"
+    "6.002\n"
+)
+
+
+def _make_qm9(folder: Path) -> None:
+    from scdlab.atoms import qm9
+
+    qm9.MOLECULES = 6  # three files of two molecules each stand for all
+    head = _QM9_HEAD + ",".join(column for column, _, _ in qm9.PROPERTIES.values()) + "\n"
+    for k, name in enumerate(qm9.PARTS):
+        (folder / name).write_text(
+            head + _QM9_ROW.format(0.96 + k / 10) + _QM9_ROW.format(1.06 + k / 10)
+        )
+
+
+def _read_qm9(folder: Path) -> Any:
+    store = scdlab.load_qm9(root=folder)
+    return [store.arrays(), store.property_names, of_store(store[:2])[-3:]]
+
+
+def _read_qm9_cache(folder: Path) -> Any:
+    os.environ["SCDLAB_CACHE"] = str(folder)
+    store = scdlab.load_qm9(root=folder / "csv")
+    return [store.arrays(), store.property_names, store.meta]
+
+
+def _make_qm9_cache(folder: Path) -> None:
+    (folder / "csv").mkdir()
+    _make_qm9(folder / "csv")
+    _read_qm9_cache(folder)
+
+
+# --------------------------------------------------------------------------------------------------
+# what the kit itself writes
+
+
+def _store() -> AtomStore:
+    frames = [*_molecules(), *_molecules()]
+    for atoms in frames:
+        atoms.info["dipole"] = np.array([0.1, 0.2, 0.3])
+    return AtomStore.from_ase(frames)
+
+
+def _make_store(folder: Path) -> None:
+    _store().save(folder / "s")
+
+
+def _read_store(folder: Path) -> Any:
+    store = AtomStore.open(folder / "s")
+    store.summary()
+    if hasattr(store, "verify"):
+        store.verify()
+    return of_store(store)
+
+
+def _refresh_store(folder: Path) -> None:
+    from scdlab.files import content_digest, digest
+
+    path = folder / "s" / "store.json"
+    head = json.loads(path.read_text(encoding="utf-8"))
+    for name in head.get("digests", {}):
+        file = folder / "s" / f"{name}.npy"
+        if file.is_file():
+            head["digests"][name] = digest(file)
+    if "digest" in head:
+        head["digest"] = content_digest(head)
+    path.write_text(json.dumps(head), encoding="utf-8")
+
+
+def small_model() -> scdlab.SchNet:
+    """A model that is made and loaded within a millisecond or two."""
+    torch.manual_seed(0)
+    return scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
+
+
+def _make_model(folder: Path) -> None:
+    model = small_model()
+    model.add_property("charge", "scalar_mean")
+    scdlab.save(model, folder / "model")
+
+
+def _read_model(folder: Path) -> Any:
+    model = scdlab.load(folder / "model")
+    return [model.state_dict(), model.config, model.units, model.provenance]
+
+
+def _refresh_model(folder: Path) -> None:
+    from scdlab.files import content_digest, digest
+
+    path = folder / "model.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    if "weights_sha256" in about:
+        about["weights_sha256"] = digest(folder / "model.safetensors")
+    if "digest" in about:
+        about["digest"] = content_digest(about)
+    path.write_text(json.dumps(about), encoding="utf-8")
+
+
+_RUN: dict[str, Any] = dict(
+    steps=2, batch_size=3, device="cpu", progress=False, checkpoint_every=1, seed=0
+)
+
+
+def _fit(folder: Path, resume: bool) -> Any:
+    objective = scdlab.objectives.EnergyForces()
+    return scdlab.fit(small_model(), objective, _store(), out=folder / "run", resume=resume, **_RUN)
+
+
+def _read_run(folder: Path) -> Any:
+    result = _fit(folder, resume=True)
+    return [result.model.state_dict()]
+
+
+def _make_official(folder: Path) -> None:
+    config = dict(emb_dim=16, num_layers=1, num_heads=2, num_rbf=8)
+    model = scdlab.nn.OfficialCT(**config)
+    from scdlab.nn.official import _official_name
+
+    without = ("trained_elements", "energy_head.reference")
+    state = {}
+    for name, value in model.state_dict().items():
+        if name not in without:
+            value = value.clone()
+            state[_official_name(name)] = (
+                value.reshape(1, -1) if name.endswith("mask_token") else value
+            )
+    torch.save({"state_dict": state, "hyper_parameters": config}, folder / "o.ckpt")
+    from safetensors.torch import save_file
+
+    save_file({k: v.contiguous() for k, v in state.items()}, folder / "o.safetensors")
+    (folder / "o.json").write_text(json.dumps(config))
+
+
+def _read_official(folder: Path) -> Any:
+    return load_official_ct(folder / "o.ckpt").state_dict()
+
+
+def _read_official_safetensors(folder: Path) -> Any:
+    return load_official_ct(folder / "o.safetensors", folder / "o.json").state_dict()
+
+
+# --------------------------------------------------------------------------------------------------
+# records, lessons, caches
+
+RECORD = "ecse-cost.cpu.json"
+
+
+def _make_record(folder: Path) -> None:
+    from scdlab.claims import record
+
+    original = Path(record.__file__).parent / "records" / RECORD
+    (folder / RECORD).write_bytes(original.read_bytes())
+
+
+def _read_record(folder: Path) -> Any:
+    from scdlab import claims
+    from scdlab.claims import record
+
+    record.RECORDS = folder
+    found = record.load_record("ecse-cost", "cpu")
+    return [dataclasses.asdict(found) if found else None, claims.compare("ecse-cost").rows]
+
+
+def _refresh_record(folder: Path) -> None:
+    from scdlab.files import content_digest
+
+    path = folder / RECORD
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["digest"] = content_digest(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _make_lesson(folder: Path) -> None:
+    cells = [
+        ("markdown", "# A lesson\n\n$E = mc^2$", []),
+        ("code", "PROFILE = 'quick'\nDEVICE = 'auto'\nSEED = 0", ["parameters"]),
+        ("code", "print(SEED)", ["solution"]),
+    ]
+    more = {"outputs": [], "execution_count": None}
+    content = {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "cells": [
+            {"cell_type": kind, "id": f"c{k}", "metadata": {"tags": tags}, "source": source}
+            | (more if kind == "code" else {})
+            for k, (kind, source, tags) in enumerate(cells)
+        ],
+    }
+    (folder / "00_x.ipynb").write_text(json.dumps(content, indent=1))
+
+
+def _read_lesson(folder: Path) -> Any:
+    from scdlab.lessons import runner
+
+    return [runner.parameters_of(path) for path in runner.list_lessons(folder)]
+
+
+class _QuickMap:
+    """In place of UMAP, which takes seconds to compile: a projection."""
+
+    def __init__(self, **settings: Any):
+        """Settings are UMAP's."""
+
+    def fit_transform(self, x: np.ndarray) -> np.ndarray:
+        """The first two channels."""
+        return x[:, :2]
+
+
+def _read_map(folder: Path) -> Any:
+    import sys
+    import types
+
+    os.environ["SCDLAB_CACHE"] = str(folder)
+    sys.modules["umap"] = types.SimpleNamespace(UMAP=_QuickMap)  # type: ignore[assignment]
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    return scdlab.reduce_embedding(x, "umap")
+
+
+# --------------------------------------------------------------------------------------------------
+# what comes as objects and text
+
+
+def _make_pyg(folder: Path) -> None:
+    flat = {}
+    for k, atoms in enumerate(_molecules()):
+        flat |= {f"z.{k}": atoms.numbers, f"pos.{k}": atoms.positions.astype(np.float32)}
+        flat |= {f"energy.{k}": np.array([-1.0]), f"force.{k}": atoms.get_forces()}
+        flat |= {f"y.{k}": np.array([[1.0, 2.0]]), f"cell.{k}": np.eye(3)[None] * 9.0}
+    np.savez(folder / "pyg.npz", **flat)
+
+
+def _read_pyg(folder: Path) -> Any:
+    from torch_geometric.data import Data
+
+    with np.load(folder / "pyg.npz", allow_pickle=False) as file:
+        flat = {name: file[name] for name in file.files}
+    data: dict[str, dict] = {}
+    for name, value in flat.items():
+        field, _, k = name.partition(".")
+        data.setdefault(k, {})[field or "x"] = torch.from_numpy(value)
+    return of_store(AtomStore.from_pyg([Data(**fields) for fields in data.values()]))
+
+
+SMILES = ("CCO", "c1ccccc1", "C[C@H](N)C(=O)O", "[NH4+]", "C#N", "O=C=O", "CS(=O)C", "[2H]O[2H]")
+
+
+def _make_smiles(folder: Path) -> None:
+    (folder / "smiles.txt").write_text(SMILES[2])
+
+
+def _read_smiles(folder: Path) -> Any:
+    atoms = scdlab.from_smiles((folder / "smiles.txt").read_bytes().decode("latin-1"))
+    return [atoms.numbers, atoms.positions]
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def targets() -> list[Target]:
+    """All of them."""
+    store_files = {
+        f"s/{name}.npy": "npy" for name in ("z", "pos", "ptr", "energy", "forces", "vectors")
+    }
+    run_files = {
+        "run/run.json": "json",
+        "run/log.json": "json",
+        "run/log.csv": "text",
+        "run/train_index.npy": "npy",
+        "run/checkpoint.safetensors": "safetensors",
+    }
+    rmd17 = {
+        "rmd17/npz_data/rmd17_water.npz": "npz",
+        "rmd17/splits/index_train_01.csv": "text",
+        "rmd17/splits/index_test_01.csv": "text",
+    }
+    qm9 = {f"qm9_part{k}.csv": "text" for k in (1, 2, 3)}
+    qm9_cache = {f"qm9-v1/{name}.npy": "npy" for name in ("z", "pos", "ptr", "values")}
+    own = [_structure_file(name, kind, _molecules) for name, kind in _MOLECULE_FILES.items()] + [
+        _structure_file(name, kind, _crystal) for name, kind in _CRYSTAL_FILES.items()
+    ]
+    return [
+        *own,
+        Target("lammps dump", _make_dump, _reads("c.lammpstrj"), {"c.lammpstrj": "text"}, 20),
+        Target("npz of frames", _make_npz, _reads("d.npz"), {"d.npz": "npz"}, 40),
+        Target("npz of structures", _make_flat_npz, _reads("d.npz"), {"d.npz": "npz"}, 30),
+        Target("MD17", _make_md17, _read_md17, {"rmd17_water.npz": "npz"}, 30),
+        Target("revised MD17", _make_rmd17, _read_md17, rmd17, 30),
+        Target("SCDLAB_DATA", _make_rmd17, _read_from_data_folder, rmd17, 10),
+        Target("QM9", _make_qm9, _read_qm9, qm9, 15),
+        Target(
+            "QM9 in the cache",
+            _make_qm9_cache,
+            _read_qm9_cache,
+            qm9_cache | {"qm9-v1/store.json": "json"},
+            8,
+        ),
+        Target(
+            "store",
+            _make_store,
+            _read_store,
+            store_files | {"s/store.json": "json"},
+            90,
+            True,
+            _refresh_store,
+        ),
+        Target(
+            "model",
+            _make_model,
+            _read_model,
+            {"model.json": "json", "model.safetensors": "safetensors"},
+            60,
+            True,
+            _refresh_model,
+        ),
+        Target("fit", lambda folder: _fit(folder, False), _read_run, run_files, 8, True),
+        Target("official .ckpt", _make_official, _read_official, {"o.ckpt": "ckpt"}, 15),
+        Target(
+            "official .safetensors",
+            _make_official,
+            _read_official_safetensors,
+            {"o.safetensors": "safetensors", "o.json": "json"},
+            15,
+        ),
+        Target("record", _make_record, _read_record, {RECORD: "json"}, 30, True, _refresh_record),
+        Target("lesson", _make_lesson, _read_lesson, {"00_x.ipynb": "json"}, 15),
+        Target("map in the cache", _read_map, _read_map, {"*": "npy"}, 8),
+        Target("PyTorch Geometric", _make_pyg, _read_pyg, {"pyg.npz": "arrays"}, 15),
+        Target("SMILES", _make_smiles, _read_smiles, {"smiles.txt": "text"}, 4),
+    ]
+
+
+def foreign(rng: random.Random, originals: list[bytes]) -> tuple[bytes, str]:
+    """Another file under this name."""
+    kind = rng.choice(("other", "other", "script", "page", "binary"))
+    if kind == "other":
+        return rng.choice(originals), "another file"
+    if kind == "script":
+        return b"import os\nos.system('touch canary')\nimages = [1]\n", "a script"
+    if kind == "page":
+        return b"<!DOCTYPE html><html><body>404 Not Found</body></html>\n", "a page of a server"
+    return pickle.dumps(rng.choice(damage.VALUES)) + rng.randbytes(50), "a pickle"
+
+
+def quiet() -> None:
+    """No warnings, no log: what is judged is what is returned and raised."""
+    import logging
+
+    warnings.simplefilter("ignore")
+    logging.getLogger("scdlab").setLevel(logging.CRITICAL)
+    torch.set_num_threads(1)
