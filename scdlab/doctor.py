@@ -21,9 +21,15 @@ import scdlab
 from scdlab import files
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table
 
-MARKS = {"ok": ("✓", "green"), "optional": ("–", "yellow"), "required": ("✗", "red")}
+# State -> mark, the same for outputs of letters alone, color.
+MARKS = {
+    "ok": ("✓", "ok", "green"),
+    "optional": ("–", "-", "yellow"),
+    "required": ("✗", "!!", "red"),
+}
 CHROMIUM = (
     "chromium",
     "chromium-browser",
@@ -77,7 +83,11 @@ class Report:
         """Whether everything required is there."""
         return all(finding.state != "required" for finding in self.findings)
 
-    def __rich__(self) -> "Table":
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Table]":
+        yield self._table(options.ascii_only)
+
+    def _table(self, letters: bool = False) -> "Table":
+        """The findings as a table; `letters`: for an output that shows no other signs."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -88,13 +98,13 @@ class Report:
         table.add_column("found", overflow="fold")
         area = None
         for finding in self.findings:
-            mark, color = MARKS[finding.state]
+            sign, word, color = MARKS[finding.state]
             text = Text(finding.text)
             if finding.remedy:
-                text.append(f"\n→ {finding.remedy}", style=color)
+                text.append(f"\n{'>' if letters else '→'} {finding.remedy}", style=color)
             table.add_row(
                 finding.area if finding.area != area else "",
-                Text(mark, style=color),
+                Text(word if letters else sign, style=color),
                 finding.name,
                 text,
             )

@@ -7,10 +7,38 @@ records go there, at the levels that are set, and nothing is printed here.
 """
 
 import logging
+import sys
 
 logger = logging.getLogger("scdlab")
 
 _UNSET = 1  # the logger's level until a program sets one
+
+
+def show(text: str, end: str = "\n") -> None:
+    """Print on the standard output of the moment, that of a notebook's cell.
+
+    What is printed is a by-product: characters that the output cannot show are replaced, and where
+    nothing can be written any more (a closed pipe, a full disk) the text is lost and the work goes
+    on.
+
+    Parameters
+    ----------
+    text : str
+        What is printed.
+    end : str, default a line end
+        Printed behind it.
+    """
+    out = sys.stdout
+    if out is None:  # a program without a console
+        return
+    try:
+        try:
+            print(text, end=end, file=out, flush=True)
+        except UnicodeEncodeError:
+            encoding = getattr(out, "encoding", None) or "ascii"
+            print(text.encode(encoding, "replace").decode(encoding), end=end, file=out, flush=True)
+    except (OSError, ValueError):  # ValueError: it was closed
+        return
 
 
 class _Stdout(logging.Handler):
@@ -18,7 +46,7 @@ class _Stdout(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not _has_handlers():
-            print(self.format(record), flush=True)
+            show(self.format(record))
 
 
 def _has_handlers() -> bool:

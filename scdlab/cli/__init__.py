@@ -14,6 +14,7 @@ from . import training as training
 from .app import app
 from .choices import make_model, make_objective, open_data, open_model, parse_call
 from .lessons import lab_arguments, lesson_folder
+from .streams import prepare
 
 __all__ = [
     "app",
@@ -30,4 +31,5 @@ __all__ = [
 
 def main() -> None:
     """Entry point of the `scdlab` command."""
+    prepare()
     app()

@@ -1,6 +1,6 @@
 """The application that the commands belong to, and what they share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -8,9 +8,14 @@ import typer
 import typer.core
 
 import scdlab
+from scdlab.log import show
 from scdlab.renames import RENAMED
 
+from . import streams
+from .problems import REPORT, ClickException, report_usage, sentence
+
 ORDER = ("lab", "run", "data", "train", "evaluate", "claims", "bench", "doctor")
+LARGEST_SEED = 2**32 - 1  # numpy's legacy generator takes no larger one
 
 
 class Device(StrEnum):
@@ -52,7 +57,12 @@ class Command(typer.core.TyperCommand):
 
 
 class Group(typer.core.TyperGroup):
-    """The group of all commands; it prints the library's errors for people as one red sentence."""
+    """The group of all commands.
+
+    An error that a person can mend is one red sentence on the standard error: exit code 2 for a
+    command line that cannot be read, 1 for anything else, 130 after Ctrl-C. An error of the program
+    is a traceback that says where to report it.
+    """
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of the commands, in the order in which `--help` lists them.
@@ -69,6 +79,52 @@ class Group(typer.core.TyperGroup):
         """
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command of a command line, and end the process with its exit code.
+
+        Parameters
+        ----------
+        args : sequence of str, optional
+            Words of the command line; those of this process by default.
+        prog_name : str, optional
+            Name of the program, as `--help` shows it.
+        complete_var : str, optional
+            As typer has it.
+        standalone_mode : bool, default True
+            End the process; otherwise return.
+        windows_expand_args : bool, default True
+            Expand patterns of file names where the shell does not.
+        **extra
+            As typer has it.
+
+        Returns
+        -------
+        Any
+            What the command returned, where the process goes on.
+        """
+        code: Any = 0
+        try:
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except ClickException as error:
+            if not standalone_mode:
+                raise
+            code = report_usage(error)
+        except typer.Abort:
+            typer.secho("Nothing was answered: stopped.", fg="red", err=True)
+            code = 1
+        code = streams.finish(code)
+        if standalone_mode:
+            raise SystemExit(code if isinstance(code, int) else 0)
+        return code
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named.
 
@@ -84,10 +140,20 @@ class Group(typer.core.TyperGroup):
         """
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError) as error:  # OSError: files and connections
-            if ctx.params.get("debug"):
+        except KeyboardInterrupt as error:
+            typer.secho("Interrupted.", fg="red", err=True)
+            raise typer.Exit(130) from error
+        except BrokenPipeError as error:  # the reader of a pipe, such as head, has seen enough
+            raise typer.Exit(streams.leave()) from error
+        except (typer.Exit, typer.Abort, ClickException):
+            raise
+        except Exception as error:
+            problem = sentence(error)
+            if problem is None:
+                error.add_note(REPORT)
+            if problem is None or ctx.params.get("debug"):
                 raise
-            typer.secho(str(error), fg="red", err=True)
+            typer.secho(problem, fg="red", err=True)
             raise typer.Exit(1) from error
 
 
@@ -118,7 +184,7 @@ def command(name: str | None = None) -> Callable[[Callable[..., Any]], Callable[
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"scdlab {scdlab.__version__}")
+        show(f"scdlab {scdlab.__version__}")
         raise typer.Exit
 
 

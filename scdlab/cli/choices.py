@@ -44,9 +44,11 @@ def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
     FileNotFoundError
         There is no such data set or file.
     """
+    if not name.strip():
+        raise ValueError(f"A data set needs a name, got {name!r}: name {SOURCES}.")
     if "@" in name and not Path(name).exists():
         name, _, part = name.rpartition("@")
-        found = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::([1-9]\d*))?", part)
+        found = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?(?::([1-9]\d{0,17}))?", part)
         if not found:
             raise ValueError(
                 "What stands behind @ must be START:STOP or START:STOP:STEP, got "
@@ -117,20 +119,29 @@ def parse_call(text: str, option: str) -> tuple[str, dict[str, Any]]:
     """
     try:
         call = ast.parse(text, mode="eval").body
-        settings = {}
+        settings: dict[str, Any] = {}
         if isinstance(call, ast.Call):
+            for each in call.keywords:
+                if each.arg is None or each.arg in settings:  # **settings; given twice
+                    raise ValueError
+                settings[each.arg] = ast.literal_eval(each.value)
             if call.args:
                 raise ValueError
-            settings = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
             call = call.func
         if not isinstance(call, ast.Name):
             raise ValueError
         return call.id, settings
-    except (ValueError, SyntaxError) as error:
+    # TypeError: a literal such as {[]: 1}; the last two: brackets nested too deeply
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(
             f"--{option} must be a name, or a name with settings that are plain values, got "
-            f"{text!r}: write it as in 'Name(size=1)'."
+            f"{_short(text)}: write it as in 'Name(size=1)'."
         ) from error
+
+
+def _short(text: str) -> str:
+    """A text as an error quotes it."""
+    return repr(text) if len(text) <= 80 else f"{text[:77]!r}…"
 
 
 def make_model(text: str, **sizes: int | None) -> "AtomisticModel":

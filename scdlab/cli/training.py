@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import scdlab
+from scdlab.log import show
 
 from .app import Device, command
 from .choices import SOURCES, make_model, make_objective, open_data, open_model
@@ -265,6 +266,11 @@ def train(
         raise ValueError(
             "--init brings its own model: leave --model, --hidden-channels and --num-layers out."
         )
+    if resume and not (out / "checkpoint.safetensors").is_file():
+        raise FileNotFoundError(
+            f"There is no checkpoint in {out} to go on from: leave --resume out, or name the "
+            "folder of the run with --out."
+        )
     store = _mixed(data, energy_unit)
     train_set, val_set, test_set = _parts(store, n_train, n_val, seed)
     goal = make_objective(objective, target, forces and store.has_forces)
@@ -291,11 +297,14 @@ def train(
         anneal={"drop_path": drop_path} if drop_path else None,
         augment=None if augment == Augment.none else augment.value,
     )
-    print(result)
     _write_rows(out / "test_index.npy", test_set)
+    show(str(result))
+    if result.interrupted:
+        show(f"stopped at step {result.steps} of {steps}: the same command with --resume goes on")
+        raise typer.Exit(130)
     # of labels, what the model predicts for the structures as they are: no noise, no condition
     report(net, test_set, goal.labeled or goal, out, max_atoms)
-    print(f"load the model with scdlab.load({str(out / 'model')!r})")
+    show(f"load the model with scdlab.load({str(out / 'model')!r})")
 
 
 def _mixed(names: list[str], energy_unit: str | None) -> "AtomStore":
@@ -388,6 +397,8 @@ def evaluate_model(
 
     store = open_data(data, energy_unit)
     auto = "cuda" if torch.cuda.is_available() else "cpu"
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before the work
     net = open_model(model, auto if device == Device.auto else device.value)
     goal = make_objective(objective, "") if objective else None
     report(net, store, goal, out, max_atoms, Path(data).name)
@@ -425,16 +436,15 @@ def report(
         size = 64 if max_atoms is None else None
         found = scdlab.evaluate(model, store, objective, batch_size=size, max_atoms=max_atoms)
         found.pop("loss", None)
-    else:
-        print("no structure is left to test on: --train and --val took them all")
     units = {}
-    for name, value in found.items():
+    for name in found:
         target = name.removesuffix("_mae")
         named = target in (*store.property_names, *store.vector_names)
         units[name] = _UNITS.get(name) or (store.units(target) if named else "")
-        print(
-            f"{data} {name} = {value:.4g} {units[name] or '(no unit given)'} ({len(store)} "
-            "structures)"
-        )
-    if out is not None:
+    if out is not None:  # before anything is printed: an output may fail
         files.write_json(out / "metrics.json", {"structures": len(store), **found, "units": units})
+    if not found:
+        show("no structure is left to test on: --train and --val took them all")
+    for name, value in found.items():
+        unit = units[name] or "(no unit given)"
+        show(f"{data} {name} = {value:.4g} {unit} ({len(store)} structures)")

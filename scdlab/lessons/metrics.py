@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from scdlab.log import show
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
@@ -55,7 +57,7 @@ def show_html(text: str, plain: str, more: dict[str, Any] | None = None) -> None
         More mime types for the notebook: name -> content.
     """
     if get_ipython() is None:
-        print(plain)
+        show(plain)
     else:
         display({"text/html": text, "text/plain": plain} | (more or {}), raw=True)
 

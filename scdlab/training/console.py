@@ -5,6 +5,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+from scdlab.log import show
+
 
 class CtrlC:
     """Turns the first Ctrl-C into a flag that is looked at between steps; the second one interrupts
@@ -39,11 +41,11 @@ class Stdout:
 
     def write(self, text: str) -> None:
         """Write a piece of text."""
-        print(text, end="")
+        show(text, end="")
 
     def flush(self) -> None:
         """Show what was written."""
-        print("", end="", flush=True)
+        show("", end="")
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,113 @@
+"""Commands on outputs that cannot show a character, are closed, full, or no longer read."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import scdlab
+from scdlab import log
+
+pytestmark = pytest.mark.slow
+TINY = ["--steps", "2", "--hidden-channels", "4", "--num-layers", "1", "--device", "cpu"]
+
+
+def command(*words, **options):
+    """A command in a process of its own."""
+    environment = {**os.environ, "COLUMNS": "150", **options.pop("env", {})}
+    environment.pop("PYTHONUNBUFFERED", None)
+    words = [sys.executable, "-m", "scdlab", *map(str, words)]
+    options.setdefault("capture_output", "stdout" not in options)
+    return subprocess.run(words, env=environment, timeout=300, **options)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Twenty frames with a property whose unit no old output can show."""
+    frames = scdlab.load_ethanol()[:20]
+    batch = frames.take(range(20))
+    arrays = batch.z.numpy(), batch.pos.numpy(), batch.ptr.numpy()
+    labels = {"flow": np.linspace(0, 1, 20)}
+    meta = {"units": {"flow": "Å·μ⁻¹"}}
+    path = tmp_path_factory.mktemp("data") / "sätze"
+    scdlab.AtomStore.from_arrays(*arrays, properties=labels, meta=meta).save(path)
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_an_output_that_cannot_show_a_character(encoding, store, tmp_path):
+    env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LANG": "C"}
+    out = tmp_path / "läuft"
+    run = ["train", "--data", store, "--property", "flow", "--out", out, *TINY]
+    for words in (["claims", "--lesson", "1"], ["doctor"], run):
+        done = command(*words, env=env)
+        assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
+        assert done.stdout
+    assert (out / "metrics.json").is_file() and (out / "test_index.npy").is_file()
+    assert b"test flow_mae = " in done.stdout
+    done = command("evaluate", out / "model", "--data", store, env=env)
+    assert done.returncode == 0 and b"flow_mae = " in done.stdout, done.stderr
+    done = command("evaluate", tmp_path / "fehlt-σ", "--data", store, env=env)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_marks_of_the_doctor_differ_without_signs(tmp_path):
+    plain = command("doctor", env={"PYTHONIOENCODING": "ascii"}).stdout.decode("ascii")
+    assert "| ok" in plain and "| ?" not in plain
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full and signals of Linux")
+class TestOutputs:
+    def test_a_closed_output_is_none(self, tmp_path):
+        code = f"exec '{sys.executable}' -m scdlab claims >&- 2>&-"
+        assert subprocess.run(["sh", "-c", code], timeout=300, cwd=tmp_path).returncode == 0
+        assert not list(tmp_path.iterdir())
+
+    def test_a_full_disk_is_a_sentence(self):
+        with open("/dev/full", "w") as full:
+            done = command("claims", stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1 and b"no space left" in done.stderr
+
+    def test_a_reader_that_has_seen_enough_sees_no_error(self):
+        code = f"'{sys.executable}' -m scdlab claims | head -n 1"
+        done = subprocess.run(["sh", "-c", code], capture_output=True, timeout=300)
+        assert done.stderr == b"" and b"Claims" in done.stdout
+
+    def test_training_goes_on_without_its_output(self, store, tmp_path):
+        run = ["train", "--data", store, "--property", "flow", "--out", tmp_path / "out", *TINY]
+        with open("/dev/full", "w") as full:
+            command(*run, stdout=full, stderr=subprocess.PIPE)
+        assert (tmp_path / "out" / "metrics.json").is_file()
+
+    def test_ctrl_c_is_exit_code_130_and_the_run_goes_on_later(self, store, tmp_path):
+        out = tmp_path / "out"
+        run = ["train", "--data", store, "--property", "flow", "--out", out, *TINY]
+        words = [sys.executable, "-m", "scdlab", *map(str, run), "--steps", "1000000"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while not (out / "run.json").is_file() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(2)  # into the loop, where a first Ctrl-C ends the step
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=120)
+        assert process.returncode == 130, errors
+        assert b"--resume goes on" in printed and b"Traceback" not in errors
+        assert (out / "checkpoint.safetensors").is_file()
+
+
+def test_messages_survive_their_output(monkeypatch, capsys):
+    class Closed:
+        encoding = "ascii"
+
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    log.show("5 Å")
+    log.logger.info("5 Å")
+    monkeypatch.setattr(sys, "stdout", None)
+    log.show("5 Å")
