@@ -166,8 +166,8 @@ class Calculator(AseCalculator):
         Raises
         ------
         ValueError
-            For elements that the model was not trained on, and for the stress of a structure that
-            is not periodic in all directions.
+            For elements that the model was not trained on, for energies or forces that it never
+            learned, and for the stress of a structure that is not periodic in all directions.
         """
         self.results = {}  # whatever happens now, none of an earlier structure
         self._computed = None
@@ -181,6 +181,10 @@ class Calculator(AseCalculator):
             batch.pos = self._tensor(structure.get_positions())  # [N, 3], unrounded
             if "cell" in batch:
                 batch.cell = self._tensor(structure.cell.array)[None]  # [1, 3, 3]
+            if set(properties) - {"dipole"}:
+                self.model.check_energy(batch.z)
+            if "forces" in properties or "stress" in properties:
+                self.model.check_forces(batch.z)
             if "stress" in properties:
                 results = self._with_stress(batch, structure)
             else:

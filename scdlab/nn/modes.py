@@ -76,7 +76,7 @@ def check_weights(weight: Tensor, name: str, differentiated: bool) -> None:
             f"The weights of this {name} were made within torch.inference_mode, so no gradient "
             "passes through them: make, convert or copy.deepcopy the model outside of it."
         )
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         raise ValueError(
             f"torch.jit.trace would keep the neighbors of the structures that this {name} is given "
             "now, for all others: call the model itself, or use torch.compile."
