@@ -11,6 +11,7 @@ F = -∂E/∂x,      σ = 1/V · ∂E/∂ε   with positions and cell strained b
     BFGS(atoms).run(fmax=0.01)
 """
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from scdlab.atoms.batch import Batch
 from scdlab.devices import checked_device
 from scdlab.nn import Model, Prediction
 from scdlab.nn.modes import ordinary_mode
+from scdlab.nn.trained_labels import check_property
 from scdlab.training import load, load_pretrained
 from scdlab.training.checkpoint import pretrained_names
 
@@ -97,7 +99,7 @@ class Calculator(AseCalculator):
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
         if not self.model.direct_forces:
             self.implemented_properties.append("stress")
-        if self._dipole_unit() is not None:
+        if self._dipole_unit():
             self.implemented_properties.append("dipole")
 
     def get_property(
@@ -181,18 +183,26 @@ class Calculator(AseCalculator):
             batch.pos = self._tensor(structure.get_positions())  # [N, 3], unrounded
             if "cell" in batch:
                 batch.cell = self._tensor(structure.cell.array)[None]  # [1, 3, 3]
-            if set(properties) - {"dipole"}:
-                self.model.check_energy(batch.z)
-            if "forces" in properties or "stress" in properties:
-                self.model.check_forces(batch.z)
-            if "stress" in properties:
-                results = self._with_stress(batch, structure)
-            else:
+            if set(properties) == {"dipole"}:
+                check_property(self.model, "dipole", batch.z)
                 with torch.no_grad():
-                    out = self.model(batch, forces="forces" in properties)
-                results = self._as_results(out, out.forces)
+                    results = self._dipole(self.model(batch))
+            else:
+                results = self._with_energy(batch, structure, properties)
         self.results = results
         self._computed = structure.copy()
+
+    def _with_energy(
+        self, batch: Batch, structure: ase.Atoms, properties: Sequence[str]
+    ) -> dict[str, Any]:
+        self.model.check_energy(batch.z)
+        if "forces" in properties or "stress" in properties:
+            self.model.check_forces(batch.z)
+        if "stress" in properties:
+            return self._with_stress(batch, structure)
+        with torch.no_grad():
+            out = self.model(batch, forces="forces" in properties)
+        return self._as_results(batch, out, out.forces)
 
     def _with_stress(self, batch: Batch, structure: ase.Atoms) -> dict[str, Any]:
         volume = structure.cell.volume
@@ -210,9 +220,9 @@ class Calculator(AseCalculator):
             out = self.model(batch)
             gradient, virial = torch.autograd.grad(out.energy.sum(), (pos, strain))
         stress = full_3x3_to_voigt_6_stress(_numpy(virial / volume))
-        return {**self._as_results(out, -gradient), "stress": stress}
+        return {**self._as_results(batch, out, -gradient), "stress": stress}
 
-    def _as_results(self, out: Prediction, forces: Tensor | None) -> dict[str, Any]:
+    def _as_results(self, batch: Batch, out: Prediction, forces: Tensor | None) -> dict[str, Any]:
         """The prediction of one structure as ase's results."""
         if out.energy is None:
             raise ValueError(
@@ -224,17 +234,21 @@ class Calculator(AseCalculator):
         results: dict[str, Any] = {"energy": energy, "free_energy": energy, "energies": energies}
         if forces is not None:
             results["forces"] = _numpy(forces)
-        factor = self._dipole_unit()
-        if factor is not None:
-            results["dipole"] = _numpy(out.properties["dipole"])[0] * factor
+        if "dipole" in self.implemented_properties:
+            with contextlib.suppress(ValueError):  # that it was not learned: it was not asked for
+                check_property(self.model, "dipole", batch.z)
+                results |= self._dipole(out)
         return results
 
-    def _dipole_unit(self) -> float | None:
-        """e Å per unit of the dipole moment that the model has learned; None without one."""
+    def _dipole(self, out: Prediction) -> dict[str, Any]:
+        return {"dipole": _numpy(out.properties["dipole"])[0] * self._dipole_unit()}
+
+    def _dipole_unit(self) -> float:
+        """e Å per unit of the dipole moment that the model has learned; 0 without one."""
         heads = self.model.property_heads
         if "dipole" not in heads or heads["dipole"].kind != "vector":
-            return None
-        return _DIPOLE_UNITS.get(self.model.units.get("dipole", ""))
+            return 0.0
+        return _DIPOLE_UNITS.get(self.model.units.get("dipole", ""), 0.0)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)

@@ -12,6 +12,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 import scdlab
+from scdlab.nn.trained_labels import TrainedLabels
 
 
 @pytest.fixture
@@ -63,9 +64,14 @@ def test_what_cannot_be_is_said(model):
     with pytest.raises(PropertyNotImplementedError, match="gradient of no energy"):
         crystal.get_stress()
     model.trained_elements[torch.tensor([1, 6])] = True
+    model.trained_labels = TrainedLabels(energy=(1, 6))
     atoms.calc = scdlab.Calculator(model)
-    with pytest.raises(ValueError, match="cannot predict anything for O"):
+    with pytest.raises(ValueError, match="learned energies of H and C only, none of O"):
         atoms.get_potential_energy()
+    model.trained_labels = TrainedLabels()
+    atoms.calc = scdlab.Calculator(model)
+    with pytest.raises(ValueError, match="was trained, but not on energies"):
+        atoms.get_forces()
 
 
 def test_dynamics_conserve_energy(model):
@@ -119,6 +125,21 @@ def test_dipole_moments_of_a_model_that_learned_them(unit, factor):
     batch = scdlab.AtomStore.from_ase([molecule("H2O")]).take([0])
     expected = model.double()(batch).properties["dipole"][0].detach() * factor
     np.testing.assert_allclose(atoms.get_dipole_moment(), expected, atol=1e-5)
+    # one that has learned dipole moments alone
+    model.trained_elements[torch.tensor([1, 8])] = True
+    model.trained_labels = TrainedLabels(properties={"dipole": (1, 8)})
+    atoms.calc = scdlab.Calculator(model)
+    np.testing.assert_allclose(atoms.get_dipole_moment(), expected, atol=1e-5)
+    assert set(atoms.calc.results) == {"dipole"}
+    with pytest.raises(ValueError, match="was trained, but not on energies"):
+        atoms.get_potential_energy()
+    # and one that has learned energies alone
+    model.trained_labels = TrainedLabels(energy=(1, 8))
+    atoms.calc = scdlab.Calculator(model)
+    with pytest.raises(ValueError, match="was trained, but not on 'dipole'"):
+        atoms.get_dipole_moment()
+    assert np.isfinite(atoms.get_potential_energy())
+    assert "dipole" not in atoms.calc.results
     before = atoms.get_dipole_moment()
     atoms.rotate(90, "x")
     np.testing.assert_allclose(atoms.get_dipole_moment(), before[[0, 2, 1]] * [1, -1, 1], atol=1e-9)
