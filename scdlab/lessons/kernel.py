@@ -31,6 +31,10 @@ class _ShellChannel(AsyncZMQSocketChannel):
         _ = self.socket.events  # reading them makes the socket look
 
 
+START_LIMIT = 45
+"""Seconds in which a kernel must answer; a loaded machine takes ten."""
+
+
 class _Client(AsyncKernelClient):
     shell_channel_class = Type(_ShellChannel)
 
@@ -53,6 +57,8 @@ class LessonKernel:
         Whether it was killed because it lived too long.
     died : bool
         Whether it ended by itself.
+    started : bool
+        Whether it has answered.
     """
 
     def __init__(self, stderr: IO[bytes], limit: float) -> None:
@@ -60,6 +66,7 @@ class LessonKernel:
         self.limit = limit
         self.timed_out = False
         self.died = False
+        self.started = False
         self._pid: int | None = None
         self._timer = threading.Timer(limit, self._kill)
         self._timer.daemon = True
@@ -72,8 +79,33 @@ class LessonKernel:
         self._timer.cancel()
         if kind is None:
             return False
+        if not self.started:  # nbclient's error for that is a RuntimeError
+            return issubclass(kind, RuntimeError) or (
+                self.timed_out and issubclass(kind, Exception)
+            )
         self.died = issubclass(kind, DeadKernelError)
         return self.died or (self.timed_out and issubclass(kind, Exception))
+
+    def start_problem(self, printed: str) -> str:
+        """Why the kernel did not start.
+
+        Parameters
+        ----------
+        printed : str
+            What its process wrote to its standard error.
+
+        Returns
+        -------
+        str
+            One sentence.
+        """
+        said = (printed.strip().splitlines() or [""])[-1].strip()
+        reason = f"; it printed: {said[-200:]}" if said else ""
+        limit = f"{min(self.limit, START_LIMIT):g} s"
+        return (
+            f"No kernel answered within {limit} ({sys.executable} -m ipykernel_launcher{reason}): "
+            "`scdlab doctor` says what is missing."
+        )
 
     def _kill(self) -> None:
         """End the kernel and what it started. A kill cannot be blocked by a cell; an interrupt
@@ -97,8 +129,13 @@ class LessonKernel:
         """
         kernel = self
 
+        class Client(_Client):
+            async def wait_for_ready(self, timeout: float | None = None) -> None:
+                await super().wait_for_ready(timeout)
+                kernel.started = True
+
         class Manager(AsyncKernelManager):
-            client_factory = Type(_Client)
+            client_factory = Type(Client)
 
             @property
             def kernel_spec(self):

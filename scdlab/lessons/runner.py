@@ -7,10 +7,11 @@ they can hide: the cells' outputs, the saved state of Output widgets, tracebacks
 printed, and what the kernel's process wrote to its standard error.
 """
 
-import ast
 import contextlib
+import math
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,10 @@ from papermill.execute import remove_error_markers
 from scdlab.files import atomic_file, package_dir, write_json
 from scdlab.lessons.failures import first_failure
 from scdlab.lessons.html import to_html
-from scdlab.lessons.kernel import LessonKernel, quiet_papermill
+from scdlab.lessons.kernel import START_LIMIT, LessonKernel, quiet_papermill
 from scdlab.lessons.metrics import collect
+from scdlab.lessons.notebook import parameters_of, read_notebook
+from scdlab.locks import locked
 
 PROFILES = ("quick", "full")
 # seconds for one lesson, unless `timeout` is given
@@ -122,8 +125,20 @@ def list_lessons(folder: str | Path | None = None) -> list[Path]:
     -------
     list of Path
         The notebooks.
+
+    Raises
+    ------
+    FileNotFoundError
+        There are none.
     """
-    return sorted(Path(folder or package_dir("notebooks")).glob("[0-9][0-9]_*.ipynb"))
+    folder = Path(folder or package_dir("notebooks"))
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise FileNotFoundError(
+            f"There are no lessons (NN_name.ipynb) in {folder}: name their folder, or install the "
+            "kit again."
+        )
+    return found
 
 
 def run(
@@ -169,13 +184,18 @@ def run(
     Raises
     ------
     ValueError
-        An unknown lesson, profile or parameter, or a time limit that is not positive. Nothing ran
-        then.
+        An unknown lesson, profile or parameter, a time limit that is not positive, or a lesson that
+        is no notebook. Nothing ran then.
+    TypeError
+        An argument of another kind.
+    OSError
+        The folder cannot be written, or another run writes it (Busy).
     """
     if profile not in PROFILES:
         raise ValueError(f"There is no profile {profile!r}: choose from {', '.join(PROFILES)}.")
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"The time limit must be a positive number of seconds, got {timeout}.")
+    _check_limit(timeout)
+    if parameters is not None and not isinstance(parameters, dict):
+        raise TypeError(f"parameters must be a dict of names and values, got {parameters!r}.")
     short = {"DEVICE": device, "SEED": seed, "DATA": data}
     values = (
         {"PROFILE": profile}
@@ -186,52 +206,44 @@ def run(
     for path in paths:
         _refuse_unknown(path, values)
     out = Path(out or Path("runs") / "lessons").resolve()
-    results = []
-    for path in paths:
-        results.append(_run_one(path, out, values, timeout or TIME_LIMIT[profile]))
-        write_json(out / "metrics.json", _summary(profile, results))
+    results: list[LessonResult] = []
+    no_kernel = None  # why none starts: each further lesson would wait for it again
+    with locked(out, inside=True):  # also: what cannot be written is known before anything runs
+        for path in paths:
+            limit = timeout or TIME_LIMIT[profile]
+            result, no_kernel = _run_one(path, out, values, limit, no_kernel)
+            results.append(result)
+            write_json(out / "metrics.json", _summary(profile, results))
     return results
+
+
+def _check_limit(timeout: Any) -> None:
+    """Raise ValueError or TypeError for a time limit that is none."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be a number of seconds, got {timeout!r}.")
+    if not (math.isfinite(timeout) and 0 < timeout <= threading.TIMEOUT_MAX):
+        raise ValueError(
+            f"The time limit must be a positive number of seconds, got {timeout}; leave it out for "
+            "that of the profile."
+        )
 
 
 def _choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -> list[Path]:
     """The notebooks of some lessons, of those that there are."""
     by_number = {int(path.name[:2]): path for path in paths}
-    if numbers is None:
-        return paths
     if isinstance(numbers, int | str):
         numbers = [numbers]
-    if not numbers:
-        return paths
-    for number in numbers:
-        if not str(number).isdigit() or int(number) not in by_number:
+    if not isinstance(numbers, Iterable | None):
+        raise TypeError(f"numbers must be a lesson's number or several, got {numbers!r}.")
+    wanted = [str(number) for number in numbers or ()]
+    for number in wanted:
+        # isdecimal alone takes the digits of every script
+        if not (number.isascii() and number.isdecimal()) or int(number[:9]) not in by_number:
             there = ", ".join(map(str, by_number)) or "none"
-            raise ValueError(f"There is no lesson {number}: the lessons are {there}.")
-    return [by_number[int(number)] for number in numbers]
-
-
-def parameters_of(path: str | Path) -> list[str]:
-    """The names assigned in a lesson's cell tagged `parameters`.
-
-    Parameters
-    ----------
-    path : path
-        The notebook.
-
-    Returns
-    -------
-    list of str
-        The names.
-    """
-    for cell in nbformat.read(path, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", ()):
-            nodes = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
-            return [
-                target.id
-                for node in nodes
-                for target in node.targets
-                if isinstance(target, ast.Name)
-            ]
-    return []
+            raise ValueError(f"There is no lesson {number[:40]}: the lessons are {there}.")
+    return [by_number[int(number)] for number in dict.fromkeys(wanted)] or paths
 
 
 def _refuse_unknown(path: Path, values: Iterable[str]) -> None:
@@ -259,10 +271,17 @@ def _summary(profile: str, results: list[LessonResult]) -> dict[str, Any]:
     return {"profile": profile, "lessons": lessons}
 
 
-def _run_one(path: Path, out: Path, values: dict[str, Any], limit: float) -> LessonResult:
-    """Run one lesson and write its files."""
+def _run_one(
+    path: Path, out: Path, values: dict[str, Any], limit: float, no_kernel: str | None
+) -> tuple[LessonResult, str | None]:
+    """Run one lesson and write its files; its result, and why no kernel starts (None where one
+    does). A reason that is known already is the lesson's error, and it does not run."""
     start = time.monotonic()
-    notebook, trouble = _execute(path, values, limit)
+    if no_kernel is None:
+        notebook, trouble, no_kernel = _execute(path, values, limit)
+    else:
+        notebook = read_notebook(path)
+        trouble = None, no_kernel
     result = LessonResult(
         path.stem, time.monotonic() - start, out / path.name, out / f"{path.stem}.html"
     )
@@ -277,16 +296,17 @@ def _run_one(path: Path, out: Path, values: dict[str, Any], limit: float) -> Les
         nbformat.write(notebook, new)
     with atomic_file(result.page) as new:
         new.write_text(page, encoding="utf-8")
-    return result
+    return result, no_kernel
 
 
 def _execute(
     path: Path, values: dict[str, Any], limit: float
-) -> tuple[NotebookNode, tuple[int | None, str] | None]:
-    """The executed notebook, and (cell, error line) of the first failure or None."""
+) -> tuple[NotebookNode, tuple[int | None, str] | None, str | None]:
+    """The executed notebook, (cell, error line) of the first failure or None, and why its kernel
+    did not start or None."""
     with tempfile.TemporaryDirectory() as folder:
         todo, done, log = (Path(folder) / name for name in ("todo.ipynb", path.name, "kernel.log"))
-        notebook = nbformat.read(path, as_version=4)
+        notebook = read_notebook(path)
         notebook.cells.append(nbformat.v4.new_code_cell(_MOVE_INPUTS, id="move-inputs"))
         nbformat.write(notebook, todo)
         with open(log, "wb") as stderr:
@@ -300,17 +320,21 @@ def _execute(
                     language="python",
                     kernel_manager_class=kernel.manager_class(),
                     progress_bar=False,
+                    start_timeout=START_LIMIT,
                     cwd=path.parent,
                 )
-        notebook = nbformat.read(done, as_version=4)  # papermill saves it however the run ends
         printed = log.read_text(encoding="utf-8", errors="replace")
+        if not kernel.started:
+            problem = kernel.start_problem(printed)
+            return read_notebook(path), (None, problem), problem
+        notebook = nbformat.read(done, as_version=4)  # papermill saves it however the run ends
     remove_error_markers(notebook)
     for name in ("input_path", "output_path"):  # names of a folder that is gone
         notebook.metadata.get("papermill", {}).pop(name, None)
     trouble = first_failure(notebook, printed, kernel)
     _settle(notebook)
     notebook.cells = [cell for cell in notebook.cells if cell.get("id") != "move-inputs"]
-    return notebook, trouble
+    return notebook, trouble, None
 
 
 def _settle(notebook: NotebookNode) -> None:
