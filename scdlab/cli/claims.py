@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Command, Device, app
+from .app import LARGEST_SEED, Command, Device, app
 
 claims_app = typer.Typer(
     help="What each paper claims and what was measured here.", invoke_without_command=True
@@ -24,7 +24,14 @@ def _claims(
 
         from scdlab import claims
 
-        Console().print(claims.table(lesson))
+        table = claims.table(lesson)
+        if not table.rows:
+            there = sorted({claim.lesson for claim in claims.claims()})
+            raise ValueError(
+                f"There are no claims of lesson {lesson}: those with claims are "
+                f"{', '.join(map(str, there))}."
+            )
+        Console().print(table)
 
 
 @claims_app.command("run", cls=Command)
@@ -35,7 +42,9 @@ def run_claim(
     ] = "quick",
     seeds: Annotated[
         list[int] | None,
-        typer.Option("--seed", help="Run only this seed; repeat the option for several."),
+        typer.Option(
+            "--seed", min=0, max=LARGEST_SEED, help="Run only this seed; repeat it for several."
+        ),
     ] = None,
     device: Annotated[
         Device, typer.Option(help="Where to compute; auto takes a GPU when there is one.")

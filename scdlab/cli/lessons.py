@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Device, command
+from .app import LARGEST_SEED, Device, command
 
 
 @command()
@@ -14,7 +14,10 @@ def lab(
         "scdlab-lessons"
     ),
     port: Annotated[
-        int, typer.Option(help="Port of the server; the next free one when it is in use.")
+        int,
+        typer.Option(
+            min=1, max=65535, help="Port of the server; the next free one when it is in use."
+        ),
     ] = 8888,
     browser: Annotated[
         bool,
@@ -25,9 +28,23 @@ def lab(
     ] = True,
 ) -> None:
     """Open the lessons in JupyterLab, at lesson 00, without any request to the network."""
+    import threading
+
     from jupyterlab.labapp import LabApp
 
-    LabApp.launch_instance(lab_arguments(lesson_folder(folder), port, browser))
+    arguments = lab_arguments(lesson_folder(folder), port, browser)
+    # beside the server: a kernel that never starts would leave the reader with a page that waits
+    threading.Thread(target=_report_kernel, daemon=True).start()
+    LabApp.launch_instance(arguments)
+
+
+def _report_kernel() -> None:
+    """Print why the lessons' kernel does not start, if it does not."""
+    from scdlab.lessons.kernel import start_problem
+
+    problem = start_problem()
+    if problem is not None:
+        typer.secho(problem, fg="red", err=True)
 
 
 def lesson_folder(folder: Path) -> Path:
@@ -114,7 +131,9 @@ def run(
     device: Annotated[
         Device, typer.Option(help="Where to compute; auto takes a GPU when there is one.")
     ] = Device.auto,
-    seed: Annotated[int | None, typer.Option(help="Seed instead of each lesson's own.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed instead of each lesson's own.")
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds that one lesson may take.")] = None,
 ) -> None:
     """Run lessons without a browser; fails when any cell or widget callback failed."""

@@ -9,7 +9,7 @@ import typer
 import scdlab
 from scdlab.log import show
 
-from .app import Device, command
+from .app import LARGEST_SEED, Device, command
 from .choices import SOURCES, make_model, make_objective, open_data, open_model
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
+            max=2**20,
             help="Features per atom of the new model; its own default if not given.",
             rich_help_panel=_WHAT,
         ),
@@ -106,6 +107,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
+            max=1000,
             help="Layers of the new model; its own default if not given.",
             rich_help_panel=_WHAT,
         ),
@@ -139,6 +141,7 @@ def train(
         int,
         typer.Option(
             min=1,
+            max=10**12,
             help="Batches to learn from.",
             rich_help_panel=_HOW,
         ),
@@ -161,6 +164,7 @@ def train(
     max_atoms: Annotated[
         int | None,
         typer.Option(
+            min=1,
             help="Atoms that a batch may hold, which bounds the memory it takes.",
             rich_help_panel=_HOW,
         ),
@@ -225,6 +229,8 @@ def train(
     seed: Annotated[
         int,
         typer.Option(
+            min=0,
+            max=LARGEST_SEED,
             help="Seed of the split, the weights and the batches.",
             rich_help_panel=_HOW,
         ),
@@ -376,6 +382,7 @@ def evaluate_model(
     max_atoms: Annotated[
         int | None,
         typer.Option(
+            min=1,
             help="Atoms that a batch may hold.",
         ),
     ] = None,

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from typing import IO, Any, cast
@@ -10,8 +11,8 @@ from typing import IO, Any, cast
 import psutil
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.channels import AsyncZMQSocketChannel
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec, NoSuchKernel
+from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from nbclient.exceptions import DeadKernelError
 from traitlets import Type
@@ -153,6 +154,43 @@ class LessonKernel:
             _launch_kernel = _async_launch_kernel
 
         return Manager
+
+
+def start_problem(name: str = "python3", limit: float = START_LIMIT) -> str | None:
+    """Start a kernel as JupyterLab does, see whether it answers, and end it.
+
+    Parameters
+    ----------
+    name : str, default "python3"
+        Its name among the installed kernels: the lessons' own.
+    limit : float, default START_LIMIT
+        Seconds in which it must answer.
+
+    Returns
+    -------
+    str or None
+        Why none answers, one sentence; None when it did.
+    """
+    manager = KernelManager(kernel_name=name)
+    remedy = "`python -m ipykernel install --sys-prefix` installs it"
+    with tempfile.TemporaryFile() as log:
+        try:
+            manager.start_kernel(stdout=log, stderr=log)
+        except (OSError, RuntimeError, ValueError, NoSuchKernel) as error:
+            return f"The lessons' kernel {name!r} cannot be started ({error}): {remedy}."
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=limit)
+        except RuntimeError as error:
+            log.seek(0)
+            lines = log.read().decode("utf-8", "replace").strip().splitlines()
+            said = f"; it printed: {lines[-1].strip()[-200:]}" if lines else ""
+            return f"The lessons' kernel {name!r} does not start ({error}{said}): {remedy}."
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+    return None
 
 
 @contextlib.contextmanager
