@@ -221,7 +221,11 @@ def get(claim_id: str) -> Claim:
     ------
     ValueError
         There is none; the message names the nearest one.
+    TypeError
+        The name is no text.
     """
+    if not isinstance(claim_id, str):
+        raise TypeError(f"A claim is named by text, got {claim_id!r}: see `scdlab claims`.")
     if claim_id in REGISTRY:
         return REGISTRY[claim_id]
     near = difflib.get_close_matches(claim_id, REGISTRY, n=1, cutoff=0)

@@ -3,7 +3,6 @@
 import contextlib
 import contextvars
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,11 +111,58 @@ def keep(
     bench.models[name] = folder
     path = models_folder(bench.out) / folder
     if (path / "kept.json").is_file():
+        seconds = read_kept(path / "kept.json", {"seconds": float})["seconds"]
         if folder not in bench.counted:
-            bench.seconds += json.loads((path / "kept.json").read_text(encoding="utf-8"))["seconds"]
+            bench.seconds += seconds
         bench.counted.add(folder)
         return scdlab.load(path / "model")
     result = train(path)
     bench.counted.add(folder)
-    files.write_json(path / "kept.json", about | {"seconds": round(result.seconds, 1)})
+    write_kept(path / "kept.json", about | {"seconds": round(result.seconds, 1)})
     return result.model
+
+
+def write_kept(path: Path, content: dict[str, Any]) -> None:
+    """Write a result that a later run may take, with a digest over all of it.
+
+    Parameters
+    ----------
+    path : Path
+        The json file.
+    content : dict
+        What it holds.
+    """
+    files.write_json(path, content | {"digest": files.content_digest(content)})
+
+
+def read_kept(path: Path, kinds: dict[str, type]) -> dict[str, Any]:
+    """A result that an earlier run left, checked.
+
+    Parameters
+    ----------
+    path : Path
+        The json file.
+    kinds : dict of str to type
+        Entries that it must have, and their types.
+
+    Returns
+    -------
+    dict
+        What it holds.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, was edited by hand, or lacks an entry.
+    """
+    again = "remove it, and it will be measured again"
+    content = files.read_json(path, "result of an earlier run", again)
+    if content.get("digest") != files.content_digest(content):
+        raise ValueError(
+            f"The result {path} of an earlier run does not match its digest, so it was damaged or "
+            f"edited: {again}."
+        )
+    for name, kind in kinds.items():
+        if not isinstance(content.get(name), (kind, int) if kind is float else kind):
+            raise ValueError(f"The result {path} of an earlier run has no {name}: {again}.")
+    return content

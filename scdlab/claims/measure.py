@@ -9,7 +9,6 @@ with the seed it was at, and so are the models that several recipes start from (
 
 import dataclasses
 import datetime
-import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -20,10 +19,13 @@ import torch
 
 import scdlab
 from scdlab import files
+from scdlab.devices import checked_device
+from scdlab.locks import locked
+from scdlab.log import show
 
 from . import provenance
 from .claim import Claim, claims, get
-from .kept import Bench, lend, models_folder
+from .kept import Bench, lend, models_folder, read_kept, write_kept
 from .record import Record, number, record_path, summarize
 
 
@@ -35,7 +37,7 @@ def run(
     out: str | Path = "runs/claims",
     allow_dirty: bool = False,
     checkpoints: str | Path | None = None,
-    echo: Callable[[str], object] = print,
+    echo: Callable[[str], object] = show,
 ) -> Record:
     """Run a claim's recipe over its seeds and, for "cpu" and "full", write the record.
 
@@ -59,8 +61,8 @@ def run(
     checkpoints : path, optional
         Folder for the claim's `checkpoints`, the models of seed 0 that its recipe keeps; nowhere by
         default.
-    echo : callable (str) -> None, default print
-        Called with each line of progress.
+    echo : callable (str) -> None, optional
+        Called with each line of progress; printed by default.
 
     Returns
     -------
@@ -73,12 +75,18 @@ def run(
         Unknown claim or profile, seeds that the profile does not have, checkpoints of a claim or
         profile that has none, or a recipe that gives other numbers than the claim's quantities, or
         one that is not finite.
+    TypeError
+        An argument of another kind.
+    OSError
+        The folder cannot be written, or another run measures this claim there (Busy).
     RuntimeError
         The tree has uncommitted changes (or is no git checkout) and the profile would be recorded.
     """
     claim = get(claim_id)
     settings = claim.settings(profile)
     seeds = _chosen(seeds, claim, profile)
+    if device != "auto":
+        checked_device(device)
     if checkpoints is not None:
         _check_checkpoints(claim, profile, seeds, allow_dirty)
     commit, dirty = (None, None) if profile == "quick" else provenance.checkout()
@@ -95,7 +103,9 @@ def run(
         "torch": torch.__version__,
         "device": hardware["gpu"] or "cpu",
     }
-    results = [_seed(claim, profile, key, seed, device, Path(out), echo) for seed in seeds]
+    # also: what cannot be written is known before anything is measured
+    with locked(Path(out) / f"{claim.id}.{profile}"):
+        results = [_seed(claim, profile, key, seed, device, Path(out), echo) for seed in seeds]
     complete = profile != "quick" and len(seeds) == settings["seeds"]
     record = _record(
         claim,
@@ -110,9 +120,9 @@ def run(
         hardware=hardware,
     )
     written = complete and not dirty
-    echo(_conclusion(record, written))
     if written:
         files.write_json(record_path(claim.id, profile), dataclasses.asdict(record))
+    echo(_conclusion(record, written))
     if checkpoints is not None:
         _hand_on(claim, record, results[0]["models"], Path(out), Path(checkpoints), echo)
     return record
@@ -121,11 +131,14 @@ def run(
 def _chosen(seeds: Iterable[int] | None, claim: Claim, profile: str) -> list[int]:
     """The seeds to run, in order; ValueError for those that the profile does not have."""
     everything = list(range(claim.settings(profile)["seeds"]))
-    chosen = everything if seeds is None else sorted(set(seeds))
-    if not chosen or set(chosen) - set(everything):
+    if not isinstance(seeds, Iterable | None):
+        raise TypeError(f"seeds must be a list of numbers, got {seeds!r}: write seeds=[0].")
+    given = everything if seeds is None else list(seeds)
+    chosen = [seed for seed in everything if seed in given]
+    if not chosen or any(seed not in everything for seed in given):
         raise ValueError(
             f"The seeds must be some of {everything}, those of the {profile} profile of "
-            f"{claim.id!r}, got {chosen}: leave them out to measure all."
+            f"{claim.id!r}, got {given}: leave them out to measure all."
         )
     return chosen
 
@@ -209,8 +222,8 @@ def _seed(
     measured and put there."""
     path = out / f"{claim.id}.{profile}.seed{seed}.json"
     if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        models = kept.get("models", {}).values()
+        kept = read_kept(path, {"key": dict, "values": dict, "seconds": float, "models": dict})
+        models = kept["models"].values()
         if kept["key"] == key and all(
             (models_folder(out) / name / "kept.json").is_file() for name in models
         ):
@@ -231,7 +244,7 @@ def _seed(
             f"The recipe of {claim.id!r} gave values that are not finite: {', '.join(bad)}."
         )
     result = {"key": key, "values": values, "seconds": seconds, "models": bench.models}
-    files.write_json(path, result)
+    write_kept(path, result)
     shown = ", ".join(f"{name} = {number(values[name])}" for name in claim.arms)
     echo(f"{claim.id}, seed {seed}: {shown} ({seconds:.0f} s)")
     return result

@@ -6,7 +6,6 @@ their own content, so that an edit by hand is found.
 """
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -19,6 +18,26 @@ from scdlab import files
 
 from .claim import REGISTRY, Values, get
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    "claim": (str,),
+    "profile": (str,),
+    "settings": (dict,),
+    "seeds": (list,),
+    "values": (list,),
+    "seed_seconds": (list,),
+    "summary": (dict,),
+    "rule": (str,),
+    "verdict": (str, type(None)),
+    "command": (str,),
+    "commit": (str, type(None)),
+    "dirty": (bool, type(None)),
+    "source": (str,),
+    "versions": (dict,),
+    "hardware": (dict,),
+    "date": (str,),
+    "seconds": (int, float),
+    "digest": (str,),
+}
 RECORDS = Path(__file__).resolve().parent / "records"
 
 
@@ -128,6 +147,8 @@ def number(x: float, digits: int = 3) -> str:
     """
     if x == 0:
         return "0"
+    if not math.isfinite(x):
+        return str(float(x))
     mantissa, exponent = f"{x:.{digits - 1}e}".split("e")
     if not -3 <= int(exponent) < 5:
         return f"{mantissa}e{exponent}"
@@ -201,7 +222,8 @@ def load_record(claim_id: str, profile: str | None = None) -> Record | None:
     for name in ("full", "cpu") if profile is None else (profile,):
         path = record_path(claim_id, name)
         if path.is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
+            again = f"remake it with `scdlab claims run {claim_id} --profile {name}`"
+            content = files.read_json(path, "record", again)
             wrong = problems(content)
             if not wrong and (content["claim"], content["profile"]) != (claim_id, name):
                 wrong = [
@@ -209,10 +231,7 @@ def load_record(claim_id: str, profile: str | None = None) -> Record | None:
                     "name"
                 ]
             if wrong:
-                raise ValueError(
-                    f"The record {path.name} cannot be trusted: {wrong[0]}. Remake it with"
-                    f" `scdlab claims run {claim_id} --profile {name}`."
-                )
+                raise ValueError(f"The record {path.name} cannot be trusted ({wrong[0]}): {again}.")
             return Record(**content)
     return None
 
@@ -236,6 +255,8 @@ def problems(content: dict[str, Any]) -> list[str]:
             "its fields are not those of a record (missing or unknown: "
             f"{', '.join(sorted(fields ^ set(content)))})"
         ]
+    if wrong := _type_problems(content):
+        return wrong
     if content["digest"] != files.content_digest(content):
         return ["its digest does not match its content: it was edited by hand"]
     if content["claim"] not in REGISTRY:
@@ -243,6 +264,32 @@ def problems(content: dict[str, Any]) -> list[str]:
     if content["profile"] not in ("cpu", "full"):
         return [f"the profile {content['profile']!r} is never recorded"]
     return [*_origin_problems(content), *_value_problems(content)]
+
+
+def _type_problems(content: dict[str, Any]) -> list[str]:
+    """Entries of another type than a record's, or of another length than its seeds."""
+    wrong = [
+        f"its {name} is a {type(content[name]).__name__}"
+        for name, kinds in _TYPES.items()
+        if not isinstance(content[name], kinds)
+        or (isinstance(content[name], bool) and bool not in kinds)
+    ]
+    if wrong:
+        return wrong
+    rows = [*content["values"], *content["summary"].values()]
+    if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in rows):
+        wrong.append("its values or its summary hold what is no finite number")
+    if not all(map(_is_number, [*content["seed_seconds"], *content["seeds"]])):
+        wrong.append("its seeds or their seconds hold what is no finite number")
+    if len(content["seed_seconds"]) != len(content["seeds"]):
+        wrong.append("it does not hold the seconds of every seed")
+    if content["hardware"] and not {"gpu", "cores"} <= content["hardware"].keys():
+        wrong.append("its hardware names no cores or no gpu")
+    return wrong
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _origin_problems(content: dict[str, Any]) -> list[str]:

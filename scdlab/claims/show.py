@@ -126,16 +126,18 @@ def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table
     Raises
     ------
     ValueError
-        Unknown claim or quantity.
+        Unknown claim or quantity, or a record that cannot be trusted.
+    TypeError
+        A value that is neither a number nor text.
     """
     claim = get(claim_id)
     if yours is None:
         yours = {}
     elif not isinstance(yours, dict):
         yours = {claim.arms[0]: yours}
-    if unknown := set(yours) - set(claim.quantities):
+    if unknown := [name for name in yours if name not in claim.quantities]:
         raise ValueError(
-            f"The claim {claim_id!r} has no quantity {sorted(unknown)[0]!r}; it has "
+            f"The claim {claim_id!r} has no quantity {unknown[0]!r}; it has "
             f"{', '.join(claim.quantities)}."
         )
     record = load_record(claim_id)
@@ -144,7 +146,7 @@ def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table
             f"{meaning} ({unit(name)})" if unit(name) else meaning,
             claim.paper_values.get(name, "–"),
             record.text(name) if record else NOT_RECORDED,
-            _yours(yours.get(name)),
+            _yours(name, yours.get(name)),
         )
         for name, meaning in claim.quantities.items()
     )
@@ -171,7 +173,16 @@ def unit(name: str) -> str:
     return found[1] + re.sub(r"_per_A$", "/Å", found[2]).replace("_per_", "/") if found else ""
 
 
-def _yours(value: float | str | None) -> str:
+def _yours(name: str, value: Any) -> str:
+    """Your value of a quantity as text."""
     if value is None:
         return "–"
-    return value if isinstance(value, str) else number(float(value))
+    if isinstance(value, str):
+        return value
+    try:
+        return number(float(value))
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise TypeError(
+            f"Your {name} must be a number or text, got a {type(value).__name__}: give one number, "
+            "as in float(x)."
+        ) from error
