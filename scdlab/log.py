@@ -49,6 +49,19 @@ class _Stdout(logging.Handler):
             show(self.format(record))
 
 
+def enabled(level: str) -> bool:
+    """Whether messages of a level are shown.
+
+    Parameters
+    ----------
+    level : str
+        Such as "INFO".
+    """
+    number = logging.getLevelNamesMapping()[level]
+    record = logging.LogRecord(logger.name, number, "", 0, "", (), None)
+    return logger.isEnabledFor(number) and _passes(record)
+
+
 def _has_handlers() -> bool:
     """Whether the program has handlers of its own."""
     own = [handler for handler in logger.handlers if not isinstance(handler, _Stdout)]

@@ -48,6 +48,12 @@ class Schedule(StrEnum):
     constant = "constant"
 
 
+def _repeat(folder: Path | None) -> None:
+    if folder is not None:
+        print(scdlab.training.replay(folder))
+        raise typer.Exit
+
+
 @command()
 def train(
     data: Annotated[
@@ -257,6 +263,15 @@ def train(
             rich_help_panel=_HOW,
         ),
     ] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            callback=_repeat,
+            is_eager=True,
+            help="Only repeat a step whose loss was no number: the folder failed of a run.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
 ) -> None:
     """Train a model, and print its errors on structures that it has not seen.
 

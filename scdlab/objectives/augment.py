@@ -11,6 +11,7 @@ import torch
 
 from scdlab.atoms.batch import Batch, vector_names
 from scdlab.atoms.rotations import random_rotations
+from scdlab.atoms.shares import drawn_for_structures, uniform_for_structures
 
 KINDS = ("rotations", "O(3)")
 
@@ -42,9 +43,12 @@ def random_rotate(
     """
     rotated = copy.copy(batch)  # shallow
     n = batch.num_graphs
-    rotation = random_rotations(n, generator, batch.pos.device)  # (B, 3, 3)
+    device = batch.pos.device
+    rotation = drawn_for_structures(
+        batch, generator, lambda count, source: random_rotations(count, source, device)
+    )  # (B, 3, 3)
     if inversion:
-        mirrored = torch.rand(n, device=batch.pos.device, generator=generator) < 0.5
+        mirrored = uniform_for_structures(batch, generator) < 0.5
         rotation = torch.where(mirrored.view(n, 1, 1), -rotation, rotation)
     of_atoms = rotation.index_select(0, batch.batch)  # (N, 3, 3)
     for names, own in ((("pos", "forces"), of_atoms), (vector_names(batch), rotation)):

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
+from scdlab.atoms.shares import balanced
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.model import Model, Prediction
 from scdlab.renames import unknown_argument
@@ -89,6 +90,9 @@ class Objective(ABC):
     learns : tuple of str or None
         Labels that `prepare` notes as learned: "energy", "forces" and names of properties; None:
         all that the training set has. A model that was trained refuses energies of others.
+    balances : bool
+        Whether each term of the loss went through `atoms.shares.balanced`, so that several
+        processes give the loss of one. Needed where terms are means over different things.
     anneal : mapping of str to (float, float)
         Numbers of the objective that change evenly over a run of `fit`: the values at the first and
         at the last step.
@@ -97,6 +101,7 @@ class Objective(ABC):
     smallest_batch: int = 1
     loss_over: str | None = None
     learns: tuple[str, ...] | None = None
+    balances: bool = False
     anneal: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -235,6 +240,27 @@ class SupervisedObjective(Objective):
         parts : mapping of str to Mean
             What the log names beside the loss.
         """
+
+    def compare_balanced(
+        self, model: Model, prediction: Prediction, batch: Batch
+    ) -> tuple[Tensor, Parts]:
+        """As `compare`, the loss balanced over the processes that share a batch.
+
+        Parameters
+        ----------
+        model : Model
+            The model that made the prediction.
+        prediction : Prediction
+            What it returned for the keyword arguments `model_outputs`.
+        batch : Batch
+            The structures with their labels.
+        """
+        loss, parts = self.compare(model, prediction, batch)
+        if self.balances:
+            return loss, parts
+        over = self.loss_over
+        count = batch.num_graphs if over is None else as_mean(parts[over], batch.num_graphs).count
+        return balanced(loss, batch, count), parts
 
     @abstractmethod
     def label_modules(self, model: Model) -> list[nn.Module]:

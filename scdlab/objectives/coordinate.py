@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from scdlab.atoms.batch import Batch
+from scdlab.atoms.shares import balanced
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.model import Model
 from scdlab.objectives.arguments import check_supervised, check_weight
@@ -84,6 +85,7 @@ class CoordinateDenoising(Objective):
         self.ratio = float(self.ratio)
         self.weight = float(self.weight)
         self.loss_over = "noise_mse" if self.supervised is None else None
+        self.balances = self.supervised is not None
 
     @property
     def labeled(self) -> SupervisedObjective | None:
@@ -136,8 +138,10 @@ class CoordinateDenoising(Objective):
         outputs = {} if self.supervised is None else self.supervised.model_outputs
         out = model(noisy, noise=True, **outputs)  # ε̂ (N, 3)
         unit = self.sigma if self.normalized else 1.0
-        loss, parts = noise_error(required(out.noise, "noise"), eps, mask, self.sigma, unit)
+        noise = required(out.noise, "noise")
+        loss, parts = noise_error(batch, noise, eps, mask, self.sigma, unit)
         if self.supervised is None:
             return loss, parts
-        labeled, labeled_parts = self.supervised.compare(model, out, batch)
+        labeled, labeled_parts = self.supervised.compare_balanced(model, out, batch)
+        loss = balanced(loss, batch, mask.sum())
         return labeled + self.weight * loss, {**labeled_parts, **parts}

@@ -26,17 +26,19 @@ predicts forces directly has no such conflict.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from scdlab.atoms.batch import Batch
+from scdlab.atoms.shares import balanced, drawn_for_structures, uniform_for_structures
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Model
 from scdlab.objectives.arguments import check_choice, check_length, check_share, check_weight
 from scdlab.objectives.base import Objective, Parts, free_atoms, required
+from scdlab.objectives.label_statistics import pieces
 from scdlab.objectives.noise import displaced, noise_error, sample_noise
 from scdlab.objectives.supervised import LOSSES, EnergyForces, squared_or_norm
 
@@ -131,6 +133,8 @@ class DeNS(Objective):
     max_rms_force: float | None = None
     centered: bool = True
 
+    balances = True
+
     def __post_init__(self) -> None:
         check_share("prob", self.prob)
         check_share("corrupt_ratio", self.corrupt_ratio)
@@ -177,13 +181,8 @@ class DeNS(Objective):
             When the model takes no force input or has no noise to give, when forces are missing or
             no numbers, and for a structure in which no atom may move.
         """
-        batch = train.take(range(len(train)))
-        free = free_atoms(batch)
-        if free is not None and bool((still := sum_over_atoms(free.long(), batch) == 0).any()):
-            raise ValueError(
-                f"All atoms of structure {int(still.nonzero()[0])} of the training set are fixed, "
-                "so it can be neither corrupted nor learned from; leave it out."
-            )
+        if free_atoms(train.take([0])) is not None:
+            _check_fixed(train)
         self.supervised.prepare(model, train)
         if model.force_encoding is not None:
             model.force_encoding.scale.copy_(model.energy_head.scale)
@@ -202,10 +201,11 @@ class DeNS(Objective):
         labeled, parts = self.supervised.compare(model, out, batch, left_out=mask)
         target = eps / sigma.unsqueeze(-1)  # (N, 3) each structure's noise in units of its own size
         noise = required(out.noise, "noise")  # ε̂ (N, 3)
-        loss, noise_parts = noise_error(noise, target, mask, 1.0)
+        loss, noise_parts = noise_error(batch, noise, target, mask, 1.0)
         if self.loss == "norm":
             length = squared_or_norm(noise - target.to(noise.dtype), "norm")  # (N)
             loss = (length * mask).sum() / mask.sum().clamp(min=1)
+        loss = balanced(loss, batch, mask.sum())
         power = 2 if self.supervised.loss == "squared" else 1
         unit = model.energy_head.scale**power  # that of the force term
         return labeled + self.denoising_weight * unit * loss, {**parts, **noise_parts}
@@ -230,7 +230,7 @@ class DeNS(Objective):
                 "DeNS needs the forces of the structures before the noise, and this batch has "
                 "none; use labeled structures, or CoordinateDenoising, which needs no labels."
             )
-        like: dict[str, Any] = dict(device=batch.pos.device, generator=generator)
+        device = batch.pos.device
         several = isinstance(self.sigma, tuple)
         free = free_atoms(batch)
         eps = torch.zeros_like(batch.pos)  # (N, 3)
@@ -248,11 +248,15 @@ class DeNS(Objective):
         sigma = eps.new_full((batch.num_graphs,), size)  # (B) Å
         if isinstance(self.sigma, tuple):
             smallest, largest = self.sigma
-            steps = torch.randint(SCALES, (batch.num_graphs,), **like) / (SCALES - 1)  # (B)
+            steps = drawn_for_structures(
+                batch,
+                generator,
+                lambda n, s: torch.randint(SCALES, (n,), device=device, generator=s),
+            ) / (SCALES - 1)  # (B)
             sigma = (smallest * (largest / smallest) ** steps).to(eps.dtype)
         chosen = torch.ones(batch.num_graphs, dtype=torch.bool, device=eps.device)  # (B)
         if self.prob < 1:
-            chosen = torch.rand(batch.num_graphs, **like) < self.prob
+            chosen = uniform_for_structures(batch, generator) < self.prob
         if self.max_rms_force is not None:
             counts = torch.ones_like(mask) if free is None else free  # (N)
             square = sum_over_atoms(torch.where(counts, batch.forces.square().sum(-1), 0.0), batch)
@@ -268,6 +272,19 @@ class DeNS(Objective):
                 forces = _of_others(forces, batch, generator)
             force_input = torch.where(mask.unsqueeze(-1), forces, 0.0)
         return Corruption(eps, mask, sigma, force_input, displaced(batch, eps))
+
+
+def _check_fixed(train: AtomStore) -> None:
+    """Raise ValueError for a structure in which no atom may move."""
+    for first, batch in pieces(train):
+        free = free_atoms(batch)
+        assert free is not None
+        still = sum_over_atoms(free.long(), batch) == 0  # (B)
+        if bool(still.any()):
+            raise ValueError(
+                f"All atoms of structure {first + int(still.nonzero()[0])} of the training set are "
+                "fixed, so it can be neither corrupted nor learned from; leave it out."
+            )
 
 
 def _sizes(sigma: float | tuple[float, float]) -> float | tuple[float, float]:
@@ -289,7 +306,7 @@ def _of_others(forces: Tensor, batch: Batch, generator: torch.Generator | None) 
     zero for an atom that is alone."""
     size = batch.ptr.diff()  # (B)
     start = batch.ptr[:-1]  # (B)
-    drawn = torch.rand(len(size), device=forces.device, generator=generator)
+    drawn = uniform_for_structures(batch, generator)  # (B)
     shift = 1 + (drawn * (size - 1)).long()  # (B) from 1 to size - 1
     of = batch.batch  # (N)
     place = (torch.arange(len(forces), device=forces.device) - start[of] + shift[of]) % size[of]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.molecules import axis_distance, rotatable_bonds
+from scdlab.atoms.shares import drawn_for_atoms, mean_of_whole, normal_for_atoms, share_of
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.objectives.arguments import check_choice, check_length
 from scdlab.objectives.base import Mean, Parts
@@ -121,17 +122,24 @@ def sample_noise(
 def _gaussian(
     batch: Batch, sigma: float, generator: torch.Generator | None, ratio: float
 ) -> tuple[Tensor, Tensor]:
-    like: dict[str, Any] = dict(device=batch.pos.device, generator=generator)
-    eps = sigma * torch.randn(batch.pos.shape, dtype=batch.pos.dtype, **like)  # (N, 3)
+    eps = sigma * normal_for_atoms(batch, generator)  # (N, 3)
     mask = torch.ones(len(eps), dtype=torch.bool, device=eps.device)  # (N)
     if ratio < 1:
-        mask = torch.rand(len(eps), **like) < ratio
+        device = eps.device
+        drawn = drawn_for_atoms(
+            batch, generator, lambda n, source: torch.rand(n, device=device, generator=source)
+        )
+        mask = drawn < ratio
     return eps * mask.unsqueeze(-1), mask
 
 
 def _torsional(
     batch: Batch, sigma: float, generator: torch.Generator | None, ratio: float
 ) -> tuple[Tensor, Tensor]:
+    share = share_of(batch)
+    if share is not None:  # how many numbers are drawn depends on the bonds of all structures
+        eps, mask = _torsional(share.whole, sigma, share.generator, ratio)
+        return eps.index_select(0, share.atoms), mask.index_select(0, share.atoms)
     if batch.get("pbc") is not None and bool(batch.pbc.any()):
         raise ValueError(
             "Torsional noise needs molecules, got a batch of periodic structures: use "
@@ -237,12 +245,19 @@ def displaced(batch: Batch, eps: Tensor) -> Batch:
 
 
 def noise_error(
-    answer: Tensor, eps: Tensor, mask: Tensor, sigma: float, unit: float | None = None
+    batch: Batch,
+    answer: Tensor,
+    eps: Tensor,
+    mask: Tensor,
+    sigma: float,
+    unit: float | None = None,
 ) -> tuple[Tensor, Parts]:
     """Loss and parts of an answer to the noise, over the corrupted atoms.
 
     Parameters
     ----------
+    batch : Batch
+        The structures.
     answer : Tensor, [N, 3]
         Predicted noise.
     eps : Tensor, [N, 3]
@@ -267,6 +282,7 @@ def noise_error(
     loss = _mean_square(answer - target, mask)
     blind = _mean_square(target, mask)
     count = mask.sum()
+    blind = mean_of_whole(blind, batch, count)
     values: Mapping[str, Tensor] = {
         "noise_mse": loss.detach() * (unit / sigma) ** 2,
         "noise_unexplained": loss.detach() / blind.clamp(min=torch.finfo(blind.dtype).tiny),

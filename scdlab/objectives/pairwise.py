@@ -35,6 +35,7 @@ from torch import Tensor
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import pairs_within
+from scdlab.atoms.shares import normal_for_atoms
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.model import Model
 from scdlab.objectives.arguments import check_choice, check_length
@@ -57,7 +58,7 @@ class PairwiseDenoising(Objective):
     scope : str, default "molecule"
         "molecule", or "batch", the published variant: distances between *all* atoms of the batch,
         most of them atoms of different molecules, which share nothing but the origin of their
-        files.
+        files. Of several processes, each compares the atoms of its own share of a batch.
     output : str, default "noise"
         "noise" or "coordinates", how the corrected structure is made (see above).
     """
@@ -113,10 +114,7 @@ class PairwiseDenoising(Objective):
             Source of the random numbers, on the batch's device.
         """
         noisy = copy.copy(batch)
-        noise = torch.randn(
-            batch.pos.shape, generator=generator, device=batch.pos.device, dtype=batch.pos.dtype
-        )
-        noisy.pos = batch.pos + self.sigma * noise
+        noisy.pos = batch.pos + self.sigma * normal_for_atoms(batch, generator)
         return noisy
 
     def correct(self, model: Model, noisy: Batch) -> Tensor:

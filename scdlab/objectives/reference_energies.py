@@ -15,34 +15,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from scdlab.log import logger
 from scdlab.nn.blocks.heads import MAX_Z
-from scdlab.nn.trained_labels import Composition, counts_of, named, undetermined
-
-
-def reference_energies(z: np.ndarray, structure: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """Per-element energies that explain most of the total: least squares on element counts.
-
-    Where a data set cannot distinguish elements (one molecule, say) the solution of smallest norm
-    is taken; totals come out the same.
-
-    Parameters
-    ----------
-    z : ndarray of int, [N]
-        Atomic numbers.
-    structure : ndarray of int, [N]
-        The structure to which each atom belongs.
-    energy : ndarray, [n]
-        Total energies in eV.
-
-    Returns
-    -------
-    ndarray, [119]
-        Energies in eV by atomic number; 0 for elements that are not there.
-    """
-    counts = counts_of(z, structure, len(energy))
-    present = counts.any(axis=0)
-    solution = np.zeros(MAX_Z + 1)
-    solution[present] = np.linalg.lstsq(counts[:, present], energy, rcond=None)[0]
-    return solution
+from scdlab.nn.trained_labels import Composition, named, undetermined
 
 
 def checked_references(given: Mapping[str | int, float]) -> dict[str, float]:

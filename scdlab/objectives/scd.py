@@ -37,6 +37,7 @@ from torch_geometric import data
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import neighbor_list
 from scdlab.atoms.pairs import Pairs
+from scdlab.atoms.shares import balanced, declare_share, share_of, uniform_for_structures
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Model, Prediction
@@ -155,6 +156,7 @@ class SelfConditionedDenoising(Objective):
         self.weight = float(self.weight)
         self.smallest_batch = 2 if self.condition == "other" else 1
         self.loss_over = "noise_mse" if self.supervised is None else None
+        self.balances = self.supervised is not None
 
     @property
     def labeled(self) -> SupervisedObjective | None:
@@ -219,18 +221,30 @@ class SelfConditionedDenoising(Objective):
         c = self._dropped(model, self._condition(embedded), second, generator)  # (B, d) or (N, d)
         out = _called(model, frozen, noisy, condition=c, noise=True, pairs=pairs)  # pass 2
 
-        loss, parts = noise_error(required(out.noise, "noise"), eps, mask, self.sigma)
+        loss, parts = noise_error(second, required(out.noise, "noise"), eps, mask, self.sigma)
         if self.supervised is None:
             return loss, parts
-        labeled, labeled_parts = self.supervised.compare(model, embedded, batch)
+        labeled, labeled_parts = self.supervised.compare_balanced(model, embedded, batch)
+        loss = balanced(loss, batch, mask.sum())
         return labeled + self.weight * loss, {**labeled_parts, **parts}
 
     def _parts(self, batch: Batch) -> tuple[Batch, Batch]:
         """The batch that is embedded and the batch that is denoised."""
         if self.context is None:
             return batch, batch
-        if isinstance(self.context, str):
-            name = self.context
+        chosen = self._chosen(batch, self.context)
+        parts = _cut(batch, chosen), _cut(batch, ~chosen)
+        share = share_of(batch)
+        if share is not None:
+            of_whole = self._chosen(share.whole, self.context)
+            declare_share(parts[0], share.of_atoms(of_whole, chosen, _cut))
+            declare_share(parts[1], share.of_atoms(~of_whole, ~chosen, _cut))
+        return parts
+
+    def _chosen(self, batch: Batch, context: str | Callable[[Batch], Tensor]) -> Tensor:
+        """The atoms that are embedded, booleans [N]."""
+        if isinstance(context, str):
+            name = context
             chosen = batch.get(name)
             if chosen is None:
                 raise ValueError(
@@ -238,8 +252,8 @@ class SelfConditionedDenoising(Objective):
                     f"store atom_properties={{{name!r}: booleans}}, or context as a function."
                 )
         else:
-            name = qualified_name(self.context)
-            chosen = self.context(batch)
+            name = qualified_name(context)
+            chosen = context(batch)
         found = f"{chosen.dtype} of shape {list(chosen.shape)}" if torch.is_tensor(chosen) else ""
         if found != f"torch.bool of shape {list(batch.z.shape)}":
             raise ValueError(
@@ -255,7 +269,7 @@ class SelfConditionedDenoising(Objective):
                 f"{int(batch.ptr[k + 1] - batch.ptr[k])} atoms of structure {k} of the batch; "
                 "every structure needs one atom to embed and one to denoise."
             )
-        return _cut(batch, chosen), _cut(batch, ~chosen)
+        return chosen
 
     def _condition(self, embedded: Prediction) -> Tensor:
         """c of every structure [B, d], or of every atom [N, d]."""
@@ -270,7 +284,7 @@ class SelfConditionedDenoising(Objective):
         self, model: Model, c: Tensor, batch: Batch, generator: torch.Generator | None
     ) -> Tensor:
         """c with some structures' rows replaced by the mask token."""
-        drawn = torch.rand(batch.num_graphs, device=c.device, generator=generator)
+        drawn = uniform_for_structures(batch, generator)  # (B)
         dropped = drawn < self.p_drop_condition  # (B)
         if self.condition == "other" and batch.num_graphs == 1:
             dropped = torch.ones_like(dropped)  # there is no other

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
+from scdlab.atoms.shares import balanced
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.model import Model, Prediction
-from scdlab.nn.trained_labels import counts_of
 from scdlab.objectives.arguments import check_choice, check_weight
 from scdlab.objectives.base import (
     Mean,
@@ -35,11 +35,11 @@ from scdlab.objectives.base import (
     mark_trained_labels,
     required,
 )
+from scdlab.objectives.label_statistics import LabelStatistics
 from scdlab.objectives.reference_energies import (
     check_compositions,
     checked_references,
     given_references,
-    reference_energies,
 )
 
 LOSSES = ("norm", "squared")
@@ -83,6 +83,8 @@ class EnergyForces(SupervisedObjective):
     loss: str = "squared"
     reference_energies: Mapping[str | int, float] | None = None
 
+    balances = True
+
     def __post_init__(self) -> None:
         check_weight("energy_weight", self.energy_weight)
         check_weight("forces_weight", self.forces_weight)
@@ -119,25 +121,15 @@ class EnergyForces(SupervisedObjective):
                     f"{self!r} needs {name}, and the training set has none; use a labeled data set"
                     f"{' or EnergyForces(forces=False)' if name == 'forces' else ''}."
                 )
-        batch = train.take(np.arange(len(train)))
-        z = batch.z.numpy()
-        structure = batch.batch.numpy()
-        energy = batch.energy.numpy()
-        self._check_numbers(batch)
+        found = LabelStatistics(train, self.forces)
         undetermined = None
         if self.reference_energies is None:
-            reference = reference_energies(z, structure, energy)
-            counts = counts_of(z, structure, len(energy))
-            undetermined = check_compositions(counts.T @ counts, model.trained_labels.undetermined)
+            reference = found.reference_energies()
+            undetermined = check_compositions(found.gram, model.trained_labels.undetermined)
         else:
-            reference = given_references(self.reference_energies, train.elements)
-        rest = energy - np.bincount(structure, reference[z], minlength=len(energy))
-        if self.forces:  # the force is the gradient of the scaled energy, so it sets the scale
-            free = free_atoms(batch)
-            forces = batch.forces.double() if free is None else batch.forces[free].double()
-            scale = float(forces.square().mean().sqrt())
-        else:
-            scale = float(rest.std() / np.sqrt(len(z) / len(energy)))
+            reference = given_references(self.reference_energies, found.elements.tolist())
+        # the force is the gradient of the scaled energy, so it sets the scale
+        scale = found.force_scale() if self.forces else found.energy_scale(reference)
         scale = scale if scale > 1e-6 else 1.0
         model.energy_head.reference.copy_(torch.from_numpy(reference))
         model.energy_head.scale.fill_(scale)
@@ -145,28 +137,13 @@ class EnergyForces(SupervisedObjective):
             model.force_head.get_buffer("scale").fill_(scale)
         mark_trained_elements(model, train)
         # references are of this training set alone, and so are the elements that have energies now
-        elements = tuple(train.elements)
+        elements = tuple(found.elements.tolist())
         alone = self.forces and model.direct_forces  # energies are no integral of such forces
         model.trained_labels = model.trained_labels.replaced(
             energy=() if alone and not self.energy_weight else elements,
             forces=elements if self.forces and self.forces_weight else (),
             undetermined=undetermined,
         )
-
-    def _check_numbers(self, batch: Batch) -> None:
-        bad = {"energy": ~batch.energy.isfinite()}
-        if self.forces:
-            missing = ~batch.forces.isfinite().all(-1)
-            free = free_atoms(batch)
-            of = batch.batch[missing if free is None else missing & free]
-            bad["forces"] = torch.zeros_like(bad["energy"]).index_fill_(0, of, True)
-        for name, wrong in bad.items():
-            if bool(wrong.any()):
-                where = wrong.nonzero().flatten().tolist()
-                raise ValueError(
-                    f"{len(where):,} of {len(wrong):,} structures of the training set have {name} "
-                    f"that are not finite numbers (the first is number {where[0]}); leave them out."
-                )
 
     def label_modules(self, model: Model) -> list[nn.Module]:
         heads = (model.energy_head, model.force_head)
@@ -195,6 +172,7 @@ class EnergyForces(SupervisedObjective):
         error = required(prediction.energy, "energy") - batch.energy  # (B) eV, float64
         parts = {"energy_mae": Mean(error.detach().abs().mean(), batch.num_graphs)}
         loss = squared_or_norm(error.unsqueeze(-1), self.loss).mean()
+        loss = balanced(loss, batch, batch.num_graphs)
         if not self.forces:
             return loss, parts
         forces = required(prediction.forces, "forces")  # (N, 3)
@@ -205,11 +183,12 @@ class EnergyForces(SupervisedObjective):
         if left_out is not None:
             counts = ~left_out if counts is None else counts & ~left_out
         if counts is None:
-            term = term.mean()
+            term = balanced(term.mean(), batch, batch.num_nodes)
             parts["force_mae"] = Mean(length.mean(), batch.num_nodes)
         else:
             number = counts.sum()
             term = torch.where(counts, term, 0.0).sum() / number.clamp(min=1)
+            term = balanced(term, batch, number)
             mae = torch.where(counts, length, 0.0).sum() / number.clamp(min=1)
             parts["force_mae"] = Mean(mae, number, selected=True)
         return self.energy_weight * loss + self.forces_weight * term, parts

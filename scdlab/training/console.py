@@ -1,30 +1,43 @@
-"""What a run does at a terminal: Ctrl-C, the progress bar's output, durations in words."""
+"""What a run does at a terminal: signals, the progress bar's output, durations in words."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from scdlab.log import show
 
 
-class CtrlC:
-    """Turns the first Ctrl-C into a flag that is looked at between steps; the second one interrupts
-    at once."""
+class Interrupts:
+    """Turns the first Ctrl-C or SIGTERM into a flag that is looked at between steps; the second one
+    interrupts at once.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    terminate : bool, default True
+        Whether SIGTERM is taken as well.
+    """
+
+    def __init__(self, terminate: bool = True) -> None:
         self.pressed = False
-        self._main = threading.current_thread() is threading.main_thread()
+        self.terminated = False
+        self._signals = [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, self._press)
+        if threading.current_thread() is threading.main_thread():
+            for number in self._signals:
+                # what the program ignores stays ignored, and what is not Python's own stays
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._press)
         return self
 
     def _press(self, number: int, frame: FrameType | None) -> None:
+        terminated = number == signal.SIGTERM
         if self.pressed:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number) if terminated else KeyboardInterrupt
         self.pressed = True
+        self.terminated = terminated
 
     def __exit__(
         self,
@@ -32,8 +45,8 @@ class CtrlC:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 class Stdout:

@@ -11,8 +11,10 @@ With an output folder a run leaves
     log.csv, log.json             losses, errors (eV, eV/Å), learning rate, seconds
     checkpoint.safetensors        everything needed to resume, written whole or not at all
     model.safetensors model.json  the trained model, for `scdlab.load`
+    failed/                       a step whose loss was no number, see `scdlab.training.replay`
 """
 
+import contextlib
 import copy
 import functools
 import math
@@ -23,20 +25,36 @@ from typing import Any
 
 import safetensors.torch
 from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from scdlab.atoms.store import AtomStore
 from scdlab.nn import Model
+from scdlab.nn.trained_labels import labels_from_json
 from scdlab.objectives import Objective
 from scdlab.objectives.arguments import check_choice
 from scdlab.objectives.augment import KINDS
 from scdlab.objectives.base import description
-from scdlab.renames import known_arguments, renamed_value
+from scdlab.renames import known_arguments
+from scdlab.training.arguments import (
+    MakeOptimizer,
+    annealing,
+    check_batch_size,
+    check_kinds,
+    check_optimizer,
+    check_store,
+    checked_callbacks,
+    number,
+    rates,
+    whole_number,
+)
 from scdlab.training.callbacks import Callback
 from scdlab.training.checkpoint import load_tensors
 from scdlab.training.evaluate import check_labels
-from scdlab.training.loop import MakeOptimizer, Run
-from scdlab.training.processes import make_fabric
-from scdlab.training.schedule import factor
+from scdlab.training.failure import FailedStep
+from scdlab.training.folder import checked_folder, held
+from scdlab.training.loop import Run
+from scdlab.training.processes import failed_process, is_first, make_fabric
+from scdlab.training.schedule import SCHEDULES
 from scdlab.training.state import Settings
 
 
@@ -136,7 +154,8 @@ def fit(
     """Train `model` on the structures `train` by minimizing `objective`.
 
     The model is changed in place. Ctrl-C ends training after the current step and keeps what was
-    learned.
+    learned; SIGTERM does so too, and then ends the process as it would have. Whatever ends a run,
+    the model is left with the best weights it had, all of them finite.
 
     Parameters
     ----------
@@ -162,9 +181,11 @@ def fit(
     seed : int, default 0
         Seed of all that is random.
     out : str or Path, optional
-        Folder for log, checkpoint and model.
+        Folder for log, checkpoint and model. An earlier run in there is replaced: its files stay in
+        `previous/` until this one has a model.
     resume : bool, default False
-        Go on from the checkpoint in `out`, if there is one.
+        Go on from the checkpoint in `out`, if there is one. It must be one of the same structures
+        in the same order, the same objective, model and settings.
 
     Other Parameters
     ----------------
@@ -220,46 +241,58 @@ def fit(
     ------
     ValueError
         For settings that cannot be, labels that are missing, a checkpoint of another run, and a
-        loss that is no longer a number.
+        loss or gradient that is no number: that step is not taken, the error names it and its
+        structures, and `scdlab.training.replay` repeats it.
     TypeError
-        For an unknown argument, and for a model or an objective that is none.
+        For an unknown argument, and for one of the wrong kind.
+    OSError
+        When another process writes `out`, and when the model cannot be written there.
     """
-    _check_kinds(model, objective)
+    check_kinds(model, objective)
+    check_store("train", train, "training set")
+    if val is not None:
+        check_store("val", val, "validation set")
     batch_size = (32 if max_atoms is None else None) if batch_size is None else batch_size
-    rates = lr if isinstance(lr, dict) else {"backbone": lr}
-    _check_positive(
-        steps=steps,
-        batch_size=batch_size,
-        lr=max(rates.values(), default=0),
-        devices=devices,
-        nodes=nodes,
-        minutes=minutes,
-    )
-    if len(train) == 0:
-        raise ValueError("The training set is empty; give a store with at least one structure.")
-    if resume and out is None:
-        raise ValueError("resume=True needs out=, the folder of the run to go on with.")
-    if ema_decay is not None and not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay must be at least 0 and below 1, or None, got {ema_decay}.")
-    if optimizer is not None and weight_decay:
-        raise ValueError(
-            "weight_decay is AdamW's; with optimizer= leave it out and set it in there."
+    steps = whole_number("steps", steps)
+    devices = whole_number("devices", devices)
+    nodes = whole_number("nodes", nodes)
+    seed = whole_number("seed", seed, least=0)
+    batch_size, max_atoms, patience, log_every, val_every, checkpoint_every = (
+        None if value is None else whole_number(name, value)
+        for name, value in (
+            ("batch_size", batch_size),
+            ("max_atoms", max_atoms),
+            ("patience", patience),
+            ("log_every", log_every),
+            ("val_every", val_every),
+            ("checkpoint_every", checkpoint_every),
         )
+    )
+    minutes = None if minutes is None else number("minutes", minutes)
+    grad_clip = None if grad_clip is None else number("grad_clip", grad_clip, none=True)
+    weight_decay = number("weight_decay", weight_decay, zero=True)
+    if ema_decay is not None:
+        ema_decay = number("ema_decay", ema_decay, zero=True, below=1, none=True)
+    lr = rates(lr, objective)
+    check_optimizer(optimizer, weight_decay)
+    callbacks = checked_callbacks(callbacks)
     if augment is not None:
         check_choice("augment", augment, ("auto", *KINDS))
     if augment == "auto":
         augment = "O(3)" if model.augment else None
-    changing = {**objective.anneal, **(anneal or {})}
-    _check_rates(lr, objective)
-    _check_anneal(changing, model, objective)
+    changing = annealing(anneal, model, objective)
     for store in (train, val):
         if store is not None:
             store.check_max_atoms(max_atoms)
             check_labels(store, objective)
-    _check_batch_size(batch_size, max_atoms, objective, devices * nodes)
-    warmup = min(steps // 20, 1000) if warmup is None else warmup
-    factor(schedule, 0, steps, warmup)  # an unknown schedule is found before anything is written
+    check_batch_size(batch_size, max_atoms, objective, devices * nodes)
+    warmup = min(steps // 20, 1000) if warmup is None else whole_number("warmup", warmup, least=0)
+    check_choice("schedule", schedule, SCHEDULES)
     val_every = max(1, steps // 10) if val_every is None else val_every
+    if resume and out is None:
+        raise ValueError("resume=True needs out=, the folder of the run to go on with.")
+    folder = None if out is None else checked_folder(out, model)
+    fabric = make_fabric(device, devices, nodes)
     settings = Settings(
         model=type(model).__name__,
         objective=description(objective),
@@ -275,7 +308,7 @@ def fit(
         weight_decay=weight_decay,
         ema_decay=ema_decay,
         grad_clip=grad_clip,
-        anneal={name: list(ends) for name, ends in changing.items()} if changing else None,
+        anneal=changing,
         log_every=max(1, steps // 50) if log_every is None else log_every,
         val_every=val_every,
         patience=patience,
@@ -290,7 +323,7 @@ def fit(
         train,
         val,
         settings,
-        out=None if out is None else Path(out),
+        out=folder,
         resume=resume,
         checkpoint_every=checkpoint_every or val_every,
         progress=progress,
@@ -299,31 +332,50 @@ def fit(
         minutes=minutes,
         estimate=estimate,
     )
-    fabric = make_fabric(device, devices, nodes)
-    if devices * nodes == 1:
+    writes = folder is not None and is_first()
+    with held(folder) if writes and folder is not None else contextlib.nullcontext():
+        return _trained(fabric, run)
+
+
+def _trained(fabric: Fabric, run: Run) -> FitResult:
+    """The result of a run, in this process or in others."""
+    settings = run.settings
+    if settings.devices * settings.nodes == 1:
         stopped = run(fabric)
-        return FitResult(model, **_reached(run, stopped))
+        return FitResult(run.model, **_reached(run, stopped))
     # spawned processes train copies: bring the weights and the log home
-    found = fabric.launch(functools.partial(_in_process, run=run))
+    try:
+        found = fabric.launch(functools.partial(_in_process, run=run))
+    except ProcessRaisedException as error:
+        raise failed_process(error) from error
+    model = run.model
     for name, kind in found["properties"].items():  # heads that the objective added there
         model.add_property(name, kind)
     model.units = found["units"]
-    model.trained_labels = found["trained_labels"]
+    model.trained_labels = labels_from_json(found["trained_labels"])
     load_tensors(model, safetensors.torch.load(found["weights"]), "the first process")
+    if found["error"] is not None:
+        raise ValueError(found["error"])
     return FitResult(model, **found["reached"])
 
 
 def _in_process(fabric: Fabric, run: Run) -> dict[str, Any]:
     # spawning puts tensors into memory that all processes share
     run.model = copy.deepcopy(run.model)
-    stopped = run(fabric)
+    stopped = ""
+    error = None
+    try:
+        stopped = run(fabric)
+    except FailedStep as wrong:  # in all processes alike; the weights are good
+        error = str(wrong)
     tensors = {k: v.to("cpu", copy=True).contiguous() for k, v in run.model.state_dict().items()}
     return {
         "weights": safetensors.torch.save(tensors),
         "properties": {name: head.kind for name, head in run.model.property_heads.items()},
         "units": run.model.units,
-        "trained_labels": run.model.trained_labels,
+        "trained_labels": run.model.trained_labels.as_json(),
         "reached": _reached(run, stopped),
+        "error": error,
     }
 
 
@@ -337,81 +389,3 @@ def _reached(run: Run, stopped: str) -> dict[str, Any]:
         "rows": run.state.rows,
         "out": run.out,
     }
-
-
-def _check_kinds(model: Model, objective: Objective) -> None:
-    if not isinstance(model, Model):
-        raise TypeError(
-            "model must be a model such as scdlab.SchNet() (one of your own is a subclass of "
-            f"scdlab.nn.AtomisticModel), got {_shown(model)}."
-        )
-    if not isinstance(objective, Objective):
-        raise TypeError(
-            "objective must be an objective such as scdlab.objectives.EnergyForces() (one of your "
-            f"own is a subclass of scdlab.objectives.Objective), got {_shown(objective)}."
-        )
-
-
-def _shown(value: object) -> str:
-    """What was given, in a few words."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return repr(value) if isinstance(value, str | None) else f"a {type(value).__name__}"
-
-
-def _check_positive(**numbers: float | None) -> None:
-    for name, value in numbers.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be above 0, got {value}.")
-
-
-def _check_rates(lr: float | dict[str, float], objective: Objective) -> None:
-    if not isinstance(lr, dict):
-        return
-    parts = {"head", "backbone"}
-    if set(lr) != parts or not all(math.isfinite(v) and v >= 0 for v in lr.values()):
-        now = "".join(renamed_value("lr", name, parts) for name in lr)
-        raise ValueError(
-            'lr must be one learning rate or {"head": …, "backbone": …}, each a number of at least '
-            f"0, got {lr}{now}."
-        )
-    if objective.labeled is None:
-        raise ValueError(
-            f"{objective!r} learns from no labels and so has no head of its own; give one learning "
-            "rate instead of one for the head and one for the backbone."
-        )
-
-
-def _check_anneal(
-    anneal: Mapping[str, Sequence[float]], model: Model, objective: Objective
-) -> None:
-    for name, ends in anneal.items():
-        if name == "drop_path":
-            there = model.backbone.has_drop_path
-            whose = f"this {type(model).__name__}"
-            remedy = "use an EquivariantTransformer"
-        else:
-            there = name in objective.numbers()
-            whose = repr(objective)
-            remedy = "name a number of the objective, such as the weight of CoordinateDenoising"
-        if not there:
-            raise ValueError(f"anneal names {name!r}, and {whose} has no such number; {remedy}.")
-        above = 1.0 if name == "drop_path" else math.inf
-        if not (len(ends) == 2 and all(0 <= end < above for end in ends)):
-            raise ValueError(
-                f"anneal[{name!r}] must be the values at the first and at the last step, each at "
-                f"least 0 and below {above}, got {ends}."
-            )
-
-
-def _check_batch_size(
-    batch_size: int | None, max_atoms: int | None, objective: Objective, processes: int
-) -> None:
-    least = objective.smallest_batch
-    if least > 1 and max_atoms is None:
-        least *= processes  # they share a batch; with a budget each of them has its own
-    if batch_size is not None and batch_size < least:
-        raise ValueError(
-            f"{objective!r} compares structures of a batch and needs batch_size >= {least}, got "
-            f"{batch_size}."
-        )

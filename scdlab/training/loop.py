@@ -5,42 +5,39 @@ Everything random in step t is a function of (seed, t) alone, never of what ran 
 
 import contextlib
 import math
+import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 from tqdm import tqdm
 
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.shares import declare_share
 from scdlab.atoms.store import AtomStore
-from scdlab.log import logger
+from scdlab.log import enabled, logger
 from scdlab.nn import Model
 from scdlab.objectives import Objective
+from scdlab.objectives.answer import balanced_loss, check_gradient, checked_answer
 from scdlab.objectives.augment import random_rotate
-from scdlab.objectives.base import as_mean
+from scdlab.objectives.base import Mean
+from scdlab.training import failure
+from scdlab.training.arguments import MakeOptimizer, made_optimizer
 from scdlab.training.callbacks import Callback
-from scdlab.training.checkpoint import save
-from scdlab.training.console import CtrlC, Stdout, duration
+from scdlab.training.console import Interrupts, Stdout
+from scdlab.training.estimate import announcement, step_time
 from scdlab.training.evaluate import check_learned, mean_parts
-from scdlab.training.processes import agree, share_gradients
+from scdlab.training.failure import annealed
+from scdlab.training.folder import RunFolder
+from scdlab.training.guard import LastGood, NotFinite, Watch, set_weights, skips_by_itself
+from scdlab.training.processes import agree, combined, share, share_gradients
 from scdlab.training.sampler import BatchSampler, near
 from scdlab.training.schedule import between, factor
-from scdlab.training.state import (
-    CHECKPOINT,
-    Settings,
-    State,
-    read_checkpoint,
-    start_folder,
-    write_checkpoint,
-    write_log,
-)
-
-#: Makes an optimizer of groups of parameters, each a dict with "params" and "lr".
-MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+from scdlab.training.state import Settings, State
 
 
 class Run:
@@ -101,23 +98,34 @@ class Run:
         self.minutes = minutes
         self.estimate = estimate
         self.state = State()
+        self.folder: RunFolder | None = None
+        self._warned = False  # of a validation loss that is no number
 
     def __call__(self, fabric: Fabric) -> str:
         """Train, and leave the best weights in the model; why the run stopped, see `FitResult`."""
         self.fabric = fabric
         self.device = fabric.device
-        gpus = [self.device] if self.device.type == "cuda" else []
+        gpus = [self.device] * (self.device.type == "cuda")
         with torch.random.fork_rng(devices=gpus), self._annealed_back():
             self._prepare()
-            with CtrlC() as ctrl_c:
-                stopped = self._loop(ctrl_c)
-        self._finish()
+            # other processes are ended by SIGTERM when one has failed
+            with Interrupts(terminate=fabric.world_size == 1) as interrupts:
+                try:
+                    stopped = self._loop(interrupts)
+                except NotFinite as wrong:
+                    raise self._failed(wrong) from None
+                finally:
+                    self._leave_weights()
+                if self.folder is not None:
+                    self.folder.finish(self.model, self.state)
+        if interrupts.terminated:  # all is written: now it takes its course
+            signal.raise_signal(signal.SIGTERM)
         return stopped
 
     @property
     def shows(self) -> bool:
         """Whether this process shows how the run goes."""
-        return self.progress and self.fabric.is_global_zero
+        return self.progress and self.fabric.is_global_zero and enabled("INFO")
 
     # ----------------------------------------------------------------------------------------------
     # before
@@ -134,34 +142,29 @@ class Run:
         self.model.to(self.device).train()
         self.batches = near(self.train, self.device)
         self.val_batches = None if self.val is None else near(self.val, self.device)
-        self.sampler = BatchSampler(
-            self.train.n_atoms,
-            s.batch_size,
-            s.max_atoms,
-            s.seed,
-            self.fabric.global_rank,
-            self.fabric.world_size,
-        )
+        place = (self.fabric.global_rank, self.fabric.world_size)
+        self.sampler = BatchSampler(self.train.n_atoms, s.batch_size, s.max_atoms, s.seed, *place)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        groups = self._groups()
-        if self.make_optimizer is None:
-            self.optimizer = torch.optim.AdamW(groups, weight_decay=s.weight_decay, fused=True)
-        else:
-            self.optimizer = self.make_optimizer(groups)
+        self.optimizer = made_optimizer(self.make_optimizer, self._groups(), s.weight_decay)
+        self.watch = Watch(
+            self.parameters, self.optimizer, skips_by_itself(self.optimizer, self.device)
+        )
         averaged = s.ema_decay is not None
         if averaged:
             self.state.average = [p.detach().clone() for p in self.parameters]
         if self.out is not None:
-            if self.resume and (self.out / CHECKPOINT).is_file():
-                self.state = read_checkpoint(
-                    self.out, s, self.model, self.parameters, self.optimizer, averaged
-                )
-            elif self.fabric.is_global_zero:
-                start_folder(self.out, s, self.model, self.train, self.val)
-        if self.progress and self.estimate and self.state.step < s.steps:
-            seconds = self._step_time()  # in every process: they share each gradient
+            self.folder = RunFolder(self.out, s, self.model, self.objective, self.train, self.val)
+            if self.resume and self.folder.has_checkpoint:
+                self.state = self.folder.read(self.model, self.parameters, self.optimizer, averaged)
+        self.good = LastGood(self.model)
+        if self.estimate and self.progress and self.state.step < s.steps:
+            seconds = step_time(self._gradient, self.optimizer)  # in every process: they share it
             if self.shows:
-                logger.info(self.announcement(seconds))
+                logger.info(announcement(self, seconds))
+        if not self.fabric.is_global_zero:
+            self.folder = None  # the first process writes
+        if self.folder is not None and not self.state.step:  # nothing but training can fail now
+            self.folder.start(self.train, self.val, self.model)
 
     def _groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups of parameters, each with its largest learning rate as "peak"."""
@@ -178,46 +181,10 @@ class Run:
         }
         return [{"params": own, "lr": lr[name], "peak": lr[name]} for name, own in parts.items()]
 
-    def _step_time(self) -> float:
-        """Seconds that a step takes, from a few that change nothing."""
-        rng = torch.get_rng_state()
-        self._gradient(0)  # the first step also allocates memory: not timed
-        start = time.perf_counter()
-        for k in (1, 2, 3):
-            self._gradient(k)
-        each = (time.perf_counter() - start) / 3
-        self.optimizer.zero_grad()
-        torch.set_rng_state(rng)
-        return each
-
-    def announcement(self, step_time: float) -> str:
-        """How long the run will take, for steps of so many seconds, and where."""
-        s = self.settings
-        left = s.steps - self.state.step
-        total = left * step_time
-        if self.val is not None:  # an evaluation costs about a third of a training step
-            batches = len(self.val.batches(s.batch_size, s.max_atoms))
-            total += left / s.val_every * step_time / 3 * batches
-        if self.minutes is not None:
-            total = min(total, 60 * self.minutes)
-        threads = torch.get_num_threads()
-        where = f"{threads} CPU thread{'s' if threads > 1 else ''}"
-        if self.device.type != "cpu":
-            where = "one GPU"
-            if self.batches is self.train:
-                where += ", batches from the processor's memory"
-        if self.fabric.world_size > 1:
-            where = f"{self.fabric.world_size} processes"
-        size = s.batch_size if s.max_atoms is None else f"up to {s.max_atoms:,} atoms"
-        return (
-            f"Training {type(self.model).__name__} on {len(self.train):,} structures, {left:,} "
-            f"steps of {size}: about {duration(total)} on {where}."
-        )
-
     # ----------------------------------------------------------------------------------------------
     # the loop
 
-    def _loop(self, ctrl_c: CtrlC) -> str:
+    def _loop(self, interrupts: Interrupts) -> str:
         s = self.settings
         state = self.state
         before = state.seconds
@@ -238,12 +205,13 @@ class Run:
                 start = time.perf_counter()
                 self._add(self.advance())
                 last = state.step == s.steps
-                interrupted = agree(ctrl_c.pressed, self.fabric)
+                interrupted = agree(interrupts.pressed, self.fabric)
                 late = self._is_late(state.seconds - before + time.perf_counter() - start)
                 validate = last or late or state.step % s.val_every == 0
                 validate = validate and self.val is not None
                 row = None
                 if state.step % s.log_every == 0 or validate or last or interrupted or late:
+                    self.watch.settle()
                     row = self._row()
                     if validate and self._validate(row):
                         stopped = "patience"
@@ -258,18 +226,19 @@ class Run:
                     stopped = "interrupted"
                 elif late and not last:
                     stopped = stopped or "minutes"
-                if self.out and (state.step % self.checkpoint_every == 0 or last or stopped):
+                due = state.step % self.checkpoint_every == 0 or last or bool(stopped)
+                if due:
                     self._checkpoint()
                 if row is not None:
-                    self._call_back(row)
+                    self._call_back(row, written=due)
+        self.watch.settle()
         return stopped or "steps"
 
     def advance(self) -> dict[str, Any]:
         """Take one step; its loss and parts."""
         s = self.settings
         parts = self._gradient(self.state.step)
-        if s.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, s.grad_clip)
+        self.watch.look(self.state.step, parts["loss"], s.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self._factor(self.state.step)
         self.optimizer.step()
@@ -281,27 +250,54 @@ class Run:
         self.state.step += 1
         return parts
 
+    def _seed(self, step: int) -> int:
+        """The seed of a step."""
+        entropy = np.random.SeedSequence([self.settings.seed, step])
+        return int(entropy.generate_state(1, np.uint64)[0] >> 1)
+
     def _gradient(self, step: int) -> dict[str, Any]:
         """Loss and gradient of one step: a function of (weights, seed, step) alone."""
         self._set_annealed(step)
-        entropy = np.random.SeedSequence([self.settings.seed, step])
-        seed = int(entropy.generate_state(1, np.uint64)[0] >> 1) + self.fabric.global_rank
-        torch.manual_seed(seed)
-        generator = torch.Generator(self.device).manual_seed(seed)
-        batch = self.batches.take(self.sampler(step)).to(self.device)
+        seed = self._seed(step)
+        rank = self.fabric.global_rank
+        torch.manual_seed(seed + rank)
+        generator = torch.Generator(self.device).manual_seed(seed + rank)
+        batch = self._batch(step, seed)
         if self.settings.augment is not None:
-            inversion = self.settings.augment == "O(3)"
-            batch = random_rotate(batch, generator, inversion=inversion)
+            batch = self._rotated(batch, generator)
         self.optimizer.zero_grad()
-        loss, parts = self.objective(self.model, batch, generator)
+        answer = self.objective(self.model, batch, generator)
+        loss, parts = checked_answer(self.objective, answer, batch.num_graphs)
+        check_gradient(self.objective, loss)
+        loss = balanced_loss(self.objective, loss, parts, batch)
         self.fabric.backward(loss)
         share_gradients(self.parameters, self.fabric)
-        return {"loss": loss.detach(), **parts}
+        loss, parts = combined(loss.detach(), parts, self.fabric)
+        return {"loss": loss, **parts}
+
+    def _batch(self, step: int, seed: int) -> Batch:
+        """The structures of a step, those of this process."""
+        batch = self.batches.take(self.sampler(step)).to(self.device)
+        if self.fabric.world_size == 1:
+            return batch
+        every, own = self.sampler.whole(step)
+
+        def whole() -> Batch:
+            found = self.batches.take(every).to(self.device)
+            if self.settings.augment is None:
+                return found
+            return self._rotated(found, torch.Generator(self.device).manual_seed(seed))
+
+        declare_share(batch, share(every, own, self.train.n_atoms, seed, self.fabric, whole))
+        return batch
+
+    def _rotated(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return random_rotate(batch, generator, inversion=self.settings.augment == "O(3)")
 
     def _add(self, parts: dict[str, Any]) -> None:
         """Add loss and parts of a step to those since the last row of the log."""
         for name, part in parts.items():
-            mean = as_mean(part, 1)
+            mean = part if isinstance(part, Mean) else Mean(part, 1)
             weight = mean.count if mean.selected else 1
             self.state.sums[name] = self.state.sums.get(name, 0.0) + mean.value * weight
             self.state.weights[name] = self.state.weights.get(name, 0) + weight
@@ -312,24 +308,27 @@ class Run:
         row = {"step": state.step, **self._rates(state.step - 1)}
         for name, value in state.sums.items():
             if state.weights[name] > 0:
-                row[name] = float(value) / float(state.weights[name])
+                mean = float(value) / float(state.weights[name])
+                if math.isfinite(mean):  # a part that is no number counts as not measured
+                    row[name] = mean
         state.sums = {}
         state.weights = {}
-        if not math.isfinite(row["loss"]):
-            raise ValueError(
-                f"The loss is {row['loss']} at step {state.step}; train with a smaller learning "
-                f"rate than {self.settings.lr} or look for wrong labels."
-            )
         return row
 
     def _is_late(self, seconds: float) -> bool:
         return self.minutes is not None and agree(seconds >= 60 * self.minutes, self.fabric)
 
-    def _call_back(self, row: dict[str, float]) -> None:
-        if self.callbacks and self.fabric.is_global_zero:
+    def _call_back(self, row: dict[str, float], written: bool) -> None:
+        if not (self.callbacks and self.fabric.is_global_zero):
+            return
+        try:
             for callback in self.callbacks:
                 callback(self.state.step, dict(row), self.model)
-            self.model.train()  # one may have evaluated it
+        except BaseException:
+            if not written:
+                self._checkpoint()
+            raise
+        self.model.train()  # one may have evaluated it
 
     # ----------------------------------------------------------------------------------------------
     # what changes over the run
@@ -351,12 +350,15 @@ class Run:
             value = between(start, end, step, self.settings.steps)
             setattr(annealed(name, self.model, self.objective), name, value)
 
+    def _annealed(self) -> dict[str, Model | Objective]:
+        """What has each number that is annealed."""
+        names = self.settings.anneal or {}
+        return {name: annealed(name, self.model, self.objective) for name in names}
+
     @contextlib.contextmanager
     def _annealed_back(self) -> Iterator[None]:
         """Afterwards, what is annealed is as it was before."""
-        owners = {
-            name: annealed(name, self.model, self.objective) for name in self.settings.anneal or {}
-        }
+        owners = self._annealed()
         before = {name: vars(owner)[name] for name, owner in owners.items()}
         try:
             yield
@@ -374,11 +376,11 @@ class Run:
             yield
             return
         current = [p.detach().clone() for p in self.parameters]
-        _set(self.parameters, self.state.average)
+        set_weights(self.parameters, self.state.average)
         try:
             yield
         finally:
-            _set(self.parameters, current)
+            set_weights(self.parameters, current)
 
     def _validate(self, row: dict[str, float]) -> bool:
         """Add validation errors to a row of the log; whether patience has run out."""
@@ -390,37 +392,53 @@ class Run:
         with self._averaged():
             objective = self.objective.validation_objective
             errors = mean_parts(self.model, self.val_batches, objective, s.batch_size, s.max_atoms)
-            row |= {f"val_{name}": value for name, value in errors.items()}
-            if state.best is None or row["val_loss"] < state.best:
-                state.best = row["val_loss"]
+            numbers = {name: value for name, value in errors.items() if math.isfinite(value)}
+            row |= {f"val_{name}": value for name, value in numbers.items()}
+            if "loss" not in numbers:
+                self._warn_of_validation(errors["loss"])
+            if "loss" in numbers and (state.best is None or numbers["loss"] < state.best):
+                state.best = numbers["loss"]
                 state.waited = 0
                 state.best_weights = [p.detach().clone() for p in self.parameters]
             else:
                 state.waited += 1
         return s.patience is not None and state.waited >= s.patience
 
-    def _checkpoint(self) -> None:
-        if self.out is not None and self.fabric.is_global_zero:
-            write_checkpoint(
-                self.out, self.settings, self.model, self.parameters, self.optimizer, self.state
+    def _warn_of_validation(self, loss: float) -> None:
+        if self.fabric.is_global_zero and not self._warned:
+            self._warned = True
+            logger.warning(
+                "The validation loss is %s at step %d, so these weights do not count as the best; "
+                "look for labels of the validation set that are wrong.",
+                loss,
+                self.state.step,
             )
 
-    def _finish(self) -> None:
-        weights = self.state.best_weights or self.state.average
-        if weights is not None:
-            _set(self.parameters, weights)
+    def _checkpoint(self) -> None:
+        self.watch.settle()
+        self.good.keep(self.state.best_weights or self.state.average)
+        if self.folder is not None:
+            self.folder.write(self.model, self.parameters, self.optimizer, self.state)
+
+    def _leave_weights(self) -> None:
+        """Leave the best weights in the model: of the lowest validation loss, else the average."""
+        self.good.restore([self.state.best_weights, self.state.average])
         self.model.eval()
-        if self.out is not None and self.fabric.is_global_zero:
-            write_log(self.out, self.state)
-            save(self.model, self.out / "model")
 
-
-def annealed(name: str, model: Model, objective: Objective) -> Model | Objective:
-    """What has the number that is annealed: the model its "drop_path", the objective all others."""
-    return model.backbone if name == "drop_path" else objective
-
-
-@torch.no_grad()
-def _set(parameters: list[torch.nn.Parameter], values: list[Tensor]) -> None:
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)
+    def _failed(self, wrong: NotFinite) -> failure.FailedStep:
+        """The error for a step that is no number, which is kept for `replay`."""
+        s = self.settings
+        self.state.step = wrong.step
+        self.good.restore([])  # buffers that the step may have spoiled; weights it left alone
+        annealing = {name: vars(owner)[name] for name, owner in self._annealed().items()}
+        step = failure.Step(wrong.step + 1, self._seed(wrong.step), s.augment, annealing)
+        numbers = self.sampler.whole(wrong.step)[0].tolist()
+        first = self.fabric.is_global_zero
+        failed = failure.Failed(wrong.what, step, numbers, self.train.index[numbers].tolist())
+        if first:
+            failed.find_suspects(self.model, self.objective, self.train)
+        self.good.restore([])
+        if first and self.folder is not None:
+            failed.keep(self.folder.path, self.model, self.objective, self.train)
+        checkpoint = None if self.folder is None else self.folder.written
+        return failure.FailedStep(failed.explained(s.lr, checkpoint))

@@ -1,20 +1,29 @@
-"""Data-parallel training: the processes of a run, and how their gradients become one."""
+"""Data-parallel training: the processes of a run, and how they compute what one would."""
 
+import builtins
 import os
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import Parameter
 
+from scdlab.atoms.batch import Batch
+from scdlab.atoms.shares import Share
+from scdlab.devices import checked_device
+from scdlab.objectives.base import Mean
 
-def make_fabric(device: str, devices: int, nodes: int) -> Fabric:
+
+def make_fabric(device: str | torch.device, devices: int, nodes: int) -> Fabric:
     """The processes of a run.
 
     Parameters
     ----------
-    device : str
-        "auto" (a GPU if there is one), "cpu" or "cuda".
+    device : str or torch.device
+        "auto" (a GPU if there is one), "cpu" or "cuda"; "cuda:1" for a certain one.
     devices, nodes : int
         Processes on each machine, and machines.
 
@@ -23,22 +32,29 @@ def make_fabric(device: str, devices: int, nodes: int) -> Fabric:
     ValueError
         For an unknown device, and for a GPU that torch does not see.
     """
-    accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu"}.get(device, device)
-    if accelerator not in ("cpu", "cuda", "gpu"):
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
-    if accelerator != "cpu" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r} was asked for and torch sees no GPU; use device='auto' or 'cpu'."
-        )
+    found = checked_device(device)
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {str(device)!r}.")
     if devices * nodes == 1:
-        return Fabric(accelerator=accelerator, devices=1)
-    launched = "LOCAL_RANK" in os.environ  # by torchrun, which has made the processes already
-    return Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if launched else "ddp_spawn",
-    )
+        chosen = 1 if found.index is None else [found.index]
+        return Fabric(accelerator=found.type, devices=chosen)
+    if found.index is not None:
+        raise ValueError(
+            f"device={str(device)!r} is one GPU and devices={devices} asks for several; give "
+            "device='cuda'."
+        )
+    strategy = "ddp" if launched() else "ddp_spawn"
+    return Fabric(accelerator=found.type, devices=devices, num_nodes=nodes, strategy=strategy)
+
+
+def launched() -> bool:
+    """Whether torchrun has made the processes already, this one among them."""
+    return "LOCAL_RANK" in os.environ
+
+
+def is_first() -> bool:
+    """Whether this process is the first of those that torchrun made, or made by nobody."""
+    return int(os.environ.get("RANK", "0")) == 0 if launched() else True
 
 
 def share_gradients(parameters: list[Parameter], fabric: Fabric) -> None:
@@ -62,3 +78,97 @@ def agree(flag: bool, fabric: Fabric) -> bool:
     if fabric.world_size == 1:
         return flag
     return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="max"))
+
+
+def share(
+    every: np.ndarray,
+    own: np.ndarray,
+    n_atoms: np.ndarray,
+    seed: int,
+    fabric: Fabric,
+    make_whole: Callable[[], Batch],
+) -> Share:
+    """What this process knows of the batch that it has a share of.
+
+    Parameters
+    ----------
+    every : ndarray of int, [all]
+        Indices of the structures of the whole batch.
+    own : ndarray of int, [B]
+        Which of these are this process's.
+    n_atoms : ndarray of int
+        Atoms of each structure, by index.
+    seed : int
+        Of the random numbers, the same in each process.
+    fabric : Fabric
+        The processes.
+    make_whole : function
+        Makes the whole batch.
+    """
+    size = n_atoms[every]
+    start = np.concatenate([[0], np.cumsum(size)])
+    rows = np.concatenate([np.arange(*start[k : k + 2].tolist()) for k in own])
+    device = fabric.device
+
+    def total(x: Tensor) -> Tensor:
+        found = fabric.all_reduce(x, reduce_op="sum")
+        assert isinstance(found, Tensor)
+        return found
+
+    return Share(
+        atoms=torch.from_numpy(rows).to(device),
+        structures=torch.from_numpy(own).to(device),
+        n_atoms=int(start[-1]),
+        n_structures=len(every),
+        generator=torch.Generator(device).manual_seed(seed),
+        of_model=torch.Generator(device).manual_seed(seed),
+        processes=fabric.world_size,
+        total=total,
+        make_whole=make_whole,
+    )
+
+
+def combined(
+    loss: Tensor, parts: dict[str, Mean], fabric: Fabric
+) -> tuple[Tensor, dict[str, Mean]]:
+    """Loss and parts of a whole batch from those of each process's share.
+
+    Parameters
+    ----------
+    loss : Tensor
+        Of the share, balanced.
+    parts : dict of str to Mean
+        Parts of the share.
+    fabric : Fabric
+        The processes.
+    """
+    if fabric.world_size == 1:
+        return loss, parts
+    names = sorted(parts)
+    numbers = [loss.detach().double() / fabric.world_size]
+    for name in names:
+        count = torch.as_tensor(parts[name].count, dtype=torch.float64, device=loss.device)
+        value = parts[name].value.detach().double().to(loss.device)
+        numbers += [torch.where(count > 0, value * count, 0.0), count]
+    total = fabric.all_reduce(torch.stack(numbers), reduce_op="sum")
+    assert isinstance(total, Tensor)
+    found = {}
+    for name, (weighted, count) in zip(names, total[1:].view(-1, 2), strict=True):
+        found[name] = Mean(weighted / count.clamp(min=1), count, parts[name].selected)
+    return total[0], {name: found[name] for name in parts}
+
+
+def failed_process(error: ProcessRaisedException) -> Exception:
+    """The error that ended a process of the run, as this one would have raised it.
+
+    Parameters
+    ----------
+    error : ProcessRaisedException
+        What came of it: its traceback as text.
+    """
+    last = str(error).rstrip().splitlines()[-1]
+    kind, _, message = last.partition(": ")
+    found = getattr(builtins, kind, None)
+    if isinstance(found, type) and issubclass(found, ValueError | TypeError | OSError):
+        return found(message)
+    return RuntimeError(f"A process of the run has failed: {last}")

@@ -68,7 +68,22 @@ class BatchSampler:
         if self.max_atoms is None:
             first = step * self.batch_size
             return self._stream(first, first + self.batch_size)[self.rank :: self.world_size]
-        number = step * self.world_size + self.rank
+        return self._packed_batch(step * self.world_size + self.rank)
+
+    def whole(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the structures of a step, for all processes, and which of them are this
+        one's."""
+        if self.max_atoms is None:
+            first = step * self.batch_size
+            every = self._stream(first, first + self.batch_size)
+            return every, np.arange(self.rank, len(every), self.world_size)
+        parts = [
+            self._packed_batch(step * self.world_size + rank) for rank in range(self.world_size)
+        ]
+        first = sum(map(len, parts[: self.rank]))
+        return np.concatenate(parts), np.arange(first, first + len(parts[self.rank]))
+
+    def _packed_batch(self, number: int) -> np.ndarray:
         n = len(self.n_atoms)
         while len(self._starts) < number + 2:  # after a resumption, all epochs again
             sizes = self.n_atoms[self._permutation(self._packed)]

@@ -1,30 +1,23 @@
-"""The state of a run, and its folder: log, checkpoint, splits.
+"""The settings and the state of a run, and its checkpoint: everything needed to resume."""
 
-run.json                      settings, versions, sizes of the splits
-train_index.npy val_index.npy which structures of the store were used
-log.csv, log.json             losses, errors (eV, eV/Å), learning rate, seconds
-checkpoint.safetensors        everything needed to resume, written whole or not at all
-"""
-
-import csv
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-import scdlab
-from scdlab.atoms.store import AtomStore
-from scdlab.files import atomic_file, write_json
+from scdlab.files import atomic_file, plain
 from scdlab.nn import Model
 from scdlab.training.checkpoint import load_tensors
+from scdlab.training.guard import all_finite
+from scdlab.training.identity import Identity
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -56,6 +49,10 @@ class Settings:
     augment: str | None
     optimizer: str | None = None  # None: AdamW
 
+    def as_json(self) -> dict[str, Any]:
+        """The settings as json has them."""
+        return dataclasses.asdict(self)
+
 
 @dataclass
 class State:
@@ -73,66 +70,41 @@ class State:
     best_weights: list[Tensor] | None = None
 
 
-def start_folder(
-    folder: Path, settings: Settings, model: Model, train: AtomStore, val: AtomStore | None
-) -> None:
-    """Write what is known of a run before it starts; a checkpoint of an earlier run goes away."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    np.save(folder / "train_index.npy", train.index)
-    if val is not None:
-        np.save(folder / "val_index.npy", val.index)
-    versions = {
-        "scdlab": scdlab.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-    about = {
-        "settings": dataclasses.asdict(settings),
-        "config": model.config,
-        "versions": versions,
-    }
-    write_json(folder / "run.json", about)
-
-
-def write_log(folder: Path, state: State) -> None:
-    """Write the rows of the log as csv and as json."""
-    columns = list(dict.fromkeys(key for row in state.rows for key in row))
-    with (
-        atomic_file(folder / "log.csv") as new,
-        open(new, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(state.rows)
-    about = {
-        "seconds": state.seconds,
-        "steps": state.step,
-        "best": state.best,
-        "rows": state.rows,
-    }
-    write_json(folder / "log.json", about)
-
-
 def write_checkpoint(
-    folder: Path,
+    path: Path,
     settings: Settings,
+    identity: Identity,
     model: Model,
     parameters: list[Parameter],
     optimizer: torch.optim.Optimizer,
     state: State,
 ) -> None:
-    """Write all that a run needs to go on, and its log."""
+    """Write all that a run needs to go on.
+
+    Raises
+    ------
+    ValueError
+        For weights that are no longer finite; nothing is written then.
+    OSError, SafetensorError
+        Where the file cannot be written.
+    """
+    weights = [*parameters, *(state.average or []), *(state.best_weights or [])]
+    if not all_finite(weights):
+        raise ValueError(
+            f"The weights are no longer finite after step {state.step}; train with a smaller "
+            f"learning rate than {settings.lr}."
+        )
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     numbers: dict[str, Any] = {}  # of the optimizer's state, what is no tensor
     for k, parameter in enumerate(parameters):
         for name, value in optimizer.state.get(parameter, {}).items():
             where = tensors if isinstance(value, Tensor) else numbers
             where[f"optimizer.{k}.{name}"] = value
-    for group, weights in (("average", state.average), ("best", state.best_weights)):
-        tensors |= {f"{group}.{k}": value for k, value in enumerate(weights or [])}
+    for group, values in (("average", state.average), ("best", state.best_weights)):
+        tensors |= {f"{group}.{k}": value for k, value in enumerate(values or [])}
     about = {
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.as_json(),
+        "identity": identity.as_json(),
         "step": state.step,
         "seconds": state.seconds,
         "rows": state.rows,
@@ -145,9 +117,20 @@ def write_checkpoint(
     }
     # copies: tied weights are one tensor under two names
     copies = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    with atomic_file(folder / CHECKPOINT) as new:
-        safetensors.torch.save_file(copies, new, metadata={"scdlab": json.dumps(about)})
-    write_log(folder, state)
+    text = json.dumps(plain(about))
+    metadata = {"scdlab": text, "digest": _digest(copies, text)}
+    with atomic_file(path, sync=True) as new:
+        safetensors.torch.save_file(copies, new, metadata=metadata)
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    """sha256 over all tensors of a checkpoint, and what describes it."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _plain(group: dict[str, Any]) -> dict[str, Any]:
@@ -156,8 +139,9 @@ def _plain(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_checkpoint(
-    folder: Path,
+    path: Path,
     settings: Settings,
+    identity: Identity,
     model: Model,
     parameters: list[Parameter],
     optimizer: torch.optim.Optimizer,
@@ -173,19 +157,26 @@ def read_checkpoint(
     Raises
     ------
     ValueError
-        For a file that is no checkpoint, and for one of a run with other settings.
+        For a file that is damaged or no checkpoint, and for one of another run; the model is left
+        as it was.
     """
-    path = folder / CHECKPOINT
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["scdlab"])
+            metadata = file.metadata() or {}
             # no mapping: it has keys() only
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        about = json.loads(metadata["scdlab"])
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not a readable checkpoint of scdlab.fit; delete it to start anew."
         ) from error
-    _check_settings(path, about["settings"], dataclasses.asdict(settings))
+    if metadata.get("digest") != _digest(tensors, metadata["scdlab"]):
+        raise ValueError(
+            f"{path} is damaged, or of another version of scdlab (its digest differs); copy it "
+            "again, or delete it to start anew."
+        )
+    _check_settings(path, about["settings"], settings.as_json())
+    identity.check(path, about["identity"])
     device = parameters[0].device
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}, "best": {}}
     for key, value in tensors.items():
@@ -194,7 +185,7 @@ def read_checkpoint(
         parts[group][name] = value if group == "optimizer" else value.to(device)
     load_tensors(model, parts["model"], path)
     _restore_optimizer(optimizer, parameters, {**parts["optimizer"], **_numbers(about)})
-    for group, values in zip(optimizer.param_groups, about.get("groups", []), strict=False):
+    for group, values in zip(optimizer.param_groups, about["groups"], strict=True):
         group.update(values)
     several = range(len(parameters))
     return State(

@@ -19,6 +19,7 @@ from scdlab.objectives import (
     PropertyRegression,
     SelfConditionedDenoising,
 )
+from scdlab.training.estimate import announcement
 from scdlab.training.loop import Run
 from scdlab.training.processes import share_gradients
 from scdlab.training.sampler import BatchSampler, near
@@ -127,7 +128,7 @@ def test_the_estimate_changes_nothing(ethanol, caplog):
     a = small()
     b = small()
     quick(a, ethanol[0], progress=True)
-    (message,) = caplog.messages
+    (message,) = [r.getMessage() for r in caplog.records if r.levelname == "INFO"]
     assert "Training SchNet on 40 structures, 20 steps of 8: about" in message
     quick(b, ethanol[0])
     assert torch.equal(weights(a), weights(b))
@@ -458,7 +459,7 @@ def test_the_estimate_says_when_a_gpu_cannot_hold_the_set(ethanol):
         (None, "about 2 s on one GPU."),
     ):
         run.batches = batches
-        assert run.announcement(step_time=1.0).endswith(end)
+        assert announcement(run, step_time=1.0).endswith(end)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
+from scdlab.atoms.shares import drawn_for_model
 
 
 class AdaLN(nn.Module):
@@ -111,5 +112,9 @@ def drop_path(batch: Batch, p: float, like: Tensor) -> Tensor:
         [N, 1]: 0 for the atoms of structures that skip it, 1 / (1 - p) for others, so that the
         mean stays.
     """
-    kept = torch.rand(batch.num_graphs, 1, device=like.device) >= p
+    device = like.device
+    drawn = drawn_for_model(
+        batch, lambda n, source: torch.rand(n, 1, device=device, generator=source)
+    )
+    kept = drawn >= p
     return (kept.to(like.dtype) / (1 - p)).index_select(0, batch.batch)
