@@ -11,6 +11,7 @@ F = -∂E/∂x,      σ = 1/V · ∂E/∂ε   with positions and cell strained b
     BFGS(atoms).run(fmax=0.01)
 """
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,17 +21,22 @@ import ase
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator as AseCalculator
-from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes, compare_atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor, nn
 
 from scdlab import units
 from scdlab.atoms import AtomStore
 from scdlab.atoms.batch import Batch
-from scdlab.nn import Prediction
+from scdlab.devices import checked_device
+from scdlab.nn import Model, Prediction
+from scdlab.nn.modes import ordinary_mode
+from scdlab.nn.trained_labels import check_property
 from scdlab.training import load, load_pretrained
 from scdlab.training.checkpoint import pretrained_names
 
+_NO_ATOMS = "There are no atoms to compute: pass atoms, or set atoms.calc = Calculator(model)."
+_NOT_GEOMETRY = {"initial_charges", "initial_magmoms"}
 _DIPOLE_UNITS = {"e Å": 1.0, "D": units.DEBYE}  # in e Å, ase's unit
 
 
@@ -50,7 +56,7 @@ class Calculator(AseCalculator):
     device : str or torch.device, default "cpu"
         Where it computes.
     dtype : torch.dtype, default torch.float64
-        In what precision. float64 keeps energy in long dynamics as well as the model does, float32
+        In what precision: float64 keeps energy in long dynamics as well as the model does, float32
         is faster.
     **kwargs
         Of ase's Calculator.
@@ -58,9 +64,18 @@ class Calculator(AseCalculator):
     Raises
     ------
     FileNotFoundError, ValueError
-        When there is no model of that path or name. While computing, ValueError for elements that
-        the model was not trained on, and for the stress of a structure that is not periodic in all
+        When there is no model of that path or name; ValueError for a device that this machine
+        lacks, and for another precision. While computing, ValueError for elements that the model
+        was not trained on, and for the stress of a structure that is not periodic in all
         directions.
+    TypeError
+        For what is no model, path or name.
+
+    Notes
+    -----
+    Elements, positions, cell and periodicity are all that is read of a structure. `results` are of
+    the structure that was computed last: they are empty while another one is computed, and stay so
+    where that fails.
     """
 
     def __init__(
@@ -70,15 +85,21 @@ class Calculator(AseCalculator):
         dtype: torch.dtype = torch.float64,
         **kwargs: Any,
     ):
+        self._computed: ase.Atoms | None = None  # the structure that `results` belong to
         super().__init__(**kwargs)
-        self.device = torch.device(device)
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"Calculator computes in dtype=torch.float64 or torch.float32, got {dtype!r}."
+            )
+        self.device = checked_device(device)
         self.dtype = dtype
-        self.model: Any = copy.deepcopy(_opened(model)).to(self.device, dtype)
+        with torch.inference_mode(False), torch.no_grad():  # weights that gradients pass through
+            self.model: Model = copy.deepcopy(_opened(model)).to(self.device, dtype)
         self.model.eval().requires_grad_(False)
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
         if not self.model.direct_forces:
             self.implemented_properties.append("stress")
-        if self._dipole_unit() is not None:
+        if self._dipole_unit():
             self.implemented_properties.append("dipole")
 
     def get_property(
@@ -105,7 +126,27 @@ class Calculator(AseCalculator):
                 "This model predicts forces that are the gradient of no energy, so it has no "
                 "stress: use a model with direct_forces=False."
             )
-        return super().get_property(name, atoms, allow_calculation)
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise ValueError(_NO_ATOMS)
+        return super().get_property(name, _geometry_of(atoms), allow_calculation)
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What of the geometry is not as it was when `results` were computed.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            The structure.
+        tol : float, default 1e-15
+            Differences that do not count, in Å.
+
+        Returns
+        -------
+        list of str
+            As ase names it; all, where nothing was computed yet.
+        """
+        return compare_atoms(self._computed, atoms, tol, _NOT_GEOMETRY)
 
     def calculate(
         self,
@@ -127,44 +168,61 @@ class Calculator(AseCalculator):
         Raises
         ------
         ValueError
-            For elements that the model was not trained on, and for the stress of a structure that
-            is not periodic in all directions.
+            For elements that the model was not trained on, for energies or forces that it never
+            learned, and for the stress of a structure that is not periodic in all directions.
         """
-        super().calculate(atoms, list(properties), list(system_changes))
-        structure = self.atoms
-        if structure is None:
-            raise ValueError(
-                "There are no atoms to compute: pass atoms, or set atoms.calc = Calculator(model)."
-            )
-        batch = AtomStore.from_ase(structure).take([0]).to(self.device)
-        batch.pos = self._tensor(structure.get_positions())  # [N, 3], unrounded
-        if "cell" in batch:
-            batch.cell = self._tensor(structure.cell.array)[None]  # [1, 3, 3]
+        self.results = {}  # whatever happens now, none of an earlier structure
+        self._computed = None
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise ValueError(_NO_ATOMS)
+        structure = _geometry_of(atoms)
+        self.atoms = structure
+        with ordinary_mode(self.device):
+            batch = AtomStore.geometry(structure).take([0]).to(self.device)
+            batch.pos = self._tensor(structure.get_positions())  # [N, 3], unrounded
+            if "cell" in batch:
+                batch.cell = self._tensor(structure.cell.array)[None]  # [1, 3, 3]
+            if set(properties) == {"dipole"}:
+                check_property(self.model, "dipole", batch.z)
+                with torch.no_grad():
+                    results = self._dipole(self.model(batch))
+            else:
+                results = self._with_energy(batch, structure, properties)
+        self.results = results
+        self._computed = structure.copy()
+
+    def _with_energy(
+        self, batch: Batch, structure: ase.Atoms, properties: Sequence[str]
+    ) -> dict[str, Any]:
+        self.model.check_energy(batch.z)
+        if "forces" in properties or "stress" in properties:
+            self.model.check_forces(batch.z)
         if "stress" in properties:
-            self._calculate_stress(batch, structure)
-            return
+            return self._with_stress(batch, structure)
         with torch.no_grad():
             out = self.model(batch, forces="forces" in properties)
-        self._keep(out, out.forces)
+        return self._as_results(batch, out, out.forces)
 
-    def _calculate_stress(self, batch: Batch, structure: ase.Atoms) -> None:
+    def _with_stress(self, batch: Batch, structure: ase.Atoms) -> dict[str, Any]:
         volume = structure.cell.volume
         if not structure.pbc.all() or volume < 1e-9:
             raise ValueError(
                 "Stress is defined for structures that are periodic in all three directions: "
                 "compute energy and forces of a molecule only."
             )
-        strain = torch.zeros(3, 3, dtype=self.dtype, device=self.device, requires_grad=True)
-        pos = batch.pos.requires_grad_()
-        deform = torch.eye(3, dtype=self.dtype, device=self.device) + 0.5 * (strain + strain.T)
-        batch.pos = pos @ deform
-        batch.cell = batch.cell @ deform
-        out = self.model(batch)
-        gradient, virial = torch.autograd.grad(out.energy.sum(), (pos, strain))
-        self._keep(out, -gradient)
-        self.results["stress"] = full_3x3_to_voigt_6_stress(_numpy(virial / volume))
+        with torch.enable_grad():
+            strain = torch.zeros(3, 3, dtype=self.dtype, device=self.device, requires_grad=True)
+            pos = batch.pos.requires_grad_()
+            deform = torch.eye(3, dtype=self.dtype, device=self.device) + 0.5 * (strain + strain.T)
+            batch.pos = pos @ deform
+            batch.cell = batch.cell @ deform
+            out = self.model(batch)
+            gradient, virial = torch.autograd.grad(out.energy.sum(), (pos, strain))
+        stress = full_3x3_to_voigt_6_stress(_numpy(virial / volume))
+        return {**self._as_results(batch, out, -gradient), "stress": stress}
 
-    def _keep(self, out: Prediction, forces: Tensor | None) -> None:
+    def _as_results(self, batch: Batch, out: Prediction, forces: Tensor | None) -> dict[str, Any]:
         """The prediction of one structure as ase's results."""
         if out.energy is None:
             raise ValueError(
@@ -172,30 +230,43 @@ class Calculator(AseCalculator):
                 f"{type(self.model).__name__} without one: train a model with an energy head."
             )
         energy = float(out.energy.detach())
-        self.results["energy"] = energy
-        self.results["free_energy"] = energy
-        self.results["energies"] = _numpy(out.per_atom["energy"])
+        energies = _numpy(out.per_atom["energy"])
+        results: dict[str, Any] = {"energy": energy, "free_energy": energy, "energies": energies}
         if forces is not None:
-            self.results["forces"] = _numpy(forces)
-        factor = self._dipole_unit()
-        if factor is not None:
-            self.results["dipole"] = _numpy(out.properties["dipole"])[0] * factor
+            results["forces"] = _numpy(forces)
+        if "dipole" in self.implemented_properties:
+            with contextlib.suppress(ValueError):  # that it was not learned: it was not asked for
+                check_property(self.model, "dipole", batch.z)
+                results |= self._dipole(out)
+        return results
 
-    def _dipole_unit(self) -> float | None:
-        """e Å per unit of the dipole moment that the model has learned; None without one."""
+    def _dipole(self, out: Prediction) -> dict[str, Any]:
+        return {"dipole": _numpy(out.properties["dipole"])[0] * self._dipole_unit()}
+
+    def _dipole_unit(self) -> float:
+        """e Å per unit of the dipole moment that the model has learned; 0 without one."""
         heads = self.model.property_heads
         if "dipole" not in heads or heads["dipole"].kind != "vector":
-            return None
-        return _DIPOLE_UNITS.get(self.model.units.get("dipole", ""))
+            return 0.0
+        return _DIPOLE_UNITS.get(self.model.units.get("dipole", ""), 0.0)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
 
 
-def _opened(model: nn.Module | str | Path) -> nn.Module:
+def _opened(model: nn.Module | str | Path) -> Model:
     """The model itself, or the one of that path or name."""
-    if isinstance(model, nn.Module):
+    if isinstance(model, Model):
         return model
+    if isinstance(model, nn.Module):
+        original = getattr(model, "_orig_mod", None)  # of torch.compile
+        if isinstance(original, Model):
+            return original
+    if not isinstance(model, str | Path):
+        raise TypeError(
+            "Calculator takes a model of scdlab, the path that scdlab.save or fit wrote it to, or "
+            f"the name of one that comes with the kit, got {_named(model)}."
+        )
     if isinstance(model, str) and model in pretrained_names():
         return load_pretrained(model)
     try:
@@ -205,6 +276,17 @@ def _opened(model: nn.Module | str | Path) -> nn.Module:
             f"There is no model {str(model)!r}: pass a path that scdlab.save wrote, or the name of "
             f"one that comes with the kit ({', '.join(pretrained_names())})."
         ) from error
+
+
+def _geometry_of(atoms: ase.Atoms) -> ase.Atoms:
+    """Elements, positions, cell and periodicity alone: what else atoms carry need not be copied."""
+    return ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def _named(value: object) -> str:
+    """An object as an error names it."""
+    kind = type(value).__name__
+    return f"a {kind}" if isinstance(value, nn.Module) else f"{value!r} ({kind})"
 
 
 def _numpy(values: Tensor) -> np.ndarray:

@@ -24,7 +24,7 @@ from scipy.spatial import KDTree
 
 from scdlab import files
 from scdlab.analysis.inputs import array
-from scdlab.atoms import AtomStore
+from scdlab.atoms import AtomStore, npy
 from scdlab.log import logger
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import evaluating
@@ -238,10 +238,16 @@ def _pca(x: np.ndarray, few: np.ndarray) -> np.ndarray:
 def _umap(x: np.ndarray, few: np.ndarray, seed: int) -> np.ndarray:
     about = f"umap {metadata.version('umap-learn')} {x.shape} {len(few)} {seed}"
     key = hashlib.sha256(about.encode() + x.tobytes()).hexdigest()[:32]
-    path = files.cache_dir() / "maps" / f"{key}.npy"
-    found = _kept(path, len(x))
-    if found is not None:
-        return found
+    return files.cached(
+        f"maps/{key}.npy",
+        make=lambda: _laid_out(x, few, seed),
+        read=lambda path: _kept(path, len(x)),
+        write=_keep,
+    )
+
+
+def _laid_out(x: np.ndarray, few: np.ndarray, seed: int) -> np.ndarray:
+    """The map of all x [n, d], laid out by the rows `few`."""
     first = "" if "umap" in sys.modules else " (its first use compiles: up to half a minute)"
     logger.info("UMAP of %s points%s; the map is kept for next time.", f"{len(x):,}", first)
     start = time.perf_counter()
@@ -261,21 +267,20 @@ def _umap(x: np.ndarray, few: np.ndarray, seed: int) -> np.ndarray:
     xy = _between(x, x[few], np.asarray(laid, dtype=float))
     if time.perf_counter() - start > 5:
         logger.info("UMAP took %.0f s.", time.perf_counter() - start)
-    with files.atomic_file(path) as new, open(new, "wb") as f:
-        np.save(f, xy, allow_pickle=False)
     return xy
 
 
-def _kept(path: Path, n: int) -> np.ndarray | None:
-    """The map of n points that an earlier call left, or None: not there, or damaged, so that it is
-    made anew."""
-    if not path.is_file():
-        return None
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.shape == (n, 2) and np.isfinite(found).all() else None
+def _keep(path: Path, xy: np.ndarray) -> None:
+    with files.atomic_file(path) as new, open(new, "wb") as f:
+        np.save(f, xy, allow_pickle=False)
+
+
+def _kept(path: Path, n: int) -> np.ndarray:
+    """The map of n points that an earlier call left. Raises ValueError where it is damaged."""
+    found = np.array(npy.open_array(path, "float64", (n, 2)))
+    if not np.isfinite(found).all():
+        raise ValueError(f"{path} holds no map: remove it.")
+    return found
 
 
 def _between(x: np.ndarray, few: np.ndarray, laid: np.ndarray, k: int = 5) -> np.ndarray:

@@ -17,6 +17,7 @@ left out; meta holds how many.
 """
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ import numpy as np
 from scdlab import files
 from scdlab.atoms.qm9 import load_qm9
 from scdlab.atoms.simulate import intact, simulate
+from scdlab.atoms.simulation_checks import whole_count
 from scdlab.atoms.store import AtomStore
 
 if TYPE_CHECKING:
@@ -51,15 +53,54 @@ def make(name: str, out: str | Path | None = None, **settings: Any) -> AtomStore
     Raises
     ------
     ValueError
-        For an unknown name.
+        For an unknown name, settings that make no sense, and a folder that holds something else;
+        and where a simulation has ended early: what it has made is in <folder>-partial then.
     """
     if name not in MAKERS:
         raise ValueError(
             f"There is no recipe for a data set {name!r}: choose one of {', '.join(MAKERS)}."
         )
-    store = MAKERS[name](**settings)
-    store.save(Path(out) if out else files.package_dir("data") / name)
+    folder = Path(out) if out else files.package_dir("data") / name
+    _check_folder(folder)
+    counts = {k: v for k, v in settings.items() if k in ("frames", "molecules", "structures")}
+    settings |= {k: whole_count(f"make {name}", k, v) for k, v in counts.items()}
+    try:
+        store = MAKERS[name](**settings)
+    except _EndedEarly as error:
+        if not len(error.store):
+            raise ValueError(
+                f"{name} is not made, because {error}; run the command again."
+            ) from error
+        aside = folder.with_name(f"{folder.name}-partial")
+        error.store.save(aside)
+        raise ValueError(
+            f"{name} is not made, because {error}; the {len(error.store):,} frames until then are "
+            f"in {aside}; run the command again for all."
+        ) from error
+    store.save(folder)
     return store
+
+
+class _EndedEarly(Exception):
+    """A simulation that ended before its last frame, with the store of what it has made."""
+
+    def __init__(self, store: AtomStore, why: str):
+        super().__init__(why)
+        self.store = store
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a target that cannot become a store, before anything is computed."""
+    if folder.is_dir():
+        ours = (folder / "store.json").is_file() or not any(folder.iterdir())
+        wrong = "" if ours else "is a folder that holds other files"
+    else:
+        wrong = "is a file" if folder.exists() else ""
+    if wrong:
+        raise ValueError(f"{folder} {wrong}, expected a new folder or a saved store: name another.")
+    near = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not os.access(near, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written (no right to write in {near}).")
 
 
 def make_ethanol(frames: int = 2000, seed: int = 0, progress: bool = True) -> AtomStore:
@@ -107,7 +148,11 @@ def make_isomers(
     reacted = []
     with tqdm(total=molecules, desc="isomers", disable=not progress) as bar:
         for row in np.random.default_rng(seed).permutation(of_formula(qm9, C7H10O2)).tolist():
-            store, dropped = _trajectory(qm9.to_ase(row), frames, seed + row, False, interval=20)
+            try:
+                store, dropped = _trajectory(qm9.to_ase(row), frames, seed + row, False, 20)
+            except _EndedEarly as error:
+                whole = _joined(kept, "molecule") if kept else error.store[:0]
+                raise _EndedEarly(whole, str(error)) from error
             if dropped:
                 reacted.append(row)
                 continue
@@ -137,6 +182,8 @@ def _trajectory(
     store = simulate(
         start, frames, 500, "gfn2", seed, interval=interval, dipole=dipole, progress=progress
     )
+    if "ended_early" in store.meta["simulation"]:
+        raise _EndedEarly(store, store.meta["simulation"]["ended_early"]["why"])
     pos = store.take(range(frames)).pos.reshape(frames, -1, 3)
     whole = intact(pos, start.numbers, start.positions)
     if not whole.any():

@@ -93,6 +93,12 @@ def read_ase(path: str | Path, index: Any = ":", **keywords: Any) -> "list[Atoms
             f"{path} holds no structure at the index {index!r} (read as {kind}): check the index "
             "and that the file is complete."
         )
+    empty = next((k for k, frame in enumerate(frames) if len(frame) == 0), None)
+    if empty is not None:
+        raise ValueError(
+            f"{path}, read as {kind}, has no atoms in structure {empty} of those at the index "
+            f"{index!r}: check the format and that the file is complete, or leave it out."
+        )
     if kind in _DUMPS:
         for frame in frames:  # which ase gives an energy of zero beside the forces
             if frame.calc is not None:

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from scdlab.atoms import collate, splits, storage
+from scdlab.atoms import collate, fingerprint, splits, storage
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.collate import DeviceStore, Index
 from scdlab.atoms.convert import Convertible
@@ -292,12 +292,18 @@ class AtomStore(Convertible):
         Parameters
         ----------
         path : str or Path
-            The folder; one that is there is replaced.
+            The folder. A saved store that is there is replaced, at one instant; of a link, the
+            folder that it points to.
 
         Raises
         ------
         ValueError
-            For a view of no structures.
+            For a view of no structures, and for notes (`meta`) that json cannot hold.
+        FileExistsError
+            When anything but a saved store stands there: it is left as it is.
+        OSError
+            Where it cannot be written, and while another process writes it
+            (`scdlab.locks.Busy`).
         """
         if not len(self):
             raise ValueError("This view holds no structures: there is nothing to save.")
@@ -311,6 +317,8 @@ class AtomStore(Convertible):
     def open(cls, path: str | Path) -> Self:
         """Open a saved store, memory-mapped.
 
+        A store of up to 64 MB is read and compared with its digests here; a larger one by `verify`.
+
         Parameters
         ----------
         path : str or Path
@@ -321,24 +329,72 @@ class AtomStore(Convertible):
         FileNotFoundError
             For a folder that is no store, or lacks one of its files.
         ValueError
-            For a file that is truncated or damaged, and for another version of the format.
+            For a store that is damaged or contradicts itself, and for another version of the
+            format.
         """
-        store = cls.of_content(storage.read(path))
-        store._path = Path(path).resolve()
-        return store
+        return cls.of_content(storage.read(path))
+
+    def verify(self) -> None:
+        """Compare a store on disk with its digests, once in a process; `fit` and `evaluate` do.
+
+        Stores of up to 64 MB are compared when they are opened, and one in memory has been checked
+        when it was made. What an earlier version wrote has no digests: its values are checked.
+
+        Raises
+        ------
+        ValueError
+            Names the file that is damaged, or the structure whose values cannot be used.
+        """
+        if self._source is not None:
+            storage.check(self._source, self._arrays, self._extra)
+
+    def fingerprint(self) -> str:
+        """sha256 of the structures of this view in their order: of each array, their names, dtypes
+        and shapes. It does not depend on where they are, in memory or on disk, nor on `meta`.
+
+        Of a whole store on disk it is made of the stored digests: `verify` first. Else the arrays
+        are read, piece by piece.
+
+        Returns
+        -------
+        str
+            Hexadecimal.
+        """
+        if not len(self):
+            raise ValueError("This view holds no structures: it has no fingerprint.")
+        known = None if self._source is None else self._source.digests
+        if known is not None and self._in_order():
+            return fingerprint.of_digests(
+                known,
+                storage.all_arrays(self._arrays, self._extra),
+                self._names,
+                self._vectors,
+            )
+        return fingerprint.of_view(self)
+
+    def _in_order(self) -> bool:
+        """Whether this view holds all structures of the underlying arrays, in order."""
+        n = len(self._arrays["ptr"]) - 1
+        return self._whole or (len(self) == n and bool((self.index == np.arange(n)).all()))
 
     def __reduce__(self) -> tuple:
         """A store opened from disk goes to another process as its path and index; that process maps
         the same pages."""
         index = None if self._whole else self.index
-        if self._path is None:
+        if self._source is None:
             parts = (self._arrays, self._names, self._extra, self.meta, index, self._vectors)
             return AtomStore, parts
-        return _reopen, (self._path, index, self.meta)
+        return _reopen, (self._source.path, self._source.digest, index, self.meta)
 
 
-def _reopen(path: Path, index: np.ndarray | None, meta: dict) -> AtomStore:
-    store = AtomStore.open(path)
+def _reopen(path: Path, digest: str, index: np.ndarray | None, meta: dict) -> AtomStore:
+    content = storage.read(path)
+    if content.source is None or content.source.digest != digest:
+        raise ValueError(
+            f"The store {path} was replaced after it was opened: open it again, or save to another "
+            "path while it is in use."
+        )
+    store = AtomStore.of_content(content)
     if index is not None:
         store = store.subset(index)
     store.meta = meta

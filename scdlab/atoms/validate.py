@@ -1,7 +1,9 @@
 """What a store may hold: names, types and shapes of its arrays, and values that a model can use."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,8 +18,39 @@ PER_STRUCTURE = {
     "values": "float64",
     "vectors": "float64",
 }
+# of atom properties: what numpy and torch share
+ATOM_DTYPES = {
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    *(f"float{bits}" for bits in (16, 32, 64)),
+}
+# fields of every batch, which name no property
+RESERVED = {*PER_ATOM, *PER_STRUCTURE, "y", "batch", "natoms"}
+_PIECE = 1 << 20  # atoms whose values are checked at once
 
 Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class Source:
+    """Where a store was opened from, and what its content is.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    digest : str
+        sha256 of the content of `store.json`.
+    digests : dict of str to str or None
+        sha256 of each array, by the name of its file; None for a store of an earlier version.
+    checked : bool, default False
+        Whether the arrays have been compared with the digests, or their values checked.
+    """
+
+    path: Path
+    digest: str
+    digests: dict[str, str] | None
+    checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +69,8 @@ class Content:
         Further per-atom arrays by name.
     meta : dict
         What json can hold.
+    source : Source, optional
+        Where they were opened from.
     """
 
     arrays: Arrays
@@ -43,6 +78,55 @@ class Content:
     vectors: tuple[str, ...]
     atom_properties: Arrays
     meta: dict
+    source: Source | None = None
+
+
+def expected_shapes(n: int, n_atoms: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays of a store, but for named columns.
+
+    Parameters
+    ----------
+    n : int
+        Number of structures.
+    n_atoms : int
+        Number of atoms.
+
+    Returns
+    -------
+    dict
+        By the name of the array.
+    """
+    return {
+        "z": (n_atoms,),
+        "pos": (n_atoms, 3),
+        "forces": (n_atoms, 3),
+        "cell": (n, 3, 3),
+        "pbc": (n, 3),
+        "energy": (n,),
+    }
+
+
+def check_ptr(ptr: np.ndarray) -> None:
+    """Check the rows at which structures start.
+
+    Parameters
+    ----------
+    ptr : numpy.ndarray
+        Where each structure begins, and N, [n + 1].
+
+    Raises
+    ------
+    ValueError
+        For what does not start at 0 and increase, and for a structure without atoms.
+    """
+    if ptr.ndim != 1 or len(ptr) < 2 or ptr[0] != 0 or (np.diff(ptr) < 0).any():
+        raise ValueError(
+            "ptr must be [n+1] row numbers that start at 0 and do not decrease, for at least one "
+            "structure."
+        )
+    empty = np.flatnonzero(np.diff(ptr) == 0)
+    if len(empty):
+        raise ValueError(f"Structure {empty[0]} has no atoms: remove it.")
 
 
 def check_shapes(
@@ -67,24 +151,10 @@ def check_shapes(
         For the first array that does not fit, with the shape expected.
     """
     ptr = arrays["ptr"]
-    if ptr.ndim != 1 or len(ptr) < 2 or ptr[0] != 0 or (np.diff(ptr) < 0).any():
-        raise ValueError(
-            "ptr must be [n+1] row numbers that start at 0 and do not decrease, for at least one "
-            "structure."
-        )
-    empty = np.flatnonzero(np.diff(ptr) == 0)
-    if len(empty):
-        raise ValueError(f"Structure {empty[0]} has no atoms: remove it.")
+    check_ptr(ptr)
     n = len(ptr) - 1
     n_atoms = int(ptr[-1])
-    expected = {
-        "z": (n_atoms,),
-        "pos": (n_atoms, 3),
-        "forces": (n_atoms, 3),
-        "cell": (n, 3, 3),
-        "pbc": (n, 3),
-        "energy": (n,),
-    }
+    expected = expected_shapes(n, n_atoms)
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
             raise ValueError(
@@ -98,10 +168,11 @@ def check_shapes(
                 "pass one number each, or a vector of three."
             )
     for name, value in atom_properties.items():
-        if value.ndim < 1 or len(value) != n_atoms or value.dtype.kind not in "biuf":
+        fits = value.ndim >= 1 and len(value) == n_atoms and value.size > 0
+        if not fits or value.dtype.name not in ATOM_DTYPES:
             raise ValueError(
                 f"Atom property {name!r} ({value.dtype}, {value.shape}) must hold one number or "
-                f"row of numbers for each of the {n_atoms} atoms."
+                f"row of numbers for each of the {n_atoms} atoms: correct it or leave it out."
             )
 
 
@@ -144,9 +215,8 @@ def check_names(names: Sequence[str]) -> None:
     """
     from torch_geometric.data import Data
 
-    fields = {*PER_ATOM, *PER_STRUCTURE, "y", "batch", "natoms"}
     for name in names:
-        taken = name in fields or hasattr(Data(), name)
+        taken = name in RESERVED or hasattr(Data(), name)
         if taken or not str(name).isidentifier() or names.count(name) > 1:
             raise ValueError(
                 f"{name!r} cannot name a property (not an identifier, used twice, or a field of a "
@@ -169,13 +239,16 @@ def check_elements(z: np.ndarray, ptr: np.ndarray) -> None:
     ValueError
         For a number that is not an integer from 1 to 118.
     """
-    bad = np.flatnonzero(~((z >= 1) & (z <= 118) & (z % 1 == 0)))
-    if len(bad):
-        k = structure_of_row(bad[0], ptr)
-        raise ValueError(
-            f"Structure {k} has an atom with atomic number {z[bad[0]]}, which is no element: "
-            "use 1 to 118, and remove dummy atoms."
-        )
+    for first, last in _row_pieces(len(z)):
+        part = z[first:last]
+        bad = np.flatnonzero(~((part >= 1) & (part <= 118) & (part % 1 == 0)))
+        if len(bad):
+            row = first + int(bad[0])
+            k = structure_of_row(row, ptr)
+            raise ValueError(
+                f"Structure {k} has an atom with atomic number {z[row]}, which is no element: "
+                "use 1 to 118, and remove dummy atoms."
+            )
 
 
 def check_values(arrays: Mapping[str, np.ndarray]) -> None:
@@ -192,22 +265,20 @@ def check_values(arrays: Mapping[str, np.ndarray]) -> None:
         Names the structure, and the atom, of the first value that no model can use.
     """
     ptr = arrays["ptr"]
-    _check_finite_rows(arrays, ptr)
+    for first, last in _row_pieces(len(arrays["pos"])):
+        _check_finite_rows(arrays, ptr, first, last)
     if "energy" in arrays and not np.isfinite(arrays["energy"]).all():
         k = np.flatnonzero(~np.isfinite(arrays["energy"]))[0]
         raise ValueError(
             f"Structure {k} has an energy that is NaN or infinite: correct or remove it."
         )
     if "cell" in arrays:
-        has_length = np.linalg.norm(arrays["cell"], axis=2) > 0  # False where the cell is NaN
-        lost = (arrays["pbc"] & ~has_length).any(1)
-        if lost.any():
-            k = np.flatnonzero(lost)[0]
-            raise ValueError(
-                f"Structure {k} is periodic along a cell vector of no length: give its cell, or "
-                "unset pbc."
-            )
-    _check_distinct(arrays["pos"], ptr)
+        _check_cells(arrays["cell"], arrays["pbc"])
+    # whole structures, as many as have about _PIECE atoms
+    bounds = np.searchsorted(ptr, np.arange(0, int(ptr[-1]), _PIECE))
+    for first, last in itertools.pairwise(np.unique([0, *bounds, len(ptr) - 1])):
+        rows = ptr[first : last + 1]
+        _check_distinct(arrays["pos"][rows[0] : rows[-1]], rows - rows[0], int(first))
 
 
 def structure_of_row(row: int, ptr: np.ndarray) -> int:
@@ -254,11 +325,17 @@ def all_or_none(values: Iterable, name: str) -> list | None:
     return values
 
 
-def _check_finite_rows(arrays: Mapping[str, np.ndarray], ptr: np.ndarray) -> None:
+def _row_pieces(n: int) -> Iterable[tuple[int, int]]:
+    return ((first, min(first + _PIECE, n)) for first in range(0, n, _PIECE))
+
+
+def _check_finite_rows(
+    arrays: Mapping[str, np.ndarray], ptr: np.ndarray, first: int, last: int
+) -> None:
     for name, what in (("pos", "position"), ("forces", "force")):
-        if name not in arrays or np.isfinite(arrays[name]).all():
+        if name not in arrays or np.isfinite(arrays[name][first:last]).all():
             continue
-        row = np.flatnonzero(~np.isfinite(arrays[name]).all(1))[0]
+        row = first + int(np.flatnonzero(~np.isfinite(arrays[name][first:last]).all(1))[0])
         k = structure_of_row(row, ptr)
         raise ValueError(
             f"Structure {k}, atom {row - ptr[k]} has a {what} that is NaN or infinite: correct "
@@ -266,7 +343,23 @@ def _check_finite_rows(arrays: Mapping[str, np.ndarray], ptr: np.ndarray) -> Non
         )
 
 
-def _check_distinct(pos: np.ndarray, ptr: np.ndarray) -> None:
+def _check_cells(cell: np.ndarray, pbc: np.ndarray) -> None:
+    finite = np.isfinite(cell).all((1, 2))
+    if not finite.all():
+        raise ValueError(
+            f"Structure {np.flatnonzero(~finite)[0]} has a cell that is NaN or infinite: correct "
+            "or remove it."
+        )
+    lost = (pbc & (np.linalg.norm(cell, axis=2) == 0)).any(1)
+    if lost.any():
+        raise ValueError(
+            f"Structure {np.flatnonzero(lost)[0]} is periodic along a cell vector of no length: "
+            "give its cell, or unset pbc."
+        )
+
+
+def _check_distinct(pos: np.ndarray, ptr: np.ndarray, structure: int) -> None:
+    """Check the atoms of some structures, the first of which has this number."""
     # one number per position, equal for equal positions; a stable sort leaves the atoms of a
     # structure side by side
     key = pos.astype(np.float64) * (1.0, np.sqrt(2), np.pi)
@@ -282,6 +375,6 @@ def _check_distinct(pos: np.ndarray, ptr: np.ndarray) -> None:
         a, b = sorted((int(first[found]), int(second[found])))
         k = structure_of_row(a, ptr)
         raise ValueError(
-            f"Structure {k} has atoms {a - ptr[k]} and {b - ptr[k]} at the same position: remove "
-            "one of them."
+            f"Structure {structure + k} has atoms {a - ptr[k]} and {b - ptr[k]} at the same "
+            "position: remove one of them."
         )

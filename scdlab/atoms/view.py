@@ -4,14 +4,13 @@ The layout is documented in `scdlab.atoms.store`.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from scdlab.atoms import collate
 from scdlab.atoms.collate import Index
-from scdlab.atoms.validate import PER_ATOM, PER_STRUCTURE, Arrays, Content
+from scdlab.atoms.validate import PER_ATOM, PER_STRUCTURE, Arrays, Content, Source
 
 _UNITS = {"pos": "Å", "cell": "Å", "energy": "eV", "forces": "eV/Å"}
 _PIECE = 65_536  # atoms, or structures of a view
@@ -50,7 +49,7 @@ class View:
         self._extra = atom_properties
         self._vectors = tuple(vectors)
         self.meta = meta
-        self._path: Path | None = None  # the folder it was opened from
+        self._source: Source | None = None  # where it was opened from
         self._whole = index is None
         self.index = np.arange(len(arrays["ptr"]) - 1) if index is None else index
 
@@ -63,13 +62,15 @@ class View:
         content : Content
             Arrays, names of properties, atom properties and notes.
         """
-        return cls(
+        store = cls(
             content.arrays,
             content.properties,
             content.atom_properties,
             content.meta,
             vectors=content.vectors,
         )
+        store._source = content.source
+        return store
 
     def __len__(self) -> int:
         return len(self.index)
@@ -202,13 +203,31 @@ class View:
             The rows of their atoms in order, [M].
         ptr : ndarray
             Where each of these structures starts among them, [B + 1].
+
+        Raises
+        ------
+        ValueError
+            Where `ptr` of a store on disk, not checked yet, names rows that there are not.
         """
-        start = self._arrays["ptr"][structures]
-        size = self._arrays["ptr"][structures + 1] - start
+        pointers = np.asarray(self._arrays["ptr"])  # indexing a memmap itself takes far longer
+        start = pointers[structures]
+        size = pointers[structures + 1] - start
+        if self._source is not None and not self._source.checked:
+            self._check_rows(structures, start, size)
         ptr = np.concatenate([[0], np.cumsum(size)])
         # atom a of the result belongs to structure s and is its (a - ptr[s])-th atom: row
         # start[s] + a - ptr[s]
         return np.repeat(start - ptr[:-1], size) + np.arange(ptr[-1]), ptr
+
+    def _check_rows(self, structures: np.ndarray, start: np.ndarray, size: np.ndarray) -> None:
+        rows = len(self._arrays["z"])
+        if len(size) == 0 or (size.min() > 0 and start.min() >= 0 and (start + size).max() <= rows):
+            return
+        wrong = np.flatnonzero((size < 1) | (start < 0) | (start + size > rows))[0]
+        raise ValueError(
+            f"{self._source and self._source.path / 'ptr.npy'} is damaged at structure "
+            f"{structures[wrong]}: make or copy the store again."
+        )
 
     def _of_atoms(self, array: np.ndarray) -> np.ndarray:
         return array if self._whole else array[self.rows(self.index)[0]]
@@ -237,7 +256,8 @@ class View:
         return self.meta.get("units", {}).get(name, _UNITS.get(name, ""))
 
     def summary(self) -> str:
-        """One line: structures, atoms, elements, labels."""
+        """One line: structures, atoms, elements, labels; of a store on disk, what has been checked
+        of it (see `AtomStore.verify`)."""
         from ase.data import chemical_symbols
 
         labels = [name for name in ("energy", "forces") if name in self._arrays]
@@ -246,8 +266,15 @@ class View:
         kind = "periodic" if self.periodic else "molecules"
         return (
             f"{len(self):,} structures ({kind}), {int(self.n_atoms.sum()):,} atoms, elements "
-            f"{elements or 'none'}, labels: {', '.join(labels) or 'none'}"
+            f"{elements or 'none'}, labels: {', '.join(labels) or 'none'}{self._checked()}"
         )
+
+    def _checked(self) -> str:
+        if self._source is None:
+            return ""
+        if not self._source.checked:
+            return "; not checked yet: verify()"
+        return f"; {'values' if self._source.digests is None else 'digests'} checked"
 
     def __repr__(self) -> str:
         return f"AtomStore({self.summary()})"
@@ -288,5 +315,5 @@ class View:
         """
         own = self.index[collate.as_index(index)]
         view = type(self)(self._arrays, self._names, self._extra, self.meta, own, self._vectors)
-        view._path = self._path
+        view._source = self._source
         return view

@@ -16,7 +16,7 @@ import contextlib
 import copy
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +28,15 @@ from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import check_condition
 from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
+from scdlab.nn.modes import (
+    built_outside_inference,
+    check_weights,
+    is_ordinary,
+    ordinary,
+    ordinary_mode,
+    outside_inference,
+    pairs_outside_inference,
+)
 from scdlab.nn.ops.neighbor_sums import DirectedEdges
 from scdlab.nn.prediction import AtomOutputs, Prediction, Request
 from scdlab.nn.registry import as_json, recording, register, with_argument
@@ -105,7 +114,7 @@ class Model(nn.Module, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = recording(cls.__init__)
+            cls.__init__ = recording(built_outside_inference(cls.__init__))
         register(cls)
 
     def __setattr__(self, name: str, value: "Tensor | nn.Module") -> None:
@@ -233,14 +242,26 @@ class Model(nn.Module, ABC):
         pairs : Pairs, optional
             Neighbors within the cutoff, when they are known already. Pairs beyond it do no harm.
 
+        Within torch.inference_mode the outputs are those of torch.no_grad, and autocast changes
+        nothing: see `scdlab.nn.modes`.
+
         Raises
         ------
         ValueError
             For what the model does not take or cannot give, and, outside training, for elements
             that were not in the training set.
         """
+        device = batch.pos.device
+        if not is_ordinary(device):
+            with ordinary_mode(device):
+                return self.forward(batch, condition, force_input, forces, noise, pairs)
         keep_graph = torch.is_grad_enabled()
         request = self._request(forces, noise, keep_graph)
+        if keep_graph or request.gradient:
+            batch = outside_inference(batch)
+            pairs = None if pairs is None else pairs_outside_inference(pairs)
+            condition = None if condition is None else ordinary(condition)
+            force_input = None if force_input is None else ordinary(force_input)
         self.check_input(batch, condition, force_input)
         pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
         gradient = None
@@ -273,6 +294,8 @@ class Model(nn.Module, ABC):
             noise_head=self.noise_head is not None,
             keep_graph=keep_graph,
         )
+        weight = next(self.backbone.parameters())
+        check_weights(weight, type(self.backbone).__name__, keep_graph or request.gradient)
         if request.gradient_noise and request.direct_forces:
             raise ValueError(
                 f"This {type(self.backbone).__name__} has no noise head, and with "
@@ -399,25 +422,6 @@ class Model(nn.Module, ABC):
             Atomic numbers.
         """
         check_forces(self, z)
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a moment; then each of its modules is in its own mode
-    again.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Any model.
-    """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _backward_for_positions(

@@ -18,7 +18,8 @@ from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import AdaLN
 from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import MAX_Z, EmbeddingHead, EnergyHead, PropertyHead
-from scdlab.nn.forward import Model, evaluating
+from scdlab.nn.forward import Model
+from scdlab.nn.modes import evaluating
 from scdlab.nn.ops.filter_tables import Filters
 from scdlab.nn.ops.neighbor_sums import fused_for
 from scdlab.nn.prediction import AtomOutputs, Features, Prediction, Request

@@ -153,7 +153,8 @@ class Harmonics:
             y = self.y[l2]
             c = coefficients(l1, l2, l3, y.dtype, y.device)
             matrix = (y @ c.flatten(1)).view(len(y), 2 * l3 + 1, 2 * l1 + 1)
-            self._matrices[path] = torch.stack([matrix, (-1) ** l2 * matrix])  # Y(-r̂) = (-1)^l Y(r̂)
+            mirrored = -matrix if l2 % 2 else matrix  # Y(-r̂) = (-1)^l Y(r̂)
+            self._matrices[path] = torch.stack([matrix, mirrored])
         return self._matrices[path]
 
 

@@ -335,6 +335,19 @@ def as_npz(rng: random.Random, data: bytes) -> tuple[bytes, str]:
     return new.getvalue(), what
 
 
+def as_arrays(rng: random.Random, data: bytes) -> tuple[bytes, str]:
+    """The same, with arrays that torch can hold."""
+    while True:
+        new, what = as_npz(rng, data)
+        try:
+            with np.load(io.BytesIO(new)) as file:
+                for name in file.files:
+                    torch.from_numpy(file[name])
+        except (ValueError, TypeError):
+            continue
+        return new, what
+
+
 def as_npy(rng: random.Random, data: bytes) -> tuple[bytes, str]:
     """An .npy file of a damaged array, or with a damaged header."""
     if rng.random() < 0.4:
@@ -421,7 +434,7 @@ WAYS: dict[str, tuple[Callable, ...]] = {
     "text": TEXT,
     "json": (as_json, as_json, as_json, words, deep, encoding),
     "npz": (as_npz, as_npz),
-    "arrays": (as_npz,),  # which the campaign itself reads: never damaged as a file
+    "arrays": (as_arrays,),  # which the campaign itself reads: never damaged as a file
     "npy": (as_npy, as_npy),
     "safetensors": (as_safetensors, as_safetensors),
     "ckpt": (as_ckpt, as_ckpt),

@@ -6,13 +6,14 @@ import io
 import os
 import tarfile
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scdlab import files
-from scdlab.atoms import load_md17, md17
+from scdlab.atoms import AtomStore, load_md17, md17
 from scdlab.atoms.download import download
 from scdlab.units import KCAL_MOL
 
@@ -101,6 +102,92 @@ def test_files_that_are_not_what_they_should_be(tmp_path):
         load_md17("aspirin", root=tmp_path)
     with pytest.raises(ValueError, match=r"one of aspirin, .*got 'water'"):
         load_md17("water")
+
+
+def refused(path, match):
+    with pytest.raises((ValueError, OSError), match=match) as caught:
+        load_md17(root=path)
+    text = str(caught.value)
+    assert "\n" not in text and text.endswith(".") and path.name in text
+    assert caught.traceback[-1].path.parent.name == "atoms"
+
+
+def test_arrays_that_are_no_frames(tmp_path):
+    path = tmp_path / "rmd17_ethanol.npz"
+    good = arrays(4)
+    for change, match in (
+        ({"coords": np.array([None, 1], dtype=object)}, "array 'coords' .*Python objects"),
+        ({"energies": np.array(["a"] * 4)}, "holds <U1 under 'energies', where numbers"),
+        ({"coords": good["coords"][0]}, r"coords of the shape \(3, 3\)"),
+        ({"coords": good["coords"][:0]}, r"coords of the shape \(0, 3, 3\)"),
+    ):
+        np.savez(path, **(good | change))
+        refused(path, match)
+    np.save(tmp_path / "a", good["coords"])
+    (tmp_path / "a.npy").replace(path)
+    refused(path, "no .npz file")
+    with pytest.raises(FileNotFoundError, match="There is no file or folder"):
+        load_md17(root=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="one of aspirin"):
+        load_md17("../ethanol", root=tmp_path)
+
+
+def test_an_array_states_no_more_than_the_archive_has(tmp_path):
+    path = tmp_path / "rmd17_ethanol.npz"
+    header = io.BytesIO()
+    about = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 3, 3)}
+    np.lib.format.write_array_header_1_0(header, about)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("coords.npy", header.getvalue() + bytes(800))
+    refused(path, "array 'coords' .* do not fit into")
+
+
+@pytest.mark.parametrize(
+    ("splits", "match"),
+    [
+        ({"train1": [0]}, "'train1' without 'test1'"),
+        ({"test2": [0]}, "'test2' without 'train2'"),
+        ({"train1": [0], "test1": [4]}, "the row 4, and there are 4 frames"),
+        ({"train1": [-1], "test1": [1]}, "the row -1"),
+        ({"train1": [0, 0], "test1": [1]}, "names a row twice"),
+        ({"train1": [0, 1], "test1": [1, 2]}, "the row 1 in 'train1' and in 'test1'"),
+        ({"train1": [[0]], "test1": [1]}, "a split is a list of row numbers"),
+        ({"train1": [0.5], "test1": [1]}, "a split is a list of row numbers"),
+    ],
+)
+def test_splits_that_are_none(tmp_path, splits, match):
+    path = tmp_path / "rmd17_ethanol.npz"
+    np.savez(path, **arrays(4), **{name: np.array(rows) for name, rows in splits.items()})
+    refused(path, match)
+
+
+@pytest.mark.parametrize("rows", [b"a\n", b"1.5\n", b"\xff\xfe1\x00", b"9" * 20, b"-1\n", b""])
+def test_split_files_that_are_none(tmp_path, rows):
+    np.savez(tmp_path / "rmd17_ethanol.npz", **arrays(4))
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "index_train_01.csv").write_bytes(rows)
+    (tmp_path / "splits" / "index_test_01.csv").write_bytes(b"2\n")
+    with pytest.raises(ValueError, match=r"index_train_01\.csv|rmd17_ethanol\.npz has the split"):
+        load_md17(root=tmp_path)
+    (tmp_path / "splits" / "index_train_01.csv").unlink()
+    (tmp_path / "splits" / "index_train_01.csv").mkdir()
+    with pytest.raises(ValueError, match=r"index_train_01\.csv is no file"):
+        load_md17(root=tmp_path)
+
+
+def test_a_published_split_of_the_notes_is_checked():
+    pos = np.random.default_rng(0).normal(size=(4, 2, 3))
+    for sides, match in (
+        ({"train1": [0]}, "no 'test1'"),
+        ({"train1": [0], "test1": [9]}, "no 'test1' that lists some of its 4"),
+        ({"train1": "ab", "test1": [1]}, "no 'train1'"),
+        ({"train1": [0, [1]], "test1": [1]}, "no 'train1'"),
+        ({"train1": [0, 1], "test1": [1]}, "structure 1 on both sides"),
+        ([], "no published split 1"),
+    ):
+        store = AtomStore.from_arrays([1, 1], pos, meta={"splits": sides})
+        with pytest.raises(ValueError, match=match):
+            store.published_split(1)
 
 
 def test_the_real_ethanol_trajectory():
@@ -242,6 +329,12 @@ def test_the_archive_is_fetched_unpacked_and_removed(tmp_path, monkeypatch):
         assert len(server.asked) == asked
     assert [p.name for p in files.cache_dir().iterdir()] == ["rmd17"]
     assert not list(tmp_path.rglob("evil*"))
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(OSError, match="set SCDLAB_CACHE to a folder"):
+        load_md17("ethanol")
 
 
 def test_offline_the_remedy_is_said(monkeypatch):

@@ -2,6 +2,7 @@
 they should be."""
 
 import importlib.util
+import os
 import warnings
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_a_truncated_file_is_named_and_nothing_is_cached(folder):
 
 def test_an_interrupted_or_outdated_cache_is_made_again(folder, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(os, "fsync", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             load_qm9(root=folder)
     assert not list(files.cache_dir().iterdir())
@@ -152,3 +153,56 @@ def test_an_interrupted_or_outdated_cache_is_made_again(folder, monkeypatch):
     )  # other files than those in the cache
     assert load_qm9(root=folder).take([0]).pos[1, 2].item() == pytest.approx(0.97)
     assert isinstance(AtomStore.open(files.cache_dir() / qm9.CACHE)._arrays["z"], np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("['O','H','H']", "['O','H','Xx']", "damaged in line 3"),
+        ("['O','H','H']", "['O','H']", "3 atoms, 2 elements, 9 coordinates and 12 values"),
+        (',3,"[2,0', ',2,"[2,0', "2 atoms, 3 elements"),
+        (',3,"[2,0', ',-3,"[2,0', "-3 atoms"),
+        ("[0.9,0.0,-0.2]", "[0.9,0.0]", "8 coordinates"),
+        ("[0.9,0.0,-0.2]", "[0.9,zero,-0.2]", "'zero' in line 3, where a number"),
+        ("[0.9,0.0,-0.2]", "[0.9,nan,-0.2]", "'nan' in line 3"),
+        ("19.0002", "inf", "'inf' in line 3"),
+        ("19.0002,", "", "11 values"),
+    ],
+)
+def test_a_damaged_line_is_named(folder, old, new, match):
+    path = folder / qm9.PARTS[2]
+    head, first, second, end = path.read_text().split("\n")
+    assert old in second
+    path.write_text("\n".join([head, first, second.replace(old, new), end]))
+    with pytest.raises(ValueError, match=match) as caught:
+        load_qm9(root=folder)
+    assert "qm9_part3.csv" in str(caught.value) and "reinstall qm9pack" in str(caught.value)
+
+
+def test_columns_and_limits_that_are_none(folder):
+    path = folder / qm9.PARTS[0]
+    text = path.read_text()
+    for old, new, match in (
+        ("Harmonic_Freq_cmi", "frequencies", "lacks the columns Harmonic_Freq_cmi"),
+        ("ZPVE_au", "zpve", "lacks the columns ZPVE_au"),
+    ):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=match):
+            load_qm9(root=folder)
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(ValueError, match="lacks the columns"):
+        load_qm9(root=folder)
+    path.write_text(text)
+    with pytest.raises(TypeError, match="limit must be a whole number"):
+        load_qm9(limit=2.5, root=folder)
+
+
+def test_a_cache_that_cannot_be_used_costs_time_alone(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path / "file"))
+    assert len(load_qm9(root=folder)) == 6
+    monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path / "cache"))
+    expected = load_qm9(root=folder).energy.tolist()
+    (tmp_path / "cache" / qm9.CACHE / "pos.npy").write_bytes(b"damaged")
+    assert load_qm9(root=folder).energy.tolist() == expected
+    assert isinstance(load_qm9(root=folder)._arrays["pos"], np.memmap)

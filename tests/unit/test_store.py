@@ -3,6 +3,7 @@ refused in words."""
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -170,7 +171,7 @@ def test_saved_store_opens_memory_mapped_and_equal(tmp_path, periodic):
 def test_an_interrupted_save_leaves_the_old_store(tmp_path, monkeypatch):
     made().save(tmp_path / "s")
     monkeypatch.setattr(
-        storage.files, "write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+        storage.files, "write_json", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         made(3).save(tmp_path / "s")
@@ -195,9 +196,12 @@ def test_damaged_and_foreign_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match="format 'other'"):
         AtomStore.open(folder)
     (folder / "store.json").write_text("{")
-    with pytest.raises(ValueError, match="not readable json"):
+    with pytest.raises(ValueError, match="no readable description of a store"):
         AtomStore.open(folder)
 
+    with pytest.raises(FileExistsError, match="is no saved AtomStore: remove it"):
+        made().save(folder)
+    shutil.rmtree(folder)
     made().save(folder)
     whole = (folder / "pos.npy").read_bytes()
     for damaged in (whole[:-40], whole[:30], b"", pickle.dumps("no")):
