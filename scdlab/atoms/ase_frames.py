@@ -1,12 +1,14 @@
 """What ase.Atoms hold, as the keyword arguments of `AtomStore.from_arrays`, and back."""
 
-import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scdlab.atoms.validate import all_or_none
+from scdlab.atoms.calculators import results_of
+from scdlab.atoms.columns import array_columns, info_columns
+from scdlab.atoms.labels import find_labels
+from scdlab.log import logger
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from scdlab.atoms.view import View
 
 
-# of a simulation's state, or kept under their own names
-_KNOWN_ARRAYS = {"numbers", "positions", "forces", "momenta", "masses"}
+_WHOLE = 0.999  # occupancies from here up are rounded ones
+_NOT_KEPT = {"stress", "stresses", "charges", "magmom", "magmoms", "polarization"}
 
 
 def as_frames(atoms: "Atoms | Iterable[Atoms]") -> "list[Atoms]":
@@ -79,30 +81,44 @@ def geometry_arrays(frames: "Sequence[Atoms]") -> dict[str, Any]:
         "pos": np.concatenate([frame.positions for frame in frames]),
         "ptr": np.concatenate([[0], np.cumsum([len(frame) for frame in frames])]),
     }
-    if any(frame.pbc.any() for frame in frames):
+    pbc = np.array([frame.pbc for frame in frames])
+    if pbc.any():
         arrays["cell"] = np.stack([frame.cell.array for frame in frames])
-        arrays["pbc"] = np.stack([frame.pbc for frame in frames])
+        arrays["pbc"] = pbc
     return arrays
 
 
 def ase_arrays(
-    atoms: "Atoms | Iterable[Atoms]",
-    properties: Sequence[str] | None,
-    atom_properties: Sequence[str] | None,
-    meta: dict | None,
+    frames: "Sequence[Atoms]",
+    *,
+    energy: str | None = None,
+    forces: str | None = None,
+    properties: Sequence[str] | None = None,
+    atom_properties: Sequence[str] | None = None,
+    meta: dict | None = None,
+    validate: bool = True,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """The arrays of ase.Atoms, as `AtomStore.from_ase` describes them.
 
     Parameters
     ----------
-    atoms : ase.Atoms or iterable of ase.Atoms
+    frames : sequence of ase.Atoms
         The structures.
-    properties : sequence of str or None
+    energy : str, optional
+        Key of the energies.
+    forces : str, optional
+        Key of the forces.
+    properties : sequence of str, optional
         Entries of `info` to keep; None: those that all have.
-    atom_properties : sequence of str or None
+    atom_properties : sequence of str, optional
         Per-atom arrays to keep; None: those that all have.
-    meta : dict or None
+    meta : dict, optional
         Description of the data.
+    validate : bool, default True
+        Whether to check that labels are finite.
+    fresh : bool, default False
+        Whether the results of all calculators belong to the structures, as in a file just read.
 
     Returns
     -------
@@ -112,36 +128,89 @@ def ase_arrays(
     Raises
     ------
     ValueError
-        For no structures, and where some lack a label or property that others have.
-    TypeError
-        For what is no ase.Atoms.
+        Where some structures lack a label or property that others have, for labels that are none,
+        and for sites that are occupied in part.
     """
-    frames = as_frames(atoms)
-    labels = [_labels(frame) for frame in frames]
-    energy = all_or_none([energy for energy, _ in labels], "energy")
-    forces = all_or_none([forces for _, forces in labels], "forces")
-    infos = [_info(frame) for frame in frames]
-    names = _common(infos) if properties is None else list(properties)
-    for name in names:
-        if lacking := [k for k, info in enumerate(infos) if name not in info]:
-            raise ValueError(
-                f"{len(lacking):,} of {len(frames):,} structures have no {name!r} in their "
-                f"info (the first is number {lacking[0]}): leave those out, or label them."
-            )
-    extras = _common_arrays(frames) if atom_properties is None else list(atom_properties)
-    extra = {name: np.concatenate([frame.arrays[name] for frame in frames]) for name in extras}
-    fixed = [_fixed(frame) for frame in frames]
-    if any(mask.any() for mask in fixed):
-        extra["fixed"] = np.concatenate(fixed)
-    partial = _partial(infos, names) if properties is None else {}
+    check_occupancies(frames)
+    results = results_of(frames, check=not fresh)
+    found = find_labels(frames, results, energy, forces, validate)
+    used = list(found.keys.values())
+    infos = [
+        _info(frame, own) if "dipole" in own else frame.info
+        for frame, own in zip(frames, results.found, strict=True)
+    ]
+    per_structure = info_columns(infos, properties, used)
+    per_atom = array_columns(frames, atom_properties, used)
+    left_out = per_structure.left_out | per_atom.left_out
+    left_out |= _other_results(results.found)
+    if left_out:
+        logger.warning(
+            "Left out of the store: %s.",
+            ", ".join(f"{name} ({reason})" for name, reason in left_out.items()),
+        )
+    meta = dict(meta or {})
+    if found.keys:
+        meta["labels"] = found.keys
+    if partial := per_structure.partial | per_atom.partial:
+        meta["partial"] = dict(sorted(partial.items()))
     return {
         **geometry_arrays(frames),
-        "energy": energy,
-        "forces": None if forces is None else np.concatenate(forces),
-        "properties": {name: [info[name] for info in infos] for name in names},
-        "atom_properties": extra,
-        "meta": {**(meta or {}), "partial": partial} if partial else meta,
+        "energy": found.energy,
+        "forces": found.forces,
+        "properties": per_structure.kept,
+        "atom_properties": per_atom.kept,
+        "meta": meta,
     }
+
+
+def check_occupancies(frames: "Sequence[Atoms]") -> None:
+    """Check that every site of crystals and proteins holds one whole atom.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        The structures; ase's readers note occupancies in `info` (CIF) and `arrays` (PDB).
+
+    Raises
+    ------
+    ValueError
+        Names the structure and the occupancies of the first that does not.
+    """
+    for k, frame in enumerate(frames):
+        if "occupancy" not in frame.info and "occupancy" not in frame.arrays:
+            continue
+        if partial := _partial_sites(frame):
+            raise ValueError(
+                f"Structure {k} has sites that are occupied in part ({', '.join(partial[:4])}), "
+                "and a model has whole atoms: give an ordered structure instead, for example a "
+                "supercell with the atoms dealt out."
+            )
+
+
+def _partial_sites(frame: "Atoms") -> list[str]:
+    """Sites of a structure that are occupied in part, as text."""
+    found = []
+    noted = frame.info.get("occupancy")
+    if isinstance(noted, Mapping):
+        for site in noted.values():
+            if not isinstance(site, Mapping):
+                continue
+            numbers = [share for share in site.values() if isinstance(share, (int, float))]
+            if len(site) > 1 or any(share < _WHOLE for share in numbers):
+                found.append(" + ".join(f"{name} {share:g}" for name, share in site.items()))
+    array = frame.arrays.get("occupancy")
+    if array is not None and array.dtype.kind == "f" and array.ndim == 1:
+        # programs write 0 for what they do not know
+        for row in np.flatnonzero((array > 0) & (array < _WHOLE)):
+            found.append(f"{frame.symbols[row]} {array[row]:g}")
+    return found
+
+
+def _other_results(found: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Results of calculators that a store does not hold."""
+    names = set().union(*{tuple(own) for own in found})
+    reason = "a store holds energies, forces and dipoles of calculators"
+    return dict.fromkeys(sorted(names & _NOT_KEPT), reason)
 
 
 def to_ase(store: "View", i: int) -> "Atoms":
@@ -189,74 +258,8 @@ def to_ase(store: "View", i: int) -> "Atoms":
     return atoms
 
 
-def _results(atoms: "Atoms") -> dict:
-    """What the attached calculator has computed already."""
-    return {} if atoms.calc is None else getattr(atoms.calc, "results", {})
-
-
-def _labels(atoms: "Atoms") -> tuple[Any, Any]:
-    """(energy, forces) of `atoms`, each None when it has none; constraints do not change
-    the forces."""
-    results = _results(atoms)
-    energy = results.get("energy", atoms.info.get("energy"))
-    return energy, results.get("forces", atoms.arrays.get("forces"))
-
-
-def _info(atoms: "Atoms") -> dict:
+def _info(atoms: "Atoms", results: Mapping[str, Any]) -> dict:
     """What `atoms` holds beside energy and forces: its info, and the calculator's dipole."""
-    results = _results(atoms)
-    dipole = {"dipole": results["dipole"]} if "dipole" in results else {}
-    return dipole | atoms.info
-
-
-def _fixed(atoms: "Atoms") -> np.ndarray:
-    from ase.constraints import FixAtoms
-
-    mask = np.zeros(len(atoms), bool)
-    for constraint in atoms.constraints:
-        if isinstance(constraint, FixAtoms):
-            mask[constraint.index] = True
-    return mask
-
-
-def _shape(value: Any) -> tuple | None:
-    """() of a number, (3,) of a vector, None of what is neither."""
-    if isinstance(value, np.ndarray):
-        return (3,) if value.shape == (3,) and value.dtype.kind in "iuf" else None
-    if isinstance(value, (list, tuple)):
-        return (3,) if [_shape(each) for each in value] == [(), (), ()] else None
-    is_number = isinstance(value, (int, float, np.integer, np.floating))
-    return () if is_number and not isinstance(value, bool) else None
-
-
-def _common(infos: Sequence[dict]) -> list[str]:
-    """Names of what all structures have, as a number or as a vector."""
-    shapes = {name: _shape(value) for name, value in infos[0].items()}
-    return [
-        name
-        for name, shape in shapes.items()
-        if shape is not None
-        and name != "energy"
-        and all(_shape(info.get(name)) == shape for info in infos)
-    ]
-
-
-def _common_arrays(frames: "Sequence[Atoms]") -> list[str]:
-    """Names of the per-atom arrays of numbers that all structures have."""
-    return [
-        name
-        for name, value in frames[0].arrays.items()
-        if name not in _KNOWN_ARRAYS
-        and value.dtype.kind in "biuf"
-        and all(name in frame.arrays for frame in frames)
-    ]
-
-
-def _partial(infos: Sequence[dict], common: Sequence[str]) -> dict[str, int]:
-    """How many of the structures have each number or vector that not all of them have."""
-    counts = collections.Counter(
-        name for info in infos for name, value in info.items() if _shape(value) is not None
-    )
-    return {
-        name: count for name, count in sorted(counts.items()) if name not in (*common, "energy")
-    }
+    if results.get("dipole") is None:
+        return atoms.info
+    return {"dipole": results["dipole"]} | atoms.info

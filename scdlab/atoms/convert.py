@@ -144,6 +144,8 @@ class Convertible(View):
         cls,
         atoms: "Atoms | Iterable[Atoms]",
         *,
+        energy: str | None = None,
+        forces: str | None = None,
         properties: Sequence[str] | None = None,
         atom_properties: Sequence[str] | None = None,
         energy_unit: str | float = "eV",
@@ -152,14 +154,24 @@ class Convertible(View):
     ) -> Self:
         """A store of ase.Atoms.
 
-        Energy and forces come from the attached calculator's stored results (nothing is computed),
-        else from `info["energy"]` and `arrays["forces"]`. FixAtoms becomes the atom property
-        `fixed`. `dipole` is looked for in `info`, then among the calculator's results.
+        Energy and forces come from the attached calculator's stored results (nothing is computed)
+        where ase counts these as results for the structure as it is now, else from `info` and
+        `arrays`. They are looked for under the usual keys: "energy" and "forces", then those of a
+        reference (REF_energy, REF_forces, dft_energy, dft_force, …), energies also as free_energy
+        and total_energy, in any case of letters; `meta["labels"]` says which were used. FixAtoms
+        becomes the atom property `fixed`, masses other than the elements' standard ones become
+        `masses`. `dipole` is looked for in `info`, then among the calculator's results. What a
+        store cannot hold is left out: a warning of the logger "scdlab" lists it.
 
         Parameters
         ----------
         atoms : ase.Atoms or iterable of ase.Atoms
             The structures.
+        energy : str, optional
+            Key of the energies in `info`; by default a usual one.
+        forces : str, optional
+            Key of the forces in `arrays`; by default a usual one, of the same origin as the
+            energies.
         properties : sequence of str, optional
             Entries of `info`, numbers or vectors of three; by default all that every structure has.
         atom_properties : sequence of str, optional
@@ -174,11 +186,20 @@ class Convertible(View):
         Raises
         ------
         ValueError
-            When only some structures carry a label, and for what no model can use.
+            When only some structures carry a label, for labels that are none, where several keys
+            could be meant, for sites that are occupied in part, and for what no model can use.
         TypeError
             For what is no ase.Atoms.
         """
-        arrays = ase_frames.ase_arrays(atoms, properties, atom_properties, meta)
+        arrays = ase_frames.ase_arrays(
+            ase_frames.as_frames(atoms),
+            energy=energy,
+            forces=forces,
+            properties=properties,
+            atom_properties=atom_properties,
+            meta=meta,
+            validate=validate,
+        )
         return cls.from_arrays(**arrays, energy_unit=energy_unit, validate=validate)
 
     @classmethod
@@ -230,8 +251,9 @@ class Convertible(View):
         if path.suffix != ".npz":
             own = {name: keywords.pop(name) for name in _OF_FROM_ASE & keywords.keys()}
             frames = reading.read_ase(path, index, **keywords)
+            arrays = ase_frames.ase_arrays(frames, meta=meta, fresh=True, **own)
             unit = "eV" if energy_unit is None else energy_unit
-            return cls.from_ase(frames, energy_unit=unit, meta=meta, **own)
+            return cls.from_arrays(**arrays, energy_unit=unit, validate=own.get("validate", True))
         validate = keywords.pop("validate", True)
         if keywords:
             raise ValueError(

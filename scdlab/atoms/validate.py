@@ -213,15 +213,26 @@ def check_names(names: Sequence[str]) -> None:
     ValueError
         For a name that is no identifier, is used twice, or is a field of every batch.
     """
-    from torch_geometric.data import Data
-
     for name in names:
-        taken = name in RESERVED or hasattr(Data(), name)
-        if taken or not str(name).isidentifier() or names.count(name) > 1:
+        if not can_name(name) or names.count(name) > 1:
             raise ValueError(
                 f"{name!r} cannot name a property (not an identifier, used twice, or a field of a "
                 "batch): rename it."
             )
+
+
+def can_name(name: str) -> bool:
+    """Whether a property can be a field of a batch under a name: an identifier that no field of
+    every batch, and nothing else that a batch has, is called.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    """
+    from torch_geometric.data import Data
+
+    return str(name).isidentifier() and name not in RESERVED and not hasattr(Data(), name)
 
 
 def check_elements(z: np.ndarray, ptr: np.ndarray) -> None:
