@@ -112,6 +112,10 @@ def check(function: Callable[[Any], str]) -> AnswerCheck:
             verdict = Check(
                 False, "Replace the dots by your answer, then run this cell again.", pending=True
             )
+        except Exception as error:  # of arithmetic with an answer of a kind that nobody foresaw
+            verdict = Check(
+                False, f"Your answer is not of the kind that is asked for: {_text(error)}"
+            )
         if show:
             verdict.show()
         return verdict
@@ -129,6 +133,24 @@ def all_checks() -> dict[str, AnswerCheck]:
         Name of a check -> the check.
     """
     return dict(_CHECKS)
+
+
+def _text(error: BaseException) -> str:
+    """The kind of an error and its first words."""
+    try:
+        words = " ".join(str(error).split())
+    except Exception:  # an error of the reader's own class
+        words = ""
+    return f"{type(error).__name__}: {words}"[:300]
+
+
+def _shown(value: Any) -> str:
+    """A value as a hint quotes it."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a class of the reader's own
+        text = f"of the class {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def call(answer: Any, *inputs: Any) -> Any:
@@ -157,8 +179,8 @@ def call(answer: Any, *inputs: Any) -> Any:
         raise Wrong(f"The answer should be a function, but it is a {type(answer).__name__}.")
     try:
         result = answer(*inputs)
-    except Exception as error:
-        raise Wrong(f"Your function stopped with {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:
+        raise Wrong(f"Your function stopped with {_text(error)}") from None
     if result is ...:
         raise Pending
     if result is None:
@@ -166,8 +188,12 @@ def call(answer: Any, *inputs: Any) -> Any:
     return result
 
 
-def tensor_from(answer: Any, *inputs: Any, shape: Sequence[int] | None = None) -> Tensor:
+def tensor_from(
+    answer: Any, *inputs: Any, shape: Sequence[int] | None = None, mask: bool = False
+) -> Tensor:
     """A tensor from the reader's function, of the expected shape and without NaN.
+
+    It comes with the precision of the inputs, so that it can be compared with what is right.
 
     Parameters
     ----------
@@ -177,6 +203,8 @@ def tensor_from(answer: Any, *inputs: Any, shape: Sequence[int] | None = None) -
         What it is called with.
     shape : sequence of int, optional
         Shape that the result must have; any by default.
+    mask : bool, default False
+        Whether it should hold booleans: it then comes as it is.
 
     Returns
     -------
@@ -186,16 +214,26 @@ def tensor_from(answer: Any, *inputs: Any, shape: Sequence[int] | None = None) -
     Raises
     ------
     Wrong
-        The result is no tensor, has another shape, or holds inf or NaN.
+        The result is no tensor of real numbers, has another shape, or holds inf or NaN.
     """
     result = call(answer, *inputs)
     if not isinstance(result, Tensor):
         raise Wrong(f"Your function should return a torch tensor, not a {type(result).__name__}.")
+    if result.layout != torch.strided or result.device.type != "cpu" or result.is_nested:
+        raise Wrong("Your function should return an ordinary (dense) tensor in the CPU's memory.")
+    if result.is_complex() or (result.dtype == torch.bool and not mask):
+        kind = str(result.dtype).removeprefix("torch.")
+        raise Wrong(f"Your result should hold real numbers, but it holds {kind}.")
     if shape is not None and tuple(result.shape) != tuple(shape):
         raise Wrong(f"Your result has shape {list(result.shape)}; it should be {list(shape)}.")
     if not torch.isfinite(result).all():
         raise Wrong("Your result contains inf or NaN: look for an overflow, or a division by zero.")
-    return result
+    given = [x.dtype for x in inputs if isinstance(x, Tensor) and x.is_floating_point()]
+    if mask:
+        return result
+    if given:
+        return result.to(given[0])
+    return result if result.is_floating_point() else result.to(torch.get_default_dtype())
 
 
 def number_from(answer: Any) -> float:
@@ -217,9 +255,12 @@ def number_from(answer: Any) -> float:
         The answer is no number, or not a finite one.
     """
     try:
+        if isinstance(answer, str | bytes | bytearray):
+            raise TypeError
         value = float(answer)
-    except (TypeError, ValueError):
-        raise Wrong(f"The answer should be a number, but it is {answer!r}.") from None
+    # RuntimeError: a tensor of several numbers; OverflowError: an integer too large for a float
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise Wrong(f"The answer should be a number, but it is {_shown(answer)}.") from None
     if not math.isfinite(value):
         raise Wrong(f"The answer should be a finite number, but it is {value}.")
     return value

@@ -106,7 +106,7 @@ def check_dens_mask(answer: Callable[..., Any]) -> str:
     u = torch.tensor([0.1, 0.9, 0.3, 0.1, 0.2, 0.05, 0.45, 0.8, 0.2, 0.5])
     fixed = torch.tensor([0, 0, 0, 0, 0, 1, 0, 0, 0, 1]).bool()
     for r in (0.5, 0.25, 1.0, 0.0):
-        mask = tensor_from(answer, chosen, u, batch, fixed, r, shape=(10,))
+        mask = tensor_from(answer, chosen, u, batch, fixed, r, shape=(10,), mask=True)
         if mask.dtype != torch.bool:
             raise Wrong(
                 "The mask should hold booleans, but it holds "
