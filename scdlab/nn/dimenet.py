@@ -406,6 +406,11 @@ class DimeNet(AtomisticModel):
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}.")
+        if num_spherical > 50 or num_rbf > 500:  # their zeros are searched for one by one
+            raise ValueError(
+                "num_spherical must be at most 50 and num_rbf at most 500, got "
+                f"num_spherical={num_spherical} and num_rbf={num_rbf}."
+            )
         self.rbf = BesselBasis(num_rbf, self.cutoff)
         self.sbf = SphericalBesselBasis(num_spherical, num_rbf, self.cutoff)
         self.embed = EmbeddingBlock(num_rbf, hidden_channels)

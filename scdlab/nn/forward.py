@@ -39,7 +39,7 @@ from scdlab.nn.modes import (
 )
 from scdlab.nn.ops.neighbor_sums import DirectedEdges
 from scdlab.nn.prediction import AtomOutputs, Prediction, Request
-from scdlab.nn.registry import as_json, recording, register, with_argument
+from scdlab.nn.registry import as_json, is_own, recording, register, with_argument
 from scdlab.nn.trained_labels import TrainedLabels, check_elements, check_energy, check_forces
 from scdlab.renames import RENAMED_ATTRIBUTES, known_arguments, renamed_attribute
 
@@ -110,11 +110,12 @@ class Model(nn.Module, ABC):
     mask_token: nn.Parameter | None
     force_encoding: ForceEncoding | None
     init_arguments: dict[str, Any]
+    built_in: torch.dtype  # torch's default precision then
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = recording(built_outside_inference(cls.__init__))
+            cls.__init__ = recording(built_outside_inference(cls.__init__), is_own(cls))
         register(cls)
 
     def __setattr__(self, name: str, value: "Tensor | nn.Module") -> None:

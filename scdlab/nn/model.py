@@ -218,10 +218,10 @@ class AtomisticModel(Model):
 
     @filter_table_size.setter
     def filter_table_size(self, cells: int | None) -> None:
-        if cells is not None and (not isinstance(cells, int) or cells < 8):
+        if cells is not None and (not isinstance(cells, int) or not 8 <= cells <= 1_000_000):
             raise ValueError(
-                "filter_table_size must be 8 cells or more, or None for exact filters, got "
-                f"{cells!r}."
+                "filter_table_size must be 8 cells or more, a million at most, or None for exact "
+                f"filters, got {cells!r}."
             )
         self._filter_table_size = cells
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scdlab.nn.arguments import checked, checks_of
 from scdlab.renames import unknown_argument
 
 #: Entry of a config for what a constructor takes as *args.
@@ -55,17 +56,25 @@ def registered(name: str, module: str | None = None) -> type | None:
     return found[-1] if found else None
 
 
-def recording(init: Callable[..., None]) -> Callable[..., None]:
+def recording(init: Callable[..., None], own: bool = False) -> Callable[..., None]:
     """A constructor that writes its arguments into `init_arguments` of the object before it runs.
 
     Of the constructors along a line of base classes, that of the object's own class writes. Unknown
     arguments raise TypeError with one sentence, see `scdlab.renames`.
+
+    Parameters
+    ----------
+    init : callable
+        The constructor.
+    own : bool, default False
+        Whether it is one of the library's, whose annotations are checked.
     """
     signature = inspect.signature(init)
     parameters = list(signature.parameters.values())[1:]
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     known = [p.name for p in parameters if p.kind in by_name]
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    checks = checks_of(parameters) if own else {}
 
     @functools.wraps(init)
     def recorded(self, *args, **kwargs) -> None:
@@ -73,12 +82,33 @@ def recording(init: Callable[..., None]) -> Callable[..., None]:
         if unknown and not open_ended:
             raise unknown_argument(type(self).__name__, unknown[0], known)
         if type(self).__init__ is recorded:
-            bound = signature.bind(self, *args, **kwargs)
+            bound = _bound(signature, type(self).__name__, self, args, kwargs)
+            if checks:
+                arguments = checked(checks, type(self).__name__, bound.arguments)
+                bound.arguments.update(arguments)
             bound.apply_defaults()
             self.__dict__["init_arguments"] = _flat(parameters, bound.arguments)
+            self.__dict__["built_in"] = torch.get_default_dtype()
+            args = bound.args[1:]
+            kwargs = bound.kwargs
+        elif checks:  # of a base class, called by that of a class of somebody's own
+            bound = _bound(signature, type(self).__name__, self, args, kwargs)
+            bound.arguments.update(checked(checks, type(self).__name__, bound.arguments))
+            args = bound.args[1:]
+            kwargs = bound.kwargs
         init(self, *args, **kwargs)
 
     return recorded
+
+
+def _bound(
+    signature: inspect.Signature, cls: str, model: Any, args: Any, kwargs: Any
+) -> inspect.BoundArguments:
+    """Arguments by name; TypeError, which names the class, where they do not fit."""
+    try:
+        return signature.bind(model, *args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{cls} cannot be made so: {error}.") from error
 
 
 def _flat(parameters: list[inspect.Parameter], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -119,6 +149,30 @@ def describe(model: Any) -> dict[str, Any]:
     cls = type(model)
     module = {} if is_own(cls) else {"module": cls.__module__}
     return {"name": cls.__name__, **module, "config": model.config}
+
+
+def with_article(name: str) -> str:
+    """A name with its article, as in "an EquivariantTransformer".
+
+    Parameters
+    ----------
+    name : str
+        The name of a class.
+    """
+    return f"{'an' if name[:1] in 'AEIOaeio' and name else 'a'} {name}"
+
+
+def named(value: Any) -> str:
+    """What a value is, for errors: "a dict", "an Atoms", "the class SchNet".
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return "None" if value is None else with_article(type(value).__name__)
 
 
 def with_argument(model: type, argument: str) -> str:

@@ -150,10 +150,10 @@ class Quadrature(FixedFrames):
     """
 
     def __init__(self, model: Model, degree: int = 3, inversion: bool = False):
-        if not isinstance(degree, int) or degree < 1:
+        if not isinstance(degree, int) or not 1 <= degree <= 100:
             raise ValueError(
-                f"The degree of Quadrature must be a positive integer, got {degree!r}; 3 takes 24 "
-                "evaluations."
+                "The degree of Quadrature must be a positive integer, at most 100, got "
+                f"{degree!r}; 3 takes 24 evaluations."
             )
         axes, weights = _so3_rule(degree)
         super().__init__(model, axes, weights, inversion)

@@ -11,29 +11,33 @@ itself, so that an edit by hand is found.
 """
 
 import json
+import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import scdlab
 import scdlab.symmetry  # registers its models
-from scdlab.files import (
-    atomic_file,
-    content_digest,
-    digest,
-    has_absolute_path,
-    package_dir,
-    write_json,
-)
+from scdlab.devices import checked_device
+from scdlab.files import package_dir
 from scdlab.nn import Model
-from scdlab.nn.registry import POSITIONAL, describe, registered
+from scdlab.nn.registry import describe, named
 from scdlab.nn.trained_labels import TrainedLabels, labels_from_json
+from scdlab.pairs import read_pair, write_pair
+from scdlab.plain import content_digest, has_absolute_path, read_json
 from scdlab.renames import known_arguments
+from scdlab.training.building import build
+from scdlab.training.tensors import (
+    check_finite,
+    load_tensors,
+    match_precision,
+    read_header,
+    separated,
+)
 
 FORMAT = "scdlab-model"
 FORMAT_VERSION = 2
@@ -52,14 +56,37 @@ PROVENANCE = (
 )
 
 
-def _paths(path: str | Path) -> tuple[Path, Path]:
+#: Entries of the json of a model, and their types.
+ENTRIES = {
+    "model": str,
+    "config": dict,
+    "weights_sha256": str,
+    "digest": str,
+    "trained_labels": dict,
+}
+OPTIONAL_ENTRIES = {"module": str, "units": dict, "provenance": dict, "default_dtype": str}
+
+
+def _paths(path: str | os.PathLike) -> tuple[Path, Path]:
+    """The files of the weights and of the json."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"The path of a model must be a str or a Path, such as 'runs/net', got {named(path)}."
+        )
     path = Path(path)
     stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
+    if not stem.name or "\0" in str(path):
+        raise ValueError(
+            f"The path {str(path)!r} names no file; give one with a name, such as 'runs/net'."
+        )
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
 
 
-def save(model: Model, path: str | Path, provenance: dict[str, Any] | None = None) -> Path:
+def save(model: Model, path: str | os.PathLike, provenance: dict[str, Any] | None = None) -> Path:
     """Write a model to `path`.safetensors and `path`.json. Missing folders are made.
+
+    Both files change at one instant: whatever happens meanwhile, the old model can be loaded or the
+    new one.
 
     Parameters
     ----------
@@ -79,31 +106,49 @@ def save(model: Model, path: str | Path, provenance: dict[str, Any] | None = Non
     Raises
     ------
     TypeError
-        For an argument of the model that cannot be written as json.
+        For anything but a model, and for an argument of the model that cannot be written as json.
+    ValueError
+        For weights that are not finite numbers.
+    OSError
+        When the files cannot be written, are being written by another process, or when something
+        else than a model stands there.
     """
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"save writes a model, an AtomisticModel or one around it, got {named(model)}; save "
+            "the state_dict of other modules with torch.save."
+        )
     weights, description = _paths(path)
+    check_config(model)
+    tensors = separated(model.state_dict())
+    check_finite(tensors, f"this {type(model).__name__}")
+    described = describe(model)
     about = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "scdlab": scdlab.__version__,
+        "model": described.pop("name"),
+        **described,
     }
-    described = describe(model)
-    about |= {"model": described.pop("name"), **described}
-    check_config(model)
-    with atomic_file(weights) as new:
-        safetensors.torch.save_file(separated(model.state_dict()), new)
-    about |= {"weights_sha256": digest(weights)}
-    if model.units:  # of the properties that it learned
-        about |= {"units": model.units}
-    about |= {
-        "filter_table_size": model.filter_table_size,
-        "trained_labels": model.trained_labels.as_json(),
-    }
-    if provenance is not None:
-        about |= {"provenance": provenance}
-    about |= {"digest": content_digest(about)}
-    write_json(description, about)
+    if model.built_in != torch.float32:
+        about |= {"default_dtype": str(model.built_in).removeprefix("torch.")}
+
+    def whole(sha256: str) -> dict[str, Any]:
+        content = {**about, "weights_sha256": sha256}
+        if model.units:  # of the properties that it learned
+            content |= {"units": model.units}
+        content |= {"filter_table_size": model.filter_table_size}
+        content |= {"trained_labels": model.trained_labels.as_json()}
+        if provenance is not None:
+            content |= {"provenance": provenance}
+        return content | {"digest": content_digest(content)}
+
+    write_pair(weights, description, lambda new: _write(tensors, new), whole)
     return weights
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    safetensors.torch.save_file(tensors, path)
 
 
 def check_config(model: Model) -> None:
@@ -116,86 +161,32 @@ def check_config(model: Model) -> None:
     """
     for name, value in model.config.items():
         try:
-            json.dumps(value)
-        except TypeError as error:
+            text = json.dumps(value, allow_nan=False)
+            if json.loads(text) != _lists(value):
+                raise ValueError("its keys are no text")
+        except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(
                 f"The argument {name!r} of {type(model).__name__} holds what json cannot "
                 f"({error}); give numbers, text, lists or models, and build all else inside."
             ) from error
 
 
-def separated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors on the processor, each with memory of its own.
-
-    safetensors refuses tensors that share memory, as tied weights do: each of them is written, and
-    they are tied again where the model that is loaded ties them.
-
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        Tensors by name, such as a `state_dict`.
-    """
-    found = {}
-    taken = set()
-    for name, value in tensors.items():
-        tensor = value.detach().cpu().contiguous()
-        memory = tensor.untyped_storage().data_ptr()
-        found[name] = tensor.clone() if memory in taken else tensor
-        taken.add(memory)
-    return found
-
-
-def build(
-    name: str, config: dict[str, Any], module: str | None = None, cls: type[Model] | None = None
-) -> Model:
-    """A fresh model from its description.
-
-    Parameters
-    ----------
-    name : str
-        The name of its class.
-    config : dict
-        Its `config`. Models within it are built likewise.
-    module : str, optional
-        Where a class outside the library was defined.
-    cls : type, optional
-        The class to take for its own name, at any depth, and for a name that is not known.
-
-    Raises
-    ------
-    ValueError
-        For a class that is not known, and for arguments that it does not take.
-    """
-    made = cls if cls is not None and cls.__name__ == name else registered(name, module)
-    if made is None:
-        made = cls
-    if made is None:
-        raise ValueError(
-            f"The checkpoint holds a {name}, a class that is not registered; import the module or "
-            f"run the cell that defines it, or give the class, scdlab.load(path, cls={name})."
-        )
-    arguments = dict(config)
-    kinds = arguments.pop("properties", {})
-    for key, value in arguments.items():
-        if isinstance(value, dict) and {"name", "config"} <= {*value}:  # a model within a model
-            arguments[key] = build(**value, cls=cls)
-    try:
-        model = made(*arguments.pop(POSITIONAL, ()), **arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"The arguments in the checkpoint do not fit {made.__name__} of this session, scdlab "
-            f"{scdlab.__version__} ({error}); open it with the version that wrote it."
-        ) from error
-    for key, kind in kinds.items():
-        model.add_property(key, kind)
-    return model
+def _lists(value: Any) -> Any:
+    """The value with lists for tuples, as json has them."""
+    if isinstance(value, list | tuple):
+        return [_lists(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _lists(each) for key, each in value.items()}
+    return value
 
 
 @known_arguments
 def load(
-    path: str | Path, device: str | torch.device = "cpu", cls: type[Model] | None = None
+    path: str | os.PathLike,
+    device: str | torch.device = "cpu",
+    cls: type[Model] | None = None,
 ) -> Model:
-    """Read a model written by `save`, ready for evaluation.
+    """Read a model written by `save`, ready for evaluation, in the precision it was saved in.
 
     Its `provenance` is what `save` was given, else None; its `units` are those of the properties
     that it learned.
@@ -203,7 +194,7 @@ def load(
     Parameters
     ----------
     path : str or Path
-        As given to `save`.
+        As given to `save`; or the folder of a run of `fit`, for the model in it.
     device : str or torch.device, default "cpu"
         Where to put the model.
     cls : type, optional
@@ -216,54 +207,123 @@ def load(
         When a file is missing.
     ValueError
         When the files are of another format or version, are damaged or do not belong together, and
-        when the model's class is not known.
+        when the model's class is not known or the device is not there.
+    TypeError
+        For what is no path, and for what is no class of a model.
     """
-    weights, description = _paths(path)
-    for file in (weights, description):
-        if not file.is_file():
+    device = checked_device(device)
+    weights, description = _found(path)
+
+    def read(about: dict[str, Any], file: Path) -> Model:
+        return _read(about, file, description, cls)
+
+    return read_pair(weights, description, read, check=_check(description)).to(device).eval()
+
+
+def _found(path: str | os.PathLike) -> tuple[Path, Path]:
+    """The files of a model, which are there."""
+    folder = isinstance(path, str | os.PathLike) and os.path.isdir(path)
+    if folder and not Path(f"{os.fspath(path).rstrip(os.sep)}.json").is_file():
+        path = Path(path)
+        if not (path / "model.json").is_file():
             raise FileNotFoundError(
-                f"No model at {file}; scdlab.save(model, path) writes path.safetensors and "
-                "path.json."
+                f"{path} is a folder without a model.json, so it is no run of scdlab.fit; give the "
+                "path of a model in it, as scdlab.save was given."
             )
+        path = path / "model"
+    weights, description = _paths(path)
+    if not description.is_file():
+        hint = ""
+        if str(path) in pretrained_names():
+            hint = f" scdlab.load_pretrained({str(path)!r}) opens the one that comes with the kit;"
+        missing = description if weights.is_file() else weights
+        raise FileNotFoundError(
+            f"No model at {missing};{hint} scdlab.save(model, path) writes path.safetensors and "
+            "path.json."
+        )
+    return weights, description
+
+
+def _check(description: Path) -> Any:
+    """A check of the json, before the weights are read."""
+
+    def check(about: dict[str, Any]) -> None:
+        if about.get("format") != FORMAT:
+            raise ValueError(
+                f"{description} does not describe an scdlab model; give a path written by "
+                "scdlab.save."
+            )
+        version = about.get("format_version")
+        if version != FORMAT_VERSION or isinstance(version, bool):
+            raise ValueError(
+                f"{description} has format version {version!r}, and scdlab {scdlab.__version__} "
+                f"reads version {FORMAT_VERSION}; open it with scdlab {about.get('scdlab')}, or "
+                "convert it with tools/convert_0_2.py."
+            )
+        if "digest" not in about or "trained_labels" not in about:
+            raise ValueError(
+                f"{description} was written before scdlab 0.2: it lacks its digest or what the "
+                "model has learned; convert it with tools/convert_0_2.py, or save the model again."
+            )
+        if about["digest"] != content_digest(about):
+            raise ValueError(
+                f"{description} was edited or is damaged (its digest differs); copy both files "
+                "again, or save the model again."
+            )
+        for key, kind in (ENTRIES | OPTIONAL_ENTRIES).items():
+            if key not in about and key in OPTIONAL_ENTRIES:
+                continue
+            if not isinstance(about.get(key), kind):
+                raise ValueError(
+                    f"{description} must hold a {kind.__name__} as {key!r}, got "
+                    f"{named(about.get(key)) if key in about else 'no such entry'}; save the model "
+                    "again."
+                )
+
+    return check
+
+
+def _read(
+    about: dict[str, Any], weights: Path, description: Path, cls: type[Model] | None
+) -> Model:
+    """The model of a checked json and the file of its weights."""
+    shapes, dtypes = read_header(weights)
+    before = torch.get_default_dtype()
     try:
-        about = json.loads(description.read_text(encoding="utf-8"))
+        torch.set_default_dtype(_default_dtype(about, description))
+        model = build(about["model"], about["config"], about.get("module"), cls, shapes)
     except ValueError as error:
-        raise ValueError(
-            f"{description} is not readable json, so the model cannot be rebuilt; save it again."
-        ) from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ValueError(
-            f"{description} does not describe an scdlab model; give a path written by scdlab.save."
-        )
-    if about["format_version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"{description} has format version {about['format_version']}, and scdlab "
-            f"{scdlab.__version__} reads version {FORMAT_VERSION}; open it with scdlab "
-            f"{about.get('scdlab')}."
-        )
-    if "digest" not in about or "trained_labels" not in about:
-        raise ValueError(
-            f"{description} was written before scdlab 0.2: it has no digest, or does not say what "
-            "the model has learned; convert it with tools/convert_0_2.py, or save the model again."
-        )
-    if about["digest"] != content_digest(about):
-        raise ValueError(
-            f"{description} was edited or is damaged (its digest differs); copy the files again, "
-            "or save the model again."
-        )
-    if digest(weights) != about["weights_sha256"]:
-        raise ValueError(
-            f"{weights} is damaged or belongs to another {description.name} (its digest differs); "
-            "copy both files again."
-        )
-    model = build(about["model"], about["config"], about.get("module"), cls)
+        raise ValueError(f"{description} cannot be opened: {error}") from error
+    finally:
+        torch.set_default_dtype(before)
+    match_precision(model, dtypes)
     load_tensors(model, safetensors.torch.load_file(weights), weights)
+    units = about.get("units", {})
+    if not all(isinstance(unit, str) for unit in units.values()):
+        raise ValueError(
+            f"{description} must hold text as the unit of each property, got {units!r}; save the "
+            "model again."
+        )
     model.provenance = about.get("provenance")
-    model.units = about.get("units", {})
+    model.units = units
     model.trained_labels = _labels(about["trained_labels"], description)
-    # a file of an older version has no such entry
-    model.filter_table_size = about.get("filter_table_size", model.filter_table_size)
-    return model.to(device).eval()
+    try:
+        model.filter_table_size = about.get("filter_table_size", model.filter_table_size)
+    except ValueError as error:
+        raise ValueError(f"{description} cannot be opened: {error}") from error
+    return model
+
+
+def _default_dtype(about: dict[str, Any], description: Path) -> torch.dtype:
+    """The precision that was torch's default when the model was built."""
+    name = about.get("default_dtype", "float32")
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(
+            f"{description} must name a precision as 'default_dtype', such as 'float64', got "
+            f"{name!r}; save the model again."
+        )
+    return found
 
 
 def _labels(content: object, description: Path) -> TrainedLabels:
@@ -296,9 +356,10 @@ def load_pretrained(name: str, device: str | torch.device = "cpu") -> Model:
     if name not in pretrained_names():
         there = ", ".join(pretrained_names()) or "none"
         raise ValueError(
-            f"No trained model called {name!r} comes with the kit; there are: {there}."
+            f"No trained model called {name!r} comes with the kit; there are: {there}. A path is "
+            "opened by scdlab.load."
         )
-    about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    about = read_json(folder / f"{name}.json", "description of a model", "install the kit again")
     if wrong := provenance_problems(about):
         raise ValueError(
             f"The trained model {name!r} cannot be trusted: {wrong[0]}; install the kit again, or "
@@ -337,37 +398,3 @@ def provenance_problems(about: dict[str, Any]) -> list[str]:
     if has_absolute_path(about):
         wrong.append("it holds a path of the machine it was made on")
     return wrong
-
-
-def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: str | Path) -> None:
-    """Put named tensors into a model.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model; it is changed in place.
-    tensors : dict of str to Tensor
-        All that its `state_dict` names.
-    source : str or Path
-        Where they come from, for errors.
-
-    Raises
-    ------
-    ValueError
-        When names or shapes are not exactly the model's own, and for numbers that are not finite.
-    """
-    own = model.state_dict()
-    different = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
-    different += [k for k in own if k not in tensors] + [k for k in tensors if k not in own]
-    if different:
-        raise ValueError(
-            f"The weights in {source} belong to another model than this {type(model).__name__} "
-            f"({len(different)} tensors differ, the first is {different[0]!r}); build the model "
-            "with the settings it was saved with."
-        )
-    if any(not bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
-        raise ValueError(
-            f"The weights in {source} contain NaN or infinity; train again with a smaller learning "
-            "rate."
-        )
-    model.load_state_dict(tensors)

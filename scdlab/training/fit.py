@@ -48,7 +48,6 @@ from scdlab.training.arguments import (
     whole_number,
 )
 from scdlab.training.callbacks import Callback
-from scdlab.training.checkpoint import load_tensors
 from scdlab.training.evaluate import check_labels
 from scdlab.training.failure import FailedStep
 from scdlab.training.folder import checked_folder, held
@@ -56,6 +55,7 @@ from scdlab.training.loop import Run
 from scdlab.training.processes import failed_process, is_first, make_fabric
 from scdlab.training.schedule import SCHEDULES
 from scdlab.training.state import Settings
+from scdlab.training.tensors import load_tensors
 
 
 @dataclass

@@ -15,9 +15,9 @@ from torch.nn import Parameter
 
 from scdlab.files import atomic_file, plain
 from scdlab.nn import Model
-from scdlab.training.checkpoint import load_tensors
 from scdlab.training.guard import all_finite
 from scdlab.training.identity import Identity
+from scdlab.training.tensors import load_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -71,7 +71,7 @@ def test_damage_is_found(saved):
     with pytest.raises(ValueError, match="damaged"):
         scdlab.load(path)
     path.with_suffix(".json").write_text("{")
-    with pytest.raises(ValueError, match="not readable json"):
+    with pytest.raises(ValueError, match="is no readable description of a model"):
         scdlab.load(path)
     path.with_suffix(".json").unlink()
     with pytest.raises(FileNotFoundError, match="No model at"):

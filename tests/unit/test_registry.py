@@ -87,7 +87,7 @@ def test_a_subclass_that_hands_its_arguments_on_is_rebuilt():
 
     net = Handing(16, widths=(0.4,))
     assert net.config == {"*args": [16], "widths": [0.4]}
-    made = scdlab.training.checkpoint.build(**describe(net))
+    made = scdlab.training.building.build(**describe(net))
     assert type(made) is Handing and made.hidden_channels == 16 and made.cutoff == 4.0
 
 

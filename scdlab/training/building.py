@@ -1,0 +1,203 @@
+"""Models from their description: built no larger than the file of their weights says.
+
+A json of a few bytes can ask for a model of terabytes, or of a billion layers. So the numbers in it
+are compared with the shapes in the header of the weights, and while the model is built its tensors
+are counted.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+import scdlab
+from scdlab.nn import Model
+from scdlab.nn.registry import POSITIONAL, is_own, registered, with_article
+from scdlab.training.tensors import Shapes, check_shapes
+
+# numbers in a description up to it need no look at the file: layers of this width are small
+_SMALL = 512
+# a constructor may make tensors that others replace, or that are not saved
+_SPARE_TENSORS = 1000
+_SPARE_NUMBERS = 4_000_000
+
+
+class _TooLarge(Exception):
+    """The model that is being built has more tensors than the file of its weights."""
+
+
+def build(
+    name: str,
+    config: dict[str, Any],
+    module: str | None = None,
+    cls: type[Model] | None = None,
+    shapes: Shapes | None = None,
+) -> Model:
+    """A fresh model from its description.
+
+    Parameters
+    ----------
+    name : str
+        The name of its class.
+    config : dict
+        Its `config`. Models within it are built likewise.
+    module : str, optional
+        Where a class outside the library was defined.
+    cls : type, optional
+        The class to take for its own name, at any depth, and for a name that is not known.
+    shapes : mapping of str to tuple of int, optional
+        Shapes of the weights that it is to have, by name: a larger model is not built.
+
+    Raises
+    ------
+    ValueError
+        For a class that is not known, for arguments that it does not take, and for a model that is
+        larger than its weights.
+    """
+    description = {"name": name, "config": config}
+    if module is not None:
+        description["module"] = module
+    if cls is not None:
+        _check_wanted(description, cls)
+    if shapes is None:
+        return _build(description, cls)
+    with _no_larger_than(shapes, name):
+        if _largest_number(config) > max(_SMALL, *map(max, filter(None, shapes.values())), 0):
+            _build_without_memory(description, cls, shapes)
+        return _build(description, cls)
+
+
+def _build(description: dict[str, Any], cls: type[Model] | None) -> Model:
+    made = _class_of(description, cls)
+    arguments = dict(description["config"])
+    kinds = arguments.pop("properties", {})
+    for key, value in arguments.items():
+        if _is_description(value):  # a model within a model
+            arguments[key] = _build(value, cls)
+    try:
+        model = made(*arguments.pop(POSITIONAL, ()), **arguments)
+        for key, kind in kinds.items():
+            model.add_property(key, kind)
+    except _TooLarge:
+        raise
+    except Exception as error:  # whatever a constructor raises for settings that are not its own
+        raise ValueError(
+            f"The settings in the checkpoint do not fit {made.__name__} of this session, scdlab "
+            f"{scdlab.__version__} ({_first_line(error)}); open it with the version that wrote it."
+        ) from error
+    return model
+
+
+def _class_of(description: dict[str, Any], cls: type[Model] | None) -> type[Model]:
+    name = description["name"]
+    module = description.get("module")
+    known = registered(name, module)
+    if cls is not None and (cls.__name__ == name or known is None or issubclass(cls, known)):
+        return cls
+    if known is None:
+        raise ValueError(
+            f"The checkpoint holds {with_article(name)}, a class that is not registered; "
+            "import the module or run the cell that defines it, or give the class, "
+            f"scdlab.load(path, cls={name})."
+        )
+    return known
+
+
+def _check_wanted(description: dict[str, Any], cls: type[Model]) -> None:
+    """Raise ValueError for a class that nothing in a description is built of."""
+    if not isinstance(cls, type) or not issubclass(cls, Model):
+        kind = f"the class {cls.__name__}" if isinstance(cls, type) else repr(cls)[:80]
+        raise TypeError(
+            f"cls must be the class of a model, such as cls=MyNet, a subclass of AtomisticModel, "
+            f"got {kind}."
+        )
+    names = []
+    pending = [description]
+    while pending:
+        each = pending.pop()
+        if _class_of(each, cls) is cls:
+            return
+        names.append(each["name"])
+        pending += [value for value in each["config"].values() if _is_description(value)]
+    raise ValueError(
+        f"The checkpoint holds {', '.join(map(with_article, names))}, and cls is "
+        f"{cls.__name__}; leave cls out, or give the path of {with_article(cls.__name__)}."
+    )
+
+
+def _is_description(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and {"name", "config"} <= {*value} <= {"name", "config", "module"}
+        and isinstance(value["name"], str)
+        and isinstance(value["config"], dict)
+        and isinstance(value.get("module"), str | None)
+    )
+
+
+def _largest_number(value: Any) -> float:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return max(map(_largest_number, value), default=0)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return abs(value) if is_number else 0
+
+
+def _build_without_memory(
+    description: dict[str, Any], cls: type[Model] | None, shapes: Shapes
+) -> None:
+    """Build a model whose tensors have shapes alone, and compare them with those of the file."""
+    try:
+        with torch.device("meta"):
+            model = _build(description, cls)
+    except ValueError:
+        made = _class_of(description, cls)
+        if is_own(made):
+            raise
+        return  # a class of somebody's own that computes with its tensors
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    check_shapes(type(model).__name__, own, shapes, "the file")
+
+
+@contextlib.contextmanager
+def _no_larger_than(shapes: Shapes, name: str) -> Iterator[None]:
+    """In this context, a model that has more tensors than a file is not built."""
+    most_tensors = 4 * len(shapes) + _SPARE_TENSORS
+    most_numbers = 4 * sum(torch.Size(shape).numel() for shape in shapes.values()) + _SPARE_NUMBERS
+    tensors = 0
+    numbers = 0
+    thread = threading.get_ident()
+
+    def count(module: nn.Module, key: str, value: torch.Tensor | None) -> None:
+        nonlocal tensors, numbers
+        if value is None or threading.get_ident() != thread:
+            return
+        tensors += 1
+        numbers += value.numel()
+        if tensors > most_tensors or numbers > most_numbers:
+            raise _TooLarge
+
+    hooks = [
+        torch_module.register_module_parameter_registration_hook(count),
+        torch_module.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    except _TooLarge:
+        raise ValueError(
+            f"The settings ask for a larger {name} than the weights beside them are of "
+            f"({len(shapes)} tensors); copy both files again, or save the model again."
+        ) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:300]
