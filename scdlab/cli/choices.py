@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import scdlab
 
+from .classes import own_class, split_place
+
 if TYPE_CHECKING:
     from scdlab.atoms import AtomStore
     from scdlab.nn.model import AtomisticModel, Model
@@ -20,7 +22,7 @@ SOURCES = (
 )
 
 
-def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
+def open_data(name: str, energy_unit: str | None = None, **how: Any) -> "AtomStore":
     """The data set of a name.
 
     Parameters
@@ -31,6 +33,9 @@ def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
         structures.
     energy_unit : str, optional
         Unit of a file's energies, such as "kcal/mol"; forces are per Å.
+    **how
+        More of how a file is read: energy, forces, format, specorder, as `AtomStore.from_file` has
+        them.
 
     Returns
     -------
@@ -54,15 +59,18 @@ def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
                 "What stands behind @ must be START:STOP or START:STOP:STEP, got "
                 f"{part!r}: write it as in qm9@:1000 or qm9@::10."
             )
-        return open_data(name, energy_unit)[slice(*(int(n) if n else None for n in found.groups()))]
+        return open_data(name, energy_unit, **how)[
+            slice(*(int(n) if n else None for n in found.groups()))
+        ]
     if Path(name).is_file():
-        return scdlab.AtomStore.from_file(name, energy_unit=energy_unit)
+        return scdlab.AtomStore.from_file(name, energy_unit=energy_unit, **how)
     sets = ("qm9", "ethanol", "aspirin", "isomers", "alloys")
     known = name in sets or name.startswith("md17:") or Path(name).is_dir()
-    if known and energy_unit is not None:
+    given = [option for option, value in {"energy-unit": energy_unit, **how}.items() if value]
+    if known and given:
         raise ValueError(
-            f"--energy-unit is for files; the data set {name!r} has units of its own: leave the "
-            "option out."
+            f"--{given[0]} is for files; the data set {name!r} has units and labels of its own: "
+            "leave the option out."
         )
     if name in sets:
         return getattr(scdlab, f"load_{name}")()
@@ -75,7 +83,7 @@ def open_data(name: str, energy_unit: str | None = None) -> "AtomStore":
     )
 
 
-def open_model(name: str, device: str = "cpu") -> "Model":
+def open_model(name: str, device: str = "cpu", own: str | None = None) -> "Model":
     """The model of a name.
 
     Parameters
@@ -84,14 +92,27 @@ def open_model(name: str, device: str = "cpu") -> "Model":
         A model that comes with the kit, or a path that `scdlab.save` or `scdlab train` wrote.
     device : str, default "cpu"
         Where to put it.
+    own : str, optional
+        Where its class is defined, "path.py:Class" or "module:Class"; a class of scdlab by default.
 
     Returns
     -------
     Model
         The model.
+
+    Raises
+    ------
+    ValueError
+        There is no such class, or the files of the model are damaged.
+    FileNotFoundError
+        There is no such model.
     """
     from scdlab.training.checkpoint import pretrained_names
 
+    if own is not None:
+        return scdlab.load(name, device, own_class(own, "class"))
+    if not name.strip():
+        raise ValueError("A model needs a name, got none: give a path such as runs/train/model.")
     return (scdlab.load_pretrained if name in pretrained_names() else scdlab.load)(name, device)
 
 
@@ -145,12 +166,12 @@ def _short(text: str) -> str:
 
 
 def make_model(text: str, **sizes: int | None) -> "AtomisticModel":
-    """A fresh model of scdlab.nn.
+    """A fresh model of scdlab.nn, or of somebody's own class.
 
     Parameters
     ----------
     text : str
-        Its name, with settings or without.
+        Its name, with settings or without; "path.py:Class" or "module:Class" for one's own.
     **sizes
         More settings; None for the model's own.
 
@@ -166,9 +187,13 @@ def make_model(text: str, **sizes: int | None) -> "AtomisticModel":
     """
     from scdlab import nn
 
-    name, settings = parse_call(text, "model")
+    place, call = split_place(text)
+    name, settings = parse_call(call, "model")
     base = nn.AtomisticModel
-    cls = _chosen(name, nn, lambda each: issubclass(each, base) and each is not base, "model")
+    if place:
+        cls = own_class(f"{place}:{name}", "model")
+    else:
+        cls = _chosen(name, nn, lambda each: issubclass(each, base) and each is not base, "model")
     return _made(cls, settings | {k: value for k, value in sizes.items() if value is not None})
 
 

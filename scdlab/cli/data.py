@@ -1,4 +1,4 @@
-"""`scdlab data`: list the data sets, make them again, fetch one."""
+"""`scdlab data`: list the data sets, look at one, make them again, fetch one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,15 @@ from typing import Annotated
 import typer
 
 import scdlab
+from scdlab.log import show
 
 from .app import Command, app
+from .choices import SOURCES, open_data
+from .options import EnergyKey, EnergyUnit, FileFormat, ForcesKey, Specorder, reading
 
 data_app = typer.Typer(
-    help="The data sets: list them, make them again, download one.", invoke_without_command=True
+    help="The data sets: list them, look at one, make them again, download one.",
+    invoke_without_command=True,
 )
 app.add_typer(data_app, name="data")
 
@@ -26,6 +30,33 @@ def _data(ctx: typer.Context) -> None:
         Console().print(doctor.examine("data"))
 
 
+@data_app.command("show", cls=Command)
+def show_data(
+    source: Annotated[str, typer.Argument(metavar="DATA", help=f"{SOURCES}.")],
+    energy_unit: EnergyUnit = None,
+    energy: EnergyKey = None,
+    forces: ForcesKey = None,
+    file_format: FileFormat = None,
+    specorder: Specorder = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Compare all of a store with its digests, also of a large one."
+        ),
+    ] = False,
+) -> None:
+    """Print what a data set, a saved store or a file holds, and which labels were found."""
+    store = open_data(source, **reading(energy_unit, energy, forces, file_format, specorder))
+    if verify:
+        store.verify()
+    show(str(store.summary()))
+    if Path(source).is_dir():  # of a file the reader has said so
+        for label, key in sorted(store.meta.get("labels", {}).items()):
+            show(f"{label}: from {key!r}")
+    if verify:
+        show("verified: what is stored matches its digests")
+
+
 @data_app.command("make", cls=Command)
 def make_data(
     name: Annotated[
@@ -38,7 +69,7 @@ def make_data(
     """Make a committed data set again."""
     from scdlab.atoms.make import make
 
-    print(make(name, out).summary())
+    show(str(make(name, out).summary()))
 
 
 @data_app.command("get", cls=Command)
@@ -50,4 +81,4 @@ def get_data(
     loaders = {"md17": lambda: scdlab.load_md17(name), "qm9": lambda: scdlab.load_qm9()}
     if source not in loaders:
         raise ValueError(f"There is no source {source!r}: choose one of {', '.join(loaders)}.")
-    print(loaders[source]().summary())
+    show(str(loaders[source]().summary()))

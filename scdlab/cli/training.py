@@ -11,22 +11,13 @@ from scdlab.log import show
 
 from .app import LARGEST_SEED, Device, command
 from .choices import SOURCES, make_model, make_objective, open_data, open_model
+from .options import EnergyKey, EnergyUnit, FileFormat, ForcesKey, Specorder, reading
+from .reports import report, write_rows
 
 if TYPE_CHECKING:
     from scdlab.atoms import AtomStore
     from scdlab.nn.model import Model
-    from scdlab.objectives import Objective
 
-# What parts of a loss are measured in; a property has the unit of its labels.
-_UNITS = {
-    "energy_mae": "eV",
-    "energy_mae_per_atom": "eV/atom",
-    "force_mae": "eV/Å",
-    "noise_mse": "σ²",
-    "noise_unexplained": "of the noise",
-    "distance_mae": "Å",
-    "blind_mae": "Å",
-}
 _WHAT = "What is trained on what"
 _HOW = "How"
 
@@ -63,13 +54,11 @@ def train(
             rich_help_panel=_WHAT,
         ),
     ],
-    energy_unit: Annotated[
-        str | None,
-        typer.Option(
-            help="Unit of energies in files, such as kcal/mol; needed for .npz; forces per Å.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
+    energy_unit: EnergyUnit = None,
+    energy: EnergyKey = None,
+    forces: ForcesKey = None,
+    file_format: FileFormat = None,
+    specorder: Specorder = None,
     objective: Annotated[
         str,
         typer.Option(
@@ -85,18 +74,19 @@ def train(
             rich_help_panel=_WHAT,
         ),
     ] = "",
-    forces: Annotated[
+    no_forces: Annotated[
         bool,
         typer.Option(
-            "--forces/--no-forces",
-            help="Learn forces as well, where there are any.",
+            "--no-forces",
+            help="Learn energies alone, also where there are forces.",
             rich_help_panel=_WHAT,
         ),
-    ] = True,
+    ] = False,
     model: Annotated[
         str,
         typer.Option(
-            help="A new model of scdlab.nn, as 'SchNet(cutoff=4.0)'; SchNet by default.",
+            help="A new model, as 'SchNet(cutoff=4.0)' or, of your own, 'net.py:Net'; SchNet by "
+            "default.",
             rich_help_panel=_WHAT,
         ),
     ] = "",
@@ -125,6 +115,15 @@ def train(
             rich_help_panel=_WHAT,
         ),
     ] = "",
+    own: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="FILE.py:CLASS",
+            help="Where the class of --init is defined, for a model of your own.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     n_train: Annotated[
         int | None,
         typer.Option(
@@ -287,15 +286,22 @@ def train(
         raise ValueError(
             "--init brings its own model: leave --model, --hidden-channels and --num-layers out."
         )
+    if own is not None and not init:
+        raise ValueError(
+            f"--class belongs to --init: name a new model of your own with --model {own}."
+        )
+    if no_forces and forces is not None:
+        raise ValueError("--no-forces and --forces exclude one another: leave one of them out.")
     if resume and not (out / "checkpoint.safetensors").is_file():
         raise FileNotFoundError(
             f"There is no checkpoint in {out} to go on from: leave --resume out, or name the "
             "folder of the run with --out."
         )
-    store = _mixed(data, energy_unit)
+    how = reading(energy_unit, energy, forces, file_format, specorder)
+    store = _mixed(data, how)
     train_set, val_set, test_set = _parts(store, n_train, n_val, seed)
-    goal = make_objective(objective, target, forces and store.has_forces)
-    net = _first_model(init, model, hidden_channels, num_layers, seed)
+    goal = make_objective(objective, target, store.has_forces and not no_forces)
+    net = _first_model(init, own, model, hidden_channels, num_layers, seed)
     store.check_max_atoms(max_atoms)
     result = scdlab.fit(
         net,
@@ -318,7 +324,7 @@ def train(
         anneal={"drop_path": drop_path} if drop_path else None,
         augment=None if augment == Augment.none else augment.value,
     )
-    _write_rows(out / "test_index.npy", test_set)
+    write_rows(out / "test_index.npy", test_set)
     show(str(result))
     if result.interrupted:
         show(f"stopped at step {result.steps} of {steps}: the same command with --resume goes on")
@@ -328,14 +334,14 @@ def train(
     show(f"load the model with scdlab.load({str(out / 'model')!r})")
 
 
-def _mixed(names: list[str], energy_unit: str | None) -> "AtomStore":
+def _mixed(names: list[str], how: dict[str, Any]) -> "AtomStore":
     """The structures of all data sets of a command line."""
     if twice := [name for k, name in enumerate(names) if name in names[:k]]:
         raise ValueError(
             f"--data names {twice[0]!r} twice, and the model would be tested on what it learned "
             "from; name it once."
         )
-    stores = [open_data(name, energy_unit) for name in names]
+    stores = [open_data(name, **how) for name in names]
     return stores[0] if len(stores) == 1 else scdlab.AtomStore.concat(stores)
 
 
@@ -350,25 +356,20 @@ def _parts(
 
 
 def _first_model(
-    init: str, name: str, hidden_channels: int | None, num_layers: int | None, seed: int
+    init: str,
+    own: str | None,
+    name: str,
+    hidden_channels: int | None,
+    num_layers: int | None,
+    seed: int,
 ) -> "Model":
     """The trained model that `init` names, or a new one with the seed's weights."""
     import torch
 
     torch.manual_seed(seed)
     if init:
-        return open_model(init)
+        return open_model(init, own=own)
     return make_model(name or "SchNet", hidden_channels=hidden_channels, num_layers=num_layers)
-
-
-def _write_rows(path: Path, store: "AtomStore") -> None:
-    """Write which rows of the whole data a part holds."""
-    import numpy as np
-
-    from scdlab import files
-
-    with files.atomic_file(path) as new, open(new, "wb") as file:
-        np.save(file, store.index)
 
 
 @command("evaluate")
@@ -382,10 +383,17 @@ def evaluate_model(
             help=f"{SOURCES}.",
         ),
     ],
-    energy_unit: Annotated[
+    energy_unit: EnergyUnit = None,
+    energy: EnergyKey = None,
+    forces: ForcesKey = None,
+    file_format: FileFormat = None,
+    specorder: Specorder = None,
+    own: Annotated[
         str | None,
         typer.Option(
-            help="Unit of energies in a file, such as kcal/mol; needed for .npz; forces per Å.",
+            "--class",
+            metavar="FILE.py:CLASS",
+            help="Where the model's class is defined, for a model of your own.",
         ),
     ] = None,
     objective: Annotated[
@@ -414,59 +422,17 @@ def evaluate_model(
         ),
     ] = None,
 ) -> None:
-    """Print the errors of a trained model on other data."""
+    """Print the errors of a trained model on other data.
+
+    The keys that labels were found under are printed, and a large store is compared with its
+    digests first.
+    """
     import torch
 
-    store = open_data(data, energy_unit)
+    store = open_data(data, **reading(energy_unit, energy, forces, file_format, specorder))
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before the work
-    net = open_model(model, auto if device == Device.auto else device.value)
+    net = open_model(model, auto if device == Device.auto else device.value, own)
     goal = make_objective(objective, "") if objective else None
     report(net, store, goal, out, max_atoms, Path(data).name)
-
-
-def report(
-    model: "Model",
-    store: "AtomStore",
-    objective: "Objective | None",
-    out: Path | None,
-    max_atoms: int | None,
-    data: str = "test",
-) -> None:
-    """Print a model's errors with their units, and write them to metrics.json.
-
-    Parameters
-    ----------
-    model : Model
-        The model.
-    store : AtomStore
-        Structures that it has not seen.
-    objective : Objective or None
-        Whose parts are measured; None for all labels that the model predicts.
-    out : Path or None
-        Folder for metrics.json; None to write nothing.
-    max_atoms : int or None
-        Atoms that a batch may hold.
-    data : str, default "test"
-        Name of the structures, as printed.
-    """
-    from scdlab import files
-
-    found: dict[str, Any] = {}
-    if len(store):
-        size = 64 if max_atoms is None else None
-        found = scdlab.evaluate(model, store, objective, batch_size=size, max_atoms=max_atoms)
-        found.pop("loss", None)
-    units = {}
-    for name in found:
-        target = name.removesuffix("_mae")
-        named = target in (*store.property_names, *store.vector_names)
-        units[name] = _UNITS.get(name) or (store.units(target) if named else "")
-    if out is not None:  # before anything is printed: an output may fail
-        files.write_json(out / "metrics.json", {"structures": len(store), **found, "units": units})
-    if not found:
-        show("no structure is left to test on: --train and --val took them all")
-    for name, value in found.items():
-        unit = units[name] or "(no unit given)"
-        show(f"{data} {name} = {value:.4g} {unit} ({len(store)} structures)")
