@@ -34,14 +34,75 @@ def as_index(index: Index) -> slice | np.ndarray:
     Returns
     -------
     slice or numpy.ndarray
-        The slice, or an integer or boolean array (numpy raises IndexError outside the range).
+        The slice, or an integer or boolean array.
+
+    Raises
+    ------
+    TypeError
+        For what is no index.
     """
     if isinstance(index, slice):
         return index
     if isinstance(index, Tensor):
         index = index.detach().cpu().numpy()
-    index = np.asarray(index)
-    return index if index.dtype == bool else index.astype(np.int64)
+    try:
+        found = np.asarray(index)
+    except (TypeError, ValueError):  # rows of different lengths
+        found = np.asarray(None)
+    kind = found.dtype.kind
+    if kind in "iu":
+        return found.astype(np.int64, copy=False)
+    if kind == "b" and found.ndim == 1:
+        return found
+    if found.shape == (0,) and kind == "f":  # numpy's idea of []
+        return found.astype(np.int64)
+    raise TypeError(
+        "Structures are chosen by whole numbers, a slice or a mask [n] of truth values, got "
+        f"{index!r:.60} ({type(index).__name__}, {found.dtype}, {found.shape}): correct the index."
+    )
+
+
+def of_own(own: np.ndarray, index: Index) -> np.ndarray:
+    """The structures own[index].
+
+    Parameters
+    ----------
+    own : numpy.ndarray
+        Structures of a view, [n].
+    index : slice or array_like
+        Integers counted in the view, or a boolean mask.
+
+    Returns
+    -------
+    numpy.ndarray
+        Structures, of the shape of the index.
+
+    Raises
+    ------
+    IndexError
+        For an index outside the view, and for a mask of another length.
+    TypeError
+        For what is no index.
+    """
+    key = as_index(index)
+    try:
+        return np.asarray(own[key])
+    except IndexError as error:
+        entries = np.asarray(key)
+        if entries.dtype == bool:
+            raise IndexError(
+                f"The mask has {len(entries):,} entries, and there are {len(own):,} structures: "
+                "give one for each."
+            ) from error
+        wrong = entries[(entries < -len(own)) | (entries >= len(own))]
+        raise IndexError(
+            f"There is no structure {wrong.reshape(-1)[0]}, there are {len(own):,}: count from 0, "
+            "or from the end with negative numbers."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{key!r} cannot cut structures ({str(error).rstrip('.')}): use whole numbers."
+        ) from error
 
 
 def chosen_structures(own: np.ndarray, index: Index) -> np.ndarray:
@@ -66,7 +127,7 @@ def chosen_structures(own: np.ndarray, index: Index) -> np.ndarray:
     ValueError
         When there are none.
     """
-    chosen = np.asarray(own[as_index(index)])
+    chosen = of_own(own, index)
     if not chosen.size:
         raise ValueError("take() got no structures: pass at least one index.")
     return chosen.reshape(-1)

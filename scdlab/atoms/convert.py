@@ -14,11 +14,13 @@ from numpy.typing import ArrayLike
 
 from scdlab import units
 from scdlab.atoms import ase_frames, joining, npz, pyg, reading
+from scdlab.atoms.arguments import elements, mapping, numeric, row_numbers
 from scdlab.atoms.validate import (
     Arrays,
     as_numbers,
     check_elements,
     check_names,
+    check_ptr,
     check_shapes,
     check_values,
 )
@@ -56,7 +58,7 @@ class Convertible(View):
         Parameters
         ----------
         z : array_like
-            Atomic numbers, [N]; of frames, those of the molecule, [k].
+            Atomic numbers or symbols of elements, [N]; of frames, those of the molecule, [k].
         pos : array_like
             Positions in Å, [N, 3]; of frames [n, k, 3].
         ptr : array_like, optional
@@ -89,13 +91,16 @@ class Convertible(View):
             not fit.
         """
         given = {"cell": cell, "pbc": pbc, "energy": energy, "forces": forces}
-        labels = {name: np.asarray(value) for name, value in given.items() if value is not None}
-        extra = {name: np.asarray(value) for name, value in (atom_properties or {}).items()}
-        z = np.asarray(z)
-        pos = np.asarray(pos)
+        labels = {name: numeric(name, value) for name, value in given.items() if value is not None}
+        extra = mapping("atom_properties", atom_properties)
+        extra = {name: numeric(f"Atom property {name!r}", value) for name, value in extra.items()}
+        meta = mapping("meta", meta)
+        z = elements(z)
+        pos = numeric("pos", pos)
         if ptr is None:
             z, pos, ptr, labels, extra = _flat_frames(z, pos, labels, extra)
-        ptr = np.asarray(ptr)
+        ptr = row_numbers("ptr", ptr)
+        check_ptr(ptr)
         if validate:
             check_elements(z, ptr)
         arrays: Arrays = {
@@ -104,7 +109,8 @@ class Convertible(View):
             "ptr": np.asarray(ptr, np.int64),
         }
         arrays |= _cells(labels) | _labels_in_ev(labels, energy_unit)
-        columns = {name: as_numbers(name, value) for name, value in (properties or {}).items()}
+        columns = mapping("properties", properties)
+        columns = {name: as_numbers(name, value) for name, value in columns.items()}
         check_shapes(arrays, columns, {})
         numbers = [name for name, value in columns.items() if value.ndim == 1]
         vectors = [name for name, value in columns.items() if value.ndim == 2]
@@ -116,7 +122,7 @@ class Convertible(View):
         check_shapes(arrays, {}, extra)
         if validate:
             check_values(arrays)
-        return cls(arrays, numbers, extra, dict(meta or {}), vectors=vectors)
+        return cls(arrays, numbers, extra, meta, vectors=vectors)
 
     @classmethod
     def geometry(cls, atoms: "Atoms | Iterable[Atoms]") -> Self:

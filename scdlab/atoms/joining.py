@@ -1,17 +1,16 @@
 """What several stores hold, as the keyword arguments of `AtomStore.from_arrays`."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from scdlab.atoms.arguments import mapping
+from scdlab.atoms.view import View
 from scdlab.log import logger
 
-if TYPE_CHECKING:
-    from scdlab.atoms.view import View
 
-
-def joined_arrays(stores: "Iterable[View]", meta: dict | None) -> dict[str, Any]:
+def joined_arrays(stores: Iterable[View], meta: dict | None) -> dict[str, Any]:
     """The arrays of several stores, in order, as `AtomStore.concat` describes them.
 
     Parameters
@@ -28,10 +27,21 @@ def joined_arrays(stores: "Iterable[View]", meta: dict | None) -> dict[str, Any]
 
     Raises
     ------
+    TypeError
+        For what is no list of stores.
     ValueError
         For no stores, and for stores that disagree on a property's unit or shape.
     """
+    if isinstance(stores, View):
+        raise TypeError("concat takes a list of stores: AtomStore.concat([a, b]).")
+    meta = None if meta is None else mapping("meta", meta)
     stores = list(stores)
+    for k, store in enumerate(stores):
+        if not isinstance(store, View):
+            raise TypeError(
+                f"concat takes a list of stores, but item {k} is a {type(store).__name__}: make it "
+                "a store first, for example with AtomStore.from_ase."
+            )
     if not stores:
         raise ValueError("There are no stores to put together: give at least one.")
     arrays = [store.arrays() for store in stores]

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from scdlab.atoms.arguments import whole
+
 
 def dealt(order: np.ndarray, n_train: int, n_val: int) -> np.ndarray:
     """The side of each structure when they are dealt out in an order.
@@ -59,12 +61,13 @@ def by_blocks(
     ValueError
         For a number of runs that is not from 1 to n.
     """
-    if n_blocks != int(n_blocks) or not 1 <= n_blocks <= n:
+    n_blocks = whole("blocks", n_blocks)
+    if not 1 <= n_blocks <= n:
         raise ValueError(
             f"blocks must be a whole number between 1 and {n:,}, the structures that there are, "
             f"got {n_blocks}."
         )
-    runs = np.array_split(np.arange(n), int(n_blocks))
+    runs = np.array_split(np.arange(n), n_blocks)
     order = np.concatenate([runs[k] for k in rng.permutation(len(runs))])
     return dealt(order, n_train, n_val)
 

@@ -34,6 +34,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from scdlab.atoms import collate, fingerprint, splits, storage
+from scdlab.atoms.arguments import group_values, whole
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.collate import DeviceStore, Index
 from scdlab.atoms.convert import Convertible
@@ -112,6 +113,8 @@ class AtomStore(Convertible):
             When there are too few structures, for a property that the store does not have, and for
             groups of which none fits.
         """
+        n_train = whole("n_train", n_train)
+        n_val = whole("n_val", n_val)
         if n_train < 1 or n_val < 0 or n_train + n_val > len(self):
             raise ValueError(
                 f"Cannot split {len(self):,} structures into {n_train:,} for training and "
@@ -120,9 +123,9 @@ class AtomStore(Convertible):
             )
         if groups is not None and blocks is not None:
             raise ValueError("split() takes groups or blocks, got both: leave one of them out.")
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(whole("seed", seed, 0))
         if groups is not None:
-            values = self.property(groups) if isinstance(groups, str) else np.asarray(groups)
+            values = self.property(groups) if isinstance(groups, str) else group_values(groups)
             side = splits.by_groups(values, len(self), n_train, n_val, rng)
         elif blocks is not None:
             side = splits.by_blocks(blocks, len(self), n_train, n_val, rng)
@@ -146,12 +149,13 @@ class AtomStore(Convertible):
         ValueError
             For fewer than one, and for more than there are.
         """
+        n = whole("n", n)
         if not 1 <= n <= len(self):
             raise ValueError(
                 f"n must be between 1 and {len(self):,}, the structures that there are, got {n}: "
                 "take as many at most."
             )
-        return self.subset(np.random.default_rng(seed).permutation(len(self))[:n])
+        return self.subset(np.random.default_rng(whole("seed", seed, 0)).permutation(len(self))[:n])
 
     def published_split(self, k: int = 1) -> tuple[Self, Self]:
         """The k-th published split of the data set as (train, test) views.

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scdlab.atoms.arguments import numeric
+
 # name -> dtype
 PER_ATOM = {"z": "uint8", "pos": "float32", "forces": "float32"}
 PER_STRUCTURE = {
@@ -192,11 +194,12 @@ def as_numbers(name: str, value: ArrayLike) -> np.ndarray:
         For what holds anything but numbers, or rows of different lengths.
     """
     try:
-        return np.asarray(value, np.float64)
-    except (TypeError, ValueError) as error:
+        return numeric(name, value).astype(np.float64)
+    except ValueError as error:
+        reason = str(error).removesuffix(": correct it.").removesuffix(".")
         raise ValueError(
             f"Property {name!r} is not one number for each structure, nor a vector of three "
-            f"({error}): correct it."
+            f"({reason}): correct it."
         ) from error
 
 
@@ -250,6 +253,8 @@ def check_elements(z: np.ndarray, ptr: np.ndarray) -> None:
     ValueError
         For a number that is not an integer from 1 to 118.
     """
+    if z.ndim != 1:
+        raise ValueError(f"z must be [N], one number for each atom, got the shape {z.shape}.")
     for first, last in _row_pieces(len(z)):
         part = z[first:last]
         bad = np.flatnonzero(~((part >= 1) & (part <= 118) & (part % 1 == 0)))

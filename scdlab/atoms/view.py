@@ -295,8 +295,14 @@ class View:
         Raises
         ------
         TypeError
-            For a single number: one structure is `store.to_ase(i)`.
+            For a single number: one structure is `store.to_ase(i)`; for text: a property is
+            `store.property(name)`.
         """
+        if isinstance(key, str):
+            raise TypeError(
+                f"store[{key!r:.60}] is not a structure: use store.property(name) for a property, "
+                "store.energy for the energies."
+            )
         if isinstance(key, (int, np.integer)):
             raise TypeError(
                 f"store[{key}] is not a structure: use store.to_ase({key}), or "
@@ -312,8 +318,20 @@ class View:
         ----------
         index : slice or array_like
             Integers counted in this view, or a boolean mask.
+
+        Raises
+        ------
+        IndexError
+            For an index outside the view, and for a mask of another length.
+        TypeError
+            For what is no list of structures.
         """
-        own = self.index[collate.as_index(index)]
+        own = collate.of_own(self.index, index)
+        if own.ndim != 1:
+            raise TypeError(
+                f"A view is made of a list of structures, [n], got the shape {own.shape}: use "
+                "to_ase(i) for a single one, or flatten the index."
+            )
         view = type(self)(self._arrays, self._names, self._extra, self.meta, own, self._vectors)
         view._source = self._source
         return view
