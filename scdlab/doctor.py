@@ -207,11 +207,28 @@ def _machine() -> Iterator[Finding]:
     yield Finding(
         "machine", "memory", f"{memory.available / GIB:.1f} GiB free of {memory.total / GIB:.1f}"
     )
-    free = shutil.disk_usage(_existing(files.cache_dir())).free / GIB
+    yield _disk()
+
+
+def _cache() -> Path | None:
+    """The folder of the cache; None for a user without a home."""
+    try:
+        return files.cache_dir()
+    except FileNotFoundError:
+        return None
+
+
+def _disk() -> Finding:
+    cache = _cache()
+    if cache is None:
+        text = "no home folder for the cache: what is parsed is not kept"
+        remedy = "set the environment variable SCDLAB_CACHE to a folder that can be written"
+        return Finding("machine", "disk", text, "optional", remedy)
+    free = shutil.disk_usage(_existing(cache)).free / GIB
     low = free < 2
     remedy = "make room, or point the environment variable SCDLAB_CACHE at another disk"
-    text = f"{free:.1f} GiB free for the cache {files.cache_dir()}"
-    yield Finding("machine", "disk", text, "optional" if low else "ok", remedy if low else "")
+    text = f"{free:.1f} GiB free for the cache {cache}"
+    return Finding("machine", "disk", text, "optional" if low else "ok", remedy if low else "")
 
 
 def _device() -> str:
@@ -298,7 +315,9 @@ def _data() -> Iterator[Finding]:
     yield Finding(
         "data", "checkpoints", ", ".join(checkpoints) or "none yet: the lessons train their own"
     )
-    yield _stores("cache", files.cache_dir())
+    cache = _cache()
+    if cache is not None:
+        yield _stores("cache", cache)
 
 
 def _stores(name: str, folder: Path, state: str = "ok", remedy: str = "") -> Finding:
@@ -321,11 +340,9 @@ def _qm9() -> Finding:
 
 
 def _md17() -> Finding:
-    places = [
-        place
-        for place in (files.user_data(), files.cache_dir() / "rmd17")
-        if place and place.is_dir()
-    ]
+    cache = _cache()
+    places = [files.user_data(), None if cache is None else cache / "rmd17"]
+    places = [place for place in places if place is not None and place.is_dir()]
     found = sorted(path.name for place in places for path in place.rglob("rmd17_*.npz"))
     if found:
         return Finding("data", "rMD17", ", ".join(found))

@@ -57,9 +57,19 @@ def user_data() -> Path | None:
     -------
     Path or None
         The folder; None when the variable is not set.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where it begins with a home folder that is not there.
     """
     value = os.environ.get("SCDLAB_DATA")
-    return Path(value).expanduser() if value else None
+    try:
+        return Path(value).expanduser() if value else None
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"SCDLAB_DATA is {value}, and there is no such home folder: give the whole path."
+        ) from error
 
 
 def cache_dir() -> Path:

@@ -103,8 +103,8 @@ def row_numbers(name: str, value: ArrayLike) -> np.ndarray:
     return found.astype(np.int64)
 
 
-def whole(name: str, value: Any, least: int | None = None) -> int:
-    """A whole number that is not too small.
+def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """A whole number within bounds.
 
     Parameters
     ----------
@@ -114,6 +114,8 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
         The argument; 3.0 and numpy's numbers are whole as well.
     least : int, optional
         The smallest allowed.
+    most : int, optional
+        The largest allowed, with `least`.
 
     Returns
     -------
@@ -125,9 +127,10 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     TypeError
         For what is no number.
     ValueError
-        For one that is not whole, or too small.
+        For one that is not whole, or outside the bounds.
     """
     bound = "" if least is None else f", at least {least}"
+    bound = bound if most is None else f" between {least} and {most}"
     wrong = f"{name} must be a whole number{bound}, got {value!r:.60}"
     if isinstance(value, str | bytes | bool | np.bool_):
         raise TypeError(f"{wrong} ({type(value).__name__}): correct it.")
@@ -137,7 +140,8 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
         raise TypeError(f"{wrong} ({type(value).__name__}): correct it.") from error
     except (OverflowError, ValueError) as error:  # of infinity, NaN
         raise ValueError(f"{wrong}: correct it.") from error
-    if number != value or (least is not None and number < least):
+    too_small = least is not None and number < least
+    if number != value or too_small or (most is not None and number > most):
         raise ValueError(f"{wrong}: correct it.")
     return number
 

@@ -72,10 +72,12 @@ def load_md17(name: str = "ethanol", root: str | Path | None = None) -> AtomStor
                 f"{root} has no rmd17_{name}.npz: give the file, or the folder that holds it."
             )
         return read(path, name)
-    cache = files.cache_dir() / "rmd17"
-    for place in (files.user_data(), cache):
-        if place is not None and (path := _find(place, name)) is not None:
-            return read(path, name)
+    data = files.user_data()
+    if data is not None and (path := _find(data, name)) is not None:
+        return read(path, name)
+    cache = files.cache_dir() / "rmd17"  # raises for a user without a home
+    if (path := _find(cache, name)) is not None:
+        return read(path, name)
     if name not in MOLECULES:
         raise ValueError(f"The molecule must be one of {', '.join(MOLECULES)}, got {name!r}.")
     try:

@@ -61,12 +61,7 @@ def by_blocks(
     ValueError
         For a number of runs that is not from 1 to n.
     """
-    n_blocks = whole("blocks", n_blocks)
-    if not 1 <= n_blocks <= n:
-        raise ValueError(
-            f"blocks must be a whole number between 1 and {n:,}, the structures that there are, "
-            f"got {n_blocks}."
-        )
+    n_blocks = whole("blocks", n_blocks, 1, n)
     runs = np.array_split(np.arange(n), n_blocks)
     order = np.concatenate([runs[k] for k in rng.permutation(len(runs))])
     return dealt(order, n_train, n_val)

@@ -3,6 +3,7 @@ else fails."""
 
 import importlib.metadata
 import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import numba
@@ -128,3 +129,14 @@ def test_a_compiler_that_fails_is_named(monkeypatch):
     finding = found(doctor.examine("machine"), "fused kernels")
     assert (finding.state, finding.text) == ("optional", "compiled anew in each process")
     assert "NUMBA_CACHE_DIR" in finding.remedy
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SCDLAB_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    finding = found(doctor.examine("machine"), "disk")
+    assert finding.state == "optional" and "SCDLAB_CACHE" in finding.remedy
+    assert "rMD17" in [each.name for each in doctor.examine("data").findings]

@@ -271,24 +271,33 @@ def test_prepare_compiles_every_kernel():
     assert len(found) >= 13 and all(k.compiled.address for k in found)
 
 
-def test_without_a_folder_to_keep_them_kernels_are_compiled_all_the_same(monkeypatch):
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        RuntimeError("cannot cache function 'sort': no locator available for file '/sorting.py'"),
+        OSError(28, "No space left on device"),
+        EOFError("Ran out of input"),  # a damaged entry
+    ],
+)
+def test_where_kernels_cannot_be_kept_they_are_compiled_all_the_same(monkeypatch, caplog, trouble):
     asked = []
     plain = runtime.cfunc
 
     def refuse(signature, cache=False, **flags):
         asked.append(cache)
         if cache:
-            raise RuntimeError(
-                "cannot cache function 'sort': no locator available for file '/sorting.py'"
-            )
+            raise trouble
         return plain(signature, **flags)
 
+    monkeypatch.setattr(runtime, "_WARNED", [])
     monkeypatch.setattr(runtime, "cfunc", refuse)
     monkeypatch.setattr(dispatch, "sort", runtime.Kernel(sort.body))
     begin, order = dispatch.sort_pairs(torch.tensor([2, 0, 2, 1]), 3)
     assert (
         asked == [True, False] and order.tolist() == [1, 3, 0, 2] and begin.tolist() == [0, 1, 2, 4]
     )
+    runtime.Kernel(sort.body).compiled  # noqa: B018
+    assert len(caplog.records) == 1 and "set NUMBA_CACHE_DIR" in caplog.text
     monkeypatch.setattr(
         runtime, "cfunc", lambda *a, **k: exec("raise RuntimeError('another trouble')")
     )

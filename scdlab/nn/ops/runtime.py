@@ -22,11 +22,14 @@ import torch
 from numba import cfunc, types
 from torch import Tensor
 
+from scdlab.log import logger
+
 _FLAGS: dict[str, Any] = dict(
     nopython=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
 )
 _TYPES = torch.float32, torch.int64
 _KERNELS: list["Kernel"] = []
+_WARNED: list[Exception] = []  # why kernels are not kept
 
 
 class Kernel:
@@ -49,11 +52,11 @@ class Kernel:
         signature = types.void(types.voidptr)
         try:
             return cfunc(signature, cache=True, **_FLAGS)(self.body)
-        except RuntimeError as error:
-            if "cannot cache" not in str(error):
-                raise
-            # nowhere to keep it (`scdlab doctor` says so): for this process
-            return cfunc(signature, **_FLAGS)(self.body)
+        except Exception as error:  # a damaged cache may raise anything
+            # what has nothing to do with the cache comes again here
+            compiled = cfunc(signature, **_FLAGS)(self.body)
+            _warn_once(error)
+            return compiled
 
     def __call__(self, items: int, *args: int | Tensor | None) -> None:
         """Run the kernel on torch's threads.
@@ -89,6 +92,17 @@ class Kernel:
             values.append(x.data_ptr())
         block = np.array([0, items, *values], dtype=np.int64)
         _on_threads(self.compiled, block, args, torch.get_num_threads())
+
+
+def _warn_once(error: Exception) -> None:
+    """Say why kernels are compiled anew in each process; once in this one."""
+    if not _WARNED:
+        _WARNED.append(error)
+        logger.warning(
+            "Compiled kernels cannot be kept, each process compiles them anew (%s): set "
+            "NUMBA_CACHE_DIR to a folder of your own that can be written and has room.",
+            (str(error).splitlines() or [type(error).__name__])[0].rstrip("."),
+        )
 
 
 def compile_all() -> None:
