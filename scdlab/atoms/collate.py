@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scdlab.atoms.batch import Batch, declare_vectors
+from scdlab.atoms.batch import Batch, declare_vectors, mark_complete
 from scdlab.atoms.validate import PER_ATOM
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ def make_batch(
     batch.ptr = ptr
     batch._num_graphs = n
     declare_vectors(batch, vectors)
+    mark_complete(batch)
     one_each = torch.arange(n + 1)
     per_structure = {"natoms", "cell", "pbc", "energy", "y", *properties, *vectors}
     batch._slice_dict = {name: one_each if name in per_structure else slices for name in fields}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, completed
 from scdlab.atoms.pairs import Pairs, structure_of_atoms
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def neighbor_list(batch: Batch, cutoff: float) -> Pairs:
 
     Parameters
     ----------
-    batch : Batch
-        Structures: `pos` and `ptr`, and `cell` and `pbc` where they are periodic.
+    batch : Batch or torch_geometric.data.Data
+        Structures, as `AtomStore.take` gives them; of one of torch-geometric's, what is missing is
+        worked out, see `completed`.
     cutoff : float
         Distance in Å.
 
@@ -56,12 +57,9 @@ def neighbor_list(batch: Batch, cutoff: float) -> Pairs:
     """
     if not cutoff > 0 or not np.isfinite(cutoff):
         raise ValueError(f"The cutoff is {cutoff}: it must be a positive length in Å, such as 5.0.")
+    batch = completed(batch)
     pos = batch.pos.detach()
-    ptr = (
-        batch.ptr
-        if batch.get("ptr") is not None
-        else torch.tensor([0, len(pos)], device=pos.device)
-    )
+    ptr = batch.ptr
     size = ptr.diff()
     owner = structure_of_atoms(batch)
     periodic = periodic_axes(batch, len(size))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, completed
 from scdlab.atoms.neighbors import neighbor_list
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import check_condition
@@ -252,6 +252,7 @@ class Model(nn.Module, ABC):
             For what the model does not take or cannot give, and, outside training, for elements
             that were not in the training set.
         """
+        batch = completed(batch)
         device = batch.pos.device
         if not is_ordinary(device):
             with ordinary_mode(device):

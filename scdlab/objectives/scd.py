@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch_geometric import data
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, mark_complete
 from scdlab.atoms.neighbors import neighbor_list
 from scdlab.atoms.pairs import Pairs
 from scdlab.atoms.shares import balanced, declare_share, share_of, uniform_for_structures
@@ -326,4 +326,7 @@ def _cut(batch: Batch, chosen: Tensor) -> Batch:
     rows = chosen.nonzero().flatten()
     fields = {name: batch[name].index_select(0, rows) for name in ("z", "pos", "batch")}
     fields |= {name: batch[name] for name in ("cell", "pbc") if batch.get(name) is not None}
-    return data.Batch(**fields, natoms=size, ptr=torch.nn.functional.pad(size.cumsum(0), (1, 0)))
+    ptr = torch.nn.functional.pad(size.cumsum(0), (1, 0))
+    part = data.Batch(**fields, natoms=size, ptr=ptr)
+    mark_complete(part)
+    return part

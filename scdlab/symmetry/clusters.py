@@ -12,7 +12,7 @@ import torch
 import torch_geometric.data
 from torch import Tensor, nn
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, mark_complete
 from scdlab.atoms.neighbors import repeated
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import sum_over_atoms
@@ -273,4 +273,6 @@ def make_batch(z: Tensor, pos: Tensor, structure: Tensor, ptr: Tensor) -> Batch:
     ptr : Tensor [B + 1]
         Where the atoms of each structure start.
     """
-    return torch_geometric.data.Batch(z=z, pos=pos, batch=structure, ptr=ptr)
+    batch = torch_geometric.data.Batch(z=z, pos=pos, batch=structure, ptr=ptr)
+    mark_complete(batch)
+    return batch

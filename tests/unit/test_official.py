@@ -509,7 +509,7 @@ def test_another_layout_is_named_by_its_first_key():
         ({"rbf_type": "gauss"}, "rbf_type='expnorm', got 'gauss'"),
         ({"model": "ET"}, "model='CET', got 'ET'"),
         ({"num_heads": 3}, "multiple of num_heads"),
-        ({"num_layers": 0}, "at least one layer"),
+        ({"num_layers": 0}, "num_layers of OfficialCT must be at least 1"),
     ],
 )
 def test_settings_of_another_model(settings, message):
