@@ -59,9 +59,14 @@ def open_data(name: str, energy_unit: str | None = None, **how: Any) -> "AtomSto
                 "What stands behind @ must be START:STOP or START:STOP:STEP, got "
                 f"{part!r}: write it as in qm9@:1000 or qm9@::10."
             )
-        return open_data(name, energy_unit, **how)[
-            slice(*(int(n) if n else None for n in found.groups()))
-        ]
+        whole = open_data(name, energy_unit, **how)
+        some = whole[slice(*(int(n) if n else None for n in found.groups()))]
+        if not len(some):
+            raise ValueError(
+                f"@{part} selects 0 structures of the {len(whole):,} of {name!r}: write it as in "
+                "@:1000 or @::10."
+            )
+        return some
     if Path(name).is_file():
         return scdlab.AtomStore.from_file(name, energy_unit=energy_unit, **how)
     sets = ("qm9", "ethanol", "aspirin", "isomers", "alloys")
@@ -81,6 +86,24 @@ def open_data(name: str, energy_unit: str | None = None, **how: Any) -> "AtomSto
     raise FileNotFoundError(
         f"There is no data set {name!r}: name {', '.join(sets)}, md17:ethanol, or a file."
     )
+
+
+def refuse_empty(**values: str | None) -> None:
+    """Refuse options whose value is empty, such as a variable of the shell that is not set.
+
+    Parameters
+    ----------
+    **values
+        Name of an option -> its value; None where it was not given.
+
+    Raises
+    ------
+    ValueError
+        One is empty.
+    """
+    for name, value in values.items():
+        if value is not None and not value.strip():
+            raise ValueError(f"--{name} is empty, got {value!r}: name one, or leave it out.")
 
 
 def open_model(name: str, device: str = "cpu", own: str | None = None) -> "Model":

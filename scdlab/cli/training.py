@@ -10,7 +10,7 @@ import scdlab
 from scdlab.log import show
 
 from .app import LARGEST_SEED, Device, command
-from .choices import SOURCES, make_model, make_objective, open_data, open_model
+from .choices import SOURCES, make_model, make_objective, open_data, open_model, refuse_empty
 from .options import EnergyKey, EnergyUnit, FileFormat, ForcesKey, Specorder, reading
 from .reports import report, write_rows
 
@@ -60,20 +60,20 @@ def train(
     file_format: FileFormat = None,
     specorder: Specorder = None,
     objective: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Of scdlab.objectives, as 'CoordinateDenoising(sigma=0.04)'; labels by default.",
             rich_help_panel=_WHAT,
         ),
-    ] = "",
+    ] = None,
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--property",
             help="A property to learn; energies and forces by default.",
             rich_help_panel=_WHAT,
         ),
-    ] = "",
+    ] = None,
     no_forces: Annotated[
         bool,
         typer.Option(
@@ -83,13 +83,13 @@ def train(
         ),
     ] = False,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="A new model, as 'SchNet(cutoff=4.0)' or, of your own, 'net.py:Net'; SchNet by "
             "default.",
             rich_help_panel=_WHAT,
         ),
-    ] = "",
+    ] = None,
     hidden_channels: Annotated[
         int | None,
         typer.Option(
@@ -109,12 +109,12 @@ def train(
         ),
     ] = None,
     init: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="A trained model to start from: a path such as runs/train/model, or a name.",
             rich_help_panel=_WHAT,
         ),
-    ] = "",
+    ] = None,
     own: Annotated[
         str | None,
         typer.Option(
@@ -162,6 +162,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
+            max=10**12,
             help="Structures that a batch may hold; 32 without --max-atoms.",
             rich_help_panel=_HOW,
         ),
@@ -170,6 +171,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
+            max=10**12,
             help="Atoms that a batch may hold, which bounds the memory it takes.",
             rich_help_panel=_HOW,
         ),
@@ -282,6 +284,8 @@ def train(
     Fine-tune:
       scdlab train --data qm9 --init a/model --property homo --head-lr 1e-3 --lr 1e-4
     """
+    named = {"objective": objective, "property": target, "model": model, "init": init}
+    refuse_empty(**named)
     if init and (model or hidden_channels or num_layers):
         raise ValueError(
             "--init brings its own model: leave --model, --hidden-channels and --num-layers out."
@@ -300,7 +304,7 @@ def train(
     how = reading(energy_unit, energy, forces, file_format, specorder)
     store = _mixed(data, how)
     train_set, val_set, test_set = _parts(store, n_train, n_val, seed)
-    goal = make_objective(objective, target, store.has_forces and not no_forces)
+    goal = make_objective(objective or "", target or "", store.has_forces and not no_forces)
     net = _first_model(init, own, model, hidden_channels, num_layers, seed)
     store.check_max_atoms(max_atoms)
     result = scdlab.fit(
@@ -356,9 +360,9 @@ def _parts(
 
 
 def _first_model(
-    init: str,
+    init: str | None,
     own: str | None,
-    name: str,
+    name: str | None,
     hidden_channels: int | None,
     num_layers: int | None,
     seed: int,
@@ -397,15 +401,16 @@ def evaluate_model(
         ),
     ] = None,
     objective: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="As for train; by default all labels that the model predicts.",
         ),
-    ] = "",
+    ] = None,
     max_atoms: Annotated[
         int | None,
         typer.Option(
             min=1,
+            max=10**12,
             help="Atoms that a batch may hold.",
         ),
     ] = None,
@@ -429,6 +434,7 @@ def evaluate_model(
     """
     import torch
 
+    refuse_empty(objective=objective)
     store = open_data(data, **reading(energy_unit, energy, forces, file_format, specorder))
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     if out is not None:

@@ -140,3 +140,36 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
     finding = found(doctor.examine("machine"), "disk")
     assert finding.state == "optional" and "SCDLAB_CACHE" in finding.remedy
     assert "rMD17" in [each.name for each in doctor.examine("data").findings]
+
+
+def test_a_check_that_fails_is_a_finding(monkeypatch):
+    def broken():
+        raise ImportError("libstdc++ is too old")
+        yield
+
+    monkeypatch.setitem(doctor.AREAS, "machine", (broken, *doctor.AREAS["machine"]))
+    finding = found(doctor.examine("machine"), "broken")
+    assert "ImportError: libstdc++" in finding.text and finding.state == "optional"
+    with pytest.raises(ValueError, match="no area 'machines'"):
+        doctor.examine("machines")
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path / "file" / "cache"))
+    finding = found(doctor.examine("machine"), "cache")
+    assert finding.state == "optional" and "SCDLAB_CACHE" in finding.remedy
+    assert doctor.examine("data").findings
+
+
+def test_kernel_locks_and_encodings_are_looked_at(monkeypatch, tmp_path):
+    kernel = tmp_path / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text(
+        '{"argv": ["no-such-program"], "display_name": "x", "language": "python"}'
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert "no-such-program" in found(doctor.examine("software"), "kernel").text
+    machine = doctor.examine("machine")
+    assert found(machine, "locks").text == "work"
+    assert "output" in found(machine, "encodings").text and found(machine, "home").text
