@@ -8,6 +8,7 @@ import numpy as np
 from scdlab.atoms.calculators import results_of
 from scdlab.atoms.columns import array_columns, info_columns
 from scdlab.atoms.labels import find_labels
+from scdlab.atoms.sites import WHOLE
 from scdlab.log import logger
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from scdlab.atoms.view import View
 
 
-_WHOLE = 0.999  # occupancies from here up are rounded ones
 _NOT_KEPT = {"stress", "stresses", "charges", "magmom", "magmoms", "polarization"}
 
 
@@ -98,6 +98,7 @@ def ase_arrays(
     meta: dict | None = None,
     validate: bool = True,
     fresh: bool = False,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The arrays of ase.Atoms, as `AtomStore.from_ase` describes them.
 
@@ -119,6 +120,8 @@ def ase_arrays(
         Whether to check that labels are finite.
     fresh : bool, default False
         Whether the results of all calculators belong to the structures, as in a file just read.
+    notes : sequence of str, default ()
+        What was changed before, for `meta`.
 
     Returns
     -------
@@ -151,6 +154,8 @@ def ase_arrays(
     meta = dict(meta or {})
     if found.keys:
         meta["labels"] = found.keys
+    if notes:
+        meta["notes"] = list(notes)
     if partial := per_structure.partial | per_atom.partial:
         meta["partial"] = dict(sorted(partial.items()))
     return {
@@ -196,12 +201,12 @@ def _partial_sites(frame: "Atoms") -> list[str]:
             if not isinstance(site, Mapping):
                 continue
             numbers = [share for share in site.values() if isinstance(share, (int, float))]
-            if len(site) > 1 or any(share < _WHOLE for share in numbers):
+            if len(site) > 1 or any(share < WHOLE for share in numbers):
                 found.append(" + ".join(f"{name} {share:g}" for name, share in site.items()))
     array = frame.arrays.get("occupancy")
     if array is not None and array.dtype.kind == "f" and array.ndim == 1:
         # programs write 0 for what they do not know
-        for row in np.flatnonzero((array > 0) & (array < _WHOLE)):
+        for row in np.flatnonzero((array > 0) & (array < WHOLE)):
             found.append(f"{frame.symbols[row]} {array[row]:g}")
     return found
 

@@ -5,7 +5,7 @@ atoms. What no store can hold is left out and listed; it vetoes nothing.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -120,45 +120,101 @@ def array_columns(
         For names that were asked for and that a structure lacks, and for an array that is wider in
         one structure than in another.
     """
-    columns = Columns()
-    n = len(frames)
+    arrays = [frame.arrays for frame in frames]
+    numbers = [frame.numbers for frame in frames]
+    columns = atom_columns(arrays, numbers, asked, {*_GEOMETRY, *labels})
     constrained, other = _constraints(frames)
-    names = _keys(frame.arrays for frame in frames)
-    for name in names if asked is None else asked:
-        if asked is None and (name in _GEOMETRY or name in labels):
-            continue
-        values = [frame.arrays.get(name) for frame in frames]
-        lacking = [k for k, value in enumerate(values) if value is None]
-        if asked is not None and lacking:
-            raise ValueError(
-                f"{len(lacking):,} of {n:,} structures have no {name!r} in their arrays (the "
-                f"first is number {lacking[0]}): leave those out, or give it to them."
-            )
-        there = [value for value in values if value is not None]
-        if not there:
-            continue
-        reason = None if asked is not None else _no_array(name, there)
-        if reason:
-            columns.left_out[name] = reason
-            continue
-        _check_widths(name, values)
-        if lacking and name in _DEFAULTS:
-            shape = there[0].shape[1:]
-            there = [
-                np.full((len(frame), *shape), _DEFAULTS[name]) if value is None else value
-                for frame, value in zip(frames, values, strict=True)
-            ]
-        elif lacking:
-            columns.partial[name] = len(there)
-            columns.left_out[name] = f"{len(there):,} of {n:,} structures have it"
-            continue
-        columns.kept[name] = np.concatenate(there)
     if constrained is not None:
         columns.kept["fixed"] = constrained
     if (masses := _unusual_masses(frames)) is not None:
         columns.kept["masses"] = masses
     columns.left_out |= other
     return columns
+
+
+def atom_columns(
+    arrays: Sequence[Mapping[str, np.ndarray]],
+    numbers: Sequence[np.ndarray],
+    asked: Sequence[str] | None,
+    skipped: Collection[str],
+) -> Columns:
+    """Per-atom arrays of structures as properties of the atoms.
+
+    Parameters
+    ----------
+    arrays : sequence of mapping
+        For each structure name -> values of its atoms.
+    numbers : sequence of ndarray
+        The atomic numbers of each structure.
+    asked : sequence of str or None
+        Names to keep; None: those that all have.
+    skipped : collection of str
+        Names that are kept in another way.
+
+    Returns
+    -------
+    Columns
+        Values [N, …] by name.
+
+    Raises
+    ------
+    ValueError
+        For names that were asked for and that a structure lacks, and for an array that is wider in
+        one structure than in another.
+    """
+    columns = Columns()
+    n = len(arrays)
+    for name in [key for key in _keys(arrays) if key not in skipped] if asked is None else asked:
+        values = [own.get(name) for own in arrays]
+        there = [value for value in values if value is not None]
+        lacking = [k for k, value in enumerate(values) if value is None]
+        if asked is not None and lacking:
+            raise ValueError(
+                f"{len(lacking):,} of {n:,} structures have no {name!r} in their arrays (the "
+                f"first is number {lacking[0]}): leave those out, or give it to them."
+            )
+        if asked is None and (reason := _no_array(name, there)):
+            columns.left_out[name] = reason
+            continue
+        _check_widths(name, values)
+        filled = [
+            usual_values(name, numbers[k], there[0].shape[1:]) if value is None else value
+            for k, value in enumerate(values)
+        ]
+        complete = [value for value in filled if value is not None]
+        if len(complete) < n:
+            columns.partial[name] = len(there)
+            columns.left_out[name] = f"{len(there):,} of {n:,} structures have it"
+            continue
+        columns.kept[name] = np.concatenate(complete)
+    return columns
+
+
+def usual_values(name: str, numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What atoms have that were given no values of a property: of `fixed`, `masses` and of ase's
+    own arrays.
+
+    Parameters
+    ----------
+    name : str
+        The property.
+    numbers : ndarray
+        Atomic numbers, [N].
+    shape : tuple of int
+        Shape of an atom's value.
+
+    Returns
+    -------
+    ndarray or None
+        [N, *shape]; None for a property of which nothing is usual.
+    """
+    if name == "masses" and shape == ():
+        from ase.data import atomic_masses
+
+        return atomic_masses[numbers]
+    if name not in _DEFAULTS:
+        return None
+    return np.full((len(numbers), *shape), _DEFAULTS[name])
 
 
 def _keys(mappings: Iterable[Mapping]) -> dict[Any, None]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scdlab import units
-from scdlab.atoms import ase_frames, joining, npz, pyg, reading
+from scdlab.atoms import ase_frames, joining, npz, pyg, reading, sites
 from scdlab.atoms.arguments import elements, mapping, numeric, row_numbers
 from scdlab.atoms.validate import (
     Arrays,
@@ -25,6 +25,7 @@ from scdlab.atoms.validate import (
     check_values,
 )
 from scdlab.atoms.view import View
+from scdlab.log import logger
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -226,6 +227,10 @@ class Convertible(View):
         pbc. The names of revised MD17 do as well: nuclear_charges, coords, energies, forces. Other
         arrays of numbers, one for each structure or each atom, become properties.
 
+        Alternative positions in a PDB file are refused, or those of the highest occupancy are kept
+        of each residue with alternatives="highest"; `meta["notes"]` says what was done. Crystals
+        with sites that are occupied in part are refused.
+
         Parameters
         ----------
         path : str or Path
@@ -239,9 +244,9 @@ class Convertible(View):
         meta : dict, optional
             Becomes `meta`; by default {"source": "read from …"}.
         **keywords
-            Further ones of `from_ase`, and those of ase's reader: `format`, where name and
-            beginning of the file do not say it, and `specorder`, the elements of the types 1, 2, …
-            of LAMMPS. Of .npz files only `validate`.
+            `alternatives`; further ones of `from_ase`, and those of ase's reader: `format`, where
+            name and beginning of the file do not say it, and `specorder`, the elements of the types
+            1, 2, … of LAMMPS. Of .npz files only `validate`.
 
         Raises
         ------
@@ -255,11 +260,21 @@ class Convertible(View):
             raise FileNotFoundError(f"There is no structure file {path}: check the path.")
         meta = {"source": f"read from {path.name}"} if meta is None else meta
         if path.suffix != ".npz":
+            alternatives = keywords.pop("alternatives", "refuse")
             own = {name: keywords.pop(name) for name in _OF_FROM_ASE & keywords.keys()}
             frames = reading.read_ase(path, index, **keywords)
-            arrays = ase_frames.ase_arrays(frames, meta=meta, fresh=True, **own)
             unit = "eV" if energy_unit is None else energy_unit
-            return cls.from_arrays(**arrays, energy_unit=unit, validate=own.get("validate", True))
+            try:
+                frames, notes = sites.settle(path, frames, index, alternatives)
+                arrays = ase_frames.ase_arrays(frames, meta=meta, fresh=True, notes=notes, **own)
+                store = cls.from_arrays(
+                    **arrays, energy_unit=unit, validate=own.get("validate", True)
+                )
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+            if notes:
+                logger.warning("%s: %s.", path, "; ".join(notes))
+            return store
         validate = keywords.pop("validate", True)
         if keywords:
             raise ValueError(
@@ -286,9 +301,13 @@ class Convertible(View):
         Parameters
         ----------
         dataset : Dataset or sequence of Data
-            Data with z and pos, and maybe energy, force or forces, cell, pbc and y.
+            Data with z and pos, and maybe energy, force or forces, cell, pbc and y; one Data is a
+            data set of one, a Batch is taken apart. Further numbers become properties where all
+            structures have them: rows for each atom (`fixed`, `masses`, …), numbers and vectors of
+            three for each structure. A warning of the logger "scdlab" lists what is left out.
         names : sequence of str, optional
-            Names of the columns of y, in the data set's own units; y0, y1, … by default.
+            Names of the columns of y, in the data set's own units; by default those of fields of
+            the same numbers, else y0, y1, ….
         energy_unit : str or float, default "eV"
             Of energies and forces, see `from_arrays`.
         meta : dict, optional
@@ -299,10 +318,14 @@ class Convertible(View):
         Raises
         ------
         ValueError
-            When z or pos is missing, when only some structures carry a label, and for what no model
-            can use.
+            When z or pos is missing, when only some structures carry a label or one of another
+            shape, and for what no model can use.
+        TypeError
+            For what is no Data.
         """
         arrays = pyg.pyg_arrays(dataset, names)
+        if partial := arrays.pop("partial"):
+            meta = {**(meta or {}), "partial": partial}
         return cls.from_arrays(**arrays, energy_unit=energy_unit, meta=meta, validate=validate)
 
     @classmethod
@@ -310,8 +333,10 @@ class Convertible(View):
         """One store, in memory, of the structures of several, in order: molecules, frames, crystals
         and proteins for one run. A store that is given twice counts double.
 
-        It keeps the labels that all of them have, with the units of the first. What only some have
-        is left out: a warning of the logger "scdlab" lists it, and `property` names it.
+        It keeps the labels that all of them have, with the units of the first. Where only some say
+        which atoms are `fixed`, which `masses` or tags they have, the others have the usual ones.
+        What else only some have is left out: a warning of the logger "scdlab" lists it, and
+        `meta["partial"]`.
 
         Parameters
         ----------

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from scdlab.atoms.arguments import mapping
+from scdlab.atoms.columns import usual_values
 from scdlab.atoms.view import View
 from scdlab.log import logger
 
@@ -45,7 +46,8 @@ def joined_arrays(stores: Iterable[View], meta: dict | None) -> dict[str, Any]:
     if not stores:
         raise ValueError("There are no stores to put together: give at least one.")
     arrays = [store.arrays() for store in stores]
-    extra = [store.atom_properties() for store in stores]
+    of_atoms = [store.atom_properties() for store in stores]
+    extra = _filled(of_atoms, [each["z"] for each in arrays])
     if any("cell" in each for each in arrays):  # molecules among crystals have a cell of zeros
         for each, store in zip(arrays, stores, strict=True):
             each.setdefault("cell", np.zeros((len(store), 3, 3), np.float32))
@@ -53,16 +55,20 @@ def joined_arrays(stores: Iterable[View], meta: dict | None) -> dict[str, Any]:
     owned = [store.property_names + store.vector_names for store in stores]
     names = [name for name in owned[0] if all(name in own for own in owned)]
     extras = [name for name in extra[0] if all(name in own for own in extra)]
-    _check_alike(stores, [*names, *extras])
-    partial = _count_partial(stores, owned)
-    _log_left_out(stores, partial, _count_partial(stores, arrays), _count_partial(stores, extra))
+    units = _units(stores, of_atoms, [*names, *extras])
+    _check_widths(extra, extras)
+    labels = [[name for name in ("energy", "forces") if name in each] for each in arrays]
+    partial = {}
+    for having in (labels, owned, extra):
+        partial |= _count_partial(stores, having)
+    _log_left_out(stores, partial)
 
     def joined(name: str) -> np.ndarray | None:
         if not all(name in each for each in arrays):
             return None
         return np.concatenate([each[name] for each in arrays])
 
-    joined_meta = _joined_meta(stores, [*names, *extras], meta)
+    joined_meta = _joined_meta(stores, units, meta)
     n_atoms = np.concatenate([store.n_atoms for store in stores])
     return {
         **{name: joined(name) for name in ("z", "pos", "cell", "pbc", "energy", "forces")},
@@ -75,23 +81,33 @@ def joined_arrays(stores: Iterable[View], meta: dict | None) -> dict[str, Any]:
     }
 
 
-def _check_alike(stores: "Sequence[View]", names: Sequence[str]) -> None:
-    """Check that the stores give each of `names` in one unit, and all as numbers or as vectors.
-    Raises ValueError where they do not."""
+def _units(
+    stores: Sequence[View], of_atoms: Sequence[dict[str, np.ndarray]], names: Sequence[str]
+) -> dict[str, str]:
+    """The unit of each of `names` that has one. Raises ValueError where stores give one in
+    different units, or as numbers and as vectors."""
+    units = {}
     for name in names:
-        given = sorted({store.units(name) for store in stores})
-        if len(given) > 1:
-            raise ValueError(
-                f"The stores give {name!r} in different units ({', '.join(map(repr, given))}): "
-                "convert one of them first."
-            )
-        if len({name in store.vector_names for store in stores}) > 1:
+        vectors = {name in store.vector_names for store in stores}
+        if len(vectors) > 1:
             raise ValueError(
                 f"The stores give {name!r} as numbers and as vectors: rename one of them first."
             )
+        given = {
+            store.units(name)
+            for store, own in zip(stores, of_atoms, strict=True)
+            if name in own or name in store.property_names or name in store.vector_names
+        }
+        if len(given) > 1:
+            raise ValueError(
+                f"The stores give {name!r} in different units "
+                f"({', '.join(map(repr, sorted(given)))}): convert one of them first."
+            )
+        units[name] = given.pop()
+    return {name: unit for name, unit in units.items() if unit}
 
 
-def _count_partial(stores: "Sequence[View]", owned: Sequence[Iterable[str]]) -> dict[str, int]:
+def _count_partial(stores: Sequence[View], owned: Sequence[Iterable[str]]) -> dict[str, int]:
     """How many structures have each name that only some of the stores have, names sorted."""
     sets = [set(own) for own in owned]
     partial = set.union(*sets) - set.intersection(*sets)
@@ -101,25 +117,59 @@ def _count_partial(stores: "Sequence[View]", owned: Sequence[Iterable[str]]) -> 
     }
 
 
-def _log_left_out(
-    stores: "Sequence[View]", properties: dict, arrays: dict, atom_properties: dict
-) -> None:
+def _filled(
+    extra: list[dict[str, np.ndarray]], numbers: list[np.ndarray]
+) -> list[dict[str, np.ndarray]]:
+    """Atom properties of the stores, with the usual values where a store lacks what others have:
+    atoms that no constraint fixes, standard masses."""
+    shapes = {name: value.shape[1:] for own in reversed(extra) for name, value in own.items()}
+    filled = []
+    for own, z in zip(extra, numbers, strict=True):
+        usual = {
+            name: values
+            for name, shape in shapes.items()
+            if name not in own and (values := usual_values(name, z, shape)) is not None
+        }
+        filled.append(own | usual)
+    return filled
+
+
+def _check_widths(extra: Sequence[dict[str, np.ndarray]], names: Sequence[str]) -> None:
+    """Check that the stores give each atom property with rows of one shape. Raises ValueError where
+    they do not."""
+    for name in names:
+        shapes = [own[name].shape[1:] for own in extra]
+        for k, shape in enumerate(shapes):
+            if shape != shapes[0]:
+                raise ValueError(
+                    f"Store {k} gives {name!r} with rows of the shape {shape} for each atom, store "
+                    f"0 with {shapes[0]}: rename one of them first."
+                )
+
+
+def _log_left_out(stores: Sequence[View], partial: dict[str, int]) -> None:
     """One line for what only some of the stores have, and the concatenation thus lacks."""
-    labels = {name: count for name, count in arrays.items() if name in ("energy", "forces")}
-    left_out = labels | properties | atom_properties
-    if left_out:
+    if partial:
         total = sum(len(store) for store in stores)
-        listed = ", ".join(f"{name} ({count:,} structures)" for name, count in left_out.items())
+        listed = ", ".join(f"{name} ({count:,} structures)" for name, count in partial.items())
         logger.warning(
             "concat leaves out what not all of the %s structures have: %s.", f"{total:,}", listed
         )
 
 
-def _joined_meta(stores: "Sequence[View]", names: Sequence[str], meta: dict | None) -> dict:
+def _joined_meta(stores: Sequence[View], units: dict[str, str], meta: dict | None) -> dict:
     if meta is not None:
         return meta
     sources = dict.fromkeys(str(store.meta.get("source", "unknown")) for store in stores)
     joined: dict[str, Any] = {"source": " + ".join(sources)}
-    if given := {name: unit for name in names if (unit := stores[0].units(name))}:
-        joined["units"] = given
+    if units:
+        joined["units"] = units
+    labels: dict[str, dict[str, None]] = {}  # under which keys they were found
+    for store in stores:
+        for label, key in store.meta.get("labels", {}).items():
+            labels.setdefault(label, {})[str(key)] = None
+    if labels:
+        joined["labels"] = {label: " + ".join(keys) for label, keys in labels.items()}
+    if notes := [note for store in stores for note in store.meta.get("notes", ())]:
+        joined["notes"] = list(dict.fromkeys(notes))
     return joined

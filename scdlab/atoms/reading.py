@@ -93,6 +93,8 @@ def read_ase(path: str | Path, index: Any = ":", **keywords: Any) -> "list[Atoms
             f"{path} holds no structure at the index {index!r} (read as {kind}): check the index "
             "and that the file is complete."
         )
+    if kind == "proteindatabank" and len(frames) > 1 and not len(frames[-1]):
+        frames.pop()  # ase takes the END after the last ENDMDL for the end of one more
     empty = next((k for k, frame in enumerate(frames) if len(frame) == 0), None)
     if empty is not None:
         raise ValueError(
