@@ -133,19 +133,30 @@ def check_replaced(path: Path) -> None:
     try:
         head = files.read_json(path / "store.json", finite=False)
     except (OSError, ValueError):
-        head = {}
-    if head.get("format") != FORMAT or not isinstance(head.get("arrays"), dict):
+        # a damaged store may be written anew, where nothing but a store's own files is at stake
+        head = {"format": FORMAT} if {"store.json", "ptr.npy"}.issubset(there) else {}
+    own = {"store.json", *(name for name in there if _is_array_file(name))}
+    described = head.get("arrays")
+    if isinstance(described, dict):
+        own |= {f"{name}.npy" for name in described}
+    if head.get("format") != FORMAT:
         raise FileExistsError(
             f"The folder {path} holds {_listed(there)} and is no saved AtomStore: remove it, or "
             f"{remedy}."
         )
-    own = {"store.json"} | {f"{name}.npy" for name in head["arrays"]}
     foreign = [name for name in there if name not in own or (path / name).is_dir()]
     if foreign:
         raise FileExistsError(
             f"The folder {path} holds an AtomStore, and {_listed(foreign)}, which would be lost: "
             f"move that elsewhere, or {remedy}."
         )
+
+
+def _is_array_file(name: str) -> bool:
+    """Whether a store writes a file of this name."""
+    stem = name.removesuffix(".npy")
+    known = stem in PER_ATOM or stem in PER_STRUCTURE or stem.startswith(_ATOM_PREFIX)
+    return known and stem != name
 
 
 def read(path: str | Path) -> Content:

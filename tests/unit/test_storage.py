@@ -460,3 +460,15 @@ def test_a_full_disk_leaves_the_old_store(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert len(AtomStore.open(tmp_path / "s")) == 12 and entries(tmp_path) == ["s"]
     assert os.listdir(tmp_path / "s")
+
+
+@pytest.mark.parametrize("head", ["[]", "{", "", '{"format": "scdlab-atomstore", "version": 2}'])
+def test_a_damaged_store_is_written_anew_and_nothing_else_is(tmp_path, head):
+    made().save(tmp_path / "s")
+    (tmp_path / "s" / "store.json").write_text(head)
+    made().save(tmp_path / "s")
+    assert len(AtomStore.open(tmp_path / "s")) == len(made())
+    (tmp_path / "s" / "store.json").write_text(head)
+    (tmp_path / "s" / "thesis.tex").write_text("years")
+    with pytest.raises(FileExistsError, match=r"thesis\.tex"):
+        made().save(tmp_path / "s")
