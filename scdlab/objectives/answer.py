@@ -52,6 +52,8 @@ def checked_answer(objective: Objective, answer: Any, count: int) -> tuple[Tenso
             f"The loss of {name} must be one number, a 0-dimensional tensor, got a tensor of shape "
             f"{list(loss.shape)}; take its mean."
         )
+    if loss.is_complex():
+        raise ValueError(f"The loss of {name} must be a real number, got one in {loss.dtype}.")
     if not isinstance(parts, Mapping):
         raise TypeError(
             f'The parts of {name} must be a mapping such as {{"error": Mean(value, count)}}, got '
@@ -78,6 +80,17 @@ def _part(objective: str, name: Any, part: Any, count: int) -> Mean:
         raise ValueError(
             f"The part {name!r} of {objective} must be one number, got a tensor of shape "
             f"{list(value.shape)}; take its mean."
+        )
+    if name == "loss":
+        raise ValueError(
+            f"{objective} has a part named 'loss', which the log keeps for the loss itself; give "
+            "it another name."
+        )
+    size = part.count if isinstance(part, Mean) else count
+    if not (isinstance(size, Real) or (isinstance(size, Tensor) and size.ndim == 0)):
+        raise TypeError(
+            f"The count of the part {name!r} of {objective} must be one number: of how many "
+            f"structures, atoms or pairs it is a mean, got {_kind(size)}."
         )
     if isinstance(part, Mean) and isinstance(value, Tensor):
         return part

@@ -56,6 +56,7 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
         For a number that is not whole or too small.
     """
     text = "above 0" if least == 1 else f"at least {least}"
+    value = _plain(value)
     if not _is_number(value):
         raise TypeError(f"{name} must be a whole number {text}, got {shown(value)}.")
     if not isinstance(value, Integral):
@@ -93,6 +94,7 @@ def number(
     text = "at least 0" if zero else "above 0"
     text += f" and below {below:g}" if below < math.inf else ""
     text += ", or None" if none else ""
+    value = _plain(value)
     if not _is_number(value):
         raise TypeError(f"{name} must be a number {text}, got {shown(value)}.")
     good = math.isfinite(value) and (value >= 0 if zero else value > 0) and value < below
@@ -104,6 +106,12 @@ def number(
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """An array or tensor of one number, without dimensions, as this number."""
+    single = isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 0
+    return value.item() if single else value
 
 
 def rates(lr: Any, objective: Objective) -> float | dict[str, float]:
@@ -126,6 +134,7 @@ def rates(lr: Any, objective: Objective) -> float | dict[str, float]:
     if not isinstance(lr, Mapping):
         return number("lr", lr)
     parts = {"head", "backbone"}
+    lr = {name: _plain(value) for name, value in lr.items()}
     good = set(lr) == parts and all(_is_number(v) for v in lr.values())
     if not good or not all(math.isfinite(v) and v >= 0 for v in lr.values()):
         now = "".join(renamed_value("lr", name, parts) for name in lr)
@@ -178,31 +187,39 @@ def annealing(anneal: Any, model: Model, objective: Objective) -> dict[str, list
         if not there:
             raise ValueError(f"anneal names {name!r}, and {whose} has no such number; {remedy}.")
         above = 1.0 if name == "drop_path" else math.inf
-        values: list[Any] = [*ends] if isinstance(ends, Iterable) else []
+        values: list[Any] = [_plain(end) for end in ends] if isinstance(ends, Iterable) else []
         if not (len(values) == 2 and all(_is_number(v) and 0 <= v < above for v in values)):
             raise ValueError(
                 f"anneal[{name!r}] must be the values at the first and at the last step, each at "
-                f"least 0 and below {above}, got {ends}."
+                f"least 0{' and below 1' if above == 1 else ''}, got {ends}."
             )
         found[name] = [float(value) for value in values]
     return found or None
 
 
-def check_kinds(model: Any, objective: Any) -> None:
-    """Raise TypeError for a model that is none, and an objective that is none.
+def check_model(model: Any) -> None:
+    """Raise TypeError for a model that is none.
 
     Parameters
     ----------
     model : Model
         The argument `model`.
-    objective : Objective
-        The argument `objective`.
     """
     if not isinstance(model, Model):
         raise TypeError(
             "model must be a model such as scdlab.SchNet() (one of your own is a subclass of "
             f"scdlab.nn.AtomisticModel), got {shown(model)}."
         )
+
+
+def check_objective(objective: Any) -> None:
+    """Raise TypeError for an objective that is none.
+
+    Parameters
+    ----------
+    objective : Objective
+        The argument `objective`.
+    """
     if not isinstance(objective, Objective):
         raise TypeError(
             "objective must be an objective such as scdlab.objectives.EnergyForces() (one of your "

@@ -13,9 +13,11 @@ from scdlab.atoms.store import AtomStore
 from scdlab.nn import Model, Prediction, evaluating
 from scdlab.nn.trained_labels import check_property
 from scdlab.objectives import EnergyForces, Mean, Objective, PropertyRegression
-from scdlab.objectives.base import Parts, as_mean, required
+from scdlab.objectives.answer import checked_answer
+from scdlab.objectives.base import Parts, required
 from scdlab.objectives.supervised import finite_expression
 from scdlab.renames import known_arguments
+from scdlab.training.arguments import check_model, check_objective, check_store, whole_number
 from scdlab.training.sampler import Batches
 
 
@@ -53,11 +55,18 @@ def evaluate(
     Raises
     ------
     ValueError
-        When there is nothing to compare.
+        When there is nothing to compare, and for numbers that are out of range.
+    TypeError
+        For an argument of the wrong kind.
     """
-    if len(store) == 0:
-        raise ValueError("The store to evaluate on is empty; give at least one labeled structure.")
+    check_model(model)
+    if objective is not None:
+        check_objective(objective)
+    check_store("store", store, "store to evaluate on")
+    batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
+    max_atoms = None if max_atoms is None else whole_number("max_atoms", max_atoms)
     store.check_max_atoms(max_atoms)
+    store.verify()
     if objective is not None:
         check_labels(store, objective)
         check_learned(model, store, objective)
@@ -199,8 +208,8 @@ def mean_parts(
         for first, last in itertools.pairwise(starts):
             batch = store.take(np.arange(first, last)).to(device)
             # one and the same noise at every validation, so that losses can be compared
-            loss, parts = objective(model, batch, torch.Generator(device).manual_seed(first))
-            means = {name: as_mean(part, batch.num_graphs) for name, part in parts.items()}
+            answer = objective(model, batch, torch.Generator(device).manual_seed(first))
+            loss, means = checked_answer(objective, answer, batch.num_graphs)
             over = objective.loss_over
             count = batch.num_graphs if over is None else means[over].count
             for name, mean in {"loss": Mean(loss, count), **means}.items():

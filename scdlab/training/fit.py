@@ -39,7 +39,8 @@ from scdlab.training.arguments import (
     MakeOptimizer,
     annealing,
     check_batch_size,
-    check_kinds,
+    check_model,
+    check_objective,
     check_optimizer,
     check_store,
     checked_callbacks,
@@ -248,7 +249,8 @@ def fit(
     OSError
         When another process writes `out`, and when the model cannot be written there.
     """
-    check_kinds(model, objective)
+    check_model(model)
+    check_objective(objective)
     check_store("train", train, "training set")
     if val is not None:
         check_store("val", val, "validation set")
@@ -284,6 +286,7 @@ def fit(
     for store in (train, val):
         if store is not None:
             store.check_max_atoms(max_atoms)
+            store.verify()
             check_labels(store, objective)
     check_batch_size(batch_size, max_atoms, objective, devices * nodes)
     warmup = min(steps // 20, 1000) if warmup is None else whole_number("warmup", warmup, least=0)

@@ -1,12 +1,9 @@
 """What a run is trained on and what it trains: a checkpoint is resumed with the same alone."""
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
 
 from scdlab.atoms.store import AtomStore
 from scdlab.files import plain
@@ -14,8 +11,6 @@ from scdlab.nn import Model
 from scdlab.nn.registry import describe
 from scdlab.objectives import Objective
 from scdlab.objectives.identity import identity
-
-_PIECE = 1024  # structures
 
 
 @dataclass(frozen=True)
@@ -57,8 +52,8 @@ class Identity:
         return cls(
             plain(about, "the model"),
             identity(objective),
-            _fingerprint(train),
-            None if val is None else _fingerprint(val),
+            train.fingerprint(),
+            None if val is None else val.fingerprint(),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -108,15 +103,3 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 def _shown(settings: dict[str, Any], name: str) -> str:
     text = repr(settings[name]) if name in settings else "not there"
     return text if len(text) <= 80 else text[:77] + "…"
-
-
-def _fingerprint(store: AtomStore) -> str:
-    """sha256 of structures and labels in their order."""
-    found = hashlib.sha256()
-    for first in range(0, len(store), _PIECE):
-        piece = store[first : first + _PIECE]
-        arrays = piece.arrays() | piece.atom_properties()
-        for name in sorted(arrays):
-            found.update(name.encode())
-            found.update(np.ascontiguousarray(arrays[name]).data)
-    return found.hexdigest()
