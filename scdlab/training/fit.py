@@ -18,6 +18,7 @@ import contextlib
 import copy
 import functools
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from scdlab.atoms.store import AtomStore
+from scdlab.files import read_json, write_json
 from scdlab.nn import Model
 from scdlab.nn.trained_labels import labels_from_json
 from scdlab.objectives import Objective
@@ -56,7 +58,7 @@ from scdlab.training.loop import Run
 from scdlab.training.processes import failed_process, is_first, make_fabric
 from scdlab.training.schedule import SCHEDULES
 from scdlab.training.state import Settings
-from scdlab.training.tensors import load_tensors
+from scdlab.training.tensors import load_tensors, separated
 
 
 @dataclass
@@ -345,24 +347,28 @@ def _trained(fabric: Fabric, run: Run) -> FitResult:
     settings = run.settings
     if settings.devices * settings.nodes == 1:
         stopped = run(fabric)
-        return FitResult(run.model, **_reached(run, stopped))
-    # spawned processes train copies: bring the weights and the log home
-    try:
-        found = fabric.launch(functools.partial(_in_process, run=run))
-    except ProcessRaisedException as error:
-        raise failed_process(error) from error
-    model = run.model
-    for name, kind in found["properties"].items():  # heads that the objective added there
-        model.add_property(name, kind)
-    model.units = found["units"]
-    model.trained_labels = labels_from_json(found["trained_labels"])
-    load_tensors(model, safetensors.torch.load(found["weights"]), "the first process")
+        return FitResult(run.model, **_reached(run, stopped), out=run.out)
+    # spawned processes train copies: bring the weights and the log home, in files, since the queue
+    # that launch() reads when they have ended holds some kilobytes alone
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        try:
+            fabric.launch(functools.partial(_in_process, run=run, home=home))
+        except ProcessRaisedException as error:
+            raise failed_process(error) from error
+        found = read_json(home / "found.json", "result of the first process")
+        model = run.model
+        for name, kind in found["properties"].items():  # heads that the objective added there
+            model.add_property(name, kind)
+        model.units = found["units"]
+        model.trained_labels = labels_from_json(found["trained_labels"])
+        load_tensors(model, safetensors.torch.load_file(home / "weights"), "the first process")
     if found["error"] is not None:
-        raise ValueError(found["error"])
-    return FitResult(model, **found["reached"])
+        raise FailedStep(found["error"])
+    return FitResult(model.eval(), **found["reached"], out=run.out)
 
 
-def _in_process(fabric: Fabric, run: Run) -> dict[str, Any]:
+def _in_process(fabric: Fabric, run: Run, home: Path) -> None:
     # spawning puts tensors into memory that all processes share
     run.model = copy.deepcopy(run.model)
     stopped = ""
@@ -371,15 +377,18 @@ def _in_process(fabric: Fabric, run: Run) -> dict[str, Any]:
         stopped = run(fabric)
     except FailedStep as wrong:  # in all processes alike; the weights are good
         error = str(wrong)
-    tensors = {k: v.to("cpu", copy=True).contiguous() for k, v in run.model.state_dict().items()}
-    return {
-        "weights": safetensors.torch.save(tensors),
-        "properties": {name: head.kind for name, head in run.model.property_heads.items()},
-        "units": run.model.units,
-        "trained_labels": run.model.trained_labels.as_json(),
+    if fabric.local_rank:
+        return
+    model = run.model
+    found = {
+        "properties": {name: head.kind for name, head in model.property_heads.items()},
+        "units": model.units,
+        "trained_labels": model.trained_labels.as_json(),
         "reached": _reached(run, stopped),
         "error": error,
     }
+    safetensors.torch.save_file(separated(model.state_dict()), home / "weights")
+    write_json(home / "found.json", found)
 
 
 def _reached(run: Run, stopped: str) -> dict[str, Any]:
@@ -390,5 +399,4 @@ def _reached(run: Run, stopped: str) -> dict[str, Any]:
         "best": run.state.best,
         "stopped": stopped,
         "rows": run.state.rows,
-        "out": run.out,
     }

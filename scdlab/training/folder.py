@@ -115,10 +115,11 @@ class RunFolder:
 
     def _put_aside(self) -> None:
         previous = self.path / PREVIOUS
-        for name in _FILES:
-            sweep(self.path / name)
+        self._sweep()
         there = [name for name in _FILES if (self.path / name).is_file()]
-        whole = {*_MODEL} <= {*there}
+        # weights of a writer that was killed before it gave them their name
+        there += [path.name for path in self.path.glob(".model.*.safetensors")]
+        whole = "model.json" in there
         if whole or (CHECKPOINT in there and not (previous / "model.json").is_file()):
             with atomic_folder(previous) as new:
                 for name in there:
@@ -131,6 +132,11 @@ class RunFolder:
         for name in there:
             (self.path / name).unlink()
         remove(self.path / failure.FOLDER)
+
+    def _sweep(self) -> None:
+        """Remove what processes left that were killed while they wrote."""
+        for name in (*_FILES, PREVIOUS, failure.FOLDER):
+            sweep(self.path / name)
 
     def read(
         self,
@@ -192,7 +198,10 @@ class RunFolder:
         OSError
             When the model cannot be written.
         """
+        weights, description = (self.path / name for name in _MODEL)
         try:
+            if not description.is_file():  # of this run, killed while it wrote its model
+                weights.unlink(missing_ok=True)
             checkpoint.save(model, self.path / "model")
         except (OSError, safetensors.SafetensorError) as error:
             raise OSError(
@@ -203,6 +212,7 @@ class RunFolder:
         try:
             write_log(self.path, state)
             remove(self.path / PREVIOUS)
+            self._sweep()
         except OSError as error:
             logger.warning("The log of the run could not be written (%s).", error)
 
@@ -275,7 +285,7 @@ def checked_folder(out: Any, model: Model) -> Path:
                 f"{path / name} stands there already and is no {what}; give another folder as out=."
             )
     alone = (path / _MODEL[0]).is_file() and not (path / _MODEL[1]).is_file()
-    if alone and not (path / PREVIOUS).is_dir():
+    if alone and not (path / "run.json").is_file():
         raise FileExistsError(
             f"{path / _MODEL[0]} stands there without a {_MODEL[1]}, so it is no model of a run; "
             "give another folder as out=."
