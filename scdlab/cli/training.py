@@ -41,7 +41,7 @@ class Schedule(StrEnum):
 
 def _repeat(folder: Path | None) -> None:
     if folder is not None:
-        print(scdlab.training.replay(folder))
+        show(str(scdlab.training.replay(folder)))
         raise typer.Exit
 
 
