@@ -24,11 +24,14 @@ _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, "
 RATIO = 200
 UNPACKED = 1 << 27
 
-_WIDE = re.compile(rb":[SRILsril]:0*[1-9]\d{4,}")  # columns of one property of an extended xyz
+# digits of any script, as Python's int() takes them
+_WIDE = re.compile(
+    r":[SRIL]:0*[^\D0]\d{4,}", re.IGNORECASE
+)  # columns of one property of an extended xyz
 _DUMP_COUNT = re.compile(rb"ITEM: NUMBER OF ATOMS[^\n]*\n\s*(\S+)")
 _NDARRAY = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d\s,+\-eE.]*)\]')
-_INTEGER = re.compile(rb"(?<![\w.+-])\d{6,}(?![\w.])")
-_LONGEST = 10_000  # characters of a line, for readers that search lines with patterns
+_INTEGER = re.compile(r"(?<![\w.+-])\d{6,}(?![\w.])")
+_LONGEST = 2_000  # characters of a line, for readers that search lines with patterns
 _HEADER = 4096  # bytes in which a text format announces its counts
 Content = bytes | mmap.mmap
 
@@ -126,7 +129,8 @@ def check(path: Path, kind: str, data: Content) -> None:
         _check_xyz(path, data)
     elif kind == "lammps-dump-text":
         for frame, found in enumerate(_DUMP_COUNT.finditer(data)):
-            _refuse_many(path, f"frame {frame}", found[1], (len(data) - found.end()) // 2)
+            stated = found[1].decode("utf-8", "replace")
+            _refuse_many(path, f"frame {frame}", stated, (len(data) - found.end()) // 2)
     elif kind in ("json", "db"):
         for found in _NDARRAY.finditer(data):
             _check_ndarray(path, found[1], len(data))
@@ -134,8 +138,8 @@ def check(path: Path, kind: str, data: Content) -> None:
         _check_lines(path, data)
     if kind in _COUNTED:
         # the first line is a comment in most of them
-        head = bytes(data[:_HEADER])
-        start = 0 if kind == "gen" else head.find(b"\n") + 1
+        head = bytes(data[:_HEADER]).decode("utf-8", "replace")
+        start = 0 if kind == "gen" else head.find("\n") + 1
         for found in _INTEGER.finditer(head, start):
             _refuse_many(path, "it", found[0], len(data))
 
@@ -158,7 +162,7 @@ _COUNTED = frozenset(
 )
 
 
-def _refuse_many(path: Path, what: str, stated: bytes, most: int) -> None:
+def _refuse_many(path: Path, what: str, stated: str, most: int) -> None:
     """Raise ValueError where a count is larger than `most`."""
     try:
         n = int(stated)
@@ -224,7 +228,7 @@ def _check_xyz(path: Path, data: Content) -> None:
                 f"{_short(text)} atoms, and {max(0, n_lines - line - 2):,} lines follow its "
                 "comment; copy it again, or correct the number."
             )
-        if _WIDE.search(data[start[line + 1] : start[line + 2]]):
+        if _WIDE.search(bytes(data[start[line + 1] : start[line + 2]]).decode("utf-8", "replace")):
             raise ValueError(
                 f"{path} is damaged: line {line + 2}, of frame {frame}, states a property of more "
                 "columns than a line has; correct its Properties."
@@ -265,12 +269,13 @@ def reason(error: BaseException) -> str:
     str
         Its kind, and the beginning of its message.
     """
-    text = _short(str(error).encode("utf-8", "replace"), 200)
+    text = _short(str(error), 200)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _short(text: bytes, length: int = 30) -> str:
+def _short(text: bytes | str, length: int = 30) -> str:
     """The beginning of some text of a file, printable."""
-    plain = " ".join(text[: 4 * length].decode("utf-8", "replace").split())
+    text = text[: 4 * length]
+    plain = " ".join((text if isinstance(text, str) else text.decode("utf-8", "replace")).split())
     plain = "".join(c if c.isprintable() else "?" for c in plain)
     return plain if len(plain) <= length else f"{plain[:length]}…"

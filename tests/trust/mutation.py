@@ -32,7 +32,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,15 @@ class Bench:
     ----------
     folder : Path
         Where to work.
+    names : sequence of str, optional
+        Only these targets; their cases are others than those of all.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, names: Sequence[str] = ()):
         self.folder = folder
         self.canary = folder / "canary"
-        self.targets = mutation_targets.targets()
+        everything = mutation_targets.targets()
+        self.targets = [each for each in everything if not names or each.name in names]
         self.weights = [target.weight for target in self.targets]
         self.files: list[dict[str, bytes]] = []
         self.expected: list[str] = []
@@ -125,7 +128,7 @@ class Bench:
         data = self.files[k][name]
         path = place / name
         said = []
-        if rng.random() < 0.03 and kind != "arrays":
+        if rng.random() < 0.03 and kind not in damage.INNER:
             return place, f"{name}: {_replace(rng, path)}"
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
             try:
@@ -146,14 +149,14 @@ class Bench:
 
     def _damage(self, rng: random.Random, kind: str, data: bytes) -> tuple[bytes, str]:
         ways = damage.WAYS[kind]
-        how = rng.random() if kind != "arrays" else 1
+        how = rng.random() if kind not in damage.INNER else 1
         if how < 0.02:
             return mutation_targets.foreign(rng, self.originals)
         if how < 0.03:
             return damage.canary(str(self.canary)), "a pickle that runs code"
         if how < 0.04:
             return b"", "empty"
-        if ways and (how < 0.65 or kind == "arrays"):
+        if ways and (how < 0.65 or kind in damage.INNER):
             return rng.choice(ways)(rng, data)
         return rng.choice(damage.BYTES)(rng, data or b"\0")
 
@@ -327,17 +330,19 @@ def _after(numbers: range, last: int | None) -> range:
 # --------------------------------------------------------------------------------------------------
 
 
-def prepare(folder: Path) -> Bench:
+def prepare(folder: Path, names: Sequence[str] = ()) -> Bench:
     """The targets, with their files made in `folder`; for all cases of a process.
 
     Parameters
     ----------
     folder : Path
         Where to work.
+    names : sequence of str, optional
+        Only these targets.
     """
     with warnings.catch_warnings():
         mutation_targets.quiet()
-        return Bench(folder)
+        return Bench(folder, names)
 
 
 def run(
@@ -407,20 +412,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", help="SEED:NUMBER, run here, with its traceback")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "mutation")
+    parser.add_argument("--target", action="append", default=[], help="only this; for several")
     chosen = parser.parse_args()
+    out = chosen.out.resolve()
+    os.environ["SCDLAB_CACHE"] = str(out / "cache")
+    bench = prepare(out / "files", chosen.target)
     if chosen.case:
-        return one(chosen.case, chosen.out.resolve())
-    found = run(chosen.cases, chosen.seed, chosen.out)
+        return one(chosen.case, bench)
+    found = run(chosen.cases, chosen.seed, out, bench=bench)
     for failure in found["failures"]:
         print(failure["case"], failure["what"])
     print(found["counts"], f"{found['seconds']} s")
     return int(bool(found["failures"]))
 
 
-def one(case: str, folder: Path) -> int:
+def one(case: str, bench: Bench) -> int:
     """One case in this process: what was done, its traceback, its outcome."""
-    os.environ["SCDLAB_CACHE"] = str(folder / "cache")
-    bench = prepare(folder / "one")
     signal.signal(signal.SIGPROF, _too_long)
     seed, number = map(int, case.split(":"))
     read = {target.name: target.read for target in bench.targets}

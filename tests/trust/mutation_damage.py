@@ -434,9 +434,12 @@ WAYS: dict[str, tuple[Callable, ...]] = {
     "text": TEXT,
     "json": (as_json, as_json, as_json, words, deep, encoding),
     "npz": (as_npz, as_npz),
-    "arrays": (as_arrays,),  # which the campaign itself reads: never damaged as a file
+    "line": TEXT,
+    "arrays": (as_arrays,),
     "npy": (as_npy, as_npy),
     "safetensors": (as_safetensors, as_safetensors),
     "ckpt": (as_ckpt, as_ckpt),
     "binary": (),
 }
+#: Kinds that the campaign reads itself and hands on as objects: never damaged as files.
+INNER = ("line", "arrays")

@@ -583,7 +583,7 @@ def targets() -> list[Target]:
         Target("lesson", _make_lesson, _read_lesson, {"00_x.ipynb": "json"}, 15),
         Target("map in the cache", _read_map, _read_map, {"*": "npy"}, 8),
         Target("PyTorch Geometric", _make_pyg, _read_pyg, {"pyg.npz": "arrays"}, 15),
-        Target("SMILES", _make_smiles, _read_smiles, {"smiles.txt": "text"}, 4),
+        Target("SMILES", _make_smiles, _read_smiles, {"smiles.txt": "line"}, 4),
     ]
 
 
