@@ -8,6 +8,7 @@ or the new one.
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -192,9 +193,12 @@ def _named(description: Path) -> str | None:
 
 
 def _state(path: Path) -> tuple | None:
-    """What changes when a file is replaced or written; None without a file."""
+    """What changes when a file is replaced or written; None without a file, such as for a pipe, of
+    which nothing may ever come."""
     try:
         found = path.stat()
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_DEEPEST = 100  # levels of a json file: what walks through it need not look again
 _LARGEST = 1 << 29  # bytes of a json file; the largest of ours hold splits of some million numbers
 
 
@@ -63,6 +64,7 @@ def read_json(
         )
         if re.search(r"\\ud[89a-f]", text, re.IGNORECASE):  # half of a character, maybe
             json.dumps(value, ensure_ascii=False).encode()
+        _check_depth(value)
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}, not an object {{…}}")
     except FileNotFoundError as error:
@@ -72,6 +74,17 @@ def read_json(
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no readable {what} ({_reason(error)}): {remedy}.") from error
     return value
+
+
+def _check_depth(value: Any) -> None:
+    """Raise ValueError for lists and objects within each other beyond `_DEEPEST`."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(_DEEPEST):
+        inside = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
 
 
 def plain(value: Any, where: str = "the value") -> Any:

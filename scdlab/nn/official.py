@@ -6,17 +6,17 @@ so that optimizer states beside the weights cost nothing; what would have to be 
 refused. `official_ct` is the model.
 """
 
-import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from scdlab.nn.official_ct import SETTINGS, OfficialCT
+from scdlab.plain import read_json
 
 _NAMES = [  # ours, the release's
     ("embedding_head.atom.", "embedding_head.pre_proj."),
@@ -32,6 +32,9 @@ _NAMES = [  # ours, the release's
     ("condition_norm.", "rep_model.drop_cond.norm."),
     ("mask_token", "rep_model.drop_cond.mask_token"),
 ]
+_OWN = ("trained_elements", "energy_head.reference")  # which the release does not have
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_SMALL = 512  # settings up to it make a model that needs no look at the file
 
 
 def load_official_ct(
@@ -67,53 +70,137 @@ def load_official_ct(
     if not isinstance(content, Mapping):
         named = Path(content).name
         content = _read(Path(content))
-    settings = _settings(content, config)
+    settings = _settings(content, config, named)
     for name in ("emb_dim", "num_layers", "num_heads", "num_rbf"):
         if name not in settings:
             raise ValueError(
                 f"Nothing states {name!r} of {named}; give the release's settings as config."
             )
-    model = OfficialCT(**{k: v for k, v in settings.items() if k in SETTINGS}).eval()
-    state = content.get("state_dict", content)
-    if any(k.startswith("model.") for k in state):
-        # Lightning's; "ema_model." beside it was never trained
-        state = {k.removeprefix("model."): t for k, t in state.items() if k.startswith("model.")}
+    state = _state(content, named)
+    known = {k: v for k, v in settings.items() if k in SETTINGS}
+    if any(_number(value) > _SMALL for value in known.values()):
+        _check_size(known, state, named)
+    model = _build(known, named).eval()
     _put_into(model, state, named)
     return model
 
 
 def _settings(
-    content: Mapping[str, Any], config: str | Path | Mapping[str, Any] | None
+    content: Mapping[str, Any], config: str | Path | Mapping[str, Any] | None, named: str
 ) -> Mapping[str, Any]:
     if config is None:
-        return content.get("hyper_parameters") or {}
+        found = content.get("hyper_parameters") or {}
+        if not isinstance(found, Mapping):
+            raise ValueError(
+                f"The hyper-parameters of {named} are a {type(found).__name__}, expected entries "
+                "by name; give the release's settings as config."
+            )
+        return found
     if isinstance(config, Mapping):
         return config
-    return json.loads(Path(config).read_text(encoding="utf-8"))
+    return read_json(config, "description of a CT", "give the release's settings")
+
+
+def _state(content: Mapping[str, Any], named: str) -> dict[str, Tensor]:
+    """The tensors of the model by the release's names; those beside it are left out."""
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"The state dict of {named} is a {type(state).__name__}, expected tensors by name; "
+            "save the model's state dict again."
+        )
+    odd = next((key for key in state if not isinstance(key, str)), None)
+    if odd is not None:
+        raise ValueError(
+            f"The state dict of {named} has the key {str(odd)[:40]!r} of the type "
+            f"{type(odd).__name__}, expected names; save the model's state dict again."
+        )
+    if any(key.startswith("model.") for key in state):
+        # Lightning's; "ema_model." beside it was never trained
+        state = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+    return {
+        # statistics of noise are not read by anything
+        key: _tensor(key, value, named)
+        for key, value in state.items()
+        if not key.startswith("noise_normalizer.")
+    }
+
+
+def _tensor(key: str, value: Any, named: str) -> Tensor:
+    """One entry of a state dict as a tensor of finite numbers."""
+    tensor = None
+    if isinstance(value, Tensor):
+        tensor = value
+    elif isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiu":
+        kind = np.float64 if value.dtype.itemsize > 4 else np.float32
+        tensor = torch.from_numpy(np.asarray(value, kind if value.dtype.kind == "f" else np.int64))
+    if tensor is None or not (tensor.is_floating_point() or tensor.dtype in _INTEGERS):
+        raise ValueError(
+            f"The state dict of {named} has at {key[:80]!r} a {type(value).__name__} that holds no "
+            "numbers, expected a tensor; save the model's state dict again."
+        )
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise ValueError(
+            f"The tensor {key!r} of {named} contains NaN or infinity; give a checkpoint from "
+            "before its training failed, or copy it again."
+        )
+    return tensor
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+
+def _check_size(settings: Mapping[str, Any], state: Mapping[str, Tensor], named: str) -> None:
+    """Compare the shapes of a large model with its file before it takes memory."""
+    if _number(settings["num_layers"]) > len(state):
+        raise ValueError(
+            f"The settings of {named} state {settings['num_layers']} layers, and it has "
+            f"{len(state)} tensors; give the settings it was trained with."
+        )
+    with torch.device("meta"):
+        model = _build(settings, named)
+    _compare(model, state, named)
+
+
+def _build(settings: Mapping[str, Any], named: str) -> OfficialCT:
+    try:
+        return OfficialCT(**settings)
+    except Exception as error:  # torch raises anything for sizes that cannot be
+        raise ValueError(
+            f"The settings of {named} are not those of a CT ({_line(error)}); give the settings it "
+            "was trained with."
+        ) from error
 
 
 def _put_into(model: OfficialCT, state: Mapping[str, Tensor], named: str) -> None:
     """Put the release's tensors into a model, after comparing all names and shapes."""
+    ours = _compare(model, state, named)
     own = model.state_dict()
-    without = ("trained_elements", "energy_head.reference")  # which the release does not have
-    ours = {_official_name(k): k for k in own if k not in without}
+    for key, name in ours.items():
+        own[name] = state[key].reshape(own[name].shape)
+    model.load_state_dict(own)
+
+
+def _compare(model: OfficialCT, state: Mapping[str, Tensor], named: str) -> dict[str, str]:
+    """The release's name of each tensor -> ours. Raises ValueError where names or shapes
+    differ."""
+    own = model.state_dict()
+    # which the release does not have
+    ours = {_official_name(k): k for k in own if k not in _OWN}
     shapes = {k: tuple(own[name].shape) for k, name in ours.items()}
     for k in shapes:
         if k.endswith("mask_token"):
             shapes[k] = (1, model.hidden_channels)
-    # statistics of noise are not read by anything
-    theirs = [k for k in state if not k.startswith("noise_normalizer.")]
-    for key in [*shapes, *theirs]:
+    for key in [*shapes, *state]:
         want = f"shape {shapes[key]}" if key in shapes else "no such key"
         has = f"shape {tuple(state[key].shape)}" if key in state else "no such key"
         if want != has:
             raise ValueError(
-                f"The layout of {named} is not that of its settings: at {key!r} it has {has}, and "
-                f"{want} was expected; give the settings it was trained with."
+                f"The layout of {named} is not that of its settings: at {key[:80]!r} it has {has}, "
+                f"and {want} was expected; give the settings it was trained with."
             )
-    for key, name in ours.items():
-        own[name] = torch.as_tensor(state[key]).reshape(own[name].shape)
-    model.load_state_dict(own)
+    return ours
 
 
 def _official_name(name: str) -> str:
@@ -123,17 +210,30 @@ def _official_name(name: str) -> str:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}: check the path.")
     if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
+        try:
+            return safetensors.torch.load_file(path)
+        except Exception as error:  # of safetensors, and of torch for types it does not have
+            raise ValueError(
+                f"{path.name} is no file of safetensors that can be read ({_line(error)}); copy it "
+                "again."
+            ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+    except Exception as error:  # of pickles and archives that are damaged, anything
         raise ValueError(
             f"{path.name} is no file of torch.save that holds tensors and plain data only, and "
-            "nothing else is opened; save its state dict alone where you trust it."
+            "nothing else is opened; copy it again, or save its state dict alone where you trust "
+            "it."
         ) from error
     if not isinstance(content, Mapping):
         raise ValueError(
             f"{path.name} holds a {type(content).__name__}; expected a state dict or a checkpoint."
         )
     return content
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

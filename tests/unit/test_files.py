@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scdlab import atomic, files
+from scdlab import atomic, files, plain
 
 
 def test_a_file_is_whole_or_as_before(tmp_path):
@@ -295,3 +295,14 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch, caplog):
         files.cache_dir()
     assert kept("a", []) == "value"
     assert "no home folder" in caplog.text
+
+
+@pytest.mark.parametrize("depth", [50, 95, 110, 900, 100_000])
+def test_json_that_is_nested_too_deeply_is_refused(tmp_path, depth):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": ' + "[" * depth + "]" * depth + "}")
+    if depth < 100:
+        assert plain.plain(plain.read_json(path))["a"] is not None
+        return
+    with pytest.raises(ValueError, match=r"a\.json is no readable file"):
+        plain.read_json(path)

@@ -510,11 +510,51 @@ def test_another_layout_is_named_by_its_first_key():
         ({"model": "ET"}, "model='CET', got 'ET'"),
         ({"num_heads": 3}, "multiple of num_heads"),
         ({"num_layers": 0}, "num_layers of OfficialCT must be at least 1"),
+        ({"emb_dim": 10**18}, "emb_dim of OfficialCT must be at most"),
+        ({"num_rbf": [8]}, "num_rbf of OfficialCT"),
     ],
 )
 def test_settings_of_another_model(settings, message):
     with pytest.raises(ValueError, match=message):
         scdlab.load_official_ct(release_state(), CONFIG | settings)
+
+
+def refused(match, *arguments):
+    with pytest.raises((ValueError, OSError), match=match) as caught:
+        scdlab.load_official_ct(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text and text.endswith(".") and len(text) < 700
+    assert caught.traceback[-1].path.parent.name in ("nn", "scdlab")
+
+
+def test_a_large_model_is_compared_with_its_file_before_it_is_built():
+    refused(r"shape \(1, 80000\) was expected", release_state(), CONFIG | {"emb_dim": 80_000})
+    refused("states? 90000 layers, and it has", release_state(), CONFIG | {"num_layers": 90_000})
+
+
+def test_a_state_dict_of_something_else(tmp_path):
+    key = "rep_model.embedding.weight"
+    state = release_state()
+    for wrong, match in (
+        ({1: 2}, "has the key '1' of the type int"),
+        (state | {key: [1.0]}, f"has at '{key}' a list that holds no numbers"),
+        (state | {key: np.array(["a"])}, "a ndarray that holds no numbers"),
+        (state | {key: state[key] * float("nan")}, f"The tensor '{key}' .* NaN or infinity"),
+        ({"state_dict": 3}, "is a int, expected tensors"),
+        ({"state_dict": state, "hyper_parameters": [1]}, "hyper-parameters .* are a list"),
+    ):
+        refused(match, wrong, None if "hyper_parameters" in wrong else CONFIG)
+    (tmp_path / "o.safetensors").write_bytes(b"junk" * 10)
+    refused(r"o\.safetensors is no file of safetensors", tmp_path / "o.safetensors", CONFIG)
+    (tmp_path / "o.ckpt").mkdir()
+    refused(r"There is no checkpoint .*o\.ckpt", tmp_path / "o.ckpt", CONFIG)
+    for text in (b"", b"[" * 100_000, b"\xff", b"[]", b'{"emb_dim": NaN}'):
+        (tmp_path / "c.json").write_bytes(text)
+        refused(r"c\.json is no readable description of a CT", state, tmp_path / "c.json")
+    for size in (0, 10, 1000, 5000):
+        file = lightning(tmp_path / "a.ckpt")
+        file.write_bytes(file.read_bytes()[:size])
+        refused(r"a\.ckpt is no file of torch\.save", file)
 
 
 def test_missing_settings():

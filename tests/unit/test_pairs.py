@@ -149,6 +149,15 @@ def test_damage_is_found(tmp_path):
             opened(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_is_no_file(tmp_path):
+    save(tmp_path, "text")
+    (tmp_path / "m.bin").unlink()
+    os.mkfifo(tmp_path / "m.bin")
+    with pytest.raises(FileNotFoundError, match=r"There are no weights .*m\.bin"):
+        opened(tmp_path)
+
+
 def test_links_to_another_disk_stay(tmp_path):
     (tmp_path / "disk").mkdir()
     for name in ("m.bin", "m.json"):
