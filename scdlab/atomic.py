@@ -235,9 +235,43 @@ def target(path: str | os.PathLike) -> Path:
     -------
     Path
         The same place by its own name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no path.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.abspath(as_path(path)))
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def as_path(path: str | os.PathLike) -> Path:
+    """A path, after checking that it is one.
+
+    Parameters
+    ----------
+    path : str or path
+        The path.
+
+    Returns
+    -------
+    Path
+        The same.
+
+    Raises
+    ------
+    TypeError
+        For anything but text and paths.
+    ValueError
+        For text with a zero byte, which no name can have.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"A path must be text or a pathlib.Path, got {path!r:.60} ({type(path).__name__})."
+        )
+    if "\0" in os.fsdecode(path):
+        raise ValueError(f"The path {os.fsdecode(path)!r:.80} has a zero byte: correct it.")
+    return Path(os.fsdecode(path))
 
 
 def flush(path: Path) -> None:
@@ -269,20 +303,32 @@ def sentence(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        cut = error.errno is None and "requested and" in str(error)  # by numpy: the disk is full
-        if error.strerror is None and not cut:
+    except Exception as error:
+        system = _of_the_system(error)
+        if system is None:
             raise
-        if cut or error.errno in _FULL:
+        if system.errno in _FULL:
             remedy = "make room, or choose a place on another disk"
-        elif error.errno in _CLOSED:
+        elif system.errno in _CLOSED:
             remedy = "choose a folder that you may write"
-        elif isinstance(error, FileExistsError | NotADirectoryError):
-            error.strerror = f"{error.filename} is in the way, or no folder"
+        elif isinstance(system, FileExistsError | NotADirectoryError):
+            system.strerror = f"{system.filename} is in the way, or no folder"
             remedy = "choose another path"
         else:
             remedy = "check the path and its folders"
-        raise described(error, f"{path} cannot be written ({{}}): {remedy}.") from error
+        raise described(system, f"{path} cannot be written ({{}}): {remedy}.") from error
+
+
+def _of_the_system(error: Exception) -> OSError | None:
+    """The system's error that an exception is, or stands for; None for all others."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        return error
+    if isinstance(error, OSError) and error.errno is None and "requested and" in str(error):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # so numpy puts it
+    # libraries in Rust, safetensors among them: "… (os error 28)"
+    if found := re.search(r"\(os error (\d+)\)", str(error)):
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    return None
 
 
 def _umask() -> int:

@@ -119,7 +119,7 @@ def keep_to_this_process(handle: int, held: bool) -> None:
 def _taken(file: Path, target: Path) -> int:
     """The descriptor of the lock file, locked. Raises Busy when another has it."""
     while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        handle = _opened(file)
         try:
             free = try_hold(handle)
         except OSError as error:  # no locks here: some network file systems
@@ -148,6 +148,13 @@ def _taken(file: Path, target: Path) -> int:
     except OSError as error:  # a full disk: the lock holds, only its holder has no name
         logger.debug("The holder of %s could not be written (%s).", file, error)
     return handle
+
+
+def _opened(file: Path) -> int:
+    try:
+        return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    except PermissionError:  # left by another user: it can be locked all the same
+        return os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
 
 def _is_still(handle: int, file: Path) -> bool:

@@ -19,6 +19,7 @@ from scdlab.atoms import npz, promises
 from scdlab.atoms.download import download
 from scdlab.atoms.store import AtomStore
 from scdlab.atoms.validate import Arrays
+from scdlab.locks import Busy, locked
 
 MOLECULES = (
     *("aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde"),
@@ -87,6 +88,8 @@ def load_md17(name: str = "ethanol", root: str | Path | None = None) -> AtomStor
             f"rMD17 is not in SCDLAB_DATA and cannot be downloaded now ({error}): put the file "
             f"rmd17_{name}.npz into a folder and set SCDLAB_DATA to it."
         ) from error
+    except Busy:
+        raise
     except OSError as error:  # a full disk, a folder that cannot be written
         raise OSError(
             f"The archive of rMD17 cannot be kept in {cache.parent} ({promises.reason(error)}): "
@@ -109,21 +112,27 @@ def fetch(folder: Path) -> None:
 
     Raises
     ------
+    Busy
+        While another process does the same.
     ConnectionError
         When the server cannot be reached or breaks off.
     ValueError
         When what comes is not the published archive.
     """
-    archive = download(URL, folder.parent / "rmd17.tar.bz2", SHA256)
-    try:
-        with files.atomic_folder(folder) as new, tarfile.open(archive) as tar:
-            for member in tar:
-                _unpack(tar, member, new)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{archive} cannot be unpacked ({promises.reason(error)}): remove it and try again."
-        ) from error
-    archive.unlink()
+    with locked(folder):  # two downloads would write one file
+        files.sweep(folder)
+        archive = download(URL, folder.parent / "rmd17.tar.bz2", SHA256)
+        try:
+            with files.atomic_folder(folder) as new, tarfile.open(archive) as tar:
+                if folder.is_dir():  # files that somebody has put there stay
+                    shutil.copytree(folder, new, dirs_exist_ok=True)
+                for member in tar:
+                    _unpack(tar, member, new)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{archive} cannot be unpacked ({promises.reason(error)}): remove it and try again."
+            ) from error
+        archive.unlink()
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from scdlab import files
-from scdlab.atomic import flush, sentence, target
+from scdlab.atomic import as_path, flush, sentence, target
 from scdlab.atoms import npy
 from scdlab.atoms.validate import (
     ATOM_DTYPES,
@@ -179,7 +179,7 @@ def read(path: str | Path) -> Content:
     ValueError
         For a store that is damaged or contradicts itself, and for another version of the format.
     """
-    path = Path(path)
+    path = as_path(path)
     for _ in range(_TRIES):
         _finish_exchange(path)
         before = _state(path)
@@ -262,7 +262,7 @@ def _finish_exchange(path: Path) -> None:
         if not files.was_cut_short(path):
             return
         try:
-            with locked(path):
+            with sentence(path), locked(path):
                 files.finish_exchange(path)
         except Busy:
             time.sleep(0.05)

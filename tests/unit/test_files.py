@@ -188,6 +188,13 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old(tmp_path):
         assert caught.value.errno == code
     with pytest.raises(OSError, match="make room"), files.atomic_file(path):
         raise OSError("4096 requested and 12 written")  # as numpy puts it
+    with pytest.raises(OSError, match="make room") as caught, files.atomic_file(path):
+        raise RuntimeError(
+            "I/O error: No space left on device (os error 28)"
+        )  # as safetensors does
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(RuntimeError, match=r"^something else$"), files.atomic_file(path):
+        raise RuntimeError("something else")
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -15,6 +15,7 @@ import pytest
 from scdlab import files
 from scdlab.atoms import AtomStore, load_md17, md17
 from scdlab.atoms.download import download
+from scdlab.locks import Busy, locked
 from scdlab.units import KCAL_MOL
 
 REAL = Path(
@@ -321,8 +322,14 @@ def test_the_archive_is_fetched_unpacked_and_removed(tmp_path, monkeypatch):
     with Server(archive.getvalue(), cuts=[500]) as server:
         monkeypatch.setattr(md17, "URL", server.url)
         monkeypatch.setattr(md17, "SHA256", sha(archive.getvalue()))
+        own = files.cache_dir() / "rmd17" / "rmd17_aspirin.npz"  # put there by somebody
+        own.parent.mkdir(parents=True)
+        own.write_bytes(b"mine")
+        with locked(own.parent), pytest.raises(Busy, match="is being written by process"):
+            load_md17("ethanol")
         store = load_md17("ethanol")
         check(store)
+        assert own.read_bytes() == b"mine"
         assert store.published_split(1)[0].index.tolist() == [7, 8]
         asked = len(server.asked)
         check(load_md17("Ethanol"))  # from the cache

@@ -84,6 +84,13 @@ def test_a_store_with_something_else_in_it_stays(tmp_path, name):
     assert len(AtomStore.open(tmp_path / "s")) == 12 and (tmp_path / "s" / name).exists()
 
 
+@pytest.mark.parametrize("path", [None, 3, b"bytes", "zero\0byte", ["list"]])
+def test_what_is_no_path_is_one_sentence(path):
+    for call in (made().save, AtomStore.open):
+        with pytest.raises((TypeError, ValueError), match=r"path .*\.$"):
+            call(path)
+
+
 def test_an_empty_folder_is_filled_and_a_link_stays_a_link(tmp_path):
     (tmp_path / "disk" / "sets").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "sets")
