@@ -9,12 +9,12 @@ command line that cannot be read, 2.
 from . import checks as checks
 from . import claims as claims
 from . import data as data
+from . import home, streams
 from . import lessons as lessons
 from . import training as training
 from .app import app
 from .choices import make_model, make_objective, open_data, open_model, parse_call
 from .lessons import lab_arguments, lesson_folder
-from .streams import prepare
 
 __all__ = [
     "app",
@@ -31,5 +31,6 @@ __all__ = [
 
 def main() -> None:
     """Entry point of the `scdlab` command."""
-    prepare()
+    streams.prepare()
+    home.prepare()
     app()

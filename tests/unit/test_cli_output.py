@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import scdlab
 from scdlab import log
+from scdlab.cli import home
 
 pytestmark = pytest.mark.slow
 TINY = ["--steps", "2", "--hidden-channels", "4", "--num-layers", "1", "--device", "cpu"]
@@ -111,3 +113,18 @@ def test_messages_survive_their_output(monkeypatch, capsys):
     log.logger.info("5 Å")
     monkeypatch.setattr(sys, "stdout", None)
     log.show("5 Å")
+
+
+def test_a_user_without_a_home_gets_one_for_the_time_being(monkeypatch, tmp_path, capsys):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home.prepare()
+    assert os.environ["HOME"] == str(tmp_path) and not capsys.readouterr().err
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.setattr(home.atexit, "register", lambda remove, folder, **options: None)
+    monkeypatch.setattr(home.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "lent"))
+    home.prepare()
+    assert os.environ["HOME"] == str(tmp_path / "lent")
+    assert "no home folder" in capsys.readouterr().err
