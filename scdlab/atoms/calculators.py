@@ -26,11 +26,13 @@ class Results:
         For each structure what its calculator has computed for it.
     stale : set of int
         Structures whose calculators have results, but of another geometry.
+    lost : frozenset of str
+        What these results are.
     """
 
     found: list[Mapping[str, Any]]
     stale: set[int]
-    reason: str = "another geometry"
+    lost: frozenset[str] = frozenset()
 
 
 def results_of(frames: "Sequence[Atoms]", check: bool = True) -> Results:
@@ -53,8 +55,9 @@ def results_of(frames: "Sequence[Atoms]", check: bool = True) -> Results:
     if not check or not labeled:
         return Results(found, set())
     sure = _exactly_alike(frames, labeled)
-    stale = {k for k in labeled if k not in sure and _required(frames[k], found[k])}
-    return Results([{} if k in stale else own for k, own in enumerate(found)], stale)
+    stale = {k for k in labeled if k not in sure and _required(k, frames[k], found[k])}
+    lost = frozenset().union(*(found[k] for k in stale))
+    return Results([{} if k in stale else own for k, own in enumerate(found)], stale, lost)
 
 
 def _stored(calculator: Any) -> Mapping[str, Any]:
@@ -62,56 +65,63 @@ def _stored(calculator: Any) -> Mapping[str, Any]:
     return results if isinstance(results, Mapping) else {}
 
 
-def _required(frame: "Atoms", results: Mapping[str, Any]) -> bool:
+def _required(k: int, frame: "Atoms", results: Mapping[str, Any]) -> bool:
     """Whether ase would have to compute the results anew: the check of each calculator itself."""
     from ase.calculators.calculator import compare_atoms
 
     names = [name for name in _LABELS if name in results] or list(results)
     check = getattr(frame.calc, "calculation_required", None)
-    if check is not None:
-        return bool(check(frame, names))
-    return bool(compare_atoms(getattr(frame.calc, "atoms", None), frame))
+    try:
+        if check is not None:
+            return bool(check(frame, names))
+        return bool(compare_atoms(getattr(frame.calc, "atoms", None), frame))
+    except Exception as error:  # calculators raise anything
+        raise ValueError(
+            f"Structure {k} has a calculator ({type(frame.calc).__name__}) that cannot say whether "
+            f"its results belong to the structure ({type(error).__name__}: {error}): put them into "
+            "an ase SinglePointCalculator."
+        ) from error
 
 
 def _exactly_alike(frames: "Sequence[Atoms]", labeled: Sequence[int]) -> set[int]:
     """Structures that equal, bit by bit, those of their calculators, for which ase's own check
     (slow on many small ones) gives the same answer."""
     usual: dict[type, bool] = {}
-    pairs = []
+    chosen: list[int] = []
+    pairs: list[tuple[Atoms, Atoms]] = []
     for k in labeled:
-        frame = frames[k]
-        calculator = frame.calc
+        calculator: Any = frames[k].calc
         kind = type(calculator)
         if kind not in usual:
             usual[kind] = _checks_as_ase(kind)
-        atoms = getattr(calculator, "atoms", None)
-        if (
-            usual[kind]
-            and atoms is not None
-            and len(atoms) == len(frame) > 0
-            and _alike_initially(frame.arrays, atoms.arrays)
-        ):
-            pairs.append((k, frame, atoms))
-    if not pairs:
+        if not usual[kind] or calculator.atoms is None:
+            continue
+        mine = frames[k].arrays
+        theirs = calculator.atoms.arrays
+        if mine["numbers"].shape == theirs["numbers"].shape and _alike_initially(mine, theirs):
+            chosen.append(k)
+            pairs.append((frames[k], calculator.atoms))
+    sizes = np.array([len(mine.numbers) for mine, _ in pairs], int)
+    if not sizes.all() or not len(sizes):
         return set()
-    numbers, frames_, atoms_ = zip(*pairs, strict=True)
-    start = np.cumsum([0, *map(len, frames_[:-1])])
 
-    def stacked(structures: "Sequence[Atoms]", name: str) -> np.ndarray:
-        return np.concatenate([each.arrays[name] for each in structures])
+    def equal(name: str) -> np.ndarray:
+        own = np.concatenate([mine.arrays[name] for mine, _ in pairs])
+        return own == np.concatenate([theirs.arrays[name] for _, theirs in pairs])
 
-    alike = (stacked(frames_, "positions") == stacked(atoms_, "positions")).all(1)
-    alike &= stacked(frames_, "numbers") == stacked(atoms_, "numbers")
-    same = np.logical_and.reduceat(alike, start)
-    mine = np.array([each.cell.array for each in frames_])
-    theirs = np.array([each.cell.array for each in atoms_])
-    same &= (mine == theirs).all((1, 2))
-    same &= (np.array([each.pbc for each in frames_]) == [each.pbc for each in atoms_]).all(1)
-    return {k for k, is_same in zip(numbers, same, strict=True) if is_same}
+    alike = equal("positions").all(1) & equal("numbers")
+    same = np.logical_and.reduceat(alike, np.cumsum(sizes) - sizes)
+    cells = np.array([mine.cell.array for mine, _ in pairs])
+    same &= (cells == np.array([theirs.cell.array for _, theirs in pairs])).all((1, 2))
+    pbc = np.array([mine.pbc for mine, _ in pairs])
+    same &= (pbc == np.array([theirs.pbc for _, theirs in pairs])).all(1)
+    return set(np.array(chosen)[same].tolist())
 
 
 def _alike_initially(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     """Whether initial charges and magnetic moments are the same, or absent in both."""
+    if len(mine) == 2 == len(theirs):  # positions and numbers alone
+        return True
     for name in ("initial_charges", "initial_magmoms"):
         if (name in mine) != (name in theirs):
             return False

@@ -126,8 +126,11 @@ def array_columns(
     constrained, other = _constraints(frames)
     if constrained is not None:
         columns.kept["fixed"] = constrained
-    if (masses := _unusual_masses(frames)) is not None:
+    masses = _unusual_masses(frames)
+    if masses is not None and np.isfinite(masses).all():
         columns.kept["masses"] = masses
+    elif masses is not None:
+        columns.left_out["masses"] = "NaN in some structures"
     columns.left_out |= other
     return columns
 
@@ -343,4 +346,4 @@ def _unusual_masses(frames: "Sequence[Atoms]") -> np.ndarray | None:
     masses = np.concatenate([frame.get_masses() for frame in frames])
     numbers = np.concatenate([frame.numbers for frame in frames])
     usual = np.allclose(masses, atomic_masses[numbers], rtol=1e-9, atol=0)
-    return masses if not usual and np.isfinite(masses).all() else None
+    return None if usual else masses

@@ -82,7 +82,15 @@ def find_labels(
     ValueError
         When only some structures have a label, for one that is no energy or no forces, for a key
         that is not there, and where several keys could be meant.
+    TypeError
+        For a key that is no text.
     """
+    for label, asked in (("energy", energy), ("forces", forces)):
+        if asked is not None and not isinstance(asked, str):
+            raise TypeError(
+                f"{label} must be the key under which the structures have it, got "
+                f"{type(asked).__name__}: give text, such as 'REF_{label}'."
+            )
     candidates = Candidates(frames, results)
     energy_key = _chosen(candidates, "energy", energy, _energies_beside(candidates, forces))
     forces_key = _chosen_forces(candidates, energy_key, energy, forces)
@@ -216,9 +224,15 @@ def _partly(candidates: Candidates, label: str, key: str) -> str:
     lacking = candidates.lacking(label, key)
     stale = _stale_words(candidates.results, lacking)
     named = "" if key == label else f" ({key!r})"
+    others = [
+        other
+        for other in candidates.keys[label]
+        if other != key and candidates.raw(label, other)[lacking[0]] is not None
+    ]
+    instead = f" but {', '.join(map(repr, others))}" if others else ""
     return (
-        f"Structure {lacking[0]} has no {label}{named} while others have{stale}; {len(lacking):,} "
-        f"of {len(candidates.frames):,} have none: label all of them, or none."
+        f"Structure {lacking[0]} has no {label}{named}{instead} while others have{stale}; "
+        f"{len(lacking):,} of {len(candidates.frames):,} have none: label all of them, or none."
     )
 
 
@@ -226,15 +240,17 @@ def _stale_words(results: Results, lacking: Sequence[int]) -> str:
     """Why structures lack a label that their calculators could be expected to give."""
     if not lacking or lacking[0] not in results.stale:
         return ""
-    return f", for its calculator's results are of {results.reason}"
+    return ", for its calculator's results are of another geometry"
 
 
 def _warn_of_stale(frames: "Sequence[Atoms]", results: Results, used: Mapping[str, str]) -> None:
-    if results.stale and not used:
+    missing = {"energy", "free_energy"} if "energy" not in used else set()
+    missing |= {"forces"} - used.keys()
+    if missing & results.lost:
         logger.warning(
-            "The structures have no labels: the results of the calculators of %s of %s structures "
-            "(the first is number %d) are of %s; compute them for the structures as they are.",
-            *(f"{len(results.stale):,}", f"{len(frames):,}", min(results.stale), results.reason),
+            "The results of the calculators of %s of %s structures (the first is number %d) are of "
+            "another geometry and are not taken: compute them for the structures as they are.",
+            *(f"{len(results.stale):,}", f"{len(frames):,}", min(results.stale)),
         )
 
 

@@ -120,6 +120,22 @@ def test_calculators_of_other_kinds():
     assert not AtomStore.from_ase(atoms).has_energy
 
 
+def test_a_calculator_that_fails_when_asked_is_named():
+    atoms = molecule("H2O")
+    atoms.calc = Asked(atoms, energy=-1.0)
+    del atoms.calc.known
+    with pytest.raises(ValueError, match=r"Structure 1 has a calculator \(Asked\) that cannot say"):
+        AtomStore.from_ase([molecule("H2O"), atoms])
+
+
+def test_forces_that_are_stale_are_told_beside_energies_that_are_not(caplog):
+    atoms = computed()
+    atoms.rattle(0.01, seed=3)
+    atoms.info["energy"] = -3.5
+    assert not AtomStore.from_ase(atoms).has_forces
+    assert "of another geometry and are not taken" in caplog.text
+
+
 def test_results_that_do_not_fit_the_atoms_are_refused():
     frames = [computed(k) for k in range(3)]
     frames[2].calc.results["forces"] = np.zeros((5, 3))

@@ -124,6 +124,9 @@ def test_a_label_of_some_structures_is_refused():
     del some[3].info["REF_energy"]
     with pytest.raises(ValueError, match=r"Structure 3 has no energy \('REF_energy'\) while"):
         AtomStore.from_ase(some)
+    mixed = frames(energy=0.0)[:2] + frames(REF_energy=0.0)[2:]
+    with pytest.raises(ValueError, match=r"Structure 2 has no energy but 'REF_energy' while"):
+        AtomStore.from_ase(mixed)
     some = frames(REF_energy=0.0, REF_forces=1.0)
     del some[2].arrays["REF_forces"]
     with pytest.raises(ValueError, match=r"Structure 2 has no forces \('REF_forces'\) while"):
@@ -163,3 +166,8 @@ def test_results_and_notes_that_differ_are_told(caplog):
     atoms.info["energy"] = -2.0
     assert AtomStore.from_ase(atoms).energy.tolist() == [-1.0]
     assert "info['energy'] of 1 structures differs" in caplog.text
+
+
+def test_a_key_must_be_text():
+    with pytest.raises(TypeError, match=r"energy must be the key .* got int"):
+        AtomStore.from_ase(frames(energy=0.0), energy=3)
