@@ -38,6 +38,7 @@ from scdlab.analysis.conditions import (
 from scdlab.analysis.denoising import displacements, unexplained_noise
 from scdlab.explore import svg, svg_charts
 from scdlab.explore.controls import Bounds, check_bounds, check_choice, sigma_slider
+from scdlab.explore.inputs import Number, Text, Whole, checked_store
 from scdlab.explore.noise_figure import ARROWS
 from scdlab.explore.scene import magnification
 from scdlab.explore.structures import checked, sample_store
@@ -96,12 +97,12 @@ class ConditionExplorer(SvgExplorer):
     names = ("molecule", "other", "condition", "mix", "sigma", "seed")
     sliding = ("mix", "sigma")
     words_style = "line-height: 1.35; max-width: 950px"
-    molecule = traitlets.Int()
-    other = traitlets.Int()
-    seed = traitlets.Int()
-    condition = traitlets.Unicode("own")
-    mix = traitlets.Float(0.5)
-    sigma = traitlets.Float(0.04)
+    molecule = Whole()
+    other = Whole()
+    seed = Whole()
+    condition = Text("own")
+    mix = Number(0.5)
+    sigma = Number(0.04)
     _in_bounds = traitlets.validate("molecule", "other", "seed", "mix", "sigma")(check_bounds)
     _is_choice = traitlets.validate("condition")(check_choice)
 
@@ -117,7 +118,10 @@ class ConditionExplorer(SvgExplorer):
         seed: int = 0,
     ):
         check_conditional(model)
-        self.store = sample_store() if store is None else store
+        # a condition of another molecule needs one
+        self.store = checked_store(
+            sample_store() if store is None else store, "ConditionExplorer", 2
+        )
         self.model = model
         self.molecule = molecule
         self.other = other

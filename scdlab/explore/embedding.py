@@ -17,13 +17,13 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
-import torch
 import traitlets
 from ase.symbols import Symbols
 
 from scdlab.analysis import embeddings
 from scdlab.explore import maps, style, svg
 from scdlab.explore.controls import Bounds, check_bounds, check_choice
+from scdlab.explore.inputs import Text, Whole, checked_network, checked_store, in_short
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import FigureExplorer
 
@@ -66,11 +66,11 @@ class EmbeddingExplorer(FigureExplorer):
     names = ("model", "color", "method", "pool", "point")
     refusing = names
     words_style = "line-height: 1.3"
-    model = traitlets.Unicode()
-    color = traitlets.Unicode()
-    method = traitlets.Unicode()
-    pool = traitlets.Unicode()
-    point = traitlets.Int()
+    model = Text()
+    color = Text()
+    method = Text()
+    pool = Text()
+    point = Whole()
     _in_bounds = traitlets.validate("point")(check_bounds)
 
     def __init__(
@@ -84,16 +84,22 @@ class EmbeddingExplorer(FigureExplorer):
         point: int = 0,
         seed: int = 0,
     ):
+        checked_store(store, "EmbeddingExplorer", 3)
+        for what, number in (("n", n), ("seed", seed)):
+            if what == "n" and number is None:
+                continue
+            whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+            if not whole or int(number or 0) < 0:
+                raise ValueError(
+                    f"The explorer's {what} must be a whole number, and not negative, got "
+                    f"{in_short(number)}."
+                )
         if not isinstance(models, dict) or not models:
             raise ValueError(
                 'The explorer needs models as {name: model}, at least one: {"untrained": model}.'
             )
         for name, model in models.items():
-            if not isinstance(model, torch.nn.Module):
-                raise ValueError(
-                    f"Model {name!r} must be a model, got {model!r}; scdlab.load_pretrained(name) "
-                    "loads one that ships."
-                )
+            checked_network(model, f"Model {name!r}")
         models = {str(name): model for name, model in models.items()}
         self.store = store
         self.models = models

@@ -9,7 +9,9 @@ import traitlets
 
 from scdlab.analysis.inputs import array, tensor
 from scdlab.explore import svg_charts
+from scdlab.explore.controls import Bounds, check_bounds
 from scdlab.explore.filter_plots import filter_figure
+from scdlab.explore.inputs import Whole, in_short
 from scdlab.explore.widgets import FigureExplorer
 
 
@@ -29,20 +31,48 @@ class FilterExplorer(FigureExplorer):
     """
 
     names = ("layer", "channel")
-    layer = traitlets.Int()
-    channel = traitlets.Int()
+    layer = Whole()
+    channel = Whole()
+    _in_bounds = traitlets.validate("layer", "channel")(check_bounds)
 
     def __init__(self, model: Any, layer: int = 0, channel: int = 0, cutoff: float | None = None):
+        if isinstance(model, type) or not callable(getattr(model, "filter_curves", None)):
+            raise ValueError(
+                "FilterExplorer shows filters that depend on the distance, such as those of "
+                f"scdlab.SchNet, got {in_short(model)}."
+            )
+        reach: Any = getattr(model, "cutoff", None) if cutoff is None else cutoff
+        number = isinstance(reach, (int, float)) and not isinstance(reach, bool)
+        if not number or not 0 < reach < np.inf:
+            raise ValueError(
+                f"The explorer's cutoff must be a positive distance in Å, got {in_short(reach)}."
+            )
         self.model = model
-        self.cutoff = float(cutoff or model.cutoff)
+        self.cutoff = float(reach)
+        self._shape = self.curves().shape[::2]
+        layers, channels = self._shape
         self.layer = layer
         self.channel = channel
-        layers, channels = self.curves().shape[::2]
         row = dict(style={"description_width": "90px"}, layout=widgets.Layout(width="380px"))
         super().__init__(
             layer=widgets.IntSlider(layer, 0, layers - 1, description="layer", **row),
             channel=widgets.IntSlider(channel, 0, channels - 1, description="channel", **row),
         )
+
+    def bounds(self, name: str) -> Bounds:
+        """What values a trait may have.
+
+        Parameters
+        ----------
+        name : str
+            The trait.
+
+        Returns
+        -------
+        Bounds
+            Its ends.
+        """
+        return Bounds(0, self._shape[name == "channel"] - 1)
 
     def curves(self) -> np.ndarray:
         """All filters at 60 distances up to the cutoff: [layers, 60, channels]."""

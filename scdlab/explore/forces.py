@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import ase
 import ipywidgets as widgets
 import numpy as np
-import torch
 import traitlets
 from numpy.typing import ArrayLike
 
@@ -34,6 +33,7 @@ from scdlab.analysis.forces import (
 from scdlab.explore import style, svg, svg_charts
 from scdlab.explore.controls import Bounds, check_bounds, check_choice, plain_number
 from scdlab.explore.force_words import describe
+from scdlab.explore.inputs import Flag, Number, Text, Whole, checked_network, checked_store
 from scdlab.explore.scene import magnification, round_scale
 from scdlab.explore.structures import checked
 from scdlab.explore.view import MoleculeView
@@ -119,17 +119,17 @@ class ForceExplorer(SvgExplorer):
     names = ("frame", "model", "atom", "degree", "sigma", "ratio", "seed", "corrupt", *ARROWS)
     sliding = ("sigma", "ratio")
     words_style = f"line-height: 1.35; max-width: {_WIDTH}px"
-    frame = traitlets.Int()
-    atom = traitlets.Int()
-    degree = traitlets.Int()
-    seed = traitlets.Int()
-    model = traitlets.Unicode()
-    sigma = traitlets.Float(0.05)
-    ratio = traitlets.Float(0.25)
-    corrupt = traitlets.Bool(False)
-    show_true = traitlets.Bool(True)
-    show_predicted = traitlets.Bool(True)
-    show_difference = traitlets.Bool(False)
+    frame = Whole()
+    atom = Whole()
+    degree = Whole()
+    seed = Whole()
+    model = Text()
+    sigma = Number(0.05)
+    ratio = Number(0.25)
+    corrupt = Flag(False)
+    show_true = Flag(True)
+    show_predicted = Flag(True)
+    show_difference = Flag(False)
     _in_bounds = traitlets.validate("frame", "atom", "degree", "seed")(check_bounds)
     _sizes_in_bounds = traitlets.validate("sigma", "ratio")(check_bounds)
     _is_choice = traitlets.validate("model")(check_choice)
@@ -147,8 +147,7 @@ class ForceExplorer(SvgExplorer):
         seed: int = 0,
         corrupt: bool = False,
     ):
-        if not len(store):
-            raise ValueError("The store is empty: ForceExplorer needs at least one frame.")
+        checked_store(store, "ForceExplorer", needs="has_forces")
         if not store.has_forces:
             raise ValueError(
                 "ForceExplorer needs frames with forces, and this store has none: use "
@@ -157,10 +156,7 @@ class ForceExplorer(SvgExplorer):
         models = model if isinstance(model, dict) else {type(model).__name__: model}
         self.models = {} if model is None else {str(name): each for name, each in models.items()}
         for name, each in self.models.items():
-            if not isinstance(each, torch.nn.Module):
-                raise ValueError(
-                    f"Model {name!r} must be a model, got {each!r}; scdlab.load(path) loads one."
-                )
+            checked_network(each, f"Model {name!r}", "forces")
         self.store = store
         self.frame = frame
         self.atom = atom

@@ -41,6 +41,7 @@ from scdlab.explore import frame_pictures, structures, style, svg, svg_curves
 from scdlab.explore.controls import Bounds, check_bounds, check_choice, plain_number
 from scdlab.explore.frame_pictures import LEFT, METHODS, WIDTH
 from scdlab.explore.frame_words import MAX_NEIGHBORS, describe
+from scdlab.explore.inputs import Number, Text, Whole, checked_vectors
 from scdlab.explore.widgets import SvgExplorer
 from scdlab.symmetry.frames import Frames
 
@@ -94,12 +95,12 @@ class FrameExplorer(SvgExplorer):
     names = ("atom", "path", "moved", "rotation", "center", "shows")
     sliding = ("moved", "rotation")
     words_style = f"line-height: 1.35; max-width: {LEFT + WIDTH}px"
-    atom = traitlets.Int()
-    center = traitlets.Int()
-    path = traitlets.Unicode(BOND)
-    shows = traitlets.Unicode("path")
-    moved = traitlets.Float(0.0)
-    rotation = traitlets.Float(0.0)
+    atom = Whole()
+    center = Whole()
+    path = Text(BOND)
+    shows = Text("path")
+    moved = Number(0.0)
+    rotation = Number(0.0)
     _in_bounds = traitlets.validate("atom", "center", "moved", "rotation")(check_bounds)
     _is_choice = traitlets.validate("path", "shows")(check_choice)
 
@@ -118,7 +119,7 @@ class FrameExplorer(SvgExplorer):
     ):
         self.atoms = structures.checked_molecule(molecule("H2O") if atoms is None else atoms)
         self.energies = AveragedEnergies(model, self.atoms)
-        self._own = dict(paths or {})
+        self._own = checked_vectors(paths, "paths of FrameExplorer")
         self.atom = len(self.atoms) - 1 if atom is None else atom
         neighbor = nearest_atom(self.atoms.positions, self.atom, [self.atom])
         self.center = neighbor if center is None else center

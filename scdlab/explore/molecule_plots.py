@@ -16,6 +16,7 @@ from plotly.subplots import make_subplots
 from scdlab.analysis.bonds import bonds_of
 from scdlab.analysis.inputs import array, tensor
 from scdlab.explore import style
+from scdlab.explore.scene import as_atoms
 from scdlab.explore.style import label, marker_size
 
 _HIDDEN = dict(visible=False, showspikes=False)
@@ -66,6 +67,7 @@ def molecule_figure(
     plotly.graph_objects.Figure
         The figure.
     """
+    atoms = as_atoms(atoms)
     pos = atoms.get_positions()
     z = atoms.numbers
     fig = style.figure(title=title, height=height)

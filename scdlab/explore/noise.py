@@ -42,6 +42,7 @@ from scdlab.analysis.denoising import (
 )
 from scdlab.explore import svg
 from scdlab.explore.controls import Bounds, check_bounds, plain_number, sigma_slider
+from scdlab.explore.inputs import Choice, Flag, Number, Text, Whole, checked_network, checked_store
 from scdlab.explore.noise_figure import (
     ARROWS,
     COSINES,
@@ -94,15 +95,15 @@ class NoiseExplorer(FigureExplorer):
     names = ("molecule", "source", "sigma", "seed", "kind", "relaxed", *ARROWS)
     sliding = ("sigma",)
     words_style = "line-height: 1.35; max-width: 430px"
-    molecule = traitlets.Int()
-    seed = traitlets.Int()
-    source = traitlets.Unicode("store")
-    sigma = traitlets.Float(0.04)
-    kind = traitlets.Enum(KINDS, "gaussian")
-    relaxed = traitlets.Bool(True)
-    show_noise = traitlets.Bool(True)
-    show_answer = traitlets.Bool(True)
-    show_force = traitlets.Bool(True)
+    molecule = Whole()
+    seed = Whole()
+    source = Text("store")
+    sigma = Number(0.04)
+    kind = Choice(KINDS, "gaussian")
+    relaxed = Flag(True)
+    show_noise = Flag(True)
+    show_answer = Flag(True)
+    show_force = Flag(True)
     _in_bounds = traitlets.validate("sigma", "molecule", "seed")(check_bounds)
 
     def __init__(
@@ -117,12 +118,15 @@ class NoiseExplorer(FigureExplorer):
         source: str = "store",
         relaxed: bool = True,
     ):
-        if model is not None and not isinstance(model, torch.nn.Module):
+        if model is not None:
+            checked_network(model, "model")
+        if isinstance(reference, ase.Atoms):
             raise ValueError(
-                f"model must be a model, got {model!r}; scdlab.load_pretrained(name) loads one "
-                "that ships."
+                "The reference must be 'gfn2', a trained model or an ase calculator, got Atoms."
             )
-        self.store = sample_store() if store is None else store
+        if isinstance(reference, torch.nn.Module):
+            checked_network(reference, "reference", "forces")
+        self.store = checked_store(sample_store() if store is None else store, "NoiseExplorer")
         self.model = model
         self.reference: Reference | None = None
         self._missing: list[str] = []

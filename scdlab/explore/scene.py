@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from scdlab.analysis.bonds import bonds_of
 from scdlab.analysis.inputs import array
 from scdlab.explore import style
+from scdlab.explore.inputs import checked_indices, checked_mapping, in_short, is_positive
 
 LARGE = 1_000  # atoms; from here on: bonds as lines, no labels, and only the longest arrows
 MANY_ARROWS = 300  # so many of each kind in a large view
@@ -197,7 +198,7 @@ def as_arrows(arrows: Any, atoms: ase.Atoms, scale: Any = None) -> dict[str, dic
             "scale": fixed,
             "start": _per_atom(start, f"starts of the arrows {name!r}", len(atoms)),
         }
-        if fixed is not None and not (np.isfinite(fixed) and fixed > 0):
+        if fixed is not None and not is_positive(fixed):
             raise ValueError(
                 f"The scale of the arrows {name!r} must be a positive number of Å per unit, got "
                 f"{fixed}."
@@ -230,7 +231,7 @@ def as_marks(marked: Mapping[str, ArrayLike] | None, atoms: ase.Atoms) -> list[d
     ValueError
         For too many kinds, and for atoms that are not there.
     """
-    marked = marked or {}
+    marked = checked_mapping(marked, "marked")
     if len(marked) > len(MARKS):
         raise ValueError(
             f"The view draws at most {len(MARKS)} kinds of marks, got {len(marked)}: leave some "
@@ -238,7 +239,7 @@ def as_marks(marked: Mapping[str, ArrayLike] | None, atoms: ase.Atoms) -> list[d
         )
     marks = []
     for (name, which), (color, wider, lines) in zip(marked.items(), MARKS, strict=False):
-        chosen = np.asarray(which, int).ravel().tolist()
+        chosen = checked_indices(which, name)
         if stray := [k for k in chosen if not 0 <= k < len(atoms)]:
             raise ValueError(
                 f"{name!r} must mark atoms from 0 to {len(atoms) - 1}, got {stray[0]}: count the "
@@ -341,7 +342,12 @@ def _check_entries(name: str, entries: Mapping[str, Any]) -> None:
 
 
 def _per_atom(values: Any, what: str, n: int) -> np.ndarray:
-    values = array(values).copy()
+    try:
+        values = array(values).copy()
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"The {what} must be numbers, one vector per atom, got {in_short(values)}."
+        ) from None
     if values.shape != (n, 3):
         raise ValueError(
             f"The {what} have shape {values.shape}: one vector per atom, shape ({n}, 3), can be "

@@ -4,9 +4,10 @@ They are what a widget shows where no kernel runs, such as a code host's preview
 `svg_charts` and `svg_curves`.
 """
 
+import logging
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import ase
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike
 
 from scdlab.analysis.bonds import bonds_of
 from scdlab.explore import style
+
+_log = logging.getLogger("scdlab")
 
 # rows: right, up, towards the reader
 VIEW = np.array([[-0.71, 0.71, 0.0], [-0.35, -0.35, 0.87], [0.61, 0.61, 0.5]])
@@ -410,3 +413,23 @@ def _dots(z: np.ndarray, places: np.ndarray, scale: float) -> list[str]:
         )
         body.append(f'<path d="{path}" fill="none" {look}/>')
     return body
+
+
+def still_picture(make: Callable[[], str]) -> dict[str, str]:
+    """A still picture for the output of a cell; without it the live widget is shown all the same.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the svg text.
+
+    Returns
+    -------
+    dict
+        The picture by its type; empty, with a warning, where it cannot be made.
+    """
+    try:
+        return {"image/svg+xml": make()}
+    except Exception as error:  # whatever it is, it is told, and the widget is worth more
+        _log.warning("The still picture of a widget failed (%s: %s).", type(error).__name__, error)
+        return {}

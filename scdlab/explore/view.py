@@ -31,6 +31,7 @@ import traitlets
 from numpy.typing import ArrayLike
 
 from scdlab.explore import svg
+from scdlab.explore.inputs import checked_size
 from scdlab.explore.scene import as_arrows, as_atoms, as_marks, scene_of
 from scdlab.files import atomic_file
 
@@ -108,9 +109,9 @@ class MoleculeView(anywidget.AnyWidget):
         arrow_scale: Any = None,
         marked: Mapping[str, ArrayLike] | None = None,
     ):
-        self._size = size
+        self._size = checked_size(size)
         self._labels = labels
-        self._title = title
+        self._title = str(title or "")
         self._scale = arrow_scale
         self.atoms: Any = None  # ase.Atoms, from the first scene on
         self.arrows: dict[str, dict[str, Any]] = {}
@@ -146,7 +147,7 @@ class MoleculeView(anywidget.AnyWidget):
             As in `view_molecule`; by default none.
         """
         before = (self._title, self._scale)
-        self._title = self._title if title is None else title
+        self._title = self._title if title is None else str(title)
         self._scale = self._scale if arrow_scale is None else arrow_scale
         try:
             self.scene = self._compose(self.atoms if atoms is None else atoms, arrows, marked)
@@ -217,13 +218,13 @@ class MoleculeView(anywidget.AnyWidget):
 
     def _draw_still(self, change: object = None) -> None:
         if not self.webgl:
-            self.picture = self.to_svg()
+            self.picture = svg.still_picture(self.to_svg).get("image/svg+xml", "")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and a small svg for places without a kernel."""
         live: Any = super()._repr_mimebundle_(**kwargs)
         data, about = live
-        return data | {"image/svg+xml": self.to_svg()}, about
+        return data | svg.still_picture(self.to_svg), about
 
 
 def view_molecule(
@@ -297,12 +298,13 @@ def static_view(atoms: Any, size: Sequence[float] = (520, 400)) -> Any:
     import py3Dmol
 
     atoms = as_atoms(atoms)
+    width, height = checked_size(size)
     xyz = io.StringIO()
     ase.io.write(xyz, atoms, format="xyz")
     library = base64.b64encode(static_file("3Dmol-min.js").encode()).decode()
     view = py3Dmol.view(
-        width=int(size[0]),
-        height=int(size[1]),
+        width=width,
+        height=height,
         js=f"data:text/javascript;base64,{library}",
         data=xyz.getvalue(),
         format="xyz",

@@ -24,7 +24,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 import traitlets
 
-from scdlab.explore import style
+from scdlab.explore import style, svg
 from scdlab.explore.controls import SIGMA_BOUNDS, Bounds, steps_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -294,7 +294,8 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         no move."""
         steps = steps_of(control, value) - steps_of(control, getattr(self, name))
         if abs(steps) > 0.51:
-            setattr(self, name, self.on_grid(name, value))
+            with self._showing_refusals():
+                setattr(self, name, self.on_grid(name, value))
 
     def _take_chosen(self, name: str, control: Any, value: Any) -> None:
         """A value that is refused is shown as an error, and the control goes back to what is
@@ -303,11 +304,22 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
             return
         if notice := self.notice(name):
             self.message.value = notice
+        with self._showing_refusals():
+            try:
+                setattr(self, name, value)
+            except ValueError:
+                control.value = getattr(self, name)
+                raise
+
+    @contextlib.contextmanager
+    def _showing_refusals(self) -> Iterator[None]:
+        """What is refused within this context is shown as well."""
         try:
-            setattr(self, name, value)
+            yield
         except ValueError as error:
-            control.value = getattr(self, name)
-            self.message.value = error_text(html.escape(str(error)))
+            words = html.escape(str(error))
+            if words not in self.message.value:  # a picture that failed is shown already
+                self.message.value = error_text(words)
             raise
 
     def _changed(self, change: traitlets.Bunch) -> None:
@@ -329,7 +341,7 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and its svg for places without a kernel."""
         live: Any = super()._repr_mimebundle_(**kwargs)
-        return live | {"image/svg+xml": self.to_svg()}
+        return live | svg.still_picture(self.to_svg)
 
 
 class FigureExplorer(Explorer):
