@@ -334,7 +334,9 @@ def _calculator(calculator: Any) -> tuple[Any, str, Callable[[], AbstractContext
         from ase.calculators.emt import EMT
 
         return EMT(), "EMT (ase)", contextlib.nullcontext
-    if isinstance(calculator, type) or not hasattr(calculator, "get_potential_energy"):
+    from ase import Atoms
+
+    if isinstance(calculator, (type, Atoms)) or not hasattr(calculator, "get_potential_energy"):
         raise ValueError(
             f"simulate: unknown calculator {in_short(calculator)}: use 'gfn2', 'emt', or an "
             "object that is an ase calculator, such as scdlab.Calculator(model)."
