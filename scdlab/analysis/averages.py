@@ -51,7 +51,8 @@ class AveragedEnergies:
     Raises
     ------
     ValueError
-        For another model, and for an ECSE whose frames are not those of single atoms.
+        For another model or one that has not learned these energies, and for an ECSE whose frames
+        are not those of single atoms.
     """
 
     def __init__(self, model: Any, atoms: ase.Atoms):
@@ -66,6 +67,7 @@ class AveragedEnergies:
                 "FrameExplorer shows the frames of single atoms, and this ECSE pools those of all; "
                 "give ECSE(model, local=True)."
             )
+        model.check_energy(atoms.numbers)
         self.model = model
         self.atoms = atoms
         self.ecse: Any = model if isinstance(model, ECSE) else ECSE(model)

@@ -23,6 +23,7 @@ from numpy.polynomial.legendre import Legendre
 from numpy.typing import ArrayLike
 
 from scdlab.atoms import AtomStore
+from scdlab.nn.forward import Model
 from scdlab.nn.model import evaluating
 from scdlab.objectives.dens import Corruption, DeNS
 
@@ -141,6 +142,8 @@ def predicted_forces(model: Any, store: AtomStore, frame: int, name: str = "") -
     name = repr(name or type(model).__name__)
     batch = store.take([frame]).to(next((p.device for p in model.parameters()), "cpu"))
     try:
+        if isinstance(model, Model):
+            model.check_forces(batch.z)
         with evaluating(model), torch.no_grad():
             forces = model(batch, forces=True).forces
     except Exception as error:  # whatever a model of the reader's own may raise

@@ -119,7 +119,6 @@ class FrameExplorer(SvgExplorer):
     ):
         self.atoms = structures.checked_molecule(molecule("H2O") if atoms is None else atoms)
         self.energies = AveragedEnergies(model, self.atoms)
-        self.energies.backbone.check_energy(self.atoms.numbers)
         self._own = checked_vectors(paths, "paths of FrameExplorer")
         self.atom = len(self.atoms) - 1 if atom is None else atom
         neighbor = nearest_atom(self.atoms.positions, self.atom, [self.atom])

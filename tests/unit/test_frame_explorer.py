@@ -14,6 +14,7 @@ import scdlab
 from scdlab.analysis import rotation
 from scdlab.analysis import scan as scanning
 from scdlab.explore import FrameExplorer, frame_pictures, frame_words
+from scdlab.nn.trained_labels import TrainedLabels
 from scdlab.symmetry.averaging import PCAFrames, RandomRotations
 
 CO2, ETHANOL, WATER = (molecule(name) for name in ("CO2", "CH3CH2OH", "H2O"))
@@ -598,8 +599,12 @@ def test_structures_and_models_that_cannot_be_shown(model):
         assert one_sentence(error)
     water_only = network()
     water_only.trained_elements[torch.tensor([1, 8])] = True
+    with pytest.raises(ValueError, match="trained, but not on energies") as error:
+        FrameExplorer(water_only, WATER)
+    assert one_sentence(error)
+    water_only.trained_labels = TrainedLabels(energy=(1, 8))
     FrameExplorer(water_only, WATER)
-    with pytest.raises(ValueError, match="trained"):
+    with pytest.raises(ValueError, match="learned energies of H and O only, none of C"):
         FrameExplorer(water_only, CO2)
 
 
