@@ -67,7 +67,7 @@ class AveragedEnergies:
                 "FrameExplorer shows the frames of single atoms, and this ECSE pools those of all; "
                 "give ECSE(model, local=True)."
             )
-        model.check_energy(atoms.numbers)
+        model.check_energy(torch.from_numpy(atoms.numbers))
         self.model = model
         self.atoms = atoms
         self.ecse: Any = model if isinstance(model, ECSE) else ECSE(model)

@@ -10,6 +10,7 @@ from torch import Tensor
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.collate import pack_batches
 from scdlab.atoms.store import AtomStore
+from scdlab.log import logger
 from scdlab.nn import Model, Prediction, evaluating
 from scdlab.nn.trained_labels import check_property
 from scdlab.objectives import EnergyForces, Mean, Objective, PropertyRegression
@@ -19,6 +20,8 @@ from scdlab.objectives.supervised import finite_expression
 from scdlab.renames import known_arguments
 from scdlab.training.arguments import check_model, check_objective, check_store, whole_number
 from scdlab.training.sampler import Batches
+
+OTHER_REFERENCE = 1.0  # eV; larger mean errors for each atom are those of another zero of energy
 
 
 @known_arguments
@@ -70,7 +73,9 @@ def evaluate(
     if objective is not None:
         check_labels(store, objective)
         check_learned(model, store, objective)
-        return mean_parts(model, store, objective, batch_size, max_atoms)
+        found = mean_parts(model, store, objective, batch_size, max_atoms)
+        _hint_at_other_reference(model, store, found)
+        return found
     objectives = _labels_of_both(model, store)
     if not objectives:
         raise ValueError(
@@ -83,7 +88,29 @@ def evaluate(
         check_learned(model, store, each)
         found |= mean_parts(model, store, each, batch_size, max_atoms)
     del found["loss"]
+    _hint_at_other_reference(model, store, found)
     return found
+
+
+def _hint_at_other_reference(model: Model, store: AtomStore, found: dict[str, float]) -> None:
+    """Log that energies differ as those of two methods do, which have different zeros: no model of
+    the same method is wrong by more than `OTHER_REFERENCE` for each atom."""
+    mae = found.get("energy_mae_per_atom")
+    if mae is None:
+        mae = found.get("energy_mae", 0.0) / float(np.mean(store.n_atoms))
+    if not mae > OTHER_REFERENCE:
+        return
+    known = getattr(model, "provenance", None) or {}
+    trained_on = str(known.get("seen") or known.get("data") or "").partition(";")[0]
+    theirs = str(store.meta.get("source") or "")
+    logger.warning(
+        "The energies are off by %.3g eV for each atom: model%s and data%s seem to come from "
+        "methods with different zeros of energy; compare forces, or fine-tune the model on such "
+        "data.",
+        mae,
+        f" ({trained_on})" if trained_on else "",
+        f" ({theirs})" if theirs else "",
+    )
 
 
 def _labels_of_both(model: Model, store: AtomStore) -> list[Objective]:
