@@ -18,6 +18,7 @@ import contextlib
 import copy
 import functools
 import math
+import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -339,7 +340,10 @@ def fit(
     )
     writes = folder is not None and is_first()
     with held(folder) if writes and folder is not None else contextlib.nullcontext():
-        return _trained(fabric, run)
+        result = _trained(fabric, run)
+    if run.terminated:  # all is written: now it takes its course
+        signal.raise_signal(signal.SIGTERM)
+    return result
 
 
 def _trained(fabric: Fabric, run: Run) -> FitResult:

@@ -5,7 +5,6 @@ Everything random in step t is a function of (seed, t) alone, never of what ran 
 
 import contextlib
 import math
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -99,6 +98,7 @@ class Run:
         self.estimate = estimate
         self.state = State()
         self.folder: RunFolder | None = None
+        self.terminated = False  # by SIGTERM
         self._warned = False  # of a validation loss that is no number
 
     def __call__(self, fabric: Fabric) -> str:
@@ -118,8 +118,7 @@ class Run:
                     self._leave_weights()
                 if self.folder is not None:
                     self.folder.finish(self.model, self.state)
-        if interrupts.terminated:  # all is written: now it takes its course
-            signal.raise_signal(signal.SIGTERM)
+        self.terminated = interrupts.terminated
         return stopped
 
     @property
