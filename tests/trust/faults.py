@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 import scdlab
-from scdlab import files
+from scdlab import atomic, files
 from scdlab.atoms import AtomStore
 from scdlab.locks import Busy
 
@@ -60,6 +60,16 @@ def structures(version: int) -> AtomStore:
 def save_store(folder: Path, version: int) -> None:
     """Write a store."""
     structures(version).save(folder / "target")
+
+
+def save_in_two_steps(folder: Path, version: int) -> None:
+    """Write a store where the system cannot exchange two folders: the old one aside, the new in."""
+    exchanged = atomic._exchanged
+    atomic._exchanged = lambda one, two: False
+    try:
+        save_store(folder, version)
+    finally:
+        atomic._exchanged = exchanged
 
 
 def read_store(folder: Path) -> int:
@@ -136,6 +146,7 @@ class Target:
 
 TARGETS = {
     "store": Target(save_store, read_store, ("target",)),
+    "store in two steps": Target(save_in_two_steps, read_store, ("target",)),
     "view": Target(save_view, read_view, ("target",)),
     "model": Target(save_model, read_model, ("target.json", "target.safetensors")),
     "record": Target(save_json, read_json, ("target",), swept=False),

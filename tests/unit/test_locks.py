@@ -116,8 +116,7 @@ def test_a_forked_process_does_not_keep_the_lock(tmp_path):
         "import os, sys, time; from scdlab.locks import locked\n"
         "with locked(sys.argv[1]):\n"
         "    child = os.fork()\n"
-        "    if child == 0: time.sleep(60)\n"
-        "    print(child, flush=True)\n"
+        "    if child == 0: print(os.getpid(), flush=True)\n"
         "    time.sleep(60)\n"
     )
     process = subprocess.Popen(
