@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from scdlab.nn.bounds import TooLarge, is_suspicious, no_larger_than
 from scdlab.nn.official_ct import SETTINGS, OfficialCT
 from scdlab.plain import read_json
 
@@ -78,9 +79,12 @@ def load_official_ct(
             )
     state = _state(content, named)
     known = {k: v for k, v in settings.items() if k in SETTINGS}
-    if any(_number(value) > _SMALL for value in known.values()):
-        _check_size(known, state, named)
-    model = _build(known, named).eval()
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    with no_larger_than(shapes, "CT"):
+        if is_suspicious(known, shapes):  # compare shapes before there is memory for them
+            with torch.device("meta"):
+                _compare(_build(known, named), state, named)
+        model = _build(known, named).eval()
     _put_into(model, state, named)
     return model
 
@@ -147,25 +151,11 @@ def _tensor(key: str, value: Any, named: str) -> Tensor:
     return tensor
 
 
-def _number(value: Any) -> float:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
-
-
-def _check_size(settings: Mapping[str, Any], state: Mapping[str, Tensor], named: str) -> None:
-    """Compare the shapes of a large model with its file before it takes memory."""
-    if _number(settings["num_layers"]) > len(state):
-        raise ValueError(
-            f"The settings of {named} state {settings['num_layers']} layers, and it has "
-            f"{len(state)} tensors; give the settings it was trained with."
-        )
-    with torch.device("meta"):
-        model = _build(settings, named)
-    _compare(model, state, named)
-
-
 def _build(settings: Mapping[str, Any], named: str) -> OfficialCT:
     try:
         return OfficialCT(**settings)
+    except TooLarge:
+        raise
     except Exception as error:  # torch raises anything for sizes that cannot be
         raise ValueError(
             f"The settings of {named} are not those of a CT ({_line(error)}); give the settings it "

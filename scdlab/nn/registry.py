@@ -151,6 +151,18 @@ def describe(model: Any) -> dict[str, Any]:
     return {"name": cls.__name__, **module, "config": model.config}
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, without its period, for another error's sentence.
+
+    Parameters
+    ----------
+    error : Exception
+        Any error.
+    """
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:300]
+
+
 def with_article(name: str) -> str:
     """A name with its article, as in "an EquivariantTransformer".
 

@@ -5,29 +5,15 @@ are compared with the shapes in the header of the weights, and while the model i
 are counted.
 """
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.modules import module as torch_module
 
 import scdlab
 from scdlab.nn import Model
-from scdlab.nn.registry import POSITIONAL, is_own, registered, with_article
-from scdlab.training.tensors import Shapes, check_shapes
-
-# numbers in a description up to it need no look at the file: layers of this width are small
-_SMALL = 512
-# a constructor may make tensors that others replace, or that are not saved
-_SPARE_TENSORS = 1000
-_SPARE_NUMBERS = 4_000_000
-
-
-class _TooLarge(Exception):
-    """The model that is being built has more tensors than the file of its weights."""
+from scdlab.nn.bounds import Shapes, TooLarge, is_suspicious, no_larger_than
+from scdlab.nn.registry import POSITIONAL, first_line, is_own, registered, with_article
+from scdlab.training.tensors import check_shapes
 
 
 def build(
@@ -65,8 +51,8 @@ def build(
         _check_wanted(description, cls)
     if shapes is None:
         return _build(description, cls)
-    with _no_larger_than(shapes, name):
-        if _largest_number(config) > max(_SMALL, *map(max, filter(None, shapes.values())), 0):
+    with no_larger_than(shapes, name):
+        if is_suspicious(config, shapes):
             _build_without_memory(description, cls, shapes)
         return _build(description, cls)
 
@@ -82,12 +68,12 @@ def _build(description: dict[str, Any], cls: type[Model] | None) -> Model:
         model = made(*arguments.pop(POSITIONAL, ()), **arguments)
         for key, kind in kinds.items():
             model.add_property(key, kind)
-    except _TooLarge:
+    except TooLarge:
         raise
     except Exception as error:  # whatever a constructor raises for settings that are not its own
         raise ValueError(
             f"The settings in the checkpoint do not fit {made.__name__} of this session, scdlab "
-            f"{scdlab.__version__} ({_first_line(error)}); open it with the version that wrote it."
+            f"{scdlab.__version__} ({first_line(error)}); open it with the version that wrote it."
         ) from error
     return model
 
@@ -139,15 +125,6 @@ def _is_description(value: Any) -> bool:
     )
 
 
-def _largest_number(value: Any) -> float:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return max(map(_largest_number, value), default=0)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return abs(value) if is_number else 0
-
-
 def _build_without_memory(
     description: dict[str, Any], cls: type[Model] | None, shapes: Shapes
 ) -> None:
@@ -162,42 +139,3 @@ def _build_without_memory(
         return  # a class of somebody's own that computes with its tensors
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     check_shapes(type(model).__name__, own, shapes, "the file")
-
-
-@contextlib.contextmanager
-def _no_larger_than(shapes: Shapes, name: str) -> Iterator[None]:
-    """In this context, a model that has more tensors than a file is not built."""
-    most_tensors = 4 * len(shapes) + _SPARE_TENSORS
-    most_numbers = 4 * sum(torch.Size(shape).numel() for shape in shapes.values()) + _SPARE_NUMBERS
-    tensors = 0
-    numbers = 0
-    thread = threading.get_ident()
-
-    def count(module: nn.Module, key: str, value: torch.Tensor | None) -> None:
-        nonlocal tensors, numbers
-        if value is None or threading.get_ident() != thread:
-            return
-        tensors += 1
-        numbers += value.numel()
-        if tensors > most_tensors or numbers > most_numbers:
-            raise _TooLarge
-
-    hooks = [
-        torch_module.register_module_parameter_registration_hook(count),
-        torch_module.register_module_buffer_registration_hook(count),
-    ]
-    try:
-        yield
-    except _TooLarge:
-        raise ValueError(
-            f"The settings ask for a larger {name} than the weights beside them are of "
-            f"({len(shapes)} tensors); copy both files again, or save the model again."
-        ) from None
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:300]

@@ -7,7 +7,7 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-Shapes = Mapping[str, tuple[int, ...]]
+from scdlab.nn.bounds import Shapes
 
 _DTYPES = {
     "BOOL": torch.bool,
