@@ -23,6 +23,7 @@ from scdlab.nn.modes import evaluating
 from scdlab.nn.ops.filter_tables import Filters
 from scdlab.nn.ops.neighbor_sums import fused_for
 from scdlab.nn.prediction import AtomOutputs, Features, Prediction, Request
+from scdlab.nn.registry import check_represent, named
 from scdlab.nn.trained_labels import TrainedLabels
 from scdlab.renames import known_arguments
 
@@ -96,6 +97,11 @@ class AtomisticModel(Model):
         self._filter_table_size: int | None = 512
         self._shared_tables: dict | None = None  # within `shared_filter_tables`
         self.register_buffer("trained_elements", torch.zeros(MAX_Z + 1, dtype=torch.bool))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "represent" in cls.__dict__:
+            check_represent(cls)
 
     @property
     def backbone(self) -> "AtomisticModel":
@@ -171,6 +177,7 @@ class AtomisticModel(Model):
         heads = self.property_heads.values()
         vectors = request.head_noise or any(head.reads_vectors for head in heads)
         features = self.represent(batch, pairs, condition, vectors=vectors, **inputs)
+        self._check_features(features, len(batch.z))
         energy = self.energy_per_atom(features, batch.z)
         noise = None
         if request.head_noise and self.noise_head is not None:
@@ -183,6 +190,22 @@ class AtomisticModel(Model):
             forces=features.forces,
             edges=features.edges,
         )
+
+    def _check_features(self, features: Features, n: int) -> None:
+        """Raise where `represent` gives something else than features of n atoms."""
+        if not isinstance(features, Features):
+            raise TypeError(
+                f"represent of {type(self).__name__} must return Features(x) with x of shape "
+                f"[N, {self.hidden_channels}], got {named(features)}."
+            )
+        expected = (n, self.hidden_channels)
+        if not isinstance(features.x, Tensor) or features.x.shape != expected:
+            x = features.x
+            got = f"shape {list(x.shape)}" if isinstance(x, Tensor) else named(x)
+            raise ValueError(
+                f"represent of {type(self).__name__} must return features x of shape "
+                f"{list(expected)}, a row of hidden_channels numbers for each atom, got {got}."
+            )
 
     def make_conditional(self, num_layers: int) -> None:
         """Make the model take a condition. To be called last, so that all other weights are drawn
@@ -284,6 +307,10 @@ class AtomisticModel(Model):
                 )
             return head
         kind = kind or "scalar_mean"
+        if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
+            raise ValueError(
+                f"A property must have a name without dots, such as 'homo', got {name!r}."
+            )
         if kind in ("vector", "tensor") and self.equivariant and not self.has_vectors:
             raise ValueError(
                 f"{type(self).__name__} has no vector features, so it has no {kind} properties; "

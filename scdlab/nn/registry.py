@@ -96,9 +96,52 @@ def recording(init: Callable[..., None], own: bool = False) -> Callable[..., Non
             bound.arguments.update(checked(checks, type(self).__name__, bound.arguments))
             args = bound.args[1:]
             kwargs = bound.kwargs
-        init(self, *args, **kwargs)
+        try:
+            init(self, *args, **kwargs)
+        except AttributeError as error:
+            if ".__init__() call" in str(error):  # torch's: a module before its base class is made
+                raise without_super(type(self)) from error
+            raise
+        if type(self).__init__ is recorded and "_parameters" not in self.__dict__:
+            raise without_super(type(self))
 
     return recorded
+
+
+def without_super(cls: type) -> TypeError:
+    """The error for a constructor that does not call that of its base class first.
+
+    Parameters
+    ----------
+    cls : type
+        The class of the model.
+    """
+    return TypeError(
+        f"__init__ of {cls.__name__} must call super().__init__(hidden_channels, cutoff) before it "
+        "sets anything."
+    )
+
+
+def check_represent(cls: type) -> None:
+    """Raise TypeError where the method `represent` of a class cannot be called as models call it.
+
+    Parameters
+    ----------
+    cls : type
+        A class that defines it.
+    """
+    method = cls.__dict__["represent"]
+    if not inspect.isfunction(method):
+        return
+    signature = inspect.signature(method)
+    try:
+        signature.bind(None, None, None, None, vectors=False)
+    except TypeError as error:
+        given = ", ".join(list(signature.parameters)[1:])
+        raise TypeError(
+            f"represent of {cls.__name__} must take (batch, pairs, condition, vectors), and "
+            f"force_input where the model has one, got ({given})."
+        ) from error
 
 
 def _bound(

@@ -182,6 +182,11 @@ class ECSE(Symmetrized):
 
     def _add_auxiliary(self, auxiliary: "AtomisticModel | str") -> None:
         model = self.model
+        if auxiliary != "default" and not isinstance(auxiliary, AtomisticModel):
+            raise ValueError(
+                "The auxiliary of ECSE must be an equivariant backbone, 'default' for a small one, "
+                f"or None, got {auxiliary!r}."
+            )
         # numbers drawn for other models stay what they were
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)

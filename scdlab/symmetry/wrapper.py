@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead
 from scdlab.nn.model import AtomisticModel, Model
-from scdlab.nn.registry import as_json
+from scdlab.nn.registry import as_json, named
 from scdlab.nn.trained_labels import TrainedLabels
 from scdlab.renames import known_arguments
 
@@ -39,13 +39,13 @@ class Wrapper(Model):
         super().__init__()
         if isinstance(model, Wrapper):
             raise ValueError(
-                f"{type(self).__name__} takes a backbone, got one that is in a "
-                f"{type(model).__name__} already; give its `model`."
+                f"{type(self).__name__} takes a backbone, got one that is in "
+                f"{named(model)} already; give its `model`."
             )
         if not isinstance(model, AtomisticModel):
             raise ValueError(
-                f"{type(self).__name__} takes a backbone, an AtomisticModel, got a "
-                f"{type(model).__name__}; wrap that in a class with a method `represent`."
+                f"{type(self).__name__} takes a backbone, an AtomisticModel, got {named(model)}; "
+                "make one of the class, or wrap the module in a class with a method `represent`."
             )
         self.model = model
         self.train(model.training)

@@ -267,7 +267,9 @@ def test_an_unknown_argument_of_a_function_names_the_known_one(call, message):
         (lambda: MyNet().add_property("gap", kind="atoms"), "'atoms' is now 'per_atom'."),
         (lambda: factor("paper", 0, 1, 0), "'paper' is now 'exponential'."),
         (
-            lambda: scdlab.fit(MyNet(), EnergyForces(), [0], lr={"head": 1e-3, "body": 1e-3}),
+            lambda: scdlab.fit(
+                MyNet(), EnergyForces(), scdlab.load_ethanol()[:4], lr={"head": 1e-3, "body": 1e-3}
+            ),
             "'body' is now 'backbone'.",
         ),
     ],
