@@ -60,7 +60,7 @@ def same(a, b, tolerance=1e-10):
 def test_what_is_no_backbone_is_refused():
     with pytest.raises(ValueError, match=r"ECSE takes a backbone, an AtomisticModel, got a Linear"):
         ECSE(torch.nn.Linear(3, 1))
-    with pytest.raises(ValueError, match=r"ECSE takes a backbone, got one that is in a ECSE alr"):
+    with pytest.raises(ValueError, match=r"ECSE takes a backbone, got one that is in an ECSE alr"):
         ECSE(ECSE(pet()))
 
 
@@ -76,7 +76,7 @@ def test_what_is_no_backbone_is_refused():
         (dict(sin2_min=0.1), "sin2_min=0.1"),
         (dict(sin2_min=0.9), r"sin2_min \+ sin2_width < 1"),
         (dict(sin2_width=0.0), "sin2_width=0.0"),
-        (dict(prunings=-1), "prunings=-1"),
+        (dict(prunings=-1), "prunings of ECSE must be at least 0, got -1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

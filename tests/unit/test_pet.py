@@ -420,7 +420,7 @@ def test_files(tmp_path):
         (dict(num_attention_layers=0), "must be at least 1"),
         (dict(hidden_channels=0), "must be at least 1"),
         (dict(num_heads=3), "must be a multiple of num_heads"),
-        (dict(num_heads=0), "must be a multiple of num_heads"),
+        (dict(num_heads=0), "must be at least 1"),
         (dict(cutoff_width=0.0), "cutoff_width"),
         (dict(cutoff_width=5.0), "cutoff_width"),
         (dict(cutoff=-1.0), "positive distance"),
