@@ -6,6 +6,7 @@ so that optimizer states beside the weights cost nothing; what would have to be 
 refused. `official_ct` is the model.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from scdlab.nn.bounds import TooLarge, is_suspicious, no_larger_than
 from scdlab.nn.official_ct import SETTINGS, OfficialCT
+from scdlab.nn.registry import first_line
+from scdlab.nn.registry import named as named_kind
 from scdlab.plain import read_json
 
 _NAMES = [  # ours, the release's
@@ -35,7 +38,6 @@ _NAMES = [  # ours, the release's
 ]
 _OWN = ("trained_elements", "energy_head.reference")  # which the release does not have
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-_SMALL = 512  # settings up to it make a model that needs no look at the file
 
 
 def load_official_ct(
@@ -65,10 +67,18 @@ def load_official_ct(
     ValueError
         For a file that holds anything else, for settings that are missing or not a CT's, and for a
         checkpoint of another layout, naming the first key that differs.
+    FileNotFoundError
+        When there is no such file.
+    TypeError
+        For what is neither a path nor a state dict.
     """
     named = "the state dict"
     content = path_or_state_dict
     if not isinstance(content, Mapping):
+        if not isinstance(content, str | os.PathLike):
+            raise TypeError(
+                f"load_official_ct opens a path or a state dict, got {named_kind(content)}."
+            )
         named = Path(content).name
         content = _read(Path(content))
     settings = _settings(content, config, named)
@@ -102,6 +112,10 @@ def _settings(
         return found
     if isinstance(config, Mapping):
         return config
+    if not isinstance(config, str | os.PathLike):
+        raise TypeError(
+            f"config must be the release's settings or a path to json, got {named_kind(config)}."
+        )
     return read_json(config, "description of a CT", "give the release's settings")
 
 
@@ -158,8 +172,8 @@ def _build(settings: Mapping[str, Any], named: str) -> OfficialCT:
         raise
     except Exception as error:  # torch raises anything for sizes that cannot be
         raise ValueError(
-            f"The settings of {named} are not those of a CT ({_line(error)}); give the settings it "
-            "was trained with."
+            f"The settings of {named} are not those of a CT ({first_line(error)}); give the "
+            "settings it was trained with."
         ) from error
 
 
@@ -207,8 +221,8 @@ def _read(path: Path) -> Mapping[str, Any]:
             return safetensors.torch.load_file(path)
         except Exception as error:  # of safetensors, and of torch for types it does not have
             raise ValueError(
-                f"{path.name} is no file of safetensors that can be read ({_line(error)}); copy it "
-                "again."
+                f"{path.name} is no file of safetensors that can be read ({first_line(error)}); "
+                "copy it again."
             ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -223,7 +237,3 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"{path.name} holds a {type(content).__name__}; expected a state dict or a checkpoint."
         )
     return content
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

@@ -528,8 +528,8 @@ def refused(match, *arguments):
 
 
 def test_a_large_model_is_compared_with_its_file_before_it_is_built():
-    refused(r"shape \(1, 80000\) was expected", release_state(), CONFIG | {"emb_dim": 80_000})
-    refused("states? 90000 layers, and it has", release_state(), CONFIG | {"num_layers": 90_000})
+    refused("a larger CT than the weights", release_state(), CONFIG | {"emb_dim": 80_000})
+    refused("a larger CT than the weights", release_state(), CONFIG | {"num_layers": 90_000})
 
 
 def test_a_state_dict_of_something_else(tmp_path):
