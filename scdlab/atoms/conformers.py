@@ -30,6 +30,7 @@ ACROSS = 1.0  # the same for atoms across a ring of four, which are close in fac
 SLACK = 0.1  # Å, of a bond length either way …
 METAL = 0.25  # … and where a metal takes part
 STRAINED = 0.08  # Å that bonds in rings of three and four, and at atoms of five neighbors, gain
+LEAST_ANGLE = 78.0  # degrees, between terminal ligands at an atom of five or six neighbors
 MOST_GFN2 = 60  # atoms that GFN2-xTB relaxes in a few seconds
 _EMBEDDING = (7, 7, 3, 3)  # seconds for each attempt
 _STEPS = 300
@@ -141,7 +142,7 @@ def problem(molecule: Any, pos: np.ndarray) -> str:
     if len(z) > 1 and short.max() > worst:
         i, j = np.unravel_index(short.argmax(), short.shape)
         words = f"{_name(z, i)} and {_name(z, j)}, not bonded, only {distance[i, j]:.2f} Å apart"
-    return words or _other_stereo(molecule, pos)
+    return words or _crowded(molecule, pos) or _other_stereo(molecule, pos)
 
 
 def distances(pos: np.ndarray) -> np.ndarray:
@@ -310,9 +311,10 @@ def _allowed(bond: Any) -> tuple[float, float]:
     z = (first.GetAtomicNum(), second.GetAtomicNum())
     order = bond.GetBondTypeAsDouble()
     charged = order == 1 and first.GetFormalCharge() * second.GetFormalCharge() < 0
-    resonant = bond.GetIsConjugated() or charged or _shares(first) or _shares(second)
+    radicals = first.GetNumRadicalElectrons() and second.GetNumRadicalElectrons()
+    resonant = bond.GetIsConjugated() or charged or radicals or _shares(first) or _shares(second)
     least = min(3, max(1, int(order)))  # of 1.5: a single bond …
-    most = int(np.ceil(order)) + resonant  # … and a double one
+    most = int(np.ceil(order)) + bool(resonant)  # … and a double one
     low = usual_length(*z, min(3, max(least, most)))
     high = usual_length(*z, least)
     kinds = [str(atom.GetHybridization()) for atom in (first, second)]
@@ -362,6 +364,23 @@ def _least_apart(molecule: Any, z: np.ndarray) -> np.ndarray:
     least[bonded] = 0.0
     np.fill_diagonal(least, 0.0)
     return least
+
+
+def _crowded(molecule: Any, pos: np.ndarray) -> str:
+    """The first atom of five or six neighbors whose terminal ones are not apart as those of a
+    bipyramid or an octahedron are, in words."""
+    for atom in molecule.GetAtoms():
+        if atom.GetDegree() not in (5, 6):
+            continue
+        ends = [end.GetIdx() for end in atom.GetNeighbors() if end.GetDegree() == 1]
+        arms = pos[ends] - pos[atom.GetIdx()]
+        arms /= np.linalg.norm(arms, axis=1, keepdims=True)
+        cosines = np.triu(arms @ arms.T, 1)
+        if len(ends) > 1 and cosines.max() > np.cos(np.radians(LEAST_ANGLE)):
+            angle = np.degrees(np.arccos(min(cosines.max(), 1.0)))
+            name = f"{atom.GetSymbol()}{atom.GetIdx()}"
+            return f"an angle of {angle:.0f}° at {name}, expected {LEAST_ANGLE:.0f}° and more"
+    return ""
 
 
 def _other_stereo(molecule: Any, pos: np.ndarray) -> str:

@@ -24,6 +24,7 @@ BOND_TOLERANCE = 1.2
 SINGLE = 0.93
 LARGEST = 200  # atoms with hydrogens: embedding and relaxing more takes rdkit minutes
 _LONGEST = 5_000  # characters, far more than LARGEST atoms need
+_LOWEST_CHARGE = -4  # of a monatomic ion
 _OFF_AXIS = 0.2  # Å
 
 
@@ -63,6 +64,11 @@ def from_smiles(smiles: str, seed: int = 0) -> ase.Atoms:
         )
     seed = _whole_seed(seed)
     smiles = smiles.strip()
+    if len(smiles.split()) > 1:
+        raise ValueError(
+            f"SMILES {_quoted(smiles)} has a blank in it, expected one molecule without a name: "
+            "leave out what follows the first blank."
+        )
     if len(smiles) > _LONGEST:
         raise ValueError(
             f"SMILES {_quoted(smiles)} has {len(smiles):,} characters, expected up to "
@@ -150,6 +156,13 @@ def _parse(smiles: str, Chem: Any) -> Any:
             f"SMILES {_quoted(smiles)} has a placeholder (*) or no atom at all; write every atom "
             "as an element."
         )
+    for atom in molecule.GetAtoms():
+        if not _LOWEST_CHARGE <= atom.GetFormalCharge() <= atom.GetAtomicNum():
+            raise ValueError(
+                f"SMILES {_quoted(smiles)} has {atom.GetSymbol()} with a charge of "
+                f"{atom.GetFormalCharge():+d}, expected {_LOWEST_CHARGE} to the "
+                f"{atom.GetAtomicNum()} electrons that it has; correct the charge."
+            )
     parts = len(Chem.GetMolFrags(molecule))
     if parts > 1:
         raise ValueError(

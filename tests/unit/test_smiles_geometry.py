@@ -156,6 +156,31 @@ def test_seeds_are_whole_numbers(seed):
         scdlab.from_smiles("CCO", seed)
 
 
+@pytest.mark.parametrize(
+    ("smiles", "said"),
+    [
+        *((text, "has a blank in it") for text in ("C\nO", "C\tO", "CCO ethanol", "CC |$a;b$|")),
+        *((text, "with a charge of") for text in ("[Fe+99]", "[H+2]", "[C-10]", "[Cl-5]")),
+    ],
+)
+def test_nothing_of_a_text_is_left_out_or_impossible(smiles, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        scdlab.from_smiles(smiles)
+    assert len(str(caught.value)) < 260
+
+
+def test_six_ligands_are_an_octahedron():
+    pytest.importorskip("tblite", reason="tblite is not installed: this is refused")
+    atoms = of("F[Si-2](F)(F)(F)(F)F")
+    angles = [atoms.get_angle(0, 1, k) for k in range(2, 7)]
+    assert sorted(angles) == pytest.approx([90, 90, 90, 90, 180], abs=3)
+
+
+def test_a_biradical_is_not_a_single_bond():
+    pytest.importorskip("tblite", reason="tblite is not installed: this is refused")
+    assert of("[O][O]").get_distance(0, 1) == pytest.approx(1.208, abs=0.05)
+
+
 @pytest.mark.parametrize("text", ["C" * 1_000_000, "(" * 100_000, "C" * 5_000, b"CCO", ["CCO"]])
 def test_texts_without_end_and_other_things_are_refused(text):
     with pytest.raises(ValueError, match="SMILES") as caught:
