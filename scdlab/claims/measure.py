@@ -95,6 +95,8 @@ def run(
             "A record must name the commit it was measured on: commit your changes first, or pass"
             " --allow-dirty to run without writing the record."
         )
+    if checkpoints is not None:  # what cannot be written is known before anything is measured
+        Path(checkpoints).mkdir(parents=True, exist_ok=True)
     hardware = provenance.hardware_of(device)
     key = {
         "claim": claim.id,

@@ -69,7 +69,17 @@ def make_data(
     """Make a committed data set again."""
     from scdlab.atoms.make import make
 
+    if out is not None:  # what cannot be written is known before anything is computed
+        if out.exists() and not (out / "store.json").is_file() and not _is_empty(out):
+            raise FileExistsError(
+                f"{out} holds something else than a saved store: name another folder with --out."
+            )
+        out.parent.mkdir(parents=True, exist_ok=True)
     show(str(make(name, out).summary()))
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 @data_app.command("get", cls=Command)
