@@ -64,6 +64,8 @@ def read_json(
         )
         if re.search(r"\\ud[89a-f]", text, re.IGNORECASE):  # half of a character, maybe
             json.dumps(value, ensure_ascii=False).encode()
+        if re.search("[0-9]{309}", text):
+            raise ValueError("it has a number of more than 308 digits")
         _check_depth(value)
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}, not an object {{…}}")

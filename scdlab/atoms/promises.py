@@ -32,6 +32,7 @@ _DUMP_COUNT = re.compile(rb"ITEM: NUMBER OF ATOMS[^\n]*\n\s*(\S+)")
 _NDARRAY = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d\s,+\-eE.]*)\]')
 _INTEGER = re.compile(r"(?<![\w.+-])\d{6,}(?![\w.])")
 _LONGEST = 2_000  # characters of a line, for readers that search lines with patterns
+_ASKED = 10_000  # times that a reader may read a line after the last
 _HEADER = 4096  # bytes in which a text format announces its counts
 Content = bytes | mmap.mmap
 
@@ -60,6 +61,22 @@ class BoundedFile(io.BufferedReader):
     def fileno(self) -> int:
         """Raises, so that numpy reads through this object."""
         raise io.UnsupportedOperation("a bounded file is read through its own methods")
+
+
+class EndingText(io.TextIOWrapper):
+    """A text file that ends: a reader that goes on and on reading lines after the last, waiting for
+    one that never comes, gets an EOFError."""
+
+    _asked = 0
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        """The next line; "" after the last."""
+        line = super().readline(size)
+        if not line:
+            self._asked += 1
+            if self._asked > _ASKED:
+                raise EOFError("the file ends where more is expected")
+        return line
 
 
 def is_compressed(path: Path) -> bool:
@@ -137,9 +154,8 @@ def check(path: Path, kind: str, data: Content) -> None:
     elif kind in _PATTERNS:
         _check_lines(path, data)
     if kind in _COUNTED:
-        # the first line is a comment in most of them
         head = bytes(data[:_HEADER]).decode("utf-8", "replace")
-        start = 0 if kind == "gen" else head.find("\n") + 1
+        start = head.find("\n") + 1 if kind in _TITLED else 0
         for found in _INTEGER.finditer(head, start):
             _refuse_many(path, "it", found[0], len(data))
 
@@ -159,6 +175,10 @@ _COUNTED = frozenset(
         *("cfg", "crystal", "cube", "dlp4", "eon", "gen", "gromacs", "gromos", "lammps-data"),
         *("rmc6f", "v-sim", "vasp", "vasp-xdatcar", "xsf"),
     )
+)
+# those of them whose first line is a comment, in which any number may stand
+_TITLED = frozenset(
+    ("cube", "dlp4", "eon", "gromacs", "lammps-data", "v-sim", "vasp", "vasp-xdatcar")
 )
 
 

@@ -34,6 +34,7 @@ FORMATS = frozenset(
         *("xsd", "xsf", "xtd", "xyz"),
     )
 )
+_LONG = ("extxyz", "xyz", "lammps-dump-text")  # of many frames: read at full speed
 _DUMPS = ("lammps-dump-text", "lammps-dump-binary")
 _DATABASES = ("db", "json")  # of which an index may be a selection of ase.db
 
@@ -213,8 +214,10 @@ def _frames(
     source: Any = str(path)
     if about.acceptsfd and about.isbinary:
         source = io.BytesIO(data) if isinstance(data, bytes) else promises.BoundedFile(path)
-    elif about.acceptsfd and promises.is_compressed(path):
-        source = io.TextIOWrapper(io.BytesIO(bytes(data)), encoding="utf-8")
+    elif about.acceptsfd and isinstance(data, bytes):
+        source = promises.EndingText(io.BytesIO(data), encoding="utf-8")
+    elif about.acceptsfd and kind not in _LONG:  # whose counts are compared with their lines
+        source = promises.EndingText(path.open("rb"))
     try:
         found = ase.io.iread(
             source, index, format=kind, do_not_split_by_at_sign=True, parallel=False, **keywords

@@ -103,7 +103,9 @@ def _settings(
     content: Mapping[str, Any], config: str | Path | Mapping[str, Any] | None, named: str
 ) -> Mapping[str, Any]:
     if config is None:
-        found = content.get("hyper_parameters") or {}
+        found = content.get("hyper_parameters")
+        if found is None:
+            return {}
         if not isinstance(found, Mapping):
             raise ValueError(
                 f"The hyper-parameters of {named} are a {type(found).__name__}, expected entries "

@@ -268,3 +268,13 @@ def test_lines_that_no_program_writes(tmp_path):
     ase.io.write(path, molecule("H2O"), format="gaussian-in")
     path.write_text(path.read_text() + "(" * 100_000)
     refused(path, "has 100,000 characters")
+
+
+def test_a_reader_that_waits_for_more_lines_than_there_are(tmp_path):
+    path = tmp_path / "c.cube"
+    ase.io.write(path, bulk("NaCl", "rocksalt", a=5.6), format="cube")
+    lines = path.read_text().split("\n")
+    assert lines[2].split()[0] == "2"
+    lines[2] = lines[2].replace("2", "-1", 1)  # the numbers of orbitals follow, in a real file
+    path.write_text("\n".join(lines))
+    refused(path, "the file ends where more is expected|cannot be read as cube")
