@@ -416,6 +416,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", help="SEED:NUMBER, run here, with its traceback")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "mutation")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--target", action="append", default=[], help="only this; for several")
     chosen = parser.parse_args()
     out = chosen.out.resolve()
@@ -423,7 +424,7 @@ def main() -> int:
     bench = prepare(out / "files", chosen.target)
     if chosen.case:
         return one(chosen.case, bench)
-    found = run(chosen.cases, chosen.seed, out, bench=bench)
+    found = run(chosen.cases, chosen.seed, out, workers=chosen.workers, bench=bench)
     for failure in found["failures"]:
         print(failure["case"], failure["what"])
     print(found["counts"], f"{found['seconds']} s")
