@@ -243,8 +243,8 @@ class Model(nn.Module, ABC):
         pairs : Pairs, optional
             Neighbors within the cutoff, when they are known already. Pairs beyond it do no harm.
 
-        Within torch.inference_mode the outputs are those of torch.no_grad, and autocast changes
-        nothing: see `scdlab.nn.modes`.
+        Within torch.inference_mode the outputs are those of torch.no_grad; autocast and
+        torch.compile change nothing: see `scdlab.nn.modes`.
 
         Raises
         ------
@@ -252,11 +252,14 @@ class Model(nn.Module, ABC):
             For what the model does not take or cannot give, and, outside training, for elements
             that were not in the training set.
         """
+        others = (condition, force_input, forces, noise, pairs)
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(self.forward)(batch, *others)  # pyright: ignore[reportCallIssue]
         batch = completed(batch)
         device = batch.pos.device
         if not is_ordinary(device):
             with ordinary_mode(device):
-                return self.forward(batch, condition, force_input, forces, noise, pairs)
+                return self.forward(*given)
         keep_graph = torch.is_grad_enabled()
         request = self._request(forces, noise, keep_graph)
         if keep_graph or request.gradient:

@@ -2,8 +2,9 @@
 
 Forces are gradients and read graphs, which `torch.inference_mode` forbids; positions and energies
 need all their digits, of which `torch.autocast` drops most. So models compute outside both, and
-give what they give without them. `torch.jit.trace` would keep the neighbors of one structure for
-all others, and is refused.
+give what they give without them. What `torch.compile` makes has no second derivative, which
+training on forces needs, and would be made anew for most sizes; so models run as they are within
+it. `torch.jit.trace` would keep the neighbors of one structure for all others, and is refused.
 """
 
 import contextlib

@@ -176,17 +176,39 @@ def test_ordinary_mode_keeps_whether_gradients_are_kept():
         assert not torch.is_grad_enabled()
 
 
-@pytest.mark.slow
-def test_a_compiled_model_is_right_from_the_first_call_on():
+def test_a_compiled_model_gives_the_same_from_the_first_call_on(kind):
+    """With the default backend, which would need a C++ compiler and minutes."""
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for train in (False, True):
+            model = _made(kind).train(train)
+            compiled = torch.compile(model)
+            for batch in (_batch(), stored_batch("CH4"), _batch()):
+                found = []
+                for each in (model, compiled):
+                    torch.manual_seed(0)
+                    model.zero_grad()
+                    out = each(batch, forces=True)
+                    (out.energy.sum() + out.forces.square().sum()).backward()
+                    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+                    found.append([out.energy, out.forces, *gradients])
+                assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_a_compiled_function_of_a_model_gives_the_same():
+    torch._dynamo.reset()
     model = _made("TensorProductNet").eval()
     batch = stored_batch("CH4", "H2O")
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch._dynamo.reset()
-        compiled = torch.compile(model, backend="eager")
-        for _ in range(2):
-            right = model(batch).energy
-            torch.testing.assert_close(compiled(batch).energy, right, rtol=1e-6, atol=1e-6)
+
+    def difference(scale):
+        energy = model(batch).energy
+        return scale * (energy[0] - energy[1])
+
+    right = difference(torch.tensor(2.0))
+    compiled = torch.compile(difference, backend="eager")
+    for _ in range(2):
+        assert torch.equal(compiled(torch.tensor(2.0)), right)
 
 
 def test_mirrored_harmonics_have_signs_that_torch_compile_keeps():
