@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from scdlab.analysis.inputs import batch_at
 from scdlab.nn.model import evaluating
+from scdlab.symmetry.auxiliary import UNTRAINED
 from scdlab.symmetry.averaging import STRAIGHT, PCAFrames
 from scdlab.symmetry.frames import Frames
 
@@ -191,9 +192,7 @@ def energies(model: torch.nn.Module, atoms: ase.Atoms, pos: np.ndarray) -> np.nd
                 e[there] = energies(model, atoms, np.asarray(pos)[there])
             return e
     with evaluating(model), torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="(?s).*auxiliary model that stands in there has not been trained"
-        )
+        warnings.filterwarnings("ignore", message=UNTRAINED)
         return model(batch).energy.double().cpu().numpy()
 
 

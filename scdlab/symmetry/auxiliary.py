@@ -15,6 +15,9 @@ from scdlab.nn.model import AtomisticModel
 from scdlab.nn.prediction import Prediction
 from scdlab.symmetry.clusters import make_batch, starts
 
+#: What `warn_untrained` warns of, as a pattern that matches it.
+UNTRAINED = "(?s).*auxiliary model that stands in there has not been trained"
+
 
 def default_auxiliary(model: AtomisticModel) -> EquivariantTransformer:
     """A small equivariant transformer that adds nothing to reference energies before training.

@@ -18,7 +18,8 @@ J = (10 s(h/10) - s(h)) / 9 is the jump that remains (`remaining_jump`).
 """
 
 import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import ase
@@ -29,7 +30,13 @@ from torch import Tensor
 
 from scdlab.atoms import AtomStore
 from scdlab.nn.model import Model
+from scdlab.nn.modes import ordinary_mode
+from scdlab.symmetry.auxiliary import UNTRAINED
+from scdlab.symmetry.averaging import PCAFrames
+from scdlab.symmetry.ecse import ECSE
 
+# Å: an atom, and two that give it frames wherever it goes
+_BESIDE = np.array([[0.0, 0.0, 0.0], [0.4, 1.0, 0.0], [0.5, -0.3, 1.1]])
 _MEANING = {
     "rotation": "largest relative error of energy, forces and noise under rotation",
     "reflection": "the same under mirror reflection",
@@ -103,8 +110,9 @@ class Subject:
     """
 
     def __init__(self, model: Model, atoms: ase.Atoms):
-        self.model = copy.deepcopy(model).cpu().double().eval()
-        self.batch = AtomStore.from_ase([atoms]).take([0])
+        with torch.inference_mode(False), torch.no_grad():  # weights that gradients pass through
+            self.model = copy.deepcopy(model).cpu().double().eval()
+        self.batch = AtomStore.geometry(atoms).take([0])
         self.batch.pos = torch.as_tensor(atoms.get_positions(), dtype=torch.float64)
         if "cell" in self.batch:
             self.batch.cell = torch.as_tensor(np.asarray(atoms.cell), dtype=torch.float64)[None]
@@ -239,11 +247,18 @@ def remaining_jump(coarse: float, fine: float) -> float:
 
 def _largest_step(model: Model, z: int, distances: np.ndarray) -> float:
     """Largest step of the energy of two atoms z that are pulled apart through the given
-    distances."""
+    distances.
+
+    Two atoms are in a line, which makes no frame: where the model has nothing that stands in there,
+    each has two more beside it.
+    """
     n = len(distances)
-    pos = np.zeros((n, 2, 3))
-    pos[:, 1, 0] = distances
-    store = AtomStore.from_arrays(np.full(2 * n, z), pos.reshape(-1, 3), np.arange(0, 2 * n + 1, 2))
+    beside = isinstance(model, PCAFrames) or (isinstance(model, ECSE) and model.auxiliary is None)
+    away = _BESIDE if beside else _BESIDE[:1]
+    pos = np.stack([[*-away, *(away + [d, 0, 0])] for d in distances])
+    size = pos.shape[1]
+    ptr = np.arange(0, size * n + 1, size)
+    store = AtomStore.from_arrays(np.full(size * n, z), pos.reshape(-1, 3), ptr)
     batch = store.take(np.arange(n))
     batch.pos = torch.from_numpy(pos.reshape(-1, 3))  # float64, finer than the store keeps
     energy = model(batch, noise=False).energy.detach()
@@ -254,15 +269,37 @@ def _smoothness(model: Model, z: list[int]) -> float:
     near = model.cutoff - 0.05
     far = model.cutoff + 0.05
     jumps = [0.0]
-    for element in sorted(set(z)):
-        coarse = _largest_step(model, element, np.linspace(near, far, 101))
-        fine = _largest_step(model, element, np.linspace(near, far, 1001))
-        jumps.append(remaining_jump(coarse, fine))
+    with warnings.catch_warnings():
+        # of pairs that are ours, not the caller's
+        warnings.filterwarnings("ignore", message=UNTRAINED)
+        for element in sorted(set(z)):
+            coarse = _largest_step(model, element, np.linspace(near, far, 101))
+            fine = _largest_step(model, element, np.linspace(near, far, 1001))
+            jumps.append(remaining_jump(coarse, fine))
     return max(jumps)
 
 
+def _one_structure(atoms: "ase.Atoms | AtomStore") -> ase.Atoms:
+    """The structure that is examined."""
+    if isinstance(atoms, AtomStore) and len(atoms) == 1:
+        return atoms.to_ase(0)
+    if isinstance(atoms, ase.Atoms) and len(atoms):
+        return atoms
+    what = repr(atoms)
+    if isinstance(atoms, AtomStore):
+        what = f"a store of {len(atoms)}"
+    elif isinstance(atoms, ase.Atoms):
+        what = "atoms without any"
+    elif isinstance(atoms, Sequence):
+        what = f"a {type(atoms).__name__} of {len(atoms)}"
+    raise ValueError(
+        f"symmetry_report examines one structure, an ase.Atoms, got {what}; pass one of them, such "
+        "as store.to_ase(0)."
+    )
+
+
 def symmetry_report(
-    model: Model, atoms: ase.Atoms, n_rotations: int = 4, seed: int = 0
+    model: Model, atoms: "ase.Atoms | AtomStore", n_rotations: int = 4, seed: int = 0
 ) -> SymmetryReport:
     """Measure how well a model keeps the symmetries on one structure.
 
@@ -275,7 +312,7 @@ def symmetry_report(
     model : Model
         Any model; it is not changed.
     atoms : ase.Atoms
-        The structure, periodic or not.
+        The structure, periodic or not, of which geometry alone is read; or a store of one.
     n_rotations : int, default 4
         Random rotations, each also with a reflection.
     seed : int, default 0
@@ -285,7 +322,24 @@ def symmetry_report(
     -------
     SymmetryReport
         The error of each law.
+
+    Raises
+    ------
+    ValueError
+        For anything but one structure, and for elements that the model was not trained on.
+    TypeError
+        For what is no model.
     """
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"symmetry_report takes a model of scdlab, got a {type(model).__name__}; load one with "
+            "scdlab.load, or wrap yours in an AtomisticModel."
+        )
+    with ordinary_mode(torch.device("cpu")), torch.no_grad():
+        return _report(model, _one_structure(atoms), n_rotations, seed)
+
+
+def _report(model: Model, atoms: ase.Atoms, n_rotations: int, seed: int) -> SymmetryReport:
     subject = Subject(model, atoms)
     rng = np.random.default_rng(seed)
     rotations = _rotations(n_rotations, rng)
