@@ -254,12 +254,12 @@ class Model(nn.Module, ABC):
         """
         others = (condition, force_input, forces, noise, pairs)
         if torch.compiler.is_compiling():
-            return torch.compiler.disable(self.forward)(batch, *others)  # pyright: ignore[reportCallIssue]
+            eager: Any = torch.compiler.disable(self.forward)
+            return eager(batch, *others)
         batch = completed(batch)
-        device = batch.pos.device
-        if not is_ordinary(device):
-            with ordinary_mode(device):
-                return self.forward(*given)
+        if not is_ordinary(batch.pos.device):
+            with ordinary_mode(batch.pos.device):
+                return self.forward(batch, *others)
         keep_graph = torch.is_grad_enabled()
         request = self._request(forces, noise, keep_graph)
         if keep_graph or request.gradient:

@@ -255,8 +255,11 @@ def _largest_step(model: Model, z: int, distances: np.ndarray) -> float:
     n = len(distances)
     beside = isinstance(model, PCAFrames) or (isinstance(model, ECSE) and model.auxiliary is None)
     away = _BESIDE if beside else _BESIDE[:1]
-    pos = np.stack([[*-away, *(away + [d, 0, 0])] for d in distances])
-    size = pos.shape[1]
+    size = 2 * len(away)
+    pos = np.empty((n, size, 3))
+    pos[:, : len(away)] = -away
+    pos[:, len(away) :] = away
+    pos[:, len(away) :, 0] += distances[:, None]
     ptr = np.arange(0, size * n + 1, size)
     store = AtomStore.from_arrays(np.full(size * n, z), pos.reshape(-1, 3), ptr)
     batch = store.take(np.arange(n))

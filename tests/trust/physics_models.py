@@ -38,6 +38,10 @@ def _pet(**settings) -> scdlab.nn.Model:
     )
 
 
+def _official_ct(**settings) -> scdlab.nn.Model:
+    return scdlab.nn.OfficialCT(emb_dim=16, num_layers=2, num_heads=2, num_rbf=12, **settings)
+
+
 #: Name -> a fresh model.
 MODELS: dict[str, Callable[[], scdlab.nn.Model]] = {
     "SchNet": _schnet,
@@ -53,10 +57,8 @@ MODELS: dict[str, Callable[[], scdlab.nn.Model]] = {
     "PET, direct forces": lambda: _pet(direct_forces=True),
     "ECSE(PET)": lambda: scdlab.ECSE(_pet()),
     "ECSE(PET), pooled": lambda: scdlab.ECSE(_pet(), local=False),
-    # as released, layer norms read a detached copy, and forces are the gradient of nothing
-    "official CT": lambda: scdlab.nn.OfficialCT(
-        emb_dim=16, num_layers=2, num_heads=2, num_rbf=12, detach=False
-    ),
+    "official CT, as released": lambda: _official_ct(),
+    "official CT": lambda: _official_ct(detach=False, vec_prenorm=False),
 }
 
 _LABELS = objectives.EnergyForces()
@@ -90,6 +92,19 @@ OBJECTIVES: dict[str, tuple[Callable[[], objectives.Objective], Callable]] = {
 
 def _denoises(model: scdlab.nn.Model) -> bool:
     return model.noise_head is not None or not model.direct_forces
+
+
+def conserves(model: scdlab.nn.Model) -> bool:
+    """Whether forces are the gradient of the energy. They are not where they come from a head of
+    their own, nor of the released CT, whose layer norms read a detached copy."""
+    return not model.direct_forces and not model.config.get("detach", False)
+
+
+def rotates(model: scdlab.nn.Model) -> bool:
+    """Whether outputs rotate with the structure. Those of the released CT do not: it takes tanh of
+    vectors."""
+    exact = model.equivariant or isinstance(model, scdlab.ECSE)
+    return exact and not model.config.get("vec_prenorm", False)
 
 
 def fresh(name: str) -> scdlab.nn.Model:
