@@ -51,8 +51,8 @@ class AveragedEnergies:
     Raises
     ------
     ValueError
-        For another model or one that has not learned these energies, and for an ECSE whose frames
-        are not those of single atoms.
+        For another model or one that has not learned these energies, an ECSE whose frames are not
+        those of single atoms, and a periodic structure.
     """
 
     def __init__(self, model: Any, atoms: ase.Atoms):
@@ -61,6 +61,11 @@ class AveragedEnergies:
             raise ValueError(
                 "FrameExplorer takes a model of scdlab, such as PET(), or an ECSE of one, got "
                 f"{type(model).__name__}."
+            )
+        if atoms.pbc.any():
+            raise ValueError(
+                "Energies are averaged over the rotations of a molecule, and this structure is "
+                "periodic: set atoms.pbc = False, or choose a molecule."
             )
         if isinstance(model, ECSE) and not model.local:
             raise ValueError(

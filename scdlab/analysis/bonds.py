@@ -96,7 +96,7 @@ def bonds_of(atoms: ase.Atoms) -> np.ndarray:
     Parameters
     ----------
     atoms : ase.Atoms
-        The structure.
+        The structure. Of a periodic one, bonds across the faces of the cell are not among them.
 
     Returns
     -------
@@ -228,6 +228,8 @@ def length_density(lengths: ArrayLike, grid: np.ndarray, width: float) -> np.nda
     step = grid[1] - grid[0]
     edges = np.append(grid - step / 2, grid[-1] + step / 2)
     values = np.asarray(lengths).ravel()
+    if not len(values):
+        return np.zeros(len(grid))
     counts = np.histogram(values, edges)[0] / (len(values) * step)
     reach = min(int(np.ceil(4 * width / step)), (len(grid) - 1) // 2)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / width) ** 2)

@@ -76,7 +76,7 @@ def displacements(
         raise ValueError(
             f"sigma must be a positive length in Å, got {sigma}; 0.005 and 0.04 are the usual ones."
         )
-    batch = AtomStore.from_ase([bare_copy(atoms)]).take([0] * (draws or 1))
+    batch = AtomStore.geometry(atoms).take([0] * (draws or 1))
     eps, _ = sample_noise(batch, sigma, torch.Generator().manual_seed(int(seed)), kind=kind)
     eps = eps.double().numpy().reshape(-1, len(atoms), 3)
     return eps[0] if draws is None else eps

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from scdlab import files
-from scdlab.analysis.inputs import array
+from scdlab.analysis.inputs import array, scaled
 from scdlab.atoms import AtomStore, npy
 from scdlab.log import logger
 from scdlab.nn.blocks.heads import sum_over_atoms
@@ -73,10 +73,13 @@ def embed(
     Raises
     ------
     ValueError
-        For an unknown pool, nothing to embed, and elements that the model was not trained on.
+        For an unknown pool, nothing to embed, elements that the model was not trained on, and
+        embeddings that are not finite.
     """
     if pool not in POOLS:
         raise ValueError(f"pool must be one of {', '.join(map(repr, POOLS))}, got {pool!r}.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1 structure, got {batch_size!r}.")
     n = len(store) if n is None else min(n, len(store))
     if n < 1:
         raise ValueError(
@@ -92,7 +95,15 @@ def embed(
             x = out.embedding if pool == "embedding" else sum_over_atoms(out.atoms, batch)  # (b, d)
             x = x / batch.ptr.diff().unsqueeze(-1) if pool == "mean" else x
             rows.append(x.double().cpu().numpy())
-    return np.concatenate(rows), index
+    found = np.concatenate(rows)
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"The embedding of structure {index[bad[0]]} is NaN or infinite ({len(bad)} of {n} "
+            "are): the model gives numbers that its precision does not hold; retrain it with a "
+            "smaller learning rate, or look at its input there."
+        )
+    return found, index
 
 
 def reduce_embedding(
@@ -142,8 +153,18 @@ def reduce_embedding(
             f"structures{', or use pca' if method == 'umap' else ''}."
         )
     few = np.sort(np.random.default_rng(seed).permutation(len(rows))[:max_points])
+    rows, factor = scaled(rows)
     rows = rows - rows[few].mean(axis=0)
-    return _pca(rows, few) if method == "pca" else _umap(rows, few, seed)
+    if method == "umap":
+        return _umap(scaled(rows)[0], few, seed)
+    with np.errstate(over="ignore"):
+        xy = _pca(rows, few) * factor
+    if not np.isfinite(xy).all():
+        raise ValueError(
+            f"The embeddings are so large ({np.abs(array(x)).max():.1e}) that their map overflows; "
+            "divide them by a constant first."
+        )
+    return xy
 
 
 def extensivity(embedding: ArrayLike, n_atoms: ArrayLike, seed: int = 0) -> float:
@@ -175,6 +196,8 @@ def extensivity(embedding: ArrayLike, n_atoms: ArrayLike, seed: int = 0) -> floa
     x = array(embedding)
     y = array(n_atoms)
     _check_pair(x, y, least=9)
+    x, _ = scaled(x)
+    y, _ = scaled(y)
     if y.std() == 0:
         raise ValueError(
             "All structures have the same number of atoms, so size cannot be read off; mix sizes."
@@ -215,7 +238,11 @@ def smoothness(embedding: ArrayLike, values: ArrayLike, k: int = 10) -> float:
     """
     x = array(embedding)
     y = array(values)
+    if k < 1:
+        raise ValueError(f"k, the number of neighbors, must be at least 1, got {k!r}.")
     _check_pair(x, y, least=k + 2)
+    x, _ = scaled(x)
+    y, _ = scaled(y)
     if y.std() == 0:
         raise ValueError(
             "All values are equal, so there is nothing to predict; choose a property that varies."

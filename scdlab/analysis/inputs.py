@@ -8,6 +8,9 @@ import torch
 
 from scdlab.atoms import AtomStore
 
+_TINY = 1e-15  # of the largest number of an array; squares of smaller ones lose digits in float32
+_HUGE = 1e15
+
 
 def array(values: Any) -> np.ndarray:
     """Convert values to a float64 array.
@@ -21,10 +24,47 @@ def array(values: Any) -> np.ndarray:
     -------
     numpy.ndarray
         The same shape; the data are shared where that is possible.
+
+    Raises
+    ------
+    ValueError
+        For what are no numbers, or complex ones.
     """
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values, dtype=float)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.double().numpy() if values.is_floating_point() else values.numpy()
+    try:
+        given = np.asarray(values)
+        if np.iscomplexobj(given):
+            raise TypeError("complex numbers")
+        return np.asarray(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected an array of real numbers, got a {type(values).__name__} that holds others "
+            f"({str(error).rstrip('.')}); give one row of numbers a structure."
+        ) from error
+
+
+def scaled(x: np.ndarray) -> tuple[np.ndarray, float]:
+    """Numbers brought to a size whose squares and sums are finite.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        Finite numbers of any size.
+
+    Returns
+    -------
+    x : numpy.ndarray
+        The same where they are of a usual size, else divided by a power of two.
+    factor : float
+        What they were divided by.
+    """
+    largest = float(np.abs(x).max(initial=0.0))
+    if largest == 0 or _TINY < largest < _HUGE:
+        return x, 1.0
+    exponent = int(np.frexp(largest)[1])
+    return np.ldexp(x, -exponent), float(np.ldexp(1.0, min(exponent, 1023)))
 
 
 def tensor(values: Any) -> torch.Tensor:
@@ -81,7 +121,7 @@ def batch_at(model: torch.nn.Module, atoms: ase.Atoms, pos: np.ndarray) -> Any:
     """
     pos = np.asarray(pos, float)
     weight = next(model.parameters())
-    batch = AtomStore.from_ase([bare_copy(atoms)]).take([0] * max(1, int(np.prod(pos.shape[:-2]))))
+    batch = AtomStore.geometry(atoms).take([0] * max(1, int(np.prod(pos.shape[:-2]))))
     batch = batch.to(weight.device)
     batch.pos = torch.as_tensor(pos.reshape(-1, 3)).to(weight)
     return batch

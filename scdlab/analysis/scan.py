@@ -134,11 +134,16 @@ def paths_of(
     Raises
     ------
     ValueError
-        For a single atom, and for a further path that is no such vector.
+        For a single atom, a periodic structure, and a further path that is no such vector.
     """
     if len(atoms) < 2:
         raise ValueError(
             "A single atom has no neighbors, so it has neither paths nor frames; choose a molecule."
+        )
+    if atoms.pbc.any():
+        raise ValueError(
+            "Paths are those of molecules, and this structure is periodic: set atoms.pbc = False, "
+            "or choose a molecule."
         )
     x = atoms.positions
     at = x[atom]
