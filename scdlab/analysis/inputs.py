@@ -63,8 +63,8 @@ def scaled(x: np.ndarray) -> tuple[np.ndarray, float]:
     largest = float(np.abs(x).max(initial=0.0))
     if largest == 0 or _TINY < largest < _HUGE:
         return x, 1.0
-    exponent = int(np.frexp(largest)[1])
-    return np.ldexp(x, -exponent), float(np.ldexp(1.0, min(exponent, 1023)))
+    exponent = min(int(np.frexp(largest)[1]), 1023)  # of the largest power of two that is finite
+    return np.ldexp(x, -exponent), float(np.ldexp(1.0, exponent))
 
 
 def tensor(values: Any) -> torch.Tensor:
