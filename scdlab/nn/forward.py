@@ -32,10 +32,8 @@ from scdlab.nn.modes import (
     built_outside_inference,
     check_weights,
     is_ordinary,
-    ordinary,
     ordinary_mode,
     outside_inference,
-    pairs_outside_inference,
 )
 from scdlab.nn.ops.neighbor_sums import DirectedEdges
 from scdlab.nn.prediction import AtomOutputs, Prediction, Request
@@ -263,10 +261,9 @@ class Model(nn.Module, ABC):
         keep_graph = torch.is_grad_enabled()
         request = self._request(forces, noise, keep_graph)
         if keep_graph or request.gradient:
-            batch = outside_inference(batch)
-            pairs = None if pairs is None else pairs_outside_inference(pairs)
-            condition = None if condition is None else ordinary(condition)
-            force_input = None if force_input is None else ordinary(force_input)
+            batch, pairs, condition, force_input = outside_inference(
+                batch, pairs, condition, force_input
+            )
         self.check_input(batch, condition, force_input)
         pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
         gradient = None

@@ -122,47 +122,37 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def outside_inference(batch: Batch) -> Batch:
-    """The batch, or a shallow copy of it in which no tensor was made within inference mode.
+def outside_inference(
+    batch: Batch, pairs: Pairs | None, condition: Tensor | None, force_input: Tensor | None
+) -> tuple[Batch, Pairs | None, Tensor | None, Tensor | None]:
+    """The input of a model, in tensors that were not made within inference mode.
 
     Parameters
     ----------
-    batch : Batch
-        As given to a model; it stays as it is.
+    batch, pairs, condition, force_input
+        As given to a model; they stay as they are.
+
+    Returns
+    -------
+    tuple
+        The same, or copies.
     """
     found = {name: batch.get(name) for name in _FIELDS}
     made = {name: x for name, x in found.items() if isinstance(x, Tensor) and x.is_inference()}
-    if not made:
-        return batch
-    batch = copy.copy(batch)
-    for name, x in made.items():
-        batch[name] = ordinary(x)
-    return batch
+    if made:
+        batch = copy.copy(batch)
+        for name, x in made.items():
+            batch[name] = _ordinary(x)
+    if pairs is not None and (pairs.i.is_inference() or pairs.j.is_inference()):
+        shift = None if pairs.shift is None else _ordinary(pairs.shift)
+        pairs = Pairs(_ordinary(pairs.i), _ordinary(pairs.j), shift, pairs.cutoff)
+    condition = None if condition is None else _ordinary(condition)
+    force_input = None if force_input is None else _ordinary(force_input)
+    return batch, pairs, condition, force_input
 
 
-def pairs_outside_inference(pairs: Pairs) -> Pairs:
-    """The pairs, in tensors that were not made within inference mode.
-
-    Parameters
-    ----------
-    pairs : Pairs
-        Neighbors, as given to a model.
-    """
-    tensors = (pairs.i, pairs.j, pairs.shift)
-    if not any(x is not None and x.is_inference() for x in tensors):
-        return pairs
-    shift = None if pairs.shift is None else ordinary(pairs.shift)
-    return Pairs(ordinary(pairs.i), ordinary(pairs.j), shift, pairs.cutoff)
-
-
-def ordinary(x: Tensor) -> Tensor:
-    """A tensor itself, or a copy of one that was made within inference mode.
-
-    Parameters
-    ----------
-    x : Tensor
-        Any tensor.
-    """
+def _ordinary(x: Tensor) -> Tensor:
+    """A tensor itself, or a copy of one that was made within inference mode."""
     if not x.is_inference():
         return x
     with torch.no_grad():
