@@ -14,7 +14,7 @@ import scdlab
 from scdlab import analysis
 from scdlab.analysis.inputs import array, scaled
 
-SIZES = [1e-310, 1e-200, 1e-40, 1e-20, 1e20, 3e38, 1e200, 1e306]
+SIZES = [1e-310, 1e-200, 1e-40, 1e-20, 1e20, 3e38, 1e200, 1e305]
 
 
 def cloud(n=60, d=8):
