@@ -10,6 +10,7 @@ scdlab 0.1 is understood too.
 
 import argparse
 import inspect
+import logging
 import os
 import statistics
 import subprocess
@@ -40,6 +41,7 @@ def step_of(case: str):
         old = "hidden" in inspect.signature(scdlab.SchNet.__init__).parameters
         return {OLD.get(name, name) if old else name: value for name, value in settings.items()}
 
+    logging.getLogger("scdlab").setLevel(logging.ERROR)  # messages would stand between the times
     torch.set_num_threads(1)
     torch.manual_seed(0)
     ethanol = scdlab.load_ethanol()
