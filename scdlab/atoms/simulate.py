@@ -64,8 +64,8 @@ def simulate(
     other notes in `info` and `arrays` are ignored.
 
     A run that ends early returns the frames it has made, with a warning and the reason in
-    meta["simulation"]["ended_early"]: after Ctrl-C or SIGTERM (a second one ends the program), when
-    the dynamics blow up, and when the calculator fails.
+    `meta["simulation"]["ended_early"]`: after Ctrl-C or SIGTERM (a second one ends the program),
+    when the dynamics blow up, and when the calculator fails.
 
     Parameters
     ----------

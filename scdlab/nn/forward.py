@@ -224,6 +224,9 @@ class Model(nn.Module, ABC):
     ) -> Prediction:
         """Predict for a batch.
 
+        Within torch.inference_mode the outputs are those of torch.no_grad; autocast and
+        torch.compile change nothing: see `scdlab.nn.modes`.
+
         Parameters
         ----------
         batch : Batch
@@ -240,9 +243,6 @@ class Model(nn.Module, ABC):
             it. A model without one gives the gradient of its energy, -forces / scale.
         pairs : Pairs, optional
             Neighbors within the cutoff, when they are known already. Pairs beyond it do no harm.
-
-        Within torch.inference_mode the outputs are those of torch.no_grad; autocast and
-        torch.compile change nothing: see `scdlab.nn.modes`.
 
         Raises
         ------
