@@ -324,8 +324,9 @@ class Convertible(View):
             For what is no Data.
         """
         arrays = pyg.pyg_arrays(dataset, names)
-        if partial := arrays.pop("partial"):
-            meta = {**(meta or {}), "partial": partial}
+        for name in ("partial", "labels"):
+            if found := arrays.pop(name):
+                meta = {**(meta or {}), name: found}
         return cls.from_arrays(**arrays, energy_unit=energy_unit, meta=meta, validate=validate)
 
     @classmethod

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from scdlab.atoms.columns import atom_columns, info_columns
+from scdlab.atoms.label_keys import parse_key
 from scdlab.atoms.validate import all_or_none
 from scdlab.log import logger
 
@@ -61,6 +62,11 @@ def pyg_arrays(dataset: Any, names: Sequence[str] | None) -> dict[str, Any]:
         positions.append(pos)
     sizes = [len(z) for z in numbers]
     fields = [_fields(each) for each in data]
+    energy_key = _key(data, fields, "energy", ("energy",))
+    forces_key = _key(data, fields, "forces", ("forces", "force"))
+    labels = {"energy": energy_key, "forces": forces_key}
+    labels = {label: key for label, key in labels.items() if key is not None}
+    fields = [{name: v for name, v in own.items() if name not in labels.values()} for own in fields]
     per_atom = _per_atom(fields, sizes)
     infos = [
         {name: _squeezed(v) for name, v in own.items() if name not in per_atom} for own in fields
@@ -70,8 +76,8 @@ def pyg_arrays(dataset: Any, names: Sequence[str] | None) -> dict[str, Any]:
     structures = info_columns(infos, None, list(targets))
     atoms = atom_columns(of_atoms, numbers, None, ())
     _log_left_out(structures.left_out | atoms.left_out)
-    energy = _column(data, "energy")
-    forces = _column(data, "forces", "force")
+    energy = _column(data, energy_key or "energy")
+    forces = _column(data, *((forces_key,) if forces_key else ("forces", "force")))
     cell = _column(data, "cell")
     pbc = _column(data, "pbc")
     partial = structures.partial | atoms.partial
@@ -86,7 +92,27 @@ def pyg_arrays(dataset: Any, names: Sequence[str] | None) -> dict[str, Any]:
         "properties": structures.kept | targets,
         "atom_properties": atoms.kept,
         "partial": partial,
+        "labels": labels,
     }
+
+
+def _key(
+    data: Sequence, fields: Sequence[Mapping[str, Any]], label: str, plain: tuple[str, ...]
+) -> str | None:
+    """The usual key under which the structures have a label that none has under its plain name."""
+    if any(each.get(name) is not None for each in data for name in plain):
+        return None
+    there = {name for own in fields for name in own}
+    parsed = {name: key for name in there if (key := parse_key(name)) is not None}
+    found = sorted(name for name, key in parsed.items() if key.label == label and key.known)
+    if len(found) > 1:
+        raise ValueError(
+            f"The data set has {label} under several names ({', '.join(found)}): call one of them "
+            f"{label!r}."
+        )
+    if found:
+        logger.info("Labels: %s from %r.", label, found[0])
+    return found[0] if found else None
 
 
 def _as_list(dataset: Any) -> list:
@@ -109,6 +135,11 @@ def _as_list(dataset: Any) -> list:
                 "pass a list of one Data for each."
             )
         return [dataset]
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise TypeError(
+            f"The data set must be a sequence of torch_geometric.data.Data, got "
+            f"{type(dataset).__name__}: pass a list of them."
+        )
     data = [dataset[k] for k in range(len(dataset))]
     if not data:
         raise ValueError("The data set is empty: pass one with at least one structure.")
@@ -129,6 +160,8 @@ def _array(value: Any) -> np.ndarray | None:
         return None
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
+        if value.layout is not torch.strided:
+            value = value.to_dense()
         return (value.float() if value.dtype is torch.bfloat16 else value).numpy()
     try:
         return np.asarray(value)

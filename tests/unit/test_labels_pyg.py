@@ -54,6 +54,27 @@ def test_what_is_no_data_is_refused():
         AtomStore.from_pyg(joined)
 
 
+@pytest.mark.parametrize("dataset", [None, 3])
+def test_what_is_no_data_set_is_refused(dataset):
+    with pytest.raises(TypeError, match=r"must be a sequence of torch_geometric\.data\.Data, got"):
+        AtomStore.from_pyg(dataset)
+
+
+def test_labels_under_usual_keys_are_found():
+    store = AtomStore.from_pyg(waters(REF_energy=torch.tensor(-1.0), REF_forces=torch.ones(3, 3)))
+    assert store.energy.tolist() == [-1.0] * 4 and store.has_forces
+    assert store.meta["labels"] == {"energy": "REF_energy", "forces": "REF_forces"}
+    assert not store.property_names and not store.atom_properties()
+    both = waters(REF_energy=torch.tensor(-1.0), dft_energy=torch.tensor(-2.0))
+    with pytest.raises(ValueError, match=r"several names \(REF_energy, dft_energy\): call one"):
+        AtomStore.from_pyg(both)
+
+
+def test_a_sparse_field_is_read_as_any_other():
+    data = waters(bonds=torch.eye(3).to_sparse())
+    assert AtomStore.from_pyg(data).atom_properties()["bonds"].shape == (12, 3)
+
+
 def test_one_data_and_a_batch_are_read():
     assert len(AtomStore.from_pyg(waters(1)[0])) == 1
     data = waters(energy=lambda k: torch.tensor(-1.0 * k))
