@@ -38,7 +38,7 @@ from typing import Any
 
 import mutation_damage as damage
 import mutation_targets
-from mutation_targets import stamp
+from mutation_files import REPLACED, replace, stamp
 
 import scdlab
 
@@ -47,8 +47,6 @@ PIECE = 10_000
 LIMIT = 10  # seconds of processor time for one case
 MEMORY = 1 << 30  # bytes that one case may take
 FAILURES = ("damage_accepted", "traceback", "endless", "memory", "code", "crash")
-# what may stand in place of a file
-REPLACED = ("missing", "a folder", "a full folder", "a dangling link", "a link to itself", "a pipe")
 LONGEST = 1200  # characters of a message: one sentence, and the names of a large file in it
 _PACKAGE = str(Path(scdlab.__file__).resolve().parent)
 _CALLS = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "pickle.find_class"}
@@ -131,7 +129,7 @@ class Bench:
         path = place / name
         said = []
         if rng.random() < 0.03 and kind not in damage.INNER:
-            return place, f"{name}: {_replace(rng, path)}"
+            return place, f"{name}: {replace(rng, path)}"
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
             try:
                 data, what = self._damage(rng, kind, data)
@@ -191,24 +189,6 @@ class Bench:
         if _ran or self.canary.exists():
             outcome, said = "code", str(_ran or "a pickle was loaded")
         return outcome, f"{target.name}, {what}" + (f" -> {said}" if said else "")
-
-
-def _replace(rng: random.Random, path: Path) -> str:
-    """Something that is no file in place of a file."""
-    path.unlink()
-    what = rng.choice(REPLACED)
-    if what == "a folder":
-        path.mkdir()
-    elif what == "a full folder":
-        path.mkdir()
-        (path / path.name).write_text("x")
-    elif what == "a dangling link":
-        path.symlink_to(path.parent / "nothing")
-    elif what == "a link to itself":
-        path.symlink_to(path)
-    elif what == "a pipe":
-        os.mkfifo(path)
-    return what
 
 
 def _judged(error: Exception) -> tuple[str, str]:
