@@ -240,6 +240,8 @@ class AtomStore(Convertible):
         ValueError
             For a structure that no batch can hold.
         """
+        if batch_size is not None:
+            batch_size = whole("batch_size", batch_size, 1)
         self.check_max_atoms(max_atoms)
         starts, _ = collate.pack_batches(self.n_atoms, batch_size, max_atoms)
         bounds = [0, *starts, len(self)]
@@ -260,7 +262,7 @@ class AtomStore(Convertible):
         """
         if max_atoms is None:
             return
-        if max_atoms < 1:
+        if whole("max_atoms", max_atoms) < 1:
             raise ValueError(
                 "max_atoms, the number of atoms that a batch may hold, must be at least 1, got "
                 f"{max_atoms}: pass None for no bound."

@@ -155,9 +155,13 @@ class View:
 
         Raises
         ------
+        TypeError
+            For what is no name.
         ValueError
             For a name that the store does not have.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"The name of a property is text, got {name!r:.60}: correct it.")
         if name in self._vectors:
             column = self._arrays["vectors"][:, self._vectors.index(name)]
             return np.asarray(self._of_structures(column))

@@ -168,6 +168,18 @@ def test_numbers_of_splits_are_whole(call, message):
         call(made())
 
 
+@pytest.mark.parametrize("size", [0, -1, 2.5, "a"])
+def test_a_batch_has_at_least_one_structure(size):
+    with pytest.raises(
+        (TypeError, ValueError), match="batch_size must be a whole number, at least 1"
+    ):
+        made().batches(size)
+    with pytest.raises((TypeError, ValueError), match=r"max_atoms.* must be"):
+        made().batches(max_atoms=size)
+    with pytest.raises(TypeError, match="The name of a property is text"):
+        made().property(["gap"])
+
+
 def test_whole_numbers_of_every_kind():
     for value in (3, 3.0, np.int64(3), np.float32(3), torch.tensor(3)):
         assert type(whole("n", value, 0)) is int and whole("n", value, 0) == 3
