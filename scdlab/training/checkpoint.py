@@ -13,6 +13,7 @@ itself, so that an edit by hand is found.
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ from scdlab.nn import Model
 from scdlab.nn.registry import describe, named
 from scdlab.nn.trained_labels import TrainedLabels, labels_from_json
 from scdlab.pairs import read_pair, write_pair
-from scdlab.plain import content_digest, has_absolute_path, read_json
+from scdlab.plain import content_digest, has_absolute_path
 from scdlab.renames import known_arguments
 from scdlab.training.building import build
 from scdlab.training.tensors import (
     check_finite,
     load_tensors,
     match_precision,
-    read_header,
+    read_tensors,
     separated,
 )
 
@@ -213,11 +214,23 @@ def load(
     """
     device = checked_device(device)
     weights, description = _found(path)
+    return _opened(weights, description, device, cls, _check(description)).eval()
+
+
+def _opened(
+    weights: Path,
+    description: Path,
+    device: torch.device,
+    cls: type[Model] | None,
+    check: Callable[[dict[str, Any]], None],
+) -> Model:
+    """The model of two files, on a device."""
 
     def read(about: dict[str, Any], file: Path) -> Model:
         return _read(about, file, description, cls)
 
-    return read_pair(weights, description, read, check=_check(description)).to(device).eval()
+    model = read_pair(weights, description, read, check=check)
+    return model if device.type == "cpu" else model.to(device)
 
 
 def _found(path: str | os.PathLike) -> tuple[Path, Path]:
@@ -244,7 +257,7 @@ def _found(path: str | os.PathLike) -> tuple[Path, Path]:
     return weights, description
 
 
-def _check(description: Path) -> Any:
+def _check(description: Path, signed: bool = True) -> Callable[[dict[str, Any]], None]:
     """A check of the json, before the weights are read."""
 
     def check(about: dict[str, Any]) -> None:
@@ -265,7 +278,7 @@ def _check(description: Path) -> Any:
                 f"{description} was written before scdlab 0.2: it lacks its digest or what the "
                 "model has learned; convert it with tools/convert_0_2.py, or save the model again."
             )
-        if about["digest"] != content_digest(about):
+        if signed and about["digest"] != content_digest(about):
             raise ValueError(
                 f"{description} was edited or is damaged (its digest differs); copy both files "
                 "again, or save the model again."
@@ -287,7 +300,8 @@ def _read(
     about: dict[str, Any], weights: Path, description: Path, cls: type[Model] | None
 ) -> Model:
     """The model of a checked json and the file of its weights."""
-    shapes, dtypes = read_header(weights)
+    tensors = read_tensors(weights)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(_default_dtype(about, description))
@@ -296,8 +310,8 @@ def _read(
         raise ValueError(f"{description} cannot be opened: {error}") from error
     finally:
         torch.set_default_dtype(before)
-    match_precision(model, dtypes)
-    load_tensors(model, safetensors.torch.load_file(weights), weights)
+    match_precision(model, {name: tensor.dtype for name, tensor in tensors.items()})
+    load_tensors(model, tensors, weights)
     units = about.get("units", {})
     if not all(isinstance(unit, str) for unit in units.values()):
         raise ValueError(
@@ -359,13 +373,18 @@ def load_pretrained(name: str, device: str | torch.device = "cpu") -> Model:
             f"No trained model called {name!r} comes with the kit; there are: {there}. A path is "
             "opened by scdlab.load."
         )
-    about = read_json(folder / f"{name}.json", "description of a model", "install the kit again")
-    if wrong := provenance_problems(about):
-        raise ValueError(
-            f"The trained model {name!r} cannot be trusted: {wrong[0]}; install the kit again, or "
-            "remake the model with the command in its json."
-        )
-    return load(folder / name, device)
+    weights, description = _paths(folder / name)
+    check = _check(description, signed=False)  # its digest is among the problems below
+
+    def check_origin(about: dict[str, Any]) -> None:
+        if wrong := provenance_problems(about):
+            raise ValueError(
+                f"The trained model {name!r} cannot be trusted: {wrong[0]}; install the kit "
+                "again, or remake the model with the command in its json."
+            )
+        check(about)
+
+    return _opened(weights, description, checked_device(device), None, check_origin).eval()
 
 
 def pretrained_names() -> list[str]:

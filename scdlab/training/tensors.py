@@ -3,28 +3,19 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from scdlab.nn.bounds import Shapes
+from scdlab.nn.registry import first_line
 
-_DTYPES = {
-    "BOOL": torch.bool,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "I16": torch.int16,
-    "I32": torch.int32,
-    "I64": torch.int64,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-}
+_DTYPES = {torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64}
+_DTYPES |= {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
-def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dtype]]:
-    """Shapes and types of the tensors in a file, without reading them.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, mapped into memory.
 
     Parameters
     ----------
@@ -33,8 +24,7 @@ def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, torch
 
     Returns
     -------
-    shapes : dict of str to tuple of int
-    dtypes : dict of str to torch.dtype
+    dict of str to Tensor
 
     Raises
     ------
@@ -42,21 +32,21 @@ def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, torch
         For a file that is none, and for tensors of a type that models do not have.
     """
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            shapes = {name: tuple(view.get_shape()) for name, view in views.items()}
-            kinds = {name: view.get_dtype() for name, view in views.items()}
-    except safetensors.SafetensorError as error:
+        tensors = safetensors.torch.load_file(path)
+    except OSError:
+        raise
+    except Exception as error:  # of safetensors, and of torch for types that it does not have
         raise ValueError(
-            f"{path} is no safetensors file ({error}); save the model again, or copy it again."
+            f"{path} is no safetensors file that can be read ({first_line(error)}); save the model "
+            "again, or copy it again."
         ) from error
-    for name, kind in kinds.items():
-        if kind not in _DTYPES:
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
             raise ValueError(
-                f"The tensor {name!r} in {path} is of the type {kind}, which no model has; save "
-                "the model again."
+                f"The tensor {name!r} in {path} is of the type {tensor.dtype}, which no model has; "
+                "save the model again."
             )
-    return shapes, {name: _DTYPES[kind] for name, kind in kinds.items()}
+    return tensors
 
 
 def separated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
