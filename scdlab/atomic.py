@@ -54,6 +54,7 @@ def atomic_file(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
     path = target(path)
     with sentence(path), temporary(path) as new:
         yield new
+        os.chmod(new, 0o666 & ~_umask())  # whatever wrote it may have made it anew, and private
         if sync:
             flush(new)
         os.replace(new, path)

@@ -59,7 +59,9 @@ def write_pair(
         for each in (weights, description):
             sweep(each)
         with temporary(weights) as new:
+            mode = new.stat().st_mode
             write(new)
+            os.chmod(new, mode)  # the writer may have made it anew, and private
             flush(new)
             sha256 = digest(new)
             pending = _pending(weights, sha256)

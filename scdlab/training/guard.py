@@ -154,12 +154,22 @@ class LastGood:
     ----------
     model : nn.Module
         The model at the start.
+
+    Raises
+    ------
+    ValueError
+        For a model whose weights are not finite.
     """
 
     def __init__(self, model: torch.nn.Module):
         self.model = model
         self.tensors: dict[str, Tensor] = {}
         self.keep()
+        if not self.tensors:
+            raise ValueError(
+                "The weights of the model are not all finite numbers, so it cannot be trained; "
+                "start from a new model."
+            )
 
     def keep(self, weights: Sequence[Tensor] | None = None) -> None:
         """Keep the model as it is, if it is finite.

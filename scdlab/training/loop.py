@@ -36,7 +36,7 @@ from scdlab.training.guard import LastGood, NotFinite, Watch, set_weights, skips
 from scdlab.training.processes import agree, combined, share, share_gradients
 from scdlab.training.sampler import BatchSampler, near
 from scdlab.training.schedule import between, factor
-from scdlab.training.state import Settings, State
+from scdlab.training.state import Settings, State, check_weights
 
 
 class Run:
@@ -231,6 +231,7 @@ class Run:
                 if row is not None:
                     self._call_back(row, written=due)
         self.watch.settle()
+        check_weights(self.parameters, s, state)
         return stopped or "steps"
 
     def advance(self) -> dict[str, Any]:

@@ -70,6 +70,24 @@ class State:
     best_weights: list[Tensor] | None = None
 
 
+def check_weights(parameters: list[Parameter], settings: Settings, state: State) -> None:
+    """Raise ValueError for weights that are no longer finite.
+
+    Parameters
+    ----------
+    parameters : list of Parameter
+        What is trained.
+    settings, state : Settings, State
+        Those of the run.
+    """
+    if not all_finite([*parameters, *(state.average or []), *(state.best_weights or [])]):
+        raise ValueError(
+            f"The weights are no longer finite numbers after step {state.step}, so they are not "
+            f"kept; train with a smaller learning rate than {settings.lr} (the model has earlier "
+            "weights, which were)."
+        )
+
+
 def write_checkpoint(
     path: Path,
     settings: Settings,
@@ -88,12 +106,7 @@ def write_checkpoint(
     OSError, SafetensorError
         Where the file cannot be written.
     """
-    weights = [*parameters, *(state.average or []), *(state.best_weights or [])]
-    if not all_finite(weights):
-        raise ValueError(
-            f"The weights are no longer finite after step {state.step}; train with a smaller "
-            f"learning rate than {settings.lr}."
-        )
+    check_weights(parameters, settings, state)
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     numbers: dict[str, Any] = {}  # of the optimizer's state, what is no tensor
     for k, parameter in enumerate(parameters):

@@ -206,6 +206,39 @@ def test_buffers_that_a_step_has_spoiled_are_brought_back():
     assert all(torch.isfinite(t).all() for t in net.state_dict().values())
 
 
+def spoil(groups):
+    """An optimizer that makes NaN of good gradients."""
+
+    class Spoil(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.data.fill_(math.nan)
+
+    return Spoil(groups)
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_weights_that_are_no_numbers_are_never_handed_back(ethanol, tmp_path, folder):
+    model = small()
+    out = tmp_path / "run" if folder else None
+    with pytest.raises(ValueError, match="no longer finite numbers after step 1"):
+        settings = FIT | dict(steps=1, optimizer=spoil, out=out)
+        scdlab.fit(model, EnergyForces(), ethanol[0], **settings)
+    assert torch.isfinite(weights(model)).all()
+    assert not folder or not (out / "checkpoint.safetensors").exists()
+    model.embedding.weight.data[0] = math.nan
+    with pytest.raises(ValueError, match="not all finite numbers, so it cannot be trained"):
+        scdlab.fit(model, EnergyForces(), ethanol[0], **FIT)
+
+
+def test_files_of_a_run_may_be_read_by_others(ethanol, tmp_path):
+    scdlab.fit(small(), EnergyForces(), ethanol[0], out=tmp_path, **FIT)
+    (tmp_path / "mine").write_text("")
+    expected = (tmp_path / "mine").stat().st_mode
+    assert {path.stat().st_mode for path in tmp_path.iterdir()} == {expected}
+
+
 def test_a_validation_loss_that_is_no_number_is_never_the_best(ethanol, caplog):
     class Silent(EnergyForces):
         calls = 0
