@@ -50,7 +50,7 @@ SIZES: dict[str, tuple[int, int | None]] = {
     "physics": (1, None),
     "processes": (1, None),
 }
-LIMIT = 3 * 3600  # seconds after which a piece is taken for endless
+LIMIT = 8 * 3600  # seconds after which a piece is taken for endless
 KEYS = {"campaign", "cases", "seconds", "counts", "failures", "settings"}
 
 
