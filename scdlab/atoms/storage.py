@@ -135,10 +135,11 @@ def check_replaced(path: Path) -> None:
     except (OSError, ValueError):
         # a damaged store may be written anew, where nothing but a store's own files is at stake
         head = {"format": FORMAT} if {"store.json", "ptr.npy"}.issubset(there) else {}
-    own = {"store.json", *(name for name in there if _is_array_file(name))}
     described = head.get("arrays")
     if isinstance(described, dict):
-        own |= {f"{name}.npy" for name in described}
+        own = {"store.json", *(f"{name}.npy" for name in described)}
+    else:
+        own = {"store.json", *(name for name in there if _is_array_file(name))}
     if head.get("format") != FORMAT:
         raise FileExistsError(
             f"The folder {path} holds {_listed(there)} and is no saved AtomStore: remove it, or "

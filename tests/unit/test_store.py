@@ -3,7 +3,6 @@ refused in words."""
 
 import json
 import pickle
-import shutil
 
 import numpy as np
 import pytest
@@ -199,10 +198,7 @@ def test_damaged_and_foreign_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no readable description of a store"):
         AtomStore.open(folder)
 
-    with pytest.raises(FileExistsError, match="is no saved AtomStore: remove it"):
-        made().save(folder)
-    shutil.rmtree(folder)
-    made().save(folder)
+    made().save(folder)  # only files of a store are at stake
     whole = (folder / "pos.npy").read_bytes()
     for damaged in (whole[:-40], whole[:30], b"", pickle.dumps("no")):
         (folder / "pos.npy").write_bytes(damaged)
