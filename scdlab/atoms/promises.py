@@ -33,7 +33,7 @@ _NDARRAY = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d\s,+\-eE.]*)\]')
 _INTEGER = re.compile(r"(?<![\w.+-])\d{6,}(?![\w.])")
 _LONGEST = 2_000  # characters of a line, for readers that search lines with patterns
 _ASKED = 10_000  # times that a reader may read a line after the last
-_HEADER = 4096  # bytes in which a text format announces its counts
+_HEADER = 64  # lines in which a text format announces its counts
 Content = bytes | mmap.mmap
 
 
@@ -151,16 +151,20 @@ def check(path: Path, kind: str, data: Content) -> None:
     elif kind in ("json", "db"):
         for found in _NDARRAY.finditer(data):
             _check_ndarray(path, found[1], len(data))
-    elif kind in _PATTERNS:
+    elif kind in _PATTERNS | _COUNTED:
         _check_lines(path, data)
     if kind in _COUNTED:
-        head = bytes(data[:_HEADER]).decode("utf-8", "replace")
+        end = 0
+        for _ in range(_HEADER):
+            end = data.find(b"\n", end) + 1 or len(data)
+        head = bytes(data[:end]).decode("utf-8", "replace")
         start = head.find("\n") + 1 if kind in _TITLED else 0
         for found in _INTEGER.finditer(head, start):
             _refuse_many(path, "it", found[0], len(data))
 
 
-# formats whose readers search lines with patterns, which take forever over very long ones
+# formats whose readers search lines with patterns, which take forever over very long ones; those
+# of counts have no such lines either
 _PATTERNS = frozenset(
     (
         *("abinit-in", "abinit-out", "acemolecule-input", "acemolecule-out", "aims-output"),
