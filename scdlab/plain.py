@@ -163,7 +163,8 @@ def content_digest(content: Mapping) -> str:
     """
     rest = {key: value for key, value in content.items() if key != "digest"}
     text = json.dumps(
-        plain(rest),
+        rest,
+        default=plain,
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=False,

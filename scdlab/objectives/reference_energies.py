@@ -17,6 +17,9 @@ from scdlab.log import logger
 from scdlab.nn.blocks.heads import MAX_Z
 from scdlab.nn.trained_labels import Composition, named, undetermined
 
+#: Elements of which the message has been logged in this process: a lesson trains many models.
+logged: set[tuple[int, ...]] = set()
+
 
 def checked_references(given: Mapping[str | int, float]) -> dict[str, float]:
     """Energies of isolated atoms by symbol, by atomic number.
@@ -111,7 +114,7 @@ def given_references(given: Mapping[str | int, float], elements: Iterable[int]) 
 
 
 def check_compositions(gram: np.ndarray, before: Composition | None) -> Composition | None:
-    """What the compositions of a training set leave open, logged where it is new.
+    """What the compositions of a training set leave open, logged once for the same elements.
 
     Parameters
     ----------
@@ -121,12 +124,12 @@ def check_compositions(gram: np.ndarray, before: Composition | None) -> Composit
         What the model has noted already.
     """
     found = undetermined(gram)
-    if found is not None and found != before:
+    if found is not None and found != before and found.confused not in logged:
+        logged.add(found.confused)
         logger.warning(
             "The compositions of the training set do not determine the reference energies of %s "
-            "one by one, so energies of other proportions of them will be off by an unknown "
-            "constant; give those of isolated atoms, EnergyForces(reference_energies={'H': …}), or "
-            "train on more compositions.",
+            "one by one: energies of other compositions will be off by a constant, unless those of "
+            "isolated atoms are given, EnergyForces(reference_energies={'H': …}).",
             named(found.confused),
         )
     return found

@@ -19,6 +19,7 @@ from scdlab.objectives import (
     Objective,
     PropertyRegression,
     mark_trained_elements,
+    reference_energies,
 )
 
 FIT = dict(steps=2, batch_size=4, progress=False, device="cpu")
@@ -206,7 +207,8 @@ def messages(caplog):
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_compositions_that_do_not_vary_are_told_once(caplog):
+def test_compositions_that_do_not_vary_are_told_once(caplog, monkeypatch):
+    monkeypatch.setattr(reference_energies, "logged", set())
     model = schnet()
     store = store_of("CH3CH2OH", "H2O")
     scdlab.fit(model, EnergyForces(), store, **FIT)
