@@ -253,7 +253,7 @@ def problems(content: dict[str, Any]) -> list[str]:
     if set(content) != fields:
         return [
             "its fields are not those of a record (missing or unknown: "
-            f"{', '.join(sorted(fields ^ set(content)))})"
+            f"{', '.join(name[:40] for name in sorted(fields ^ set(content))[:8])})"
         ]
     if wrong := _type_problems(content):
         return wrong

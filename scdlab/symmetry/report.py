@@ -333,7 +333,8 @@ def symmetry_report(
     TypeError
         For what is no model.
     """
-    if not isinstance(model, Model):
+    # what is called like a model will do: one with its condition given, say
+    if not isinstance(model, torch.nn.Module) or not hasattr(model, "cutoff"):
         raise TypeError(
             f"symmetry_report takes a model of scdlab, got a {type(model).__name__}; load one with "
             "scdlab.load, or wrap yours in an AtomisticModel."

@@ -388,7 +388,7 @@ def test_a_diverged_model_is_named(qm9, models):
     )
     widget = explorer(qm9, {**models, "lost": lost})
     with pytest.raises(
-        ValueError, match="Model 'lost' cannot be shown: Row 0 of the embeddings is NaN"
+        ValueError, match="Model 'lost' cannot be shown: The embedding of structure 0 is NaN"
     ):
         widget.model = "lost"
     assert widget.model == "SchNet"
