@@ -1,6 +1,6 @@
 """What several stores hold, as the keyword arguments of `AtomStore.from_arrays`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def joined_arrays(stores: Iterable[View], meta: dict | None) -> dict[str, Any]:
             return None
         return np.concatenate([each[name] for each in arrays])
 
-    joined_meta = _joined_meta(stores, units, meta)
+    joined_meta = _joined_meta(stores, units, meta, partial)
     n_atoms = np.concatenate([store.n_atoms for store in stores])
     return {
         **{name: joined(name) for name in ("z", "pos", "cell", "pbc", "energy", "forces")},
@@ -157,7 +157,10 @@ def _log_left_out(stores: Sequence[View], partial: dict[str, int]) -> None:
         )
 
 
-def _joined_meta(stores: Sequence[View], units: dict[str, str], meta: dict | None) -> dict:
+def _joined_meta(
+    stores: Sequence[View], units: dict[str, str], meta: dict | None, partial: Collection[str]
+) -> dict:
+    """The description of several stores; `partial` is left out."""
     if meta is not None:
         return meta
     sources = dict.fromkeys(str(store.meta.get("source", "unknown")) for store in stores)
@@ -168,6 +171,7 @@ def _joined_meta(stores: Sequence[View], units: dict[str, str], meta: dict | Non
     for store in stores:
         for label, key in store.meta.get("labels", {}).items():
             labels.setdefault(label, {})[str(key)] = None
+    labels = {label: keys for label, keys in labels.items() if label not in partial}
     if labels:
         joined["labels"] = {label: " + ".join(keys) for label, keys in labels.items()}
     if notes := [note for store in stores for note in store.meta.get("notes", ())]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _NOUN = {"energy": "energies", "forces": "forces"}
 _SHORT_ENERGIES = ("e", "u0", "etot", "e_tot", "epot", "e_pot", "toten", "energies")
+_SHORT_FORCES = ("f", "frc", "frcs", "fxyz", "f_xyz")
+_COMPONENTS = ("fx", "fy", "fz")
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,12 @@ def _warn_of_unknown(candidates: Candidates, used: Mapping[str, str]) -> None:
             "meant, choose one with %s=KEY%s.",
             *(_NOUN[label], ", ".join(map(repr, sorted(keys))), label, remedies[label]),
         )
+    if "forces" not in used and {*_COMPONENTS} <= {key.lower() for key in candidates.arrays}:
+        logger.warning(
+            "The structures have no forces under a usual name, but the columns fx, fy and fz: if "
+            "these are what is meant, make them one array of three columns, 'forces' "
+            "(forces:R:3 in extended xyz)."
+        )
 
 
 def _is_of_atoms(array: np.ndarray | None) -> bool:
@@ -313,7 +321,10 @@ def _could_be_energy(key: str) -> bool:
 
 
 def _could_be_forces(key: str) -> bool:
-    return parse_key(key) is not None or "grad" in key.lower() or key.lower() == "f"
+    parsed = parse_key(key)
+    if parsed is not None:
+        return parsed.label == "forces"
+    return "grad" in key.lower() or key.lower() in _SHORT_FORCES
 
 
 def _check_finite(key: str, values: np.ndarray, size: np.ndarray) -> None:

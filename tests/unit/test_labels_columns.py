@@ -83,13 +83,17 @@ def test_missing_values_of_a_property_are_kept_as_such():
     assert np.isnan(AtomStore.from_ase(frames).property("gap")).tolist() == [False, True, False]
 
 
-def test_an_array_of_another_width_is_refused():
+def test_an_array_of_another_width_is_left_out(caplog):
     frames = waters()
     for k, atoms in enumerate(frames):
         atoms.set_array("charge", np.zeros((3, 2) if k == 2 else 3))
-    with pytest.raises(ValueError, match=r"Structure 2 has an array 'charge' .* \(2,\), struct"):
-        AtomStore.from_ase(frames)
-    assert AtomStore.from_ase(frames, atom_properties=[]).has_energy
+    store = AtomStore.from_ase(frames)
+    assert store.has_energy and not store.atom_properties()
+    assert "charge (rows of the shape () in structure 0 and (2,) in structure 2)" in caplog.text
+    with pytest.raises(
+        ValueError, match=r"'charge' have rows of the shape .* \(2,\) in structure 2"
+    ):
+        AtomStore.from_ase(frames, atom_properties=["charge"])
 
 
 def test_arrays_that_are_asked_for_must_be_there():
@@ -203,3 +207,12 @@ def test_what_cannot_be_put_together_is_named():
     assert AtomStore.concat(stores[:2]).meta["partial"] == {"charge": 1}
     with pytest.raises(ValueError, match=r"Store 1 gives 'charge' with rows of the shape \(2,\)"):
         AtomStore.concat(stores[1:])
+
+
+def test_a_store_names_no_labels_that_were_left_out():
+    labeled, plain = waters(2)
+    plain.calc = None
+    plain.info.clear()
+    plain.arrays.pop("forces", None)
+    both = AtomStore.concat([AtomStore.from_ase([labeled]), AtomStore.from_ase([plain])])
+    assert "energy" in both.meta["partial"] and "labels" not in both.meta

@@ -119,6 +119,18 @@ def test_missing_labels_come_with_a_word_about_what_is_there(caplog):
     assert not caplog.text
 
 
+def test_forces_under_short_names_are_not_passed_over_in_silence(caplog):
+    AtomStore.from_ase(frames(energy=0.0, frc=1.0))
+    assert "no forces under a usual name, but they have 'frc'" in caplog.text
+    caplog.clear()
+    apart = frames(energy=0.0)
+    for atoms in apart:
+        for name in ("fx", "fy", "fz"):
+            atoms.set_array(name, np.ones(len(atoms)))
+    assert not AtomStore.from_ase(apart).has_forces
+    assert "but the columns fx, fy and fz" in caplog.text
+
+
 def test_a_label_of_some_structures_is_refused():
     some = frames(REF_energy=0.0, REF_forces=1.0)
     del some[3].info["REF_energy"]
