@@ -29,6 +29,7 @@ Batch: TypeAlias = Any
 _VECTOR_NAMES = "_vector_names"
 #: Attribute that holds the fields of a batch that was found to be complete.
 _COMPLETE = "_complete"
+_FIELDS = ("z", "pos", "batch", "ptr", "cell", "pbc", "natoms", "n_atoms")
 _HEAVIEST = len(chemical_symbols) - 1
 _REMEDY = "AtomStore.from_ase(atoms).take([0]) makes a batch of ase.Atoms"
 
@@ -179,6 +180,7 @@ class _Completion:
         owner = self._whole("batch")
         ptr = self._whole("ptr")
         if owner is None and ptr is None:
+            self._check_one()
             owner = torch.zeros(self.n, dtype=torch.long, device=self.pos.device)
         if owner is None and ptr is not None:
             size = ptr.diff()
@@ -212,6 +214,21 @@ class _Completion:
                 f"batch it would be {_some(found)}."
             )
         return owner, found if ptr is None else ptr
+
+    def _check_one(self) -> None:
+        """Check that fields without a word of structures are not those of several."""
+        numbers = {"num_graphs": self.fields["num_graphs"]}
+        for name in ("natoms", "n_atoms"):
+            value = self.fields.get(name)
+            if isinstance(value, Tensor) and value.ndim == 1 and int(value.sum()) == self.n:
+                numbers[name] = len(value)
+        for name, number in numbers.items():
+            if number is not None and number > 1:
+                raise ValueError(
+                    f"The batch has {number} structures (its {name}) and neither batch nor ptr, so "
+                    "that nothing says which atoms are whose: keep those fields, as "
+                    "torch_geometric.data.Batch.from_data_list gives them."
+                )
 
     def _whole(self, name: str) -> Tensor | None:
         value = self._tensor(name)
@@ -272,7 +289,9 @@ def _fields_of(source: Batch) -> dict[str, Any]:
     from torch_geometric.data import Data
 
     if isinstance(source, Data):
-        return {name: source.get(name) for name in ("z", "pos", "batch", "ptr", "cell", "pbc")}
+        fields = {name: source.get(name) for name in _FIELDS}
+        # what PyG noted when it made the batch; of a single Data nothing
+        return {**fields, "num_graphs": getattr(source, "_num_graphs", None)}
     kind = type(source).__name__
     got = f"the class {source.__name__}" if isinstance(source, type) else f"a value of type {kind}"
     remedy = "store.take([0, 1]) cuts one from a store" if hasattr(source, "take") else _REMEDY

@@ -73,6 +73,17 @@ def test_what_is_missing_is_worked_out(model, structures):
         same(model(Batch(z=z, pos=whole.pos.double(), batch=whole.batch.int()), forces=True), right)
 
 
+def test_several_structures_are_never_one_molecule(model, structures):
+    whole = without(Batch.from_data_list(structures), "batch", "ptr")
+    counted = Data(z=whole.z, pos=whole.pos, natoms=torch.tensor([9, 3, 5]))
+    for batch, name in ((whole, "num_graphs"), (counted, "natoms")):
+        for use in (model, lambda each: scdlab.neighbor_list(each, 5.0)):
+            with pytest.raises(ValueError, match=rf"has 3 structures \(its {name}\) and neither"):
+                use(batch)
+    lone = without(Batch.from_data_list(structures[:1]), "batch", "ptr")
+    same(model(lone, forces=True), model(structures[0], forces=True))
+
+
 def test_more_atoms_than_a_cell_list_takes_are_still_apart(model):
     of = torch.arange(15).repeat_interleave(20)
     rng = torch.Generator().manual_seed(0)
