@@ -116,6 +116,20 @@ def from_text(text: str | None) -> Objective | None:
         raise ValueError(f"It describes no objective ({error}).") from error
 
 
+def can_be_made_anywhere(objective: Objective) -> bool:
+    """Whether `from_text` makes an objective again in any session: its classes are the library's,
+    its settings what json can hold.
+
+    Parameters
+    ----------
+    objective : Objective
+        The objective.
+    """
+    own = [each for each in settings(objective).values() if isinstance(each, Objective)]
+    ours = type(objective).__module__.split(".")[0] == "scdlab"
+    return ours and as_text(objective) is not None and all(map(can_be_made_anywhere, own))
+
+
 class _Unknown(Exception):
     """A class of objectives that is not defined in this session."""
 

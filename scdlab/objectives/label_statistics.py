@@ -12,6 +12,7 @@ from torch import Tensor
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.collate import pack_batches
 from scdlab.atoms.store import AtomStore
+from scdlab.log import logger
 from scdlab.nn.blocks.heads import MAX_Z
 from scdlab.nn.trained_labels import counts_of
 from scdlab.objectives.base import free_atoms
@@ -19,6 +20,8 @@ from scdlab.objectives.base import free_atoms
 STRUCTURES = 8192  # of a piece, at most
 ATOMS = 65_536
 _DIRECT = 1 << 23  # numbers of a least-squares problem that is solved as it is
+_LARGE = 1e15  # eV, eV/Å: the scale of a set with larger labels leaves float32 once it is squared
+_NOUN = {"energy": "energies", "forces": "forces"}
 
 
 def pieces(store: AtomStore) -> Iterator[tuple[int, Batch]]:
@@ -77,10 +80,14 @@ class LabelStatistics:
         self._square = 0.0  # of force components, and how many there are
         self._components = 0
         bad: dict[str, list[int]] = {"energy": [], "forces": []}
+        large: dict[str, list[int]] = {"energy": [], "forces": []}
         for first, batch in pieces(train):
             self.energy[first : first + batch.num_graphs] = batch.energy.numpy()
+            large["energy"] += _places(batch.energy.abs() > _LARGE, first)
             bad["energy"] += _places(~batch.energy.isfinite(), first)
             if forces:
+                of = batch.batch[(batch.forces.abs() > _LARGE).any(-1)].unique()
+                large["forces"] += (of + first).tolist()
                 bad["forces"] += _places(self._add_forces(batch), first)
             self.n_atoms += batch.num_nodes
             counts = _counts(batch)
@@ -90,8 +97,17 @@ class LabelStatistics:
         for name, where in bad.items():
             if where:
                 raise ValueError(
-                    f"{len(where):,} of {len(train):,} structures of the training set have {name} "
-                    f"that are not finite numbers (the first is number {where[0]}); leave them out."
+                    f"{len(where):,} of {len(train):,} structures of the training set have "
+                    f"{_NOUN[name]} that are not finite numbers (the first is number {where[0]}); "
+                    "leave them out."
+                )
+        for name, where in large.items():
+            if where:
+                logger.warning(
+                    "%s of %s structures of the training set have %s beyond %g eV%s (the first is "
+                    "number %d), of which losses become infinite: leave them out.",
+                    *(f"{len(where):,}", f"{len(train):,}", _NOUN[name], _LARGE),
+                    *("/Å" if name == "forces" else "", where[0]),
                 )
 
     @property

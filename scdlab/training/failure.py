@@ -9,6 +9,7 @@
 """
 
 import math
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from scdlab.objectives import Objective
 from scdlab.objectives.answer import checked_answer
 from scdlab.objectives.augment import random_rotate
 from scdlab.objectives.base import description
-from scdlab.objectives.identity import as_text, from_text
+from scdlab.objectives.identity import as_text, can_be_made_anywhere, from_text
 from scdlab.training.checkpoint import load, save
 
 FOLDER = "failed"
@@ -199,7 +200,7 @@ class Failed:
     numbers: list[int]
     index: list[int]
     suspects: list[int] = field(default_factory=list)  # places in `numbers`
-    kept: str | None = None
+    repeated: str | None = None  # the command by which the step that was kept is repeated
 
     def find_suspects(self, model: Model, objective: Objective, train: AtomStore) -> None:
         """Find the structures whose loss is no number even alone, if these are not all.
@@ -259,7 +260,11 @@ class Failed:
         except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
             logger.warning("The step could not be kept in %s (%s).", run / FOLDER, error)
         else:
-            self.kept = str(run / FOLDER)
+            kept = str(run / FOLDER)
+            if can_be_made_anywhere(objective):
+                self.repeated = f"scdlab train --replay {shlex.quote(kept)}"
+            else:
+                self.repeated = f"scdlab.training.replay({kept!r}, objective=…)"
 
     def explained(self, lr: float | dict[str, float], checkpoint: tuple[str, int] | None) -> str:
         """The error, in one sentence.
@@ -278,8 +283,8 @@ class Failed:
         if checkpoint is not None:
             reached = f", as {checkpoint[0]} has those of step {checkpoint[1]}"
         repeated = "out= would have kept the step in a folder, to be repeated"
-        if self.kept is not None:
-            repeated = f"scdlab train --replay {self.kept} repeats the step"
+        if self.repeated is not None:
+            repeated = f"{self.repeated} repeats the step"
         return (
             f"The {self.what} at step {self.step.number}, for {whose}, so this step was not taken; "
             f"train with a smaller learning rate than {lr} or look for wrong labels (the model has "

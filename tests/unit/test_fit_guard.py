@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -152,12 +153,35 @@ def test_a_kept_step_is_repeated_to_the_last_bit(ethanol, tmp_path, settings):
 
 
 def test_a_step_of_a_class_of_ones_own_needs_its_objective(ethanol, tmp_path):
-    with pytest.raises(ValueError, match="scdlab train --replay"):
+    with pytest.raises(ValueError, match=r"scdlab\.training\.replay\('.*failed', objective=…\)"):
         scdlab.fit(small(), broken(), ethanol[0], out=tmp_path, **FIT)
     about = json.loads((tmp_path / "failed" / "step.json").read_text())
     assert about["objective_json"] is not None
     again = replay(tmp_path / "failed", EnergyForces())
     assert not again.failed and "finite now" in str(again)
+
+
+def test_the_command_that_repeats_a_step_is_one_for_a_shell(ethanol, tmp_path):
+    folder = tmp_path / "it's a run; really"
+    energies = {8: -2040.0, 6: -1030.0, 1: -13.6}
+    objective = EnergyForces(reference_energies=energies)
+    with pytest.raises(ValueError) as error:
+        scdlab.fit(small(), objective, with_a_huge_energy(ethanol[0]), out=folder, **FIT)
+    command = str(error.value).partition("; scdlab ")[2].partition(" repeats the step")[0]
+    assert shlex.split(command) == ["train", "--replay", str(folder / "failed")]
+    assert replay(folder / "failed").failed
+
+
+def test_labels_that_spoil_the_scale_of_all_are_named(ethanol, caplog):
+    arrays = ethanol[0].arrays()
+    forces = arrays["forces"].copy()
+    forces[4 * 9] = 1e30
+    store = scdlab.AtomStore.from_arrays(
+        arrays["z"], arrays["pos"], arrays["ptr"], energy=arrays["energy"], forces=forces
+    )
+    with pytest.raises(ValueError, match="is inf"):
+        scdlab.fit(small(), EnergyForces(), store, **FIT)
+    assert "have forces beyond 1e+15 eV/Å (the first is number 4)" in caplog.text
 
 
 def test_a_damaged_record_of_a_step_is_refused(ethanol, tmp_path):
