@@ -5,6 +5,7 @@ instant; the block under `TYPE_CHECKING` shows them to editors and type checkers
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from scdlab import extras
@@ -56,6 +57,20 @@ if TYPE_CHECKING:
     from scdlab.training import save as save
 
 __version__ = "0.2.0"
+
+
+def _import_ase() -> None:
+    """Import ase for a user without a home folder: it looks for its settings there, and does not
+    start without one."""
+    os.environ["HOME"] = os.devnull
+    try:
+        importlib.import_module("ase.config")
+    finally:
+        del os.environ["HOME"]
+
+
+if os.path.expanduser("~") == "~":
+    _import_ase()
 
 # name -> the module that it comes from
 _NAMES = {

@@ -304,6 +304,25 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch, caplog):
     assert "no home folder" in caplog.text
 
 
+def test_a_user_without_a_home_reads_structures(tmp_path):
+    code = """
+import os, pwd
+
+def unknown(uid):
+    raise KeyError(uid)
+
+pwd.getpwuid = unknown
+import scdlab
+assert os.path.expanduser("~") == "~"
+assert len(scdlab.load_ethanol().to_ase(0)) == 9
+"""
+    without = {name: value for name, value in os.environ.items() if name != "HOME"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=without, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("depth", [50, 95, 110, 900, 100_000])
 def test_json_that_is_nested_too_deeply_is_refused(tmp_path, depth):
     path = tmp_path / "a.json"
