@@ -31,9 +31,9 @@ from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead, sum_
 from scdlab.nn.modes import (
     built_outside_inference,
     check_weights,
+    checked_input,
     is_ordinary,
     ordinary_mode,
-    outside_inference,
 )
 from scdlab.nn.ops.neighbor_sums import DirectedEdges
 from scdlab.nn.prediction import AtomOutputs, Prediction, Request
@@ -260,10 +260,10 @@ class Model(nn.Module, ABC):
                 return self.forward(batch, *others)
         keep_graph = torch.is_grad_enabled()
         request = self._request(forces, noise, keep_graph)
-        if keep_graph or request.gradient:
-            batch, pairs, condition, force_input = outside_inference(
-                batch, pairs, condition, force_input
-            )
+        device = next(self.backbone.parameters()).device
+        batch, pairs, condition, force_input = checked_input(
+            batch, pairs, condition, force_input, device, keep_graph or request.gradient
+        )
         self.check_input(batch, condition, force_input)
         pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
         gradient = None

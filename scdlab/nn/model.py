@@ -307,9 +307,11 @@ class AtomisticModel(Model):
                 )
             return head
         kind = kind or "scalar_mean"
-        if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
+        taken = isinstance(name, str) and hasattr(self.property_heads, name)
+        if not isinstance(name, str) or not name or "." in name or taken:
             raise ValueError(
-                f"A property must have a name without dots, such as 'homo', got {name!r}."
+                "A property must have a name without dots that torch does not use for modules, such "
+                f"as 'homo', got {name!r}: rename it."
             )
         if kind in ("vector", "tensor") and self.equivariant and not self.has_vectors:
             raise ValueError(

@@ -122,21 +122,53 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def outside_inference(
-    batch: Batch, pairs: Pairs | None, condition: Tensor | None, force_input: Tensor | None
+def checked_input(
+    batch: Batch,
+    pairs: Pairs | None,
+    condition: Tensor | None,
+    force_input: Tensor | None,
+    device: torch.device,
+    differentiated: bool,
 ) -> tuple[Batch, Pairs | None, Tensor | None, Tensor | None]:
-    """The input of a model, in tensors that were not made within inference mode.
+    """The input of a model, for gradients in tensors that were not made within inference mode.
 
     Parameters
     ----------
     batch, pairs, condition, force_input
         As given to a model; they stay as they are.
+    device : torch.device
+        Where the model's weights are.
+    differentiated : bool
+        Whether a gradient will be taken.
 
     Returns
     -------
     tuple
         The same, or copies.
+
+    Raises
+    ------
+    TypeError
+        For a condition or force input that is no tensor.
+    ValueError
+        For input on another device than the weights.
     """
+    given = {"pos": batch.pos, "condition": condition, "force_input": force_input}
+    for name, x in given.items():
+        if x is None:
+            continue
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"{name} must be a tensor, got {x!r:.60} ({type(x).__name__}): make one of it with "
+                "torch.as_tensor."
+            )
+        if x.device != device:
+            raise ValueError(
+                f"{name} is on {x.device} and the weights of the model on {device}: bring both to "
+                "one device with .to(device)."
+            )
+    if not differentiated:
+        return batch, pairs, condition, force_input
     found = {name: batch.get(name) for name in _FIELDS}
     made = {name: x for name, x in found.items() if isinstance(x, Tensor) and x.is_inference()}
     if made:

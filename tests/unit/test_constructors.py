@@ -163,7 +163,7 @@ def test_the_base_class_is_made_first():
             net(represent)(width, 4.0)
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "keys", 3, None])
+@pytest.mark.parametrize("name", ["", "a.b", "keys", "train", "training", 3, None])
 def test_names_of_properties_can_be_written(name):
     with pytest.raises(ValueError, match="must have a name without dots"):
         scdlab.SchNet(**BACKBONES["SchNet"]).add_property(name)

@@ -167,6 +167,17 @@ def test_tracing_is_refused():
         torch.jit.trace(Wrapped(), batch.pos)
 
 
+def test_input_that_does_not_go_with_the_weights_is_named():
+    model = scdlab.SchNet(hidden_channels=8, num_layers=1, num_rbf=8)
+    batch = scdlab.load_ethanol().take([0])
+    with pytest.raises(ValueError, match="pos is on cpu and the weights of the model on meta"):
+        copy.deepcopy(model).to("meta")(batch)
+    for name in ("condition", "force_input"):
+        for context in (torch.no_grad(), torch.enable_grad()):
+            with context, pytest.raises(TypeError, match=f"{name} must be a tensor, got"):
+                model(batch, **{name: [0.0] * 8})
+
+
 def test_ordinary_mode_keeps_whether_gradients_are_kept():
     for context, expected in ((torch.no_grad(), False), (torch.enable_grad(), True)):
         with context, ordinary_mode(torch.device("cpu")):
