@@ -1,6 +1,6 @@
 """What an objective returned, checked: a loss and named parts, as the contract has them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -134,11 +134,28 @@ def check_gradient(objective: Objective, loss: Tensor) -> None:
         The loss of a batch in training.
     """
     if not loss.requires_grad:
-        raise ValueError(
-            f"The loss of {type(objective).__name__} depends on no weight of the model, so nothing "
-            "can be learned from it; compute it from what the model returns, without detach() or "
-            "no_grad()."
-        )
+        raise _without_weights(objective)
+
+
+def check_reached(objective: Objective, parameters: Iterable[Tensor]) -> None:
+    """Raise ValueError where the gradient of a loss has reached none of the model's weights.
+
+    Parameters
+    ----------
+    objective : Objective
+        What gave the loss.
+    parameters : iterable of Tensor
+        The weights that are trained.
+    """
+    if all(parameter.grad is None for parameter in parameters):
+        raise _without_weights(objective)
+
+
+def _without_weights(objective: Objective) -> ValueError:
+    return ValueError(
+        f"The loss of {type(objective).__name__} depends on no weight of the model, so nothing can "
+        "be learned from it; compute it from what the model returns, without detach() or no_grad()."
+    )
 
 
 def _kind(value: Any) -> str:

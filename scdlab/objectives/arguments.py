@@ -4,6 +4,8 @@ import math
 from collections.abc import Collection
 from numbers import Real
 
+import numpy as np
+
 from scdlab.objectives.base import SupervisedObjective
 from scdlab.renames import renamed_value
 
@@ -92,6 +94,42 @@ def check_weight(name: str, value: float) -> None:
     """
     if not (isinstance(value, Real) and math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
+
+
+def check_switch(name: str, value: bool) -> None:
+    """Check that a value is True or False.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    value : bool
+        The argument.
+
+    Raises
+    ------
+    TypeError
+        When it is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r:.60}.")
+
+
+def check_property_name(name: str) -> None:
+    """Check that a value can be the name of a property.
+
+    Parameters
+    ----------
+    name : str
+        The argument.
+
+    Raises
+    ------
+    TypeError
+        When it is no text.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be that of one property, such as 'gap', got {name!r:.60}.")
 
 
 def check_supervised(value: SupervisedObjective | None) -> None:

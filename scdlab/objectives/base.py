@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -128,6 +129,13 @@ class Objective(ABC):
                 f"{cls.__name__} is an objective without a method: define {methods} as "
                 "scdlab.objectives.Objective describes it."
             )
+        try:
+            inspect.signature(cls.__call__).bind(None, None, None, None)
+        except TypeError as error:
+            raise TypeError(
+                f"__call__ of {cls.__name__} must take (model, batch, generator), got "
+                f"({_parameters(cls, '__call__')})."
+            ) from error
         made = super().__new__(cls)
         known = inspect.signature(cls).parameters
         if all(p.kind is not p.VAR_KEYWORD for p in known.values()):
@@ -135,6 +143,10 @@ class Objective(ABC):
                 if name not in known:
                     raise unknown_argument(cls.__name__, name, known)
         return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep numpy's numbers as Python's, so that settings of one value are written alike."""
+        super().__setattr__(name, value.item() if isinstance(value, np.generic) else value)
 
     def __repr__(self) -> str:
         settings = vars(self)

@@ -25,7 +25,12 @@ from scdlab.atoms.batch import Batch
 from scdlab.atoms.shares import balanced
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.model import Model, Prediction
-from scdlab.objectives.arguments import check_choice, check_weight
+from scdlab.objectives.arguments import (
+    check_choice,
+    check_property_name,
+    check_switch,
+    check_weight,
+)
 from scdlab.objectives.base import (
     Mean,
     Parts,
@@ -88,6 +93,7 @@ class EnergyForces(SupervisedObjective):
     def __post_init__(self) -> None:
         check_weight("energy_weight", self.energy_weight)
         check_weight("forces_weight", self.forces_weight)
+        check_switch("forces", self.forces)
         check_choice("loss", self.loss, LOSSES)
         if self.reference_energies is not None:
             self.reference_energies = {**checked_references(self.reference_energies)}
@@ -232,6 +238,7 @@ class PropertyRegression(SupervisedObjective):
     kind: str | None = None
 
     def __post_init__(self) -> None:
+        check_property_name(self.name)
         self.kind = self.kind or ("scalar_sum" if self.name in EXTENSIVE else "scalar_mean")
         check_choice("kind", self.kind, ("scalar_sum", "scalar_mean", "vector"))
         self.property_name = self.name

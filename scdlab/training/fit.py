@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
@@ -254,6 +255,11 @@ def fit(
     """
     check_model(model)
     check_objective(objective)
+    if not torch.is_grad_enabled():
+        raise ValueError(
+            "Training needs gradients, and none are kept within torch.no_grad or "
+            "torch.inference_mode: call fit outside of them."
+        )
     check_store("train", train, "training set")
     if val is not None:
         check_store("val", val, "validation set")

@@ -21,7 +21,7 @@ from scdlab.atoms.store import AtomStore
 from scdlab.log import enabled, logger
 from scdlab.nn import Model
 from scdlab.objectives import Objective
-from scdlab.objectives.answer import balanced_loss, check_gradient, checked_answer
+from scdlab.objectives.answer import balanced_loss, check_gradient, check_reached, checked_answer
 from scdlab.objectives.augment import random_rotate
 from scdlab.objectives.base import Mean
 from scdlab.training import failure
@@ -271,6 +271,7 @@ class Run:
         check_gradient(self.objective, loss)
         loss = balanced_loss(self.objective, loss, parts, batch)
         self.fabric.backward(loss)
+        check_reached(self.objective, self.parameters)
         share_gradients(self.parameters, self.fabric)
         loss, parts = combined(loss.detach(), parts, self.fabric)
         return {"loss": loss, **parts}

@@ -95,6 +95,13 @@ def test_numbers_of_other_libraries_are_numbers(ethanol, one):
     assert result.steps == 2 and type(result.steps) is int
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_modes_without_gradients_are_named(ethanol, mode):
+    with mode(), pytest.raises(ValueError, match="call fit outside of them") as error:
+        scdlab.fit(small(), EnergyForces(), ethanol, **FIT)
+    one_sentence(error)
+
+
 def test_a_model_without_trainable_weights_is_named(ethanol):
     model = small()
     for parameter in model.parameters():
@@ -154,9 +161,19 @@ def test_what_an_objective_must_not_return_is_named(ethanol, make, said):
 
 
 def test_a_loss_without_a_gradient_is_named(ethanol):
-    objective = Returns(lambda loss: (loss.detach(), {}))
-    with pytest.raises(ValueError, match="depends on no weight of the model"):
-        scdlab.fit(small(), objective, ethanol, **FIT)
+    for make in (torch.Tensor.detach, lambda loss: torch.zeros_like(loss, requires_grad=True)):
+        objective = Returns(lambda loss, make=make: (make(loss), {}))
+        with pytest.raises(ValueError, match="depends on no weight of the model"):
+            scdlab.fit(small(), objective, ethanol, **FIT)
+
+
+def test_an_objective_that_takes_other_arguments_is_named():
+    class Short(Objective):
+        def __call__(self, model, batch):
+            return model(batch).energy.mean(), {}
+
+    with pytest.raises(TypeError, match=r"must take \(model, batch, generator\), got \(model, b"):
+        Short()
 
 
 def test_a_part_that_is_not_there_is_named(ethanol):

@@ -257,3 +257,8 @@ def test_numbers_of_numpy_are_written_as_numbers(ethanol, tmp_path):
     assert result.steps == 4
     about = json.loads((tmp_path / "run.json").read_text())["settings"]
     assert about["steps"] == 4 and about["seed"] == 3
+
+
+def test_numbers_of_numpy_are_the_settings_of_an_objective():
+    for objective in (EnergyForces(np.float64(0.01), np.int64(1)), EnergyForces(0.01, 1)):
+        assert repr(objective).startswith("EnergyForces(energy_weight=0.01, forces_weight=1, ")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -180,3 +181,16 @@ def test_frozen_embeddings_of_elements_get_no_gradient_and_lose_nothing(ethanol)
     loss.backward()
     assert model.embedding.weight.grad is None
     assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("forces", [3, "no", None])
+def test_whether_forces_are_learned_is_true_or_false(forces):
+    with pytest.raises(TypeError, match="forces must be True or False, got"):
+        EnergyForces(forces=forces)
+    assert EnergyForces(forces=np.bool_(False)).forces is False
+
+
+@pytest.mark.parametrize("name", [3, None, ["gap", "homo"]])
+def test_a_property_has_a_name(name):
+    with pytest.raises(TypeError, match="name must be that of one property, such as 'gap'"):
+        PropertyRegression(name)
