@@ -23,8 +23,9 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from scdlab import files
-from scdlab.analysis.inputs import array, scaled
+from scdlab.analysis.inputs import array, check_model_and_store, scaled
 from scdlab.atoms import AtomStore, npy
+from scdlab.atoms.arguments import whole
 from scdlab.log import logger
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import evaluating
@@ -72,15 +73,17 @@ def embed(
 
     Raises
     ------
+    TypeError
+        For what is no model, no store or no number.
     ValueError
         For an unknown pool, nothing to embed, elements that the model was not trained on, and
         embeddings that are not finite.
     """
+    check_model_and_store(model, store)
     if pool not in POOLS:
         raise ValueError(f"pool must be one of {', '.join(map(repr, POOLS))}, got {pool!r}.")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1 structure, got {batch_size!r}.")
-    n = len(store) if n is None else min(n, len(store))
+    batch_size = whole("batch_size", batch_size, least=1)
+    n = len(store) if n is None else min(whole("n", n), len(store))
     if n < 1:
         raise ValueError(
             "There is nothing to embed; give a store with structures and n of at least 1."

@@ -83,6 +83,33 @@ def tensor(values: Any) -> torch.Tensor:
     return torch.as_tensor(values, dtype=torch.float32)
 
 
+def check_model_and_store(model: Any, store: Any) -> None:
+    """Check the kinds of what is evaluated and on what.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The argument `model`.
+    store : AtomStore
+        The argument `store`.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(
+            f"model must be a model such as scdlab.SchNet(), got {model!r:.60} "
+            f"({type(model).__name__}); scdlab.load(path) opens a saved one."
+        )
+    if not isinstance(store, AtomStore):
+        raise TypeError(
+            f"store must be an AtomStore, got {store!r:.60} ({type(store).__name__}); make one of "
+            "a list of ase.Atoms with scdlab.AtomStore.from_ase(list_of_atoms)."
+        )
+
+
 def bare_copy(atoms: ase.Atoms) -> ase.Atoms:
     """Copy elements, positions, charges and cell alone: no labels, no constraints.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scdlab.atoms.arguments import whole
 from scdlab.atoms.calculators import results_of
 from scdlab.atoms.columns import array_columns, info_columns
 from scdlab.atoms.labels import find_labels
@@ -237,7 +238,7 @@ def to_ase(store: "View", i: int) -> "Atoms":
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.constraints import FixAtoms
 
-    one = store.subset([int(i)])
+    one = store.subset([whole("i, the index of a structure,", i)])
     arrays = one.arrays()
     extra = one.atom_properties()
     atoms = Atoms(arrays["z"], arrays["pos"])

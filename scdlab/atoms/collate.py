@@ -16,6 +16,7 @@ from torch import Tensor
 
 from scdlab.atoms.batch import Batch, declare_vectors, mark_complete
 from scdlab.atoms.validate import PER_ATOM
+from scdlab.devices import checked_device
 
 if TYPE_CHECKING:
     from scdlab.atoms.view import View
@@ -226,9 +227,9 @@ class DeviceStore:
     """
 
     def __init__(self, store: "View", device: str | torch.device):
+        self.device = checked_device(device)
         arrays = store.arrays()
         extra = store.atom_properties()
-        self.device = torch.device(device)
         self.n_atoms = store.n_atoms
         self._properties = store.property_names
         self._vectors = store.vector_names

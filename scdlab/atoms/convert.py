@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scdlab import units
+from scdlab.atomic import as_path
 from scdlab.atoms import ase_frames, joining, npz, pyg, reading, sites
 from scdlab.atoms.arguments import elements, mapping, numeric, row_numbers
 from scdlab.atoms.validate import (
@@ -106,7 +107,7 @@ class Convertible(View):
             check_elements(z, ptr)
         arrays: Arrays = {
             "z": np.asarray(z, np.uint8),
-            "pos": np.asarray(pos, np.float32),
+            "pos": _single(pos),
             "ptr": np.asarray(ptr, np.int64),
         }
         arrays |= _cells(labels) | _labels_in_ev(labels, energy_unit)
@@ -255,7 +256,7 @@ class Convertible(View):
         ValueError
             For a file that cannot be read, and for labels of an .npz file without `energy_unit`.
         """
-        path = Path(path)
+        path = as_path(path)
         if not path.is_file():
             raise FileNotFoundError(f"There is no structure file {path}: check the path.")
         meta = {"source": f"read from {path.name}"} if meta is None else meta
@@ -367,6 +368,12 @@ class Convertible(View):
         return ase_frames.to_ase(self, i)
 
 
+def _single(value: Any) -> np.ndarray:
+    """Numbers as float32; those that it cannot hold are infinite, which the checks then name."""
+    with np.errstate(over="ignore"):
+        return np.asarray(value, np.float32)
+
+
 def _labels_in_ev(labels: Arrays, energy_unit: str | float) -> Arrays:
     """Energies in eV as float64, forces in eV/Å as float32, where they are given."""
     factor = units.energy_in_ev(energy_unit)
@@ -378,7 +385,7 @@ def _labels_in_ev(labels: Arrays, energy_unit: str | float) -> Arrays:
     if factor != 1.0:
         converted = {name: value * factor for name, value in converted.items()}
     if "forces" in converted:
-        converted["forces"] = np.asarray(converted["forces"], np.float32)
+        converted["forces"] = _single(converted["forces"])
     return converted
 
 
@@ -386,7 +393,7 @@ def _cells(labels: Arrays) -> Arrays:
     """Cells and their periodicity; a cell without pbc is periodic in all directions."""
     pbc = labels.get("pbc")
     if "cell" in labels:
-        cell = np.asarray(labels["cell"], np.float32)
+        cell = _single(labels["cell"])
         return {
             "cell": cell,
             "pbc": np.ones((len(cell), 3), bool) if pbc is None else np.asarray(pbc, bool),

@@ -33,7 +33,7 @@ def joined_arrays(stores: Iterable[View], meta: dict | None) -> dict[str, Any]:
     ValueError
         For no stores, and for stores that disagree on a property's unit or shape.
     """
-    if isinstance(stores, View):
+    if isinstance(stores, View) or not isinstance(stores, Iterable):
         raise TypeError("concat takes a list of stores: AtomStore.concat([a, b]).")
     meta = None if meta is None else mapping("meta", meta)
     stores = list(stores)

@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from scdlab import files
+from scdlab.atomic import as_path
 from scdlab.atoms import npz, promises
 from scdlab.atoms.download import download
 from scdlab.atoms.store import AtomStore
@@ -61,7 +62,7 @@ def load_md17(name: str = "ethanol", root: str | Path | None = None) -> AtomStor
     if not re.fullmatch(r"[\w.+-]+", name):
         raise ValueError(f"The molecule must be one of {', '.join(MOLECULES)}, got {name!r}.")
     if root is not None:
-        place = Path(root).expanduser()
+        place = as_path(root).expanduser()
         path = _find(place, name)
         if path is None and not place.exists():
             raise FileNotFoundError(

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from scdlab import files, units
+from scdlab.atomic import as_path
 from scdlab.atoms.store import AtomStore
 
 MOLECULES = 130_831
@@ -71,7 +72,7 @@ def load_qm9(limit: int | None = None, root: str | Path | None = None) -> AtomSt
                 f"limit must be positive, the number of molecules, got {limit}: leave it out for "
                 "all."
             )
-    folder = _installed() if root is None else Path(root).expanduser()
+    folder = _installed() if root is None else as_path(root).expanduser()
     if folder is None:
         warnings.warn(
             "qm9pack is not installed: this is the kit's sample of 5,000 molecules; `pip install "

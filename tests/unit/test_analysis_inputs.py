@@ -74,8 +74,22 @@ def test_embeddings_that_overflow_are_told():
             parameter.mul_(1e3)
     with pytest.raises(ValueError, match=r"The embedding of structure 0 is NaN or infinite"):
         analysis.embed(model, scdlab.load_ethanol()[:4])
-    with pytest.raises(ValueError, match=r"batch_size must be at least 1"):
-        analysis.embed(schnet(), scdlab.load_ethanol()[:4], batch_size=0)
+
+
+def test_arguments_of_embed_are_named():
+    model = schnet()
+    store = scdlab.load_ethanol()[:4]
+    for arguments, said in (
+        ((model, [store.to_ase(0)]), "store must be an AtomStore, got "),
+        ((model, None), "store must be an AtomStore, got None"),
+        ((store, model), "model must be a model such as"),
+        ((model, store, "all"), "n must be a whole number"),
+        ((model, store, 2, "mean", 0, 0), "batch_size must be a whole number, at least 1"),
+        ((model, store, 2, "mean", 0, "8"), "batch_size must be a whole number, at least 1"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=said):
+            analysis.embed(*arguments)
+    assert len(analysis.embed(model, store, n=np.int64(2), batch_size=np.int32(1))[0]) == 2
 
 
 def _with_notes() -> ase.Atoms:

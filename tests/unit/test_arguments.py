@@ -1,10 +1,14 @@
 """Arguments of stores: what is meant works, all else is one sentence."""
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from ase.build import molecule
 
+import scdlab
 from scdlab.atoms import AtomStore
 from scdlab.atoms.arguments import whole
 
@@ -193,3 +197,42 @@ def test_whole_numbers_of_every_kind():
     assert [len(part) for part in store.split(8.0, np.int64(1), seed=np.int32(3))] == [8, 1, 1]
     assert len(store.sample(np.int64(2))) == 2
     assert len(store.split(5, 2, groups=np.array(list("aabbccddee"), object))[0]) in (4, 5)
+
+
+@pytest.mark.parametrize("i", ["1", 1.5, None, True, slice(0, 2)])
+def test_to_ase_takes_one_whole_number(i):
+    with pytest.raises((TypeError, ValueError), match="the index of a structure, must be a whole"):
+        made().to_ase(i)
+    assert len(made().to_ase(np.int64(1))) == len(made().to_ase(torch.tensor(1)))
+
+
+def test_devices_of_a_store_that_are_not_there_are_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "cuda:1", "tpu", None):
+        with pytest.raises((TypeError, ValueError), match=r"device.*use|device must be"):
+            made().to(device)
+    assert len(made().to("auto").take([0, 1]).ptr) == 3
+
+
+@pytest.mark.parametrize("path", [None, 3, [Path("a")]])
+def test_what_is_no_path_is_one_sentence(path):
+    readers = [scdlab.AtomStore.from_file, scdlab.AtomStore.open]
+    if path is not None:
+        readers += [
+            lambda root: scdlab.load_qm9(root=root),
+            lambda root: scdlab.load_md17("ethanol", root=root),
+        ]
+    for read in readers:
+        with pytest.raises(TypeError, match=r"A path must be text or a pathlib\.Path"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["pos", "forces", "cell"])
+def test_numbers_beyond_float32_are_one_sentence_without_a_warning(name):
+    arrays = {"pos": np.zeros((1, 1, 3)), name: np.full((1, 1, 3), 1e300)}
+    if name == "cell":
+        arrays |= {"cell": np.eye(3)[None] * 1e300, "pbc": np.ones((1, 3), bool)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=r"Structure 0.* infinite"):
+            AtomStore.from_arrays([1], **arrays)
