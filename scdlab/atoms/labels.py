@@ -231,7 +231,7 @@ def _partly(candidates: Candidates, label: str, key: str) -> str:
         for other in candidates.keys[label]
         if other != key and candidates.raw(label, other)[lacking[0]] is not None
     ]
-    instead = f" but {', '.join(map(repr, others))}" if others else ""
+    instead = f" but {', '.join(repr(key[:60]) for key in others[:8])}" if others else ""
     return (
         f"Structure {lacking[0]} has no {label}{named}{instead} while others have{stale}; "
         f"{len(lacking):,} of {len(candidates.frames):,} have none: label all of them, or none."

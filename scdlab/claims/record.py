@@ -308,9 +308,9 @@ def _origin_problems(content: dict[str, Any]) -> list[str]:
 def _value_problems(content: dict[str, Any]) -> list[str]:
     """What in a record disagrees with its claim, or with itself."""
     claim = get(content["claim"])
-    wrong = []
     if content["settings"] != claim.settings(content["profile"]):
-        wrong.append("the recipe's settings have changed since it was measured")
+        return ["the recipe's settings have changed since it was measured"]
+    wrong = []
     if content["rule"] != claim.rule:
         wrong.append("the rule has changed since it was measured")
     values = content["values"]

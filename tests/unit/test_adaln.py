@@ -292,5 +292,7 @@ def test_nothing_is_dropped_outside_training(qm9):
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, math.nan])
 def test_a_drop_path_that_cannot_be_is_refused(p):
-    with pytest.raises(ValueError, match="drop_path .*must be a (probability from 0 to below 1|finite number)"):
+    with pytest.raises(
+        ValueError, match=r"drop_path .*must be a (probability from 0 to below 1|finite number)"
+    ):
         deep_ct(drop_path=p)

@@ -480,7 +480,7 @@ def test_a_half_typed_smiles_keeps_the_last_good_molecule():
         widget.text.value = text  # told, not raised: one is still typing
         assert "still the one before" in widget.message.value
         assert widget.source == "store" and widget.view.scene is scene
-        with pytest.raises(ValueError, match="not a SMILES string|has a blank in it"):
+        with pytest.raises(ValueError, match=r"not a SMILES string|has a blank in it"):
             widget.load(text)
         assert widget.source == "store" and widget.view.scene is scene
     widget.text.value = "C"
