@@ -144,7 +144,8 @@ class LabelStatistics:
             size = batch.num_graphs
             own = np.bincount(batch.batch.numpy(), reference[batch.z.numpy()], minlength=size)
             rest[first : first + size] = self.energy[first : first + size] - own
-        return float(rest.std() / np.sqrt(self.n_atoms / len(rest)))
+        with np.errstate(over="ignore"):  # `check_scale` refuses what overflows
+            return float(rest.std() / np.sqrt(self.n_atoms / len(rest)))
 
     def reference_energies(self) -> np.ndarray:
         """Per-element energies that explain most of the total: least squares on element counts.
@@ -168,6 +169,33 @@ class LabelStatistics:
         solution = np.zeros(MAX_Z + 1)
         solution[present] = np.linalg.lstsq(both[:, :-1], both[:, -1], rcond=None)[0]
         return solution
+
+
+def check_scale(what: str, scale: float, labels: np.ndarray) -> None:
+    """Check that a model can hold the scale of its labels, in float32.
+
+    Parameters
+    ----------
+    what : str
+        The labels, in words.
+    scale : float
+        Their scale.
+    labels : ndarray, [n] or [n, 3]
+        Labels of the structures.
+
+    Raises
+    ------
+    ValueError
+        For labels so large that their scale is no number; names the structure of the largest.
+    """
+    if abs(scale) <= np.finfo(np.float32).max:
+        return
+    size = np.abs(labels).reshape(len(labels), -1).max(axis=1)
+    largest = int(size.argmax())
+    raise ValueError(
+        f"The {what} of the training set are too large to be learned: that of structure {largest} "
+        f"is of the size {size[largest]:.3g}; correct it, or leave it out."
+    )
 
 
 def _counts(batch: Batch) -> np.ndarray:

@@ -40,7 +40,7 @@ from scdlab.objectives.base import (
     mark_trained_labels,
     required,
 )
-from scdlab.objectives.label_statistics import LabelStatistics
+from scdlab.objectives.label_statistics import LabelStatistics, check_scale
 from scdlab.objectives.reference_energies import (
     check_compositions,
     checked_references,
@@ -136,6 +136,8 @@ class EnergyForces(SupervisedObjective):
             reference = given_references(self.reference_energies, found.elements.tolist())
         # the force is the gradient of the scaled energy, so it sets the scale
         scale = found.force_scale() if self.forces else found.energy_scale(reference)
+        if not self.forces:
+            check_scale("energies", scale, found.energy)
         scale = scale if scale > 1e-6 else 1.0
         model.energy_head.reference.copy_(torch.from_numpy(reference))
         model.energy_head.scale.fill_(scale)
@@ -257,8 +259,8 @@ class PropertyRegression(SupervisedObjective):
         Raises
         ------
         ValueError
-            For labels that are missing, for all of the structures or for some, and for vectors that
-            are to be learned as numbers.
+            For labels that are missing, for all of the structures or for some, that are too large,
+            and for vectors that are to be learned as numbers.
         """
         y = torch.from_numpy(np.array(train.property(self.name)))  # (n) or (n, 3) float64
         if len(missing := (~y.isfinite().view(len(y), -1).all(1)).nonzero().flatten()):
@@ -272,10 +274,11 @@ class PropertyRegression(SupervisedObjective):
                 f"{self.name!r} is a vector in this training set: learn it with PropertyRegression("
                 f"{self.name!r}, 'vector')."
             )
+        spread = y.std(correction=0) if y.ndim == 1 else y.square().mean().sqrt()
+        check_scale(f"labels {self.name!r}", max(float(spread), float(y.abs().max())), y.numpy())
         head = model.add_property(self.name, self.kind)
         if y.ndim == 1:
             head.mean.copy_(y.mean())
-        spread = y.std(correction=0) if y.ndim == 1 else y.square().mean().sqrt()
         head.std.copy_(spread.clamp(min=1e-6))
         model.units = {**model.units, self.name: train.units(self.name)}
         mark_trained_elements(model, train)

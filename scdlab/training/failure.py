@@ -200,7 +200,7 @@ class Failed:
     numbers: list[int]
     index: list[int]
     suspects: list[int] = field(default_factory=list)  # places in `numbers`
-    repeated: str | None = None  # the command by which the step that was kept is repeated
+    repeatable: str = "out= would have kept the step in a folder, to be repeated"
 
     def find_suspects(self, model: Model, objective: Objective, train: AtomStore) -> None:
         """Find the structures whose loss is no number even alone, if these are not all.
@@ -259,12 +259,13 @@ class Failed:
                 write_json(new / "step.json", about | {"digest": content_digest(about)})
         except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
             logger.warning("The step could not be kept in %s (%s).", run / FOLDER, error)
+            self.repeatable = f"the step could not be kept in {run / FOLDER}"
         else:
             kept = str(run / FOLDER)
+            command = f"scdlab.training.replay({kept!r}, objective=…)"
             if can_be_made_anywhere(objective):
-                self.repeated = f"scdlab train --replay {shlex.quote(kept)}"
-            else:
-                self.repeated = f"scdlab.training.replay({kept!r}, objective=…)"
+                command = f"scdlab train --replay {shlex.quote(kept)}"
+            self.repeatable = f"{command} repeats the step"
 
     def explained(self, lr: float | dict[str, float], checkpoint: tuple[str, int] | None) -> str:
         """The error, in one sentence.
@@ -282,13 +283,10 @@ class Failed:
         reached = ""
         if checkpoint is not None:
             reached = f", as {checkpoint[0]} has those of step {checkpoint[1]}"
-        repeated = "out= would have kept the step in a folder, to be repeated"
-        if self.repeated is not None:
-            repeated = f"{self.repeated} repeats the step"
         return (
             f"The {self.what} at step {self.step.number}, for {whose}, so this step was not taken; "
             f"train with a smaller learning rate than {lr} or look for wrong labels (the model has "
-            f"the last good weights{reached}; {repeated})."
+            f"the last good weights{reached}; {self.repeatable})."
         )
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import scdlab
-from scdlab.objectives import CoordinateDenoising, EnergyForces
+from scdlab.objectives import CoordinateDenoising, EnergyForces, PropertyRegression
 from scdlab.training import replay
 from scdlab.training.guard import LastGood, NotFinite, Watch
 
@@ -182,6 +182,20 @@ def test_labels_that_spoil_the_scale_of_all_are_named(ethanol, caplog):
     with pytest.raises(ValueError, match="is inf"):
         scdlab.fit(small(), EnergyForces(), store, **FIT)
     assert "have forces beyond 1e+15 eV/Å (the first is number 4)" in caplog.text
+
+
+def test_labels_without_a_scale_are_refused_before_the_model_is_changed(ethanol):
+    arrays = with_a_huge_energy(ethanol[0]).arrays()
+    large = scdlab.AtomStore.from_arrays(
+        *(arrays[name] for name in ("z", "pos", "ptr")),
+        energy=arrays["energy"],
+        properties={"gap": arrays["energy"]},
+    )
+    for objective in (EnergyForces(forces=False), PropertyRegression("gap")):
+        model = small()
+        with pytest.raises(ValueError, match="that of structure 5 is of the size 1e"):
+            scdlab.fit(model, objective, large, **FIT)
+        assert all(t.isfinite().all() for t in model.state_dict().values())
 
 
 def test_a_damaged_record_of_a_step_is_refused(ethanol, tmp_path):
