@@ -317,14 +317,20 @@ def _is_of_atoms(array: np.ndarray | None) -> bool:
 
 def _could_be_energy(key: str) -> bool:
     parsed = parse_key(key)
-    return parsed.label == "energy" if parsed else key.lower() in _SHORT_ENERGIES
+    return parsed.label == "energy" if parsed else _is_short(key, _SHORT_ENERGIES)
 
 
 def _could_be_forces(key: str) -> bool:
     parsed = parse_key(key)
     if parsed is not None:
         return parsed.label == "forces"
-    return "grad" in key.lower() or key.lower() in _SHORT_FORCES
+    return "grad" in key.lower() or _is_short(key, _SHORT_FORCES)
+
+
+def _is_short(key: str, names: Sequence[str]) -> bool:
+    """Whether a key is one of some short names, as it is or with an origin, such as E_dft."""
+    words = key.lower().replace("-", "_").split("_")
+    return "_".join(word for word in words if word not in FAMILIES) in names
 
 
 def _check_finite(key: str, values: np.ndarray, size: np.ndarray) -> None:

@@ -7,7 +7,7 @@ every failure is one ValueError that names the file, the frame and what was expe
 
 import io
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,12 @@ def read_ase(path: str | Path, index: Any = ":", **keywords: Any) -> "list[Atoms
             raise TypeError(
                 f"{', '.join(keywords)} cannot all be given for {path}, which is read as {kind} "
                 f"({promises.reason(error)}): energies are in energy_unit; leave out the rest."
+            ) from error
+        if isinstance(error, IndexError) and "specorder" in keywords:
+            raise ValueError(
+                f"{path} cannot be read: {_where(kind, wanted, len(frames))}it seems to have more "
+                f"types of atoms than specorder names ({', '.join(keywords['specorder'])}): name "
+                "the element of each type."
             ) from error
         raise ValueError(
             f"{path} cannot be read as {kind}: {_where(kind, wanted, len(frames))}"
@@ -254,6 +260,11 @@ def _elements_of_types(path: Path, kind: str, data: promises.Content, keywords: 
         return {}
     given = keywords.pop("specorder", None)
     if given is not None:
+        if not isinstance(given, Iterable):
+            raise TypeError(
+                f"specorder for {path} must be elements, got {given!r}: give one symbol for each "
+                "type, such as ['O', 'H']."
+            )
         symbols = given.replace(",", " ").split() if isinstance(given, str) else list(given)
         if unknown := [each for each in symbols if atomic_numbers.get(each, 0) < 1]:
             raise ValueError(

@@ -120,8 +120,10 @@ def test_missing_labels_come_with_a_word_about_what_is_there(caplog):
 
 
 def test_forces_under_short_names_are_not_passed_over_in_silence(caplog):
-    AtomStore.from_ase(frames(energy=0.0, frc=1.0))
-    assert "no forces under a usual name, but they have 'frc'" in caplog.text
+    for key in ("frc", "F_dft", "ref-f"):
+        caplog.clear()
+        AtomStore.from_ase(frames(energy=0.0, **{key: 1.0}))
+        assert f"no forces under a usual name, but they have {key!r}" in caplog.text
     caplog.clear()
     apart = frames(energy=0.0)
     for atoms in apart:

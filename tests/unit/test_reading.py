@@ -189,7 +189,9 @@ def test_types_of_lammps_are_no_elements(tmp_path):
     store = AtomStore.from_file(path, specorder=["O", "H"])
     assert store.elements == [1, 8] and store.has_forces and not store.has_energy
     refused(path, "names 'Q'", specorder=["Q", "H"])
-    refused(path, "cannot be read as lammps-dump-text", specorder=["O"])
+    refused(path, r"more types of atoms than specorder names \(O\)", specorder=["O"])
+    with pytest.raises(TypeError, match="must be elements, got 5"):
+        AtomStore.from_file(path, specorder=5)
     path.write_text(DUMP.replace("\n3\n", "\n1000000000000\n"))
     refused(path, "frame 0 states 1000000000000 atoms", specorder=["O", "H"])
 
