@@ -33,6 +33,7 @@ _NDARRAY = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d\s,+\-eE.]*)\]')
 _INTEGER = re.compile(r"(?<![\w.+-])\d{6,}(?![\w.])")
 _LONGEST = 2_000  # characters of a line, for readers that search lines with patterns
 _ASKED = 10_000  # times that a reader may read a line after the last
+_BLOCKS = 16  # of a magres file, whose reader compares each with all others; they have two or three
 _HEADER = 64  # lines in which a text format announces its counts
 Content = bytes | mmap.mmap
 
@@ -153,6 +154,11 @@ def check(path: Path, kind: str, data: Content) -> None:
             _check_ndarray(path, found[1], len(data))
     elif kind in _PATTERNS | _COUNTED:
         _check_lines(path, data)
+    if kind == "magres" and (blocks := bytes(data).count(b"[/")) > _BLOCKS:
+        raise ValueError(
+            f"{path} is damaged: it ends {blocks:,} blocks, and up to {_BLOCKS} are read in this "
+            "format; copy it again."
+        )
     if kind in _COUNTED:
         end = 0
         for _ in range(_HEADER):

@@ -15,6 +15,8 @@ from scdlab import files
 _OTHERS = ("widgets", "papermill")  # what an earlier run left in the metadata
 _REMEDY = "save it again in JupyterLab, or take the kit's own copy"
 
+_BRACKETS = 1_000  # in a cell of parameters
+
 
 def read_notebook(path: str | Path) -> NotebookNode:
     """A notebook in the present format, checked against its schema.
@@ -93,6 +95,10 @@ def parameters_of(path: str | Path) -> list[str]:
 def _assigned(source: str, path: Path) -> list[str]:
     """Names that a cell assigns."""
     try:
+        if (
+            sum(map(source.count, "([{")) > _BRACKETS
+        ):  # Python takes deep nesting for a lack of memory
+            raise ValueError("it has too many brackets")
         nodes: list[Any] = ast.parse(source).body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         line = getattr(error, "lineno", None)

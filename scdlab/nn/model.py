@@ -310,8 +310,8 @@ class AtomisticModel(Model):
         taken = isinstance(name, str) and hasattr(self.property_heads, name)
         if not isinstance(name, str) or not name or "." in name or taken:
             raise ValueError(
-                "A property must have a name without dots that torch does not use for modules, such "
-                f"as 'homo', got {name!r}: rename it."
+                "A property must have a name without dots that torch does not use for modules, "
+                f"such as 'homo', got {name!r}: rename it."
             )
         if kind in ("vector", "tensor") and self.equivariant and not self.has_vectors:
             raise ValueError(

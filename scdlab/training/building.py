@@ -15,6 +15,8 @@ from scdlab.nn.bounds import Shapes, TooLarge, is_suspicious, no_larger_than
 from scdlab.nn.registry import POSITIONAL, first_line, is_own, registered, with_article
 from scdlab.training.tensors import check_shapes
 
+_LONGEST_NAME = 200  # characters in the name of a class
+
 
 def build(
     name: str,
@@ -80,6 +82,11 @@ def _build(description: dict[str, Any], cls: type[Model] | None) -> Model:
 
 def _class_of(description: dict[str, Any], cls: type[Model] | None) -> type[Model]:
     name = description["name"]
+    if not name.isidentifier() or len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"The checkpoint holds a model of the class {name[:40]!r}, which is no class's name; "
+            "copy both of its files again."
+        )
     module = description.get("module")
     known = registered(name, module)
     if cls is not None and (cls.__name__ == name or known is None or issubclass(cls, known)):

@@ -280,3 +280,10 @@ def test_a_reader_that_waits_for_more_lines_than_there_are(tmp_path):
     lines[2] = lines[2].replace("2", "-1", 1)  # the numbers of orbitals follow, in a real file
     path.write_text("\n".join(lines))
     refused(path, "the file ends where more is expected|cannot be read as cube")
+
+
+def test_blocks_that_a_reader_would_compare_for_ever_are_refused(tmp_path):
+    path = tmp_path / "c.magres"
+    path.write_text("#$magres-abinitio-v1.0\n[atoms]\n" + "[/atoms]\n" * 1000)
+    with pytest.raises(ValueError, match="it ends 1,000 blocks, and up to 16 are read"):
+        AtomStore.from_file(path)
