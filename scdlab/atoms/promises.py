@@ -29,7 +29,7 @@ _WIDE = re.compile(
     r":[SRIL]:0*[^\D0]\d{4,}", re.IGNORECASE
 )  # columns of one property of an extended xyz
 _DUMP_COUNT = re.compile(rb"ITEM: NUMBER OF ATOMS[^\n]*\n\s*(\S+)")
-_NDARRAY = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d\s,+\-eE.]*)\]')
+_NDARRAY = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[?([\d\s,+\-eE.]+)')
 _INTEGER = re.compile(r"(?<![\w.+-])\d{6,}(?![\w.])")
 _LONGEST = 2_000  # characters of a line, for readers that search lines with patterns
 _ASKED = 10_000  # times that a reader may read a line after the last

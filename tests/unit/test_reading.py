@@ -287,3 +287,15 @@ def test_blocks_that_a_reader_would_compare_for_ever_are_refused(tmp_path):
     path.write_text("#$magres-abinitio-v1.0\n[atoms]\n" + "[/atoms]\n" * 1000)
     with pytest.raises(ValueError, match="it ends 1,000 blocks, and up to 16 are read"):
         AtomStore.from_file(path)
+
+
+def test_an_array_of_a_number_as_shape_is_compared_too(tmp_path):
+    path = tmp_path / "m.json"
+    ase.io.write(path, molecule("H2O"))
+    text = path.read_text()
+    assert '"pbc": {"__ndarray__": [[3]' in text
+    path.write_text(
+        text.replace('"pbc": {"__ndarray__": [[3]', f'"pbc": {{"__ndarray__": [{10**18}')
+    )
+    with pytest.raises(ValueError, match="does not fit into a file"):
+        AtomStore.from_file(path)
