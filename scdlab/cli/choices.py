@@ -299,5 +299,6 @@ def _made(cls: type, settings: dict[str, Any]) -> Any:
         return cls(**settings)
     except TypeError as error:
         raise ValueError(
-            f"{cls.__name__} cannot be made of {settings} ({error}): correct the settings."
+            f"{cls.__name__} cannot be made of {settings} ({str(error).rstrip('.')}): correct the "
+            "settings."
         ) from error

@@ -354,7 +354,7 @@ def _parts(
 ) -> tuple["AtomStore", "AtomStore | None", "AtomStore"]:
     """The structures to train on, to validate on (None for none) and to test on."""
     n_train = int(0.8 * len(store)) if n_train is None else n_train
-    n_val = (len(store) - n_train) // 2 if n_val is None else n_val
+    n_val = max(0, len(store) - n_train) // 2 if n_val is None else n_val
     train, val, test = store.split(n_train, n_val, seed=seed)
     return train, val if n_val else None, test
 

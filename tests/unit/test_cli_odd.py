@@ -56,7 +56,7 @@ def refused(words) -> str:
     assert result.exit_code in (1, 2), (words, result.output, result.exception)
     assert isinstance(result.exception, SystemExit), (words, repr(result.exception))
     line = result.stderr.strip()
-    assert line and "\n" not in line, (words, line)
+    assert line and "\n" not in line and ".)" not in line, (words, line)
     return line
 
 
@@ -79,6 +79,11 @@ def test_files_that_hold_no_structures():
         refused(["evaluate", "model", "--data", name])
     refused(["train", "--data", "one.extxyz", *TRAIN[3:]])  # nothing to learn
     assert not os.path.exists("out")
+
+
+def test_more_to_train_on_than_there_is():
+    line = refused(["train", "--data", "ethanol@:20", "--train", "1000", "--out", "out"])
+    assert line.startswith("Cannot split 20 structures into 1,000 for training and 0 for valid")
 
 
 @pytest.mark.parametrize(
