@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, completed
 from scdlab.atoms.shares import balanced
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.model import Model, Prediction
@@ -288,6 +288,7 @@ class SupervisedObjective(Objective):
     def __call__(
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Parts]:
+        batch = completed(batch)
         return self.compare(model, model(batch, noise=False, **self.model_outputs), batch)
 
     @property

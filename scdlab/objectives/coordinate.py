@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, completed
 from scdlab.atoms.shares import balanced
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.model import Model
@@ -130,6 +130,7 @@ class CoordinateDenoising(Objective):
     def __call__(
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Parts]:
+        batch = completed(batch)
         # eps (N, 3) Å, mask (N)
         eps, mask = sample_noise(
             batch, self.sigma, generator, self.kind, self.centered, self.ratio, free_atoms(batch)

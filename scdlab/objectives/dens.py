@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, completed
 from scdlab.atoms.shares import balanced, drawn_for_structures, uniform_for_structures
 from scdlab.atoms.store import AtomStore
 from scdlab.nn.blocks.heads import sum_over_atoms
@@ -194,6 +194,7 @@ class DeNS(Objective):
     def __call__(
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Parts]:
+        batch = completed(batch)
         if not (self.prob and self.corrupt_ratio):
             return self.supervised(model, batch, generator)
         eps, mask, sigma, force_input, noisy = self.corrupt(batch, generator)

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scdlab.atoms.batch import Batch
+from scdlab.atoms.batch import Batch, completed
 from scdlab.atoms.neighbors import pairs_within
 from scdlab.atoms.shares import normal_for_atoms
 from scdlab.atoms.store import AtomStore
@@ -149,6 +149,7 @@ class PairwiseDenoising(Objective):
     def __call__(
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Parts]:
+        batch = completed(batch)
         noisy = self.perturb(batch, generator)
         pairs = None if self.scope == "batch" else pairs_within(batch.ptr, batch.batch)
         true = self.distances(batch.pos, pairs)  # (P) Å

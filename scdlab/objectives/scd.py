@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch_geometric import data
 
-from scdlab.atoms.batch import Batch, mark_complete
+from scdlab.atoms.batch import Batch, completed, mark_complete
 from scdlab.atoms.neighbors import neighbor_list
 from scdlab.atoms.pairs import Pairs
 from scdlab.atoms.shares import balanced, declare_share, share_of, uniform_for_structures
@@ -198,7 +198,7 @@ class SelfConditionedDenoising(Objective):
         _mask_token(model)
         frozen = _detached_embeddings(model) if self.freeze_element_embeddings else {}
         with model.shared_filter_tables():
-            return self._loss(model, frozen, batch, generator)
+            return self._loss(model, frozen, completed(batch), generator)
 
     def _loss(
         self,

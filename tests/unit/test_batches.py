@@ -244,3 +244,33 @@ def test_a_store_is_no_batch(model):
 def test_a_batch_without_atoms_is_refused(model):
     with pytest.raises(ValueError, match="has no atoms"):
         model(Data(z=torch.zeros(0, dtype=torch.long), pos=torch.zeros(0, 3)))
+
+
+def test_objectives_complete_batches(structures):
+    kw = dict(hidden_channels=8, num_layers=1, num_rbf=8)
+    torch.manual_seed(0)
+    schnet = scdlab.SchNet(**kw)
+    conditional = scdlab.EquivariantTransformer(num_heads=2, conditional=True, **kw)
+    forced = scdlab.EquivariantTransformer(num_heads=2, force_input=True, **kw)
+    for data in structures:
+        data.energy = torch.tensor([-1.0])
+        data.forces = torch.ones(data.num_nodes, 3)
+    whole = Batch.from_data_list(structures)
+    methods = scdlab.objectives
+    for objective, net in (
+        (methods.EnergyForces(), schnet),
+        (methods.CoordinateDenoising(0.05), schnet),
+        (methods.PairwiseDenoising(), schnet),
+        (methods.SelfConditionedDenoising(), conditional),
+        (methods.DeNS(prob=1.0), forced),
+    ):
+
+        def loss(batch, objective=objective, net=net):
+            torch.manual_seed(0)
+            return objective(net, batch, torch.Generator().manual_seed(0))[0].item()
+
+        right = pytest.approx(loss(whole), rel=1e-5)
+        assert loss(without(whole, "ptr")) == right
+        assert loss(structures[0]) == pytest.approx(loss(Batch.from_data_list(structures[:1])))
+        with pytest.raises(ValueError, match="has 3 structures"):
+            loss(without(whole, "ptr", "batch"))
