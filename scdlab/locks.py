@@ -153,8 +153,11 @@ def _taken(file: Path, target: Path) -> int:
 def _opened(file: Path) -> int:
     try:
         return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-    except PermissionError:  # left by another user: it can be locked all the same
-        return os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except PermissionError as error:  # left by another user: it can be locked all the same
+        try:
+            return os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:  # there is none, and none may be made
+            raise error from None
 
 
 def _is_still(handle: int, file: Path) -> bool:

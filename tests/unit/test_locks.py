@@ -1,5 +1,6 @@
 """Locks on targets: the second writer is refused in a sentence, and the dead hold nothing."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -143,3 +144,17 @@ def test_a_file_system_without_locks_gives_one_warning(tmp_path, monkeypatch, ca
             pass
     assert len(caplog.records) == 1 and "without locks" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_named_so(tmp_path, monkeypatch):
+    """As for a user who may not write there; tests can run as one who may."""
+    real = os.open
+
+    def denied(path, flags, mode=0o777, **keywords):
+        if flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, flags, mode, **keywords)
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(PermissionError), locked(tmp_path / "store"):
+        pass
