@@ -43,7 +43,7 @@ def energy_in_ev(unit: str | float) -> float:
                 f"got {unit!r}."
             )
         return ENERGY[unit]
-    if not (unit > 0 and math.isfinite(unit)):
+    if unit is None or not (unit > 0 and math.isfinite(unit)):
         raise ValueError(
             f"energy_unit must be positive, the size of the unit in eV, got {unit}: pass a name "
             f"({', '.join(ENERGY)}) or a number."

@@ -55,8 +55,10 @@ def neighbor_list(batch: Batch, cutoff: float) -> Pairs:
         For a cutoff that is not positive, for atoms that coincide or have no finite position, and
         for periodic cell vectors that span no volume.
     """
-    if not cutoff > 0 or not np.isfinite(cutoff):
-        raise ValueError(f"The cutoff is {cutoff}: it must be a positive length in Å, such as 5.0.")
+    if isinstance(cutoff, str | None) or not cutoff > 0 or not np.isfinite(cutoff):
+        raise ValueError(
+            f"The cutoff is {cutoff!r}: it must be a positive length in Å, such as 5.0."
+        )
     batch = completed(batch)
     pos = batch.pos.detach()
     ptr = batch.ptr

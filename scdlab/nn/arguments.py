@@ -1,7 +1,6 @@
 """Arguments of the constructors of models, checked by their annotations."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +13,8 @@ LARGEST = 100_000
 _ANY_SIZE = frozenset({"seed", "max_num_neighbors"})
 
 Check = Callable[[str, str, Any], Any]
+
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)  # NaN is not below it either
 
 
 def checks_of(parameters: Iterable[inspect.Parameter]) -> dict[str, tuple[Check, bool]]:
@@ -89,12 +90,10 @@ def number(cls: str, name: str, value: Any) -> float:
     numbers = int | float | np.integer | np.floating
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers):
         raise TypeError(f"{name} of {cls} must be a number, got {_shown(value)}.")
-    try:
-        finite = math.isfinite(value)
-    except OverflowError:
-        finite = False
-    if not finite:
-        raise ValueError(f"{name} of {cls} must be a finite number, got {_shown(value)}.")
+    if not abs(value) <= _LARGEST_NUMBER:
+        raise ValueError(
+            f"{name} of {cls} must be a finite number that float32 can hold, got {_shown(value)}."
+        )
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -1,6 +1,7 @@
 """Arguments of models and methods of one's own: what is wrong gets one sentence."""
 
 import inspect
+import math
 
 import numpy as np
 import pytest
@@ -161,6 +162,12 @@ def test_the_base_class_is_made_first():
     for width in ("4", 4.0, 0):
         with pytest.raises((TypeError, ValueError), match="hidden_channels of Mine must be"):
             net(represent)(width, 4.0)
+
+
+@pytest.mark.parametrize("cutoff", [1e300, 10**400, math.nan, math.inf])
+def test_numbers_that_float32_cannot_hold_are_named(cutoff):
+    with pytest.raises(ValueError, match="cutoff of SchNet must be a finite number that float32"):
+        scdlab.SchNet(cutoff=cutoff)
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "keys", "train", "training", 3, None])

@@ -241,7 +241,7 @@ def test_data_without_batch_vector_is_one_structure():
     assert neighbor_list(data, 2.0).j.tolist() == [1]
 
 
-@pytest.mark.parametrize("cutoff", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("cutoff", [0, -1.0, float("nan"), float("inf"), "4", None])
 def test_cutoff_must_be_a_positive_length(cutoff):
     batch = AtomStore.from_ase(molecule("H2O")).take([0])
     with pytest.raises(ValueError, match="must be a positive length in Å"):
