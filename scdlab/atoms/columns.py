@@ -117,8 +117,8 @@ def array_columns(
     Raises
     ------
     ValueError
-        For names that were asked for and that a structure lacks, or has with rows of another shape
-        than others.
+        For names that were asked for and that a structure lacks, and for an array that is wider in
+        one structure than in another.
     """
     arrays = [frame.arrays for frame in frames]
     numbers = [frame.numbers for frame in frames]
@@ -162,8 +162,8 @@ def atom_columns(
     Raises
     ------
     ValueError
-        For names that were asked for and that a structure lacks, or has with rows of another shape
-        than others.
+        For names that were asked for and that a structure lacks, and for an array that is wider in
+        one structure than in another.
     """
     columns = Columns()
     n = len(arrays)
@@ -176,14 +176,10 @@ def atom_columns(
                 f"{len(lacking):,} of {n:,} structures have no {name!r} in their arrays (the "
                 f"first is number {lacking[0]}): leave those out, or give it to them."
             )
-        if asked is None and (reason := _no_array(name, there) or _unlike(values)):
+        if asked is None and (reason := _no_array(name, there)):
             columns.left_out[name] = reason
             continue
-        if reason := _unlike(values):
-            raise ValueError(
-                f"Arrays {name!r} have {reason}: make them alike, rename one, or choose others "
-                "with atom_properties=."
-            )
+        _check_widths(name, values)
         filled = [
             usual_values(name, numbers[k], there[0].shape[1:]) if value is None else value
             for k, value in enumerate(values)
@@ -268,15 +264,17 @@ def _no_array(name: str, there: Sequence[np.ndarray]) -> str | None:
     return no_column_name(name)
 
 
-def _unlike(values: Sequence[np.ndarray | None]) -> str | None:
-    """In which structures arrays of one name have rows of different shapes; None where they are
-    alike."""
+def _check_widths(name: str, values: Sequence[np.ndarray | None]) -> None:
+    """Check that arrays of one name have rows of one shape."""
     shapes = {k: value.shape[1:] for k, value in enumerate(values) if value is not None}
     first, expected = next(iter(shapes.items()))
     for k, shape in shapes.items():
         if shape != expected:
-            return f"rows of the shape {expected} in structure {first} and {shape} in structure {k}"
-    return None
+            raise ValueError(
+                f"Structure {k} has an array {name!r} with rows of the shape {shape}, "
+                f"structure {first} one with {expected}: make them alike, rename one, or choose "
+                "others with atom_properties=."
+            )
 
 
 def _asked_info(name: str, values: Sequence) -> np.ndarray:
