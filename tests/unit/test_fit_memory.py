@@ -107,7 +107,7 @@ def test_labels_that_are_missing_are_counted_over_all_pieces(mixture, monkeypatc
         forces=arrays["forces"],
         validate=False,
     )
-    with pytest.raises(ValueError, match=r"2 of 300 .* energy .*\(the first is number 30\)"):
+    with pytest.raises(ValueError, match=r"2 of 300 .* energies .*\(the first is number 30\)"):
         prepared(EnergyForces(), bad)
 
 

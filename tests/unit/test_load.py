@@ -73,7 +73,7 @@ def outputs(model, dtype=None):
     [
         ({"model": ...}, "must hold a str as 'model', got no such entry"),
         ({"model": 3}, "must hold a str as 'model', got an int"),
-        ({"model": "nn.Linear"}, "a nn.Linear, a class that is not registered"),
+        ({"model": "nn.Linear"}, "the class 'nn.Linear', which is no class's name"),
         ({"config": ...}, "must hold a dict as 'config', got no such entry"),
         ({"config": []}, "must hold a dict as 'config', got a list"),
         ({"config": {"properties": 3}}, "do not fit SchNet"),
