@@ -136,7 +136,8 @@ def check_replaced(path: Path) -> None:
         # a damaged store may be written anew, where nothing but a store's own files is at stake
         head = {"format": FORMAT} if {"store.json", "ptr.npy"}.issubset(there) else {}
     described = head.get("arrays")
-    if isinstance(described, dict):
+    # a description that lacks what every store has is damaged, not another store's
+    if isinstance(described, dict) and {"z", "pos", "ptr"}.issubset(described):
         own = {"store.json", *(f"{name}.npy" for name in described)}
     else:
         own = {"store.json", *(name for name in there if _is_array_file(name))}

@@ -469,7 +469,16 @@ def test_a_full_disk_leaves_the_old_store(tmp_path):
     assert os.listdir(tmp_path / "s")
 
 
-@pytest.mark.parametrize("head", ["[]", "{", "", '{"format": "scdlab-atomstore", "version": 2}'])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "[]",
+        "{",
+        "",
+        '{"format": "scdlab-atomstore", "arrays": {}}',
+        '{"format": "scdlab-atomstore", "version": 2}',
+    ],
+)
 def test_a_damaged_store_is_written_anew_and_nothing_else_is(tmp_path, head):
     made().save(tmp_path / "s")
     (tmp_path / "s" / "store.json").write_text(head)
