@@ -9,14 +9,12 @@ Whether the data reach the disk before the power fails is not tried here.
 """
 
 import contextlib
-import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -365,31 +363,15 @@ FAULTS = {
 
 def run(cases: int, seed: int, folder: Path, minutes: float | None = None) -> dict[str, Any]:
     """Try so many faults; another seed goes on where the one before ends."""
-    start = time.monotonic()
     torch.set_num_threads(1)
     everything = all_cases()
-    first = seed * PIECE
-    counts: dict[str, int] = {}
-    failures = []
-    done = 0
-    for case in itertools.islice(itertools.cycle(everything), first, first + cases):
-        if minutes is not None and time.monotonic() - start > 60 * minutes:
-            break
-        try:
-            seen, what = try_case(case)
-        except Exception as error:
-            seen = "error"
-            what = f"{type(error).__name__}: {error}"
-        done += 1
-        for kind in (case.fault, f"{seen} one there"):
-            counts[kind] = counts.get(kind, 0) + 1
-        if what:
-            failures.append({"case": str(case), "what": what})
-    return {
-        "campaign": "faults",
-        "cases": done,
-        "seconds": round(time.monotonic() - start, 1),
-        "counts": counts,
-        "failures": failures,
-        "settings": {"seed": seed, "targets": list(TARGETS), "possible": len(everything)},
-    }
+    found = killing.tried(
+        everything,
+        try_case,
+        lambda case, seen: (case.fault, f"{seen} one there"),
+        seed * PIECE,
+        cases,
+        minutes,
+    )
+    settings = {"seed": seed, "targets": list(TARGETS), "possible": len(everything)}
+    return {"campaign": "faults", **found, "settings": settings}

@@ -11,7 +11,6 @@ folder, over an earlier run, or goes on with one. After each fault
 
 import contextlib
 import functools
-import itertools
 import json
 import os
 import shutil
@@ -227,31 +226,15 @@ def _holds(run: Path, pid: int | None) -> bool:
 
 def run(cases: int, seed: int, folder: Path, minutes: float | None = None) -> dict[str, Any]:
     """Try so many faults; another seed goes on where the one before ends."""
-    start = time.monotonic()
     torch.set_num_threads(1)
     everything = all_cases()
-    first = seed * PIECE
-    counts: dict[str, int] = {}
-    failures = []
-    done = 0
-    for case in itertools.islice(itertools.cycle(everything), first, first + cases):
-        if minutes is not None and time.monotonic() - start > 60 * minutes:
-            break
-        try:
-            ended, what = try_case(case)
-        except Exception as error:
-            ended = "error"
-            what = f"{type(error).__name__}: {error}"
-        done += 1
-        for kind in (case.fault, case.start, f"ended {ended}"):
-            counts[kind] = counts.get(kind, 0) + 1
-        if what:
-            failures.append({"case": str(case), "what": what})
-    return {
-        "campaign": "faults_fit",
-        "cases": done,
-        "seconds": round(time.monotonic() - start, 1),
-        "counts": counts,
-        "failures": failures,
-        "settings": {"seed": seed, "steps": STEPS, "possible": len(everything)},
-    }
+    found = killing.tried(
+        everything,
+        try_case,
+        lambda case, ended: (case.fault, case.start, f"ended {ended}"),
+        seed * PIECE,
+        cases,
+        minutes,
+    )
+    settings = {"seed": seed, "steps": STEPS, "possible": len(everything)}
+    return {"campaign": "faults_fit", **found, "settings": settings}

@@ -13,12 +13,13 @@ before.
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -227,3 +228,38 @@ def _arm(folder: str, at: int, signum: int) -> list[int]:
         setattr(os, name, counting(getattr(os, name)))
     sys.addaudithook(hook)
     return counted
+
+
+def tried(
+    everything: Sequence[Any],
+    try_case: Callable[[Any], tuple[str, str]],
+    kinds: Callable[[Any, str], Sequence[str]],
+    first: int,
+    cases: int,
+    minutes: float | None = None,
+) -> dict[str, Any]:
+    """Try so many of all faults, from the first on and round again: cases, seconds, counts of their
+    kinds, and failures."""
+    start = time.monotonic()
+    counts: dict[str, int] = {}
+    failures = []
+    done = 0
+    for case in itertools.islice(itertools.cycle(everything), first, first + cases):
+        if minutes is not None and time.monotonic() - start > 60 * minutes:
+            break
+        try:
+            ended, what = try_case(case)
+        except Exception as error:
+            ended = "error"
+            what = f"{type(error).__name__}: {error}"
+        done += 1
+        for kind in kinds(case, ended):
+            counts[kind] = counts.get(kind, 0) + 1
+        if what:
+            failures.append({"case": str(case), "what": what})
+    return {
+        "cases": done,
+        "seconds": round(time.monotonic() - start, 1),
+        "counts": counts,
+        "failures": failures,
+    }
