@@ -290,9 +290,14 @@ def test_nothing_is_dropped_outside_training(qm9):
     assert torch.equal(model.train()(batch).energy, deep_ct().train()(batch).energy)
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.0, math.nan])
-def test_a_drop_path_that_cannot_be_is_refused(p):
-    with pytest.raises(
-        ValueError, match=r"drop_path .*must be a (probability from 0 to below 1|finite number)"
-    ):
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        (-0.1, "drop_path must be a probability from 0 to below 1"),
+        (1.0, "drop_path must be a probability from 0 to below 1"),
+        (math.nan, "drop_path of EquivariantTransformer must be a finite number"),
+    ],
+)
+def test_a_drop_path_that_cannot_be_is_refused(p, words):
+    with pytest.raises(ValueError, match=words):
         deep_ct(drop_path=p)
