@@ -56,10 +56,14 @@ def test_laws_hold_on_any_structure(trained, z_pos, seed):
     gaps = np.linalg.norm(pos[:, None] - pos, axis=-1)[np.triu_indices(len(z), 1)]
     if gaps.min() < 0.4:  # atoms on top of each other are refused, not predicted
         return
-    report = scdlab.symmetry_report(model(trained), Atoms(z, pos), n_rotations=1, seed=seed)
+    atoms = Atoms(z, pos)
+    report = scdlab.symmetry_report(model(trained), atoms, n_rotations=1, seed=seed)
     for law in ("rotation", "reflection", "translation", "permutation"):
         assert getattr(report, law) < 1e-8, report
-    assert report.force_consistency < 1e-4, report  # far apart, forces are small and rounding shows
+    atoms.calc = scdlab.Calculator(model(trained))
+    largest = max(abs(atoms.get_forces()).max(), 1e-3)  # eV/Å: what the report divides by
+    # Where forces nearly cancel, the differences' own error, of order step², is all that is left.
+    assert report.force_consistency * largest < max(1e-5 * largest, 1e-7), report
     assert report.smoothness < 1e-4, report
 
 
