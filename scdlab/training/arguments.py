@@ -13,6 +13,7 @@ import torch
 
 from scdlab.atoms.store import AtomStore
 from scdlab.nn import Model
+from scdlab.nn.registry import with_article
 from scdlab.objectives import Objective
 from scdlab.renames import renamed_value
 
@@ -32,8 +33,7 @@ def shown(value: object) -> str:
         return f"the class {value.__name__}"
     if isinstance(value, str | None | bool | Real):
         return repr(value.item() if isinstance(value, np.generic) else value)
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    return with_article(type(value).__name__)
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> int:
