@@ -21,7 +21,7 @@ from . import (
     self_conditioned_labels,
     self_conditioned_network,
 )
-from .claim import PROFILES, VERDICTS, Claim, claims, get, register
+from .claim import PROFILES, VERDICTS, Claim, Precondition, claims, get, register
 from .kept import keep
 from .measure import run
 from .record import Record, load_record
@@ -31,6 +31,7 @@ __all__ = [
     "PROFILES",
     "VERDICTS",
     "Claim",
+    "Precondition",
     "Record",
     "Table",
     "claims",

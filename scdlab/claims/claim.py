@@ -6,16 +6,19 @@ built from the public names of `scdlab`, and the rule that turns measured values
 Verdicts: *reproduced* (the paper's statement holds as the paper puts it), *same direction* (the
 effect has the paper's sign under a weaker contrast or at a smaller scale), *tie* (the difference is
 within the seeds' spread), *not seen at this scale* (the opposite, far from the paper's conditions),
-*contradicted* (the opposite, under its conditions).
+*contradicted* (the opposite, under its conditions), *not tested: mechanism off* (what the claim
+rests on did not act in the measured runs: its precondition does not hold).
 """
 
 import dataclasses
 import difflib
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 Settings = dict[str, Any]  # of a recipe, for one profile
 Values = dict[str, float]  # what a recipe measured for one seed: name of a quantity -> value
@@ -23,11 +26,50 @@ Arrays = dict[str, np.ndarray]  # the same over seeds: name -> float64 [seeds]
 Recipe = Callable[[Settings, int, str], Values]  # (settings, seed, device)
 Judge = Callable[[Arrays, Settings], str]  # -> one of VERDICTS
 
-PROFILES = ("quick", "cpu", "full")
-"""Sizes in which every claim can be measured: mechanics, two cores, one GPU."""
-VERDICTS = ("reproduced", "same direction", "not seen at this scale", "contradicted", "tie")
+PROFILES = ("quick", "cpu", "night", "full")
+"""Sizes in which a claim can be measured: mechanics, two cores, hours on two cores, one GPU."""
+RECORDED = PROFILES[1:]
+"""The profiles that are recorded; the quick one never is."""
+NOT_TESTED = "not tested: mechanism off"
+"""The verdict where a claim's precondition does not hold."""
+VERDICTS = (
+    "reproduced",
+    "same direction",
+    "not seen at this scale",
+    "contradicted",
+    "tie",
+    NOT_TESTED,
+)
 """The verdicts that a measurement can have on a claim."""
 REGISTRY: dict[str, "Claim"] = {}  # id -> claim, in the order of registration
+
+
+@dataclasses.dataclass(frozen=True)
+class Precondition:
+    """What must be measured in the same run before a claim is tested at all.
+
+    Parameters
+    ----------
+    text : str
+        The condition in words, written before the measurement, one sentence.
+    holds : callable (values, settings) -> bool
+        The same in code: from values, name -> float64 [seeds]. It reads quantities of the claim.
+    """
+
+    text: str
+    holds: Callable[[Arrays, Settings], bool]
+
+
+class _Noted(dict[str, np.ndarray]):
+    """Values that note which of them were read, in order."""
+
+    def __init__(self, values: Arrays) -> None:
+        super().__init__(values)
+        self.read: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.read[name] = None
+        return super().__getitem__(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +98,25 @@ class Claim:
     recipe : callable (settings, seed, device) -> dict of str to float
         Measures all quantities for one seed.
     profiles : dict of str to dict
-        Profile -> settings of the recipe; "seeds" is how many of them a run measures.
+        Profile -> settings of the recipe, for "quick" and at least one more of PROFILES; "seeds" is
+        how many of them a run measures.
     paper_values : dict of str to str, default {}
         Name -> the paper's value as text, for the quantities that have one.
     checkpoints : dict of str to str, default {}
         Name of a model that the recipe keeps -> which structures it was trained on, and which not.
+    precondition : Precondition, optional
+        What must hold for the claim to be tested; where it does not, the verdict is NOT_TESTED.
+        None by default.
+    hours : dict of str to float, default {}
+        Profile -> estimated core hours of all its seeds.
+    worth : int, default 0
+        How much the result matters; a night measures claims of larger worth for an hour first.
 
     Raises
     ------
     ValueError
-        A profile is missing, or a paper's value belongs to no quantity.
+        There are no settings for "quick" or none beside them, a profile is unknown, a paper's value
+        belongs to no quantity, or the hours are no positive numbers of profiles that the claim has.
     """
 
     id: str
@@ -80,12 +131,24 @@ class Claim:
     profiles: dict[str, Settings]
     paper_values: dict[str, str] = dataclasses.field(default_factory=dict)
     checkpoints: dict[str, str] = dataclasses.field(default_factory=dict)
+    precondition: Precondition | None = None
+    hours: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    worth: int = 0
 
     def __post_init__(self) -> None:
-        if set(self.profiles) != set(PROFILES):
+        given = set(self.profiles)
+        if "quick" not in given or len(given) < 2 or not given <= set(PROFILES):
             raise ValueError(
-                f"claim {self.id!r}: needs settings for each of {', '.join(PROFILES)}."
+                f"claim {self.id!r}: needs settings for quick and at least one more of "
+                f"{', '.join(RECORDED)}, and for no other profile; got "
+                f"{', '.join(map(repr, self.profiles)) or 'none'}."
             )
+        for profile, hours in self.hours.items():
+            if profile not in given or not (math.isfinite(hours) and hours > 0):
+                raise ValueError(
+                    f"claim {self.id!r}: hours must be positive numbers for profiles that it has "
+                    f"settings for, got {profile!r}: {hours!r}."
+                )
         if unknown := set(self.paper_values) - set(self.quantities):
             raise ValueError(
                 f"claim {self.id!r}: paper_values names unknown quantities {sorted(unknown)}."
@@ -96,12 +159,19 @@ class Claim:
         """The first two quantities: what the claim compares."""
         return list(self.quantities)[:2]
 
+    @property
+    def written_rule(self) -> str:
+        """The rule with the precondition before it, as records hold it."""
+        if self.precondition is None:
+            return self.rule
+        return f"Precondition: {self.precondition.text} {self.rule}"
+
     def settings(self, profile: str) -> Settings:
         """The recipe's settings under a profile, as they come back from json (tuples are lists).
 
         Parameters
         ----------
-        profile : {"quick", "cpu", "full"}
+        profile : {"quick", "cpu", "night", "full"}
             Which profile.
 
         Returns
@@ -112,16 +182,22 @@ class Claim:
         Raises
         ------
         ValueError
-            There is no such profile.
+            There is no such profile, or the claim has no settings for it.
         """
         if profile not in PROFILES:
             raise ValueError(
                 f"There is no profile {profile!r}; choose one of {', '.join(PROFILES)}."
             )
+        if profile not in self.profiles:
+            there = [name for name in PROFILES if name in self.profiles]
+            raise ValueError(
+                f"The claim {self.id!r} has no settings for the profile {profile!r}: choose one of "
+                f"{', '.join(there)}."
+            )
         return json.loads(json.dumps(self.profiles[profile]))
 
     def verdict(self, values: Sequence[Values], settings: Settings) -> str:
-        """The rule's verdict.
+        """The rule's verdict, where the precondition holds.
 
         Parameters
         ----------
@@ -138,17 +214,70 @@ class Claim:
         Raises
         ------
         ValueError
-            The rule gave something else.
+            A quantity is missing or not finite, or the rule gave something else.
         """
-        verdict = self.judge(
-            {name: np.array([v[name] for v in values]) for name in self.quantities}, settings
-        )
+        arrays = self._arrays(values)
+        if not self.tested(values, settings)[0]:
+            return NOT_TESTED
+        verdict = self.judge(arrays, settings)
         if verdict not in VERDICTS:
             raise ValueError(
                 f"claim {self.id!r}: judge gave {verdict!r}, which is none of "
                 f"{', '.join(VERDICTS)}."
             )
         return verdict
+
+    def tested(self, values: Sequence[Values], settings: Settings) -> tuple[bool, list[str]]:
+        """Whether the precondition holds, and which quantities decided that.
+
+        Parameters
+        ----------
+        values : sequence of dict
+            For each seed: name of a quantity -> value.
+        settings : dict
+            Settings under which they were measured.
+
+        Returns
+        -------
+        holds : bool
+            True for a claim without a precondition.
+        names : list of str
+            The quantities that it was read from, in the order of the claim.
+
+        Raises
+        ------
+        ValueError
+            It cannot be measured: a quantity is missing or not finite, it reads one that the claim
+            does not have, or it gives neither true nor false.
+        """
+        if self.precondition is None:
+            return True, []
+        noted = _Noted(self._arrays(values))
+        try:
+            holds = self.precondition.holds(noted, settings)
+        except KeyError as error:
+            raise ValueError(
+                f"The precondition of {self.id!r} cannot be measured: it reads {error.args[0]!r}, "
+                f"which is neither a quantity of the claim ({', '.join(self.quantities)}) nor one "
+                "of its settings."
+            ) from error
+        if not isinstance(holds, bool | np.bool_):
+            raise ValueError(
+                f"The precondition of {self.id!r} must be true or false, got "
+                f"{type(holds).__name__} {holds!r}: reduce it over the seeds, as in bool((x > 2)"
+                ".all())."
+            )
+        return bool(holds), [name for name in self.quantities if name in noted.read]
+
+    def _arrays(self, values: Sequence[Values]) -> Arrays:
+        """Values over seeds; ValueError for one that is missing or not finite."""
+        for name in self.quantities:
+            if not all(name in v and math.isfinite(v[name]) for v in values):
+                raise ValueError(
+                    f"There is no verdict on {self.id!r}: its recipe must measure {name} as a "
+                    "finite number for every seed."
+                )
+        return {name: np.array([v[name] for v in values]) for name in self.quantities}
 
 
 def recalled(text: str) -> str:
@@ -259,6 +388,49 @@ def direction(better: Sequence[float] | np.ndarray, worse: Sequence[float] | np.
     gap = np.asarray(worse, float) - np.asarray(better, float)
     spread = gap.std(ddof=1) if len(gap) > 1 else np.inf  # one seed has no spread to compare with
     if abs(gap.mean()) <= spread or not (np.all(gap > 0) or np.all(gap < 0)):
+        return "tie"
+    return "paper" if gap.mean() > 0 else "opposite"
+
+
+def paired_direction(
+    better: Sequence[float] | np.ndarray, worse: Sequence[float] | np.ndarray
+) -> str:
+    """Which way the gap between two arms points, by the mean of the paired differences.
+
+    Arms are paired by seed: same split, same batches. A direction is seen when the mean of the n
+    differences is further from zero than t(0.975; n - 1) of its standard errors, s / sqrt(n), with
+    Student's t: a two-sided test at 5 %.
+
+    Parameters
+    ----------
+    better : array-like [seeds]
+        Errors of the arm that should have the lower ones.
+    worse : array-like [seeds]
+        Errors of the other arm, of the same seeds.
+
+    Returns
+    -------
+    {"paper", "opposite", "tie"}
+        "paper" when `better` is lower.
+
+    Raises
+    ------
+    ValueError
+        The arms do not have one finite error each for the same seeds.
+    """
+    low = np.asarray(better, float)
+    high = np.asarray(worse, float)
+    if low.ndim != 1 or low.shape != high.shape or not np.isfinite([low, high]).all():
+        raise ValueError(
+            "Paired arms need one finite error for each of the same seeds, got "
+            f"{low.tolist()} and {high.tolist()}."
+        )
+    n = len(low)
+    if n < 2:  # one seed has no spread to compare with
+        return "tie"
+    gap = high - low
+    error = gap.std(ddof=1) / math.sqrt(n)
+    if not abs(gap.mean()) > scipy.special.stdtrit(n - 1, 0.975) * error:
         return "tie"
     return "paper" if gap.mean() > 0 else "opposite"
 

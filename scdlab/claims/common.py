@@ -15,6 +15,11 @@ SEEN = (
     " The direction is seen when every seed shows it and the mean difference exceeds its standard "
     "deviation over seeds; else it is a tie. "
 )
+SEEN_PAIRED = (
+    " Arms are paired by seed: same split, same batches. The direction is seen when the mean of "
+    "the n paired differences is further from zero than t(0.975; n - 1) of its standard errors "
+    "(Student's t); else it is a tie. "
+)
 HELD_OUT = 5000  # molecules, those of data/qm9-sample
 UNSEEN = (
     "drawn at random with the seed, no labels. Not among them, so unseen: the molecules of "

@@ -45,7 +45,7 @@ def run(
     ----------
     claim_id : str
         The claim's id.
-    profile : {"quick", "cpu", "full"}, default "quick"
+    profile : {"quick", "cpu", "night", "full"}, default "quick"
         Which settings.
     seeds : iterable of int, optional
         Which seeds to run; all of the profile's by default. A record is written once all have been
@@ -163,7 +163,7 @@ def _record(
         values=values,
         seed_seconds=[r["seconds"] for r in results],
         summary=summarize(values),
-        rule=claim.rule,
+        rule=claim.written_rule,
         verdict=claim.verdict(values, origin["settings"]) if complete else None,
         command=f"scdlab claims run {claim.id} --profile {profile}",
         versions=provenance.versions(),

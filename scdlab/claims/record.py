@@ -16,7 +16,7 @@ import numpy as np
 
 from scdlab import files
 
-from .claim import REGISTRY, Values, get
+from .claim import RECORDED, REGISTRY, Values, get
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "claim": (str,),
@@ -49,7 +49,7 @@ class Record:
     ----------
     claim : str
         The claim's id.
-    profile : {"quick", "cpu", "full"}
+    profile : {"quick", "cpu", "night", "full"}
         The profile that was run.
     settings : dict
         The recipe's settings.
@@ -62,7 +62,7 @@ class Record:
     summary : dict
         Name -> mean, std, min and max over seeds.
     rule : str
-        The claim's rule.
+        The claim's rule, its precondition included.
     verdict : str or None
         One of VERDICTS; None for mechanics only (the quick profile, few seeds).
     command : str
@@ -188,7 +188,7 @@ def record_path(claim_id: str, profile: str) -> Path:
     ----------
     claim_id : str
         The claim's id.
-    profile : {"cpu", "full"}
+    profile : {"cpu", "night", "full"}
         The profile.
 
     Returns
@@ -206,8 +206,8 @@ def load_record(claim_id: str, profile: str | None = None) -> Record | None:
     ----------
     claim_id : str
         The claim's id.
-    profile : {"cpu", "full"}, optional
-        The profile; the largest that was recorded by default.
+    profile : {"cpu", "night", "full"}, optional
+        The profile; by default the largest that was recorded: full before night before cpu.
 
     Returns
     -------
@@ -219,7 +219,7 @@ def load_record(claim_id: str, profile: str | None = None) -> Record | None:
     ValueError
         The record is damaged: see `problems`.
     """
-    for name in ("full", "cpu") if profile is None else (profile,):
+    for name in reversed(RECORDED) if profile is None else (profile,):
         path = record_path(claim_id, name)
         if path.is_file():
             again = f"remake it with `scdlab claims run {claim_id} --profile {name}`"
@@ -261,7 +261,7 @@ def problems(content: dict[str, Any]) -> list[str]:
         return ["its digest does not match its content: it was edited by hand"]
     if content["claim"] not in REGISTRY:
         return [f"there is no claim {content['claim']!r}"]
-    if content["profile"] not in ("cpu", "full"):
+    if content["profile"] not in RECORDED:
         return [f"the profile {content['profile']!r} is never recorded"]
     return [*_origin_problems(content), *_value_problems(content)]
 
@@ -308,10 +308,12 @@ def _origin_problems(content: dict[str, Any]) -> list[str]:
 def _value_problems(content: dict[str, Any]) -> list[str]:
     """What in a record disagrees with its claim, or with itself."""
     claim = get(content["claim"])
+    if content["profile"] not in claim.profiles:
+        return [f"the claim has no settings for the profile {content['profile']!r} any more"]
     if content["settings"] != claim.settings(content["profile"]):
         return ["the recipe's settings have changed since it was measured"]
     wrong = []
-    if content["rule"] != claim.rule:
+    if content["rule"] != claim.written_rule:
         wrong.append("the rule has changed since it was measured")
     values = content["values"]
     seeds = content["seeds"]

@@ -5,8 +5,8 @@ import html
 import re
 from typing import TYPE_CHECKING, Any
 
-from .claim import claims, get
-from .record import load_record, number
+from .claim import Claim, claims, get
+from .record import Record, load_record, number
 
 if TYPE_CHECKING:
     import rich.table
@@ -100,7 +100,7 @@ def table(lesson: int | None = None) -> Table:
                 f"{claim.quantities[name]}: {record.text(name)} {unit(name)}".rstrip()
                 for name in claim.arms
             ]
-            recorded = "\n".join([*arms, f"({record.where})"])
+            recorded = "\n".join([*arms, *_measured_first(claim, record), f"({record.where})"])
         about = f"{claim.id}\n{claim.title} (lesson {claim.lesson:02d})"
         rows.append((about, claim.paper, recorded, record.verdict if record else "–"))
     columns = ("claim", "paper", "recorded, mean ± std", "verdict")
@@ -152,8 +152,23 @@ def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table
     )
     note = f"Paper: {claim.paper}. {claim.source}."
     if record:
-        note += f" Recorded: {record.verdict} ({record.where}). Rule: {record.rule}"
+        note += f" Recorded: {record.verdict} ({record.where})."
+        note += "".join(f" {line}." for line in _measured_first(claim, record))
+        note += f" Rule: {record.rule}"
     return Table(claim.title, ("quantity", "paper", "recorded", "yours"), rows, note)
+
+
+def _measured_first(claim: Claim, record: Record) -> list[str]:
+    """What a claim's precondition was read from, one line a quantity, then whether it holds."""
+    if claim.precondition is None:
+        return []
+    holds, names = claim.tested(record.values, record.settings)
+    lines = [
+        f"{claim.quantities[name]}: {record.text(name)} {unit(name)}".rstrip()
+        for name in names
+        if name not in claim.arms
+    ]
+    return [*lines, f"precondition {'holds' if holds else 'fails'}: {claim.precondition.text[:-1]}"]
 
 
 def unit(name: str) -> str:

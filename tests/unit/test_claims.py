@@ -329,16 +329,22 @@ def test_a_recipe_must_give_finite_numbers_of_the_claim(fake, tmp_path, monkeypa
 def test_errors_name_the_thing_and_the_remedy(fake, tmp_path):
     with pytest.raises(ValueError, match="the nearest is 'fake-few-beat-many'"):
         claims.run("fake-few-beat-mny")
-    with pytest.raises(ValueError, match="quick, cpu, full"):
+    with pytest.raises(ValueError, match="quick, cpu, night, full"):
         claims.run(FAKE.id, "fast")
+    with pytest.raises(ValueError, match=r"no settings for the profile 'night'.*quick, cpu, full"):
+        claims.run(FAKE.id, "night")
     with pytest.raises(ValueError, match=r"some of \[0, 1, 2\].*got \[7\]"):
         run(tmp_path, seeds=[7])
     with pytest.raises(ValueError, match="no quantity 'mae'; it has few_mae_meV, many_mae_meV"):
         claims.compare(FAKE.id, {"mae": 1})
     with pytest.raises(ValueError, match="an id of its own"):
         claims.register(FAKE)
-    with pytest.raises(ValueError, match="quick, cpu, full"):
-        dataclasses.replace(FAKE, profiles={"quick": {}})
+    for profiles in ({}, {"quick": {}}, {"cpu": {}, "full": {}}, {"quick": {}, "day": {}}):
+        with pytest.raises(ValueError, match="quick and at least one more of cpu, night, full"):
+            dataclasses.replace(FAKE, profiles=profiles)
+    for hours in ({"night": 1}, {"cpu": 0}, {"cpu": -1.0}, {"cpu": float("nan")}):
+        with pytest.raises(ValueError, match="hours must be positive"):
+            dataclasses.replace(FAKE, hours=hours)
     with pytest.raises(ValueError, match="unknown quantities"):
         dataclasses.replace(FAKE, paper_values={"mae": "1"})
 
@@ -454,9 +460,11 @@ def test_numbers_are_short(value, text):
 @pytest.mark.parametrize("claim", claims.claims(), ids=lambda c: c.id)
 def test_every_claim_is_written_out(claim):
     assert claim.title.endswith(".") and claim.source and claim.paper and claim.rule.endswith(".")
-    assert claim.settings("cpu")["seeds"] >= 3 and claim.settings("full")["seeds"] >= 3, (
-        "a verdict needs a spread"
-    )
+    for profile in claim.profiles:
+        if profile != "quick":
+            assert claim.settings(profile)["seeds"] >= 3, "a verdict needs a spread"
+    if claim.precondition is not None:
+        assert claim.precondition.text.endswith(".")
     assert all(meaning for meaning in claim.quantities.values())
 
 
