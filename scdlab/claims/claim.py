@@ -99,7 +99,7 @@ class Claim:
         Measures all quantities for one seed.
     profiles : dict of str to dict
         Profile -> settings of the recipe, for "quick" and at least one more of PROFILES; "seeds" is
-        how many of them a run measures.
+        how many of them a run measures, counted from 0, or a list of those that it measures.
     paper_values : dict of str to str, default {}
         Name -> the paper's value as text, for the quantities that have one.
     checkpoints : dict of str to str, default {}
@@ -111,12 +111,16 @@ class Claim:
         Profile -> estimated core hours of all its seeds.
     worth : int, default 0
         How much the result matters; a night measures claims of larger worth for an hour first.
+    checkpoint_tests : dict of str to dict, default {}
+        Name of a checkpoint -> what its provenance holds beside: name of an entry -> quantity, such
+        as its error on structures that it has not seen.
 
     Raises
     ------
     ValueError
         There are no settings for "quick" or none beside them, a profile is unknown, a paper's value
-        belongs to no quantity, or the hours are no positive numbers of profiles that the claim has.
+        belongs to no quantity, the hours are no positive numbers of profiles that the claim has, or
+        a test belongs to no quantity or no checkpoint.
     """
 
     id: str
@@ -134,6 +138,7 @@ class Claim:
     precondition: Precondition | None = None
     hours: Mapping[str, float] = dataclasses.field(default_factory=dict)
     worth: int = 0
+    checkpoint_tests: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = set(self.profiles)
@@ -152,6 +157,15 @@ class Claim:
         if unknown := set(self.paper_values) - set(self.quantities):
             raise ValueError(
                 f"claim {self.id!r}: paper_values names unknown quantities {sorted(unknown)}."
+            )
+        if unknown := set(self.checkpoint_tests) - set(self.checkpoints):
+            raise ValueError(
+                f"claim {self.id!r}: checkpoint_tests names unknown checkpoints {sorted(unknown)}."
+            )
+        tested = {name for tests in self.checkpoint_tests.values() for name in tests.values()}
+        if unknown := tested - set(self.quantities):
+            raise ValueError(
+                f"claim {self.id!r}: checkpoint_tests names unknown quantities {sorted(unknown)}."
             )
 
     @property
@@ -278,6 +292,23 @@ class Claim:
                     "finite number for every seed."
                 )
         return {name: np.array([v[name] for v in values]) for name in self.quantities}
+
+
+def seeds_of(settings: Settings) -> list[int]:
+    """The seeds that settings ask for.
+
+    Parameters
+    ----------
+    settings : dict
+        With "seeds": how many, counted from 0, or a list of them.
+
+    Returns
+    -------
+    list of int
+        The seeds, in order.
+    """
+    seeds = settings["seeds"]
+    return list(seeds) if isinstance(seeds, list | tuple) else list(range(seeds))
 
 
 def recalled(text: str) -> str:

@@ -24,7 +24,7 @@ from scdlab.locks import locked
 from scdlab.log import show
 
 from . import provenance
-from .claim import Claim, claims, get
+from .claim import Claim, claims, get, seeds_of
 from .kept import Bench, lend, models_folder, read_kept, write_kept
 from .record import Record, number, record_path, summarize
 
@@ -108,7 +108,7 @@ def run(
     # also: what cannot be written is known before anything is measured
     with locked(Path(out) / f"{claim.id}.{profile}"):
         results = [_seed(claim, profile, key, seed, device, Path(out), echo) for seed in seeds]
-    complete = profile != "quick" and len(seeds) == settings["seeds"]
+    complete = profile != "quick" and seeds == seeds_of(settings)
     record = _record(
         claim,
         profile,
@@ -132,7 +132,7 @@ def run(
 
 def _chosen(seeds: Iterable[int] | None, claim: Claim, profile: str) -> list[int]:
     """The seeds to run, in order; ValueError for those that the profile does not have."""
-    everything = list(range(claim.settings(profile)["seeds"]))
+    everything = seeds_of(claim.settings(profile))
     if not isinstance(seeds, Iterable | None):
         raise TypeError(f"seeds must be a list of numbers, got {seeds!r}: write seeds=[0].")
     given = everything if seeds is None else list(seeds)
@@ -206,6 +206,8 @@ def _hand_on(
             "command": f"{record.command} --checkpoints data/checkpoints",
             "seen": trained_on,
         }
+        tests = claim.checkpoint_tests.get(name, {})
+        origin |= {entry: record.values[0][quantity] for entry, quantity in tests.items()}
         model = scdlab.load(models_folder(out) / kept[name] / "model")
         scdlab.save(model, folder / name, provenance=origin)
         echo(f"{claim.id}: {name} of seed 0 is in {folder}.")

@@ -16,7 +16,7 @@ import numpy as np
 
 from scdlab import files
 
-from .claim import RECORDED, REGISTRY, Values, get
+from .claim import RECORDED, REGISTRY, Values, get, seeds_of
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "claim": (str,),
@@ -317,7 +317,7 @@ def _value_problems(content: dict[str, Any]) -> list[str]:
         wrong.append("the rule has changed since it was measured")
     values = content["values"]
     seeds = content["seeds"]
-    if seeds != list(range(content["settings"]["seeds"])) or len(values) != len(seeds):
+    if seeds != seeds_of(content["settings"]) or len(values) != len(seeds):
         wrong.append("it does not hold every seed of its profile")
     elif any(set(v) != set(claim.quantities) for v in values):
         wrong.append("its quantities are not the claim's")

@@ -233,6 +233,43 @@ def test_checkpoints_are_handed_on_with_their_provenance(shared, tmp_path, monke
     assert len(_shared.trained) == 6, "kept values without their models are measured again"
 
 
+def test_a_checkpoint_holds_its_test_error(shared, tmp_path, monkeypatch):
+    tested = dataclasses.replace(
+        shared[0], checkpoint_tests={"tiny": {"test_energy_mae_meV": "many_mae_meV"}}
+    )
+    monkeypatch.setitem(REGISTRY, tested.id, tested)
+    monkeypatch.setattr(checkpoint, "package_dir", lambda name: tmp_path)
+    record = measure(tested, tmp_path, checkpoints=tmp_path / "checkpoints")
+    origin = scdlab.load_pretrained("tiny").provenance
+    assert origin["test_energy_mae_meV"] == record.values[0]["many_mae_meV"]
+
+
+def test_tests_are_of_checkpoints_and_quantities():
+    with pytest.raises(ValueError, match="unknown checkpoints"):
+        dataclasses.replace(
+            FAKE, checkpoint_tests={"tiny": {"test_energy_mae_meV": "many_mae_meV"}}
+        )
+    with pytest.raises(ValueError, match="unknown quantities"):
+        dataclasses.replace(
+            FAKE, checkpoints={"tiny": "8 frames"}, checkpoint_tests={"tiny": {"test": "mae"}}
+        )
+
+
+def test_a_claim_names_its_seeds(fake, tmp_path, monkeypatch):
+    cpu = {"seeds": [1, 2, 3], "gap": 1}
+    named = dataclasses.replace(FAKE, profiles=FAKE.profiles | {"cpu": cpu})
+    monkeypatch.setitem(REGISTRY, FAKE.id, named)
+    assert run(tmp_path, seeds=[3]).verdict is None and claims.load_record(FAKE.id) is None
+    record = run(tmp_path)
+    assert _recipe.calls == [3, 1, 2] and record.seeds == [1, 2, 3]
+    assert claims.load_record(FAKE.id) == record
+    with pytest.raises(ValueError, match=r"some of \[1, 2, 3\]"):
+        run(tmp_path, seeds=[0])
+    edit(resign=True, seeds=[0, 1, 2])
+    with pytest.raises(ValueError, match="every seed of its profile"):
+        claims.load_record(FAKE.id, "cpu")
+
+
 def test_checkpoints_need_a_recorded_run(shared, tmp_path):
     for claim, profile, options in [
         (shared[1], "cpu", {}),
