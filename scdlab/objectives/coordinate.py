@@ -37,6 +37,7 @@ from scdlab.objectives.base import (
     mark_trained_elements,
     required,
 )
+from scdlab.objectives.freezing import called, detached_embeddings
 from scdlab.objectives.noise import check_noise, displaced, noise_error, sample_noise
 
 
@@ -67,6 +68,9 @@ class CoordinateDenoising(Objective):
         sigma should then be small.
     weight : float, default 1.0
         Weight of denoising beside `supervised`.
+    freeze_element_embeddings : bool, default True
+        Without labels the embeddings of the elements are not trained, as in
+        `SelfConditionedDenoising` and for its reason. With `supervised` they are.
     """
 
     sigma: float = 0.04
@@ -76,6 +80,7 @@ class CoordinateDenoising(Objective):
     kind: str = "gaussian"
     supervised: SupervisedObjective | None = None
     weight: float = 1.0
+    freeze_element_embeddings: bool = True
 
     def __post_init__(self) -> None:
         check_noise(self.sigma, self.ratio, self.kind)
@@ -137,7 +142,9 @@ class CoordinateDenoising(Objective):
         )
         noisy = displaced(batch, eps)  # x̃ = x + ε
         outputs = {} if self.supervised is None else self.supervised.model_outputs
-        out = model(noisy, noise=True, **outputs)  # ε̂ (N, 3)
+        freeze = self.freeze_element_embeddings and self.supervised is None
+        frozen = detached_embeddings(model) if freeze else {}
+        out = called(model, frozen, noisy, noise=True, **outputs)  # ε̂ (N, 3)
         unit = self.sigma if self.normalized else 1.0
         noise = required(out.noise, "noise")
         loss, parts = noise_error(batch, noise, eps, mask, self.sigma, unit)

@@ -40,6 +40,7 @@ from scdlab.atoms.store import AtomStore
 from scdlab.nn.model import Model
 from scdlab.objectives.arguments import check_choice, check_length
 from scdlab.objectives.base import Mean, Objective, Parts, mark_trained_elements, required
+from scdlab.objectives.freezing import called, detached_embeddings
 
 HEAD = "coordinates"  # the head that output="coordinates" adds
 
@@ -61,11 +62,15 @@ class PairwiseDenoising(Objective):
         files. Of several processes, each compares the atoms of its own share of a batch.
     output : str, default "noise"
         "noise" or "coordinates", how the corrected structure is made (see above).
+    freeze_element_embeddings : bool, default True
+        The embeddings of the elements are not trained, as in `SelfConditionedDenoising` and for its
+        reason.
     """
 
     sigma: float = 0.14
     scope: str = "molecule"
     output: str = "noise"
+    freeze_element_embeddings: bool = True
 
     loss_over = "distance_mae"
 
@@ -127,9 +132,10 @@ class PairwiseDenoising(Objective):
         noisy : Batch
             The structures with noise.
         """
+        frozen = detached_embeddings(model) if self.freeze_element_embeddings else {}
         if self.output == "coordinates":
-            return model(noisy, noise=False).properties[HEAD]
-        answer = required(model(noisy, noise=True).noise, "noise")  # (N, 3)
+            return called(model, frozen, noisy, noise=False).properties[HEAD]
+        answer = required(called(model, frozen, noisy, noise=True).noise, "noise")  # (N, 3)
         return noisy.pos.to(answer.dtype) - self.sigma * answer
 
     def distances(self, pos: Tensor, pairs: tuple[Tensor, Tensor] | None) -> Tensor:

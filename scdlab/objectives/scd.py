@@ -27,11 +27,9 @@ ligand, each alone.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 from torch_geometric import data
 
 from scdlab.atoms.batch import Batch, completed, mark_complete
@@ -57,6 +55,7 @@ from scdlab.objectives.base import (
     qualified_name,
     required,
 )
+from scdlab.objectives.freezing import called, detached_embeddings
 from scdlab.objectives.noise import displaced, noise_error, sample_noise
 
 CONDITIONS = ("own", "other", "atoms")
@@ -111,10 +110,10 @@ class SelfConditionedDenoising(Objective):
     centered : bool, default True
         No noise in the mean of a structure.
     freeze_element_embeddings : bool, default True
-        The embeddings of the elements are not trained, or they would shrink to nothing: denoising
-        is the easier the less of the elements reaches the network, and fine-tuning would start from
-        there.
-        Under any other objective, fine-tuning among them, they are trained.
+        Without labels the embeddings of the elements are not trained, or they would shrink to
+        nothing: denoising is the easier the less of the elements reaches the network, and
+        fine-tuning would start from there. `CoordinateDenoising` and `PairwiseDenoising` leave the
+        same ones as they are. With `supervised` they are trained, as in any fine-tuning.
 
     Raises
     ------
@@ -196,7 +195,8 @@ class SelfConditionedDenoising(Objective):
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Parts]:
         _mask_token(model)
-        frozen = _detached_embeddings(model) if self.freeze_element_embeddings else {}
+        freeze = self.freeze_element_embeddings and self.supervised is None
+        frozen = detached_embeddings(model) if freeze else {}
         with model.shared_filter_tables():
             return self._loss(model, frozen, completed(batch), generator)
 
@@ -217,9 +217,9 @@ class SelfConditionedDenoising(Objective):
         pairs = shared_pairs(clean, noisy, model.cutoff) if self.context is None else None
 
         outputs = {} if self.supervised is None else self.supervised.model_outputs
-        embedded = _called(model, frozen, clean, noise=False, pairs=pairs, **outputs)  # pass 1
+        embedded = called(model, frozen, clean, noise=False, pairs=pairs, **outputs)  # pass 1
         c = self._dropped(model, self._condition(embedded), second, generator)  # (B, d) or (N, d)
-        out = _called(model, frozen, noisy, condition=c, noise=True, pairs=pairs)  # pass 2
+        out = called(model, frozen, noisy, condition=c, noise=True, pairs=pairs)  # pass 2
 
         loss, parts = noise_error(second, required(out.noise, "noise"), eps, mask, self.sigma)
         if self.supervised is None:
@@ -302,22 +302,6 @@ def _mask_token(model: Model) -> Tensor:
             f"{type(model).__name__} does not; {remedy}."
         )
     return model.mask_token
-
-
-def _detached_embeddings(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of all embeddings of elements, by name, without a gradient."""
-    return {
-        f"{name}.weight": module.weight.detach()
-        for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, nn.Embedding)
-    }
-
-
-def _called(model: Model, frozen: dict[str, Tensor], batch: Batch, **inputs: Any) -> Prediction:
-    """The model's prediction with the weights `frozen` in place of its own."""
-    if not frozen:
-        return model(batch, **inputs)
-    return functional_call(model, frozen, (batch,), inputs, tie_weights=False)
 
 
 def _cut(batch: Batch, chosen: Tensor) -> Batch:
