@@ -17,9 +17,12 @@ from . import (
     schnet,
     schnet_dynamics,
     self_conditioned,
+    self_conditioned_condition,
     self_conditioned_embedding,
-    self_conditioned_labels,
+    self_conditioned_frames,
+    self_conditioned_homo,
     self_conditioned_network,
+    self_conditioned_transfer,
 )
 from .claim import PROFILES, VERDICTS, Claim, Precondition, claims, get, register
 from .kept import keep
@@ -52,8 +55,11 @@ __all__ = [
     "schnet",
     "schnet_dynamics",
     "self_conditioned",
+    "self_conditioned_condition",
     "self_conditioned_embedding",
-    "self_conditioned_labels",
+    "self_conditioned_frames",
+    "self_conditioned_homo",
     "self_conditioned_network",
+    "self_conditioned_transfer",
     "table",
 ]

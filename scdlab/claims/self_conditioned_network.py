@@ -132,11 +132,26 @@ register(
         judge=judge_step_cost,
         recipe=step_cost,
         profiles={
-            "quick": QUICK | {"rounds": 2},
-            "cpu": CPU | {"hidden_channels": 128, "num_layers": 6, "num_rbf": 50, "rounds": 21},
+            "quick": QUICK | {"batch_size": 8, "rounds": 2},
+            "cpu": CPU
+            | {
+                "hidden_channels": 128,
+                "num_layers": 6,
+                "num_rbf": 50,
+                "batch_size": 32,
+                "rounds": 21,
+            },
             "full": FULL
-            | {"hidden_channels": 256, "num_layers": 8, "batch_size": 128, "rounds": 51},
+            | {
+                "seeds": 3,
+                "hidden_channels": 256,
+                "num_layers": 8,
+                "batch_size": 128,
+                "rounds": 51,
+            },
         },
+        hours={"cpu": 0.1},
+        worth=40,
     )
 )
 
@@ -248,6 +263,8 @@ register(
         ),
         judge=judge_faults,
         recipe=faults,
-        profiles={"quick": QUICK, "cpu": CPU, "full": FULL},
+        profiles={"quick": QUICK, "cpu": CPU, "full": FULL | {"seeds": 3}},
+        hours={"cpu": 0.4},
+        worth=45,
     )
 )
