@@ -12,7 +12,7 @@ learning rate and number of steps. Each seed draws its own molecules, weights an
 two quantities of a claim are its arms, as expected: better, worse.
 
 The pretrained transformer is one per seed, and the three claims that start from it share it
-(`keep`).
+(`keep`); as in every pretraining, the embeddings of the elements stay as they were.
 """
 
 from pathlib import Path
@@ -28,8 +28,8 @@ from scdlab.objectives import CoordinateDenoising, PropertyRegression
 from scdlab.objectives.noise import noise_floor, sample_noise
 from scdlab.training import FitResult
 
-from .claim import Arrays, Claim, Settings, Values, direction, register
-from .common import SEEN, UNSEEN, draw, molecules, trained, trained_as_set
+from .claim import Arrays, Claim, Precondition, Settings, Values, direction, register
+from .common import SEEN, draw, molecules, trained, trained_as_set
 from .kept import keep
 
 COORD_PAPER = "Zaidi et al., ICLR 2023 (arXiv:2206.00133)"
@@ -70,6 +70,7 @@ CPU = {
     "pretrain_batch": 16,
     "pretrain_lr": 3e-3,
 }
+NIGHT = CPU | {"pretrain_steps": 6000, "pretrain_batch": 32}
 FULL = {
     "seeds": 3,
     "data": "qm9",
@@ -145,12 +146,20 @@ def transformer(settings: Settings, seed: int) -> EquivariantTransformer:
 
 # Coordinate denoising, then few labels
 
+BESIDE = {"sigma_beside": 0.005, "weight_beside": 0.1}
+
 
 def few_labels_homo(settings: Settings, seed: int, device: str) -> Values:
-    """HOMO energies of few molecules, learned from the pretrained weights and from scratch."""
-    few, _, test = molecules(settings, seed)[1].split(settings["n_labels"], 0, seed=seed)
+    """HOMO energies of few molecules, learned from the pretrained weights and from scratch, with a
+    little denoising beside them."""
+    few, val, test = molecules(settings, seed)[1].split(
+        settings["n_labels"], settings["n_val"], seed=seed
+    )
     test = draw(test, settings["n_test"], seed)
     homo = PropertyRegression("homo")
+    beside = CoordinateDenoising(
+        settings["sigma_beside"], supervised=homo, weight=settings["weight_beside"]
+    )
     values = {}
     steps = settings["steps"]
     longer = settings["longer"] * settings["steps"]
@@ -159,12 +168,19 @@ def few_labels_homo(settings: Settings, seed: int, device: str) -> Values:
         ("scratch", transformer(settings, seed), steps),
         ("scratch_longer", transformer(settings, seed), longer),
     ):
-        trained_as_set(model, homo, few, settings, seed, device, steps=n)
+        trained_as_set(model, beside, few, settings, seed, device, steps=n, val=val)
         values[f"homo_mae_{name}_meV"] = 1e3 * scdlab.evaluate(model, test, homo)["homo_mae"]
     guess = np.median(few.property("homo"))
     return values | {
         "homo_mae_guess_meV": 1e3 * float(np.abs(test.property("homo") - guess).mean())
     }
+
+
+def learned_homo(values: Arrays, settings: Settings) -> bool:
+    """Whether both arms halve the error of the median of the labels, in every seed."""
+    guess = values["homo_mae_guess_meV"]
+    arms = ("homo_mae_coord_meV", "homo_mae_scratch_meV")
+    return all(bool(np.all(values[arm] < 0.5 * guess)) for arm in arms)
 
 
 def judge_few_labels_homo(values: Arrays, settings: Settings) -> str:
@@ -207,7 +223,9 @@ register(
         },
         rule=(
             "Compare the test errors with pretraining and from scratch, both trained on the labels "
-            "for the same number of steps."
+            "for the same number of steps, with denoising at 0.005 Å beside it (weight 0.1), the "
+            "weights of the lowest error on further labels kept. This protocol was chosen by "
+            "trials with seed 0, which is not among the seeds measured."
             + SEEN
             + "With the paper's direction: reproduced when there are at least 100,000 labels, as "
             "in the paper, and in every seed pretraining also beats the longer training from "
@@ -218,29 +236,48 @@ register(
         recipe=few_labels_homo,
         profiles={
             "quick": QUICK
-            | {"n_labels": 200, "n_test": 16, "steps": 5, "batch_size": 8, "lr": 1e-3, "longer": 2},
-            "cpu": CPU
+            | BESIDE
             | {
-                "n_labels": 500,
-                "n_test": 2000,
+                "n_labels": 200,
+                "n_val": 16,
+                "n_test": 16,
+                "steps": 5,
+                "batch_size": 8,
+                "lr": 1e-3,
+                "longer": 2,
+            },
+            "night": NIGHT
+            | BESIDE
+            | {
+                "seeds": [1, 2, 3],
+                "n_labels": 1000,
+                "n_val": 200,
+                "n_test": 3800,
                 "steps": 1000,
-                "batch_size": 16,
+                "batch_size": 32,
                 "lr": 1e-3,
                 "longer": 2,
             },
             "full": FULL
+            | BESIDE
             | {
+                "seeds": [1, 2, 3],
                 "n_labels": 1000,
-                "n_test": 4000,
+                "n_val": 200,
+                "n_test": 3800,
                 "steps": 10_000,
                 "batch_size": 32,
                 "lr": 5e-4,
                 "longer": 3,
             },
         },
-        checkpoints={
-            "coord-et": f"Equilibrium geometries of n_pretrain molecules of QM9, {UNSEEN}"
-        },
+        precondition=Precondition(
+            "In every seed the errors with pretraining and from scratch are below half that of "
+            "the median of the labels.",
+            learned_homo,
+        ),
+        hours={"night": 1.4},
+        worth=50,
     )
 )
 
@@ -381,5 +418,7 @@ register(
             },
             "full": FULL | {"n_test": 1000, "steps": 20_000, "batch_size": 64, "lr": 1e-3},
         },
+        hours={"cpu": 0.1},
+        worth=20,
     )
 )

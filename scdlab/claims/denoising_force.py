@@ -10,7 +10,9 @@ from scdlab.analysis import Reference, cosine, denoise, displacements
 
 from .claim import Arrays, Claim, Settings, Values, direction, register
 from .common import SEEN, draw, molecules
-from .denoising import COORD_PAPER, CPU, FULL, QUICK, coord
+from .denoising import COORD_PAPER, CPU, FULL, NIGHT, QUICK, coord
+
+ASKED = {"n_molecules": 30, "draws": 4, "temperature_K": 500, "md_steps": 500, "far": 4}
 
 
 def answer_and_force(settings: Settings, seed: int, device: str) -> Values:
@@ -109,10 +111,12 @@ register(
         profiles={
             "quick": QUICK
             | {"n_molecules": 2, "draws": 2, "temperature_K": 500, "md_steps": 10, "far": 4},
-            "cpu": CPU
-            | {"n_molecules": 30, "draws": 4, "temperature_K": 500, "md_steps": 500, "far": 4},
+            "cpu": CPU | ASKED,
+            "night": NIGHT | ASKED,
             "full": FULL
             | {"n_molecules": 100, "draws": 8, "temperature_K": 500, "md_steps": 2000, "far": 4},
         },
+        hours={"cpu": 0.4, "night": 1.0},
+        worth=30,
     )
 )

@@ -5,11 +5,13 @@ See `denoising` for the papers and for what the claims of the lesson share.
 
 import numpy as np
 
+import scdlab
 from scdlab import analysis
+from scdlab.objectives import CoordinateDenoising
 
 from .claim import Arrays, Claim, Settings, Values, direction, get, register
-from .common import SEEN, draw, molecules
-from .denoising import CPU, FULL, QUICK, SCD_PAPER, coord, transformer
+from .common import SEEN, UNSEEN, draw, molecules
+from .denoising import CPU, FULL, NIGHT, QUICK, SCD_PAPER, coord, transformer
 
 
 def extensivity_of_embedding(settings: Settings, seed: int, device: str) -> Values:
@@ -30,6 +32,11 @@ def extensivity_of_embedding(settings: Settings, seed: int, device: str) -> Valu
         values[f"r2_homo_neighbors_{name}"] = analysis.smoothness(
             analysis.embed(model, sample, n=None, pool="mean")[0], homo
         )
+        if name == "coord":
+            denoising = CoordinateDenoising(settings["sigma"])
+            values["noise_unexplained_coord"] = scdlab.evaluate(model, sample, denoising)[
+                "noise_unexplained"
+            ]
     return {name: float(values[name]) for name in get("coord-extensivity").quantities}
 
 
@@ -65,6 +72,7 @@ register(
             "r2_size_sum_untrained": "R² of the atom count, sum over atoms, untrained",
             "r2_homo_neighbors_coord": "R² of the HOMO energy from 10 neighbors, pretrained",
             "r2_homo_neighbors_untrained": "R² of the HOMO energy from 10 neighbors, untrained",
+            "noise_unexplained_coord": "denoising loss on the same molecules, 1 is a blind guess",
         },
         rule=(
             "Extensive: a linear fit of the atom count explains more than half of its variance on "
@@ -81,7 +89,14 @@ register(
         profiles={
             "quick": QUICK | {"n_test": 100},
             "cpu": CPU | {"n_test": 4000},
+            "night": NIGHT | {"n_test": 4000},
             "full": FULL | {"n_test": 5000},
         },
+        checkpoints={
+            "coord-et": f"Equilibrium geometries of n_pretrain molecules of QM9, {UNSEEN}"
+        },
+        checkpoint_tests={"coord-et": {"test_noise_unexplained": "noise_unexplained_coord"}},
+        hours={"cpu": 0.3, "night": 0.8},
+        worth=60,
     )
 )

@@ -11,7 +11,7 @@ import torch
 import scdlab
 from scdlab import claims, files
 from scdlab.claims import common, denoising, denoising_pairwise, provenance, record
-from scdlab.claims.claim import REGISTRY
+from scdlab.claims.claim import NOT_TESTED, RECORDED, REGISTRY
 from scdlab.objectives import CoordinateDenoising
 from scdlab.training import FitResult, checkpoint
 
@@ -24,7 +24,7 @@ ANY = (1.0, 3.0, 0.5)
 def values(claim, better, worse, **others):
     """Values of a claim, one dict per seed, for its two arms and the quantities named; 1 for all
     else."""
-    arms = dict(zip(claim.arms, (better, worse), strict=True)) | others
+    arms = dict(zip(claim.arms, (better, worse), strict=True)) | GUESS | others
     return [
         {name: arms.get(name, (1, 1, 1))[seed] for name in claim.quantities} for seed in range(3)
     ]
@@ -40,6 +40,12 @@ FLOORS = {
 }
 ORDERED = {"r2_homo_neighbors_coord": NEAR, "r2_homo_neighbors_untrained": LOST}
 LONGER = "homo_mae_scratch_longer_meV"
+GUESS = {"homo_mae_guess_meV": (9.0, 9.0, 9.0), "mu_mae_guess_D": (9.0, 9.0, 9.0)}
+
+
+def measured(claim):
+    """The smallest profile of a claim that is recorded."""
+    return next(name for name in RECORDED if name in claim.profiles)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,23 @@ LONGER = "homo_mae_scratch_longer_meV"
 )
 def test_rules_of_lesson_02(claim_id, better, worse, others, verdict):
     claim = claims.get(claim_id)
-    assert claim.verdict(values(claim, better, worse, **others), claim.settings("cpu")) == verdict
+    settings = claim.settings(measured(claim))
+    assert claim.verdict(values(claim, better, worse, **others), settings) == verdict
+
+
+@pytest.mark.parametrize(
+    ("claim_id", "guess"),
+    [("coord-few-labels-homo", "homo_mae_guess_meV"), ("dimenet-pairwise-mu", "mu_mae_guess_D")],
+)
+def test_arms_that_do_not_halve_the_guess_test_nothing(claim_id, guess):
+    claim = claims.get(claim_id)
+    close = values(claim, LOW, HIGH, **{guess: (4.3, 4.3, 4.3)})
+    assert claim.verdict(close, claim.settings("night")) == NOT_TESTED, "2.2 is above half of 4.3"
+
+
+def test_the_seed_of_the_trials_is_not_measured():
+    homo = claims.get("coord-few-labels-homo")
+    assert all(homo.settings(profile)["seeds"] == [1, 2, 3] for profile in ("night", "full"))
 
 
 def test_with_as_many_labels_as_the_paper_the_verdict_is_final():
@@ -145,7 +167,7 @@ def test_the_leak_is_the_test_molecules_and_nothing_else(monkeypatch):
 def test_three_claims_start_from_one_pretraining():
     settings = [
         claims.get(c).settings(p)
-        for p in ("cpu", "full")
+        for p in ("night", "full")
         for c in ("coord-few-labels-homo", "coord-noise-force", "coord-extensivity")
     ]
     parts = [{name: s[name] for name in denoising.COORD} for s in settings]
@@ -213,17 +235,19 @@ def test_centered_noise_leaves_nothing_and_a_bias_is_seen():
 def test_the_recipe_hands_its_model_on(name, monkeypatch, tmp_path):
     (claim,) = (claim for claim in claims.claims() if name in claim.checkpoints)
     small = claim.settings("quick") | {"pretrain_steps": 2, "steps": 1}
+    small = {key: value for key, value in small.items() if key in claim.settings("quick")}
+    profile = measured(claim)
     monkeypatch.setitem(
         REGISTRY,
         claim.id,
-        dataclasses.replace(claim, profiles=claim.profiles | {"cpu": small}),
+        dataclasses.replace(claim, profiles=claim.profiles | {profile: small}),
     )
     monkeypatch.setattr(record, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(provenance, "checkout", lambda: ("a" * 40, False))
     monkeypatch.setattr(checkpoint, "package_dir", lambda folder: tmp_path)
     claims.run(
         claim.id,
-        "cpu",
+        profile,
         device="cpu",
         out=tmp_path,
         checkpoints=tmp_path / "checkpoints",
@@ -232,5 +256,7 @@ def test_the_recipe_hands_its_model_on(name, monkeypatch, tmp_path):
     model = scdlab.load_pretrained(name)
     assert not model.property_heads, "the model as pretraining left it, before any label"
     assert model.provenance["claim"] == claim.id and model.provenance["settings"] == small
+    (error,) = claim.checkpoint_tests[name]
+    assert model.provenance[error] > 0
     unseen = common.molecules(small, 0)[1][:4]
     assert model(unseen.take(range(4)), noise=True).noise.isfinite().all()
