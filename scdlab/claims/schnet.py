@@ -166,9 +166,11 @@ register(
         recipe=forces_few_labels,
         profiles={
             "quick": QUICK | {"data": "ethanol", "n_forces": 10, "n_energies": 100, "steps": 20},
-            "cpu": CPU | {"data": "ethanol", "n_forces": 100, "n_energies": 1000, "steps": 1000},
+            "cpu": CPU | {"data": "ethanol", "n_forces": 100, "n_energies": 1000, "steps": 2000},
             "full": FULL | {"data": "md17", "n_forces": 160, "n_energies": 8000, "steps": 20000},
         },
+        hours={"cpu": 0.1},
+        worth=32,
     )
 )
 
@@ -256,6 +258,8 @@ register(
             "cpu": CPU | {"lr": 1e-3, "n_train": 1000, "steps": 1000, "log_every": 10},
             "full": FULL | {"lr": 1e-3, "n_train": 1000, "steps": 10000, "log_every": 10},
         },
+        hours={"cpu": 0.1},
+        worth=32,
     )
 )
 
@@ -336,8 +340,10 @@ register(
         # learn
         profiles={
             "quick": QUICK | {"n_train": 100, "steps": 20, "energy_weight": 1},
-            "cpu": CPU | {"n_train": 1500, "steps": 1500, "energy_weight": 1},
+            "cpu": CPU | {"n_train": 1500, "steps": 4000, "energy_weight": 1},
             "full": FULL | {"n_train": 1500, "steps": 20000, "energy_weight": 1},
         },
+        hours={"cpu": 0.2},
+        worth=32,
     )
 )

@@ -145,7 +145,7 @@ register(
             "cpu": CPU
             | {
                 "n_train": 1000,
-                "steps": 1500,
+                "steps": 3000,
                 "temperature_K": 300,
                 "timestep_fs": 0.5,
                 "md_steps": 2000,
@@ -159,5 +159,7 @@ register(
                 "md_steps": 10000,
             },
         },
+        hours={"cpu": 0.1},
+        worth=32,
     )
 )
