@@ -13,7 +13,7 @@ import scdlab
 from scdlab import claims, files
 from scdlab.claims import provenance, schnet, show
 from scdlab.claims import record as records
-from scdlab.claims.claim import REGISTRY, direction, recalled
+from scdlab.claims.claim import REGISTRY, direction, recalled, seeds_of
 from scdlab.claims.kept import Bench, lend
 from scdlab.training import checkpoint
 
@@ -499,7 +499,7 @@ def test_every_claim_is_written_out(claim):
     assert claim.title.endswith(".") and claim.source and claim.paper and claim.rule.endswith(".")
     for profile in claim.profiles:
         if profile != "quick":
-            assert claim.settings(profile)["seeds"] >= 3, "a verdict needs a spread"
+            assert len(seeds_of(claim.settings(profile))) >= 3, "a verdict needs a spread"
     if claim.precondition is not None:
         assert claim.precondition.text.endswith(".")
     assert all(meaning for meaning in claim.quantities.values())
@@ -583,10 +583,10 @@ def test_quick_recipes_run(claim, tmp_path):
     )
 
 
-@pytest.mark.parametrize(("lesson", "count"), [(1, 4), (2, 5), (3, 6), (4, 8), (5, 5)])
+@pytest.mark.parametrize(("lesson", "count"), [(1, 4), (2, 5), (3, 6), (4, 8), (5, 6)])
 def test_every_claim_of_a_lesson_is_recorded(lesson, count):
     of_lesson = [claim for claim in claims.claims() if claim.lesson == lesson]
     assert len(of_lesson) == count
     for claim in of_lesson:
-        record = claims.load_record(claim.id, "cpu")
-        assert record and len(record.seeds) == 3, claim.id
+        record = claims.load_record(claim.id)
+        assert record and len(record.seeds) >= 3, claim.id
