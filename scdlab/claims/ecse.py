@@ -395,5 +395,11 @@ register(
                 "with the seed; n_val others watched its training. All others are unseen."
             )
         },
+        checkpoint_tests={
+            "pet-ethanol": {
+                "test_force_mae_meV_per_A": "force_mae_raw_meV_per_A",
+                "test_energy_mae_meV": "energy_mae_raw_meV",
+            }
+        },
     )
 )
