@@ -1,0 +1,39 @@
+"""The models that come with the kit: each says what it has seen and how good it is."""
+
+import json
+
+import pytest
+
+import scdlab
+from scdlab import claims, files
+
+FOLDER = files.package_dir("data") / "checkpoints"
+SHIPPED = sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_model_says_what_it_has_seen_and_its_test_error(name):
+    (claim,) = (claim for claim in claims.claims() if name in claim.checkpoints)
+    origin = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["provenance"]
+    assert origin["claim"] == claim.id and origin["seen"] == claim.checkpoints[name]
+    assert origin["settings"] == claim.settings(origin["profile"])
+    tests = claim.checkpoint_tests[name]
+    assert tests and all(entry.startswith("test_") for entry in tests)
+    assert all(0 < origin[entry] < float("inf") for entry in tests)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_model_loads_and_is_on_the_data_sheet(name):
+    assert scdlab.load_pretrained(name).provenance["seed"] == 0
+    assert f"`{name}`" in (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_they_are_small():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 40e6
+
+
+def test_force_models_are_good_enough_for_dynamics():
+    for name in SHIPPED:
+        if name.endswith("-gfn2"):
+            origin = scdlab.load_pretrained(name).provenance
+            assert origin["test_force_mae_meV_per_A"] < 60, name
