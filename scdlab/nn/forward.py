@@ -42,7 +42,7 @@ from scdlab.nn.trained_labels import TrainedLabels, check_elements, check_energy
 from scdlab.renames import RENAMED_ATTRIBUTES, known_arguments, renamed_attribute
 
 if TYPE_CHECKING:
-    from scdlab.nn.blocks.heads import DirectForceHead
+    from scdlab.nn.blocks.heads import DirectForceHead, GatedForceHead
     from scdlab.nn.model import AtomisticModel
     from scdlab.nn.pet import ForceHead
 
@@ -103,7 +103,7 @@ class Model(nn.Module, ABC):
     energy_head: EnergyHead
     noise_head: nn.Module | None
     embedding_head: EmbeddingHead | None
-    force_head: "DirectForceHead | ForceHead | None"
+    force_head: "DirectForceHead | ForceHead | GatedForceHead | None"
     property_heads: MutableMapping[str, PropertyHead]
     mask_token: nn.Parameter | None
     force_encoding: ForceEncoding | None

@@ -17,7 +17,13 @@ from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import AdaLN
 from scdlab.nn.blocks.force_encoding import ForceEncoding
-from scdlab.nn.blocks.heads import MAX_Z, EmbeddingHead, EnergyHead, PropertyHead
+from scdlab.nn.blocks.heads import (
+    MAX_Z,
+    EmbeddingHead,
+    EnergyHead,
+    GatedForceHead,
+    PropertyHead,
+)
 from scdlab.nn.forward import Model
 from scdlab.nn.modes import evaluating
 from scdlab.nn.ops.filter_tables import Filters
@@ -117,7 +123,8 @@ class AtomisticModel(Model):
     @property
     def direct_forces(self) -> bool:
         """Whether forces come from `force_head`, and are the gradient of nothing: those that
-        `represent` gives. A model that gives such forces in another way overrides this."""
+        `represent` gives, or those of a `GatedForceHead`. A model that gives such forces in another
+        way overrides this."""
         return self.force_head is not None
 
     @abstractmethod
@@ -175,19 +182,25 @@ class AtomisticModel(Model):
         if force_input is not None and self.force_encoding is not None:
             inputs["force_input"] = self.force_encoding(force_input.to(batch.pos.dtype))
         heads = self.property_heads.values()
+        # the head for forces, where it reads vectors; other heads are parts of `represent`
+        gated = self.force_head if isinstance(self.force_head, GatedForceHead) else None
         vectors = request.head_noise or any(head.reads_vectors for head in heads)
+        vectors = vectors or (request.head_forces and gated is not None)
         features = self.represent(batch, pairs, condition, vectors=vectors, **inputs)
         self._check_features(features, len(batch.z))
         energy = self.energy_per_atom(features, batch.z)
         noise = None
         if request.head_noise and self.noise_head is not None:
             noise = self.noise_head(features.x, features.v)
+        forces = features.forces
+        if request.head_forces and gated is not None:
+            forces = gated(features.x, features.v)
         return AtomOutputs(
             x=features.x,
             energy=energy,
             v=features.v,
             noise=noise,
-            forces=features.forces,
+            forces=forces,
             edges=features.edges,
         )
 

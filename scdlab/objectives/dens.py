@@ -10,35 +10,52 @@ before the noise decide which it was:
 
     L = ρ |E - Ê|
         + mean over atoms that stayed of ‖F_i - F̂_i‖
-        + λ σ_F mean over corrupted atoms of ‖ε̂_i - ε_i/σ‖
+        + λ σ_E/Å mean over corrupted atoms of ‖ε̂_i - ε_i/σ‖
 
 Only a share p of the structures is corrupted, and in each only a share r of the atoms, so a step
 still learns energies and forces as usual, from the same pass. λ falls linearly to 0 over the run.
-σ_F is the spread of the forces in the training set, which makes λ a number without a unit. The
-paper's text squares the last norm, its code does not: `loss` offers both ("squared" as a mean over
-components, as CoordinateDenoising has it), and as the code does is the default. With
-supervised=EnergyForces() energies and forces are squared, and λ stands before σ_F².
+
+σ_E is the spread of the energies in the training set: their standard deviation (eV) after the
+references of the elements were taken off. This is the release's unit. It divides energies and
+forces alike by the standard deviation of the energies, and the noise by σ: in
+atomicarchitects/equiformer, main_md17_dens.py, lines 158–160 (the spread) and 366–403 (the loss).
+Its weights 1 (energies), 80 (forces) and 5 (noise), times σ_E/80, are ρ = 1/80, 1 and λ = 5/80
+here. In forces' own unit, their root mean square component, the noise would weigh 5 to 7 times as
+much on frames of small molecules.
+
+The paper's text squares the last norm, its code does not: `loss` offers both ("squared" as a mean
+over components, as CoordinateDenoising has it), and as the code does is the default. With
+supervised=EnergyForces() energies and forces are squared, and λ stands before σ_E²/Å².
 
 With forces as a gradient the first two terms pull against each other: a network that undoes the
 noise inside has the energy of x, and its force on an atom that stayed, the force input held fixed,
-is not F_i but F_i + Σ_j F_j ∂x_j/∂x̃_i, with a sum over the corrupted atoms j. A network that
-predicts forces directly has no such conflict.
+is not F_i but F_i + Σ_j F_j ∂x_j/∂x̃_i, with a sum over the corrupted atoms j. Two ways around it:
+labels_of_corrupted=False leaves the labels of such structures out, and a network that predicts
+forces directly (direct_forces=True) has no such conflict.
 """
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from scdlab.atoms.batch import Batch, completed
 from scdlab.atoms.shares import balanced, drawn_for_structures, uniform_for_structures
 from scdlab.atoms.store import AtomStore
+from scdlab.log import logger
 from scdlab.nn.blocks.heads import sum_over_atoms
 from scdlab.nn.model import Model
-from scdlab.objectives.arguments import check_choice, check_length, check_share, check_weight
+from scdlab.objectives.arguments import (
+    check_choice,
+    check_length,
+    check_share,
+    check_switch,
+    check_weight,
+)
 from scdlab.objectives.base import Objective, Parts, free_atoms, required
-from scdlab.objectives.label_statistics import pieces
+from scdlab.objectives.label_statistics import check_scale, energies_left, pieces
 from scdlab.objectives.noise import displaced, noise_error, sample_noise
 from scdlab.objectives.supervised import LOSSES, EnergyForces, squared_or_norm
 
@@ -97,7 +114,7 @@ class DeNS(Objective):
         Size of the noise in Å, or (smallest, largest) for one of 50 sizes between, drawn for each
         structure.
     denoising_weight : float, default 0.0625
-        λ, as published 5 where forces weigh 80.
+        λ, as released 5 where forces weigh 80.
     decay : bool, default True
         Whether `fit` lets λ fall linearly to 0.
     force_encoding : str, default "true"
@@ -107,12 +124,17 @@ class DeNS(Objective):
     loss : str, default "norm"
         "norm", or "squared" for the mean square per component, of the noise term.
     supervised : EnergyForces, optional
-        The loss of the labels, by default EnergyForces(energy_weight=0.02, loss="norm").
+        The loss of the labels, by default EnergyForces(energy_weight=1 / 80, loss="norm"), as
+        released.
     max_rms_force : float, optional
         Corrupt no structure whose root mean square force component, of free atoms, is above this
         (eV/Å), so that only structures near equilibrium are denoised.
     centered : bool, default True
         No noise in the mean of a structure that is corrupted as a whole, as in CoordinateDenoising.
+    labels_of_corrupted : bool, default True
+        Whether the energies of corrupted structures, and the forces on their atoms that stayed, are
+        learned, as released. False: these structures are denoised, and nothing else; both means of
+        the labels are over the structures in which no atom was corrupted.
 
     Raises
     ------
@@ -128,10 +150,11 @@ class DeNS(Objective):
     force_encoding: str = "true"
     loss: str = "norm"
     supervised: EnergyForces = field(
-        default_factory=lambda: EnergyForces(energy_weight=0.02, loss="norm")
+        default_factory=lambda: EnergyForces(energy_weight=1 / 80, loss="norm")
     )
     max_rms_force: float | None = None
     centered: bool = True
+    labels_of_corrupted: bool = True
 
     balances = True
 
@@ -152,6 +175,7 @@ class DeNS(Objective):
                 f"{self.supervised!r}."
             )
         check_weight("denoising_weight", self.denoising_weight)
+        check_switch("labels_of_corrupted", self.labels_of_corrupted)
         self.prob = float(self.prob)
         self.corrupt_ratio = float(self.corrupt_ratio)
         self.denoising_weight = float(self.denoising_weight)
@@ -166,7 +190,8 @@ class DeNS(Objective):
         return self.supervised
 
     def prepare(self, model: Model, train: AtomStore) -> None:
-        """Prepare for the labels, set the scale of the force encoding, and check the model.
+        """Prepare for the labels, set the spread of the energies and the scale of the force
+        encoding, and check the model.
 
         Parameters
         ----------
@@ -179,11 +204,13 @@ class DeNS(Objective):
         ------
         ValueError
             When the model takes no force input or has no noise to give, when forces are missing or
-            no numbers, and for a structure in which no atom may move.
+            no numbers, for a structure in which no atom may move, and for energies so large that
+            they have no spread.
         """
         if free_atoms(train.take([0])) is not None:
             _check_fixed(train)
         self.supervised.prepare(model, train)
+        model.energy_head.set_spread(_spread(train, model.energy_head.reference.cpu().numpy()))
         if model.force_encoding is not None:
             model.force_encoding.scale.copy_(model.energy_head.scale)
         one = train.take([0]).to(next(model.parameters()).device)
@@ -199,7 +226,10 @@ class DeNS(Objective):
             return self.supervised(model, batch, generator)
         eps, mask, sigma, force_input, noisy = self.corrupt(batch, generator)
         out = model(noisy, forces=True, noise=True, force_input=force_input)
-        labeled, parts = self.supervised.compare(model, out, batch, left_out=mask)
+        structures = None if self.labels_of_corrupted else sum_over_atoms(mask.long(), batch) > 0
+        labeled, parts = self.supervised.compare(
+            model, out, batch, left_out=mask, structures_left_out=structures
+        )
         target = eps / sigma.unsqueeze(-1)  # (N, 3) each structure's noise in units of its own size
         noise = required(out.noise, "noise")  # ε̂ (N, 3)
         loss, noise_parts = noise_error(batch, noise, target, mask, 1.0)
@@ -208,7 +238,8 @@ class DeNS(Objective):
             loss = (length * mask).sum() / mask.sum().clamp(min=1)
         loss = balanced(loss, batch, mask.sum())
         power = 2 if self.supervised.loss == "squared" else 1
-        unit = model.energy_head.scale**power  # that of the force term
+        spread = model.energy_head.spread  # eV; none before `prepare`
+        unit = 1.0 if spread is None else spread**power  # as the force term, eV/Å or its square
         return labeled + self.denoising_weight * unit * loss, {**parts, **noise_parts}
 
     def corrupt(self, batch: Batch, generator: torch.Generator | None = None) -> Corruption:
@@ -273,6 +304,23 @@ class DeNS(Objective):
                 forces = _of_others(forces, batch, generator)
             force_input = torch.where(mask.unsqueeze(-1), forces, 0.0)
         return Corruption(eps, mask, sigma, force_input, displaced(batch, eps))
+
+
+def _spread(train: AtomStore, reference: np.ndarray) -> float:
+    """Standard deviation in eV of the energies less the references [119] of their atoms; 1 where
+    they do not differ."""
+    energies = energies_left(train, reference)
+    with np.errstate(over="ignore"):  # refused below
+        spread = float(energies.std())
+    check_scale("energies", spread, energies)
+    if spread > 1e-6:
+        return spread
+    logger.warning(
+        "The energies of the training set do not differ beside their references, so the noise term "
+        "of DeNS has the unit 1 eV/Å instead of their spread; train on more structures, or choose "
+        "denoising_weight by it."
+    )
+    return 1.0
 
 
 def _check_fixed(train: AtomStore) -> None:

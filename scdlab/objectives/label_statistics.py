@@ -139,11 +139,7 @@ class LabelStatistics:
         reference : ndarray, [119]
             Energies of the elements in eV.
         """
-        rest = np.empty(len(self.energy))
-        for first, batch in pieces(self.train):
-            size = batch.num_graphs
-            own = np.bincount(batch.batch.numpy(), reference[batch.z.numpy()], minlength=size)
-            rest[first : first + size] = self.energy[first : first + size] - own
+        rest = energies_left(self.train, reference)
         with np.errstate(over="ignore"):  # `check_scale` refuses what overflows
             return float(rest.std() / np.sqrt(self.n_atoms / len(rest)))
 
@@ -169,6 +165,29 @@ class LabelStatistics:
         solution = np.zeros(MAX_Z + 1)
         solution[present] = np.linalg.lstsq(both[:, :-1], both[:, -1], rcond=None)[0]
         return solution
+
+
+def energies_left(train: AtomStore, reference: np.ndarray) -> np.ndarray:
+    """Energies of the structures less the references of their atoms.
+
+    Parameters
+    ----------
+    train : AtomStore
+        The training set.
+    reference : ndarray, [119]
+        Energies of the elements in eV.
+
+    Returns
+    -------
+    ndarray, [n]
+        Energies in eV.
+    """
+    rest = np.empty(len(train))
+    for first, batch in pieces(train):
+        size = batch.num_graphs
+        own = np.bincount(batch.batch.numpy(), reference[batch.z.numpy()], minlength=size)
+        rest[first : first + size] = batch.energy.numpy() - own
+    return rest
 
 
 def check_scale(what: str, scale: float, labels: np.ndarray) -> None:

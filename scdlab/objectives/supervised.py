@@ -59,6 +59,15 @@ def squared_or_norm(error: Tensor, loss: str) -> Tensor:
     return square if loss == "squared" else (square + 1e-12).sqrt()
 
 
+def _over(counts: Tensor, term: Tensor, error: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of a term of the loss and of an error over those that count, zero where none does; and
+    how many these are."""
+    number = counts.sum()
+    some = number.clamp(min=1)
+    term = torch.where(counts, term, 0.0).sum() / some
+    return term, torch.where(counts, error, 0.0).sum() / some, number
+
+
 @dataclass
 class EnergyForces(SupervisedObjective):
     """Energies, and forces as well unless forces=False.
@@ -163,6 +172,7 @@ class EnergyForces(SupervisedObjective):
         prediction: Prediction,
         batch: Batch,
         left_out: Tensor | None = None,
+        structures_left_out: Tensor | None = None,
     ) -> tuple[Tensor, Parts]:
         """Loss and parts of a prediction that was made with `model_outputs`.
 
@@ -176,11 +186,20 @@ class EnergyForces(SupervisedObjective):
             The structures with their labels.
         left_out : Tensor of bool, [N], optional
             Atoms whose forces do not count, beside the fixed ones.
+        structures_left_out : Tensor of bool, [B], optional
+            Structures whose energies do not count, nor the forces on their atoms.
         """
         error = required(prediction.energy, "energy") - batch.energy  # (B) eV, float64
-        parts = {"energy_mae": Mean(error.detach().abs().mean(), batch.num_graphs)}
-        loss = squared_or_norm(error.unsqueeze(-1), self.loss).mean()
-        loss = balanced(loss, batch, batch.num_graphs)
+        term = squared_or_norm(error.unsqueeze(-1), self.loss)  # (B)
+        if structures_left_out is None:
+            parts = {"energy_mae": Mean(error.detach().abs().mean(), batch.num_graphs)}
+            loss = balanced(term.mean(), batch, batch.num_graphs)
+        else:
+            loss, mae, number = _over(~structures_left_out, term, error.detach().abs())
+            parts = {"energy_mae": Mean(mae, number, selected=True)}
+            loss = balanced(loss, batch, number)
+            of_them = structures_left_out.index_select(0, batch.batch)  # (N)
+            left_out = of_them if left_out is None else left_out | of_them
         if not self.forces:
             return loss, parts
         forces = required(prediction.forces, "forces")  # (N, 3)
@@ -194,10 +213,8 @@ class EnergyForces(SupervisedObjective):
             term = balanced(term.mean(), batch, batch.num_nodes)
             parts["force_mae"] = Mean(length.mean(), batch.num_nodes)
         else:
-            number = counts.sum()
-            term = torch.where(counts, term, 0.0).sum() / number.clamp(min=1)
+            term, mae, number = _over(counts, term, length)
             term = balanced(term, batch, number)
-            mae = torch.where(counts, length, 0.0).sum() / number.clamp(min=1)
             parts["force_mae"] = Mean(mae, number, selected=True)
         return self.energy_weight * loss + self.forces_weight * term, parts
 

@@ -17,7 +17,7 @@ from scdlab.nn.trained_labels import TrainedLabels
 from scdlab.renames import known_arguments
 
 if TYPE_CHECKING:
-    from scdlab.nn.blocks.heads import DirectForceHead
+    from scdlab.nn.blocks.heads import DirectForceHead, GatedForceHead
     from scdlab.nn.pet import ForceHead
 
 
@@ -171,7 +171,7 @@ class Wrapper(Model):
         return self.model.embedding_head
 
     @property
-    def force_head(self) -> "DirectForceHead | ForceHead | None":
+    def force_head(self) -> "DirectForceHead | ForceHead | GatedForceHead | None":
         """What direct forces come from."""
         return self.model.force_head
 

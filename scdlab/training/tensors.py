@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from scdlab.nn.blocks.heads import EnergyHead
 from scdlab.nn.bounds import Shapes
 from scdlab.nn.registry import first_line
 
@@ -114,6 +115,13 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: str | Pat
         When names or shapes are not exactly the model's own, and for numbers that are not finite.
     """
     own = model.state_dict()
+    # what a model has only once its objective has set it
+    spreads = {
+        f"{name}.spread": module
+        for name, module in model.named_modules()
+        if isinstance(module, EnergyHead) and f"{name}.spread" in tensors
+    }
+    own |= {name: head.scale for name, head in spreads.items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_shapes(
         type(model).__name__,
@@ -128,6 +136,8 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: str | Pat
                 f"{own[name].dtype}; save the model again."
             )
     check_finite(tensors, source)
+    for head in spreads.values():
+        head.set_spread(1.0)
     model.load_state_dict(tensors)
 
 

@@ -31,9 +31,6 @@ def prepared(ethanol):
         hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8, force_input=True
     )
     DeNS().prepare(net, ethanol[:100])
-    with torch.no_grad():
-        for w in net.force_encoding.weights:
-            w.normal_()  # as after some training: a fresh one does not listen
     return net.train()
 
 
@@ -155,11 +152,11 @@ def test_coordinate_denoising_leaves_fixed_atoms_where_they_are():
         hidden_channels=16, num_layers=1, num_heads=2, cutoff=4.0, force_input=True
     )
     batch = store.take(range(6))
-    told = DeNS(prob=1, corrupt_ratio=1, loss="squared", sigma=0.04)
-    told.prepare(net, store)
+    ours = DeNS(prob=1, corrupt_ratio=1, loss="squared", sigma=0.04, force_encoding="none")
+    ours.prepare(net, store)
     theirs = CoordinateDenoising(sigma=0.04)
     alone = theirs(net, batch, draw())[1]["noise_mse"]
-    assert alone == told(net, batch, draw())[1]["noise_mse"]
+    assert alone == ours(net, batch, draw())[1]["noise_mse"]
     assert theirs.loss_over == "noise_mse" and alone.count == (~batch.fixed.bool()).sum()
 
 
@@ -291,7 +288,7 @@ def test_the_loss_is_the_sum_of_its_three_terms(prepared, batch, loss, labels):
     total = (
         0.3 * (energy**power).mean()
         + (force**power).mean()
-        + 0.7 * prepared.energy_head.scale**power * noise
+        + 0.7 * prepared.energy_head.spread**power * noise
     )
     torch.testing.assert_close(objective(prepared, batch, draw())[0], total, rtol=1e-6, atol=0)
 
@@ -310,7 +307,7 @@ def test_nothing_corrupted_is_no_noise_loss(prepared, batch):
 @pytest.mark.parametrize("settings", [{"prob": 0}, {"corrupt_ratio": 0}])
 def test_without_corruption_it_is_supervised_learning_exactly(prepared, batch, settings):
     ours = DeNS(**settings)
-    labels = EnergyForces(energy_weight=0.02, loss="norm")
+    labels = EnergyForces(energy_weight=1 / 80, loss="norm")
     (loss, parts), (plain, plain_parts) = (each(prepared, batch, draw()) for each in (ours, labels))
     assert torch.equal(loss, plain) and parts == plain_parts
     a = gradients(prepared, loss)
@@ -328,8 +325,8 @@ def test_all_corrupted_without_forces_it_is_coordinate_denoising(prepared, batch
         loss="squared",
         supervised=EnergyForces(),
     )
-    theirs = CoordinateDenoising(sigma=0.04)
-    weight = 0.8 * float(prepared.energy_head.scale) ** 2
+    theirs = CoordinateDenoising(sigma=0.04, freeze_element_embeddings=False)
+    weight = 0.8 * float(prepared.energy_head.spread) ** 2
     _, mask, _, force_input, noisy = ours.corrupt(batch, draw())
     assert mask.all() and torch.equal(force_input, torch.zeros_like(force_input))
     out = prepared(noisy, forces=True, noise=True, force_input=force_input)

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 import scdlab
 from scdlab.nn.blocks.force_encoding import ForceEncoding, spherical_degrees
+from scdlab.objectives import EnergyForces
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +24,9 @@ def batch():
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    net = scdlab.EquivariantTransformer(
+    return scdlab.EquivariantTransformer(
         hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8, force_input=True
     ).double()
-    return listening(net)
-
-
-def listening(module):
-    """The module with weights of the encoding that are not zero, as after some training."""
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            if "weights." in name:
-                p.normal_()
-    return module
 
 
 def test_degree_one_is_the_force_itself_and_every_degree_has_its_size(batch):
@@ -49,7 +40,7 @@ def test_degree_one_is_the_force_itself_and_every_degree_has_its_size(batch):
 
 def test_the_features_turn_as_the_force_does(batch):
     turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
-    encoding = listening(ForceEncoding(4, lmax=3).double())
+    encoding = ForceEncoding(4, lmax=3).double()
     for degree, (before, after) in enumerate(
         zip(encoding(batch.forces), encoding(batch.forces @ turn.T), strict=True)
     ):
@@ -67,7 +58,7 @@ def test_no_force_has_no_features_and_a_tiny_one_keeps_its_direction():
 
 
 def test_forces_are_told_in_units_of_the_training_sets(batch):
-    encoding = listening(ForceEncoding(4, lmax=2).double())
+    encoding = ForceEncoding(4, lmax=2).double()
     before = encoding(batch.forces)
     encoding.scale.fill_(2.0)
     for a, b in zip(before, encoding(2 * batch.forces), strict=True):
@@ -84,11 +75,38 @@ def test_a_model_that_is_told_zero_is_told_nothing(net, batch):
     assert torch.equal(silent.forces, zero.forces) and torch.equal(silent.noise, zero.noise)
 
 
-def test_a_fresh_model_has_yet_to_learn_to_listen(batch):
-    fresh = scdlab.EquivariantTransformer(
-        hidden_channels=16, num_layers=2, num_heads=2, num_rbf=8, force_input=True
-    ).double()
-    assert torch.equal(fresh(batch, force_input=batch.forces).noise, fresh(batch).noise)
+@pytest.mark.parametrize("name", ["EquivariantTransformer", "TensorProductNet"])
+def test_a_force_changes_all_outputs_of_a_fresh_model(name, batch):
+    torch.manual_seed(0)
+    fresh = getattr(scdlab, name)(hidden_channels=16, num_layers=2, force_input=True).double()
+    EnergyForces().prepare(fresh, scdlab.load_ethanol()[:50])
+    fresh.force_encoding.scale.copy_(fresh.energy_head.scale)
+    given = fresh(batch, forces=True, force_input=batch.forces)
+    without = fresh(batch, forces=True)
+    for one, other in ((given.noise, without.noise), (given.forces, without.forces)):
+        change = (one - other).square().mean().sqrt()
+        assert change > 0.1 * without.noise.square().mean().sqrt()
+    assert (given.energy - without.energy).abs().min() > 1e-3  # eV
+
+
+def test_weights_of_the_encoding_start_with_a_spread_of_one():
+    torch.manual_seed(0)
+    weights = torch.stack(list(ForceEncoding(4000, lmax=2).weights))
+    assert weights.std(dim=1).tolist() == pytest.approx([1.0] * 3, abs=0.05)
+    assert weights.mean(dim=1).tolist() == pytest.approx([0.0] * 3, abs=0.06)
+    torch.manual_seed(1)
+    assert not torch.allclose(weights[0], ForceEncoding(4000).weights[0])
+
+
+def test_a_head_that_is_added_later_starts_as_without_the_encoding():
+    heads = []
+    for force_input in (False, True):
+        torch.manual_seed(0)
+        model = scdlab.EquivariantTransformer(
+            hidden_channels=16, num_layers=1, num_heads=2, force_input=force_input
+        )
+        heads.append(model.add_property("homo").state_dict())
+    assert all(torch.equal(heads[0][name], value) for name, value in heads[1].items())
 
 
 def test_the_same_first_weights_with_and_without_the_encoding(net):

@@ -10,8 +10,8 @@ with |F| and rotate with the structure:
 Y^(1) of a unit vector is √3 times that vector, so with 1/√3 degree 1 is F itself; degree 0 is its
 length, and from degree 2 on directions are told apart ever more sharply. W^(l) mixes no components:
 it is one weight per channel, without a bias. So the features rotate as F does, and an atom whose
-force is zero, or not given, gets none. W is initialized to zero, so the force input has no effect
-at first.
+force is zero, or not given, gets none. W starts as N(0, 1), as the embeddings of elements do: a
+network depends on the forces from its first step.
 """
 
 import math
@@ -60,6 +60,8 @@ class ForceEncoding(Float64Buffers):
 
     Attributes
     ----------
+    weights : nn.ParameterList
+        W^(l), [d] each.
     scale : Tensor
         What forces are divided by, in eV/Å: their root mean square component in the training set,
         1 before training.
@@ -82,7 +84,11 @@ class ForceEncoding(Float64Buffers):
         if not 0 <= lmax <= 11:  # e3nn's harmonics end there
             raise ValueError(f"lmax, the highest degree, must be from 0 to 11, got {lmax}.")
         self.lmax = lmax
-        self.weights = nn.ParameterList(torch.zeros(d) for _ in range(lmax + 1))
+        # from a generator of their own: heads that are added later keep their first weights
+        with torch.random.fork_rng(devices=[]):
+            seed = int(torch.randint(2**62, (), device="cpu"))
+            torch.default_generator.manual_seed(seed)
+            self.weights = nn.ParameterList(torch.randn(d) for _ in range(lmax + 1))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
 
     def forward(self, forces: Tensor) -> list[Tensor]:

@@ -12,7 +12,8 @@
                    rotates with the structure
     Embedding:     c = MLP(LN(Σ_i LN(SiLU(linear(LN(x_i))))))
                    one vector a structure, which does not rotate
-    Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij
+    Direct force:  F_i = s · Σ_j f(x_i, x_j, r_ij) r̂_ij, or
+                   F_i = s · gated equivariant blocks of (x_i, v_i)
                    equivariant, but the gradient of nothing: kept for comparison
 
 A model that knows nothing of rotations (PET) has Cartesian heads: the numbers along the axes
@@ -117,17 +118,32 @@ class EnergyHead(Float64Buffers):
         Energy of each element by its atomic number, [119] eV.
     scale : Tensor
         Unit of what the network adds to them, in eV.
+    spread : Tensor or None
+        Standard deviation, over the training set, of the energies of structures beside their
+        references, in eV. Only of models whose objective needs it (`set_spread`).
     """
 
     mlp: Any  # of features; subclasses have their own
     reference: Tensor
     scale: Tensor
+    spread: Tensor | None
 
     def __init__(self, d: int, linear: bool = False) -> None:
         super().__init__()
         self.mlp = invariant_mlp(d, 1, linear)
         self.register_buffer("reference", torch.zeros(MAX_Z + 1, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
+        self.register_buffer("spread", None)  # not kept by `save` where there is none
+
+    def set_spread(self, spread: float) -> None:
+        """Set the spread of the energies; from then on it is kept by `save`.
+
+        Parameters
+        ----------
+        spread : float
+            The spread in eV.
+        """
+        self.spread = torch.full_like(self.scale, spread)
 
     def per_atom(self, x: Tensor, z: Tensor) -> Tensor:
         """Energies of the atoms, references and scale in them.
@@ -427,3 +443,27 @@ class DirectForceHead(Float64Buffers):
         forces = x.new_zeros(x.shape[0], 3)
         forces = forces.index_add(0, edges.i, -f).index_add(0, edges.j, f)
         return forces * self.scale.to(x.dtype)
+
+
+class GatedForceHead(Float64Buffers):
+    """Forces in eV/Å from vector features: x [N, d], v [N, 3, d] -> [N, 3].
+
+    They rotate with the structure; nothing makes them the gradient of an energy, and nothing makes
+    them conserve momentum.
+
+    Parameters
+    ----------
+    d : int
+        Number of scalars and vectors.
+    """
+
+    scale: Tensor
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.blocks = NoiseHead(d)
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV/Å
+
+    def forward(self, x: Tensor, v: Tensor) -> Tensor:
+        """Forces [N, 3] in eV/Å."""
+        return self.blocks(x, v) * self.scale.to(x.dtype)
