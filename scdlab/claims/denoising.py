@@ -70,7 +70,7 @@ CPU = {
     "pretrain_batch": 16,
     "pretrain_lr": 3e-3,
 }
-NIGHT = CPU | {"pretrain_steps": 6000, "pretrain_batch": 32}
+NIGHT = CPU | {"pretrain_steps": 12_000, "pretrain_batch": 32}
 FULL = {
     "seeds": 3,
     "data": "qm9",
@@ -276,7 +276,7 @@ register(
             "the median of the labels.",
             learned_homo,
         ),
-        hours={"night": 1.4},
+        hours={"night": 0.9},
         worth=50,
     )
 )

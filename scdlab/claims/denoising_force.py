@@ -116,7 +116,7 @@ register(
             "full": FULL
             | {"n_molecules": 100, "draws": 8, "temperature_K": 500, "md_steps": 2000, "far": 4},
         },
-        hours={"cpu": 0.4, "night": 1.0},
+        hours={"cpu": 0.3, "night": 0.8},
         worth=30,
     )
 )

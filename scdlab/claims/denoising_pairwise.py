@@ -194,7 +194,7 @@ register(
             "the median of the labels.",
             learned_mu,
         ),
-        hours={"night": 1.4},
+        hours={"night": 1.0},
         worth=45,
         checkpoint_tests={"dimenet-pairwise": {"test_distance_mae_A": "distance_mae_clean_A"}},
         checkpoints={"dimenet-pairwise": f"Geometries of n_pretrain molecules of QM9, {UNSEEN}"},

@@ -96,7 +96,7 @@ register(
             "coord-et": f"Equilibrium geometries of n_pretrain molecules of QM9, {UNSEEN}"
         },
         checkpoint_tests={"coord-et": {"test_noise_unexplained": "noise_unexplained_coord"}},
-        hours={"cpu": 0.3, "night": 0.8},
+        hours={"cpu": 0.2, "night": 0.7},
         worth=60,
     )
 )

@@ -48,7 +48,7 @@ QUICK = {
     "pet_layers": 1,
     "num_attention_layers": 1,
     "pet_cutoff": 4.5,
-    "pet_lr": 3e-3,
+    "pet_lr": 1.5e-3,
     "et_layers": 1,
     "num_rbf": 8,
     "et_cutoff": 5.0,
@@ -301,7 +301,7 @@ register(
             for network in NETWORKS
             for molecule in MOLECULES
         },
-        hours={"night": 4.0},
+        hours={"night": 3.5},
         worth=40,
     )
 )
