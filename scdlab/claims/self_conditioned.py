@@ -321,7 +321,7 @@ def noise_left(
     return scdlab.evaluate(model, store, objective, batch_size=batch_size)["noise_unexplained"]
 
 
-def told(
+def gain_of(
     model: Model, store: AtomStore, settings: Settings, where: str, other: bool = False
 ) -> Values:
     """Noise left with the network's own condition and with none, under the same noise.
@@ -358,7 +358,7 @@ def told(
     return values | {f"gain_{where}": 1 - left["own"] / left["none"]}
 
 
-def told_in_domain(
+def gain_in_domain(
     settings: Settings, seed: int, device: str, domain: str, coord: bool = False
 ) -> Values:
     """What the condition is worth to the network after SCD, on unseen structures of its domain.
@@ -379,16 +379,16 @@ def told_in_domain(
     Returns
     -------
     dict of str to float
-        left_own_*, left_none_* and gain_*, as `told`, and left_coord_*.
+        left_own_*, left_none_* and gain_*, as `gain_of`, and left_coord_*.
     """
     where = {"qm9": "minima", "frames": "mixed"}[domain]
     if domain == "frames":
         store = mixed_frames(seed).test
     else:
         store = molecules(settings, seed)[1].sample(min(1000, settings["n_test"]), seed)
-    values = told(pretrained("scd", settings, seed, device, domain), store, settings, where)
+    values = gain_of(pretrained("scd", settings, seed, device, domain), store, settings, where)
     if coord:
-        plain = told(pretrained("coord", settings, seed, device, domain), store, settings, where)
+        plain = gain_of(pretrained("coord", settings, seed, device, domain), store, settings, where)
         values[f"left_coord_{where}"] = plain[f"left_none_{where}"]
     return values
 
@@ -396,8 +396,8 @@ def told_in_domain(
 WHERE = {"minima": "unseen molecules of QM9", "mixed": "unseen frames of all kinds"}
 
 
-def words_told(where: str, coord: bool = False) -> dict[str, str]:
-    """Descriptions of what `told_in_domain` measures.
+def words_gain(where: str, coord: bool = False) -> dict[str, str]:
+    """Descriptions of what `gain_in_domain` measures.
 
     Parameters
     ----------

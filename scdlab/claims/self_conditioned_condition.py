@@ -12,10 +12,10 @@ from .self_conditioned import (
     LEAST_GAIN,
     PAPER,
     QUICK,
+    gain_in_domain,
+    gain_of,
     pretrained,
-    told,
-    told_in_domain,
-    words_told,
+    words_gain,
 )
 from .self_conditioned_frames import SEEN_FRAMES, mixed_frames
 
@@ -25,14 +25,14 @@ from .self_conditioned_frames import SEEN_FRAMES, mixed_frames
 def condition(settings: Settings, seed: int, device: str) -> Values:
     """Noise left with the network's own embedding, with none and with another's, on frames and on
     minima; and what plain denoising leaves on the same frames."""
-    values = told_in_domain(settings, seed, device, "frames", coord=True)
+    values = gain_in_domain(settings, seed, device, "frames", coord=True)
     unseen = mixed_frames(seed).ethanol[1]
     scd, coord = (pretrained(m, settings, seed, device, "frames") for m in ("scd", "coord"))
-    values |= told(scd, unseen, settings, "frames", other=True)
-    values["left_coord_frames"] = told(coord, unseen, settings, "frames")["left_none_frames"]
+    values |= gain_of(scd, unseen, settings, "frames", other=True)
+    values["left_coord_frames"] = gain_of(coord, unseen, settings, "frames")["left_none_frames"]
     minima = molecules(settings, seed)[1].sample(min(1000, settings["n_test"]), seed)
     on_minima = pretrained("scd", settings, seed, device)
-    values |= told(on_minima, minima, settings, "minima", other=True)
+    values |= gain_of(on_minima, minima, settings, "minima", other=True)
     return {name: values[name] for name in get("scd-condition").quantities}
 
 
@@ -58,13 +58,13 @@ register(
         source=f"{PAPER}, the third shortcoming of plain denoising, and its answer",
         paper="argued; no number given",
         quantities={
-            **words_told("mixed", coord=True),
+            **words_gain("mixed", coord=True),
             "left_own_frames": "noise left on unseen frames of ethanol, own embedding",
             "left_none_frames": "noise left on frames of ethanol, no condition",
             "left_other_frames": "noise left on frames of ethanol, another frame's embedding",
             "left_coord_frames": "noise left on frames of ethanol, Coord, equal passes",
             "gain_frames": "gain of the condition on frames of ethanol, 1 - own/none",
-            **words_told("minima"),
+            **words_gain("minima"),
             "left_other_minima": "noise left on minima, another molecule's embedding as condition",
         },
         rule=(

@@ -17,10 +17,10 @@ from .self_conditioned import (
     PAPER,
     QUICK,
     SIX,
+    gain_in_domain,
     mechanism_on,
     pretrained,
-    told_in_domain,
-    words_told,
+    words_gain,
 )
 from .self_conditioned_homo import only
 
@@ -80,7 +80,7 @@ def numbers(model: Model, sample: AtomStore, arm: str) -> Values:
 
 def extensivity(settings: Settings, seed: int, device: str) -> Values:
     """Size and HOMO energy read off the embeddings of three networks, pretrained on QM9."""
-    values = told_in_domain(settings, seed, device, "qm9", coord=True)
+    values = gain_in_domain(settings, seed, device, "qm9", coord=True)
     sample = unseen(settings, seed)
     for arm in ARMS:
         values |= numbers(pretrained(arm, settings, seed, device), sample, arm)
@@ -89,7 +89,7 @@ def extensivity(settings: Settings, seed: int, device: str) -> Values:
 
 def extensivity_frames(settings: Settings, seed: int, device: str) -> Values:
     """The same of networks that were pretrained on mixed frames, of molecules of H, C and O."""
-    values = told_in_domain(settings, seed, device, "frames")
+    values = gain_in_domain(settings, seed, device, "frames")
     sample = only(unseen(settings, seed), (1, 6, 8))
     for arm in ARMS:
         model = pretrained(arm, settings, seed, device, "frames")
@@ -154,7 +154,7 @@ register(
         ),
         source=f"{PAPER}, maps of the embeddings of 10,000 molecules of QM9 colored by atom count",
         paper=FIGURE,
-        quantities=words() | words_told("minima", coord=True),
+        quantities=words() | words_gain("minima", coord=True),
         rule=RULE,
         judge=judge_extensivity,
         recipe=extensivity,
@@ -190,7 +190,7 @@ register(
         ),
         source=f"{PAPER}, maps of embeddings; here after pretraining on frames off equilibrium",
         paper=FIGURE,
-        quantities=words() | words_told("mixed"),
+        quantities=words() | words_gain("mixed"),
         rule="Pretrain on frames of ethanol, aspirin, isomers of C7H10O2 and alloys mixed, "
         "positions only; embed molecules of QM9 of H, C and O. " + RULE,
         judge=judge_extensivity,

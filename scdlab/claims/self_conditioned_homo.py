@@ -26,12 +26,12 @@ from .self_conditioned import (
     SIX,
     WORDS,
     fresh,
+    gain_in_domain,
     judge_order,
     mechanism_on,
     pretrained,
-    told_in_domain,
     tuned,
-    words_told,
+    words_gain,
 )
 
 HOMO = PropertyRegression("homo")
@@ -139,7 +139,7 @@ def guess_mae(train: AtomStore, test: AtomStore) -> float:
 def few_labels_homo(settings: Settings, seed: int, device: str) -> Values:
     """HOMO energies from few and from many labels, after each pretraining on QM9 and from scratch;
     and those of the paper's own arms."""
-    values = told_in_domain(settings, seed, device, "qm9")
+    values = gain_in_domain(settings, seed, device, "qm9")
     rest, held_out = molecules(settings, seed)
     test = draw(held_out, settings["n_test"], seed)
     many = draw(rest, settings["n_many"], seed)
@@ -225,7 +225,7 @@ register(
             **words(tuple(ET), "many"),
             **words(METHODS, "few"),
             "homo_mae_guess_meV": "HOMO error of the median of the labels",
-            **words_told("minima"),
+            **words_gain("minima"),
         },
         paper_values={
             homo("scd", "many"): "12.7 (110,000 labels)",
@@ -270,7 +270,7 @@ register(
 
 def nonequilibrium(settings: Settings, seed: int, device: str) -> Values:
     """HOMO energies of molecules of H, C and O, after pretraining on mixed frames alone."""
-    values = told_in_domain(settings, seed, device, "frames")
+    values = gain_in_domain(settings, seed, device, "frames")
     rest, held_out = (only(store, (1, 6, 8)) for store in molecules(settings, seed))
     few = draw(rest, settings["n_few"], seed)
     test = draw(held_out, settings["n_test"], seed)
@@ -327,7 +327,7 @@ register(
             "million non-equilibrium structures, 12.7 on equilibrium ones; Coord is not in the "
             "table"
         ),
-        quantities=words(METHODS, "few") | words_told("mixed"),
+        quantities=words(METHODS, "few") | words_gain("mixed"),
         paper_values={
             homo("scd", "few"): "12.8 (110,000 labels)",
             homo("scratch", "few"): "20.3 (110,000 labels, ET)",

@@ -20,12 +20,12 @@ from .self_conditioned import (
     QUICK,
     SIX,
     WORDS,
+    gain_in_domain,
     judge_order,
     mechanism_on,
     pretrained,
-    told_in_domain,
     tuned,
-    words_told,
+    words_gain,
 )
 from .self_conditioned_frames import mixed_frames
 
@@ -88,7 +88,7 @@ def labeled(settings: Settings, seed: int, where: str) -> tuple[AtomStore, AtomS
 def transfer(settings: Settings, seed: int, device: str) -> Values:
     """Errors of energies and forces from few labels, of another molecule than those of the
     pretraining set and of one of them."""
-    values = told_in_domain(settings, seed, device, "frames")
+    values = gain_in_domain(settings, seed, device, "frames")
     starts = {m: pretrained(m, settings, seed, device, "frames") for m in METHODS}
     for where in PLACES:
         train, test = labeled(settings, seed, where)
@@ -174,7 +174,7 @@ register(
             "ethanol and malonaldehyde (0.120 against 0.109, 0.186 against 0.169 kcal/mol/Å, CT "
             "against ET)"
         ),
-        quantities=words() | words_told("mixed"),
+        quantities=words() | words_gain("mixed"),
         rule=(
             "Pretrain on frames of ethanol, aspirin, isomers of C7H10O2 and alloys mixed, "
             "positions only, then fine-tune on energies and forces of n_few frames of "
@@ -219,7 +219,7 @@ register(
 
 def ethanol_forces(settings: Settings, seed: int, device: str) -> Values:
     """Forces of ethanol from few labeled frames, from scratch, after SCD and after Coord on QM9."""
-    values = told_in_domain(settings, seed, device, "qm9")
+    values = gain_in_domain(settings, seed, device, "qm9")
     few, _, test = scdlab.load_ethanol().split(settings["n_frames"], 0, seed=seed)
     test = draw(test, settings["n_test"], seed)
     for method in METHODS:
@@ -261,7 +261,7 @@ register(
             "force_mae_scd_meV_per_A": "force error, SCD",
             "force_mae_coord_meV_per_A": "force error, Coord, equal passes",
             "force_mae_updates_meV_per_A": "force error, Coord, equal updates",
-            **words_told("minima"),
+            **words_gain("minima"),
         },
         paper_values={
             "force_mae_scratch_meV_per_A": "4.7 (MD17, ET)",

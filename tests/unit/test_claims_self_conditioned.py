@@ -15,6 +15,8 @@ CONDITION = "scd-condition"
 FRAMES = "scd-nonequilibrium"
 TRANSFER = "scd-frames-transfer"
 FORCES = "scd-ethanol-forces"
+GROWTH = "scd-growth"
+MINIMA = "scd-minima"
 COST = "scd-cost"
 FAULTS = "ct-faults"
 
@@ -38,6 +40,9 @@ ORDERED = {
 }
 SMOOTH = {"r2_homo_neighbors_condition_scd": FAR, "r2_homo_neighbors_condition_scratch": LOST}
 ROUGH = {"r2_homo_neighbors_condition_scd": LOST, "r2_homo_neighbors_condition_scratch": FAR}
+MINIMA_GAINS = tuple(
+    f"gain_{arm}" for arm in ("sigma_large", "sigma_larger", "narrow", "wide", "small_set")
+)
 TINY = (1e-15, 2e-15, 1e-15)
 SOUND = {
     "rotation_ours": TINY,
@@ -111,6 +116,14 @@ def test_scd_must_beat_coord_and_scratch(claim_id, better, worse, scratch, expec
         (CONDITION, FAR, NEAR, {"left_coord_mixed": NEAR, "gain_mixed": OFF}, "tie"),
         (CONDITION, NEAR, FAR, {"gain_mixed": OFF}, "contradicted"),
         (CONDITION, FAR, (0.9, 0.1, 0.2), {"left_coord_mixed": NEAR}, "tie"),
+        (GROWTH, FAR, NEAR, {"left_own_long": LOST}, "reproduced"),
+        (GROWTH, FAR, NEAR, {"left_own_long": LOST, "left_own_stopped": LOST}, "same direction"),
+        (GROWTH, FAR, NEAR, {"left_own_long": NEAR, "left_other": LOST}, "same direction"),
+        (GROWTH, NEAR, FAR, {"left_own_long": LOST}, "contradicted"),
+        (GROWTH, FAR, (0.9, 0.1, 0.2), {"left_own_long": LOST}, "tie"),
+        (MINIMA, OFF, ON, dict.fromkeys(MINIMA_GAINS, OFF), "reproduced"),
+        (MINIMA, OFF, ON, dict.fromkeys(MINIMA_GAINS, OFF) | {"gain_wide": ON}, "same direction"),
+        (MINIMA, ON, ON, dict.fromkeys(MINIMA_GAINS, OFF), "contradicted"),
         (FORCES, LOW, HIGH, {}, "same direction"),
         (FORCES, HIGH, LOW, {}, "not seen at this scale"),
         (FORCES, LOW, ANY, {}, "tie"),
@@ -155,7 +168,8 @@ def test_with_as_many_frames_as_the_paper_the_verdict_is_final():
 def test_where_the_condition_is_not_used_nothing_is_tested(claim):
     (gain,) = claim.tested(_values(claim, {}), settings_of(claim))[1]
     assert gain.startswith("gain_")
-    for better, worse in ((LOW, HIGH), (HIGH, LOW)):
+    arms = ((LOW, HIGH), (HIGH, LOW)) if gain not in claim.arms else ()
+    for better, worse in arms:
         assert verdict(claim.id, better, worse, {gain: OFF}) == NOT_TESTED
         assert verdict(claim.id, better, worse, {gain: (0.5, 0.5, -0.97)}) == NOT_TESTED
         assert verdict(claim.id, better, worse, {gain: (0.02, 0.02, 0.02)}) != NOT_TESTED
