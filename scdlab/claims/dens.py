@@ -1,104 +1,72 @@
-"""Lesson 03: what is claimed for denoising off equilibrium (DeNS), and how each claim is tested
-here.
+"""Lesson 03: how claims on denoising off equilibrium (DeNS) are measured here.
 
     Y.-L. Liao, T. Smidt, M. Shuaibi, A. Das, TMLR 2024, arXiv:2403.09549 ("DeNS"), its tables and
     its released code
 
 The network is the equivariant transformer with a force input, for every arm alike: same first
-weights, frames, batches, steps, learning rate. The arms differ in the objective alone. All learn
-energies and forces of one molecule from few frames of its dynamics: frames of revised MD17, or, to
-try the mechanics anywhere, the kit's own of ethanol. Errors are those of structures as they are,
+weights, frames, batches, steps, learning rate. The arms differ in the objective alone, or in one
+thing that WORDS names. All learn energies and forces; errors are those of structures as they are,
 without noise and without force input, on frames that no training has seen.
 
-Trained networks are one per seed and arm; the claims share them (`keep`). The first two quantities
-of a claim are its arms, as expected: better, worse.
+Arms of a seed share everything random, so that they are compared in pairs: a seed's difference
+between two arms is free of what its frames and first weights do to both. Trained networks are one
+per seed, arm and settings; the claims share them (`keep`).
+
+This module and `dens_frames` decide every number of these claims; `dens_rules` says how they are
+judged, `dens_training`, `dens_ablations` and `dens_direct` what is compared.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import scdlab
 from scdlab.atoms import AtomStore
+from scdlab.nn.blocks.heads import MAX_Z
 from scdlab.nn.model import Model
 from scdlab.objectives import DeNS, EnergyForces
 from scdlab.training import FitResult
 
-from .claim import Arrays, Claim, Recipe, Settings, Values, direction, get, graded, register
-from .common import SEEN, draw, trained_as_set
+from .claim import Recipe, Settings, Values
+from .common import trained_as_set
+from .curves import keep_curve
+from .dens_frames import force_unit, frames
 from .kept import keep
 
-PAPER = "the DeNS paper (arXiv:2403.09549)"
+WORDS = {
+    "plain": "energies and forces alone",
+    "dens": "DeNS",
+    "tuned": "DeNS with fewer and smaller corruptions, chosen on validation frames",
+    "full": "DeNS, whole structures corrupted",
+    "untold": "DeNS without a force input",
+    "shuffled": "DeNS with another atom's force as input",
+    "unlabeled": "DeNS, no labels for corrupted structures",
+    "zero": "DeNS, force input from weights of zero",
+    "force_unit": "DeNS, λ before the spread of the forces",
+    "zero_force_unit": "DeNS, weights of zero and λ before the spread of the forces",
+}
+CHANGED: dict[str, dict[str, Any]] = {  # what an arm's objective has that DeNS has not
+    "full": {"corrupt_ratio": 1.0},
+    "untold": {"force_encoding": "none"},
+    "shuffled": {"force_encoding": "shuffled"},
+    "unlabeled": {"labels_of_corrupted": False},
+}
+FROM_ZERO = ("zero", "zero_force_unit")
+IN_FORCE_UNITS = ("force_unit", "zero_force_unit")
+UNTOLD = ("plain", "untold")  # arms whose network is given no force
+# settings that decide a network: of every arm, of those with noise, of the one that was tuned
 DECIDES = (
-    "data",
-    "n_train",
-    "n_val",
-    "hidden_channels",
-    "num_layers",
-    "num_heads",
-    "num_rbf",
-    "sigma",
-    "prob",
-    "corrupt_ratio",
-    "denoising_weight",
-    "energy_weight",
-    "steps",
-    "batch_size",
-    "lr",
+    *("data", "groups", "held_out_groups", "n_train", "n_val"),
+    *("hidden_channels", "num_layers", "num_heads", "num_rbf", "direct_forces"),
+    *("energy_weight", "references", "steps", "batch_size", "lr"),
 )
-QUICK = {
-    "seeds": 1,
-    "data": "kit:ethanol",
-    "n_train": 40,
-    "n_val": 8,
-    "n_test": 16,
-    "hidden_channels": 16,
-    "num_layers": 2,
-    "num_heads": 2,
-    "num_rbf": 8,
-    "sigma": 0.05,
-    "prob": 0.25,
-    "corrupt_ratio": 0.25,
-    "denoising_weight": 0.0625,
-    "energy_weight": 0.02,
-    "steps": 5,
-    "batch_size": 4,
-    "lr": 2e-3,
-}
-CPU = {
-    "seeds": 3,
-    "data": "md17:ethanol",
-    "n_train": 950,
-    "n_val": 50,
-    "n_test": 1000,
-    "hidden_channels": 64,
-    "num_layers": 3,
-    "num_heads": 4,
-    "num_rbf": 32,
-    "sigma": 0.05,
-    "prob": 0.25,
-    "corrupt_ratio": 0.25,
-    "denoising_weight": 0.0625,
-    "energy_weight": 0.02,
-    "steps": 2000,
-    "batch_size": 16,
-    "lr": 2e-3,
-}
-FULL = CPU | {
-    "hidden_channels": 128,
-    "num_layers": 6,
-    "num_heads": 8,
-    "num_rbf": 50,
-    "steps": 120_000,
-    "batch_size": 8,
-    "lr": 5e-4,
-}
+OF_NOISE = ("sigma", "prob", "corrupt_ratio", "denoising_weight")
+OF_TUNED = tuple(f"tuned_{name}" for name in (*OF_NOISE, "labels_of_corrupted"))
 
 
-def objective_of(arm: str, settings: Settings) -> EnergyForces | DeNS:
+def objective_of(arm: str, settings: Settings, unit: float = 1.0) -> EnergyForces | DeNS:
     """What an arm minimizes: lengths of errors in every term.
 
     Squares would be ruled by the largest errors, and those are of corrupted structures, whose noise
@@ -109,46 +77,62 @@ def objective_of(arm: str, settings: Settings) -> EnergyForces | DeNS:
     arm : str
         One of WORDS.
     settings : dict
-        With energy_weight and, for DeNS, prob, corrupt_ratio, sigma and denoising_weight.
+        With energy_weight and, for DeNS, prob, corrupt_ratio, sigma and denoising_weight; perhaps
+        references: "zero", for energies that are differences.
+    unit : float, default 1.0
+        `force_unit` of the training set, for arms that weigh noise by the spread of the forces.
 
     Returns
     -------
     EnergyForces or DeNS
         The objective.
     """
-    labels = EnergyForces(settings["energy_weight"], loss="norm")
+    # energies above another frame of the same atoms owe nothing to the elements
+    zero: dict[str | int, float] | None = None
+    if settings.get("references") == "zero":
+        zero = dict.fromkeys(range(1, MAX_Z + 1), 0.0)
+    labels = EnergyForces(settings["energy_weight"], loss="norm", reference_energies=zero)
     if arm == "plain":
         return labels
-    changed = {
-        "dens": {},
-        "full": {"corrupt_ratio": 1.0},
-        "untold": {"force_encoding": "none"},
-        "shuffled": {"force_encoding": "shuffled"},
-    }[arm]
-    names = ("prob", "corrupt_ratio", "sigma", "denoising_weight")
-    options = {name: settings[name] for name in names} | changed
-    return DeNS(**options, supervised=labels)
+    names = OF_TUNED if arm == "tuned" else OF_NOISE
+    options = {name.removeprefix("tuned_"): settings[name] for name in names}
+    if arm in IN_FORCE_UNITS:
+        options["denoising_weight"] *= unit
+    return DeNS(**{**options, **CHANGED.get(arm, {})}, supervised=labels)
 
 
-def frames(settings: Settings, seed: int) -> tuple[AtomStore, AtomStore, AtomStore]:
-    """The frames of a seed, drawn at random and disjoint.
+def network(arm: str, settings: Settings, seed: int) -> Model:
+    """The network of an arm before training: that of every arm, but for the force input's weights.
 
     Parameters
     ----------
+    arm : str
+        One of WORDS.
     settings : dict
-        With data ("md17:MOLECULE" or "kit:ethanol"), n_train, n_val and n_test.
+        With hidden_channels, num_layers, num_heads, num_rbf and direct_forces.
     seed : int
-        Which frames.
+        Of the weights.
 
     Returns
     -------
-    train, val, test : AtomStore
-        The three sets.
+    EquivariantTransformer
+        The model.
     """
-    kind, name = settings["data"].split(":")
-    store = scdlab.load_md17(name) if kind == "md17" else getattr(scdlab, f"load_{name}")()
-    train, val, rest = store.split(settings["n_train"], settings["n_val"], seed=seed)
-    return train, val, draw(rest, settings["n_test"], seed)
+    torch.manual_seed(seed)
+    model = scdlab.EquivariantTransformer(
+        settings["hidden_channels"],
+        settings["num_layers"],
+        settings["num_heads"],
+        settings["num_rbf"],
+        force_input=True,
+        direct_forces=settings["direct_forces"],
+    )
+    if arm in FROM_ZERO:
+        assert model.force_encoding is not None
+        with torch.no_grad():
+            for weight in model.force_encoding.weights:
+                weight.zero_()
+    return model
 
 
 def learned(arm: str, settings: Settings, seed: int, device: str) -> Model:
@@ -159,7 +143,8 @@ def learned(arm: str, settings: Settings, seed: int, device: str) -> Model:
     arm : str
         One of WORDS.
     settings : dict
-        With those named in DECIDES.
+        With those named in DECIDES, OF_NOISE (but for the plain arm) and, for the tuned arm,
+        OF_TUNED.
     seed : int
         Of frames, weights and noise.
     device : {"auto", "cpu", "cuda"}
@@ -170,149 +155,111 @@ def learned(arm: str, settings: Settings, seed: int, device: str) -> Model:
     EquivariantTransformer
         The trained model, shared by the claims on that arm.
     """
-    settings = {name: settings[name] for name in DECIDES}
+    noise = {"plain": (), "tuned": OF_TUNED}.get(arm, OF_NOISE)
+    settings = {name: settings[name] for name in (*DECIDES, *noise) if name in settings}
 
     def train(folder: Path | None) -> FitResult:
-        torch.manual_seed(seed)
-        model = scdlab.EquivariantTransformer(
-            settings["hidden_channels"],
-            settings["num_layers"],
-            settings["num_heads"],
-            settings["num_rbf"],
-            force_input=True,
-        )
         few, val, _ = frames({**settings, "n_test": 1}, seed)
-        return trained_as_set(
-            model,
-            objective_of(arm, settings),
+        unit = force_unit(few) if arm in IN_FORCE_UNITS else 1.0
+        result = trained_as_set(
+            network(arm, settings, seed),
+            objective_of(arm, settings, unit),
             few,
             settings,
             seed,
             device,
             val=val,
+            val_every=max(1, settings["steps"] // 25),
             out=folder,
             resume=folder is not None,
         )
+        keep_curve(folder, result, arm, WORDS[arm], told=arm not in UNTOLD)
+        return result
 
     return keep(f"dens-{arm}", settings, seed, train)
 
 
-def errors(arms: Sequence[str]) -> Recipe:
-    """The recipe of a claim on some arms: errors of forces, then of energies.
+def noise_left(model: Model, arm: str, settings: Settings, test: AtomStore, encoding: str) -> float:
+    """The share of the noise that a network leaves, %, a share of the atoms of every structure
+    corrupted as in its training.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    arm : str
+        The arm that it was trained in.
+    settings : dict
+        Of the recipe.
+    test : AtomStore
+        Structures it has not seen.
+    encoding : {"true", "none", "shuffled"}
+        The force input.
+
+    Returns
+    -------
+    float
+        The mean squared error of the noise, as a share of that of the blind answer.
+    """
+    prefix = "tuned_" if arm == "tuned" else ""
+    size = {name: settings[prefix + name] for name in ("corrupt_ratio", "sigma")}
+    objective = DeNS(prob=1.0, force_encoding=encoding, **size)
+    return 100 * scdlab.evaluate(model, test, objective)["noise_unexplained"]
+
+
+def measured(arms: Sequence[str]) -> Recipe:
+    """The recipe of a claim on some arms, of which the first is compared with the second.
 
     Parameters
     ----------
     arms : sequence of str
-        Some of WORDS.
+        Some of WORDS, "plain" among them; the first is an arm that is told the forces.
 
     Returns
     -------
     callable (settings, seed, device) -> dict
-        The recipe.
+        The recipe; it gives what `quantities` lists.
     """
 
     def recipe(settings: Settings, seed: int, device: str) -> Values:
-        test = frames(settings, seed)[2]
-        found = {}
-        for arm in arms:
-            found[arm] = scdlab.evaluate(learned(arm, settings, seed, device), test, EnergyForces())
+        train, _, test = frames(settings, seed)
+        models = {arm: learned(arm, settings, seed, device) for arm in arms}
+        found = {arm: scdlab.evaluate(model, test, EnergyForces()) for arm, model in models.items()}
         values = {f"force_mae_{arm}_meV_per_A": 1e3 * e["force_mae"] for arm, e in found.items()}
-        return values | {f"energy_mae_{arm}_meV": 1e3 * e["energy_mae"] for arm, e in found.items()}
+        better, worse = arms[:2]
+        values["gain_percent"] = 100 * (1 - found[better]["force_mae"] / found[worse]["force_mae"])
+        values |= {f"energy_mae_{arm}_meV": 1e3 * e["energy_mae"] for arm, e in found.items()}
+        seen = scdlab.evaluate(models["plain"], train, EnergyForces())
+        values["train_force_mae_plain_meV_per_A"] = 1e3 * seen["force_mae"]
+        for name, encoding in (("told", "true"), ("kept_back", "none")):
+            left = noise_left(models[better], better, settings, test, encoding)
+            values[f"noise_left_{name}_percent"] = left
+        if "untold" in arms:
+            left = noise_left(models["untold"], "untold", settings, test, "none")
+            values["noise_left_untold_percent"] = left
+        return values
 
     return recipe
 
 
-def judge(values: Arrays, settings: Settings) -> str:
-    """The rule below, in code."""
-    better, worse = list(values)[:2]
-    return graded(direction(values[better], values[worse]), settings["steps"] >= 100_000)
-
-
-WORDS = {
-    "plain": "energies and forces alone",
-    "dens": "DeNS",
-    "full": "DeNS, whole structures corrupted",
-    "untold": "DeNS without a force input",
-    "shuffled": "DeNS with another atom's force as input",
-}
-RULE = (
-    "Train on energies and forces of n_train frames with the same steps; compare the force errors "
-    "of the two arms on unseen frames, without noise."
-    + SEEN
-    + "With the paper's direction: reproduced when training took at least 100,000 steps, as in "
-    "the paper, else same direction. With the opposite one: contradicted after so many steps, "
-    "else not seen at this scale."
-)
-
-
-def _claim(
-    id: str,
-    title: str,
-    paper: str,
-    arms: tuple[str, str],
-    source: str = f"{PAPER}, MD17",
-    paper_values: dict[str, str] | None = None,
-    **settings: Any,
-) -> Claim:
-    """Register a claim that compares the errors of two arms; settings: those that differ."""
-    quantities = {f"force_mae_{arm}_meV_per_A": f"force error, {WORDS[arm]}" for arm in arms}
-    quantities |= {f"energy_mae_{arm}_meV": f"energy error, {WORDS[arm]}" for arm in arms}
-    profiles = {
-        "quick": QUICK,
-        "cpu": {**CPU, **settings},
-        "full": {**FULL, **settings, "steps": FULL["steps"]},
-    }
-    return register(
-        Claim(
-            id=id,
-            lesson=3,
-            title=title,
-            source=source,
-            paper=paper,
-            quantities=quantities,
-            paper_values=paper_values or {},
-            rule=RULE,
-            judge=judge,
-            recipe=errors(arms),
-            profiles=profiles,
-        )
-    )
-
-
-_claim(
-    "dens-ethanol-forces",
-    "Denoising beside the labels makes forces better (ethanol).",
-    "MD17 ethanol, Equiformer (L = 2): 3.1 meV/Å, with DeNS 2.6",
-    ("dens", "plain"),
-    paper_values={
-        "force_mae_dens_meV_per_A": "2.6 (MD17)",
-        "force_mae_plain_meV_per_A": "3.1 (MD17)",
-    },
-)
-_claim(
-    "dens-partial",
-    "Corrupting a share of the atoms is better than corrupting all of them.",
-    "partial corruption beats full corruption",
-    ("dens", "full"),
-)
-_claim(
-    "dens-force-encoding",
-    "Without the force input the gain is lost.",
-    "without force encoding the gain vanishes",
-    ("dens", "untold"),
-)
-_claim(
-    "dens-shuffled-forces",
-    "The forces make the gain: with another atom's force as input there is none (our control).",
-    "not tested in the paper; expected, if the clue works as it says",
-    ("dens", "shuffled"),
-    source="our control",
-)
-
-
-def noise_left(settings: Settings, seed: int, device: str) -> Values:
+def clue(settings: Settings, seed: int, device: str) -> Values:
     """Share of the noise that each arm leaves on unseen frames, and what the force input is worth
-    to the same network."""
+    to the same network.
+
+    Parameters
+    ----------
+    settings : dict
+        As `learned` and `dens_frames.frames` take them.
+    seed : int
+        The seed.
+    device : {"auto", "cpu", "cuda"}
+        Where to train.
+
+    Returns
+    -------
+    dict of str to float
+        What the claim "dens-clue" asks for.
+    """
     test = frames(settings, seed)[2]
     values = {}
     for name, arm, encoding in (
@@ -322,63 +269,7 @@ def noise_left(settings: Settings, seed: int, device: str) -> Values:
         ("wrong", "dens", "shuffled"),
         ("shuffled", "shuffled", "shuffled"),
     ):
-        share = {name: settings[name] for name in ("corrupt_ratio", "sigma")}
-        objective = DeNS(prob=1.0, force_encoding=encoding, **share)
-        found = scdlab.evaluate(learned(arm, settings, seed, device), test, objective)
-        values[f"noise_left_{name}_percent"] = 100 * found["noise_unexplained"]
-    return {name: values[name] for name in get("dens-clue").quantities}
-
-
-def judge_noise_left(values: Arrays, settings: Settings) -> str:
-    """The rule below, in code."""
-    seen = direction(values["noise_left_told_percent"], values["noise_left_untold_percent"])
-    if seen == "paper":
-        pinned = np.all(
-            values["noise_left_told_percent"] < 0.5 * values["noise_left_untold_percent"]
-        )
-        return "reproduced" if pinned else "same direction"
-    return "contradicted" if seen == "opposite" else "tie"
-
-
-register(
-    Claim(
-        id="dens-clue",
-        lesson=3,
-        title="Off equilibrium the noise is ambiguous; the forces identify the clean structure.",
-        source=f"{PAPER}, its argument for encoding forces",
-        paper="in words: without forces the problem is ill-posed, with them it is not",
-        quantities={
-            "noise_left_told_percent": "noise left, with the force input, %",
-            "noise_left_untold_percent": "noise left, another network without a force input, %",
-            "noise_left_kept_back_percent": "noise left, the first network, no force input, %",
-            "noise_left_wrong_percent": (
-                "noise left, the first network, other atoms' forces as input, %"
-            ),
-            "noise_left_shuffled_percent": (
-                "noise left, a network trained and tested with other atoms' forces as input, %"
-            ),
-        },
-        rule=(
-            "The networks of the other claims. On unseen frames, with a share `corrupt_ratio` of "
-            "the atoms of every frame corrupted, compare the mean squared error of the noise, as a "
-            "share of that of the blind answer, of the network that is told the forces and of the "
-            "one that never was."
-        )
-        + SEEN
-        + "With the paper's direction: reproduced when, in every seed, less than half as much is "
-        "left with the clue as without, else same direction. With the opposite direction: "
-        "contradicted.",
-        judge=judge_noise_left,
-        recipe=noise_left,
-        profiles={"quick": QUICK, "cpu": CPU, "full": FULL},
-    )
-)
-_claim(
-    "dens-few-frames",
-    "The fewer the frames, the more denoising beside the labels is worth (our question).",
-    "not tested in the paper",
-    ("dens", "plain"),
-    source="our question",
-    n_train=100,
-    steps=1000,
-)
+        model = learned(arm, settings, seed, device)
+        left = noise_left(model, arm, settings, test, encoding)
+        values[f"noise_left_{name}_percent"] = left
+    return values

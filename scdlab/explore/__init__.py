@@ -1,6 +1,7 @@
 """Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in
 traits."""
 
+from scdlab.explore.claim_curves import claim_curves
 from scdlab.explore.condition import ConditionExplorer
 from scdlab.explore.embedding import EmbeddingExplorer
 from scdlab.explore.filter_plots import filter_curves, filter_cuts, filter_figure
@@ -34,6 +35,7 @@ __all__ = [
     "NeighborExplorer",
     "NoiseExplorer",
     "SvgExplorer",
+    "claim_curves",
     "compare_bars",
     "compare_curves",
     "compare_maps",
