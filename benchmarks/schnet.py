@@ -4,8 +4,8 @@ batches of QM9.
 All sides get the same weights, batches and edges, and take the same step: forward (and forces),
 squared error, backward, AdamW. PyG is given its edges (`interaction_graph=`), because its own
 search needs a compiled extension; we are given our pairs likewise. Before anything is timed, the
-losses are compared. schnetpack takes part where it is installed: see `schnetpack_with` for how, and
-why it is not by default.
+losses are compared. schnetpack takes part where it is installed: see `schnetpack_model` for how,
+and why it is not by default.
 
     python benchmarks/schnet.py     about ten minutes; writes results/schnet.json, a picture, and
                                     the tables in benchmarks/README.md
@@ -76,8 +76,8 @@ def sides(n: int, forces: bool) -> dict:
     return steps
 
 
-def schnetpack_with(ours):
-    """schnetpack's SchNet and its energy head, with our weights.
+def schnetpack_model(hidden_channels: int, num_layers: int):
+    """schnetpack's SchNet and its energy head.
 
     It is not among the kit's requirements, because none of its releases works with this torch as it
     comes: 2.1 needs a sympy older than torch's, and 2.0.3 imports the name of a type variable
@@ -94,8 +94,18 @@ def schnetpack_with(ours):
     ssp = import_module(f"{SECOND}.nn.activations").shifted_softplus
     basis = part["nn"].GaussianRBF(50, 5.0)
     cutoff = part["nn"].CosineCutoff(5.0)
-    body = part["representation"].SchNet(128, 6, basis, cutoff)
-    head = part["atomistic"].Atomwise(128, n_hidden=64, activation=ssp)
+    body = part["representation"].SchNet(hidden_channels, num_layers, basis, cutoff)
+    head = part["atomistic"].Atomwise(
+        hidden_channels, n_hidden=hidden_channels // 2, activation=ssp
+    )
+    return torch.nn.Sequential(body, head)
+
+
+def schnetpack_with(ours):
+    """The same, with the weights of our SchNet."""
+    import torch
+
+    body, head = schnetpack_model(ours.hidden_channels, len(ours.blocks))
     with torch.no_grad():
         body.embedding.weight.copy_(ours.embedding.weight[: len(body.embedding.weight)])
     for block, peer in zip(ours.blocks, body.interactions, strict=True):

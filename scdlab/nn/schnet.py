@@ -15,6 +15,10 @@ cutoff function; later ones (SchNetPack, PyG) drop the second activation and mul
 cutoff. The default here is the later form; `filter_activation="twice"` gives the first activation,
 still with the cutoff, without which forces jump.
 
+Filter networks and interactions start from uniform Xavier weights and biases of zero, as in PyG and
+SchNetPack. Heads keep torch's smaller weights: from Xavier's, which both give their heads too,
+errors after 300 to 500 steps were larger by 15 to 50 %.
+
 With conditional=True a condition modulates what enters an interaction and gates what it gives
 (`blocks.adaln`). SchNet has no layer norm, and gets none: it is x itself that is scaled and
 shifted.
@@ -28,6 +32,7 @@ from torch import Tensor, nn
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import MAX_Z, DirectForceHead
+from scdlab.nn.blocks.linear import xavier_linear
 from scdlab.nn.blocks.radial import GaussianBasis, RawDistance, cosine_cutoff, shifted_softplus
 from scdlab.nn.model import AtomisticModel, Features
 from scdlab.nn.ops.filter_tables import Filters
@@ -49,8 +54,8 @@ class FilterNetwork(nn.Module):
 
     def __init__(self, num_rbf: int, hidden_channels: int, twice: bool) -> None:
         super().__init__()
-        self.lin1 = nn.Linear(num_rbf, hidden_channels)
-        self.lin2 = nn.Linear(hidden_channels, hidden_channels)
+        self.lin1 = xavier_linear(num_rbf, hidden_channels)
+        self.lin2 = xavier_linear(hidden_channels, hidden_channels)
         self.twice = twice
 
     def forward(self, basis: Tensor) -> Tensor:
@@ -75,9 +80,9 @@ class Interaction(nn.Module):
     def __init__(self, num_rbf: int, hidden_channels: int, twice: bool) -> None:
         super().__init__()
         self.filter = FilterNetwork(num_rbf, hidden_channels, twice)
-        self.lin_in = nn.Linear(hidden_channels, hidden_channels, bias=False)
-        self.lin_out1 = nn.Linear(hidden_channels, hidden_channels)
-        self.lin_out2 = nn.Linear(hidden_channels, hidden_channels)
+        self.lin_in = xavier_linear(hidden_channels, hidden_channels, bias=False)
+        self.lin_out1 = xavier_linear(hidden_channels, hidden_channels)
+        self.lin_out2 = xavier_linear(hidden_channels, hidden_channels)
 
     def forward(self, x: Tensor, filters: Filters, edges: DirectedEdges) -> Tensor:
         """The change of the features x, [N, d]."""
