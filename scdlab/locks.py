@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,6 +60,41 @@ def locked(path: str | os.PathLike, inside: bool = False) -> Iterator[None]:
         if os.getpid() == holder:
             _HELD.discard(handle)
             _give_back(handle, file)
+
+
+@contextlib.contextmanager
+def locked_in_turn(
+    path: str | os.PathLike, waits: Callable[[Busy], object], every: float = 0.5
+) -> Iterator[float]:
+    """Hold the lock on a file or folder as `locked` does, once others have let go of it.
+
+    Parameters
+    ----------
+    path : str or path
+        The target.
+    waits : callable (Busy) -> None
+        Called once, with who holds the lock, where it has to be waited for.
+    every : float, default 0.5
+        Seconds between two attempts.
+
+    Yields
+    ------
+    float
+        Seconds that were waited.
+    """
+    start = time.perf_counter()
+    announced = False
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(path))
+                break
+            except Busy as busy:
+                if not announced:
+                    waits(busy)
+                announced = True
+            time.sleep(every)
+        yield time.perf_counter() - start if announced else 0.0
 
 
 def try_hold(handle: int) -> bool:

@@ -3,13 +3,18 @@
 import contextlib
 import contextvars
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import scdlab
 from scdlab import files
+from scdlab.locks import locked_in_turn
+from scdlab.log import show
 from scdlab.nn.model import Model
+
+from . import provenance
 
 
 @dataclasses.dataclass
@@ -21,13 +26,17 @@ class Bench:
     out : Path
         Folder whose subfolder `models` holds the models.
     key : dict
-        What a result depends on beside the settings: source, torch, device.
+        What a result depends on beside settings and source: torch, device.
     models : dict of str to str
         Models that the recipe used so far: name -> folder in out/models.
     seconds : float, default 0
         Seconds that earlier runs took to train them.
     counted : set of str
         Folders of models whose time is in this seed's seconds already.
+    waited : float, default 0
+        Seconds that were spent waiting for a model which another process trained.
+    echo : callable (str) -> None
+        Called with each line of progress; printed by default.
     """
 
     out: Path
@@ -35,6 +44,8 @@ class Bench:
     models: dict[str, str] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     counted: set[str] = dataclasses.field(default_factory=set)
+    waited: float = 0.0
+    echo: Callable[[str], object] = show
 
 
 _BENCH: contextvars.ContextVar[Bench | None] = contextvars.ContextVar("bench", default=None)
@@ -82,8 +93,10 @@ def keep(
 ) -> Model:
     """A model of a seed, trained now, or as an earlier recipe left it in the same folder.
 
-    The time of a model found ready counts in the seconds of every seed that uses it. Outside of
-    `run` the model is trained, the folder is None, and nothing is kept.
+    It is trained again when its settings change, or the code that decides its numbers
+    (`provenance.deciding_digest`). A process that finds another one training it waits for it. The
+    time of a model found ready counts in the seconds of every seed that uses it. Outside of `run`
+    the model is trained, the folder is None, and nothing is kept.
 
     Parameters
     ----------
@@ -101,25 +114,40 @@ def keep(
     -------
     Model
         The trained model.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The training was interrupted: half a training is no measurement.
     """
     bench = _BENCH.get()
     if bench is None:
         return train(None).model
     about = {"name": name, "settings": settings, "seed": seed}
-    about |= {part: bench.key[part] for part in ("source", "torch", "device")}
+    about["source"] = provenance.deciding_digest(provenance.modules_of(train))
+    about |= {part: bench.key[part] for part in ("torch", "device")}
     folder = f"{name}.seed{seed}.{files.content_digest(about)[:12]}"
     bench.models[name] = folder
     path = models_folder(bench.out) / folder
-    if (path / "kept.json").is_file():
-        seconds = read_kept(path / "kept.json", {"seconds": float})["seconds"]
-        if folder not in bench.counted:
-            bench.seconds += seconds
-        bench.counted.add(folder)
-        return scdlab.load(path / "model")
-    result = train(path)
+    counted = folder in bench.counted
     bench.counted.add(folder)
-    write_kept(path / "kept.json", about | {"seconds": round(result.seconds, 1)})
-    return result.model
+    if not (path / "kept.json").is_file():
+        with locked_in_turn(
+            path, lambda busy: bench.echo(f"{name}, seed {seed}: {busy}")
+        ) as waited:
+            bench.waited += waited
+            if not (path / "kept.json").is_file():
+                start = time.perf_counter()
+                result = train(path)
+                earlier = result.seconds - (time.perf_counter() - start)
+                bench.seconds += max(0.0, earlier)  # of a training that was resumed
+                if result.interrupted:
+                    raise KeyboardInterrupt
+                write_kept(path / "kept.json", about | {"seconds": round(result.seconds, 1)})
+                return result.model
+    seconds = read_kept(path / "kept.json", {"seconds": float})["seconds"]
+    bench.seconds += 0.0 if counted else seconds
+    return scdlab.load(path / "model")
 
 
 def write_kept(path: Path, content: dict[str, Any]) -> None:

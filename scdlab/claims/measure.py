@@ -1,12 +1,14 @@
 """Measure a claim: run its recipe over the seeds of a profile, and write what it gave.
 
-Profiles: "quick" tries the mechanics (at most a minute, never a verdict), "cpu" is sized for two
-cores, "full" for one GPU. Each seed's result is kept in `out`, so that an interrupted run continues
-with the seed it was at, and so are the models that several recipes start from (`keep`). A claim's
-`checkpoints` are such models of seed 0, handed on with their provenance for
-`scdlab.load_pretrained`: `scdlab claims run ID --profile P --checkpoints data/checkpoints`.
+Profiles: "quick" tries the mechanics (at most a minute, never a verdict), "cpu" is sized for half
+an hour on two cores, "night" for hours on them, "full" for one GPU. Each seed's result is kept in
+`out`, so that an interrupted run continues with the seed it was at, and so are the models that
+several recipes start from (`keep`). A claim's `checkpoints` are such models of seed 0, handed on
+with their provenance for `scdlab.load_pretrained`: `scdlab claims run ID --profile P --checkpoints
+data/checkpoints`.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import math
@@ -20,13 +22,13 @@ import torch
 import scdlab
 from scdlab import files
 from scdlab.devices import checked_device
-from scdlab.locks import locked
+from scdlab.locks import locked, locked_in_turn
 from scdlab.log import show
 
 from . import provenance
-from .claim import Claim, claims, get, seeds_of
+from .claim import Claim, Settings, claims, get, seeds_of
 from .kept import Bench, lend, models_folder, read_kept, write_kept
-from .record import Record, number, record_path, summarize
+from .record import OutdatedRecord, Record, load_record, number, record_path, summarize
 
 
 def run(
@@ -39,7 +41,7 @@ def run(
     checkpoints: str | Path | None = None,
     echo: Callable[[str], object] = show,
 ) -> Record:
-    """Run a claim's recipe over its seeds and, for "cpu" and "full", write the record.
+    """Run a claim's recipe over its seeds and, but for "quick", write the record.
 
     Parameters
     ----------
@@ -53,8 +55,8 @@ def run(
     device : {"auto", "cpu", "cuda"}, default "auto"
         As in `scdlab.fit`.
     out : path, default "runs/claims"
-        Folder where each seed's result is kept. A result is reused while settings, source and torch
-        are the same.
+        Folder where each seed's result is kept. A result is reused while settings, torch and the
+        code that decides it (`provenance.deciding_digest`) are the same.
     allow_dirty : bool, default False
         Run although the working tree has uncommitted changes; the record is then returned, not
         written.
@@ -73,53 +75,40 @@ def run(
     ------
     ValueError
         Unknown claim or profile, seeds that the profile does not have, checkpoints of a claim or
-        profile that has none, or a recipe that gives other numbers than the claim's quantities, or
-        one that is not finite.
+        profile that has none, a record that no longer fits its claim and was not withdrawn, or a
+        recipe that gives other numbers than the claim's quantities, or one that is not finite.
     TypeError
         An argument of another kind.
     OSError
-        The folder cannot be written, or another run measures this claim there (Busy).
+        The folder cannot be written, or another run measures this seed there (Busy).
     RuntimeError
         The tree has uncommitted changes (or is no git checkout) and the profile would be recorded.
     """
     claim = get(claim_id)
     settings = claim.settings(profile)
-    seeds = _chosen(seeds, claim, profile)
+    chosen = _chosen(seeds, claim, profile)
     if device != "auto":
         checked_device(device)
     if checkpoints is not None:
-        _check_checkpoints(claim, profile, seeds, allow_dirty)
-    commit, dirty = (None, None) if profile == "quick" else provenance.checkout()
-    if dirty and not allow_dirty:
-        raise RuntimeError(
-            "A record must name the commit it was measured on: commit your changes first, or pass"
-            " --allow-dirty to run without writing the record."
-        )
+        _check_checkpoints(claim, profile, chosen, allow_dirty)
+    commit, dirty = (None, None) if profile == "quick" else state_of_tree(allow_dirty)
+    if profile != "quick" and not dirty:
+        refuse_outdated(claim, profile)
     if checkpoints is not None:  # what cannot be written is known before anything is measured
         Path(checkpoints).mkdir(parents=True, exist_ok=True)
-    hardware = provenance.hardware_of(device)
-    key = {
-        "claim": claim.id,
-        "settings": settings,
-        "source": provenance.source_digest(),
-        "torch": torch.__version__,
-        "device": hardware["gpu"] or "cpu",
-    }
-    # also: what cannot be written is known before anything is measured
-    with locked(Path(out) / f"{claim.id}.{profile}"):
-        results = [_seed(claim, profile, key, seed, device, Path(out), echo) for seed in seeds]
-    complete = profile != "quick" and seeds == seeds_of(settings)
+    found = {seed: measure(claim, profile, seed, device, Path(out), echo) for seed in chosen}
+    every = kept_seeds(claim, profile, device, Path(out))
+    complete = profile != "quick" and list(every) == seeds_of(settings)
+    results = every if complete else found
     record = _record(
         claim,
         profile,
-        seeds,
-        results,
+        list(results),
+        list(results.values()),
         complete,
         settings=settings,
         commit=commit,
         dirty=dirty,
-        source=key["source"],
-        hardware=hardware,
     )
     written = complete and not dirty
     if written:
@@ -128,6 +117,104 @@ def run(
     if checkpoints is not None:
         _hand_on(claim, record, results[0]["models"], Path(out), Path(checkpoints), echo)
     return record
+
+
+def state_of_tree(allow_dirty: bool) -> tuple[str, bool]:
+    """The commit that a record will name.
+
+    Parameters
+    ----------
+    allow_dirty : bool
+        Whether uncommitted changes are allowed.
+
+    Returns
+    -------
+    commit : str
+        The commit of the checkout.
+    dirty : bool
+        Whether it has uncommitted changes.
+
+    Raises
+    ------
+    RuntimeError
+        It has uncommitted changes that are not allowed, or this is no git checkout.
+    """
+    commit, dirty = provenance.checkout()
+    if dirty and not allow_dirty:
+        raise RuntimeError(
+            "A record must name the commit it was measured on: commit your changes first, or pass"
+            " --allow-dirty to run without writing the record."
+        )
+    return commit, dirty
+
+
+def refuse_outdated(claim: Claim, profile: str) -> None:
+    """Raise OutdatedRecord where a record stands in the way that belongs to the claim's history.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim that is to be recorded.
+    profile : {"cpu", "night", "full"}
+        The profile.
+    """
+    try:
+        load_record(claim.id, profile)
+    except OutdatedRecord:
+        raise
+    except ValueError:  # damaged: it is made again
+        return
+
+
+def key_of(claim: Claim, settings: Settings, device: str) -> dict[str, Any]:
+    """All that decides what a seed of a claim gives, beside the seed.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    settings : dict
+        Of the profile. How many seeds it has decides no number of any.
+    device : {"auto", "cpu", "cuda"}
+        Where it is measured.
+
+    Returns
+    -------
+    dict
+        claim, settings, source, torch and device.
+    """
+    return {
+        "claim": claim.id,
+        "settings": {name: value for name, value in settings.items() if name != "seeds"},
+        "source": provenance.deciding_digest(provenance.modules_of(claim.recipe)),
+        "torch": torch.__version__,
+        "device": provenance.hardware_of(device)["gpu"] or "cpu",
+    }
+
+
+def kept_seeds(claim: Claim, profile: str, device: str, out: Path) -> dict[int, dict[str, Any]]:
+    """The seeds of a profile that have been measured.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    profile : {"quick", "cpu", "night", "full"}
+        The profile.
+    device : {"auto", "cpu", "cuda"}
+        Where they were measured.
+    out : Path
+        Folder where results are kept.
+
+    Returns
+    -------
+    dict
+        Seed -> its result: key, values, seconds, models, hardware.
+    """
+    settings = claim.settings(profile)
+    key = key_of(claim, settings, device)
+    found = {seed: _kept(claim, profile, key, seed, out) for seed in seeds_of(settings)}
+    return {seed: result for seed, result in found.items() if result is not None}
 
 
 def _chosen(seeds: Iterable[int] | None, claim: Claim, profile: str) -> list[int]:
@@ -153,8 +240,8 @@ def _record(
     complete: bool,
     **origin: Any,
 ) -> Record:
-    """The record of what the seeds gave, with its digest; `origin`: settings, commit, dirty, source
-    and hardware. A verdict stands only where all seeds were measured."""
+    """The record of what the seeds gave, with its digest; `origin`: settings, commit and dirty. A
+    verdict stands only where all seeds were measured."""
     values = [r["values"] for r in results]
     record = Record(
         claim=claim.id,
@@ -166,7 +253,9 @@ def _record(
         rule=claim.written_rule,
         verdict=claim.verdict(values, origin["settings"]) if complete else None,
         command=f"scdlab claims run {claim.id} --profile {profile}",
+        source=provenance.source_digest(),
         versions=provenance.versions(),
+        hardware=results[0]["hardware"],
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=round(sum(r["seconds"] for r in results), 1),
         **origin,
@@ -179,8 +268,8 @@ def _check_checkpoints(claim: Claim, profile: str, seeds: list[int], allow_dirty
     if not claim.checkpoints or profile == "quick" or 0 not in seeds or allow_dirty:
         makers = ", ".join(c.id for c in claims() if c.checkpoints) or "none"
         raise ValueError(
-            "Checkpoints are models of seed 0, profile cpu or full, from a clean tree, of a claim "
-            f"that has any: {makers}."
+            "Checkpoints are models of seed 0, profile cpu, night or full, from a clean tree, of a "
+            f"claim that has any: {makers}."
         )
 
 
@@ -213,31 +302,101 @@ def _hand_on(
         echo(f"{claim.id}: {name} of seed 0 is in {folder}.")
 
 
-def _seed(
+def measure(
     claim: Claim,
     profile: str,
-    key: dict[str, Any],
     seed: int,
     device: str,
     out: Path,
     echo: Callable[[str], object],
+    in_turn: bool = False,
 ) -> dict[str, Any]:
-    """One seed's values, seconds and kept models: from `out` when the same run stands there, else
-    measured and put there."""
-    path = out / f"{claim.id}.{profile}.seed{seed}.json"
-    if path.is_file():
-        kept = read_kept(path, {"key": dict, "values": dict, "seconds": float, "models": dict})
-        models = kept["models"].values()
-        if kept["key"] == key and all(
-            (models_folder(out) / name / "kept.json").is_file() for name in models
-        ):
+    """One seed's result: from `out` when the same run stands there, else measured and put there.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    profile : {"quick", "cpu", "night", "full"}
+        The profile.
+    seed : int
+        The seed.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    out : Path
+        Folder where results are kept.
+    echo : callable (str) -> None
+        Called with each line of progress.
+    in_turn : bool, default False
+        Wait for another process that measures this seed, where there is one.
+
+    Returns
+    -------
+    dict
+        key, values, seconds, models, hardware.
+
+    Raises
+    ------
+    ValueError
+        The recipe gave other numbers than the claim's quantities, or one that is not finite.
+    Busy
+        Another process measures this seed.
+    """
+    key = key_of(claim, claim.settings(profile), device)
+    target = out / f"{claim.id}.{profile}.seed{seed}"
+    with contextlib.ExitStack() as stack:
+        if in_turn:
+            stack.enter_context(locked_in_turn(target, lambda busy: echo(str(busy))))
+        else:  # also: what cannot be written is known before anything is measured
+            stack.enter_context(locked(target))
+        kept = _kept(claim, profile, key, seed, out)
+        if kept is not None:
             echo(f"{claim.id}, seed {seed}: kept from an earlier run")
             return kept
-    start = time.perf_counter()
-    with lend(Bench(out, key)) as bench:
-        measured = claim.recipe(key["settings"], seed, device)
+        start = time.perf_counter()
+        bench = Bench(out, {part: key[part] for part in ("torch", "device")}, echo=echo)
+        with lend(bench):
+            measured = claim.recipe(claim.settings(profile), seed, device)
+        seconds = time.perf_counter() - start - bench.waited + bench.seconds
+        result = {
+            "key": key,
+            "values": _checked(claim, measured),
+            "seconds": round(seconds, 1),
+            "models": bench.models,
+            "hardware": provenance.hardware_of(device),
+        }
+        write_kept(_path(claim, profile, seed, out), result)
+    shown = ", ".join(f"{name} = {number(result['values'][name])}" for name in claim.arms)
+    echo(f"{claim.id}, seed {seed}: {shown} ({seconds:.0f} s)")
+    return result
+
+
+def _path(claim: Claim, profile: str, seed: int, out: Path) -> Path:
+    """Where a seed's result stands."""
+    return out / f"{claim.id}.{profile}.seed{seed}.json"
+
+
+def _kept(
+    claim: Claim, profile: str, key: dict[str, Any], seed: int, out: Path
+) -> dict[str, Any] | None:
+    """A seed's result as an earlier run left it; None where there is none of this key, or its
+    models are gone."""
+    path = _path(claim, profile, seed, out)
+    if not path.is_file():
+        return None
+    if read_kept(path, {"key": dict})["key"] != key:
+        return None
+    kinds = {"values": dict, "seconds": float, "models": dict, "hardware": dict}
+    kept = read_kept(path, kinds)
+    there = [
+        (models_folder(out) / name / "kept.json").is_file() for name in kept["models"].values()
+    ]
+    return kept if all(there) else None
+
+
+def _checked(claim: Claim, measured: dict[str, Any]) -> dict[str, float]:
+    """What a recipe gave, as finite numbers of the claim."""
     values = {name: float(value) for name, value in measured.items()}
-    seconds = round(time.perf_counter() - start + bench.seconds, 1)
     if set(values) != set(claim.quantities):
         raise ValueError(
             f"The recipe of {claim.id!r} gave {sorted(values)}; the claim names "
@@ -247,11 +406,7 @@ def _seed(
         raise ValueError(
             f"The recipe of {claim.id!r} gave values that are not finite: {', '.join(bad)}."
         )
-    result = {"key": key, "values": values, "seconds": seconds, "models": bench.models}
-    write_kept(path, result)
-    shown = ", ".join(f"{name} = {number(values[name])}" for name in claim.arms)
-    echo(f"{claim.id}, seed {seed}: {shown} ({seconds:.0f} s)")
-    return result
+    return values
 
 
 def _conclusion(record: Record, written: bool) -> str:

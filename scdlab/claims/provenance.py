@@ -1,5 +1,7 @@
 """Where a record comes from: the commit, the source, the versions and the hardware."""
 
+import ast
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -7,6 +9,8 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,29 @@ import torch
 
 import scdlab
 
+_ROOT = Path(scdlab.__file__).resolve().parent
+_DECIDING = (
+    "analysis",
+    "atoms",
+    "nn",
+    "objectives",
+    "symmetry",
+    "training",
+    "calculator.py",
+    "units.py",
+)
+_LEDGER = {
+    "claim",
+    "kept",
+    "measure",
+    "night",
+    "plan",
+    "provenance",
+    "record",
+    "show",
+    "withdrawn",
+    "worker",
+}
 _PACKAGES = ("torch", "torch-geometric", "numpy", "ase", "lightning-fabric")
 
 
@@ -59,11 +86,106 @@ def source_digest() -> str:
     str
         sha256 over the package's .py files, line ends normalized.
     """
-    root = Path(scdlab.__file__).resolve().parent
+    return _digest_of(_ROOT.rglob("*.py"))
+
+
+@functools.lru_cache
+def deciding_digest(modules: tuple[str, ...]) -> str:
+    """Which code decides the numbers of a recipe.
+
+    That is all that computes (networks, objectives, training, structures, symmetry, analysis) and
+    the recipe's own modules with those of `scdlab.claims` that they import. The command line,
+    figures, and recipes of other claims change no number, and may be edited while a long
+    measurement is under way. It is read once in a process: what is loaded is what was on disk then.
+
+    Parameters
+    ----------
+    modules : tuple of str
+        Names of the modules that hold the recipe, as `modules_of` gives them.
+
+    Returns
+    -------
+    str
+        sha256 over those files, line ends normalized.
+    """
+    paths: set[Path] = set()
+    for part in _DECIDING:
+        paths.update((_ROOT / part).rglob("*.py") if "." not in part else [_ROOT / part])
+    others: list[Path] = []
+    recipes = {"common"}
+    for name in modules:
+        if name.startswith("scdlab.claims."):
+            recipes.add(name.removeprefix("scdlab.claims."))
+        elif not name.startswith("scdlab."):
+            file = getattr(sys.modules.get(name), "__file__", None)
+            others += [Path(file)] if file else []
+    paths |= {_ROOT / "claims" / f"{name}.py" for name in _with_imported(recipes)}
+    total = hashlib.sha256(_digest_of(paths).encode())
+    for path in sorted(others):
+        total.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()
+
+
+def modules_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Modules in which a function is written, and those that it encloses.
+
+    Parameters
+    ----------
+    function : callable
+        Such as a recipe.
+
+    Returns
+    -------
+    tuple of str
+        Their names, sorted.
+    """
+    found: set[str] = set()
+    seen: set[int] = set()
+    waiting: list[Any] = [function]
+    while waiting:
+        each = waiting.pop()
+        if not callable(each) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, functools.partial):
+            waiting += [each.func, *each.args, *each.keywords.values()]
+            continue
+        found.add(getattr(each, "__module__", None) or type(each).__module__)
+        for cell in getattr(each, "__closure__", None) or ():
+            try:
+                waiting.append(cell.cell_contents)
+            except ValueError:  # not filled yet
+                continue
+    return tuple(sorted(found))
+
+
+def _with_imported(names: set[str]) -> set[str]:
+    """Modules of the claims, and those of them that they import, but for the ledger's own."""
+    found: set[str] = set()
+    waiting = set(names)
+    while waiting:
+        name = waiting.pop()
+        path = _ROOT / "claims" / f"{name}.py"
+        if name in found or name in _LEDGER or not path.is_file():
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            if node.level == 1 or node.module == "scdlab.claims":
+                own = node.module if node.level == 1 else None
+                waiting |= {own} if own else {alias.name for alias in node.names}
+            elif (node.module or "").startswith("scdlab.claims."):
+                waiting.add(str(node.module).removeprefix("scdlab.claims."))
+    return found
+
+
+def _digest_of(paths: Iterable[Path]) -> str:
+    """sha256 over files of the package, line ends normalized."""
     total = hashlib.sha256()
-    for path in sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).as_posix()):
+    for path in sorted(paths, key=lambda p: p.relative_to(_ROOT).as_posix()):
         text = path.read_bytes().replace(b"\r\n", b"\n")
-        total.update(f"{path.relative_to(root).as_posix()}\0{len(text)}\0".encode() + text)
+        total.update(f"{path.relative_to(_ROOT).as_posix()}\0{len(text)}\0".encode() + text)
     return total.hexdigest()
 
 

@@ -199,6 +199,10 @@ def record_path(claim_id: str, profile: str) -> Path:
     return RECORDS / f"{claim_id}.{profile}.json"
 
 
+class OutdatedRecord(ValueError):
+    """A record whose claim has changed since it was measured."""
+
+
 def load_record(claim_id: str, profile: str | None = None) -> Record | None:
     """The record of a claim.
 
@@ -216,22 +220,34 @@ def load_record(claim_id: str, profile: str | None = None) -> Record | None:
 
     Raises
     ------
+    OutdatedRecord
+        The claim's settings, rule or quantities have changed since it was measured.
     ValueError
         The record is damaged: see `problems`.
     """
     for name in reversed(RECORDED) if profile is None else (profile,):
         path = record_path(claim_id, name)
         if path.is_file():
-            again = f"remake it with `scdlab claims run {claim_id} --profile {name}`"
-            content = files.read_json(path, "record", again)
+            again = f"`scdlab claims run {claim_id} --profile {name}`"
+            content = files.read_json(path, "record", f"remake it with {again}")
             wrong = problems(content)
+            fits = basic_problems(content) or content["claim"] != claim_id or not misfits(content)
+            if not fits:
+                raise OutdatedRecord(
+                    f"The record {path.name} no longer fits its claim ({wrong[0]}): keep it as "
+                    f'history with `scdlab claims withdraw {claim_id} --reason "…"`, and measure '
+                    f"again with {again}."
+                )
             if not wrong and (content["claim"], content["profile"]) != (claim_id, name):
                 wrong = [
                     f"it is the record of {content['claim']}.{content['profile']} under another "
                     "name"
                 ]
             if wrong:
-                raise ValueError(f"The record {path.name} cannot be trusted ({wrong[0]}): {again}.")
+                raise ValueError(
+                    f"The record {path.name} cannot be trusted ({wrong[0]}): remake it with "
+                    f"{again}."
+                )
             return Record(**content)
     return None
 
@@ -249,6 +265,31 @@ def problems(content: dict[str, Any]) -> list[str]:
     list of str
         Problems, most basic first; an empty list when the record can be trusted.
     """
+    if wrong := basic_problems(content):
+        return wrong
+    if wrong := misfits(content):
+        return wrong
+    wrong = own_problems(content)
+    if not wrong and content["verdict"] != get(content["claim"]).verdict(
+        content["values"], content["settings"]
+    ):
+        wrong.append("its verdict disagrees with the rule applied to its values")
+    return wrong
+
+
+def basic_problems(content: dict[str, Any]) -> list[str]:
+    """Why some content is that of no record, or of one that was edited.
+
+    Parameters
+    ----------
+    content : dict
+        What the json file holds.
+
+    Returns
+    -------
+    list of str
+        Problems; an empty list where it is a record as `run` wrote it.
+    """
     fields = {f.name for f in dataclasses.fields(Record)}
     if set(content) != fields:
         return [
@@ -259,11 +300,65 @@ def problems(content: dict[str, Any]) -> list[str]:
         return wrong
     if content["digest"] != files.content_digest(content):
         return ["its digest does not match its content: it was edited by hand"]
-    if content["claim"] not in REGISTRY:
-        return [f"there is no claim {content['claim']!r}"]
     if content["profile"] not in RECORDED:
         return [f"the profile {content['profile']!r} is never recorded"]
-    return [*_origin_problems(content), *_value_problems(content)]
+    return []
+
+
+def misfits(content: dict[str, Any]) -> list[str]:
+    """What about a record is no longer what its claim states.
+
+    Parameters
+    ----------
+    content : dict
+        A record without basic problems.
+
+    Returns
+    -------
+    list of str
+        Problems; an empty list where the claim is still the one that was measured.
+    """
+    if content["claim"] not in REGISTRY:
+        return [f"there is no claim {content['claim']!r}"]
+    claim = get(content["claim"])
+    if content["profile"] not in claim.profiles:
+        return [f"the claim has no settings for the profile {content['profile']!r} any more"]
+    if content["settings"] != claim.settings(content["profile"]):
+        return ["the recipe's settings have changed since it was measured"]
+    if content["rule"] != claim.written_rule:
+        return ["the rule has changed since it was measured"]
+    if any(set(v) != set(claim.quantities) for v in content["values"]):
+        return ["its quantities are not the claim's"]
+    return []
+
+
+def own_problems(content: dict[str, Any]) -> list[str]:
+    """What is wrong with a record by itself, whatever its claim states now.
+
+    Parameters
+    ----------
+    content : dict
+        A record without basic problems.
+
+    Returns
+    -------
+    list of str
+        Problems with its origin, its seeds and its summary.
+    """
+    wrong = _origin_problems(content)
+    values = content["values"]
+    seeds = content["seeds"]
+    asked = content["settings"].get("seeds")
+    named = seeds_of(content["settings"]) if isinstance(asked, int | list) else []
+    if not values or seeds != named or len(values) != len(seeds):
+        wrong.append("it does not hold every seed of its profile")
+    elif any(set(v) != set(values[0]) for v in values):
+        wrong.append("its seeds do not have the same quantities")
+    elif not _same_numbers(content["summary"], summarize(values)):
+        wrong.append("its summary disagrees with its values")
+    if not content["verdict"]:
+        wrong.append("it has no verdict")
+    return wrong
 
 
 def _type_problems(content: dict[str, Any]) -> list[str]:
@@ -302,29 +397,6 @@ def _origin_problems(content: dict[str, Any]) -> list[str]:
             wrong.append(f"its {part} is empty")
     if files.has_absolute_path(content):
         wrong.append("it holds a path of the machine it was made on")
-    return wrong
-
-
-def _value_problems(content: dict[str, Any]) -> list[str]:
-    """What in a record disagrees with its claim, or with itself."""
-    claim = get(content["claim"])
-    if content["profile"] not in claim.profiles:
-        return [f"the claim has no settings for the profile {content['profile']!r} any more"]
-    if content["settings"] != claim.settings(content["profile"]):
-        return ["the recipe's settings have changed since it was measured"]
-    wrong = []
-    if content["rule"] != claim.written_rule:
-        wrong.append("the rule has changed since it was measured")
-    values = content["values"]
-    seeds = content["seeds"]
-    if seeds != seeds_of(content["settings"]) or len(values) != len(seeds):
-        wrong.append("it does not hold every seed of its profile")
-    elif any(set(v) != set(claim.quantities) for v in values):
-        wrong.append("its quantities are not the claim's")
-    elif not _same_numbers(content["summary"], summarize(values)):
-        wrong.append("its summary disagrees with its values")
-    elif content["verdict"] != claim.verdict(values, content["settings"]):
-        wrong.append("its verdict disagrees with the rule applied to its values")
     return wrong
 
 

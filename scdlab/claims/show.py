@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .claim import Claim, claims, get
-from .record import Record, load_record, number
+from .record import OutdatedRecord, Record, load_record, number
 
 if TYPE_CHECKING:
     import rich.table
@@ -93,8 +93,12 @@ def table(lesson: int | None = None) -> Table:
     for claim in claims():
         if lesson is not None and claim.lesson != lesson:
             continue
-        record = load_record(claim.id)
+        record = None
         recorded = NOT_RECORDED
+        try:
+            record = load_record(claim.id)
+        except OutdatedRecord as error:  # the other claims are shown all the same
+            recorded = str(error)
         if record:
             arms = [
                 f"{claim.quantities[name]}: {record.text(name)} {unit(name)}".rstrip()
