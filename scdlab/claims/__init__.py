@@ -35,13 +35,16 @@ from . import (
 from .claim import PROFILES, VERDICTS, Claim, Precondition, claims, get, register
 from .kept import keep
 from .measure import run
-from .record import Record, load_record
+from .night import Night, run_night
+from .record import OutdatedRecord, Record, load_record
 from .show import Table, compare, table
 
 __all__ = [
     "PROFILES",
     "VERDICTS",
     "Claim",
+    "Night",
+    "OutdatedRecord",
     "Precondition",
     "Record",
     "Table",
@@ -66,6 +69,7 @@ __all__ = [
     "load_record",
     "register",
     "run",
+    "run_night",
     "schnet",
     "schnet_dynamics",
     "self_conditioned",

@@ -82,7 +82,8 @@ def run(
     OSError
         The folder cannot be written, or another run measures this seed there (Busy).
     RuntimeError
-        The tree has uncommitted changes (or is no git checkout) and the profile would be recorded.
+        The tree has uncommitted changes (or is no git checkout) and the profile would be recorded,
+        or the source was edited meanwhile.
     """
     claim = get(claim_id)
     settings = claim.settings(profile)
@@ -112,6 +113,11 @@ def run(
     )
     written = complete and not dirty
     if written:
+        if not provenance.is_as_loaded(provenance.modules_of(claim.recipe)):
+            raise RuntimeError(
+                f"The source that decides the numbers of {claim.id!r} was edited while it was "
+                "measured, so that no commit can be named: run it again."
+            )
         files.write_json(record_path(claim.id, profile), dataclasses.asdict(record))
     echo(_conclusion(record, written))
     if checkpoints is not None:

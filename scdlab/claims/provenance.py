@@ -108,22 +108,23 @@ def deciding_digest(modules: tuple[str, ...]) -> str:
     str
         sha256 over those files, line ends normalized.
     """
-    paths: set[Path] = set()
-    for part in _DECIDING:
-        paths.update((_ROOT / part).rglob("*.py") if "." not in part else [_ROOT / part])
-    others: list[Path] = []
-    recipes = {"common"}
-    for name in modules:
-        if name.startswith("scdlab.claims."):
-            recipes.add(name.removeprefix("scdlab.claims."))
-        elif not name.startswith("scdlab."):
-            file = getattr(sys.modules.get(name), "__file__", None)
-            others += [Path(file)] if file else []
-    paths |= {_ROOT / "claims" / f"{name}.py" for name in _with_imported(recipes)}
-    total = hashlib.sha256(_digest_of(paths).encode())
-    for path in sorted(others):
-        total.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return total.hexdigest()
+    return _deciding(modules)
+
+
+def is_as_loaded(modules: tuple[str, ...]) -> bool:
+    """Whether the code that decides a recipe's numbers is still what this process began with.
+
+    Parameters
+    ----------
+    modules : tuple of str
+        Names of the modules that hold the recipe.
+
+    Returns
+    -------
+    bool
+        False where one of its files was edited since.
+    """
+    return _deciding(modules) == deciding_digest(modules)
 
 
 def modules_of(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -157,6 +158,26 @@ def modules_of(function: Callable[..., Any]) -> tuple[str, ...]:
             except ValueError:  # not filled yet
                 continue
     return tuple(sorted(found))
+
+
+def _deciding(modules: tuple[str, ...]) -> str:
+    """The digest of what stands on disk now."""
+    paths: set[Path] = set()
+    for part in _DECIDING:
+        paths.update((_ROOT / part).rglob("*.py") if "." not in part else [_ROOT / part])
+    others: list[Path] = []
+    recipes = {"common"}
+    for name in modules:
+        if name.startswith("scdlab.claims."):
+            recipes.add(name.removeprefix("scdlab.claims."))
+        elif not name.startswith("scdlab."):
+            file = getattr(sys.modules.get(name), "__file__", None)
+            others += [Path(file)] if file else []
+    paths |= {_ROOT / "claims" / f"{name}.py" for name in _with_imported(recipes)}
+    total = hashlib.sha256(_digest_of(paths).encode())
+    for path in sorted(others):
+        total.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()
 
 
 def _with_imported(names: set[str]) -> set[str]:

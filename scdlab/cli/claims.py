@@ -35,11 +35,34 @@ def _claims(
 
 
 @claims_app.command("run", cls=Command)
-def run_claim(
-    claim: Annotated[str, typer.Argument(metavar="ID", help="Name of the claim.")],
+def run_claims(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID]...",
+            help="Names of claims; with --hours or --jobs, by default all that have the profile "
+            "and no valid record of it.",
+            show_default=False,
+        ),
+    ] = None,
     profile: Annotated[
-        str, typer.Option(help="quick (mechanics only), cpu (half an hour) or full.")
+        str,
+        typer.Option(help="quick (mechanics only), cpu (half an hour), night (hours) or full."),
     ] = "quick",
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            help="Take claims in order of worth, seeds side by side, and stop after these hours; "
+            "the same command goes on where it stopped."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Seeds to measure side by side, one process with one thread each; 2 with --hours.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[
         list[int] | None,
         typer.Option(
@@ -62,21 +85,51 @@ def run_claim(
         Path | None, typer.Option(help="Folder for the models that the claim hands on.")
     ] = None,
 ) -> None:
-    """Measure a claim and, for the profiles cpu and full, record what was found."""
+    """Measure claims and, for the profiles cpu, night and full, record what was found."""
     from rich.console import Console
 
     from scdlab import claims
 
-    try:
-        claims.run(
-            claim,
-            profile,
-            seeds=seeds,
-            device=device.value,
-            out=out,
-            allow_dirty=allow_dirty,
-            checkpoints=checkpoints,
+    console = Console()
+    names = ids or []
+    at_night = hours is not None or jobs is not None
+    if at_night and (seeds or checkpoints is not None):
+        raise ValueError(
+            "--hours and --jobs measure all seeds of a claim, and hand on no models: leave out "
+            "--seed and --checkpoints."
         )
+    if not at_night and not names:
+        raise ValueError(
+            "Name a claim of those that `scdlab claims` lists, or give --hours to measure all "
+            "that have the profile and no record."
+        )
+    if len(names) > 1 and (seeds or checkpoints is not None):
+        raise ValueError("--seed and --checkpoints go with one claim: name one alone.")
+    try:
+        if at_night:
+            found = claims.run_night(
+                names,
+                profile,
+                hours=hours,
+                jobs=2 if jobs is None else jobs,
+                device=device.value,
+                out=out,
+                allow_dirty=allow_dirty,
+                draw=console.print,
+            )
+            if found.skipped:
+                raise typer.Exit(1)
+            return
+        for name in names:
+            claims.run(
+                name,
+                profile,
+                seeds=seeds,
+                device=device.value,
+                out=out,
+                allow_dirty=allow_dirty,
+                checkpoints=checkpoints,
+            )
+            console.print(claims.compare(name))
     except RuntimeError as error:  # the working tree cannot be named in a record
         raise ValueError(str(error)) from error
-    Console().print(claims.compare(claim))
