@@ -378,7 +378,7 @@ register(
         ),
         source=(
             "derived: a translation-invariant network cannot see the mean of the noise; the "
-            f"released code of {COORD_PAPER} and its followers does not center it"
+            f"released code of {COORD_PAPER} does not center it"
         ),
         paper=(
             "the best loss per component, in units of σ², is 1/N for N atoms, and centering "
