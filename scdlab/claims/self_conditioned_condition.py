@@ -80,7 +80,12 @@ register(
         "network may ignore the condition. All else is reported and not judged.",
         judge=judge_condition,
         recipe=condition,
-        profiles={"quick": QUICK, "cpu": CPU, "full": FULL | {"seeds": 3}},
+        profiles={
+            "quick": QUICK,
+            "cpu": CPU,
+            "night": CPU | {"frames_steps": 20_000},
+            "full": FULL | {"seeds": 3},
+        },
         checkpoints={
             "scd-ct-frames": SEEN_FRAMES,
             "coord-ct-frames": SEEN_FRAMES,
@@ -92,7 +97,7 @@ register(
             },
             "coord-ct-frames": {"test_noise_left": "left_coord_mixed"},
         },
-        hours={"cpu": 1.3},
+        hours={"cpu": 1.3, "night": 4.5},
         worth=100,
     )
 )
