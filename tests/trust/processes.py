@@ -148,6 +148,10 @@ CASES = {
         _takes_forces,
         fixed=False,
     ),
+    "DeNS, direct forces, no labels of corrupted structures": Case(
+        functools.partial(DeNS, prob=0.6, labels_of_corrupted=False),
+        functools.partial(transformer, force_input=True, direct_forces=True),
+    ),
     "SelfConditionedDenoising": Case(SelfConditionedDenoising, _conditional),
     "SelfConditionedDenoising, atoms": Case(
         functools.partial(SelfConditionedDenoising, condition="atoms"), _conditional
