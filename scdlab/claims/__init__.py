@@ -1,8 +1,9 @@
 """Claims: what each paper claims, the recipe that tests it here, what was measured.
 
-`table()` lists them, `run(id, profile)` measures one and writes its record, `compare(id, yours)`
-draws "paper / recorded / yours". See `claim` for what a claim and a verdict are, `record` for what
-a record is.
+`table()` lists them, `run(id, profile)` measures one and writes its record, `run_night(hours=…)`
+measures many, `compare(id, yours)` draws "paper / recorded / yours", `withdraw` moves a record that
+no longer stands to the `history()`. See `claim` for what a claim and a verdict are, `record` for
+what a record is.
 """
 
 from . import (
@@ -38,6 +39,7 @@ from .measure import run
 from .night import Night, run_night
 from .record import OutdatedRecord, Record, load_record
 from .show import Table, compare, table
+from .withdrawn import Withdrawn, history, withdraw
 
 __all__ = [
     "PROFILES",
@@ -48,6 +50,7 @@ __all__ = [
     "Precondition",
     "Record",
     "Table",
+    "Withdrawn",
     "claims",
     "compare",
     "curves",
@@ -65,6 +68,7 @@ __all__ = [
     "ecse_cost",
     "force_models",
     "get",
+    "history",
     "keep",
     "load_record",
     "register",
@@ -82,4 +86,5 @@ __all__ = [
     "self_conditioned_network",
     "self_conditioned_transfer",
     "table",
+    "withdraw",
 ]

@@ -1,4 +1,4 @@
-"""`scdlab claims`: the table of claims, and the command that measures one."""
+"""`scdlab claims`: the table of claims, and the commands that measure and withdraw them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,9 @@ app.add_typer(claims_app, name="claims")
 def _claims(
     ctx: typer.Context,
     lesson: Annotated[int | None, typer.Option(help="Only the claims of this lesson.")] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="The records that were withdrawn, and why.")
+    ] = False,
 ) -> None:
     """Print the table: what each paper claims and what was measured here."""
     if ctx.invoked_subcommand is None:
@@ -24,14 +27,13 @@ def _claims(
 
         from scdlab import claims
 
-        table = claims.table(lesson)
-        if not table.rows:
-            there = sorted({claim.lesson for claim in claims.claims()})
+        there = sorted({claim.lesson for claim in claims.claims()})
+        if lesson is not None and lesson not in there:
             raise ValueError(
                 f"There are no claims of lesson {lesson}: those with claims are "
                 f"{', '.join(map(str, there))}."
             )
-        Console().print(table)
+        Console().print(claims.history(lesson) if history else claims.table(lesson))
 
 
 @claims_app.command("run", cls=Command)
@@ -133,3 +135,22 @@ def run_claims(
             console.print(claims.compare(name))
     except RuntimeError as error:  # the working tree cannot be named in a record
         raise ValueError(str(error)) from error
+
+
+@claims_app.command("withdraw", cls=Command)
+def withdraw_claims(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Names of claims.")],
+    reason: Annotated[
+        str, typer.Option(help="What has changed since they were measured.", show_default=False)
+    ],
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Withdraw the record of this profile only: cpu, night or full."),
+    ] = None,
+) -> None:
+    """Move records that no longer stand to the history, which keeps them with the reason."""
+    from scdlab import claims
+    from scdlab.log import show
+
+    for path in claims.withdraw(ids, reason, profile):
+        show(f"{path.name} is withdrawn; `scdlab claims --history` shows it.")
