@@ -32,6 +32,7 @@ _DECIDING = (
 )
 _LEDGER = {
     "claim",
+    "curves",
     "kept",
     "measure",
     "night",
