@@ -215,7 +215,7 @@ def kept_seeds(claim: Claim, profile: str, device: str, out: Path) -> dict[int, 
     Returns
     -------
     dict
-        Seed -> its result: key, values, seconds, models, hardware.
+        Seed -> its result: key, values, seconds, took, models, hardware.
     """
     settings = claim.settings(profile)
     key = key_of(claim, settings, device)
@@ -339,7 +339,7 @@ def measure(
     Returns
     -------
     dict
-        key, values, seconds, models, hardware.
+        key, values, seconds (with those of models found ready), took (without), models, hardware.
 
     Raises
     ------
@@ -363,11 +363,13 @@ def measure(
         bench = Bench(out, {part: key[part] for part in ("torch", "device")}, echo=echo)
         with lend(bench):
             measured = claim.recipe(claim.settings(profile), seed, device)
-        seconds = time.perf_counter() - start - bench.waited + bench.seconds
+        took = time.perf_counter() - start - bench.waited
+        seconds = took + bench.seconds  # those of models that were found ready as well
         result = {
             "key": key,
             "values": _checked(claim, measured),
             "seconds": round(seconds, 1),
+            "took": round(took, 1),
             "models": bench.models,
             "hardware": provenance.hardware_of(device),
         }
@@ -392,7 +394,8 @@ def _kept(
         return None
     if read_kept(path, {"key": dict})["key"] != key:
         return None
-    kinds = {"values": dict, "seconds": float, "models": dict, "hardware": dict}
+    numbers = dict.fromkeys(("seconds", "took"), float)
+    kinds = {"values": dict, "models": dict, "hardware": dict, **numbers}
     kept = read_kept(path, kinds)
     there = [
         (models_folder(out) / name / "kept.json").is_file() for name in kept["models"].values()

@@ -318,7 +318,7 @@ class _Shift:
         if each.seed not in kept:
             self._skip(entry, "The source was edited while it was measured: run it again.")
             return
-        entry.seconds = sum(result["seconds"] for result in kept.values()) / len(kept)
+        entry.seconds = sum(result["took"] for result in kept.values()) / len(kept)
         took = duration(time.monotonic() - each.start)
         self.progress.event(f"{claim.id}, seed {each.seed}: measured in {took}")
         if len(kept) == len(seeds_of(claim.settings(self.profile))):

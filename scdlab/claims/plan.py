@@ -112,7 +112,7 @@ def _entry(claim: Claim, profile: str, device: str, out: Path, problem: str) -> 
     except ValueError as error:  # a kept result that is damaged
         problem = problem or str(error)
     if kept:
-        seconds = sum(result["seconds"] for result in kept.values()) / len(kept)
+        seconds = sum(result["took"] for result in kept.values()) / len(kept)
     return Entry(claim, [seed for seed in seeds if seed not in kept], seconds, problem)
 
 
