@@ -226,10 +226,10 @@ class DeNS(Objective):
             return self.supervised(model, batch, generator)
         eps, mask, sigma, force_input, noisy = self.corrupt(batch, generator)
         out = model(noisy, forces=True, noise=True, force_input=force_input)
-        structures = None if self.labels_of_corrupted else sum_over_atoms(mask.long(), batch) > 0
-        labeled, parts = self.supervised.compare(
-            model, out, batch, left_out=mask, structures_left_out=structures
-        )
+        left_out = {"left_out": mask}
+        if not self.labels_of_corrupted:
+            left_out["structures_left_out"] = sum_over_atoms(mask.long(), batch) > 0  # (B)
+        labeled, parts = self.supervised.compare(model, out, batch, **left_out)
         target = eps / sigma.unsqueeze(-1)  # (N, 3) each structure's noise in units of its own size
         noise = required(out.noise, "noise")  # ε̂ (N, 3)
         loss, noise_parts = noise_error(batch, noise, target, mask, 1.0)
