@@ -12,7 +12,6 @@ by draw: the error of the mean difference is far below that of either mean.
 Self-conditioned denoising: arXiv:2603.17196; gates: `nn/blocks/adaln.py`.
 """
 
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import ase
@@ -224,34 +223,45 @@ def noise_left(
     return MeanAndError.over(shares_left(model, atoms, sigma, condition, seed, draws))
 
 
-def gates(model: Any, condition: ArrayLike | None = None) -> np.ndarray:
+def gates(model: Any, atoms: ase.Atoms, condition: ArrayLike | None = None) -> np.ndarray:
     """The gates 1 + tanh α that a condition sets, from 0 to 2.
 
-    A gate is the factor of what a layer adds to a channel: 1 as without adaLN, 0 closed.
+    A gate is the factor of what a layer adds to a channel: 1 as without adaLN, 0 closed. Every atom
+    has its own, since adaLN reads its features too; these are means over the molecule's atoms.
 
     Parameters
     ----------
     model : AtomisticModel
         A conditional model.
+    atoms : ase.Atoms
+        The molecule.
     condition : array_like, optional
         One vector [d]; by default the mask token.
 
     Returns
     -------
     numpy.ndarray
-        Gates [layers, d].
+        Gates [layers, width], one for each channel that a layer's scalars have.
 
     Raises
     ------
     ValueError
-        For a model that takes no condition, and for a condition of another width.
+        As for `answer`.
     """
     c = _as_condition(model, condition)
-    with torch.no_grad():
-        c = model.condition_norm(model.mask_token.unsqueeze(0) if c is None else c)  # (1, d)
-        # a structure of one row
-        one = SimpleNamespace(batch=torch.zeros(1, dtype=torch.long, device=c.device))
-        return torch.cat([layer(c, one)[2] for layer in model.adaln]).double().cpu().numpy()
+    batch = batch_at(model, atoms, atoms.positions)
+    means = []
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _inputs, out: means.append(out[2].mean(0)))
+        for layer in model.adaln
+    ]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(batch, c, noise=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(means).double().cpu().numpy()
 
 
 def check_conditional(model: Any) -> None:

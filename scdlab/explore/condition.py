@@ -320,7 +320,9 @@ class ConditionExplorer(SvgExplorer):
         )
 
     def _gates(self, condition: str) -> np.ndarray:
-        return self._of_condition("gates", condition, (), lambda c: gates(self.model, c))
+        return self._of_condition(
+            "gates", condition, ("molecule",), lambda c: gates(self.model, self.atoms, c)
+        )
 
     def _spread_order(self) -> np.ndarray:
         under_each = [self._gates(name) for name in CONDITIONS]

@@ -33,6 +33,7 @@ from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
+from scdlab.nn.blocks.adaln import Modulate
 from scdlab.nn.blocks.adaln import drop_path as drawn_paths
 from scdlab.nn.blocks.heads import MAX_Z, GatedForceHead, NoiseHead
 from scdlab.nn.blocks.linear import StackedLinear, xavier_linear
@@ -125,7 +126,7 @@ class Attention(nn.Module):
         v: Tensor | None,
         neighbors: Neighbors,
         vectors: bool = True,
-        modulation: tuple[Tensor, Tensor, Tensor] | None = None,
+        modulate: Modulate | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """The changes of x and v.
 
@@ -139,8 +140,8 @@ class Attention(nn.Module):
             Edges, filters and directions.
         vectors : bool, default True
             Whether the change of the vectors is needed.
-        modulation : tuple of Tensor or None, default None
-            Scale, shift and gate of adaLN, [N, d] each.
+        modulate : function or None, default None
+            adaLN: normalized scalars [N, d] -> scale, shift and gate, [N, d] each.
 
         Returns
         -------
@@ -149,11 +150,11 @@ class Attention(nn.Module):
         dv : Tensor or None
             Change of the vectors, [N, 3, d]; None where it is not needed.
         """
-        if modulation is None:
-            return self.changes(self.norm(x), v, neighbors, vectors)
-        scale, shift, gate = modulation
-        h = torch.addcmul(shift, scale, self.norm(x))  # (N, d)
-        dx, dv = self.changes(h, v, neighbors, vectors)
+        h = self.norm(x)  # (N, d)
+        if modulate is None:
+            return self.changes(h, v, neighbors, vectors)
+        scale, shift, gate = modulate(h)
+        dx, dv = self.changes(torch.addcmul(shift, scale, h), v, neighbors, vectors)
         return gate * dx, dv
 
     def changes(
@@ -304,12 +305,10 @@ class EquivariantTransformer(AtomisticModel):
         if force_input is not None:
             x = x + force_input[0].squeeze(1)  # the length of a force; its vector follows below
         for k, block in enumerate(self.blocks):
-            modulation = None
-            if condition is not None and self.adaln is not None:
-                modulation = self.adaln[k](condition, batch)
+            modulate = self.modulation(k, condition, batch)
             # the last layer computes vectors only on request
             needed = vectors or block is not self.blocks[-1]
-            dx, dv = block(x, v, neighbors, needed, modulation)
+            dx, dv = block(x, v, neighbors, needed, modulate)
             if self.training and self.drop_path:
                 path = drawn_paths(batch, self.drop_path, x)  # (N, 1)
                 dx = path * dx

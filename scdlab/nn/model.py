@@ -8,6 +8,7 @@ of every model (`scdlab.nn.forward`).
 import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, MutableMapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
-from scdlab.nn.blocks.adaln import AdaLN
+from scdlab.nn.blocks.adaln import AdaLN, Modulate
 from scdlab.nn.blocks.force_encoding import ForceEncoding
 from scdlab.nn.blocks.heads import (
     MAX_Z,
@@ -220,7 +221,7 @@ class AtomisticModel(Model):
                 f"{list(expected)}, a row of hidden_channels numbers for each atom, got {got}."
             )
 
-    def make_conditional(self, num_layers: int) -> None:
+    def make_conditional(self, num_layers: int, width: int | None = None) -> None:
         """Make the model take a condition. To be called last, so that all other weights are drawn
         as without it.
 
@@ -228,13 +229,38 @@ class AtomisticModel(Model):
         ----------
         num_layers : int
             How many layers a condition modulates: the length of `adaln`.
+        width : int, optional
+            Width of the features that are modulated, where it is not `hidden_channels`, the width
+            of what `represent` gives and of conditions.
         """
         d = self.hidden_channels
-        self.adaln = nn.ModuleList(AdaLN(d) for _ in range(num_layers))
+        self.adaln = nn.ModuleList(AdaLN(width or d, d) for _ in range(num_layers))
         # embeddings grow with the structure, modulations should not
         self.condition_norm = nn.LayerNorm(d)
         self.mask_token = nn.Parameter(torch.randn(d))
         self.embedding_head = EmbeddingHead(d)
+
+    def modulation(self, k: int, condition: Tensor | None, batch: Batch) -> Modulate | None:
+        """How a condition modulates a layer: what gives scale, shift and gate [N, d] for the
+        layer's normalized scalar features [N, d].
+
+        Parameters
+        ----------
+        k : int
+            The layer.
+        condition : Tensor [B, d] or [N, d], or None
+            What `represent` was given.
+        batch : Batch
+            The structures.
+
+        Returns
+        -------
+        function or None
+            None for a model that takes no condition.
+        """
+        if condition is None or self.adaln is None:
+            return None
+        return partial(self.adaln[k], condition, batch=batch)
 
     def make_force_input(self, lmax: int) -> None:
         """Make the model take forces as input. To be called last, as `make_conditional` is.

@@ -20,14 +20,15 @@ SchNetPack. Heads keep torch's smaller weights: from Xavier's, which both give t
 errors after 300 to 500 steps were larger by 15 to 50 %.
 
 With conditional=True a condition modulates what enters an interaction and gates what it gives
-(`blocks.adaln`). SchNet has no layer norm, and gets none: it is x itself that is scaled and
-shifted.
+(`blocks.adaln`). SchNet has no layer norm: adaLN reads normalized features, but it is x itself that
+is scaled and shifted.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
@@ -177,10 +178,11 @@ class SchNet(AtomisticModel):
         edges = DirectedEdges(pairs, len(batch.z))
         x = self.embedding(batch.z)  # (N, d)
         for k, block in enumerate(self.blocks):
-            if condition is None or self.adaln is None:
+            modulate = self.modulation(k, condition, batch)
+            if modulate is None:
                 x = x + block(x, filters, edges)
             else:
-                scale, shift, gate = self.adaln[k](condition, batch)  # (N, d) each
+                scale, shift, gate = modulate(layer_norm(x, x.shape[-1:]))  # (N, d) each
                 x = x + gate * block(torch.addcmul(shift, scale, x), filters, edges)
         if self.force_head is None:
             return Features(x, edges=edges)

@@ -1,5 +1,5 @@
-"""Conditions: a conditional network starts as its twin, a dropped condition is none, a row speaks
-to its own structure; and joint drop-path."""
+"""Conditions: a network without modulation is its unconditional twin, a condition acts from the first
+step, a dropped one is none, a row belongs to its own structure; and joint drop-path."""
 
 import math
 
@@ -35,11 +35,20 @@ def random_condition(rows, d=16, dtype=torch.float32):
     return torch.randn(rows, d, generator=torch.Generator().manual_seed(7), dtype=dtype)
 
 
+def unmodulated(model):
+    """The model with scale 1, shift 0 and open gates, whatever the condition."""
+    with torch.no_grad():
+        for layer in model.adaln:
+            layer.lin2.weight.zero_()
+            layer.lin2.bias.zero_()
+    return model
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("net", [deep_ct, deep_schnet])
 @pytest.mark.parametrize("training", [True, False])
-def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training):
-    model = net().train(training)
+def test_without_modulation_a_conditional_model_is_its_unconditional_twin(qm9, net, training):
+    model = unmodulated(net()).train(training)
     twin = net(conditional=False).train(training)
     batch = qm9.take(np.arange(300, 320))
     for condition in (None, 100 * random_condition(20), random_condition(len(batch.z))):
@@ -47,6 +56,25 @@ def test_a_conditional_model_starts_as_its_unconditional_twin(qm9, net, training
         expected = twin(batch, forces=True, noise=True)
         for what in ("energy", "forces", "noise", "atoms"):
             assert torch.equal(getattr(out, what), getattr(expected, what)), what
+
+
+@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+def test_a_condition_reaches_all_outputs_of_a_fresh_model(qm9, net):
+    model = net()
+    batch = qm9.take(np.arange(300, 306))
+    c = random_condition(6).requires_grad_()
+    told = model(batch, c, forces=True, noise=True)
+    untold = model(batch, forces=True, noise=True)
+    for what in ("energy", "forces", "noise", "atoms"):
+        out = getattr(told, what)
+        change = (out - getattr(untold, what)).detach().norm()
+        assert change > 1e-3 * out.detach().norm(), what
+        (slope,) = torch.autograd.grad(out.square().sum(), c, retain_graph=True)
+        assert (slope.norm(dim=1) > 1e-3 * slope.norm()).all(), what
+    parameters = dict(model.named_parameters())
+    names = [name for name in parameters if name.startswith("adaln")]
+    slopes = torch.autograd.grad(told.atoms.square().sum(), [parameters[name] for name in names])
+    assert all(slope.any() for slope in slopes), names
 
 
 @pytest.mark.parametrize("net", [deep_ct, deep_schnet])
@@ -63,26 +91,31 @@ def test_a_model_trained_before_there_were_conditions_still_opens():
     assert model.mask_token is None and not model.config.get("conditional") and model.drop_path == 0
 
 
-def test_the_module_is_its_equations(qm9):
+@pytest.mark.parametrize("width", [4, 6])
+def test_the_module_is_its_equations(qm9, width):
     torch.manual_seed(0)
-    layer = AdaLN(4)
+    layer = perturbed(AdaLN(4, width), seed=1).double()
     batch = qm9.take([300, 301])
-    torch.nn.init.normal_(layer.lin2.weight), torch.nn.init.normal_(layer.lin2.bias)
-    c = random_condition(2, 4)
-    scale, shift, gate = layer(c, batch)
-    h = layer.lin1(c)
-    h = (
-        h / (1 + torch.exp(-h))
-    ) @ layer.lin2.weight.T + layer.lin2.bias  # SiLU(x) = x / (1 + e^-x)
-    for found, expected in (
-        (scale, 1 + h[:, :4]),
-        (shift, h[:, 4:8]),
-        (gate, 1 + torch.tanh(h[:, 8:])),
-    ):
-        torch.testing.assert_close(found, expected[batch.batch])
-    assert (
-        layer(1e4 * c, batch)[2] - 1
-    ).abs().max() <= 1  # no condition makes a block louder than twice itself
+    n = len(batch.z)
+    c = random_condition(2, width, torch.float64)
+    x = random_condition(n, 4, torch.float64)
+    scale, shift, gate = layer(c, x, batch)
+    weight = torch.cat([layer.lin_c.weight, layer.lin_x.weight], dim=1)  # Linear([c, x])
+    h = torch.cat([c[batch.batch], x], dim=1) @ weight.T + layer.lin_c.bias
+    h = h / (1 + torch.exp(-h))  # SiLU
+    mean = h.mean(1, keepdim=True)
+    h = (h - mean) / (h.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    h = h * layer.norm.weight + layer.norm.bias
+    h = h @ layer.lin2.weight.T + layer.lin2.bias
+    torch.testing.assert_close(scale, 1 + h[:, :4])
+    torch.testing.assert_close(shift, h[:, 4:8])
+    torch.testing.assert_close(gate, 1 + torch.tanh(h[:, 8:]))
+    for found, expected in zip(
+        layer(c[batch.batch], x, batch), (scale, shift, gate), strict=True
+    ):  # a condition for every atom
+        torch.testing.assert_close(found, expected)
+    # no condition makes a block louder than twice itself
+    assert (layer(1e4 * c, x, batch)[2] - 1).abs().max() <= 1
 
 
 @pytest.mark.parametrize("net", [deep_ct, deep_schnet])
@@ -107,7 +140,7 @@ def test_scale_and_shift_act_on_the_normalized_features(qm9):
     batch = qm9.take(np.arange(300, 310))
     torch.manual_seed(2)
     with torch.no_grad():
-        for layer, block in zip(model.adaln, twin.blocks, strict=True):
+        for layer, block in zip(unmodulated(model).adaln, twin.blocks, strict=True):
             scale = torch.randn(16)
             shift = torch.randn(16)
             layer.lin2.bias.copy_(torch.cat([scale, shift, torch.full((16,), math.atanh(-0.5))]))
@@ -123,7 +156,7 @@ def test_scale_and_shift_act_on_the_normalized_features(qm9):
 
 
 def test_schnets_interactions_hear_the_modulated_features(qm9):
-    model = deep_schnet(num_layers=1).eval()
+    model = unmodulated(deep_schnet(num_layers=1)).eval()
     batch = qm9.take(np.arange(300, 310))
     heard = {}
     scale, shift = random_condition(2)

@@ -95,7 +95,7 @@ def test_gates_are_what_the_layers_use(kind):
     model = network(kind=kind)
     seen = []
     hooks = [
-        layer.register_forward_hook(lambda _, inputs, out: seen.append(out[2][0]))
+        layer.register_forward_hook(lambda _, inputs, out: seen.append(out[2].mean(0)))
         for layer in model.adaln
     ]
     own = conditions.self_embedding(model, ATOMS)
@@ -103,18 +103,25 @@ def test_gates_are_what_the_layers_use(kind):
         seen.clear()
         conditions.answer(model, ATOMS, ATOMS.positions, c)
         used = torch.stack(seen).detach().numpy()
-        np.testing.assert_allclose(conditions.gates(model, c), used, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(conditions.gates(model, ATOMS, c), used, rtol=1e-5, atol=1e-6)
         assert used.shape == (2, 16)
     for hook in hooks:
         hook.remove()
-    assert np.abs(conditions.gates(model, own) - conditions.gates(model)).max() > 0.01
-    assert conditions.gates(model, own).min() >= 0 and conditions.gates(model, own).max() <= 2
+    told = conditions.gates(model, ATOMS, own)
+    assert np.abs(told - conditions.gates(model, ATOMS)).max() > 0.01
+    assert told.min() >= 0 and told.max() <= 2
 
 
-def test_gates_start_open():
+def test_gates_start_about_open_and_moved_by_the_condition():
     torch.manual_seed(0)
     fresh = scdlab.EquivariantTransformer(hidden_channels=16, num_layers=2, conditional=True)
-    assert np.array_equal(conditions.gates(fresh, np.ones(16)), np.ones((2, 16)))
+    state = con.ConditionExplorer(fresh, STORE).state()
+    assert 0.8 < state["gate_mean"] < 1.2 and 0.05 < state["gate_spread"] < 0.5
+    assert state["gate_change"] > 1e-3
+    with torch.no_grad():
+        for layer in fresh.adaln:  # no modulation at all
+            layer.lin2.weight.zero_()
+    assert np.array_equal(conditions.gates(fresh, ATOMS, np.ones(16)), np.ones((2, 16)))
     state = con.ConditionExplorer(fresh, STORE).state()
     assert (state["gate_mean"], state["gate_spread"], state["gate_change"]) == (1.0, 0.0, 0.0)
 
@@ -180,9 +187,11 @@ def test_displayed_numbers_are_the_functions(model, name):
         assert state[f"gain_error_{key}"] == pytest.approx(
             difference.std(ddof=1) / conditions.DRAWS**0.5
         )
-    now = conditions.gates(model, told[name])
+    now = conditions.gates(model, ATOMS, told[name])
     assert (state["gate_mean"], state["gate_spread"]) == (now.mean(), now.std())
-    assert state["gate_change"] == pytest.approx(np.abs(now - conditions.gates(model)).mean())
+    assert state["gate_change"] == pytest.approx(
+        np.abs(now - conditions.gates(model, ATOMS)).mean()
+    )
     eps = denoising.displacements(ATOMS, 0.06, 4)
     guess = 0.06 * conditions.answer(model, ATOMS, ATOMS.positions + eps, told[name])
     assert state["unexplained"] == pytest.approx(
@@ -288,7 +297,8 @@ def test_channels_keep_their_order(model):
     shown = explorer(model, other=2)
     order = shown.order.copy()
     spread = np.std(
-        [conditions.gates(model, shown.vector(name)) for name in con.CONDITIONS], axis=0
+        [conditions.gates(model, shown.atoms, shown.vector(name)) for name in con.CONDITIONS],
+        axis=0,
     ).mean(0)
     assert sorted(order) == list(range(16)) and (np.diff(spread[order]) <= 0).all()
     shown.molecule = 1
@@ -373,7 +383,7 @@ def test_models_that_take_no_condition_are_named():
     ):
         for ask in (
             explorer,
-            conditions.gates,
+            lambda m: conditions.gates(m, ATOMS),
             lambda m: conditions.self_embedding(m, ATOMS),
             lambda m: conditions.noise_left(m, ATOMS, 0.04),
         ):
@@ -417,8 +427,11 @@ def test_functions_refuse_what_they_cannot_compute(model):
         (lambda: conditions.noise_left(model, ATOMS, -1.0), "positive length"),
         (lambda: conditions.noise_left(model, ATOMS, 0.04, draws=1), "2 draws"),
         (lambda: conditions.noise_left(model, Atoms("H"), 0.04), "single atom"),
-        (lambda: conditions.gates(model, own[:-1]), r"one vector of 16 finite numbers.*\[15\]"),
-        (lambda: conditions.gates(model, bad), "16 finite numbers"),
+        (
+            lambda: conditions.gates(model, ATOMS, own[:-1]),
+            r"one vector of 16 finite numbers.*\[15\]",
+        ),
+        (lambda: conditions.gates(model, ATOMS, bad), "16 finite numbers"),
         (lambda: conditions.answer(model, ATOMS, ATOMS.positions, own[None]), r"\[1, 16\]"),
         (lambda: conditions.mixed(own, own, -0.1), "between 0 and 1"),
     ):

@@ -1,20 +1,26 @@
 """Adaptive layer norm (adaLN: DiT, Peebles and Xie, ICCV 2023, arXiv:2212.09748): a network that
 depends on a vector.
 
-A condition c [d] of the whole structure, or of each atom, sets in every layer how the scalar
-features enter the block and how much of its result is kept:
+A condition c of the whole structure, or of each atom, sets in every layer how the scalar features
+x [d] of an atom enter the block and how much of its result is kept:
 
-    β, γ, α = Linear(SiLU(Linear(LN(c))))           shift, scale and gate, d numbers each
+    β, γ, α = Linear(LN(SiLU(Linear([LN(c), LN(x)]))))     shift, scale and gate, d numbers each
     x ← x + (1 + tanh α) ∘ block((1 + γ) ∘ LN(x) + β)
 
-The last linear layer starts at zero, so a conditional network starts as the unconditional one, gate
-open. The gate is attenuated: no condition can scale a block by more than two, and at -1 it is
-closed. Vector features are not modulated: they are scaled only through the scalars that they
-meet inside the block. All of it depends on c and on nothing else, and nothing is detached, so the
-network stays exactly equivariant, and forces stay the gradient of the energy at a given c.
+The atom's own features are read beside the condition, as in the released code of self-conditioned
+denoising (arXiv:2603.17196), so that one condition can say different things to different atoms.
+Nothing is detached there: forces stay the gradient of the energy at a given c. The last linear
+layer starts from Xavier weights, halved, so that the condition acts, and is trained, from the first
+step. The gate is attenuated: no condition can scale a block by more than two, and at -1 it is
+closed. Vector features are not modulated: they are scaled only through the scalars that they meet
+inside the block. All of it depends on invariant numbers alone, so an equivariant network stays
+exactly equivariant.
 
-A structure without a condition gets the learned `mask_token`.
+The first linear layer, of [c, x], is a sum of one of c, which costs a row a structure, and one of
+x. A structure without a condition gets the learned `mask_token`.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -22,35 +28,47 @@ from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.shares import drawn_for_model
+from scdlab.nn.blocks.linear import xavier_linear
+
+GAIN = 0.5  # of the last layer's Xavier weights
+
+# normalized features [N, d] -> scale, shift and gate, [N, d] each
+Modulate = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 class AdaLN(nn.Module):
-    """Scale, shift and gate of one layer, from conditions.
+    """Scale, shift and gate of one layer, from conditions and the layer's own features.
 
     Parameters
     ----------
     d : int
-        Width of conditions and features.
+        Width of the features.
+    d_condition : int, optional
+        Width of the conditions; by default that of the features.
 
     References
     ----------
     Peebles and Xie, "Scalable diffusion models with transformers", ICCV 2023, arXiv:2212.09748.
     """
 
-    def __init__(self, d: int) -> None:
+    def __init__(self, d: int, d_condition: int | None = None) -> None:
         super().__init__()
-        self.lin1 = nn.Linear(d, d)
-        self.lin2 = nn.Linear(d, 3 * d)
-        nn.init.zeros_(self.lin2.weight)
-        nn.init.zeros_(self.lin2.bias)
+        self.lin_c = xavier_linear(d if d_condition is None else d_condition, d)
+        self.lin_x = xavier_linear(d, d, bias=False)
+        self.norm = nn.LayerNorm(d)
+        self.lin2 = xavier_linear(d, 3 * d)
+        with torch.no_grad():
+            self.lin2.weight.mul_(GAIN)
 
-    def forward(self, c: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, c: Tensor, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The modulation of a layer.
 
         Parameters
         ----------
         c : Tensor
-            Conditions of structures, [B, d], or of atoms, [N, d].
+            Conditions of structures, [B, d_condition], or of atoms, [N, d_condition].
+        x : Tensor
+            Scalar features of the atoms as they enter the layer, normalized, [N, d].
         batch : Batch
             The structures.
 
@@ -59,13 +77,12 @@ class AdaLN(nn.Module):
         scale, shift, gate : Tensor
             1 + γ, β and 1 + tanh α, [N, d] each.
         """
-        modulation = self.lin2(silu(self.lin1(c)))  # (B, 3d), or (N, 3d)
-        scale, shift, gate = modulation.chunk(3, dim=-1)
-        out = torch.cat([1 + scale, shift, 1 + torch.tanh(gate)], dim=-1)
-        if len(out) != len(batch.batch):
-            out = out.index_select(0, batch.batch)  # (B, 3d) -> (N, 3d)
-        scale, shift, gate = out.chunk(3, dim=-1)
-        return scale, shift, gate
+        of_c = self.lin_c(c)
+        if len(of_c) != len(x):
+            of_c = of_c.index_select(0, batch.batch)  # (B, d) -> (N, d)
+        h = self.norm(silu(of_c + self.lin_x(x)))  # (N, d)
+        scale, shift, gate = self.lin2(h).chunk(3, dim=-1)  # (N, d) each
+        return 1 + scale, shift, 1 + torch.tanh(gate)
 
 
 def check_condition(condition: Tensor, batch: Batch, d: int) -> None:
