@@ -41,7 +41,7 @@ def adversarial_net(kind=scdlab.EquivariantTransformer):
             if name.endswith("bias"):
                 p.add_(torch.randn_like(p))
         for layer in net.adaln:
-            layer.lin2.weight.mul_(10)
+            layer.lin2.weight.mul_(5)
         if kind is scdlab.EquivariantTransformer:
             net.blocks[0].dv.weight[-net.hidden_channels :] *= 100
         net.energy_head.mlp[2].weight.mul_(1e-3)

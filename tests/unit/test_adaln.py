@@ -1,5 +1,5 @@
-"""Conditions: a network without modulation is its unconditional twin, a condition acts from the first
-step, a dropped one is none, a row belongs to its own structure; and joint drop-path."""
+"""Conditions: without modulation a network is its unconditional twin, a condition acts from the
+first step, a dropped one is none, a row belongs to its own structure; and joint drop-path."""
 
 import math
 
