@@ -154,7 +154,7 @@ def test_functions_leave_the_model_in_its_mode(model):
     for training in (True, False):
         model.train(training)
         conditions.noise_left(model, ATOMS, 0.04, conditions.self_embedding(model, ATOMS), draws=2)
-        conditions.gates(model)
+        conditions.gates(model, ATOMS)
         assert model.training is training
     model.train()
     with pytest.raises(ValueError, match="was trained on"):
