@@ -3,9 +3,10 @@
 import dataclasses
 import html
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .claim import Claim, claims, get
+from .claim import NOT_TESTED, VERDICTS, Claim, claims, get
 from .record import OutdatedRecord, Record, load_record, number
 
 if TYPE_CHECKING:
@@ -93,12 +94,8 @@ def table(lesson: int | None = None) -> Table:
     for claim in claims():
         if lesson is not None and claim.lesson != lesson:
             continue
-        record = None
-        recorded = NOT_RECORDED
-        try:
-            record = load_record(claim.id)
-        except OutdatedRecord as error:  # the other claims are shown all the same
-            recorded = str(error)
+        record, outdated = _record_of(claim)
+        recorded = outdated or NOT_RECORDED
         if record:
             arms = [
                 f"{claim.quantities[name]}: {record.text(name)} {unit(name)}".rstrip()
@@ -144,7 +141,7 @@ def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table
             f"The claim {claim_id!r} has no quantity {unknown[0]!r}; it has "
             f"{', '.join(claim.quantities)}."
         )
-    record = load_record(claim_id)
+    record, outdated = _record_of(claim)
     rows = tuple(
         (
             f"{meaning} ({unit(name)})" if unit(name) else meaning,
@@ -154,12 +151,42 @@ def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table
         )
         for name, meaning in claim.quantities.items()
     )
-    note = f"Paper: {claim.paper}. {claim.source}."
+    note = f"Paper: {claim.paper}. {claim.source}." + (f" {outdated}" if outdated else "")
     if record:
         note += f" Recorded: {record.verdict} ({record.where})."
         note += "".join(f" {line}." for line in _measured_first(claim, record))
         note += f" Rule: {record.rule}"
     return Table(claim.title, ("quantity", "paper", "recorded", "yours"), rows, note)
+
+
+def counts() -> str:
+    """How many claims were recorded, and with which verdicts, as the README has it.
+
+    Returns
+    -------
+    str
+        Such as "**28**: 9 reproduced, 10 same direction, 9 ties".
+
+    Raises
+    ------
+    ValueError
+        A record cannot be trusted, or no longer fits its claim.
+    """
+    records = [record for claim in claims() if (record := load_record(claim.id))]
+    found = Counter(record.verdict for record in records)
+    words = {verdict: verdict for verdict in ("reproduced", "same direction", "tie", *VERDICTS)}
+    words |= {"tie": "ties" if found["tie"] > 1 else "tie", NOT_TESTED: "not tested"}
+    parts = [f"{found[verdict]} {text}" for verdict, text in words.items() if found[verdict]]
+    return f"**{len(records)}**: {', '.join(parts) or 'none'}"
+
+
+def _record_of(claim: Claim) -> tuple[Record | None, str]:
+    """A claim's record, or what is to be done with one that no longer fits it: the other claims,
+    and the values of yours, are shown all the same."""
+    try:
+        return load_record(claim.id), ""
+    except OutdatedRecord as error:
+        return None, str(error)
 
 
 def _measured_first(claim: Claim, record: Record) -> list[str]:

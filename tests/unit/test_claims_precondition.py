@@ -10,6 +10,7 @@ from scdlab.claims import provenance
 from scdlab.claims import record as records
 from scdlab.claims.claim import NOT_TESTED, REGISTRY, graded, paired_direction
 from scdlab.claims.claim import Precondition as Condition
+from scdlab.claims.show import counts
 
 NAMES = {"a_meV": "error, told", "b_meV": "error, untold", "gain_percent": "gain of the clue, %"}
 
@@ -209,3 +210,24 @@ def test_one_seed_shows_no_paired_direction():
 def test_arms_that_are_no_pairs_are_one_sentence(arms):
     with pytest.raises(ValueError, match="one finite error for each of the same seeds"):
         paired_direction(*arms)
+
+
+# counts of verdicts
+
+
+def test_verdicts_are_counted(claim, tmp_path, monkeypatch):
+    for name in set(REGISTRY) - {claim.id}:
+        monkeypatch.delitem(REGISTRY, name)
+    assert counts() == "**0**: none"
+    run(tmp_path, "cpu")
+    assert counts() == "**1**: 1 not tested"
+    tied = dataclasses.replace(claim, id="fake-tie", judge=lambda v, s: "tie", precondition=None)
+    for name in ("fake-tie", "fake-tie-2"):
+        monkeypatch.setitem(REGISTRY, name, dataclasses.replace(tied, id=name))
+        claims.run(name, "cpu", device="cpu", out=tmp_path / "out", echo=len)
+    run(tmp_path, "night")
+    assert counts() == "**3**: 1 same direction, 2 ties"
+    changed(monkeypatch, rule="Another.")
+    with pytest.raises(claims.OutdatedRecord):
+        counts()
+    assert "scdlab claims withdraw fake-clue" in claims.compare(claim.id, {"a_meV": 1}).note
