@@ -21,7 +21,7 @@ from .record import RECORDS
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-FILE = "curve.json"  # in the folder of a kept model
+FILES = "curve.*.json"  # in the folder of a kept model, one for each arm
 _TYPES = {"arm": str, "label": str, "told": bool, "unit": str, "steps": list, "values": list}
 
 
@@ -71,7 +71,12 @@ class Curves:
     seeds: list[int]
     arms: dict[str, Arm]
 
-    def figure(self, arms: Sequence[str] | None = None, title: str | None = None) -> "Figure":
+    def figure(
+        self,
+        arms: Sequence[str] | None = None,
+        title: str | None = None,
+        quantity: str = "force MAE on validation frames",
+    ) -> "Figure":
         """Error against training, as `scdlab.explore.claim_curves` draws it.
 
         Parameters
@@ -80,6 +85,8 @@ class Curves:
             Which arms, in order; all by default.
         title : str, optional
             A line above; the claim's id by default.
+        quantity : str, default "force MAE on validation frames"
+            The error.
 
         Returns
         -------
@@ -102,6 +109,7 @@ class Curves:
         shown = {self.arms[name].label: self.arms[name] for name in names}
         return claim_curves(
             {label: (arm.told, arm.steps, arm.values) for label, arm in shown.items()},
+            quantity=quantity,
             unit=self.unit,
             title=self.claim if title is None else title,
         )
@@ -117,7 +125,7 @@ def keep_curve(
     unit: str = "meV/Å",
     factor: float = 1e3,
 ) -> None:
-    """Leave the curve of a training beside its model.
+    """Leave the curve of a training beside its model; a training may leave several.
 
     Parameters
     ----------
@@ -159,7 +167,7 @@ def keep_curve(
     content = {"arm": arm, "label": label, "told": told, "unit": unit}
     content["steps"] = [step for step, _ in pairs]
     content["values"] = [float(f"{value:.5g}") for _, value in pairs]
-    write_kept(folder / FILE, content)
+    write_kept(folder / FILES.replace("*", arm), content)
 
 
 def gather(claim_id: str, profile: str, out: str | Path = "runs/claims") -> Curves:
@@ -195,14 +203,13 @@ def gather(claim_id: str, profile: str, out: str | Path = "runs/claims") -> Curv
     for seed in sorted(paths):
         kept = read_kept(paths[seed], {"models": dict})
         for folder in kept["models"].values():
-            path = models_folder(out) / folder / FILE
-            if not path.is_file():
-                continue
-            curve = read_kept(path, _TYPES)
-            units.add(curve["unit"])
-            arm = arms.setdefault(curve["arm"], {"label": curve["label"], "told": curve["told"]})
-            arm.setdefault("steps", []).append(curve["steps"])
-            arm.setdefault("values", []).append(curve["values"])
+            for path in sorted((models_folder(out) / folder).glob(FILES)):
+                curve = read_kept(path, _TYPES)
+                units.add(curve["unit"])
+                label = {"label": curve["label"], "told": curve["told"]}
+                arm = arms.setdefault(curve["arm"], label)
+                arm.setdefault("steps", []).append(curve["steps"])
+                arm.setdefault("values", []).append(curve["values"])
     if not arms:
         raise ValueError(
             f"{out} must hold measured seeds of {claim_id!r} under the {profile} profile, with "

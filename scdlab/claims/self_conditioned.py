@@ -93,7 +93,7 @@ CPU = {
     "num_rbf": 32,
     "sigma": 0.04,
     "pretrain_steps": 3000,
-    "frames_steps": 4000,
+    "frames_steps": 6000,
     "pretrain_batch": 32,
     "pretrain_lr": 3e-3,
     "pretrain_clip": 1.0,

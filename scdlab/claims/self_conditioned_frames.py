@@ -2,8 +2,8 @@
 on off equilibrium.
 
 "Any domain of atomistic data" (the SCD paper): ethanol, aspirin and isomers of C7H10O2 at 500 K,
-and crystals of 28 alloys, positions only. Frames of ethanol, aspirin and the alloys are split at
-random, which is interpolation; of the isomers whole molecules are set aside.
+and crystals of 28 alloys, positions only. Frames are split at random, which is interpolation; ten
+of the isomers are set aside as a whole besides.
 """
 
 import functools
@@ -15,13 +15,14 @@ import scdlab
 from scdlab.atoms import AtomStore
 
 N_ETHANOL = 1500
-N_ISOMERS = 2500  # frames of 50 of the 60 molecules
+N_ISOMERS = 2500  # frames of 50 of the 60 molecules; 2,250 of them for training
 SPLITS = {"aspirin": 800, "alloys": 572}
 SEEN_FRAMES = (
     "Positions only, no labels: 1,500 of the 2,000 frames of data/ethanol, those of "
     "scdlab.load_ethanol().split(1500, 0, seed=0)[0]; 800 of the 1,000 frames of data/aspirin and "
-    "572 of the 672 crystals of data/alloys, likewise; 50 frames each of 50 of the 60 isomers of "
-    "data/isomers, those of scdlab.load_isomers().split(2500, 0, seed=0, groups='molecule')[0]."
+    "572 of the 672 crystals of data/alloys, likewise; 2,250 frames of 50 of the 60 isomers of "
+    "data/isomers, those of "
+    "scdlab.load_isomers().split(2500, 0, seed=0, groups='molecule')[0].split(2250, 0, seed=0)[0]."
 )
 
 
@@ -37,7 +38,7 @@ class Frames(NamedTuple):
     ethanol : tuple of AtomStore
         The frames of ethanol with their labels: 1,500 that are among `train`, and 500 unseen.
     isomers : AtomStore
-        The frames of the isomers set aside, with their labels.
+        The frames of the ten isomers set aside, with their labels.
     """
 
     train: AtomStore
@@ -82,8 +83,9 @@ def mixed_frames(seed: int) -> Frames:
     few, _, unseen = scdlab.load_ethanol().split(N_ETHANOL, 0, seed=seed)
     isomers = scdlab.load_isomers()
     seen_isomers, _, other_isomers = isomers.split(N_ISOMERS, 0, seed=seed, groups="molecule")
-    train = [few, seen_isomers]
-    test = [unseen, other_isomers]
+    first, _, rest = seen_isomers.split(2250, 0, seed=seed)
+    train = [few, first]
+    test = [unseen, rest]
     for name, n in SPLITS.items():
         first, _, rest = getattr(scdlab, f"load_{name}")().split(n, 0, seed=seed)
         train.append(first)

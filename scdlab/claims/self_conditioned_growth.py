@@ -24,6 +24,7 @@ from scdlab.training import FitResult
 
 from .claim import Arrays, Claim, Settings, Values, get, paired_direction, register
 from .common import SEEN_PAIRED, trained
+from .curves import keep_curve
 from .kept import keep
 from .self_conditioned import (
     BODY,
@@ -44,6 +45,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "atoms": {"condition": "atoms"},
 }
 LENGTHS = ("short", "middle", "long")
+CURVES = {"own": "own embedding as condition", "none": "no condition"}
 
 
 @dataclass(repr=False)
@@ -108,7 +110,9 @@ def frames(seed: int) -> tuple[AtomStore, AtomStore, AtomStore]:
     return train, val, test
 
 
-def on_frames(arm: str, steps: int, settings: Settings, seed: int, device: str) -> Model:
+def on_frames(
+    arm: str, steps: int, settings: Settings, seed: int, device: str, curve: bool = False
+) -> Model:
     """The network after SCD, or one of its ablations, on frames of ethanol.
 
     Parameters
@@ -123,6 +127,8 @@ def on_frames(arm: str, steps: int, settings: Settings, seed: int, device: str) 
         Of frames, weights and noise.
     device : {"auto", "cpu", "cuda"}
         Where to train.
+    curve : bool, default False
+        Whether the noise left in validation, with the condition and without, is kept as curves.
 
     Returns
     -------
@@ -133,7 +139,7 @@ def on_frames(arm: str, steps: int, settings: Settings, seed: int, device: str) 
     train_on, val, _ = frames(seed)
 
     def train(folder: Path | None) -> FitResult:
-        return trained(
+        result = trained(
             fresh(decides, seed),
             WatchedDenoising(decides["sigma"], **ARMS[arm]),
             train_on,
@@ -148,8 +154,12 @@ def on_frames(arm: str, steps: int, settings: Settings, seed: int, device: str) 
             out=folder,
             resume=folder is not None,
         )
+        for name, label in CURVES.items() if curve else ():
+            of = {"column": f"val_{name}", "unit": "share", "factor": 1.0}
+            keep_curve(folder, result, name, label, told=name == "own", **of)
+        return result
 
-    return keep(f"scd-ct-ethanol-{arm}", decides | {"arm": arm}, seed, train)
+    return keep(f"scd-ct-ethanol-{arm}-{steps}", decides | {"arm": arm}, seed, train)
 
 
 def growth(settings: Settings, seed: int, device: str) -> Values:
@@ -159,7 +169,8 @@ def growth(settings: Settings, seed: int, device: str) -> Values:
     steps: dict[str, int] = dict(zip(LENGTHS, settings["lengths"], strict=True))
     values = {}
     for length in LENGTHS:
-        model = on_frames("own", steps[length], settings, seed, device)
+        curve = length == "long"
+        model = on_frames("own", steps[length], settings, seed, device, curve)
         values |= gain_of(model, test, settings, length)
         values[f"ratio_{length}"] = 1 - values[f"gain_{length}"]
     stopped = on_frames("stopped", steps["long"], settings, seed, device)

@@ -57,7 +57,7 @@ def test_a_curve_is_the_validation_rows_in_its_unit(tmp_path):
     result = FitResult(model=None, rows=rows)
     curves.keep_curve(None, result, "dens", "DeNS", True)
     curves.keep_curve(tmp_path, result, "dens", "DeNS", True)
-    kept = curves.read_kept(tmp_path / curves.FILE, {"steps": list, "values": list})
+    kept = curves.read_kept(tmp_path / "curve.dens.json", {"steps": list, "values": list})
     assert kept["steps"] == [2, 4] and kept["values"] == [250.0, 125.0]
     with pytest.raises(ValueError, match="must have a column 'val_noise_mse', got step, loss"):
         curves.keep_curve(tmp_path, result, "scd", "SCD", True, "val_noise_mse")
@@ -107,7 +107,14 @@ def test_curves_of_two_errors_are_not_mixed(tmp_path):
         folder = tmp_path / "models" / unit.replace("/", "")
         folder.mkdir(parents=True)
         rows = [{"step": 1, "val_force_mae": 1.0}]
-        curves.keep_curve(folder, FitResult(None, rows=rows), unit, unit, True, unit=unit)
+        curves.keep_curve(
+            folder,
+            FitResult(None, rows=rows),
+            unit.partition("/")[0] + str(len(models)),
+            unit,
+            True,
+            unit=unit,
+        )
         models[unit] = folder.name
     curves.write_kept(tmp_path / f"{ID}.night.seed0.json", {"models": models})
     with pytest.raises(ValueError, match="must be of one error, got meV, meV/Å"):

@@ -137,7 +137,7 @@ def test_the_checkpoints_are_those_of_their_methods(monkeypatch):
     scd.pretrained("updates", scd.QUICK, 0, "cpu", kind="et")
     denoising = SelfConditionedDenoising(0.04, freeze_element_embeddings=True)
     plain = CoordinateDenoising(0.04, freeze_element_embeddings=True)
-    for end, size in (("", 1000), ("-frames", 5372)):
+    for end, size in (("", 1000), ("-frames", 5122)):
         for name, objective, steps in (
             ("scd-ct", denoising, 4),
             ("coord-ct", plain, 8),
@@ -147,7 +147,7 @@ def test_the_checkpoints_are_those_of_their_methods(monkeypatch):
     assert repr(kept["updates-et"]) == repr((plain, 1000, 4))
     for arm in growth.ARMS:
         growth.on_frames(arm, 7, scd.QUICK, 0, "cpu")
-    found = {arm: kept[f"scd-ct-ethanol-{arm}"] for arm in growth.ARMS}
+    found = {arm: kept[f"scd-ct-ethanol-{arm}-7"] for arm in growth.ARMS}
     assert all(steps == 7 and size == 1500 for _, size, steps in found.values())
     assert [arm for arm in found if found[arm][0].stop_gradient] == ["stopped"]
     conditions = {arm: objective.condition for arm, (objective, _, _) in found.items()}
@@ -171,3 +171,18 @@ def test_watched_trainings_validate_with_the_condition_and_without():
         assert sum(x == x for x in result.history[f"val_{name}"]) == 2
         found = scdlab.evaluate(model, val[:32], watched.validation_objective)
         assert found[name] == scd.noise_left(model, val[:32], scd.QUICK, p_drop_condition=p)
+
+
+@pytest.mark.slow
+def test_the_longest_training_leaves_the_curves_of_the_picture(monkeypatch, tmp_path):
+    claim = claims.get("scd-growth")
+    claims.run(claim.id, "quick", device="cpu", out=tmp_path, echo=lambda line: None)
+    found = claims.curves.gather(claim.id, "quick", tmp_path)
+    assert set(found.arms) == {"own", "none"} and found.seeds == [0]
+    steps = claim.settings("quick")["lengths"][-1]
+    for name, arm in found.arms.items():
+        assert arm.told == (name == "own") and arm.steps[0][-1] == steps
+        assert len(arm.values[0]) == len(arm.steps[0]) and all(x > 0 for x in arm.values[0])
+    figure = found.figure(quantity="noise left on validation frames")
+    assert figure.layout.yaxis.title.text == "noise left on validation frames (share)"
+    assert [trace.line.dash for trace in figure.data] == ["dash", "dash", "solid", "solid"]
