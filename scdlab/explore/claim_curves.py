@@ -16,7 +16,7 @@ there."""
 
 def claim_curves(
     arms: Mapping[str, Arm],
-    quantity: str = "force MAE on validation frames",
+    quantity: str = "validation force MAE",
     unit: str = "meV/Å",
     title: str = "",
     log_steps: bool = False,
@@ -30,7 +30,7 @@ def claim_curves(
     ----------
     arms : mapping
         Legend -> (whether it is given the extra input, steps for each seed, errors for each seed).
-    quantity : str, default "force MAE on validation frames"
+    quantity : str, default "validation force MAE"
         The error.
     unit : str, default "meV/Å"
         Its unit.
@@ -89,6 +89,7 @@ def claim_curves(
             legendgroup=name,
         )
     fig.update_yaxes(**style.LOG)
+    fig.update_xaxes(tickformat=",")
     if log_steps:
         fig.update_xaxes(**style.LOG)
     fig.update_layout(legend=dict(orientation="h", yanchor="top", y=-0.2, x=0.0, xanchor="left"))

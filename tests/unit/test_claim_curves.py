@@ -1,5 +1,6 @@
 """Curves of claims: kept beside models, gathered from measured seeds, drawn told and untold."""
 
+import claim_curves as claim_curves_tool
 import pytest
 
 from scdlab import claims
@@ -30,7 +31,10 @@ def test_a_run_leaves_curves_that_can_be_gathered_shipped_and_drawn(shipped, tmp
         assert arm.label == dens.WORDS[name]
         assert arm.steps == [list(range(1, dens_rules.QUICK["steps"] + 1))]
         assert len(arm.values[0]) == 5 and 100 < arm.values[0][0] < 2000
-    path = curves.write_curves(found)
+    words = [ID, "--profile", "quick", "--out", str(tmp_path / "out")]
+    claim_curves_tool.main([*words, "--picture", str(tmp_path / "pages")])
+    assert "DeNS without a force input" in (tmp_path / "pages" / f"{ID}.quick.html").read_text()
+    path = curves.curves_path(ID, "quick")
     assert path.parent.name == "curves" and curves.load_curves(ID, "quick") == found
     figure = found.figure(["plain", "dens"])
     assert [trace.line.dash for trace in figure.data] == ["dash", "dash", "solid", "solid"]
@@ -77,7 +81,7 @@ def test_seeds_are_thin_their_mean_is_thick_and_what_is_not_told_is_broken():
     assert [trace.line.dash for trace in figure.data] == ["solid"] * 4 + ["dash"] * 4
     assert figure.data[0].line.color != figure.data[4].line.color
     assert [bool(trace.showlegend is not False) for trace in figure.data].count(True) == 2
-    assert figure.layout.yaxis.title.text == "force MAE on validation frames (meV/Å)"
+    assert figure.layout.yaxis.title.text == "validation force MAE (meV/Å)"
     assert figure.layout.yaxis.type == "log" and figure.layout.xaxis.title.text == "training step"
     assert figure.layout.template == claim_curves({"a": (True, [[1]], [[1.0]])}).layout.template
 
