@@ -11,6 +11,7 @@ import scdlab
 from scdlab import claims
 from scdlab.claims import provenance, record
 from scdlab.claims import self_conditioned as scd
+from scdlab.claims import self_conditioned_adaln as adaln
 from scdlab.claims import self_conditioned_growth as growth
 from scdlab.claims.claim import REGISTRY
 from scdlab.objectives import CoordinateDenoising, SelfConditionedDenoising
@@ -154,8 +155,33 @@ def test_the_checkpoints_are_those_of_their_methods(monkeypatch):
     assert conditions == {"own": "own", "stopped": "own", "other": "other", "atoms": "atoms"}
 
 
-# --- the picture of growth
+# --- the arms of adaptive layer norm, and the picture of growth
 # ------------------------------------------------------------------------------------------
+
+
+def test_arms_of_adaln_differ_in_what_they_are_named_for():
+    settings = scd.QUICK
+    batch = scdlab.load_ethanol().take(range(4))
+    noisy = scdlab.load_ethanol().take(range(4, 8))
+    bodies = {}
+    for arm in adaln.WORDS:
+        model = adaln.network(arm, settings, 0).eval()
+        c = model(noisy, noise=False).embedding
+        none = model(batch, noise=True).noise
+        changed = not torch.equal(model(batch, condition=c, noise=True).noise, none)
+        assert changed == ("zero" not in arm), f"{arm}: acts from the first step on"
+        if arm == "released":
+            continue
+        modulation = model.adaln[0]
+        x = torch.randn(len(batch.z), settings["hidden_channels"])
+        with torch.no_grad():
+            modulation.last.weight.normal_()
+        one, other = (modulation(c, each, batch) for each in (x, x.flip(1)))
+        assert torch.equal(one[0], other[0]) == arm.startswith("c_"), f"{arm}: reads the atom"
+        assert (one[2].min() < 0) == arm.endswith("tanh"), f"{arm}: the gate"
+        bodies[arm] = model.blocks.state_dict()
+    first, *rest = bodies.values()
+    assert all(torch.equal(first[name], body[name]) for body in rest for name in first)
 
 
 def test_watched_trainings_validate_with_the_condition_and_without():

@@ -15,6 +15,7 @@ CONDITION = "scd-condition"
 FRAMES = "scd-nonequilibrium"
 TRANSFER = "scd-frames-transfer"
 FORCES = "scd-ethanol-forces"
+ADALN = "scd-adaln"
 GROWTH = "scd-growth"
 MINIMA = "scd-minima"
 COST = "scd-cost"
@@ -40,6 +41,7 @@ ORDERED = {
 }
 SMOOTH = {"r2_homo_neighbors_condition_scd": FAR, "r2_homo_neighbors_condition_scratch": LOST}
 ROUGH = {"r2_homo_neighbors_condition_scd": LOST, "r2_homo_neighbors_condition_scratch": FAR}
+LARGE = (0.10, 0.11, 0.09)
 MINIMA_GAINS = tuple(
     f"gain_{arm}" for arm in ("sigma_large", "sigma_larger", "narrow", "wide", "small_set")
 )
@@ -116,6 +118,10 @@ def test_scd_must_beat_coord_and_scratch(claim_id, better, worse, scratch, expec
         (CONDITION, FAR, NEAR, {"left_coord_mixed": NEAR, "gain_mixed": OFF}, "tie"),
         (CONDITION, NEAR, FAR, {"gain_mixed": OFF}, "contradicted"),
         (CONDITION, FAR, (0.9, 0.1, 0.2), {"left_coord_mixed": NEAR}, "tie"),
+        (ADALN, NEAR, FAR, {"gain_both_xavier": LARGE, "gain_released": LARGE}, "reproduced"),
+        (ADALN, FAR, NEAR, {"gain_both_xavier": LARGE, "gain_released": ON}, "same direction"),
+        (ADALN, FAR, NEAR, {"gain_both_xavier": ON, "gain_c_zero": LARGE}, "contradicted"),
+        (ADALN, FAR, NEAR, {"gain_both_xavier": (0.02, 0.2, 0.1), "gain_c_zero": ON}, "tie"),
         (GROWTH, FAR, NEAR, {"left_own_long": LOST}, "reproduced"),
         (GROWTH, FAR, NEAR, {"left_own_long": LOST, "left_own_stopped": LOST}, "same direction"),
         (GROWTH, FAR, NEAR, {"left_own_long": NEAR, "left_other": LOST}, "same direction"),
