@@ -54,7 +54,8 @@ def checkout() -> tuple[str, bool]:
     commit : str
         Its commit, 40 hexadecimal digits.
     dirty : bool
-        Whether it has uncommitted changes; records and checkpoints do not count.
+        Whether it has uncommitted changes; what runs produce (records, checkpoints, results of
+        benchmarks) does not count.
 
     Raises
     ------
@@ -74,7 +75,8 @@ def checkout() -> tuple[str, bool]:
             [git, "-C", str(root), *words], capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    products = [":(exclude)scdlab/claims/records", ":(exclude)data/checkpoints"]
+    made = ("scdlab/claims/records", "data/checkpoints", "benchmarks/results")
+    products = [f":(exclude){folder}" for folder in made]
     status = output_of("status", "--porcelain", "--", ".", *products)
     return output_of("rev-parse", "HEAD"), bool(status)
 

@@ -476,6 +476,8 @@ def test_a_tree_is_clean_but_for_its_records(monkeypatch, tmp_path):
     (records / "a.cpu.json").write_text("{}")
     (tmp_path / "data" / "checkpoints").mkdir(parents=True)
     (tmp_path / "data" / "checkpoints" / "a.json").write_text("{}")
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "results" / "a.json").write_text("{}")
     assert provenance.checkout()[1] is False, (
         "a record just written does not stand in the next one's way"
     )
