@@ -25,12 +25,13 @@ from .self_conditioned_frames import SEEN_FRAMES, mixed_frames
 def condition(settings: Settings, seed: int, device: str) -> Values:
     """Noise left with the network's own embedding, with none and with another's, on frames and on
     minima; and what plain denoising leaves on the same frames."""
+    held_out = molecules(settings, seed)[1]  # first: QM9 may not be there
     values = gain_in_domain(settings, seed, device, "frames", coord=True)
     unseen = mixed_frames(seed).ethanol[1]
     scd, coord = (pretrained(m, settings, seed, device, "frames") for m in ("scd", "coord"))
     values |= gain_of(scd, unseen, settings, "frames", other=True)
     values["left_coord_frames"] = gain_of(coord, unseen, settings, "frames")["left_none_frames"]
-    minima = molecules(settings, seed)[1].sample(min(1000, settings["n_test"]), seed)
+    minima = held_out.sample(min(1000, settings["n_test"]), seed)
     on_minima = pretrained("scd", settings, seed, device)
     values |= gain_of(on_minima, minima, settings, "minima", other=True)
     return {name: values[name] for name in get("scd-condition").quantities}

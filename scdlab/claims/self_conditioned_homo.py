@@ -139,11 +139,11 @@ def guess_mae(train: AtomStore, test: AtomStore) -> float:
 def few_labels_homo(settings: Settings, seed: int, device: str) -> Values:
     """HOMO energies from few and from many labels, after each pretraining on QM9 and from scratch;
     and those of the paper's own arms."""
-    values = gain_in_domain(settings, seed, device, "qm9")
     rest, held_out = molecules(settings, seed)
     test = draw(held_out, settings["n_test"], seed)
     many = draw(rest, settings["n_many"], seed)
     few = draw(rest, settings["n_few"], seed)
+    values = gain_in_domain(settings, seed, device, "qm9")
     starts = {method: pretrained(method, settings, seed, device) for method in METHODS}
     starts["et-updates"] = pretrained("updates", settings, seed, device, kind="et")
     starts["et-scratch"] = fresh(settings, seed, conditional=False)
@@ -270,10 +270,10 @@ register(
 
 def nonequilibrium(settings: Settings, seed: int, device: str) -> Values:
     """HOMO energies of molecules of H, C and O, after pretraining on mixed frames alone."""
-    values = gain_in_domain(settings, seed, device, "frames")
     rest, held_out = (only(store, (1, 6, 8)) for store in molecules(settings, seed))
     few = draw(rest, settings["n_few"], seed)
     test = draw(held_out, settings["n_test"], seed)
+    values = gain_in_domain(settings, seed, device, "frames")
     for method in METHODS:
         start = pretrained(method, settings, seed, device, "frames")
         model = tuned_on_homo(

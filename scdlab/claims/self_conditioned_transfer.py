@@ -88,10 +88,10 @@ def labeled(settings: Settings, seed: int, where: str) -> tuple[AtomStore, AtomS
 def transfer(settings: Settings, seed: int, device: str) -> Values:
     """Errors of energies and forces from few labels, of another molecule than those of the
     pretraining set and of one of them."""
+    sets = {where: labeled(settings, seed, where) for where in PLACES}  # first: what is not there
     values = gain_in_domain(settings, seed, device, "frames")
     starts = {m: pretrained(m, settings, seed, device, "frames") for m in METHODS}
-    for where in PLACES:
-        train, test = labeled(settings, seed, where)
+    for where, (train, test) in sets.items():
         for labels, store in (
             ("few", draw(train, settings["n_few"], seed)),
             ("more", train),

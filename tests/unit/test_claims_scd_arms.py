@@ -238,6 +238,21 @@ def test_maps_are_of_molecules_that_this_seed_has_not_pretrained_on():
         assert set(held_out.index) <= set(made.index)
 
 
+@pytest.mark.parametrize("claim_id", [*TESTED, "scd-minima"])
+def test_data_that_is_not_there_is_missed_before_anything_is_trained(claim_id, seen, monkeypatch):
+    claim = claims.get(claim_id)
+    settings = claim.settings(next(p for p in ("cpu", "night") if p in claim.profiles))
+
+    def not_there(*args, **options):
+        raise FileNotFoundError("Put the file into a folder.")
+
+    monkeypatch.setattr(scdlab, "load_qm9", not_there)
+    monkeypatch.setattr(scdlab, "load_md17", not_there)
+    with pytest.raises(FileNotFoundError, match="Put the file"):
+        claim.recipe(settings, 0, "cpu")
+    assert not seen.trainings
+
+
 @pytest.fixture(scope="module")
 def sample():
     return scdlab.AtomStore.open(files.package_dir("data") / "qm9-sample")
