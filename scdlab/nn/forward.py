@@ -14,7 +14,6 @@ them.
 
 import contextlib
 import copy
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,8 @@ from scdlab.atoms.neighbors import neighbor_list
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import check_condition
 from scdlab.nn.blocks.force_encoding import ForceEncoding
-from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead, sum_over_atoms
+from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, sum_over_atoms
+from scdlab.nn.blocks.properties import PropertyHead
 from scdlab.nn.modes import (
     built_outside_inference,
     check_weights,
@@ -37,7 +37,7 @@ from scdlab.nn.modes import (
 )
 from scdlab.nn.ops.neighbor_sums import DirectedEdges
 from scdlab.nn.prediction import AtomOutputs, Prediction, Request
-from scdlab.nn.registry import as_json, is_own, recording, register, with_argument
+from scdlab.nn.registry import as_json, declares, is_own, recording, register, with_argument
 from scdlab.nn.trained_labels import TrainedLabels, check_elements, check_energy, check_forces
 from scdlab.renames import RENAMED_ATTRIBUTES, known_arguments, renamed_attribute
 
@@ -120,7 +120,7 @@ class Model(nn.Module, ABC):
         """Set an attribute. An old name that the class does not declare is refused: `table = None`
         would otherwise be a new attribute that nothing reads, and results others than with exact
         filters."""
-        if name in RENAMED_ATTRIBUTES and not _declares(type(self), name):
+        if name in RENAMED_ATTRIBUTES and not declares(type(self), name):
             raise renamed_attribute(type(self).__name__, name)
         super().__setattr__(name, value)
 
@@ -154,7 +154,9 @@ class Model(nn.Module, ABC):
         return next(self.parameters()).dtype
 
     @abstractmethod
-    def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
+    def add_property(
+        self, name: str, kind: str | None = None, vector_lengths: bool | None = None
+    ) -> PropertyHead:
         """Give the model a head for a property, or return the one it has.
 
         Parameters
@@ -163,6 +165,8 @@ class Model(nn.Module, ABC):
             The property's name, as in the store.
         kind : str, optional
             "scalar_sum", "scalar_mean" (the default), "vector", "tensor" or "per_atom".
+        vector_lengths : bool, optional
+            Whether a number is read off the lengths of vectors too.
         """
 
     @abstractmethod
@@ -443,8 +447,3 @@ def _is_own_leaf(batch: Batch) -> bool:
     reach."""
     cell = batch.get("cell")
     return not batch.pos.requires_grad and not (cell is not None and cell.requires_grad)
-
-
-def _declares(cls: type, name: str) -> bool:
-    """Whether a class has an attribute, or an annotation for one."""
-    return hasattr(cls, name) or any(name in inspect.get_annotations(c) for c in cls.__mro__)

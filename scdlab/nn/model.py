@@ -23,8 +23,8 @@ from scdlab.nn.blocks.heads import (
     EmbeddingHead,
     EnergyHead,
     GatedForceHead,
-    PropertyHead,
 )
+from scdlab.nn.blocks.properties import PropertyHead
 from scdlab.nn.forward import Model
 from scdlab.nn.modes import evaluating
 from scdlab.nn.ops.filter_tables import Filters
@@ -118,8 +118,8 @@ class AtomisticModel(Model):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild the model, and the properties that were added to it."""
-        kinds = {name: head.kind for name, head in self.property_heads.items()}
-        return {**super().config, **({"properties": kinds} if kinds else {})}
+        heads = {name: head.settings for name, head in self.property_heads.items()}
+        return {**super().config, **({"properties": heads} if heads else {})}
 
     @property
     def direct_forces(self) -> bool:
@@ -320,7 +320,9 @@ class AtomisticModel(Model):
             self._shared_tables = before
 
     @known_arguments
-    def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
+    def add_property(
+        self, name: str, kind: str | None = None, vector_lengths: bool | None = None
+    ) -> PropertyHead:
         """Give the model a head for a property, or return the one it has.
 
         Parameters
@@ -330,20 +332,27 @@ class AtomisticModel(Model):
         kind : str, default "scalar_mean"
             "scalar_sum" or "scalar_mean" over atoms, [B]; "vector" or "tensor" for one that rotates
             with the structure, [B, 3] or [B, 3, 3]; "per_atom" for three numbers an atom, [N, 3].
+        vector_lengths : bool, default False
+            Whether a number is read off the lengths of the vector features too, by backbones that
+            have them. Denoising trains those vectors most, and a pass for the number alone would
+            leave them out.
 
         Raises
         ------
         ValueError
-            For a head that is there with another kind, and for vectors that the backbone does not
-            have.
+            For a head that is there with another kind or other lengths, and for vectors that the
+            backbone does not have.
         """
         if name in self.property_heads:
             head = self.property_heads[name]
-            if kind not in (None, head.kind):
-                raise ValueError(
-                    f"This {type(self).__name__} has a head for {name!r} with kind={head.kind!r}, "
-                    f"not {kind!r}; use that, or a fresh model."
-                )
+            given = {"kind": kind, "vector_lengths": vector_lengths}
+            for argument, value in given.items():
+                there = getattr(head, argument)
+                if value not in (None, there):
+                    raise ValueError(
+                        f"This {type(self).__name__} has a head for {name!r} with "
+                        f"{argument}={there!r}, not {value!r}; use that, or a fresh model."
+                    )
             return head
         kind = kind or "scalar_mean"
         taken = isinstance(name, str) and hasattr(self.property_heads, name)
@@ -357,7 +366,13 @@ class AtomisticModel(Model):
                 f"{type(self).__name__} has no vector features, so it has no {kind} properties; "
                 "use a backbone that has them, such as EquivariantTransformer or DimeNet."
             )
-        weight = next(self.parameters())
-        head = PropertyHead(self.hidden_channels, kind, self.equivariant, self.linear).to(weight)
-        self.property_heads[name] = head
+        if vector_lengths and not self.has_vectors:
+            raise ValueError(
+                f"{type(self).__name__} has no vector features, so it has no vector_lengths; leave "
+                "it out, or use a backbone that has them, such as EquivariantTransformer."
+            )
+        head = PropertyHead(
+            self.hidden_channels, kind, self.equivariant, self.linear, bool(vector_lengths)
+        )
+        self.property_heads[name] = head.to(next(self.parameters()))
         return head

@@ -252,3 +252,16 @@ def with_argument(model: type, argument: str) -> str:
         cls.__name__ for cls in known if argument in inspect.signature(cls.__init__).parameters
     )
     return f"use one that can be built with {argument}=True: {', '.join(having)}"
+
+
+def declares(cls: type, name: str) -> bool:
+    """Whether a class has an attribute, or an annotation for one.
+
+    Parameters
+    ----------
+    cls : type
+        The class.
+    name : str
+        Name of the attribute.
+    """
+    return hasattr(cls, name) or any(name in inspect.get_annotations(c) for c in cls.__mro__)

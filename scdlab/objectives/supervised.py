@@ -251,16 +251,27 @@ class PropertyRegression(SupervisedObjective):
         for what has a direction, such as a dipole moment: the head gives a vector. Where the labels
         are vectors, [n, 3], it is compared with them by components, and "<name>_mae" is the mean
         absolute error of a component; where they are numbers, as QM9's μ, its length is compared.
+    vector_lengths : bool, optional
+        Whether a number is read off the lengths of the model's vector features too, as in
+        `add_property`; by default as the model's head does, if it has one, else False.
     """
 
     name: str
     kind: str | None = None
+    vector_lengths: bool | None = None
 
     def __post_init__(self) -> None:
         check_property_name(self.name)
         self.kind = self.kind or ("scalar_sum" if self.name in EXTENSIVE else "scalar_mean")
         check_choice("kind", self.kind, ("scalar_sum", "scalar_mean", "vector"))
         self.property_name = self.name
+        if self.vector_lengths is not None:
+            check_switch("vector_lengths", self.vector_lengths)
+            if self.vector_lengths and self.kind == "vector":
+                raise ValueError(
+                    "vector_lengths is for a property that is a number, got kind='vector', whose "
+                    "head reads vectors already; leave it out."
+                )
 
     def prepare(self, model: Model, train: AtomStore) -> None:
         """Give the model a head for the property, set its mean and spread from the training set,
@@ -293,7 +304,9 @@ class PropertyRegression(SupervisedObjective):
             )
         spread = y.std(correction=0) if y.ndim == 1 else y.square().mean().sqrt()
         check_scale(f"labels {self.name!r}", max(float(spread), float(y.abs().max())), y.numpy())
-        head = model.add_property(self.name, self.kind)
+        lengths = self.vector_lengths
+        own = {} if lengths is None else {"vector_lengths": lengths}
+        head = model.add_property(self.name, self.kind, **own)
         if y.ndim == 1:
             head.mean.copy_(y.mean())
         head.std.copy_(spread.clamp(min=1e-6))

@@ -63,7 +63,7 @@ from torch import Tensor, nn
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import neighbor_list
 from scdlab.atoms.pairs import Pairs
-from scdlab.nn.blocks.heads import PropertyHead
+from scdlab.nn.blocks.properties import PropertyHead
 from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.model import AtomisticModel, Model
 from scdlab.nn.prediction import Request
@@ -230,9 +230,11 @@ class ECSE(Symmetrized):
         return {**super().config, "auxiliary": as_json(self.auxiliary)}
 
     @known_arguments
-    def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
+    def add_property(
+        self, name: str, kind: str | None = None, vector_lengths: bool | None = None
+    ) -> PropertyHead:
         """Give model and auxiliary model a head for a property, as of any model."""
-        head = super().add_property(name, kind)
+        head = super().add_property(name, kind, vector_lengths)
         if self.auxiliary is not None:
             self.auxiliary.add_property(name, aux.auxiliary_kind(self.model, head.kind))
         return head

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from scdlab.nn.blocks.force_encoding import ForceEncoding
-from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead, PropertyHead
+from scdlab.nn.blocks.heads import EmbeddingHead, EnergyHead
+from scdlab.nn.blocks.properties import PropertyHead
 from scdlab.nn.model import AtomisticModel, Model
 from scdlab.nn.registry import as_json, named
 from scdlab.nn.trained_labels import TrainedLabels
@@ -181,9 +182,11 @@ class Wrapper(Model):
         return self.model.property_heads
 
     @known_arguments
-    def add_property(self, name: str, kind: str | None = None) -> PropertyHead:
+    def add_property(
+        self, name: str, kind: str | None = None, vector_lengths: bool | None = None
+    ) -> PropertyHead:
         """Give the model a head for a property, or return the one it has, as of any model."""
-        return self.model.add_property(name, kind)
+        return self.model.add_property(name, kind, vector_lengths)
 
     def shared_filter_tables(self) -> contextlib.AbstractContextManager[None]:
         """Within this context, passes that read their filters from one table make it once."""

@@ -11,6 +11,7 @@ import torch
 
 import scdlab
 from scdlab.nn import Model
+from scdlab.nn.blocks.properties import property_arguments
 from scdlab.nn.bounds import Shapes, TooLarge, is_suspicious, no_larger_than
 from scdlab.nn.registry import POSITIONAL, first_line, is_own, registered, with_article
 from scdlab.training.tensors import check_shapes
@@ -62,14 +63,14 @@ def build(
 def _build(description: dict[str, Any], cls: type[Model] | None) -> Model:
     made = _class_of(description, cls)
     arguments = dict(description["config"])
-    kinds = arguments.pop("properties", {})
+    heads = arguments.pop("properties", {})
     for key, value in arguments.items():
         if _is_description(value):  # a model within a model
             arguments[key] = _build(value, cls)
     try:
         model = made(*arguments.pop(POSITIONAL, ()), **arguments)
-        for key, kind in kinds.items():
-            model.add_property(key, kind)
+        for key, head in heads.items():
+            model.add_property(key, **property_arguments(head))
     except TooLarge:
         raise
     except Exception as error:  # whatever a constructor raises for settings that are not its own

@@ -33,6 +33,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from scdlab.atoms.store import AtomStore
 from scdlab.files import read_json, write_json
 from scdlab.nn import Model
+from scdlab.nn.blocks.properties import property_arguments
 from scdlab.nn.trained_labels import labels_from_json
 from scdlab.objectives import Objective
 from scdlab.objectives.arguments import check_choice
@@ -368,8 +369,8 @@ def _trained(fabric: Fabric, run: Run) -> FitResult:
             raise failed_process(error) from error
         found = read_json(home / "found.json", "result of the first process")
         model = run.model
-        for name, kind in found["properties"].items():  # heads that the objective added there
-            model.add_property(name, kind)
+        for name, head in found["properties"].items():  # heads that the objective added there
+            model.add_property(name, **property_arguments(head))
         model.units = found["units"]
         model.trained_labels = labels_from_json(found["trained_labels"])
         load_tensors(model, safetensors.torch.load_file(home / "weights"), "the first process")
@@ -391,7 +392,7 @@ def _in_process(fabric: Fabric, run: Run, home: Path) -> None:
         return
     model = run.model
     found = {
-        "properties": {name: head.kind for name, head in model.property_heads.items()},
+        "properties": {name: head.settings for name, head in model.property_heads.items()},
         "units": model.units,
         "trained_labels": model.trained_labels.as_json(),
         "reached": _reached(run, stopped),

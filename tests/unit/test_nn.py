@@ -9,8 +9,8 @@ from helpers import is_subnormal, stored_batch
 from torch_geometric.data import Batch, Data
 
 import scdlab
-from scdlab.nn.blocks.heads import PropertyHead
 from scdlab.nn.blocks.linear import StackedLinear, xavier_linear
+from scdlab.nn.blocks.properties import PropertyHead
 from scdlab.nn.blocks.radial import GaussianBasis, cosine_cutoff, shifted_softplus
 from scdlab.nn.ops.neighbor_sums import DirectedEdges, cfconv, pair_product
 

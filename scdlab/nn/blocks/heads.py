@@ -1,13 +1,8 @@
-"""Read-outs: from features of atoms to energies, properties of molecules, and forces.
+"""Read-outs: from features of atoms to energies, noise, embeddings and forces. Those of properties
+are in `blocks.properties`.
 
     Energy:        E = Σ_i (E_ref[z_i] + s · MLP(x_i))
                    E_ref: energy of each element, s: scale; both from the training set
-    Property:      y = μ + s · pool_i MLP(x_i)
-                   pool = sum (extensive properties) or mean (intensive ones)
-    Vector:        y = s · Σ_i gated equivariant blocks of (x_i, v_i)
-                   rotates with the structure, as a dipole moment does
-    Tensor:        y = s · Σ_i a_i 1 + sym(u_i ⊗ w_i),   (a, u, w) likewise
-                   rotates on both sides, as a polarizability does
     Noise:         ε̂_i/σ = gated equivariant blocks of (x_i, v_i)
                    rotates with the structure
     Embedding:     c = MLP(LN(Σ_i LN(SiLU(linear(LN(x_i))))))
@@ -34,10 +29,8 @@ from torch import Tensor, nn
 from scdlab.atoms.batch import Batch
 from scdlab.nn.blocks.radial import shifted_softplus
 from scdlab.nn.ops.neighbor_sums import DirectedEdges, pair_product
-from scdlab.renames import renamed_value
 
 MAX_Z = 118  # the heaviest element that has a name
-KINDS = ("scalar_sum", "scalar_mean", "vector", "tensor", "per_atom")
 
 
 class _ShiftedSoftplus(nn.Module):
@@ -170,112 +163,6 @@ class EnergyHead(Float64Buffers):
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """Energies [B] in eV from features x [N, d]."""
         return self.total(self.per_atom(x, batch.z), batch)
-
-
-class PropertyHead(Float64Buffers):
-    """A property in the unit of the labels.
-
-    Parameters
-    ----------
-    d : int
-        Number of features.
-    kind : {"scalar_sum", "scalar_mean", "vector", "tensor", "per_atom"}
-        A number a structure, a sum or a mean over its atoms, [B]; a vector [B, 3] or a symmetric
-        tensor [B, 3, 3] that rotates with the structure; or three numbers an atom, [N, 3], that do
-        not rotate.
-    equivariant : bool, default True
-        Whether the backbone has vector features. If not, vectors and tensors are numbers along the
-        axes of space, and so are those of atoms.
-    linear : bool, default False
-        Whether there is one layer instead of two.
-
-    Attributes
-    ----------
-    mean, std : Tensor
-        Mean and spread of the labels, float64.
-
-    Raises
-    ------
-    ValueError
-        For a kind that there is not.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, d: int, kind: str, equivariant: bool = True, linear: bool = False) -> None:
-        super().__init__()
-        if kind not in KINDS:
-            raise ValueError(
-                f"The kind of a property must be one of {', '.join(map(repr, KINDS))}, got "
-                f"{kind!r}{renamed_value('kind', kind, KINDS)}."
-            )
-        self.kind = kind
-        self.reads_vectors = equivariant and kind in ("vector", "tensor")
-        # drawn even where the backbone has no vectors to read, so that a seed keeps its weights
-        rotating = {"vector": NoiseHead, "tensor": TensorHead}
-        equivariant_layers = rotating[kind](d) if kind in rotating else None
-        self.mlp: nn.Module
-        if equivariant_layers is not None and self.reads_vectors:
-            self.mlp = equivariant_layers
-        else:
-            numbers = {"vector": 3, "per_atom": 3, "tensor": 9}.get(kind, 1)
-            self.mlp = invariant_mlp(d, numbers, linear)
-        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("std", torch.ones((), dtype=torch.float64))
-
-    def per_atom(self, x: Tensor, v: Tensor | None = None) -> Tensor:
-        """What each atom gives, before mean and spread.
-
-        Parameters
-        ----------
-        x : Tensor
-            Features, [N, d].
-        v : Tensor or None, default None
-            Vectors, [N, 3, d], of an equivariant backbone.
-
-        Returns
-        -------
-        Tensor
-            [N], [N, 3] or [N, 3, 3].
-        """
-        y = self.mlp(x, v) if self.reads_vectors else self.mlp(x)  # (N, d) (, (N, 3, d)) -> (N, …)
-        if self.kind == "tensor" and not self.reads_vectors:
-            y = y.view(-1, 3, 3)
-            y = 0.5 * (y + y.mT)
-        return y.squeeze(-1) if self.kind in ("scalar_sum", "scalar_mean") else y
-
-    def total(self, per_atom: Tensor, batch: Batch) -> Tensor:
-        """The property, from what each atom gives.
-
-        Parameters
-        ----------
-        per_atom : Tensor
-            [N], [N, 3] or [N, 3, 3].
-        batch : Batch
-            The structures.
-
-        Returns
-        -------
-        Tensor
-            [B], [B, 3] or [B, 3, 3], float64; of kind "per_atom", [N, 3] in the precision of the
-            network.
-        """
-        if self.kind == "per_atom":
-            return per_atom * self.std.to(per_atom.dtype)  # (N, 3)
-        y = sum_over_atoms(per_atom.double(), batch)  # (N, …) -> (B, …)
-        if self.kind in (
-            "vector",
-            "tensor",
-        ):  # no mean: a direction fixed in space would not rotate
-            return self.std * y
-        if self.kind == "scalar_mean":
-            y = y / batch.ptr.diff()  # atoms of each structure
-        return self.mean + self.std * y
-
-    def forward(self, x: Tensor, batch: Batch, v: Tensor | None = None) -> Tensor:
-        """The property, from features x [N, d] and vectors v [N, 3, d]."""
-        return self.total(self.per_atom(x, v), batch)
 
 
 def smooth_norm(v: Tensor) -> Tensor:
