@@ -287,7 +287,7 @@ class _Shift:
                 stdin=subprocess.PIPE,  # its end is the sign to stop: see `worker`
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | dict.fromkeys(_THREADS, "1"),
+                env=environment(),
                 start_new_session=True,  # Ctrl-C reaches this process alone, which stops the others
             )
         self.progress.event(f"{entry.claim.id}, seed {seed}: started, {log.name} holds its output")
@@ -382,6 +382,21 @@ class _Shift:
         )
         more = " or more" if unknown else ""
         return f"{seeds} seeds left, about {clock(known / self.jobs)}{more}"
+
+
+def environment() -> dict[str, str]:
+    """Variables of a seed's process: one thread, and modules from where this process has them.
+
+    Returns
+    -------
+    dict
+        Name -> value.
+    """
+    own = {
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "PYTHONSAFEPATH": "1",  # `python -m` would look into the folder of the moment first
+    }
+    return os.environ | own | dict.fromkeys(_THREADS, "1")
 
 
 def _is_number(value: object) -> bool:

@@ -153,8 +153,8 @@ def forecast(entries: list[Entry], hours: float | None, jobs: int) -> list[tuple
         end, in seconds from now; NaN where no duration is known.
     """
     limit = math.inf if hours is None else 3600 * hours
-    free = [0.0] * jobs  # when each process is free
     waiting = [(k, e.seconds) for k, e in enumerate(entries) for _ in e.left if not e.problem]
+    free = [0.0] * min(jobs, max(1, len(waiting)))  # when each process is free
     count = [0] * len(entries)
     end = [0.0] * len(entries)
     while waiting:

@@ -134,6 +134,7 @@ def test_the_forecast_is_that_of_seeds_side_by_side(ledger, tmp_path):
     assert plan.forecast([entry], None, 1) == [(3, 3 * 3600)]
     assert plan.forecast([entry], None, 2) == [(3, 2 * 3600)]
     assert plan.forecast([entry], 1.5, 2) == [(2, 3600)]
+    assert plan.forecast([entry], 1.5, 10**12) == [(3, 3600)]
     assert plan.forecast([entry], 0.5, 2) == [(0, 0)]
     entry.problem = "no data"
     assert plan.forecast([entry], None, 2) == [(0, 0)]
@@ -205,6 +206,23 @@ def test_a_second_night_in_a_folder_is_refused(ledger, tmp_path):
         pytest.raises(OSError, match="is being written by process"),
     ):
         claims.run_night(hours=1, out=tmp_path / "out", device="cpu", echo=len, draw=len_of)
+
+
+def test_a_seed_is_measured_by_the_package_that_started_it(tmp_path, monkeypatch):
+    decoy = tmp_path / "scdlab"
+    decoy.mkdir()
+    (decoy / "__init__.py").write_text("raise RuntimeError('another copy')")
+    monkeypatch.chdir(tmp_path)
+    code = "import importlib.util; print(importlib.util.find_spec('scdlab').origin)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=night.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(done.stdout.strip()) == ROOT / "scdlab" / "__init__.py"
+    assert night.environment()["OMP_NUM_THREADS"] == "1"
 
 
 # --- in processes
