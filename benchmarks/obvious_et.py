@@ -11,6 +11,7 @@ are the heads, which work atom by atom.
 
 import copy
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,21 +28,24 @@ def sum_edges(messages, to, n):
 
 
 class AdaLN(nn.Module):
-    """Conditions of the atoms, c [N, d] -> scale γ, shift β and logit α of the gate, [N, d]
-    each."""
+    """Conditions c and normalized features x of the atoms, [N, d] each -> scale γ, shift β and
+    logit α of the gate, [N, d] each."""
 
     def __init__(self, d: int):
         super().__init__()
-        self.lin1 = nn.Linear(d, d)
+        self.lin_c = nn.Linear(d, d)
+        self.lin_x = nn.Linear(d, d, bias=False)
+        self.norm = nn.LayerNorm(d)
         self.lin2 = nn.Linear(d, 3 * d)
 
-    def forward(self, c):
-        return self.lin2(silu(self.lin1(c))).chunk(3, dim=-1)
+    def forward(self, c, x):
+        h = self.norm(silu(self.lin_c(c) + self.lin_x(x)))
+        return self.lin2(h).chunk(3, dim=-1)
 
 
 class Layer(nn.Module):
-    """Attention over the edges to ← of: x [N, d], v [N, 3, d], modulation by adaLN or None ->
-    changes of both."""
+    """Attention over the edges to ← of: x [N, d], v [N, 3, d], adaLN of x or None -> changes of
+    both."""
 
     def __init__(self, num_rbf: int, d: int, num_heads: int):
         super().__init__()
@@ -55,11 +59,11 @@ class Layer(nn.Module):
         self.u = nn.Linear(d, 3 * d, bias=False)
         self.o = nn.Linear(d, 3 * d)
 
-    def forward(self, x, v, basis, envelope, unit, to, of, modulation=None):
+    def forward(self, x, v, basis, envelope, unit, to, of, modulate=None):
         n, d = x.shape
         x = self.norm(x)
-        if modulation is not None:
-            scale, shift, gate = modulation
+        if modulate is not None:
+            scale, shift, gate = modulate(x)
             x = (1 + scale) * x + shift
         q = self.q(x)  # (N, d)
         k = self.k(x)  # (N, d)
@@ -78,7 +82,7 @@ class Layer(nn.Module):
         )  # (E, 3, d)
         o1, o2, o3 = self.o(sum_edges(y, to, n)).chunk(3, dim=-1)  # (N, d) each
         dx = (u1 * u2).sum(1) * o2 + o3
-        dx = dx if modulation is None else (1 + torch.tanh(gate)) * dx
+        dx = dx if modulate is None else (1 + torch.tanh(gate)) * dx
         return dx, u3 * o1.unsqueeze(1) + sum_edges(w, to, n)
 
 
@@ -157,14 +161,14 @@ class ObviousTransformer(nn.Module):
         part = basis.index_select(0, real), envelope.index_select(0, real), to[real], of[real]
         x = self.neighbor_embedding(x, batch.z, *part)
         v = x.new_zeros(len(x), 3, x.shape[1])
-        modulations = [None] * len(self.blocks)
+        modulates = [None] * len(self.blocks)
         if self.mask_token is not None:
             if condition is None:
                 condition = self.mask_token.expand(batch.num_graphs, -1)
             c = self.condition_norm(condition[batch.batch])  # (N, d)
-            modulations = [layer(c) for layer in self.adaln]
-        for block, modulation in zip(self.blocks, modulations, strict=True):
-            dx, dv = block(x, v, basis, envelope, unit, to, of, modulation)
+            modulates = [partial(layer, c) for layer in self.adaln]
+        for block, modulate in zip(self.blocks, modulates, strict=True):
+            dx, dv = block(x, v, basis, envelope, unit, to, of, modulate)
             x = x + dx
             v = v + dv
         x = self.out_norm(x)

@@ -82,9 +82,6 @@ def contestants(n: int):
     batch.energy = torch.randn(n).double()
     batch.forces = torch.randn(batch.pos.shape)
     ours = scdlab.EquivariantTransformer(**NETWORK, conditional=True)
-    with torch.no_grad():  # a fresh network makes no use of its condition
-        for layer in ours.adaln:
-            layer.lin2.weight.normal_(std=0.05)
     return batch, ours, ObviousTransformer(ours)
 
 

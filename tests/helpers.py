@@ -104,3 +104,15 @@ def pet(**settings) -> scdlab.PET:
     torch.manual_seed(0)
     small = dict(hidden_channels=8, num_layers=1, num_attention_layers=1, num_heads=2, cutoff=3.5)
     return scdlab.PET(**(small | settings))
+
+
+def conditional_pet(**settings) -> scdlab.PET:
+    """The same with adaptive layer norm."""
+    return pet(**(dict(conditional=True) | settings))
+
+
+def tensor_product(**settings) -> scdlab.TensorProductNet:
+    """A small conditional tensor product network from seed 0."""
+    torch.manual_seed(0)
+    small = dict(hidden_channels=16, num_layers=2, lmax=1, num_rbf=6, conditional=True)
+    return scdlab.TensorProductNet(**(small | settings))

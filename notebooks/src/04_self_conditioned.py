@@ -259,10 +259,13 @@ print(f"gradient that reaches the embedding through the condition: {through:.1e}
 # How does $c$ get in? Adding it to the atoms' features is the first thing one would try. **DiT**, a
 # transformer that makes pictures, found something better: let $c$ set the *knobs of every layer*. A
 # layer normalizes its input, works on it, and adds the result to what was there. adaLN makes scale,
-# shift and gate of each layer functions of $c$:
+# shift and gate of each layer functions of $c$. The method's network, and ours, lets each atom read
+# its own features beside $c$, so that one description can say different things to different atoms:
 #
-# $$\beta, \gamma, \alpha = \mathrm{Linear}(\mathrm{SiLU}(\mathrm{Linear}(c))), \qquad
-# x \leftarrow x
+# $$\beta, \gamma, \alpha = \mathrm{Linear}\Big(\mathrm{LN}\big(\mathrm{SiLU}(
+#   \mathrm{Linear}([\mathrm{LN}(c), \mathrm{LN}(x)]))\big)\Big),$$
+#
+# $$x \leftarrow x
 #   + (1 + \tanh \alpha) \circ \mathrm{block}\big((1 + \gamma) \circ \mathrm{LN}(x) + \beta\big).$$
 #
 # - $x \in \mathbb{R}^{N \times d}$: scalar features; $\mathrm{LN}$: layer norm; $\circ$: channel by
@@ -270,24 +273,24 @@ print(f"gradient that reaches the embedding through the condition: {through:.1e}
 # - $\beta$ shifts, $\gamma$ scales, $\alpha$ is the **gate**: from 0 (the layer is silent) to 2
 #   (twice as loud).
 #
-# The start matters: the last Linear begins at zero. (In DiT the gates begin closed, and layers open
-# one by one. Ours begin open.) Then no condition has any effect, and the network is exactly the
-# plain one. It learns to listen, step by step. Our transformer with adaLN is called **CT**. Is it
-# the plain one at the start?
+# The start matters. In DiT the last Linear begins at zero: no condition has any effect at first, and
+# none is trained to have one. Ours begins with small random weights, so that $c$ acts from the first
+# step, and what makes it is trained. Our transformer with adaLN is called **CT**. What does a
+# condition change?
 
 # %%
-twin = fresh(conditional=False).eval()  # the same first weights, no condition at all
 c = torch.randn(64, 64, generator=torch.Generator().manual_seed(SEED))
 with torch.no_grad():
-    start = (random(sample, condition=c).noise - twin(sample).noise).abs().max().item()
+    start = (random(sample, condition=c).noise - random(sample).noise).abs().max().item()
     listening = (scd(sample, condition=c).noise - scd(sample).noise).abs().max().item()
-print(f"untrained: a random condition changes the answer by {start:.1e}")
-print(f"after SCD: by {listening:.2f}, in units of σ")
+print(f"untrained: a random condition changes the answer by {start:.2f}, in units of σ")
+print(f"after SCD: by {listening:.2f}")
 
 # %% [markdown]
 # Vector features are not modulated. They meet $c$ only through scalars, so turning the molecule
-# must still turn the answer, *whatever the condition*. And $c$ is the only thing that adaLN reads,
-# so forces at a given $c$ stay the exact gradient of an energy. Both can be checked:
+# must still turn the answer, *whatever the condition*. And what adaLN reads of the atoms is never
+# cut off from the gradient, so forces at a given $c$ stay the exact gradient of an energy. Both can
+# be checked:
 
 # %%
 one = held_out.take([3])
@@ -538,7 +541,7 @@ reports["as released"]
 #
 # **Bug 2.** Each layer's adaLN reads the condition *and a copy of the features*, `h.detach()`, cut
 # off from the gradient. Energies are right; but what autograd returns as the force is not the slope
-# of the energy. The cure: let adaLN read $c$ alone, or do not detach.
+# of the energy. The cure: do not detach, as ours.
 #
 # **Bug 3.** An option whitens the vectors: divides by their covariance, with a small matrix
 # $\epsilon\,\mathrm{diag}(1, 2, 3)$ added to keep it regular. That matrix prefers the axes of

@@ -25,6 +25,10 @@ not mixed by a V of its own; features stay beside the update as they are, not mi
 each element; gates are sigmoids, half open where g = 0; and what is not read is not there: the
 first layer meets degree 0 alone (unless atoms are given forces), the last gives degrees 0 and 1.
 
+With conditional=True a condition modulates what enters an interaction in degree 0, and gates what
+it gives in degree 0 (`blocks.adaln`, which reads normalized x^(0)); other degrees meet it through
+the products, so that all stays exactly equivariant.
+
 The coefficients and the harmonics are e3nn's; the contraction is a few lines of torch, which train
 several times faster than e3nn's module and give the same numbers
 (tests/parity/test_e3nn_nequip.py).
@@ -35,10 +39,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import layer_norm, silu
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
+from scdlab.nn.blocks.adaln import Modulate
 from scdlab.nn.blocks.bessel import BesselBasis
 from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
@@ -277,11 +282,43 @@ class Interaction(nn.Module):
         self.after = nn.ModuleList(_linear(d, d) for _ in range(l_out + 1))
         self.gates = _linear(d, l_out * d)
 
-    def forward(self, x: list[Tensor | None], harmonics: Harmonics, l_out: int) -> list[Tensor]:
-        """Features of degrees up to l_out from those up to l_in, [N, 2l + 1, d] each."""
-        mixed = [None if f is None else mix(f) for f, mix in zip(x, self.before, strict=False)]
+    def forward(
+        self,
+        x: list[Tensor | None],
+        harmonics: Harmonics,
+        l_out: int,
+        modulate: Modulate | None = None,
+    ) -> list[Tensor]:
+        """Features of degrees up to l_out from those up to l_in, [N, 2l + 1, d] each.
+
+        Parameters
+        ----------
+        x : list of Tensor or None
+            Features of each degree; None for zero.
+        harmonics : Harmonics
+            What is known about the pairs.
+        l_out : int
+            Highest degree that is needed.
+        modulate : function or None, default None
+            adaLN: normalized features of degree 0 [N, d] -> scale, shift and gate, [N, d] each.
+
+        Returns
+        -------
+        list of Tensor
+            New features of each degree.
+        """
+        entering = x
+        gate = None
+        if modulate is not None and x[0] is not None:
+            scalars = x[0].squeeze(1)  # (N, d)
+            scale, shift, gate = modulate(layer_norm(scalars, scalars.shape[-1:]))
+            entering = [torch.addcmul(shift, scale, scalars).unsqueeze(1), *x[1:]]
+        mixed = [
+            None if f is None else mix(f) for f, mix in zip(entering, self.before, strict=False)
+        ]
         m = self.convolution(mixed, harmonics, l_out)
-        updates = [act(self.after[0](m[0]))]  # (N, 1, d)
+        update = act(self.after[0](m[0]))  # (N, 1, d)
+        updates = [update if gate is None else gate.unsqueeze(1) * update]
         if l_out:
             gates = (2 * self.gates(m[0]).sigmoid()).split(self.hidden_channels, dim=-1)
             for degree in range(1, l_out + 1):
@@ -312,6 +349,8 @@ class TensorProductNet(AtomisticModel):
         Whether there is a head for noise; without it, noise is the gradient of the energy.
     force_input : bool, default False
         Whether atoms can be given forces, in all degrees, for denoising off equilibrium.
+    conditional : bool, default False
+        Whether the model takes a condition, and has an embedding head to make one.
 
     Raises
     ------
@@ -335,6 +374,7 @@ class TensorProductNet(AtomisticModel):
         cutoff: float = 5.0,
         noise_head: bool = True,
         force_input: bool = False,
+        conditional: bool = False,
     ) -> None:
         super().__init__(hidden_channels, cutoff)
         if num_layers < 1 or hidden_channels < 1 or num_rbf < 1:
@@ -356,6 +396,8 @@ class TensorProductNet(AtomisticModel):
             for l_first, l_last in zip(l_in, l_out, strict=True)
         )
         self.noise_head = NoiseHead(hidden_channels) if noise_head else None
+        if conditional:
+            self.make_conditional(num_layers)
         if force_input:
             self.make_force_input(lmax)
 
@@ -374,8 +416,10 @@ class TensorProductNet(AtomisticModel):
         x: list[Tensor | None] = [first] + [None] * self.lmax  # None: zero
         if force_input is not None:
             x = [first + force_input[0], *force_input[1:]]
-        for block in self.blocks[:-1]:
-            x = block(x, harmonics, self.lmax)
+        last = len(self.blocks) - 1
+        for k, block in enumerate(self.blocks[:last]):
+            x = block(x, harmonics, self.lmax, self.modulation(k, condition, batch))
         # degrees that are not needed are not computed
-        x0, *x1 = self.blocks[-1](x, harmonics, 1 if vectors else 0)
+        modulate = self.modulation(last, condition, batch)
+        x0, *x1 = self.blocks[last](x, harmonics, 1 if vectors else 0, modulate)
         return Features(x0.squeeze(1), x1[0] if vectors else None)

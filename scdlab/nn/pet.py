@@ -18,6 +18,9 @@ c_i is an embedding of z_i at first, then what the layer before left of it. f is
 (`blocks.radial`): a neighbor that leaves vanishes with all derivatives. A linear head on x is a sum
 over layers and atoms of one two-layer head for centers and another for bonds.
 
+With conditional=True a condition modulates the attention of every block (`blocks.adaln`): scale,
+shift and gate of an atom, from the condition and LN(c_i), are those of all its tokens.
+
 Departures from the paper: a neighbor's element enters through the first message only; the token's
 MLP reads two parts, not three. f enters as ln f beside the logits, ahead of an ordinary softmax:
 the same numbers. PyTorch's fused attention is faster, but cannot be differentiated twice, as
@@ -32,141 +35,16 @@ needed (`batch.hop`; all alike when there is none). So those that a layer needs 
 of L computes atoms with hop ≤ L - 1 - l, the first n_l, and edges, the first e_l.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid, pad, silu
+from torch.nn.functional import pad, silu
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
+from scdlab.nn.blocks.adaln import Modulate
 from scdlab.nn.blocks.heads import MAX_Z, Float64Buffers
-from scdlab.nn.blocks.radial import step_logit
+from scdlab.nn.blocks.tokens import LayerTokens, SortedEdges
 from scdlab.nn.model import AtomisticModel, Features
-
-
-class SortedEdges:
-    """Directed edges within the cutoff, sorted by target; atoms have their place in order of hops.
-
-    Parameters
-    ----------
-    batch : Batch
-        The structures; `hop` where only some atoms' shares are needed.
-    pairs : Pairs
-        The half list, and possibly pairs beyond the cutoff.
-    cutoff, width : float
-        Cutoff in Å, and over how much of it neighbors fade.
-    num_layers : int
-        Number of layers.
-
-    Attributes
-    ----------
-    atoms : Tensor
-        The atom at each place, [N].
-    target, source : Tensor
-        Places of the two atoms of each edge, [E].
-    rank : Tensor
-        The neighbor's number among those of the target, [E].
-    reverse : Tensor
-        The edge in the other direction, [E]; -1 where no layer needs it.
-    geometry : Tensor
-        r_ij and |r_ij| of each edge, [E, 4] Å.
-    f, log_f : Tensor
-        The smooth step of each edge and its logarithm, [E].
-    layers : list of LayerTokens
-        What each layer computes.
-    """
-
-    def __init__(
-        self, batch: Batch, pairs: Pairs, cutoff: float, width: float, num_layers: int
-    ) -> None:
-        n_atoms = len(batch.z)
-        device = batch.z.device
-        r_ij = pairs.vectors(batch.pos, batch)  # (P, 3), r_j - r_i
-        r = r_ij.norm(dim=-1)  # (P)
-        if pairs.cutoff > cutoff:
-            near = (r < cutoff).nonzero().flatten()
-            i = pairs.i.index_select(0, near)
-            j = pairs.j.index_select(0, near)
-            pairs = Pairs(i, j, None, cutoff)
-            r = r.index_select(0, near)
-            r_ij = r_ij.index_select(0, near)
-        directed = pairs.directed()
-        target = directed.target
-        source = directed.source
-        hop = batch.get("hop")
-        self.atoms = torch.arange(n_atoms, device=device)
-        if hop is not None:
-            hop, self.atoms = hop.sort(stable=True)
-            place = torch.empty_like(self.atoms)
-            place = place.index_copy(0, self.atoms, torch.arange(n_atoms, device=device))
-            target = place.index_select(0, target)
-            source = place.index_select(0, source)
-        # atoms that each layer computes
-        computed = [n_atoms] * num_layers
-        if hop is not None:
-            computed = [int((hop < k).sum()) for k in range(num_layers, 0, -1)]
-
-        self.neighbors = torch.bincount(target, minlength=n_atoms)
-        self.target, order = target.sort(stable=True)
-        n_edges = len(order)
-        if hop is not None:
-            n_edges = int(self.neighbors[: computed[0]].sum())
-        number = torch.arange(n_edges, device=device)
-        self.target = self.target[:n_edges]
-        order = order[:n_edges]
-        self.source = source.index_select(0, order)
-        first = self.neighbors.cumsum(0) - self.neighbors
-        self.rank = number - first.index_select(0, self.target)
-        sorted_as = order.new_full((len(directed),), -1).index_copy(0, order, number)
-        self.reverse = sorted_as.index_select(0, directed.reverse.index_select(0, order))
-
-        pair = directed.pair.index_select(0, order)
-        sign = directed.sign.index_select(0, order).to(r.dtype).unsqueeze(-1)  # (E, 1)
-        r = r.index_select(0, pair)  # (E)
-        r_ij = sign * r_ij.index_select(0, pair)  # (E, 3)
-        self.geometry = torch.cat([r_ij, r.unsqueeze(-1)], dim=1)  # (E, 4)
-        logit = step_logit(r, cutoff, width)
-        self.f = logit.sigmoid()
-        self.log_f = logsigmoid(logit)
-        layers = {n: LayerTokens(n, self) for n in set(computed)}
-        self.layers = [layers[n] for n in computed]
-
-
-class LayerTokens:
-    """Which atoms and edges a layer computes, and where their tokens go.
-
-    Parameters
-    ----------
-    n_atoms : int
-        Number n of atoms, the first in order.
-    edges : SortedEdges
-        All edges, of which the layer computes the first e.
-
-    Attributes
-    ----------
-    slot : Tensor
-        The row of each flat token among the n · width rows by atom, [n + e].
-    bias : Tensor
-        ln f in these rows, -∞ where there is no token, [n, 1, 1, width].
-    """
-
-    def __init__(self, n_atoms: int, edges: SortedEdges) -> None:
-        neighbors = edges.neighbors[:n_atoms]
-        self.n_atoms = n_atoms
-        self.n_edges = int(neighbors.sum())
-        self.width = 1 + int(neighbors.max())
-        rows = torch.arange(n_atoms, device=neighbors.device) * self.width
-        target = edges.target[: self.n_edges]
-        rank = edges.rank[: self.n_edges]
-        self.slot = torch.cat([rows, rows.index_select(0, target) + 1 + rank])
-        log_f = torch.cat([edges.log_f.new_zeros(n_atoms), edges.log_f[: self.n_edges]])
-        bias = log_f.new_full((n_atoms * self.width,), -math.inf).index_copy(0, self.slot, log_f)
-        self.bias = bias.view(n_atoms, 1, 1, self.width)
-
-    def by_atom(self, x: Tensor) -> Tensor:
-        """Flat tokens [n + e, d] -> tokens by atom, [n · width, d], zero where there is none."""
-        return x.new_zeros(self.n_atoms * self.width, x.shape[1]).index_copy(0, self.slot, x)
 
 
 class Block(nn.Module):
@@ -190,9 +68,32 @@ class Block(nn.Module):
         self.out = nn.Linear(h, h)
         self.mlp = nn.Sequential(nn.Linear(h, 2 * h), nn.SiLU(), nn.Linear(2 * h, h))
 
-    def forward(self, x: Tensor, tokens: LayerTokens) -> Tensor:
-        """Flat tokens [n + e, h] -> the same."""
-        x = x + self.out(self.attention(self.qkv(self.norm1(x)), tokens))
+    def forward(self, x: Tensor, tokens: LayerTokens, modulate: Modulate | None = None) -> Tensor:
+        """Flat tokens [n + e, h] -> the same.
+
+        Parameters
+        ----------
+        x : Tensor
+            The tokens, centers first.
+        tokens : LayerTokens
+            Where the tokens go.
+        modulate : function or None, default None
+            adaLN: normalized centers [n, h] -> scale, shift and gate, [n, h] each, for all tokens
+            of an atom.
+
+        Returns
+        -------
+        Tensor
+            The tokens after the block.
+        """
+        h = self.norm1(x)  # (n + e, h)
+        if modulate is None:
+            x = x + self.out(self.attention(self.qkv(h), tokens))
+        else:
+            every = (m.index_select(0, tokens.atom) for m in modulate(h[: tokens.n_atoms]))
+            scale, shift, gate = every  # (n + e, h) each
+            h = torch.addcmul(shift, scale, h)
+            x = x + gate * self.out(self.attention(self.qkv(h), tokens))
         return x + self.mlp(self.norm2(x))
 
     def attention(self, qkv: Tensor, tokens: LayerTokens) -> Tensor:
@@ -251,7 +152,12 @@ class Layer(nn.Module):
         self.bond = nn.Linear(h, h)
 
     def forward(
-        self, center: Tensor, message: Tensor, edges: SortedEdges, tokens: LayerTokens
+        self,
+        center: Tensor,
+        message: Tensor,
+        edges: SortedEdges,
+        tokens: LayerTokens,
+        modulates: list[Modulate | None],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One layer.
 
@@ -265,6 +171,8 @@ class Layer(nn.Module):
             The edges.
         tokens : LayerTokens
             What the layer computes.
+        modulates : list of function or None
+            adaLN of each block of the transformer; None for none.
 
         Returns
         -------
@@ -274,8 +182,8 @@ class Layer(nn.Module):
         e = tokens.n_edges
         token = self.mlp(torch.cat([self.geometry(edges.geometry[:e]), message], dim=1))  # (e, h)
         x = torch.cat([center, token])  # (n + e, h)
-        for block in self.blocks:
-            x = block(x, tokens)
+        for block, modulate in zip(self.blocks, modulates, strict=True):
+            x = block(x, tokens, modulate)
         center, token = x.split([tokens.n_atoms, e])
         bonds = edges.f[:e].unsqueeze(-1) * silu(self.bond(token))  # (e, h)
         bonds = torch.zeros_like(center).index_add(0, edges.target[:e], bonds)  # (n, h)
@@ -348,6 +256,8 @@ class PET(AtomisticModel):
         Whether there is a head for noise; without it, noise is the gradient of the energy.
     direct_forces : bool, default False
         Whether forces come from a head of their own and not from the gradient of the energy.
+    conditional : bool, default False
+        Whether the model takes a condition, of width d, and has an embedding head to make one.
 
     Raises
     ------
@@ -374,6 +284,7 @@ class PET(AtomisticModel):
         cutoff_width: float = 1.0,
         noise_head: bool = True,
         direct_forces: bool = False,
+        conditional: bool = False,
     ) -> None:
         if num_layers < 1 or num_attention_layers < 1 or hidden_channels < 1:
             raise ValueError(
@@ -394,6 +305,7 @@ class PET(AtomisticModel):
         self.width = float(cutoff_width)
         self.n_hops = num_layers
         self.num_heads = num_heads
+        self.num_blocks = num_attention_layers  # of a layer
         self.center = nn.Embedding(MAX_Z + 1, hidden_channels)
         self.neighbor = nn.Embedding(MAX_Z + 1, hidden_channels)
         self.blocks = nn.ModuleList(
@@ -404,6 +316,8 @@ class PET(AtomisticModel):
             self.energy_head.mlp[0].weight.mul_(0.1)
         self.noise_head = CartesianHead(self.hidden_channels) if noise_head else None
         self.force_head = ForceHead(self.hidden_channels) if direct_forces else None
+        if conditional:
+            self.make_conditional(num_layers * num_attention_layers, hidden_channels)
 
     def represent(
         self,
@@ -419,10 +333,19 @@ class PET(AtomisticModel):
         z = batch.z.index_select(0, edges.atoms)
         center = self.center(z[: edges.layers[0].n_atoms])  # (n, h)
         message = self.neighbor(z.index_select(0, edges.source))  # (E, h)
+        if condition is not None:  # at the places of the atoms
+            whole = len(condition) == batch.num_graphs
+            row = batch.batch.index_select(0, edges.atoms) if whole else edges.atoms
+            condition = condition.index_select(0, row)  # (N, d)
         readouts = []
         for k, (block, tokens) in enumerate(zip(self.blocks, edges.layers, strict=True)):
-            center, token, readout = block(center[: tokens.n_atoms], message, edges, tokens)
-            readouts.append(pad(readout, (0, 0, 0, n_atoms - tokens.n_atoms)))  # (N, 2h)
+            n = tokens.n_atoms
+            modulates = [
+                self.modulation(number, None if condition is None else condition[:n], batch)
+                for number in range(k * self.num_blocks, (k + 1) * self.num_blocks)
+            ]
+            center, token, readout = block(center[:n], message, edges, tokens, modulates)
+            readouts.append(pad(readout, (0, 0, 0, n_atoms - n)))  # (N, 2h)
             if k + 1 < len(edges.layers):
                 e = edges.layers[k + 1].n_edges
                 opposite = token.index_select(0, edges.reverse[:e])  # (e, h), t_ji

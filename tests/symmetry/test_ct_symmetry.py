@@ -9,7 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
-from helpers import batch_of, perturbed, rotation
+from helpers import batch_of, conditional_pet, perturbed, rotated, rotation, seeded
 
 import scdlab
 from scdlab.objectives import EnergyForces, SelfConditionedDenoising
@@ -48,7 +48,11 @@ def adversarial_net(kind=scdlab.EquivariantTransformer):
     return net
 
 
-KINDS = {"CT": scdlab.EquivariantTransformer, "SchNet": scdlab.SchNet}
+KINDS = {
+    "CT": scdlab.EquivariantTransformer,
+    "SchNet": scdlab.SchNet,
+    "TensorProductNet": scdlab.TensorProductNet,
+}
 NETS = {"random": random_net, "trained": trained_net, "adversarial": adversarial_net}
 
 
@@ -237,3 +241,48 @@ def test_the_faults_of_the_released_model_are_caught():
         )
         assert getattr(report, law) > bound, report
         assert report.translation < 1e-10, report
+
+
+def slopes(model, batch, c):
+    """Forces as differences of energies at a fixed condition, float64."""
+    found = torch.empty_like(batch.pos)
+    with torch.no_grad():
+        for k in range(found.numel()):
+            step = torch.zeros_like(batch.pos)
+            step.view(-1)[k] = 1e-5  # Å
+            energies = []
+            for sign in (-1, 1):
+                moved = copy.copy(batch)
+                moved.pos = batch.pos + sign * step
+                energies.append(model(moved, c).energy.sum())
+            found.view(-1)[k] = (energies[0] - energies[1]) / 2e-5
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", [False, True])
+def test_pet_within_ecse_is_exact_with_a_condition_given(trained):
+    net = conditional_pet(num_layers=2, cutoff=3.0)
+    if trained:
+        train = scdlab.load_ethanol().split(50, 0)[0]
+        objective = SelfConditionedDenoising(supervised=EnergyForces())
+        scdlab.fit(net, objective, train, steps=15, batch_size=8, lr=5e-3, progress=False)
+    else:
+        perturbed(net)
+    exact = scdlab.ECSE(net).double().eval()
+    exact.model.trained_elements.zero_()
+    batch = batch_of("CH3OH")
+    batch.pos = batch.pos + 0.1 * torch.randn(batch.pos.shape, generator=seeded()).double()
+    for rows in (1, len(batch.z)):
+        c = torch.randn(rows, net.hidden_channels, generator=seeded(rows), dtype=torch.float64)
+        before = exact(batch, c, forces=True, noise=True)
+        assert (before.energy - exact(batch).energy).abs() > 1e-6
+        scale = before.forces.abs().max()
+        assert (slopes(exact, batch, c) - before.forces).abs().max() < 1e-5 * scale
+        q = torch.from_numpy(rotation(rows))
+        after = exact(rotated(batch, q, shift=1.0), c, forces=True, noise=True)
+        for what in ("energy", "forces", "noise", "embedding"):
+            x = getattr(before, what)
+            y = getattr(after, what)
+            y = y @ q if what in ("forces", "noise") else y
+            assert (y - x).abs().max() <= 1e-9 * x.abs().max(), (what, rows)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from helpers import ct, perturbed, schnet
+from helpers import ct, perturbed, pet, schnet, tensor_product
 from scipy import stats
 
 import scdlab
@@ -23,6 +23,12 @@ def deep_schnet(**settings):
     return schnet(**(dict(num_layers=3, num_rbf=12, conditional=True) | settings))
 
 
+def deep_pet(**settings):
+    """Of 16 features as the others, twice the width of its tokens a layer."""
+    return pet(**(dict(hidden_channels=4, num_layers=2, conditional=True) | settings))
+
+
+EVERY = pytest.mark.parametrize("net", [deep_ct, deep_schnet, tensor_product, deep_pet])
 WHAT = ("energy", "forces", "noise", "embedding", "atoms")
 
 
@@ -45,7 +51,7 @@ def unmodulated(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 @pytest.mark.parametrize("training", [True, False])
 def test_without_modulation_a_conditional_model_is_its_unconditional_twin(qm9, net, training):
     model = unmodulated(net()).train(training)
@@ -58,7 +64,7 @@ def test_without_modulation_a_conditional_model_is_its_unconditional_twin(qm9, n
             assert torch.equal(getattr(out, what), getattr(expected, what)), what
 
 
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 def test_a_condition_reaches_all_outputs_of_a_fresh_model(qm9, net):
     model = net()
     batch = qm9.take(np.arange(300, 306))
@@ -77,7 +83,7 @@ def test_a_condition_reaches_all_outputs_of_a_fresh_model(qm9, net):
     assert all(slope.any() for slope in slopes), names
 
 
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 def test_an_unconditional_model_has_no_weights_more_than_before(net):
     new = {"adaln", "condition_norm", "mask_token", "embedding_head"}
     conditional = net().state_dict()
@@ -167,7 +173,7 @@ def test_schnets_interactions_hear_the_modulated_features(qm9):
     torch.testing.assert_close(heard["x"], (1 + scale) * model.embedding(batch.z) + shift)
 
 
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training, dtype):
@@ -190,7 +196,7 @@ def test_a_dropped_condition_is_no_condition_to_the_last_bit(qm9, net, training,
         )  # the others were told something
 
 
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 def test_a_condition_speaks_to_its_own_structure_and_atom(qm9, net):
     model = perturbed(net(), seed=1).double().eval()
     batch = qm9.take(np.arange(300, 306))
@@ -211,18 +217,18 @@ def test_a_condition_speaks_to_its_own_structure_and_atom(qm9, net):
     assert (model(batch, one).energy[0] - out.energy[0]).abs() > 1e-6
 
 
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 def test_answers_are_differentiable_by_the_condition(net):
     model = perturbed(net(hidden_channels=4, num_layers=2), seed=1).double().eval()
     batch = scdlab.AtomStore.from_ase([molecule("H2O"), molecule("CO2")]).take([0, 1])
     batch.pos = batch.pos.double()
-    c = random_condition(2, 4, torch.float64).requires_grad_()
+    c = random_condition(2, model.hidden_channels, torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda c: model(batch, c).energy, c)
     model.train()  # forces that training differentiates again
     assert torch.autograd.gradcheck(lambda c: model(batch, c, forces=True).forces, c, atol=1e-6)
 
 
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 def test_the_embedding_is_the_heads(qm9, net):
     model = perturbed(net(), seed=1).eval()
     batch = qm9.take(np.arange(300, 310))
@@ -235,7 +241,7 @@ def test_the_embedding_is_the_heads(qm9, net):
     torch.testing.assert_close(plain.embedding, pooled)
 
 
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 @pytest.mark.parametrize("shape", [(19, 16), (20, 15), (20,), (1, 16), (20, 1, 16)])
 def test_a_condition_of_another_shape_is_told_both(qm9, net, shape):
     batch = qm9.take(np.arange(300, 320))
@@ -262,7 +268,7 @@ def test_a_model_that_takes_no_condition_says_so(qm9, model):
         model(qm9.take([300]), torch.zeros(1, 16))
 
 
-@pytest.mark.parametrize("net", [deep_ct, deep_schnet])
+@EVERY
 def test_a_conditional_model_is_saved_and_loaded_whole(qm9, net, tmp_path):
     model = perturbed(net(), seed=1).eval()
     batch = qm9.take(np.arange(300, 310))
