@@ -12,7 +12,9 @@ denoising (arXiv:2603.17196), so that one condition can say different things to 
 Nothing is detached there: forces stay the gradient of the energy at a given c. The last linear
 layer starts from Xavier weights, halved, so that the condition acts, and is trained, from the first
 step. The gate is attenuated: no condition can scale a block by more than two, and at -1 it is
-closed. Vector features are not modulated: they are scaled only through the scalars that they meet
+closed. A gate without the 1, as released, leaves more noise: 0.623 of it against 0.612 under the
+own condition, 0.663 under none with either (ethanol at 500 K, 1,000 steps, means of three seeds).
+Vector features are not modulated: they are scaled only through the scalars that they meet
 inside the block. All of it depends on invariant numbers alone, so an equivariant network stays
 exactly equivariant.
 
