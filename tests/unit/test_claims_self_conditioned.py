@@ -18,6 +18,7 @@ FORCES = "scd-ethanol-forces"
 ADALN = "scd-adaln"
 GROWTH = "scd-growth"
 MINIMA = "scd-minima"
+BACKBONES = "scd-backbones"
 COST = "scd-cost"
 FAULTS = "ct-faults"
 
@@ -42,6 +43,8 @@ ORDERED = {
 SMOOTH = {"r2_homo_neighbors_condition_scd": FAR, "r2_homo_neighbors_condition_scratch": LOST}
 ROUGH = {"r2_homo_neighbors_condition_scd": LOST, "r2_homo_neighbors_condition_scratch": FAR}
 LARGE = (0.10, 0.11, 0.09)
+ALL_USE = {f"left_own_{b}": FAR for b in ("ct", "pet", "tensor")}
+ALL_USE |= {f"left_none_{b}": NEAR for b in ("ct", "pet", "tensor")}
 MINIMA_GAINS = tuple(
     f"gain_{arm}" for arm in ("sigma_large", "sigma_larger", "narrow", "wide", "small_set")
 )
@@ -130,6 +133,11 @@ def test_scd_must_beat_coord_and_scratch(claim_id, better, worse, scratch, expec
         (MINIMA, OFF, ON, dict.fromkeys(MINIMA_GAINS, OFF), "reproduced"),
         (MINIMA, OFF, ON, dict.fromkeys(MINIMA_GAINS, OFF) | {"gain_wide": ON}, "same direction"),
         (MINIMA, ON, ON, dict.fromkeys(MINIMA_GAINS, OFF), "contradicted"),
+        (BACKBONES, FAR, NEAR, ALL_USE, "reproduced"),
+        (BACKBONES, FAR, NEAR, ALL_USE | {"left_own_pet": NEAR}, "same direction"),
+        (BACKBONES, FAR, NEAR, ALL_USE | {"gain_tensor": OFF}, "same direction"),
+        (BACKBONES, FAR, NEAR, ALL_USE | {"gain_tensor": OFF, "gain_pet": OFF}, "tie"),
+        (BACKBONES, NEAR, FAR, ALL_USE, "not seen at this scale"),
         (FORCES, LOW, HIGH, {}, "same direction"),
         (FORCES, HIGH, LOW, {}, "not seen at this scale"),
         (FORCES, LOW, ANY, {}, "tie"),
@@ -166,6 +174,13 @@ def test_with_as_many_frames_as_the_paper_the_verdict_is_final():
     assert verdict(FORCES, LOW, HIGH, n_frames=950) == "reproduced"
     assert verdict(FORCES, HIGH, LOW, n_frames=950) == "contradicted"
     assert verdict(FORCES, LOW, HIGH, n_frames=949) == "same direction"
+
+
+def test_every_claim_of_the_lesson_has_its_rules_tested():
+    assert {claim.id for claim in LESSON} == {
+        *ORDERED,
+        *(EXTENT, EXTENT_FRAMES, CONDITION, GROWTH, ADALN, MINIMA, BACKBONES, FORCES, COST, FAULTS),
+    }
 
 
 @pytest.mark.parametrize(
