@@ -17,7 +17,7 @@ still with the cutoff, without which forces jump.
 
 Filter networks and interactions start from uniform Xavier weights and biases of zero, as in PyG and
 SchNetPack. Heads keep torch's smaller weights: from Xavier's, which both give their heads too,
-errors after 300 to 500 steps were larger by 15 to 50 %.
+errors after 300 to 500 steps were larger by 14 to 56 % (ethanol, QM9; two seeds each).
 
 With conditional=True a condition modulates what enters an interaction and gates what it gives
 (`blocks.adaln`). SchNet has no layer norm: adaLN reads normalized features, but it is x itself that
