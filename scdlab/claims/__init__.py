@@ -33,6 +33,7 @@ from . import (
     self_conditioned_homo,
     self_conditioned_minima,
     self_conditioned_network,
+    self_conditioned_rules,
     self_conditioned_transfer,
 )
 from .claim import PROFILES, VERDICTS, Claim, Precondition, claims, get, register
@@ -88,6 +89,7 @@ __all__ = [
     "self_conditioned_homo",
     "self_conditioned_minima",
     "self_conditioned_network",
+    "self_conditioned_rules",
     "self_conditioned_transfer",
     "table",
     "withdraw",

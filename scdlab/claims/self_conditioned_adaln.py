@@ -25,7 +25,17 @@ from scdlab.objectives import SelfConditionedDenoising
 
 from .claim import Arrays, Claim, Settings, Values, paired_direction, register
 from .common import SEEN_PAIRED, trained
-from .self_conditioned import CPU, FULL, PAPER, QUICK, fresh, gain_of, mechanism_on
+from .self_conditioned import (
+    CPU,
+    FULL,
+    PAPER,
+    QUICK,
+    fresh,
+    gain_of,
+)
+from .self_conditioned_rules import (
+    mechanism_on,
+)
 
 GAIN = 0.5
 # reads the atom beside the condition, gain of the last layer's first weights, 1 + in the gate

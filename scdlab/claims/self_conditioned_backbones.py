@@ -20,13 +20,15 @@ from .common import SEEN_PAIRED, trained
 from .self_conditioned import (
     CPU,
     FULL,
-    LEAST_GAIN,
     PAPER,
     QUICK,
     budget,
     gain_of,
-    mechanism_on,
     objective_of,
+)
+from .self_conditioned_rules import (
+    LEAST_GAIN,
+    mechanism_on,
 )
 
 NETWORKS: dict[str, Callable[[Settings], Model]] = {

@@ -9,15 +9,17 @@ from .common import SEEN_PAIRED, molecules
 from .self_conditioned import (
     CPU,
     FULL,
-    LEAST_GAIN,
     PAPER,
     QUICK,
     gain_in_domain,
     gain_of,
     pretrained,
-    words_gain,
 )
 from .self_conditioned_frames import SEEN_FRAMES, mixed_frames
+from .self_conditioned_rules import (
+    LEAST_GAIN,
+    words_gain,
+)
 
 # What the condition is worth off equilibrium, and near minima
 

@@ -18,11 +18,13 @@ from .self_conditioned import (
     QUICK,
     SIX,
     gain_in_domain,
-    mechanism_on,
     pretrained,
-    words_gain,
 )
 from .self_conditioned_homo import only
+from .self_conditioned_rules import (
+    mechanism_on,
+    words_gain,
+)
 
 ARMS = {"scd": "SCD", "coord": "Coord", "scratch": "untrained"}
 POOLS = {"condition": "embedding", "mean": "mean"}

@@ -34,8 +34,10 @@ from .self_conditioned import (
     QUICK,
     fresh,
     gain_of,
-    mechanism_on,
     noise_left,
+)
+from .self_conditioned_rules import (
+    mechanism_on,
 )
 
 ARMS: dict[str, dict[str, Any]] = {

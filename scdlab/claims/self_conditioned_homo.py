@@ -21,17 +21,19 @@ from .common import SEEN_PAIRED, draw, molecules
 from .self_conditioned import (
     FULL,
     METHODS,
-    ORDER,
     PAPER,
     QUICK,
     SIX,
     WORDS,
     fresh,
     gain_in_domain,
-    judge_order,
-    mechanism_on,
     pretrained,
     tuned,
+)
+from .self_conditioned_rules import (
+    ORDER,
+    judge_order,
+    mechanism_on,
     words_gain,
 )
 

@@ -12,13 +12,15 @@ from .common import molecules
 from .self_conditioned import (
     CPU,
     FULL,
-    LEAST_GAIN,
     PAPER,
     QUICK,
     gain_in_domain,
     gain_of,
-    mechanism_on,
     pretrained,
+)
+from .self_conditioned_rules import (
+    LEAST_GAIN,
+    mechanism_on,
     words_gain,
 )
 

@@ -15,19 +15,21 @@ from .common import SEEN_PAIRED, draw
 from .self_conditioned import (
     FULL,
     METHODS,
-    ORDER,
     PAPER,
     QUICK,
     SIX,
     WORDS,
     gain_in_domain,
-    judge_order,
-    mechanism_on,
     pretrained,
     tuned,
-    words_gain,
 )
 from .self_conditioned_frames import mixed_frames
+from .self_conditioned_rules import (
+    ORDER,
+    judge_order,
+    mechanism_on,
+    words_gain,
+)
 
 LABELS = EnergyForces(energy_weight=1 / 80, loss="norm")
 TUNE = {"tune_batch": 8, "tune_lr": 1e-3, "force_steps": 1000, "n_test": 1000}

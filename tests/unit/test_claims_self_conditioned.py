@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scdlab import claims
-from scdlab.claims import self_conditioned as scd
+from scdlab.claims import self_conditioned_rules as rules
 from scdlab.claims.claim import NOT_TESTED
 
 LESSON = [claim for claim in claims.claims() if claim.lesson == 4]
@@ -194,7 +194,7 @@ def test_where_the_condition_is_not_used_nothing_is_tested(claim):
         assert verdict(claim.id, better, worse, {gain: OFF}) == NOT_TESTED
         assert verdict(claim.id, better, worse, {gain: (0.5, 0.5, -0.97)}) == NOT_TESTED
         assert verdict(claim.id, better, worse, {gain: (0.02, 0.02, 0.02)}) != NOT_TESTED
-    assert "2 %" in claim.written_rule and scd.LEAST_GAIN == 0.02
+    assert "2 %" in claim.written_rule and rules.LEAST_GAIN == 0.02
     with pytest.raises(ValueError, match=gain):
         claim.verdict(_values(claim, {gain: np.nan}), settings_of(claim))
 
