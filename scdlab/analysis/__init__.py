@@ -1,5 +1,5 @@
-"""The numbers that widgets, claims and lessons share: embeddings, denoising, bonds, scans and the
-error under rotation.
+"""The numbers that widgets, claims and lessons share: embeddings, probes, denoising, bonds, scans,
+and the error under rotation.
 
 Plain functions of models, molecules and arrays; nothing is drawn here.
 """
@@ -35,6 +35,7 @@ from scdlab.analysis.denoising import (
 )
 from scdlab.analysis.embeddings import embed, extensivity, reduce_embedding, smoothness
 from scdlab.analysis.forces import corruption, degree_curves, half_angle, predicted_forces
+from scdlab.analysis.probes import composition, linear_probe
 from scdlab.analysis.rotation import rotated, rotation_error, turn_angles, turn_energies
 from scdlab.analysis.scan import Path, Scan, energies, paths_of, refined, weight_matrix
 
@@ -52,6 +53,7 @@ __all__ = [
     "bond_lengths",
     "bond_orders",
     "bonds_of",
+    "composition",
     "corruption",
     "cosine",
     "degree_curves",
@@ -64,6 +66,7 @@ __all__ = [
     "gates",
     "half_angle",
     "length_density",
+    "linear_probe",
     "mixed",
     "noise_left",
     "noise_response",
