@@ -283,8 +283,8 @@ print(f"gradient that reaches the embedding through the condition: {through:.1e}
 # $$x \leftarrow x
 #   + (1 + \tanh \alpha) \circ \mathrm{block}\big((1 + \gamma) \circ \mathrm{LN}(x) + \beta\big).$$
 #
-# - $x \in \mathbb{R}^{N \times d}$: scalar features; $[c, x]$: the condition of the structure beside
-#   the features of each of its atoms; $\mathrm{LN}$: layer norm; $\circ$: channel by channel;
+# - $x \in \mathbb{R}^{N \times d}$: scalar features; $[c, x]$: the structure's condition beside the
+#   features of each of its atoms; $\mathrm{LN}$: layer norm; $\circ$: channel by channel;
 # - $\beta$ shifts, $\gamma$ scales, $\alpha$ is the **gate**: from 0 (the layer is silent) to 2
 #   (twice as loud).
 #
@@ -692,6 +692,8 @@ claims.compare(
 # %%
 lessons.display_metrics(
     answer_change_4A=float(change[R == 4.0][0]),
+    noise_left_minima=left["minima, trained on minima"],
+    noise_left_heat_as_noise=left["frames, trained on minima"],
     probe_untrained=probes["untrained"],
     probe_coord=probes["Coord"],
     probe_scd=probes["SCD"],
@@ -712,6 +714,7 @@ lessons.display_metrics(
     released_rotation=reports["as released"].rotation,
     released_force_error=reports["as released"].force_consistency,
     ours_rotation=reports["our CT, after SCD"].rotation,
+    ours_force_error=reports["our CT, after SCD"].force_consistency,
 )
 claims.table(lesson=4)
 

@@ -714,10 +714,11 @@ lessons.display_metrics(
 claims.table(lesson=5)
 
 # %% [markdown]
-# Five claims, measured on three networks of 3,000 steps each, with rules that were written down
-# before:
+# The claims on ECSE were measured on three networks of 3,000 steps each, with rules that were
+# written down before. (The last line asks something else: whether PET, left as it is, learns forces
+# as well as an equivariant network does. A line without a record was not measured yet.)
 #
-# - *Exact and accurate*: force errors of 153 ± 18 meV/Å with ECSE, 144 ± 19 without, 214 ± 49 with
+# - *Exact and accurate*: force errors of 153 ± 18 meV/Å with ECSE, 143 ± 19 without, 214 ± 49 with
 #   pruning. Errors under rotation: below 1e-8 meV, and 27 ± 4 without. It is “same direction”
 #   because the training was short.
 # - *Smooth*: ECSE leaves a jump of 3e-9 meV, principal axes 16 to 19 meV, the nearest pair 6 to 23.

@@ -7,8 +7,8 @@ that of another molecule.
                                          `answer`
     |ε̂ − ε|² / |ε|²                      the share of the noise that is left
                                          `noise_left`
-    1 + tanh α(c)                        how loud each channel of each layer is under c
-                                         `gates`
+    1 + tanh α(c, x)                     how loud each channel of each layer is under c, mean over
+                                         the atoms                                        `gates`
 
 Four conditions are compared: the molecule's "own" embedding; "none", the mask token, which is the
 network as it is fine-tuned; the embedding of an "other" molecule; and a "mix", (1 − t) own + t
@@ -423,7 +423,7 @@ def describe(values: dict[str, Any]) -> list[tuple[str, str]]:
         ("this draw", f"the arrows: {100 * values['unexplained']:.0f} % of this noise is left"),
         ("noise left", f"{left} (mean of {values['draws']} other draws)"),
         ("against none", f"{against} (percentage points on the same draws ± standard error)"),
-        ("gates", f"{gate} (1: as without a condition); {away}"),
+        ("gates", f"{gate} (1: as without adaLN); {away}"),
     ]
 
 

@@ -112,6 +112,32 @@ def test_lesson_03(ran):
 
 
 @pytest.mark.slow
+def test_lesson_04(ran):
+    m = ran(4).metrics
+    assert m["answer_change_4A"] < 0.2  # the neighbors of neighbors say nearly all
+    # what there is says little of the HOMO energy; neither pretraining puts it into the features
+    assert m["probe_composition"] < 0.3 < max(m["probe_coord"], m["probe_scd"])
+    assert max(m["probe_coord"], m["probe_scd"]) < m["probe_untrained"]
+    assert m["probe_coord_and_composition"] < m["probe_coord"] + 0.05
+    assert m["noise_left_minima"] < 0.4 and m["noise_left_heat_as_noise"] > 1
+    assert m["loss_difference"] < 1e-6 and m["rotation_error"] < 1e-4
+    assert m["gradient_from_zero"] == 0 < 1e-5 < m["gradient_from_xavier"]
+    assert m["condition_changes_untrained"] > 0.01
+    # off equilibrium the condition acts; untold, SCD stands where Coord stands
+    assert m["left_own_frames"] < 0.95 * m["left_none_frames"]
+    assert m["left_other_frames"] > 1.1 * m["left_none_frames"]
+    assert m["left_coord_frames"] == pytest.approx(m["left_none_frames"], rel=0.03)
+    assert m["gain_frames"] > m["gain_mixed"] > 0.02
+    # at minima it does not
+    assert abs(m["gain_minima"]) < 0.02
+    assert m["left_other_minima"] == pytest.approx(m["left_own_minima"], rel=0.02)
+    assert all(0 <= m[f"r2_size_condition_{arm}"] <= 1 for arm in ("scd", "coord", "scratch"))
+    assert all(m[f"homo_mae_{arm}_meV"] < m["homo_mae_median_meV"] for arm in ("coord", "scd"))
+    assert m["ours_rotation"] < 1e-9 < 1e-4 < m["released_rotation"]
+    assert m["released_force_error"] > 1e-2 > 1e-4 > m["ours_force_error"]
+
+
+@pytest.mark.slow
 def test_lesson_05(ran):
     m = ran(5).metrics
     assert m["force_error_meV_per_A"] < 0.6 * m["no_force_meV_per_A"]
