@@ -410,8 +410,8 @@ explore.compare_bars(
 #
 # ## Where it says nothing: minima
 #
-# The paper's tables are about pretraining on minima. Here is the same count for QM9, and for unseen
-# frames of all kinds, molecules and crystals, which is the line that our record judges.
+# The paper's table of QM9 is about a network that saw minima. Here is the same count for them, and
+# for unseen frames of all kinds, molecules and crystals: the line that our record judges.
 
 # %%
 told["minima"] = noise_left_under(scd, coord, held_out[:500])
