@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .claim import NOT_TESTED, VERDICTS, Claim, claims, get
+from .claim import NOT_TESTED, RECORDED, VERDICTS, Claim, claims, get
 from .record import OutdatedRecord, Record, load_record, number
 
 if TYPE_CHECKING:
     import rich.table
 
-NOT_RECORDED = "not recorded yet"
+NOT_RECORDED = "not measured yet"
+_HISTORY = "Records that no longer stand: `scdlab claims --history`."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +92,14 @@ def table(lesson: int | None = None) -> Table:
         A row for each.
     """
     rows = []
+    waiting = []  # claims without a record
     for claim in claims():
         if lesson is not None and claim.lesson != lesson:
             continue
         record, outdated = _record_of(claim)
         recorded = outdated or NOT_RECORDED
+        if not record and not outdated:
+            waiting.append(claim)
         if record:
             arms = [
                 f"{claim.quantities[name]}: {record.text(name)} {unit(name)}".rstrip()
@@ -105,7 +109,10 @@ def table(lesson: int | None = None) -> Table:
         about = f"{claim.id}\n{claim.title} (lesson {claim.lesson:02d})"
         rows.append((about, claim.paper, recorded, record.verdict if record else "–"))
     columns = ("claim", "paper", "recorded, mean ± std", "verdict")
-    return Table("Claims: paper and recorded", columns, tuple(rows))
+    note = ""
+    if waiting:
+        note = f"What is {NOT_RECORDED} is measured so: `{_command(waiting[0])}`. {_HISTORY}"
+    return Table("Claims: paper and recorded", columns, tuple(rows), note)
 
 
 def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table:
@@ -152,11 +159,29 @@ def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table
         for name, meaning in claim.quantities.items()
     )
     note = f"Paper: {claim.paper}. {claim.source}." + (f" {outdated}" if outdated else "")
+    if not record and not outdated:
+        note += f" {NOT_RECORDED.capitalize()}: `{_command(claim)}` measures it. {_HISTORY}"
     if record:
         note += f" Recorded: {record.verdict} ({record.where})."
         note += "".join(f" {line}." for line in _measured_first(claim, record))
         note += f" Rule: {record.rule}"
     return Table(claim.title, ("quantity", "paper", "recorded", "yours"), rows, note)
+
+
+def pending() -> dict[str, str]:
+    """The claims that are to be measured: those without a record that fits them.
+
+    Returns
+    -------
+    dict of str to str
+        Claim -> the command that measures it in the smallest profile that is recorded.
+
+    Raises
+    ------
+    ValueError
+        A record cannot be trusted.
+    """
+    return {claim.id: _command(claim) for claim in claims() if _record_of(claim)[0] is None}
 
 
 def counts() -> str:
@@ -178,6 +203,12 @@ def counts() -> str:
     words |= {"tie": "ties" if found["tie"] > 1 else "tie", NOT_TESTED: "not tested"}
     parts = [f"{found[verdict]} {text}" for verdict, text in words.items() if found[verdict]]
     return f"**{len(records)}**: {', '.join(parts) or 'none'}"
+
+
+def _command(claim: Claim) -> str:
+    """The command that measures a claim, in its smallest profile that is recorded."""
+    profile = next(name for name in RECORDED if name in claim.profiles)
+    return f"scdlab claims run {claim.id} --profile {profile}"
 
 
 def _record_of(claim: Claim) -> tuple[Record | None, str]:

@@ -13,7 +13,7 @@ import scdlab
 from scdlab import claims, files
 from scdlab.claims import provenance, schnet, show
 from scdlab.claims import record as records
-from scdlab.claims.claim import REGISTRY, direction, recalled, seeds_of
+from scdlab.claims.claim import RECORDED, REGISTRY, direction, recalled, seeds_of
 from scdlab.claims.kept import Bench, lend
 from scdlab.training import checkpoint
 
@@ -320,7 +320,7 @@ def test_a_damaged_record_is_refused(fake, tmp_path, changes, resign, complaint)
 
 
 def test_committed_records_can_be_trusted():
-    for path in records.RECORDS.glob("*.*"):
+    for path in set(records.RECORDS.glob("*.*")) - {records.RECORDS / "pending.json"}:
         content = json.loads(path.read_text(encoding="utf-8"))
         assert records.problems(content) == [], path.name
         assert path.name == records.record_path(content["claim"], content["profile"]).name
@@ -392,8 +392,9 @@ def test_errors_name_the_thing_and_the_remedy(fake, tmp_path):
 
 def test_compare_draws_paper_recorded_and_yours(fake, tmp_path):
     before = claims.compare(FAKE.id, yours=1.5)
-    assert before.rows[0][1:] == ("1 (recalled, unverified)", "not recorded yet", "1.50")
-    assert before.rows[1][1:] == ("–", "not recorded yet", "–")
+    assert before.rows[0][1:] == ("1 (recalled, unverified)", "not measured yet", "1.50")
+    assert before.rows[1][1:] == ("–", "not measured yet", "–")
+    assert "`scdlab claims run fake-few-beat-many --profile cpu` measures it" in before.note
     run(tmp_path)
     after = claims.compare(FAKE.id, yours={"many_mae_meV": 2.0})
     assert after.rows[0][2] == "1.10 ± 0.10" and after.rows[1][3] == "2.00"
@@ -427,11 +428,12 @@ def test_table_lists_every_claim_and_says_what_is_not_recorded(fake):
     assert set(rows) == {c.id for c in claims.claims()}
     assert rows[FAKE.id][1:] == (
         "few 1 meV, many 2 meV (recalled, unverified)",
-        "not recorded yet",
+        "not measured yet",
         "–",
     )
     assert claims.table(lesson=99).rows == ()
-    assert "not recorded yet" in str(claims.table())
+    assert "not measured yet" in str(claims.table())
+    assert "is measured so: `scdlab claims run schnet-" in claims.table(lesson=1).note
 
 
 def test_source_digest_sees_the_code():
@@ -589,10 +591,37 @@ def test_quick_recipes_run(claim, tmp_path):
     )
 
 
-@pytest.mark.parametrize(("lesson", "count"), [(1, 4), (2, 5), (3, 6), (4, 13), (5, 6)])
-def test_every_claim_of_a_lesson_is_recorded(lesson, count):
+# --- which claims are recorded, and which wait for it
+# ----------------------------------------------------------------------------------------------
+
+PENDING = files.read_json(records.RECORDS / "pending.json", "list", "write it anew")
+REPLACED = {"dens-few-frames": "dens-steps-2500"}  # a claim that is gone -> what stands for it
+
+
+@pytest.mark.parametrize("lesson", range(1, 6))
+def test_every_claim_of_a_lesson_is_recorded(lesson):
+    """… or stands in the committed list of those that are to be measured."""
     of_lesson = [claim for claim in claims.claims() if claim.lesson == lesson]
-    assert len(of_lesson) == count
+    assert of_lesson
     for claim in of_lesson:
         record = claims.load_record(claim.id)
-        assert record and len(record.seeds) >= 3, claim.id
+        if record is None:
+            assert claim.id in PENDING, f"{claim.id}: `python tools/counts.py` lists it"
+        else:
+            assert len(record.seeds) >= 3, claim.id
+
+
+def test_the_list_of_claims_to_be_measured_is_true():
+    assert show.pending() == PENDING, "`python tools/counts.py` writes it"
+    for claim_id, command in PENDING.items():
+        *words, profile = command.split()
+        assert words == ["scdlab", "claims", "run", claim_id, "--profile"]
+        assert profile in RECORDED and profile in claims.get(claim_id).profiles
+
+
+def test_what_was_withdrawn_is_recorded_anew_or_to_be_measured():
+    ids = {each.record.claim for each in claims.withdrawn.withdrawn()}
+    assert ids
+    for claim_id in ids:
+        stands = REPLACED.get(claim_id, claim_id)
+        assert claims.load_record(stands) or stands in PENDING, claim_id
