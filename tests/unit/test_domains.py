@@ -119,7 +119,7 @@ def test_the_noise_of_a_turned_crystal_is_turned(domains, pretrained):
             other = model(turned, condition=model(turned).embedding, noise=True)
     finally:
         model.float()
-    assert float(own.noise.norm(dim=1).mean()) > 1e-2
+    assert float(own.noise.norm(dim=1).mean()) > 1e-3
     assert float((other.noise - own.noise @ turn.T).abs().max()) < 1e-10
     assert float((other.embedding - own.embedding).abs().max()) < 1e-10
 
