@@ -105,7 +105,8 @@ def test_a_crystal_is_answered_alone_as_among_molecules(domains, pretrained):
 def test_the_noise_of_a_turned_crystal_is_turned(domains, pretrained):
     model = pretrained[0].double()
     batch = domains["crystals"].take([1, 2, 5])
-    batch.pos = batch.pos.double()
+    displaced = 0.05 * torch.randn(batch.pos.shape, generator=torch.Generator().manual_seed(0))
+    batch.pos = batch.pos.double() + displaced.double()  # noise to find
     batch.cell = batch.cell.double()
     mirrored = -Rotation.random(rng=3).as_matrix()  # a rotation and an inversion
     turn = torch.from_numpy(mirrored)
@@ -119,7 +120,7 @@ def test_the_noise_of_a_turned_crystal_is_turned(domains, pretrained):
             other = model(turned, condition=model(turned).embedding, noise=True)
     finally:
         model.float()
-    assert float(own.noise.norm(dim=1).mean()) > 1e-3
+    assert float(own.noise.norm(dim=1).mean()) > 1e-2
     assert float((other.noise - own.noise @ turn.T).abs().max()) < 1e-10
     assert float((other.embedding - own.embedding).abs().max()) < 1e-10
 
