@@ -144,8 +144,9 @@ class _EnergiesPerAtom(EnergyForces):
         prediction: Prediction,
         batch: Batch,
         left_out: Tensor | None = None,
+        structures_left_out: Tensor | None = None,
     ) -> tuple[Tensor, Parts]:
-        loss, parts = super().compare(model, prediction, batch, left_out)
+        loss, parts = super().compare(model, prediction, batch, left_out, structures_left_out)
         error = required(prediction.energy, "energy") - batch.energy  # (B) eV
         per_atom = (error.abs() / batch.ptr.diff()).mean()
         parts = {**parts, "energy_mae_per_atom": Mean(per_atom, batch.num_graphs)}
