@@ -169,6 +169,9 @@ claims.compare("schnet-rbf-plateau", yours)
 # come from one short run with one seed, so do not expect them to match a record, which names its
 # own conditions; expect the same story, and say so when it is not.
 # `scdlab claims run schnet-rbf-plateau --profile cpu` makes a proper measurement, with three seeds.
+# “Not measured yet” means that nobody has made it since the method last changed: records of an
+# earlier SchNet, whose layers started from other weights, were withdrawn, and
+# `scdlab claims --history` shows what they said.
 #
 # ## Train: energies and forces of ethanol
 #
@@ -422,17 +425,22 @@ yours = {
 }
 claims.compare("schnet-nve-conservative", yours)
 
+# %%
+further = drift["direct forces"] / drift["gradient of the energy"]
+print(f"direct forces: {direct_mae / mae:.2f} times the force error of the gradient,")
+print(f"and a total energy that wanders {further:.0f} times as far")
+
 # %% [markdown]
-# Look at the two force errors again. In the quick profile the direct model's is *the smaller one*,
-# and yet its total energy wanders a hundred times as far: an error on test frames does not say
-# whether a force field can be used for dynamics. (The direct model has an energy head too, trained
-# beside its forces; nothing ties the two together.)
+# Look at the two force errors again. They are of one size, and yet one total energy wanders many
+# times as far as the other: an error on test frames does not say whether a force field can be used
+# for dynamics. (The direct model has an energy head too, trained beside its forces; nothing ties
+# the two together.)
 #
 # ## Paper, recorded, yours
 #
 # Every claim of this lesson: what the paper says, and what this kit measured with three seeds on
-# the machine that the record names. A quick run like yours shows mechanics; a record is what we
-# stand by.
+# the machine that the record names, or that it is still to be measured. A quick run like yours
+# shows mechanics; a record is what we stand by.
 
 # %%
 lessons.display_metrics(

@@ -103,6 +103,9 @@ def test_lesson_03(ran):
     assert m["loss_difference"] < 1e-6
     assert m["noise_left_told_percent"] < m["noise_left_untold_percent"] < 100
     assert m["noise_left_told_percent"] < m["noise_left_wrong_percent"] - 5
+    assert m["noise_left_told_percent"] < m["noise_left_shuffled_percent"] - 5
+    assert m["noise_left_untold_percent"] < m["noise_left_kept_back_percent"]
+    assert m["noise_left_kept_back_percent"] < m["noise_left_wrong_percent"]
     assert all(
         m[f"force_mae_{arm}_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
         for arm in ("dens", "full", "untold", "shuffled")
