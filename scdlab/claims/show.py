@@ -111,7 +111,7 @@ def table(lesson: int | None = None) -> Table:
     columns = ("claim", "paper", "recorded, mean ± std", "verdict")
     note = ""
     if waiting:
-        note = f"What is {NOT_RECORDED} is measured so: `{_command(waiting[0])}`. {_HISTORY}"
+        note = f"To measure what is {NOT_RECORDED}: as in `{_command(waiting[0])}`. {_HISTORY}"
     return Table("Claims: paper and recorded", columns, tuple(rows), note)
 
 

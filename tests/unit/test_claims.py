@@ -433,7 +433,7 @@ def test_table_lists_every_claim_and_says_what_is_not_recorded(fake):
     )
     assert claims.table(lesson=99).rows == ()
     assert "not measured yet" in str(claims.table())
-    assert "is measured so: `scdlab claims run schnet-" in claims.table(lesson=1).note
+    assert "as in `scdlab claims run schnet-" in claims.table(lesson=1).note
 
 
 def test_source_digest_sees_the_code():
