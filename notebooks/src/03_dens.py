@@ -513,9 +513,10 @@ report = scdlab.symmetry_report(net, test.to_ase(0))
 print(f"rotation error of the network {report.rotation:.0e}")
 
 # %% [markdown]
-# In a run this short, with one seed, degree 2 of the clue makes no clear difference. It holds
-# nothing new: it is made of degree 1, and a network whose layers multiply features can make it as
-# well. It is there to be at hand from the start.
+# In a run this short degree 2 of the clue is no help; a quick run may even have it behind, as there
+# is more to learn to listen to. (One seed: no finding.) It holds nothing new: it is made of degree
+# 1, and a network whose layers multiply features can make it as well. It is there to be at hand
+# from the start.
 #
 # ## Surfaces: atoms that may not move
 #
