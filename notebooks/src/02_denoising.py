@@ -491,8 +491,8 @@ claims.compare("coord-few-labels-homo", yours)
 # pretraining changed and the arms had not been given the protocol that suits few labels. The claim
 # is now tried with 1,000 labels, a little denoising beside them and the weights of the lowest
 # validation error: `scdlab claims run coord-few-labels-homo --profile night`. The paper on
-# self-conditioned denoising trains a larger network on 110,000 labels, after pretraining on
-# 3.4 million molecules, and there a gain is left: 17.7 meV against 20.3. So a head start is easy to
+# self-conditioned denoising trains a larger network on 110,000 labels, after pretraining on 3.4
+# million molecules, and there a gain is left: 17.7 meV against 20.3. So a head start is easy to
 # have; whether it lasts must be measured. One more caution: the README of Coord's own code reports
 # 15.5 meV for the same pretraining, so compare numbers within one table.
 #

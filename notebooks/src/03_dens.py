@@ -253,10 +253,10 @@ explorer
 #   \left\| \hat\varepsilon_i - \frac{\varepsilon_i}{\sigma} \right\| .$$
 #
 # $\sigma_E$ (eV) is the spread of the energies in the training set, beside their references: the
-# unit of the released code. (In units of the spread of the forces the noise would weigh six times as
-# much on ethanol.) The weight $\lambda$ falls linearly to zero over the training: at the end the
-# network learns what we want it for. (The paper writes the last norm squared, its code does not. The
-# library has both; we follow the code.)
+# unit of the released code. (In units of the spread of the forces the noise would weigh six times
+# as much on ethanol.) The weight $\lambda$ falls linearly to zero over the training: at the end the
+# network learns what we want it for. (The paper writes the last norm squared, its code does not.
+# The library has both; we follow the code.)
 #
 # In code. Is it what the library does?
 

@@ -524,13 +524,13 @@ asked = claims.get("scd-extensivity").quantities
 claims.compare("scd-extensivity", found | {k: v for k, v in measured.items() if k in asked})
 
 # %% [markdown]
-# Read the column *yours*: one network an arm, linear fits on all 5,000 molecules, neighbors among as
-# many as the map has. The points of the paper's figure are outputs of the **embedding head**, which
-# SCD alone trains; in the other two arms it is as random as at the start. The means over atoms know
-# no such difference, so both are listed. (A mean over atoms removes size by construction; what is
-# left is composition, see lesson 02.) The paper's pictures have no numbers, so we wrote down a
-# rule. And a precondition: networks that do not use their condition can say nothing about what
-# using it does to embeddings.
+# Read the column *yours*: one network an arm, linear fits on all 5,000 molecules, neighbors among
+# as many as the map has. The points of the paper's figure are outputs of the **embedding head**,
+# which SCD alone trains; in the other two arms it is as random as at the start. The means over
+# atoms know no such difference, so both are listed. (A mean over atoms removes size by
+# construction; what is left is composition, see lesson 02.) The paper's pictures have no numbers,
+# so we wrote down a rule. And a precondition: networks that do not use their condition can say
+# nothing about what using it does to embeddings.
 #
 # And shortcoming 2? The linear probe answers for these networks: neither pretraining on minima
 # presses the HOMO energy into the scalar features. The untrained network stands above both.

@@ -543,10 +543,11 @@ claims.compare("ecse-accuracy", {name: value for name, value in yours.items() if
 #   ECSE always looks at an atom from its neighbors, so the network makes nearly the same mistake in
 #   every frame: mostly a constant, which does not matter, and around it *less* scatter than before.
 #   The mean absolute error in the table is mostly that constant.
-# - *Forces.* With ECSE within a tenth of what they were, on either side (in the record, after longer
-#   runs, 7 % worse). **Pruning hurts**: a frame that is faded out within a tenth of the weight makes
-#   the energy smooth, but steep, wherever the network is not symmetric by itself. The better the
-#   network, the less it matters. This is why ours is off, and the released protocol's is on.
+# - *Forces.* With ECSE within a tenth of what they were, on either side (in the record, after
+#   longer runs, 7 % worse). **Pruning hurts**: a frame that is faded out within a tenth of the
+#   weight makes the energy smooth, but steep, wherever the network is not symmetric by itself. The
+#   better the network, the less it matters. This is why ours is off, and the released protocol's is
+#   on.
 # - *Time.* It is the number of frames an atom. An average costs less only if you stop early, and
 #   you never arrive.
 #
