@@ -21,7 +21,9 @@ exactly equivariant.
 
 The first linear layer, of [c, x], is a sum of one of c, which costs a row a structure, and one of
 x. A step of SCD costs about a ninth more than with a modulation that reads c alone and starts at
-zero, which left 0.630 ± 0.002 in the same comparison. A structure without a condition gets the learned `mask_token`.
+zero, which left 0.630 ± 0.002 in the same comparison.
+
+A structure without a condition gets the learned `mask_token`.
 """
 
 from collections.abc import Callable
