@@ -27,7 +27,8 @@ def trained_net(kind=scdlab.EquivariantTransformer):
     net = random_net(kind)
     train = scdlab.load_ethanol().split(100, 0)[0]
     objective = SelfConditionedDenoising(supervised=EnergyForces())
-    scdlab.fit(net, objective, train, steps=25, batch_size=8, lr=1e-2, progress=False)
+    lr = 3e-3 if kind is scdlab.TensorProductNet else 1e-2  # products of products need smaller ones
+    scdlab.fit(net, objective, train, steps=25, batch_size=8, lr=lr, progress=False)
     return net
 
 

@@ -71,13 +71,17 @@ OBJECTIVES: dict[str, tuple[Callable[[], objectives.Objective], Callable]] = {
         lambda: objectives.CoordinateDenoising(supervised=_LABELS),
         lambda model: _denoises(model),
     ),
-    "PairwiseDenoising": (objectives.PairwiseDenoising, lambda model: not model.direct_forces),
+    "PairwiseDenoising": (
+        # otherwise the loss has no gradient by the embeddings, on purpose
+        lambda: objectives.PairwiseDenoising(freeze_element_embeddings=False),
+        lambda model: not model.direct_forces,
+    ),
     "DeNS": (
         lambda: objectives.DeNS(prob=1.0),
         lambda model: model.force_encoding is not None and _denoises(model),
     ),
     "SelfConditionedDenoising": (
-        # otherwise the loss has no gradient by some of the embeddings, on purpose
+        # likewise
         lambda: objectives.SelfConditionedDenoising(
             supervised=_LABELS, freeze_element_embeddings=False
         ),

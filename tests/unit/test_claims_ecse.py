@@ -11,7 +11,7 @@ from scdlab.claims import common, ecse, ecse_continuity, ecse_cost
 from scdlab.nn.model import Prediction
 from scdlab.symmetry.averaging import NearestPair, QRFrames
 
-LESSON = [claim for claim in claims.claims() if claim.lesson == 5]
+LESSON = [claim for claim in claims.claims() if claim.id.startswith("ecse-")]
 QUICK = claims.get("ecse-accuracy").settings("quick")
 
 

@@ -28,7 +28,7 @@ def network(seed=0, kind=scdlab.EquivariantTransformer, **options):
     torch.manual_seed(seed)
     model = kind(hidden_channels=16, num_layers=2, conditional=True, **options)
     for layer in model.adaln:
-        torch.nn.init.normal_(layer.lin2.weight, std=0.5)
+        torch.nn.init.normal_(layer.lin2.weight, std=1.0)
     return model
 
 
