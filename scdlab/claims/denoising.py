@@ -28,8 +28,9 @@ from scdlab.objectives import CoordinateDenoising, PropertyRegression
 from scdlab.objectives.noise import noise_floor, sample_noise
 from scdlab.training import FitResult
 
-from .claim import Arrays, Claim, Precondition, Settings, Values, direction, register
+from .claim import Arrays, Claim, Precondition, Settings, Values, register
 from .common import SEEN, draw, molecules, trained, trained_as_set
+from .directions import direction
 from .kept import keep
 
 COORD_PAPER = "Zaidi et al., ICLR 2023 (arXiv:2206.00133)"

@@ -8,9 +8,10 @@ import numpy as np
 import scdlab
 from scdlab.analysis import Reference, cosine, denoise, displacements
 
-from .claim import Arrays, Claim, Settings, Values, direction, register
+from .claim import Arrays, Claim, Settings, Values, register
 from .common import SEEN, draw, molecules
 from .denoising import COORD_PAPER, CPU, FULL, NIGHT, QUICK, coord
+from .directions import direction
 
 ASKED = {"n_molecules": 30, "draws": 4, "temperature_K": 500, "md_steps": 500, "far": 4}
 

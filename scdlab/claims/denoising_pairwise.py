@@ -14,9 +14,10 @@ from scdlab.nn.model import Model
 from scdlab.objectives import PairwiseDenoising, PropertyRegression
 from scdlab.training import FitResult
 
-from .claim import Arrays, Claim, Precondition, Settings, Values, direction, get, graded, register
+from .claim import Arrays, Claim, Precondition, Settings, Values, get, register
 from .common import SEEN, UNSEEN, all_molecules, draw, molecules, trained, trained_as_set
 from .denoising import FULL, NIGHT, QUICK
+from .directions import direction, graded
 from .kept import keep
 
 # What decides the pretrained network; a noise of variance 0.02 Å², as published.

@@ -9,9 +9,10 @@ import scdlab
 from scdlab import analysis
 from scdlab.objectives import CoordinateDenoising
 
-from .claim import Arrays, Claim, Settings, Values, direction, get, register
+from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN, UNSEEN, draw, molecules
 from .denoising import CPU, FULL, NIGHT, QUICK, SCD_PAPER, coord, transformer
+from .directions import direction
 
 
 def extensivity_of_embedding(settings: Settings, seed: int, device: str) -> Values:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .claim import Arrays, Claim, Settings, graded, paired_direction, register
+from .claim import Arrays, Claim, Settings, register
 from .common import SEEN_PAIRED
 from .dens import clue
 from .dens_rules import NIGHT, PAPER, QUICK, SECONDS_OF_ERRORS, claim_on
 from .dens_training import ETHANOL
+from .directions import graded, paired_direction
 
 ABLATED: Settings = {"seeds": 3, "steps": 10_000}
 LENGTH: dict[str, Any] = {"seconds": ETHANOL, "shared": ("dens", "plain")}

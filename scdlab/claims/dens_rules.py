@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .claim import Arrays, Claim, Precondition, Settings, graded, paired_direction, register
+from .claim import Arrays, Claim, Precondition, Settings, register
 from .common import SEEN_PAIRED
 from .dens import WORDS, measured
+from .directions import graded, paired_direction
 
 PAPER = "the DeNS paper (arXiv:2403.09549)"
 OVERFITS = 1.5  # test force error of plain training, in units of its training error, at least

@@ -43,9 +43,10 @@ from scdlab.objectives import EnergyForces
 from scdlab.symmetry.averaging import RandomRotations
 from scdlab.training import FitResult
 
-from .claim import Arrays, Claim, Settings, Values, get, graded, register
+from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import trained_as_set
 from .dens import frames
+from .directions import graded
 from .kept import keep
 
 PAPER = "the ECSE paper (arXiv:2305.19302)"

@@ -21,8 +21,9 @@ from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
 from scdlab.training import FitResult
 
-from .claim import Arrays, Claim, Settings, Values, get, graded, register
+from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import draw, trained
+from .directions import graded
 from .ecse import PAPER, batch_of, exactly, rotated, spread
 from .kept import keep
 from .schnet import errors_of

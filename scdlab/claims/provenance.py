@@ -33,6 +33,7 @@ _DECIDING = (
 _LEDGER = {
     "claim",
     "curves",
+    "directions",
     "kept",
     "measure",
     "night",

@@ -21,8 +21,9 @@ from scdlab.nn import SchNet
 from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
 
-from .claim import Arrays, Claim, Settings, Values, direction, register
+from .claim import Arrays, Claim, Settings, Values, register
 from .common import SEEN, draw, trained_as_set
+from .directions import direction
 
 PAPER = "Schütt et al., NeurIPS 2017 (arXiv:1706.08566)"
 QUICK = {

@@ -12,8 +12,9 @@ import scdlab
 from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
 
-from .claim import Arrays, Claim, Settings, Values, direction, register
+from .claim import Arrays, Claim, Settings, Values, register
 from .common import SEEN, draw, trained_as_set
+from .directions import direction
 from .schnet import CPU, FULL, PAPER, QUICK, errors_of, schnet
 
 

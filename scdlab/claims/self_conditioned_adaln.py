@@ -23,8 +23,9 @@ from scdlab.nn.model import Model
 from scdlab.nn.official_ct import GatedAdaLN, OfficialCT
 from scdlab.objectives import SelfConditionedDenoising
 
-from .claim import Arrays, Claim, Settings, Values, paired_direction, register
+from .claim import Arrays, Claim, Settings, Values, register
 from .common import SEEN_PAIRED, trained
+from .directions import paired_direction
 from .self_conditioned import (
     CPU,
     FULL,

@@ -15,8 +15,9 @@ import scdlab
 from scdlab.nn import PET, EquivariantTransformer, SchNet, TensorProductNet
 from scdlab.nn.model import Model
 
-from .claim import Arrays, Claim, Settings, Values, get, paired_direction, register
+from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN_PAIRED, trained
+from .directions import paired_direction
 from .self_conditioned import (
     CPU,
     FULL,

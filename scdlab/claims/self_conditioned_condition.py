@@ -4,8 +4,9 @@ length of training on; how the claims are tested here.
 See `self_conditioned` for the paper and for what the claims of the lesson share.
 """
 
-from .claim import Arrays, Claim, Settings, Values, get, paired_direction, register
+from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN_PAIRED, molecules
+from .directions import paired_direction
 from .self_conditioned import (
     CPU,
     FULL,

@@ -10,8 +10,9 @@ from scdlab import analysis
 from scdlab.atoms import AtomStore
 from scdlab.nn.model import Model
 
-from .claim import Arrays, Claim, Settings, Values, get, paired_direction, register
+from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN_PAIRED, UNSEEN, all_molecules, molecules
+from .directions import paired_direction
 from .self_conditioned import (
     FULL,
     PAPER,

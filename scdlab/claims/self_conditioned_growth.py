@@ -22,9 +22,10 @@ from scdlab.objectives import Objective, SelfConditionedDenoising
 from scdlab.objectives.base import Parts
 from scdlab.training import FitResult
 
-from .claim import Arrays, Claim, Settings, Values, get, paired_direction, register
+from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN_PAIRED, trained
 from .curves import keep_curve
+from .directions import paired_direction
 from .kept import keep
 from .self_conditioned import (
     BODY,

@@ -17,8 +17,9 @@ from scdlab.nn.model import Model
 from scdlab.nn.official_ct import OfficialCT
 from scdlab.objectives import CoordinateDenoising, EnergyForces, SelfConditionedDenoising
 
-from .claim import Arrays, Claim, Settings, Values, direction, register
+from .claim import Arrays, Claim, Settings, Values, register
 from .common import SEEN, draw, molecules
+from .directions import direction
 from .self_conditioned import CPU, FULL, PAPER, QUICK, pretrained
 
 # What a step costs

@@ -3,7 +3,8 @@
 See `self_conditioned` for the paper and for what the claims of the lesson share.
 """
 
-from .claim import Arrays, Precondition, graded, paired_direction
+from .claim import Arrays, Precondition
+from .directions import graded, paired_direction
 
 LEAST_GAIN = 0.02
 """Gain of the condition, 1 - own/none, from which on the mechanism counts as on."""

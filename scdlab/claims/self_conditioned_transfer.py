@@ -10,8 +10,9 @@ from scdlab.atoms import AtomStore
 from scdlab.nn.model import Model
 from scdlab.objectives import EnergyForces
 
-from .claim import Arrays, Claim, Settings, Values, get, graded, paired_direction, register
+from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN_PAIRED, draw
+from .directions import graded, paired_direction
 from .self_conditioned import (
     FULL,
     METHODS,

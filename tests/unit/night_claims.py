@@ -15,7 +15,7 @@ import scdlab
 from scdlab import claims
 from scdlab.claims import provenance
 from scdlab.claims import record as records
-from scdlab.claims.claim import graded, paired_direction
+from scdlab.claims.directions import graded, paired_direction
 
 STEPS = 60
 

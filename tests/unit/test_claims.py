@@ -13,7 +13,8 @@ import scdlab
 from scdlab import claims, files
 from scdlab.claims import provenance, schnet, show
 from scdlab.claims import record as records
-from scdlab.claims.claim import RECORDED, REGISTRY, direction, recalled, seeds_of
+from scdlab.claims.claim import RECORDED, REGISTRY, recalled, seeds_of
+from scdlab.claims.directions import direction
 from scdlab.claims.kept import Bench, lend
 from scdlab.training import checkpoint
 

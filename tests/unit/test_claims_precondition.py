@@ -8,8 +8,9 @@ import pytest
 from scdlab import claims
 from scdlab.claims import provenance
 from scdlab.claims import record as records
-from scdlab.claims.claim import NOT_TESTED, REGISTRY, graded, paired_direction
+from scdlab.claims.claim import NOT_TESTED, REGISTRY
 from scdlab.claims.claim import Precondition as Condition
+from scdlab.claims.directions import graded, paired_direction
 from scdlab.claims.show import counts
 
 NAMES = {"a_meV": "error, told", "b_meV": "error, untold", "gain_percent": "gain of the clue, %"}

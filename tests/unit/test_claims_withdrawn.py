@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from scdlab import claims, cli, files
 from scdlab.claims import provenance, withdrawn
 from scdlab.claims import record as records
-from scdlab.claims.claim import REGISTRY, direction, graded
+from scdlab.claims.claim import REGISTRY
+from scdlab.claims.directions import direction, graded
 
 
 def _recipe(settings, seed, device):
