@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from scdlab import files
+from scdlab.analysis.fits import r_squared, two_thirds
 from scdlab.analysis.inputs import array, check_model_and_store, scaled
 from scdlab.atoms import AtomStore, npy
 from scdlab.atoms.arguments import whole
@@ -205,16 +206,14 @@ def extensivity(embedding: ArrayLike, n_atoms: ArrayLike, seed: int = 0) -> floa
         raise ValueError(
             "All structures have the same number of atoms, so size cannot be read off; mix sizes."
         )
-    order = np.random.default_rng(seed).permutation(len(x))
-    fit = order[: 2 * len(x) // 3]
-    test = order[2 * len(x) // 3 :]
+    fit, test = two_thirds(len(x), seed)
     mean = x[fit].mean(axis=0)
     y_mean = y[fit].mean()
     centered = x[fit] - mean
     gram = centered.T @ centered
     ridge = 1e-6 * max(np.trace(gram) / len(gram), np.finfo(float).tiny)
     w = np.linalg.solve(gram + ridge * np.eye(len(gram)), centered.T @ (y[fit] - y_mean))
-    return _r2(y[test], y_mean + (x[test] - mean) @ w)
+    return r_squared(y[test], y_mean + (x[test] - mean) @ w)
 
 
 def smoothness(embedding: ArrayLike, values: ArrayLike, k: int = 10) -> float:
@@ -254,7 +253,7 @@ def smoothness(embedding: ArrayLike, values: ArrayLike, k: int = 10) -> float:
     near = np.asarray(KDTree(x).query(x, k + 1)[1])
     own = near == np.arange(len(x))[:, None]
     own[~own.any(axis=1), -1] = True
-    return _r2(y, y[near[~own].reshape(len(x), k)].mean(axis=1))
+    return r_squared(y, y[near[~own].reshape(len(x), k)].mean(axis=1))
 
 
 def _pca(x: np.ndarray, few: np.ndarray) -> np.ndarray:
@@ -320,11 +319,6 @@ def _between(x: np.ndarray, few: np.ndarray, laid: np.ndarray, k: int = 5) -> np
     # of `few` itself: practically its own place
     w = 1 / np.maximum(d, 1e-12 * (1 + np.abs(few).max())) ** 2
     return (laid[near] * (w / w.sum(axis=1, keepdims=True))[..., None]).sum(axis=1)
-
-
-def _r2(true: np.ndarray, predicted: np.ndarray) -> float:
-    spread = np.square(true - true.mean()).sum()
-    return float(max(0.0, 1 - np.square(true - predicted).sum() / spread)) if spread else 0.0
 
 
 def _check_rows(x: np.ndarray) -> None:

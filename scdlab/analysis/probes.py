@@ -9,6 +9,7 @@ of structures which took no part in it. What the numbers of atoms of each elemen
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scdlab.analysis.fits import r_squared, two_thirds
 from scdlab.analysis.inputs import array, scaled
 from scdlab.atoms import AtomStore
 
@@ -81,9 +82,7 @@ def linear_probe(features: ArrayLike, values: ArrayLike, seed: int = 0) -> float
         raise ValueError(
             "The values of a linear probe must vary, got equal ones; choose another property."
         )
-    order = np.random.default_rng(seed).permutation(len(x))
-    fit = order[: 2 * len(x) // 3]
-    test = order[2 * len(x) // 3 :]
+    fit, test = two_thirds(len(x), seed)
     mean = x[fit].mean(axis=0)
     spread = x[fit].std(axis=0)
     spread[spread == 0] = 1.0  # a channel that never varies says nothing
@@ -101,9 +100,7 @@ def linear_probe(features: ArrayLike, values: ArrayLike, seed: int = 0) -> float
         errors.append(np.square(missed / np.maximum(1 - leverage, 1e-9)).mean())
     ridge = ridges[int(np.argmin(errors))]
     w = vt.T @ (s / (np.square(s) + ridge) * from_u)
-    missed = y[test] - y_mean - (x[test] - mean) / spread @ w
-    around = np.square(y[test] - y[test].mean()).sum()
-    return float(max(0.0, 1 - np.square(missed).sum() / around)) if around else 0.0
+    return r_squared(y[test], y_mean + (x[test] - mean) / spread @ w)
 
 
 def _check(x: np.ndarray, y: np.ndarray) -> None:

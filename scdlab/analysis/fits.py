@@ -1,0 +1,41 @@
+"""What fits that are judged on structures of their own have in common."""
+
+import numpy as np
+
+
+def two_thirds(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to fit and rows to test, drawn at random.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    seed : int
+        Which of them are drawn.
+
+    Returns
+    -------
+    fit, test : numpy.ndarray
+        Two thirds of the rows, and the others.
+    """
+    order = np.random.default_rng(seed).permutation(n)
+    return order[: 2 * n // 3], order[2 * n // 3 :]
+
+
+def r_squared(true: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of the spread of values that is predicted, R², at least 0.
+
+    Parameters
+    ----------
+    true : numpy.ndarray
+        Values, [n].
+    predicted : numpy.ndarray
+        Predictions, [n].
+
+    Returns
+    -------
+    float
+        From 0 to 1; 0 where all values are the same.
+    """
+    spread = np.square(true - true.mean()).sum()
+    return float(max(0.0, 1 - np.square(true - predicted).sum() / spread)) if spread else 0.0
