@@ -22,7 +22,7 @@ ABLATED: dict[str, Any] = {
 }
 
 # the ablations below are of the length of "dens-direct-ethanol", and share its networks
-for steps, worth in ((2_500, 8), (5_000, 18), (10_000, 10)):
+for steps, worth in ((2_500, 8), (5_000, 18)):
     claim_on(
         "dens-direct-ethanol" if steps == 5_000 else f"dens-direct-steps-{steps}",
         "With direct forces, denoising beside the labels makes forces better (ethanol, 100 frames, "

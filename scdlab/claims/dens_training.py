@@ -10,7 +10,6 @@ from .dens_rules import PAPER, claim_on
 ETHANOL = 0.03  # core seconds of a step: 64 × 3, batches of 8
 LENGTHS = {  # steps -> worth of the answer there
     2_500: 20,
-    5_000: 8,
     10_000: 32,
     20_000: 16,
 }

@@ -204,7 +204,7 @@ register(
             "night": SIX | {"n_map": 10_000},
             "full": FULL | {"n_map": 10_000},
         },
-        hours={"night": 2.2},
+        hours={"night": 0.4},
         worth=35,
     )
 )

@@ -249,11 +249,10 @@ register(
         precondition=mechanism_on("gain_long", "frames of ethanol"),
         profiles={
             "quick": QUICK | {"lengths": [2, 3, 4]},
-            "cpu": CPU | {"lengths": [500, 1500, 5000]},
-            "night": CPU | {"lengths": [2000, 6000, 20_000]},
+            "night": CPU | {"lengths": [2000, 6000, 20_000], "pretrain_batch": 16},
             "full": FULL | {"seeds": 3, "lengths": [2000, 6000, 20_000], "pretrain_batch": 64},
         },
-        hours={"cpu": 1.3, "night": 5.0},
+        hours={"night": 3.0},
         worth=75,
     )
 )

@@ -251,7 +251,7 @@ register(
             | {"tune_batch": 8, "n_few": 300, "few_steps": 2, "n_many": 400, "many_steps": 2},
             "night": SIX
             | TUNE
-            | {"n_few": 1000, "few_steps": 1000, "n_many": 10_000, "many_steps": 6000},
+            | {"n_few": 1000, "few_steps": 600, "n_many": 5000, "many_steps": 3000},
             "full": FULL
             | TUNE
             | {
@@ -262,7 +262,7 @@ register(
                 "many_steps": 12_000,
             },
         },
-        hours={"night": 7.0},
+        hours={"night": 2.9},
         worth=10,
     )
 )
@@ -348,10 +348,10 @@ register(
         precondition=mechanism_on("gain_mixed", "frames of each kind"),
         profiles={
             "quick": QUICK | TUNE | {"tune_batch": 8, "n_few": 300, "few_steps": 2},
-            "night": SIX | TUNE | {"n_few": 1000, "few_steps": 1000, "n_test": 1700},
+            "night": SIX | TUNE | {"n_few": 1000, "few_steps": 600, "n_test": 1700},
             "full": FULL | TUNE | {"n_few": 1000, "few_steps": 4000, "n_test": 1700},
         },
-        hours={"night": 2.6},
+        hours={"night": 0.6},
         worth=30,
     )
 )

@@ -117,7 +117,7 @@ register(
             "cpu": CPU | {"variant_steps": 1500},
             "full": FULL | {"seeds": 3, "variant_steps": 4000},
         },
-        hours={"cpu": 1.0},
+        hours={"cpu": 0.8},
         worth=50,
     )
 )

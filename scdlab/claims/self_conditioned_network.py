@@ -265,7 +265,7 @@ register(
         judge=judge_faults,
         recipe=faults,
         profiles={"quick": QUICK, "cpu": CPU, "full": FULL | {"seeds": 3}},
-        hours={"cpu": 0.4},
+        hours={"cpu": 0.1},
         worth=45,
     )
 )

@@ -211,7 +211,7 @@ register(
                 "force_steps": 5000,
             },
         },
-        hours={"night": 4.0},
+        hours={"night": 2.8},
         worth=80,
     )
 )
@@ -286,7 +286,7 @@ register(
             "night": SIX | TUNE | {"n_frames": 500},
             "full": FULL | TUNE | {"n_frames": 950, "force_steps": 10_000},
         },
-        hours={"night": 2.0},
+        hours={"night": 0.4},
         worth=20,
     )
 )
