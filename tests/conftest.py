@@ -36,8 +36,8 @@ def group_of(item: pytest.Item) -> str:
     lesson has the lesson's number as its parameter, or in its name: `lesson_02`.
     """
     folder = item.path.parent.name
-    if folder in SLOW and (lesson := re.search(r"lesson_(\d\d)|\[(\d+)\]$", item.name)):
-        return f"lesson {int(lesson[1] or lesson[2])}"
+    if folder in SLOW and (lesson := re.search(r"lesson_(\d\d[a-z]?)|\[(\d+[a-z]?)\]$", item.name)):
+        return f"lesson {(lesson[1] or lesson[2]).zfill(2)}"
     return "JupyterLab" if folder == "browser" else item.path.stem
 
 
@@ -70,6 +70,7 @@ def ran(tmp_path_factory):
     results = {}
 
     def run(number):
+        number = f"{number:02d}" if isinstance(number, int) else number
         if number not in results:
             (results[number],) = lessons.run(
                 number, profile="quick", out=out / str(number), device="cpu"

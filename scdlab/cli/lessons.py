@@ -120,7 +120,7 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
 def run(
     numbers: Annotated[
         list[int] | None,
-        typer.Argument(help="Numbers of lessons, such as 0 1; all when none is given."),
+        typer.Argument(help="Numbers of lessons, such as 0 1 2b; all when none is given."),
     ] = None,
     profile: Annotated[
         str, typer.Option(help="quick (seconds) or full (minutes on a GPU).")

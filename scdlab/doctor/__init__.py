@@ -155,7 +155,7 @@ def _package(requirement: Requirement) -> Finding:
 
 def _lessons() -> Iterator[Finding]:
     notebooks = files.package_dir("notebooks")
-    lessons = sorted(path.stem for path in notebooks.glob("[0-9][0-9]_*.ipynb"))
+    lessons = sorted(path.stem for path in notebooks.glob("[0-9][0-9]*_*.ipynb"))
     if lessons:
         yield Finding("data", "lessons", ", ".join(lessons))
     else:

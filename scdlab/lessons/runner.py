@@ -33,6 +33,7 @@ from scdlab.lessons.notebook import parameters_of, read_notebook
 from scdlab.locks import locked
 
 PROFILES = ("quick", "full")
+LESSON = re.compile(r"(\d\d)([a-z]?)_.*\.ipynb", re.ASCII)  # 02_name.ipynb, 02b_name.ipynb
 # seconds for one lesson, unless `timeout` is given
 TIME_LIMIT = {"quick": 600, "full": 6 * 3600}
 
@@ -114,7 +115,8 @@ class LessonResult:
 
 
 def list_lessons(folder: str | Path | None = None) -> list[Path]:
-    """The lessons' notebooks in order, NN_name.ipynb.
+    """The lessons' notebooks in order: NN_name.ipynb, and NNb_name.ipynb for a lesson that goes on
+    from lesson NN.
 
     Parameters
     ----------
@@ -132,13 +134,37 @@ def list_lessons(folder: str | Path | None = None) -> list[Path]:
         There are none.
     """
     folder = Path(folder or package_dir("notebooks"))
-    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    found = sorted(path for path in folder.glob("*.ipynb") if LESSON.match(path.name))
     if not found:
         raise FileNotFoundError(
             f"There are no lessons (NN_name.ipynb) in {folder}: name their folder, or install the "
             "kit again."
         )
     return found
+
+
+def lesson_number(path: Path) -> str:
+    """The number of a lesson, as `run` takes it.
+
+    Parameters
+    ----------
+    path : Path
+        Its notebook.
+
+    Returns
+    -------
+    str
+        Such as "2", or "2b" for 02b_name.ipynb.
+
+    Raises
+    ------
+    ValueError
+        For a name of another form.
+    """
+    found = LESSON.match(path.name)
+    if found is None:
+        raise ValueError(f"A lesson's notebook must be called NN_name.ipynb, got {path.name}.")
+    return f"{int(found[1])}{found[2]}"
 
 
 def run(
@@ -157,8 +183,8 @@ def run(
 
     Parameters
     ----------
-    numbers : int or sequence of int, optional
-        Which lessons; all by default.
+    numbers : int, str or sequence of them, optional
+        Which lessons, such as 2 or "2b"; all by default.
     profile : {"quick", "full"}, default "quick"
         The lessons' PROFILE.
     out : path, default "runs/lessons"
@@ -202,7 +228,7 @@ def run(
         | {k: v for k, v in short.items() if v is not None}
         | (parameters or {})
     )
-    paths = _choose(numbers, list_lessons(folder))
+    paths = choose(numbers, list_lessons(folder))
     for path in paths:
         _refuse_unknown(path, values)
     out = Path(out or Path("runs") / "lessons").resolve()
@@ -230,20 +256,42 @@ def _check_limit(timeout: Any) -> None:
         )
 
 
-def _choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -> list[Path]:
-    """The notebooks of some lessons, of those that there are."""
-    by_number = {int(path.name[:2]): path for path in paths}
+def choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -> list[Path]:
+    """The notebooks of some lessons, of those that there are.
+
+    Parameters
+    ----------
+    numbers : int, str or sequence of them, optional
+        Which lessons; all by default.
+    paths : list of Path
+        The notebooks of all lessons.
+
+    Returns
+    -------
+    list of Path
+        Those of the lessons wanted, in the order in which they are named.
+
+    Raises
+    ------
+    ValueError
+        For a number that no lesson has.
+    TypeError
+        For what is neither a number nor several.
+    """
+    by_number = {lesson_number(path): path for path in paths}
     if isinstance(numbers, int | str):
         numbers = [numbers]
     if not isinstance(numbers, Iterable | None):
         raise TypeError(f"numbers must be a lesson's number or several, got {numbers!r}.")
-    wanted = [str(number) for number in numbers or ()]
-    for number in wanted:
-        # isdecimal alone takes the digits of every script
-        if not (number.isascii() and number.isdecimal()) or int(number[:9]) not in by_number:
-            there = ", ".join(map(str, by_number)) or "none"
+    wanted = {}
+    for number in map(str, numbers or ()):
+        name = number.lstrip("0") if number.strip("0") else "0"  # 02b and 2b are the same lesson
+        name = f"0{name}" if name[:1].isalpha() else name  # 00b
+        if name not in by_number:
+            there = ", ".join(by_number) or "none"
             raise ValueError(f"There is no lesson {number[:40]}: the lessons are {there}.")
-    return [by_number[int(number)] for number in dict.fromkeys(wanted)] or paths
+        wanted[name] = by_number[name]
+    return list(wanted.values()) or paths
 
 
 def _refuse_unknown(path: Path, values: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from offline import external_addresses
 
 from scdlab import lessons
 
-NUMBERS = [int(path.name[:2]) for path in lessons.list_lessons()]
+NUMBERS = [path.name.partition("_")[0] for path in lessons.list_lessons()]
 
 
 @pytest.mark.slow

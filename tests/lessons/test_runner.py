@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from scdlab import lessons
+from scdlab.lessons import runner
 
 PARAMETERS = 'PROFILE = "quick"\nSEED = 0\nDATA = None'
 
@@ -190,6 +191,24 @@ def test_a_wrong_request_is_refused_before_anything_runs(lesson, tmp_path, optio
     with pytest.raises(ValueError, match=message):
         run(**options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "chosen"),
+    [
+        (None, ["00_a", "02_b", "02b_c"]),
+        (2, ["02_b"]),
+        ("02", ["02_b"]),
+        ("2b", ["02b_c"]),
+        (["02b", 0], ["02b_c", "00_a"]),
+        (["02b", "2b"], ["02b_c"]),
+    ],
+)
+def test_a_lesson_that_goes_on_from_another_has_its_number_and_a_letter(tmp_path, numbers, chosen):
+    for name in ("00_a", "02_b", "02b_c", "notes", "2_d"):
+        (tmp_path / f"{name}.ipynb").touch()
+    found = runner.choose(numbers, lessons.list_lessons(tmp_path))
+    assert [path.stem for path in found] == chosen
 
 
 def test_the_kit_has_lessons_in_order():
