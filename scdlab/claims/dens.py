@@ -38,7 +38,7 @@ from .kept import keep
 WORDS = {
     "plain": "energies and forces alone",
     "dens": "DeNS",
-    "tuned": "DeNS with fewer and smaller corruptions, chosen on validation frames",
+    "tuned": "DeNS with fewer corruptions, not labeled, chosen on validation frames",
     "full": "DeNS, whole structures corrupted",
     "untold": "DeNS without a force input",
     "shuffled": "DeNS with another atom's force as input",

@@ -38,8 +38,8 @@ for steps, worth in LENGTHS.items():
     )
 claim_on(
     "dens-tuned",
-    "With fewer and smaller corruptions, chosen on validation frames, DeNS makes forces better "
-    "(ethanol, 100 frames).",
+    "With fewer corruptions and without their labels, as chosen on validation frames, DeNS makes "
+    "forces better (ethanol, 100 frames).",
     "p 0.125 and σ 0.025 Å for toluene, 0.25 and 0.05 Å for the other molecules",
     ("tuned", "plain", "dens"),
     {"steps": 10_000},

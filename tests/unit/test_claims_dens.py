@@ -143,7 +143,7 @@ def test_the_arms_differ_in_one_thing_each():
         "unlabeled": {"labels_of_corrupted": False},
         "force_unit": {"denoising_weight": 0.0625 * 6.3},
         "zero_force_unit": {"denoising_weight": 0.0625 * 6.3},
-        "tuned": {"prob": 0.125, "sigma": 0.025},
+        "tuned": {"prob": 0.125, "labels_of_corrupted": False},
     }
     assert set(dens.WORDS) == {"plain", *changed}
     for arm, different in changed.items():
