@@ -93,7 +93,8 @@ def check_shapes(name: str, own: Shapes, theirs: Shapes, source: str | Path) -> 
     raise ValueError(
         f"The weights in {source} belong to another model than this {name} ({len(different)} "
         f"tensors differ, the first is {first!r}: expected {wants}, got {has}); build the model "
-        "with the settings it was saved with."
+        "with the settings it was saved with, or train it anew when an earlier version of scdlab, "
+        "whose layers differ, saved it."
     )
 
 
