@@ -27,6 +27,8 @@ from scdlab.lessons.checks.lesson04 import check_margin as check_margin
 from scdlab.lessons.checks.lesson04 import check_modulate as check_modulate
 from scdlab.lessons.checks.lesson04 import check_other_condition as check_other_condition
 from scdlab.lessons.checks.lesson04 import check_vector_norm as check_vector_norm
+from scdlab.lessons.checks.lesson04_limits import check_narrow as check_narrow
+from scdlab.lessons.checks.lesson04_limits import check_share_left as check_share_left
 from scdlab.lessons.checks.lesson05 import check_force_error as check_force_error
 from scdlab.lessons.checks.lesson05 import check_leak as check_leak
 from scdlab.lessons.checks.lesson05 import check_other_hand as check_other_hand

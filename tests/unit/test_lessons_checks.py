@@ -11,6 +11,7 @@ from scdlab import lessons
 from scdlab.lessons.checks import all_checks
 
 K = 0.0433641
+KB = 8.617333262e-5  # eV/K
 
 
 def plain_cfconv(x, w, i, j):
@@ -194,6 +195,16 @@ RIGHT = {
         lambda c: c.roll(1, dims=0),
         lambda c: c.roll(-1, 0),
         lambda c: torch.cat([c[1:], c[:1]]),
+    ],
+    "check_share_left": [
+        lambda k, t, sigma: (s2 := KB * t / k) / (s2 + sigma**2),
+        lambda k, t, sigma: 1 - sigma**2 / (KB * t / k + sigma**2),
+        lambda k, t, sigma: 1 / (1 + k * sigma**2 / (8.617e-5 * t)),
+    ],
+    "check_narrow": [
+        lambda c, mean, axes, k: mean + (c - mean) @ axes[:k].T @ axes[:k],
+        lambda c, mean, axes, k: c - (c - mean) @ axes[k:].T @ axes[k:],
+        lambda c, mean, axes, k: mean + sum(((c - mean) @ a)[:, None] * a for a in axes[:k]),
     ],
     "check_margin": [
         lambda a, b: moves(a, b).max(),
@@ -489,15 +500,41 @@ WRONG = {
     "check_other_condition": [
         (lambda c: c[torch.randperm(len(c))], "randperm"),
         (lambda c: c.flip(0), "keeps its own"),
-        (lambda c: c.clone(), "everybody"),
-        (lambda c: c[:1].expand_as(c), "all are told the same"),
-        (lambda c: c.mean(0, keepdim=True).repeat(len(c), 1), "all are told the same"),
+        (lambda c: c.clone(), "every structure"),
+        (lambda c: c[:1].expand_as(c), "all get the same"),
+        (lambda c: c.mean(0, keepdim=True).repeat(len(c), 1), "all get the same"),
         (lambda c: c[[1] + [0] * (len(c) - 1)], "is used 4 times"),
         (lambda c: c.roll(1, dims=1), "channels"),
         (lambda c: c.roll(1), "Single numbers"),
         (lambda c: -c, "calculate nothing"),
         (lambda c: c.copy_(c.roll(1, dims=0)), "changes c"),
         (lambda c: c[1:], "shape [4, 4]"),
+    ],
+    "check_share_left": [
+        (lambda k, t, sigma: sigma**2 / (KB * t / k + sigma**2), "the best answer explains"),
+        (lambda k, t, sigma: (s := (KB * t / k).sqrt()) / (s + sigma), "variances add"),
+        (lambda k, t, sigma: (s2 := KB * t / k) / (s2 + 2 * sigma**2), "both of whose atoms"),
+        (lambda k, t, sigma: (s2 := KB * t / k) / (s2 + sigma), "a variance and a length"),
+        (lambda k, t, sigma: KB * t / k / sigma**2, "the heat counts as well"),
+        (lambda k, t, sigma: (s2 := k / (KB * t)) / (s2 + sigma**2), "moves less"),
+        (lambda k, t, sigma: (s2 := t / k) / (s2 + sigma**2), "k_B is missing"),
+        (lambda k, t, sigma: (s2 := 2 * KB * t / k) / (s2 + sigma**2), "Equipartition"),
+        (lambda k, t, sigma: ((s2 := KB * t / k) / (s2 + sigma**2)).sqrt(), "square"),
+        (lambda k, t, sigma: (s2 := KB * 500 / k) / (s2 + sigma**2), "At 300 K"),
+        (lambda k, t, sigma: torch.zeros_like(k), "Two limits"),
+        (lambda k, t, sigma: 0.5, "torch tensor"),
+    ],
+    "check_narrow": [
+        (lambda c, mean, axes, k: (c - mean) @ axes[:k].T @ axes[:k], "mean is missing"),
+        (lambda c, mean, axes, k: c @ axes[:k].T @ axes[:k], "take off the mean"),
+        (lambda c, mean, axes, k: mean + c @ axes[:k].T @ axes[:k], "did not take it off"),
+        (lambda c, mean, axes, k: mean + (c - mean) @ axes[:, :k] @ axes[:, :k].T, "rows of axes"),
+        (lambda c, mean, axes, k: mean + (c - mean) @ axes[-k:].T @ axes[-k:], "last k"),
+        (lambda c, mean, axes, k: torch.cat([c[:, :k], 0 * c[:, k:]], 1), "channels of c"),
+        (lambda c, mean, axes, k: (c - mean) @ axes[:k].T, "shape [6, 2]"),
+        (lambda c, mean, axes, k: mean + (c - mean) @ axes[:2].T @ axes[:2], "For k = 4"),
+        (lambda c, mean, axes, k: c.sub_(mean) @ axes[:k].T @ axes[:k] + mean, "changes c"),
+        (lambda c, mean, axes, k: c.clone(), "For k = 2"),
     ],
     "check_margin": [
         (lambda a, b: 2 * moves(a, b).max(), "Twice too large"),

@@ -88,7 +88,7 @@ def check_drop_condition(answer: Callable[..., Any]) -> str:
                     f"Right for p = 0.25, but for p = {edge:g} {'all' if dropped else 'no'} rows "
                     "are dropped."
                 )
-        return "Whole structures are told nothing, the others exactly what they were told before."
+        return "A dropped row is the token as a whole, and every other row is exactly what it was."
     _judge_dropped(found, c, token, u, p)
 
 
@@ -162,18 +162,18 @@ def check_other_condition(answer: Callable[..., Any]) -> str:
                 raise Wrong("Your function changes c itself: return a new tensor.")
             _judge_other(found, c)
     return (
-        "Everybody is told something true of somebody else. It cannot help, unless something is "
+        "Each structure gets a true description of another one. If that helped, something would be "
         "wrong."
     )
 
 
 def _judge_other(found, c) -> None:
     size = len(c)
-    same = (found[:, None] == c[None]).all(-1)  # [k, j]: structure k is told the condition of j
+    same = (found[:, None] == c[None]).all(-1)  # [k, j]: structure k gets the condition of j
     told = f"In a batch of {size} "
     if size > 2 and torch.equal(found, found[:1].expand_as(found)):
         raise Wrong(
-            told + "all are told the same; each structure's condition should be used, each once."
+            told + "all get the same condition; each structure's should be used, each once."
         )
     if not same.any(1).all():
         if torch.equal(found.sort(1).values, c.sort(1).values):
@@ -190,7 +190,7 @@ def _judge_other(found, c) -> None:
     if (own := same.diagonal()).any():
         k = int(own.nonzero()[0])
         if own.all():
-            raise Wrong(told + "everybody keeps its own condition.")
+            raise Wrong(told + "every structure keeps its own condition.")
         raise Wrong(
             told
             + f"structure {k} keeps its own. A random order (torch.randperm) leaves one in its "
@@ -275,7 +275,7 @@ def check_vector_norm(answer: Callable[..., Any]) -> str:
     _judge_directions(answer, v, found, error)
     _judge_lengths(answer, v, found, error)
     _judge_zero(answer)
-    return "Shorter than 1, same direction, smooth; and a turned vector gives the turned answer."
+    return "Shorter than 1, same direction, smooth; and a rotated vector gives the rotated answer."
 
 
 def _judge_directions(
@@ -297,8 +297,8 @@ def _judge_directions(
     )
     if error > 1e-6 and alone:
         raise Wrong(
-            "x, y and z are bounded one by one: turn, then bound, and bound, then turn, differ by "
-            f"{error:.0%} (rotation error). Use the length of the vector."
+            "x, y and z are bounded one by one: to rotate and then bound differs from bounding and "
+            f"then rotating by {error:.0%} (rotation error). Use the length of the vector."
         )
     if new.min() < 1e-6:
         raise Wrong(
@@ -327,8 +327,8 @@ def _judge_directions(
 def _judge_lengths(
     answer: Callable[..., Any], v: torch.Tensor, found: torch.Tensor, error: float
 ) -> None:
-    """Raise Wrong unless lengths stay below 1, longer vectors come out longer, and a turned vector
-    gives the turned answer."""
+    """Raise Wrong unless lengths stay below 1, longer vectors come out longer, and a rotated vector
+    gives the rotated answer."""
     length = v.norm(dim=1)
     new = found.norm(dim=1)  # (N, d)
     if torch.allclose(new, length * torch.tanh(length), atol=1e-4):
@@ -349,7 +349,8 @@ def _judge_lengths(
         )
     if not error < 1e-6:
         raise Wrong(
-            f"Turn, then bound, and bound, then turn, differ by {error:.0%} (rotation error)."
+            f"To rotate and then bound differs from bounding and then rotating by {error:.0%} "
+            "(rotation error)."
         )
     if tensor_from(answer, 300 * v, shape=v.shape).norm(dim=1).max() > 1 + 1e-9:
         raise Wrong("A vector of length 1000 comes out longer than 1.")
