@@ -3,6 +3,7 @@ traits."""
 
 from scdlab.explore.claim_curves import claim_curves
 from scdlab.explore.condition import ConditionExplorer
+from scdlab.explore.described import alternative_text, described
 from scdlab.explore.embedding import EmbeddingExplorer
 from scdlab.explore.filter_plots import filter_curves, filter_cuts, filter_figure
 from scdlab.explore.filters import FilterExplorer
@@ -35,10 +36,12 @@ __all__ = [
     "NeighborExplorer",
     "NoiseExplorer",
     "SvgExplorer",
+    "alternative_text",
     "claim_curves",
     "compare_bars",
     "compare_curves",
     "compare_maps",
+    "described",
     "drift_plot",
     "embedding_map",
     "filter_curves",

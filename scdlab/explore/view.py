@@ -88,8 +88,11 @@ class MoleculeView(anywidget.AnyWidget):
         What the browser draws.
     problem : str
         The browser's error, empty while all is well.
+    described_as : str
+        The alternative text that `describe` gave to what is shown.
     """
 
+    described_as = ""
     _esm = static_file("view.js")
     _css = static_file("view.css")
     scene = traitlets.Dict().tag(sync=True)
@@ -154,6 +157,20 @@ class MoleculeView(anywidget.AnyWidget):
         except Exception:
             self._title, self._scale = before
             raise
+        self.described_as = ""
+        self._draw_still()
+
+    def describe(self, text: str) -> None:
+        """Give what is shown an alternative text; it lasts until something else is shown.
+
+        Parameters
+        ----------
+        text : str
+            The picture and its finding, in one to three sentences.
+        """
+        self.described_as = text
+        scene: dict[str, Any] = dict(self.scene)
+        self.scene = scene | {"aria": text}
         self._draw_still()
 
     def to_svg(self) -> str:

@@ -24,8 +24,9 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 import traitlets
 
-from scdlab.explore import style, svg
+from scdlab.explore import svg
 from scdlab.explore.controls import SIGMA_BOUNDS, Bounds, steps_of
+from scdlab.explore.words import error_text, labeled, lines_table, unseen
 
 PLOTLY = "application/vnd.plotly.v1+json"
 KEPT = 300  # results that a widget keeps
@@ -56,6 +57,8 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         An error, or what cannot be shown.
     words : ipywidgets.HTML
         The numbers in words, for subclasses with `lines`.
+    described_as : str
+        The alternative text that `describe` gave to the present state.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -66,6 +69,8 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
     _kept = traitlets.Instance(OrderedDict, ())
     _drawn: tuple[Any, ...] | None = None  # the state that is drawn; None: draw whatever comes
     _waiting = False
+    described_as = ""
+    _unseen: widgets.HTML | None = None  # what screen readers find before the widget
 
     def __init__(self, **controls: Any):
         self.controls = controls
@@ -262,6 +267,28 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         """The numbers in words as lines "what: text"."""
         return [f"{what}: {text}" for what, text in self.lines()]
 
+    def describe(self, text: str) -> None:
+        """Give the present state an alternative text, for readers who do not see the picture.
+
+        In another state they find the numbers in words instead.
+
+        Parameters
+        ----------
+        text : str
+            The picture and its finding, in one to three sentences.
+        """
+        self.described_as = text
+        if self._unseen is None:
+            self._unseen = widgets.HTML(layout=widgets.Layout(height="0", margin="0"))
+            self.children = (self._unseen, *self.children)
+        self._unseen.value = unseen(text)
+
+    def _describe_change(self) -> None:
+        """What was said of an earlier state gives way to the numbers of this one."""
+        self.described_as = ""
+        if self._unseen is not None:
+            self._unseen.value = unseen("; ".join(self.text_lines()))
+
     @property
     def words_text(self) -> str:
         """The numbers in words, without their layout."""
@@ -336,12 +363,13 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
             self.message.value = error_text(f"This picture failed: {words}")
             raise
         self._drawn = self.key()
+        self._describe_change()
         self.message.value = self.notes()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and its svg for places without a kernel."""
         live: Any = super()._repr_mimebundle_(**kwargs)
-        return live | svg.still_picture(self.to_svg)
+        return live | svg.still_picture(lambda: labeled(self.to_svg(), self.described_as))
 
 
 class FigureExplorer(Explorer):
@@ -381,7 +409,11 @@ class FigureExplorer(Explorer):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget; and for places without a kernel the same figure, and a small svg."""
-        return super()._repr_mimebundle_(**kwargs) | {PLOTLY: json.loads(self.figure.to_json())}
+        still = json.loads(self.figure.to_json())
+        if self.described_as:
+            layout = still["layout"]
+            layout["meta"] = (layout.get("meta") or {}) | {"alt": self.described_as}
+        return super()._repr_mimebundle_(**kwargs) | {PLOTLY: still}
 
 
 class SvgExplorer(Explorer):
@@ -408,43 +440,3 @@ class SvgExplorer(Explorer):
     def redraw(self) -> None:
         """Replace the svg."""
         self.drawing.value = self.picture()
-
-
-def lines_table(lines: Sequence[tuple[str, str]], style: str) -> str:
-    """Lines as an html table: names in bold, then their texts.
-
-    Parameters
-    ----------
-    lines : sequence of (str, str)
-        (what, text) each.
-    style : str
-        The table's style.
-
-    Returns
-    -------
-    str
-        The table.
-    """
-    rows = "".join(
-        "<tr><td style='padding: 0 10px 2px 0; font-weight: bold; vertical-align: top; "
-        f"white-space: nowrap'>{html.escape(what)}</td><td style='padding-bottom: "
-        f"2px'>{html.escape(text)}</td></tr>"
-        for what, text in lines
-    )
-    return f"<table style='{style}'>{rows}</table>"
-
-
-def error_text(words: str) -> str:
-    """An error as html.
-
-    Parameters
-    ----------
-    words : str
-        What has failed, escaped.
-
-    Returns
-    -------
-    str
-        The text in bold red.
-    """
-    return f"<b style='color:{style.VERMILION}'>{words}</b>"

@@ -33,19 +33,33 @@ from scdlab.lessons.checks.lesson05 import check_force_error as check_force_erro
 from scdlab.lessons.checks.lesson05 import check_leak as check_leak
 from scdlab.lessons.checks.lesson05 import check_other_hand as check_other_hand
 from scdlab.lessons.metrics import display_metrics as display_metrics
+from scdlab.lessons.quizzes import Question as Question
+from scdlab.lessons.quizzes import quiz as quiz
 
 if TYPE_CHECKING:
+    from scdlab.lessons.calibrated import calibration as calibration
+    from scdlab.lessons.own_functions import yours as yours
+    from scdlab.lessons.predictions import Guess as Guess
+    from scdlab.lessons.predictions import predict as predict
     from scdlab.lessons.runner import LessonResult as LessonResult
     from scdlab.lessons.runner import list_lessons as list_lessons
     from scdlab.lessons.runner import run as run
 
-# papermill and nbconvert, which a lesson itself does not need
-_LAZY = ("LessonResult", "list_lessons", "run")
+# what needs papermill, plotly or ipywidgets, which exercises alone do not
+_LAZY = {
+    "Guess": "predictions",
+    "LessonResult": "runner",
+    "calibration": "calibrated",
+    "list_lessons": "runner",
+    "predict": "predictions",
+    "run": "runner",
+    "yours": "own_functions",
+}
 
-__all__ = ["Check", "display_metrics", *_LAZY, *all_checks()]
+__all__ = ["Check", "Question", "display_metrics", "quiz", *_LAZY, *all_checks()]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module("scdlab.lessons.runner"), name)
+        return getattr(importlib.import_module(f"scdlab.lessons.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'scdlab.lessons' has no attribute {name!r}")

@@ -8,6 +8,7 @@ text/html beside its view), and cells tagged `solution` are folded.
 """
 
 import copy
+import html
 import json
 from functools import cache
 from typing import Any
@@ -19,6 +20,8 @@ from latex2mathml import converter
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
+
+from scdlab.explore.described import MIME as DESCRIPTION
 
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -125,6 +128,10 @@ def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
     page.metadata["title"] = title or _first_heading(page)
     figures = 0
     for cell in page.cells:
+        if "outputs" in cell:  # a page's figures carry their texts themselves
+            cell.outputs = [
+                each for each in cell.outputs if DESCRIPTION not in each.get("data", ())
+            ]
         for output in cell.get("outputs", ()):
             if "data" in output:
                 figures += PLOTLY in output.data
@@ -143,6 +150,8 @@ def _still(data: dict[str, Any], name: str) -> dict[str, Any]:
             figure, full_html=False, include_plotlyjs=False, div_id=name, validate=False
         )
         meta = figure["layout"].get("meta") or {}
+        if about := meta.get("alt"):
+            drawn = f'<div role="img" aria-label="{html.escape(about)}">{drawn}</div>'
         if meta.get("with_still"):  # a widget that shows more than its figure
             drawn = data.get("image/svg+xml", "") + drawn
         return {"text/html": drawn}
