@@ -832,7 +832,7 @@ def my_extensivity(x, n, x_new, n_new):
     return ...
 
 
-lessons.check_extensivity(my_extensivity)
+lessons.check_read_off(my_extensivity)
 
 
 # %% tags=["solution"] jupyter={"source_hidden": true}
@@ -843,7 +843,7 @@ def extensivity_solution(x, n, x_new, n_new):
     return 1 - (n_new - x_new @ w).square().sum() / (n_new - n_new.mean()).square().sum()
 
 
-assert lessons.check_extensivity(extensivity_solution, show=False)
+assert lessons.check_read_off(extensivity_solution, show=False)
 
 # %% [markdown]
 # ## Where to go next

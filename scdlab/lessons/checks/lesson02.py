@@ -1,26 +1,38 @@
-"""Checks of the exercises of lesson 02: pretraining by denoising."""
+"""Checks of the exercises of lesson 02: denoising."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
-from scdlab.lessons.checks import (
-    Pending,
-    Wrong,
-    call,
-    check,
-    distance_matrix,
-    number_from,
-    tensor_from,
-)
+from scdlab.lessons.checks import Pending, Wrong, call, check, number_from, tensor_from
 
 
-def _two_molecules(seed: int):
-    """Generator, and the molecule of each of seven atoms: the first molecule has four, the second
-    three."""
+def two_molecules(seed: int) -> tuple[torch.Generator, torch.Tensor]:
+    """Two small molecules to try answers on.
+
+    Parameters
+    ----------
+    seed : int
+        Of the generator.
+
+    Returns
+    -------
+    generator : torch.Generator
+        Source of their positions.
+    batch : Tensor [7]
+        The molecule of each of seven atoms: the first has four, the second three.
+    """
     return torch.Generator().manual_seed(seed), torch.tensor([0, 0, 0, 0, 1, 1, 1])
+
+
+def _tensors(answer: Any) -> Any:
+    """The answer, with numpy arrays in it as tensors."""
+    if isinstance(answer, np.ndarray) and answer.dtype.kind in "fiub":
+        return torch.from_numpy(answer.copy())
+    return answer
 
 
 @check
@@ -32,7 +44,7 @@ def check_center(answer: Callable[..., Any]) -> str:
     answer : callable
         A function (eps [N, 3], batch [N]) -> eps minus its mean over the atoms of each molecule.
     """
-    generator, batch = _two_molecules(4)
+    generator, batch = two_molecules(4)
     eps = torch.randn(7, 3, generator=generator) + 1.0
     means = torch.stack([eps[batch == k].mean(0) for k in (0, 1)])
     untouched = eps.clone()
@@ -87,31 +99,35 @@ def check_noise_floor(answer: Callable[..., Any]) -> str:
         right = 1 / n
         if math.isclose(found, right, rel_tol=1e-6):
             continue
-        told = f"For N = {n} you answer {found:.4g}. "
+        found_text = f"For N = {n} you answer {found:.4g}. "
         if math.isclose(found, 1 - right, rel_tol=1e-6, abs_tol=1e-9):
             raise Wrong(
-                told + "That is the share left when the mean is taken off; asked is the mean's own."
+                found_text
+                + "That is the share left when the mean is taken off; asked is the mean's own."
             )
         if math.isclose(found, 3 / n, rel_tol=1e-6):
             raise Wrong(
-                told + "That is |mean|² of all three components together; the loss is a mean over "
+                found_text
+                + "That is |mean|² of all three components together; the loss is a mean over "
                 "components."
             )
         if math.isclose(found, 1 / (3 * n), rel_tol=1e-6):
             raise Wrong(
-                told + "One factor 3 too many: three hidden numbers among 3N are a share of 3/(3N)."
+                found_text
+                + "One factor 3 too many: three hidden numbers among 3N are a share of 3/(3N)."
             )
         if math.isclose(found, n**-0.5, rel_tol=1e-6):
-            raise Wrong(told + "That is the standard deviation of the mean; the loss is a square.")
+            raise Wrong(
+                found_text + "That is the standard deviation of the mean; the loss is a square."
+            )
         if math.isclose(found, 2 / n, rel_tol=1e-6):
             raise Wrong(
-                told + "With rotations you are right. Asked here is what translation alone hides."
+                found_text + "That is twice as much: the question is what translation alone hides."
             )
-        raise Wrong(told + "The mean of N independent numbers of variance 1 has which variance?")
-    return (
-        "1/N: three hidden numbers among 3N. Rotations hide three more: water's loss in the plot "
-        "is near 2/N."
-    )
+        raise Wrong(
+            found_text + "The mean of N independent numbers of variance 1 has which variance?"
+        )
+    return "1/N: three numbers of 3N are hidden. For water that is a third of the loss."
 
 
 def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -128,14 +144,16 @@ def check_noise_force(answer: Callable[..., Any]) -> str:
     answer : callable
         A function (eps [N, 3], forces [N, 3], batch [N]) -> cos(-eps, forces) of each molecule [B].
     """
-    generator, batch = _two_molecules(5)
+    generator, batch = two_molecules(5)
     eps = torch.randn(7, 3, generator=generator)
     forces = (
         -eps * torch.tensor([3.0, 3.0, 3.0, 3.0, 0.1, 0.1, 20.0])[:, None]
     )  # a spring to each atom's place
 
     right = torch.stack([_cosine(-eps[batch == k], forces[batch == k]) for k in (0, 1)])
-    result = call(answer, eps, forces, batch)
+    result = _tensors(call(answer, eps, forces, batch))
+    if isinstance(result, list | tuple) and len(result) == 2:
+        result = torch.tensor([number_from(each) for each in result])
     if isinstance(result, torch.Tensor) and tuple(result.shape) == (7,):
         raise Wrong(
             "One number for each atom: add up over a molecule's atoms, so that large forces count "
@@ -188,14 +206,14 @@ def check_corrupt(answer: Callable[..., Any]) -> str:
         A function (pos [N, 3], eps [N, 3], mask [N], sigma) -> (noisy pos [N, 3], targets of masked
         atoms [M, 3]).
     """
-    generator, _ = _two_molecules(6)
+    generator, _ = two_molecules(6)
     pos = torch.randn(7, 3, generator=generator)
     sigma = 0.04
     eps = sigma * torch.randn(7, 3, generator=generator)
     mask = torch.tensor([1, 0, 0, 1, 1, 0, 1]).bool()
     untouched = pos.clone()
     result = call(answer, pos, eps, mask, sigma)
-    if not isinstance(result, tuple) or len(result) != 2:
+    if not isinstance(result, tuple | list) or len(result) != 2:
         raise Wrong(
             "Return two things: the noisy positions, and the targets of the corrupted atoms."
         )
@@ -203,7 +221,7 @@ def check_corrupt(answer: Callable[..., Any]) -> str:
         raise Pending
     if not torch.equal(pos, untouched):
         raise Wrong("Your function moves the clean positions themselves: work on a copy.")
-    noisy = tensor_from(lambda *_: result[0], shape=(7, 3))
+    noisy = tensor_from(lambda *_: _tensors(result[0]), shape=(7, 3))
     if torch.allclose(noisy, pos + eps, atol=1e-6):
         raise Wrong("Every atom is displaced; those outside the mask must stay where they are.")
     if torch.allclose(noisy[~mask], (pos + eps)[~mask]) and torch.allclose(noisy[mask], pos[mask]):
@@ -220,7 +238,7 @@ def check_corrupt(answer: Callable[..., Any]) -> str:
             f"Atom {k} is not where it should be; corrupted atoms are at pos + eps, the others at "
             "pos."
         )
-    _judge_targets(result[1], eps[mask], sigma)
+    _judge_targets(_tensors(result[1]), eps[mask], sigma)
     return "Masked atoms move, the others stay, and the target has variance 1 whatever σ is."
 
 
@@ -250,143 +268,169 @@ def _judge_targets(answer: Any, eps: torch.Tensor, sigma: float) -> None:
 
 
 @check
-def check_pairwise(answer: Callable[..., Any]) -> str:
-    """Check the loss of pairwise denoising.
+def check_temperature(answer: Callable[..., Any]) -> str:
+    """Check the temperature that belongs to a rise of the energy.
 
     Parameters
     ----------
     answer : callable
-        A function (pos [N, 3], corrected [N, 3], batch [N]) -> mean of (d_ij - d'_ij)² over pairs
-        within molecules.
+        A function (rise in eV, number of atoms N) -> temperature in K at which heat raises the
+        mean potential energy of the 3N - 6 vibrations by as much.
     """
-    generator, batch = _two_molecules(7)
-    pos = torch.randn(7, 3, generator=generator)
-    corrected = pos + 0.3 * torch.randn(7, 3, generator=generator)
-    change = distance_matrix(pos) - distance_matrix(corrected)
-    same = batch[:, None] == batch[None, :]
-    other = ~torch.eye(7, dtype=torch.bool)
-    right = change[same & other].square().mean().item()
-    result = call(answer, pos, corrected, batch)
-    found = number_from(result)
-    if math.isclose(found, right, rel_tol=1e-4):
-        if (
-            isinstance(result, torch.Tensor)
-            and not torch.isfinite(_slope(answer, pos, corrected, batch)).all()
-        ):
-            raise Wrong(
-                "The value is right, its gradient is NaN: √0 of an atom's distance to itself. "
-                "Leave i = j out."
-            )
-        return (
-            "Distances within molecules only, and a loss that does not change when a molecule "
-            "turns."
-        )
-    _judge_pairs(found, pos, corrected, same, other)
-    raise Wrong(
-        f"You get {found:.4g}; the mean over the nine pairs within the two molecules is "
-        f"{right:.4g}."
-    )
-
-
-def _judge_pairs(
-    found: float,
-    pos: torch.Tensor,
-    corrected: torch.Tensor,
-    same: torch.Tensor,
-    other: torch.Tensor,
-) -> None:
-    """Raise Wrong for a loss that is a known mistake; same and other [N, N]: pairs of atoms of one
-    molecule, and of two atoms."""
-    change = distance_matrix(pos) - distance_matrix(corrected)
-    if math.isclose(found, change[other].square().mean().item(), rel_tol=1e-4):
-        raise Wrong(
-            "You compare all pairs of the batch: atoms of different molecules stand in no relation."
-        )
-    if math.isclose(found, change[same].square().mean().item(), rel_tol=1e-4):
-        raise Wrong("Your mean counts the zeros of i = j; only pairs of two atoms are pairs.")
-    if math.isclose(found, change.square().mean().item(), rel_tol=1e-4):
-        raise Wrong(
-            "You average over the whole matrix, pairs of different molecules and i = j included."
-        )
-    if math.isclose(found, (pos - corrected).square().mean().item(), rel_tol=1e-4):
-        raise Wrong(
-            "You compare positions: a turned molecule would be punished although it is perfectly "
-            "right."
-        )
-    if math.isclose(found, change[same & other].abs().mean().item(), rel_tol=1e-4):
-        raise Wrong("You average absolute differences; square them.")
-    squares = distance_matrix(pos).square() - distance_matrix(corrected).square()
-    if math.isclose(found, squares[same & other].square().mean().item(), rel_tol=1e-4):
-        raise Wrong(
-            "You compare squared distances: far pairs would dominate. Take the square root first."
-        )
-    total = change[same & other].square().sum().item()
-    if math.isclose(found, total, rel_tol=1e-4) or math.isclose(found, total / 2, rel_tol=1e-4):
-        raise Wrong("You add up over pairs; take their mean, or large molecules dominate.")
-
-
-def _slope(answer, pos, corrected, batch) -> torch.Tensor:
-    """The gradient of the reader's loss by the corrected positions; zeros when there is none."""
-    leaf = corrected.clone().requires_grad_()
-    loss = call(answer, pos, leaf, batch)
-    return torch.autograd.grad(loss, leaf)[0] if loss.requires_grad else torch.zeros_like(leaf)
+    k = 8.617333e-5  # eV/K
+    for rise, n in ((0.9, 11), (0.02, 3)):
+        found = number_from(call(answer, rise, n))
+        right = 2 * rise / ((3 * n - 6) * k)
+        if math.isclose(found, right, rel_tol=0.01):
+            continue
+        start = f"For {rise} eV in {n} atoms you answer {found:.4g} K. "
+        modes = 3 * n - 6
+        mistakes = {
+            right / 2: "Heat puts k_B T/2 into the potential energy of a vibration, not k_B T.",
+            right / 4: "Heat puts k_B T/2 into the potential energy of a vibration, not 2 k_B T.",
+            right / 3: "3/2 k_B T is the kinetic energy of an atom; a spring holds k_B T/2.",
+            2 * rise / (3 * n * k): "Moving and rotating the whole molecule costs nothing: 3N − 6.",
+            2 * rise / ((3 * n - 3) * k): "Rotations cost nothing either: 3N − 6 directions.",
+            rise / (3 * n * k): "It is k_B T/2 in each, and there are 3N − 6 of them.",
+            2 * rise / (n * k): "Count vibrations, not atoms: 3N − 6.",
+            2 * rise / k: "The rise is shared by 3N − 6 vibrations: divide by their number.",
+            2 * rise / modes: "That is in eV: divide by k_B = 8.617e-5 eV/K.",
+        }
+        for value, hint in mistakes.items():
+            if math.isclose(found, value, rel_tol=0.01):
+                raise Wrong(start + hint)
+        raise Wrong(start + "Each of 3N − 6 springs holds k_B T/2; solve for T.")
+    return "The same energy in every vibration: that is what heat does, and what noise does not."
 
 
 @check
-def check_extensivity(answer: Callable[..., Any]) -> str:
-    """Check how well the size can be read off an embedding.
+def check_rigid(answer: Callable[..., Any]) -> str:
+    """Check noise without its rigid part.
 
     Parameters
     ----------
     answer : callable
-        A function (x, n, x_new, n_new) -> R² on new molecules of a linear fit, with constant, from
-        x [m, d] to n [m].
+        A function (eps [n, 3], pos [n, 3]) -> eps without what moves or rotates the molecule as a
+        whole.
     """
-    generator = torch.Generator().manual_seed(8)
-    x = torch.randn(60, 4, generator=generator).double()
-    x_new = torch.randn(40, 4, generator=generator).double()
-    weight = torch.tensor([2.0, -1.0, 0.5, 0.0], dtype=torch.float64)
-    n, n_new = (
-        18 + y @ weight + 1.5 * torch.randn(len(y), generator=generator).double()
-        for y in (x, x_new)
+    generator = torch.Generator().manual_seed(9)
+    pos = torch.randn(5, 3, generator=generator).double() + 2.0
+    eps = torch.randn(5, 3, generator=generator).double()
+    moves = torch.eye(3).double().repeat(5, 1, 1)  # (n, 3 directions, 3)
+    turns = torch.linalg.cross(moves, (pos - pos.mean(0))[:, None].expand(5, 3, 3))
+    about_origin = torch.linalg.cross(moves, pos[:, None].expand(5, 3, 3))
+
+    def without(*vectors: torch.Tensor) -> torch.Tensor:
+        rigid = torch.cat(vectors, dim=1).transpose(1, 2).reshape(15, -1)
+        q, _ = torch.linalg.qr(rigid)
+        return (eps.flatten() - q @ (q.T @ eps.flatten())).view(5, 3)
+
+    right = without(moves, turns)
+    untouched = eps.clone()
+    result = _tensors(call(answer, eps, pos))
+    found = tensor_from(lambda *_: result, eps, pos, shape=(5, 3))
+    if not torch.equal(eps, untouched):
+        raise Wrong("Your function changes eps itself: return a new tensor.")
+    if torch.allclose(found, right, atol=1e-4):
+        return "What is left changes the shape of the molecule; nothing else can be seen."
+    mistakes = (
+        (eps, "Nothing was taken off."),
+        (eps - right, "That is the rigid part itself: subtract it from eps."),
+        (without(moves), "The mean is off; the three rotations are still in it."),
+        (without(turns), "The rotations are off; the mean of eps is still in it."),
+        (
+            without(about_origin),
+            "You rotate about the origin and leave the mean in: take off the mean of eps and "
+            "measure positions from their center.",
+        ),
+        (
+            (eps.flatten() - _naive(moves, turns) @ eps.flatten()).view(5, 3),
+            "The three rotations are not perpendicular to each other, so you cannot take them off "
+            "one by one: make them orthonormal first (torch.linalg.qr).",
+        ),
+    )
+    for value, hint in mistakes:
+        if torch.allclose(found, value, atol=1e-4):
+            raise Wrong(hint)
+    if found.mean(0).abs().max() > 1e-4:
+        raise Wrong("Your result still moves the molecule as a whole: its mean is not zero.")
+    if torch.linalg.cross(pos - pos.mean(0), found).sum(0).abs().max() > 1e-4:
+        raise Wrong("Your result still rotates the molecule: Σ (x − x̄) × ε is not zero.")
+    raise Wrong("It does not move or rotate the molecule, but more than the rigid part is missing.")
+
+
+def _naive(*vectors: torch.Tensor) -> torch.Tensor:
+    """Projector made of vectors of length 1 as if they were perpendicular."""
+    rigid = torch.cat(vectors, dim=1).transpose(1, 2).reshape(15, -1)
+    rigid = rigid / rigid.norm(dim=0)
+    return rigid @ rigid.T
+
+
+@check
+def check_best_answer(answer: Callable[..., Any]) -> str:
+    """Check the best guess of the noise in one dimension.
+
+    Parameters
+    ----------
+    answer : callable
+        A function (noisy, s, sigma) -> mean of the noise of size sigma, where clean values are
+        normal with mean 0 and standard deviation s, and their noisy value is known.
+    """
+    for noisy, s, sigma in ((0.3, 0.5, 0.2), (-1.0, 0.1, 0.4)):
+        found = number_from(call(answer, noisy, s, sigma))
+        share = sigma**2 / (s**2 + sigma**2)
+        if math.isclose(found, share * noisy, rel_tol=1e-4):
+            continue
+        start = f"For x̃ = {noisy}, s = {s}, σ = {sigma} you answer {found:.4g}. "
+        mistakes = {
+            (1 - share) * noisy: "That is the best guess of the clean x; the noise is the rest.",
+            noisy: "That blames all of x̃ on the noise: right only where s = 0.",
+            0.0: "That is the mean of the noise before x̃ is known.",
+            sigma / (s + sigma) * noisy: "Variances add up, not standard deviations: use squares.",
+            sigma / math.hypot(s, sigma) * noisy: "Covariance over variance: σ² / (s² + σ²).",
+            share * noisy / sigma: "That is in units of σ; here the answer is asked in Å.",
+            -share * noisy: "The sign: a value far to the right was probably pushed to the right.",
+            sigma**2 / s**2 * noisy: "The variance of x̃ is s² + σ²: both widen it.",
+            share: "That is the share; times x̃ it is the guess.",
+        }
+        for value, hint in mistakes.items():
+            if math.isclose(found, value, rel_tol=1e-4, abs_tol=1e-9):
+                raise Wrong(start + hint)
+        raise Wrong(
+            start + "Both are normal: the best guess is x̃ times covariance(ε, x̃) / variance(x̃)."
+        )
+    return (
+        "A share σ²/(s² + σ²) of x̃: all of it where the spring is stiff, little where it is soft."
     )
 
-    def fit(constant: bool = True):
-        rows = [
-            torch.cat([y, torch.full((len(y), 1), float(constant), dtype=y.dtype)], 1)
-            for y in (x, x_new)
-        ]
-        w = torch.linalg.pinv(rows[0]) @ n
-        return rows[0] @ w, rows[1] @ w
 
-    def r2(y, guess):
-        return (1 - (y - guess).square().sum() / (y - y.mean()).square().sum()).item()
+@check
+def check_fractional(answer: Callable[..., Any]) -> str:
+    """Check the target of fractional denoising.
 
-    known, new = fit()
-    found = number_from(call(answer, x, n, x_new, n_new))
-    right = r2(n_new, new)
-    if math.isclose(found, right, rel_tol=1e-3):
-        return (
-            "Fitted on some, judged on others: 1 means that size can be read off, 0 that it cannot."
-        )
-    if math.isclose(found, r2(n, known), rel_tol=1e-3):
-        raise Wrong(
-            "You judge the fit on the molecules it was fitted to; with many features that is "
-            "always near 1."
-        )
-    if math.isclose(found, r2(n_new, fit(constant=False)[1]), rel_tol=1e-3):
-        raise Wrong("The fit has no constant term: append a column of ones to x and to x_new.")
-    if math.isclose(
-        found, torch.corrcoef(torch.stack([n_new, new]))[0, 1].square().item(), rel_tol=1e-3
-    ):
-        raise Wrong(
-            "That is the squared correlation, which forgives a wrong slope; R² = 1 − residual / "
-            "spread."
-        )
-    if math.isclose(found, 1 - right, rel_tol=1e-3):
-        raise Wrong("That is the share *not* explained; R² is one minus it.")
-    if math.isclose(found, (n_new - new).square().mean().item(), rel_tol=1e-3):
-        raise Wrong(
-            "That is the mean squared error; divide by the variance of n_new and take it from 1."
-        )
-    raise Wrong(f"You get {found:.3f}, R² is {right:.3f}: least squares on x, errors on x_new.")
+    Parameters
+    ----------
+    answer : callable
+        A function (start, middle, noisy, sigma), positions [N, 3] before any noise, after the
+        torsional noise, and after the Gaussian noise of size sigma -> target [N, 3].
+    """
+    generator = torch.Generator().manual_seed(10)
+    start = torch.randn(6, 3, generator=generator)
+    middle = start + 0.4 * torch.randn(6, 3, generator=generator)
+    sigma = 0.04
+    noisy = middle + sigma * torch.randn(6, 3, generator=generator)
+    result = _tensors(call(answer, start, middle, noisy, sigma))
+    found = tensor_from(lambda *_: result, start, shape=(6, 3))
+    if torch.allclose(found, (noisy - middle) / sigma, atol=1e-3):
+        return "The Gaussian part alone: torsions were moved, and nobody asks where they were."
+    mistakes = (
+        ((noisy - start) / sigma, "That is all of the noise: the torsional part is not asked for."),
+        ((middle - start) / sigma, "That is the torsional part, the one that is not asked for."),
+        (noisy - middle, "The right part, in Å: divide by sigma."),
+        ((middle - noisy) / sigma, "The sign: the target is the noise, not the way back."),
+        (noisy - start, "That is all of the noise, in Å; asked is the Gaussian part, over sigma."),
+    )
+    for value, hint in mistakes:
+        if torch.allclose(found, value, atol=1e-3):
+            raise Wrong(hint)
+    raise Wrong("The target is what the Gaussian noise added to `middle`, in units of sigma.")
