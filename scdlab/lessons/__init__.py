@@ -40,6 +40,9 @@ from scdlab.lessons.checks.lesson04_limits import check_share_left as check_shar
 from scdlab.lessons.checks.lesson05 import check_force_error as check_force_error
 from scdlab.lessons.checks.lesson05 import check_leak as check_leak
 from scdlab.lessons.checks.lesson05 import check_other_hand as check_other_hand
+from scdlab.lessons.checks.lesson05_weights import check_suspects as check_suspects
+from scdlab.lessons.checks.lesson05_weights import check_takes_over as check_takes_over
+from scdlab.lessons.checks.lesson05_weights import check_weight as check_weight
 from scdlab.lessons.metrics import display_metrics as display_metrics
 from scdlab.lessons.quizzes import Question as Question
 from scdlab.lessons.quizzes import quiz as quiz

@@ -5,6 +5,7 @@ import math
 
 import answers_02
 import answers_02b
+import answers_05
 import pytest
 import torch
 from torch.nn.functional import layer_norm, softplus
@@ -62,26 +63,6 @@ def expansion(r, centers):
     return r[:, None] - centers[None, :]
 
 
-def force_error(energy, forces, pos, h, sign=1, by=2, back=1, atoms=3):
-    worst = 0.0
-    for i in range(atoms):
-        for k in range(3):
-            step = torch.zeros_like(pos)
-            step[i, k] = h
-            slope = (energy(pos + step) - energy(pos - back * step)) / (by * h)
-            worst = max(worst, abs(float(forces[i, k] + sign * slope)))
-    return worst
-
-
-def leak(
-    per_atom, pos, far, rotation, about=None, look=None, size=lambda change: change.abs().max()
-):
-    center = pos[far].mean(0) if about is None else about
-    moved = pos.clone()
-    moved[far] = (pos[far] - center) @ rotation.T + center
-    return float(size((per_atom(moved) - per_atom(pos))[~far if look is None else look]))
-
-
 RIGHT = {
     "check_pair_count": [lambda n: n * (n - 1) / 2, lambda n: math.comb(n, 2)],
     "check_distances": [
@@ -108,12 +89,6 @@ RIGHT = {
             (u < r) * chosen.index_select(0, batch) * fixed.logical_not()
         ),
     ],
-    "check_other_hand": [
-        lambda F: F * torch.tensor([1.0, -1.0, 1.0], dtype=F.dtype),
-        lambda F: torch.stack([F[..., 0], -F[..., 1], F[..., 2]], -1),
-    ],
-    "check_force_error": [lambda e, f, x, h: force_error(e, f, x, h)],
-    "check_leak": [lambda s, x, far, R: leak(s, x, far, R)],
     "check_modulate": [
         lambda x, scale, shift: (1 + scale) * normed(x) + shift,
         lambda x, scale, shift: layer_norm(x, x.shape[-1:]) * (1 + scale) + shift,
@@ -259,38 +234,6 @@ WRONG = {
         (lambda chosen, u, batch, fixed, r: (chosen[batch] & (u < r) & ~fixed).float(), "booleans"),
         (lambda chosen, u, batch, fixed, r: chosen & (u < r), "RuntimeError"),
     ],
-    "check_other_hand": [
-        (lambda F: F, "right-handed still"),
-        (lambda F: -F, "only b"),
-        (lambda F: F * torch.tensor([-1.0, 1.0, 1.0]).double(), "You flip a,"),
-        (lambda F: F * torch.tensor([1.0, 1.0, -1.0]).double(), "You flip c"),
-        (lambda F: F * torch.tensor([1.0, -1.0, 1.0]).double()[:, None], "flip a row"),
-        (lambda F: F.mT, "not those of the mirror image"),
-        (lambda F: 2 * F, "no frames"),
-        (lambda F: torch.cat([F, -F]), "shape"),
-        (lambda F: F.mul_(torch.tensor([1.0, -1.0, 1.0]).double()), "change F itself"),
-    ],
-    "check_force_error": [
-        (lambda e, f, x, h: force_error(e, f, x, h, sign=-1), "*minus* the slope"),
-        (lambda e, f, x, h: force_error(e, f, x, h, by=1), "divide by 2h"),
-        (lambda e, f, x, h: force_error(e, f, x, h, by=4), "divide by 2h"),
-        (lambda e, f, x, h: force_error(e, f, x, h, back=0, by=1), "Step to both sides"),
-        (lambda e, f, x, h: force_error(e, f, x, h, atoms=2), "Visit all 3N"),
-        (lambda e, f, x, h: 0.0, "never ask for an energy"),
-        (lambda e, f, x, h: e(x) + 7.0, "almost 0"),
-        (lambda e, f, x, h: force_error(e, f, x.add_(1e-9), h), "leave it moved"),
-    ],
-    "check_leak": [
-        (lambda s, x, far, R: leak(s, x, far, R.T), "backwards"),
-        (lambda s, x, far, R: leak(s, x, far, R, about=0.0), "about the origin"),
-        (lambda s, x, far, R: leak(s, x, far, R, look=torch.ones(7, dtype=bool)), "own shares out"),
-        (lambda s, x, far, R: leak(s, x, far, R, look=far), "Look at those of ~far"),
-        (lambda s, x, far, R: leak(s, x, far, R, size=lambda d: d.max()), "absolute value"),
-        (lambda s, x, far, R: leak(s, x, far, R, size=lambda d: d.abs().mean()), "mean change"),
-        (lambda s, x, far, R: leak(s, x, ~far, R, look=~far), "near molecule"),
-        (lambda s, x, far, R: 0.0, "at most"),
-        (lambda s, x, far, R: leak(s, x.add_(1e-9), far, R), "leave it moved"),
-    ],
     "check_modulate": [
         (lambda x, scale, shift: scale * normed(x) + shift, "1 + scale"),
         (lambda x, scale, shift: (1 + scale) * normed(x, dim=0) + shift, "over atoms"),
@@ -411,7 +354,7 @@ WRONG = {
 }
 
 
-for answers in (answers_02, answers_02b):
+for answers in (answers_02, answers_02b, answers_05):
     RIGHT |= answers.RIGHT
     WRONG |= answers.WRONG
 

@@ -97,7 +97,7 @@ def check_force_error(answer: Callable[..., Any]) -> str:
         )
     if not asked:
         raise Wrong(
-            "You never ask for an energy: compare the forces with (E(x + h) - E(x - h)) / 2h."
+            "You never compute an energy: compare the forces with (E(x + h) - E(x - h)) / 2h."
         )
     if abs(found["wrong"] - 0.25) < 1e-4 and found["right"] < 1e-5:
         return "Right forces pass, and one wrong component in nine is found."
@@ -141,7 +141,7 @@ def check_leak(answer: Callable[..., Any]) -> str:
     ----------
     answer : callable
         A function (shares, pos [N, 3], far [N], R [3, 3]) -> the largest change of the others'
-        shares [N] when the far atoms turn by R about their center.
+        shares [N] when the far atoms rotate by R about their center.
     """
     generator = torch.Generator().manual_seed(13)
     pos = torch.randn(7, 3, generator=generator, dtype=torch.float64)
@@ -160,7 +160,7 @@ def check_leak(answer: Callable[..., Any]) -> str:
     best, mistakes = _leaks(pos, far, turn)
     near = 1e-6 * max(1.0, best)
     if abs(found - best) < near:
-        return "Turned about its own center, and nothing but the other molecule is looked at."
+        return "Rotated about its own center, and only the other molecule's atoms are compared."
     for value, hint in mistakes:
         if abs(found - value) < near:
             raise Wrong(hint)
@@ -171,7 +171,7 @@ def check_leak(answer: Callable[..., Any]) -> str:
 
 
 def _shares(x: torch.Tensor, far: torch.Tensor) -> torch.Tensor:
-    """Shares [N] of an energy that leaks: those of near atoms change when the far molecule turns,
+    """Shares [N] of an energy that leaks: those of near atoms change when the far molecule rotates,
     or moves."""
     weight = torch.tensor([-1.0, -2.0, 0.0, 0.0, 0.0, 6.0, 0.0], dtype=x.dtype)
     near = (x - x[~far].mean(0))[:, 0].square()
@@ -185,7 +185,7 @@ def _leaks(
     """The right answer, and those of known mistakes with what is wrong about each."""
     center = pos[far].mean(0)
 
-    def change(by, about, which):  # of all shares, when some atoms turn about a place
+    def change(by, about, which):  # of all shares, when some atoms rotate about a place
         new = pos.clone()
         new[which] = (pos[which] - about) @ by.T + about
         return (_shares(new, far) - _shares(pos, far)).double()
@@ -197,11 +197,11 @@ def _leaks(
     return largest(turn, center, far), [
         (
             largest(turn.T, center, far),
-            "You turn backwards. Rows are positions, so turning them by R is x @ R.T.",
+            "You rotate backwards. Rows are positions, so rotating them by R is x @ R.T.",
         ),
         (
             largest(turn, torch.zeros(3, dtype=pos.dtype), far),
-            "The far molecule should turn about its own center, but it swings about the origin.",
+            "The far molecule should rotate about its own center, but it swings about the origin.",
         ),
         (
             float(right.abs().max()),
@@ -214,6 +214,6 @@ def _leaks(
         (float(right[~far].abs().mean()), "That is the mean change; take the largest."),
         (
             largest(turn, pos[~far].mean(0), ~far),
-            "You turn the near molecule; the far one should turn.",
+            "You rotate the near molecule; the far one should rotate.",
         ),
     ]
