@@ -14,6 +14,7 @@ from scdlab.analysis.bonds import (
     bonds_of,
     length_density,
 )
+from scdlab.analysis.candidates import kept_places, shape_of, spreads, width
 from scdlab.analysis.conditions import (
     MeanAndError,
     answer,
@@ -38,6 +39,14 @@ from scdlab.analysis.forces import corruption, degree_curves, half_angle, predic
 from scdlab.analysis.probes import composition, linear_probe
 from scdlab.analysis.rotation import rotated, rotation_error, turn_angles, turn_energies
 from scdlab.analysis.scan import Path, Scan, energies, paths_of, refined, weight_matrix
+from scdlab.analysis.stiffness import (
+    all_local_axes,
+    local_axes,
+    neighbors_for_axes,
+    share_left,
+    shares_along,
+    thermal_stiffness,
+)
 
 __all__ = [
     "AveragedEnergies",
@@ -46,6 +55,7 @@ __all__ = [
     "Path",
     "Reference",
     "Scan",
+    "all_local_axes",
     "answer",
     "as_reference",
     "bands_of",
@@ -65,9 +75,12 @@ __all__ = [
     "extensivity",
     "gates",
     "half_angle",
+    "kept_places",
     "length_density",
     "linear_probe",
+    "local_axes",
     "mixed",
+    "neighbors_for_axes",
     "noise_left",
     "noise_response",
     "paths_of",
@@ -77,10 +90,16 @@ __all__ = [
     "rotated",
     "rotation_error",
     "self_embedding",
+    "shape_of",
+    "share_left",
+    "shares_along",
     "shares_left",
     "smoothness",
+    "spreads",
+    "thermal_stiffness",
     "turn_angles",
     "turn_energies",
     "unexplained_noise",
     "weight_matrix",
+    "width",
 ]

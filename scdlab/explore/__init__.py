@@ -1,6 +1,7 @@
 """Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in
 traits."""
 
+from scdlab.explore.candidates import candidate_figure
 from scdlab.explore.claim_curves import claim_curves
 from scdlab.explore.condition import ConditionExplorer
 from scdlab.explore.described import alternative_text, described
@@ -37,6 +38,7 @@ __all__ = [
     "NoiseExplorer",
     "SvgExplorer",
     "alternative_text",
+    "candidate_figure",
     "claim_curves",
     "compare_bars",
     "compare_curves",
