@@ -75,8 +75,8 @@ NIGHT = QUICK | {
     "num_attention_layers": 2,
     "et_layers": 3,
     "num_rbf": 32,
-    "steps_ethanol": 8000,
-    "steps_aspirin": 16_000,
+    "steps_ethanol": 5000,
+    "steps_aspirin": 10_000,
     "batch_size": 8,
     "n_turned": 32,
     "turns": 8,
@@ -301,7 +301,7 @@ register(
             for network in NETWORKS
             for molecule in MOLECULES
         },
-        hours={"night": 4.3},
+        hours={"night": 2.7},
         worth=40,
     )
 )

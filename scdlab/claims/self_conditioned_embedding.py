@@ -14,6 +14,7 @@ from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN_PAIRED, UNSEEN, all_molecules, molecules
 from .directions import paired_direction
 from .self_conditioned import (
+    CPU,
     FULL,
     PAPER,
     QUICK,
@@ -164,7 +165,7 @@ register(
         precondition=mechanism_on("gain_minima", "minima of QM9"),
         profiles={
             "quick": QUICK | {"n_map": 100},
-            "cpu": SIX | {"n_map": 10_000},
+            "cpu": CPU | {"n_map": 10_000},
             "full": FULL | {"n_map": 10_000},
         },
         checkpoints={
@@ -178,7 +179,7 @@ register(
             },
             "coord-ct": {"test_noise_left": "left_coord_minima"},
         },
-        hours={"cpu": 1.5},
+        hours={"cpu": 0.5},
         worth=60,
     )
 )

@@ -19,6 +19,7 @@ from scdlab.objectives import CoordinateDenoising, PropertyRegression
 from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN_PAIRED, draw, molecules
 from .self_conditioned import (
+    CPU,
     FULL,
     METHODS,
     PAPER,
@@ -249,7 +250,7 @@ register(
             "quick": QUICK
             | TUNE
             | {"tune_batch": 8, "n_few": 300, "few_steps": 2, "n_many": 400, "many_steps": 2},
-            "night": SIX
+            "night": CPU
             | TUNE
             | {"n_few": 1000, "few_steps": 600, "n_many": 5000, "many_steps": 3000},
             "full": FULL
@@ -262,7 +263,7 @@ register(
                 "many_steps": 12_000,
             },
         },
-        hours={"night": 2.9},
+        hours={"night": 1.5},
         worth=10,
     )
 )

@@ -14,6 +14,7 @@ from .claim import Arrays, Claim, Settings, Values, get, register
 from .common import SEEN_PAIRED, draw
 from .directions import graded, paired_direction
 from .self_conditioned import (
+    CPU,
     FULL,
     METHODS,
     PAPER,
@@ -283,10 +284,10 @@ register(
         precondition=mechanism_on("gain_minima", "minima of QM9"),
         profiles={
             "quick": QUICK | TUNE | {"n_frames": 50, "n_test": 20, "force_steps": 2},
-            "night": SIX | TUNE | {"n_frames": 500},
+            "night": CPU | TUNE | {"n_frames": 500},
             "full": FULL | TUNE | {"n_frames": 950, "force_steps": 10_000},
         },
-        hours={"night": 0.4},
+        hours={"night": 0.2},
         worth=20,
     )
 )
