@@ -14,9 +14,8 @@ from IPython.display import display
 
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import Explorer
-from scdlab.explore.words import unseen
+from scdlab.explore.words import DESCRIPTION, unseen
 
-MIME = "application/vnd.scdlab.description+json"
 T = TypeVar("T")
 
 
@@ -100,5 +99,5 @@ def show_figure(figure: go.Figure) -> None:
         The figure.
     """
     if text := alternative_text(figure):
-        display({"text/html": unseen(text), MIME: text}, raw=True)
+        display({"text/html": unseen(text), DESCRIPTION: text}, raw=True)
     figure.show()

@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike
 from scdlab.explore import svg
 from scdlab.explore.inputs import checked_size
 from scdlab.explore.scene import as_arrows, as_atoms, as_marks, scene_of
+from scdlab.explore.words import DESCRIPTION
 from scdlab.files import atomic_file
 
 
@@ -169,8 +170,8 @@ class MoleculeView(anywidget.AnyWidget):
             The picture and its finding, in one to three sentences.
         """
         self.described_as = text
-        scene: dict[str, Any] = dict(self.scene)
-        self.scene = scene | {"aria": text}
+        scene: dict[str, Any] = {**self.scene, "aria": text}
+        self.scene = scene
         self._draw_still()
 
     def to_svg(self) -> str:
@@ -241,7 +242,8 @@ class MoleculeView(anywidget.AnyWidget):
         """The live widget, and a small svg for places without a kernel."""
         live: Any = super()._repr_mimebundle_(**kwargs)
         data, about = live
-        return data | svg.still_picture(self.to_svg), about
+        words = {DESCRIPTION: self.described_as} if self.described_as else {}
+        return data | svg.still_picture(self.to_svg) | words, about
 
 
 def view_molecule(

@@ -26,7 +26,7 @@ import traitlets
 
 from scdlab.explore import svg
 from scdlab.explore.controls import SIGMA_BOUNDS, Bounds, steps_of
-from scdlab.explore.words import error_text, labeled, lines_table, unseen
+from scdlab.explore.words import DESCRIPTION, error_text, labeled, lines_table, unseen
 
 PLOTLY = "application/vnd.plotly.v1+json"
 KEPT = 300  # results that a widget keeps
@@ -369,7 +369,8 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and its svg for places without a kernel."""
         live: Any = super()._repr_mimebundle_(**kwargs)
-        return live | svg.still_picture(lambda: labeled(self.to_svg(), self.described_as))
+        about = {DESCRIPTION: self.described_as} if self.described_as else {}
+        return live | svg.still_picture(lambda: labeled(self.to_svg(), self.described_as)) | about
 
 
 class FigureExplorer(Explorer):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from scdlab.explore import style
 from scdlab.explore.svg import escape
 
+# beside a figure in the output of a cell: its alternative text
+DESCRIPTION = "application/vnd.scdlab.description+json"
 # for screen readers alone: nothing of it is drawn, and it takes no room
 _UNSEEN = (
     "position:absolute;width:1px;height:1px;margin:-1px;padding:0;overflow:hidden;"

@@ -86,7 +86,15 @@ def _mark_number(figure: Any, guess: float, axis: str, whose: str) -> bool:
             f"{other}1": 1,
         },
         line=dict(color=style.PURPLE, width=2, dash="dash"),
-        label=dict(text=whose, textposition="end", font=dict(color=style.INK, size=13)),
+        label=dict(
+            text=whose,
+            textposition="end",
+            textangle=0,
+            xanchor="left" if letter == "x" else "right",
+            yanchor="top" if letter == "x" else "bottom",
+            padding=4,
+            font=dict(color=style.INK, size=13),
+        ),
         name=whose,
     )
     return True

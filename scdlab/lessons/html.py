@@ -7,9 +7,11 @@ plotly.js inside the page, a widget is replaced by the static picture it carries
 text/html beside its view), and cells tagged `solution` are folded.
 """
 
+import base64
 import copy
 import html
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -21,10 +23,13 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
 
-from scdlab.explore.described import MIME as DESCRIPTION
+from scdlab.explore.words import DESCRIPTION
+from scdlab.lessons.metrics import MIME as METRICS
 
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# numbers for the runner, and texts of figures, which carry them on a page themselves
+_UNSEEN = {METRICS, DESCRIPTION}
 
 _TEMPLATE = """
 {%- extends 'index.html.j2' -%}
@@ -128,16 +133,19 @@ def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
     page.metadata["title"] = title or _first_heading(page)
     figures = 0
     for cell in page.cells:
-        if "outputs" in cell:  # a page's figures carry their texts themselves
-            cell.outputs = [
-                each for each in cell.outputs if DESCRIPTION not in each.get("data", ())
-            ]
+        if "outputs" in cell:
+            cell.outputs = [each for each in cell.outputs if _is_seen(each.get("data", {}))]
         for output in cell.get("outputs", ()):
             if "data" in output:
                 figures += PLOTLY in output.data
                 output["data"] = _still(output.data, f"figure-{figures}")
     resources = {"plotly": get_plotlyjs()} if figures else {}
     return _exporter().from_notebook_node(page, resources)[0]
+
+
+def _is_seen(data: dict[str, Any]) -> bool:
+    """Whether a page shows an output: neither numbers for the runner, nor a figure's text alone."""
+    return not _UNSEEN & data.keys() or bool({PLOTLY, WIDGET, "image/svg+xml"} & data.keys())
 
 
 def _still(data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -158,11 +166,19 @@ def _still(data: dict[str, Any], name: str) -> dict[str, Any]:
     data = {
         mime: value
         for mime, value in data.items()
-        if mime not in (WIDGET, "application/javascript")
+        if mime not in (WIDGET, "application/javascript", DESCRIPTION)
     }
     if "image/svg+xml" in data:  # a picture shows more than the text/html beside it
-        data.pop("text/html", None)
+        return {"text/html": _image(data["image/svg+xml"])}
     return data
+
+
+def _image(svg: str) -> str:
+    """An svg picture as an image of its own, with its label as alternative text."""
+    label = re.match(r'\s*<svg\b[^>]* aria-label="([^"]*)"', svg)
+    content = base64.b64encode(svg.encode()).decode()
+    about = label[1] if label else ""
+    return f'<img alt="{about}" src="data:image/svg+xml;base64,{content}">'
 
 
 def _first_heading(page: nbformat.NotebookNode) -> str:

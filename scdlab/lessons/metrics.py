@@ -1,7 +1,6 @@
-"""The numbers a lesson stands for: shown to the reader as a small table, collected by the runner
-from that output."""
+"""The numbers a lesson stands for: in a notebook nothing of them is seen, and the runner collects
+them from the output."""
 
-import html
 import math
 import numbers
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,10 @@ MIME = "application/vnd.scdlab.metrics+json"
 
 
 def display_metrics(**values: Any) -> None:
-    """Show named numbers, as in `display_metrics(energy_mae_eV=0.012)`; the runner writes them to
-    metrics.json.
+    """Hand named numbers to the runner, which writes them to metrics.json, as in
+    `display_metrics(energy_mae_eV=0.012)`.
+
+    Readers of a notebook or a page do not see them; in plain Python they are printed.
 
     Parameters
     ----------
@@ -35,16 +36,13 @@ def display_metrics(**values: Any) -> None:
         A value is neither a number nor a bool.
     """
     clean = {name: _plain(name, value) for name, value in values.items()}
-    rows = "".join(
-        f"<tr><td style='text-align:left'>{html.escape(name)}</td><td "
-        f"style='text-align:right'>{_text(value)}</td></tr>"
-        for name, value in clean.items()
-    )
-    plain = "\n".join(f"{name}: {_text(value)}" for name, value in clean.items())
-    show_html(f"<table>{rows}</table>", plain, {MIME: clean})
+    if get_ipython() is None:
+        show("\n".join(f"{name}: {_text(value)}" for name, value in clean.items()))
+    else:
+        display({MIME: clean}, raw=True)
 
 
-def show_html(text: str, plain: str, more: dict[str, Any] | None = None) -> None:
+def show_html(text: str, plain: str) -> None:
     """Display html in a notebook, or print plain text elsewhere.
 
     Parameters
@@ -53,13 +51,11 @@ def show_html(text: str, plain: str, more: dict[str, Any] | None = None) -> None
         The html.
     plain : str
         The text.
-    more : dict, optional
-        More mime types for the notebook: name -> content.
     """
     if get_ipython() is None:
         show(plain)
     else:
-        display({"text/html": text, "text/plain": plain} | (more or {}), raw=True)
+        display({"text/html": text, "text/plain": plain}, raw=True)
 
 
 def collect(notebook: "NotebookNode") -> dict[str, Any]:

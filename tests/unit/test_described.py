@@ -8,7 +8,7 @@ import pytest
 from scdlab import load_ethanol
 from scdlab.explore import NeighborExplorer, alternative_text, described, path_plot, view_molecule
 from scdlab.explore.svg import document
-from scdlab.explore.words import labeled, unseen
+from scdlab.explore.words import DESCRIPTION, labeled, unseen
 from scdlab.lessons.html import to_html
 
 TEXT = 'Energy against angle: the fit wanders by 3 eV, "truth" < 1 meV.'
@@ -40,19 +40,24 @@ class Labels(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         about = dict(attributes)
-        if about.get("role") == "img":
-            self.found.append(about.get("aria-label"))
+        if about.get("role") == "img" or tag == "img":
+            self.found.append(about.get("aria-label") or about.get("alt"))
+
+
+def page_of(*shown):
+    """The page of a cell with these outputs."""
+    outputs = [nbformat.v4.new_output("display_data", each) for each in shown]
+    cell = nbformat.v4.new_code_cell(outputs=outputs)
+    return to_html(nbformat.v4.new_notebook(cells=[cell]))
 
 
 def test_the_page_of_a_figure_has_it():
     figure = described(path_plot([0, 1], {"a": [1.0, 2.0]}), TEXT)
     shown = (
-        {"text/html": unseen(TEXT), "application/vnd.scdlab.description+json": TEXT},
+        {"text/html": unseen(TEXT), DESCRIPTION: TEXT},
         {"application/vnd.plotly.v1+json": figure.to_plotly_json()},
     )
-    outputs = [nbformat.v4.new_output("display_data", each) for each in shown]
-    cell = nbformat.v4.new_code_cell(outputs=outputs)
-    page = to_html(nbformat.v4.new_notebook(cells=[cell]))
+    page = page_of(*shown)
     assert Labels(page).found == [TEXT]
     assert "scdlab-unseen" not in page  # said once
 
@@ -61,6 +66,10 @@ def test_a_molecule_view_has_it_until_it_shows_something_else(ethanol):
     view = described(view_molecule(ethanol.to_ase(0)), TEXT)
     assert view.scene["aria"] == TEXT == alternative_text(view)
     assert Labels(view.to_svg()).found == [TEXT]
+    data = view._repr_mimebundle_()[0]
+    assert data[DESCRIPTION] == TEXT and Labels(data["image/svg+xml"]).found == [TEXT]
+    page = page_of(data)
+    assert Labels(page).found == [TEXT]
     view.show(ethanol.to_ase(1))
     assert alternative_text(view) == "" and "C2H6O" in view.scene["aria"]
 
@@ -76,6 +85,7 @@ def test_an_explorer_has_it_until_it_changes(ethanol):
     data = explorer._repr_mimebundle_()
     assert data["application/vnd.plotly.v1+json"]["layout"]["meta"]["alt"] == TEXT
     assert Labels(data["image/svg+xml"]).found == [TEXT]
+    assert data[DESCRIPTION] == TEXT
     explorer.cutoff = 3.0
     assert alternative_text(explorer) == "" and TEXT not in explorer.children[0].value
 
