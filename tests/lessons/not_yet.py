@@ -10,7 +10,6 @@ NOT_YET = {
         "01_schnet",
         "02_denoising",
         "03_dens",
-        "04_self_conditioned",
         "05_ecse",
     ],
     # each figure, view and explorer that is shown has an alternative text
@@ -19,7 +18,6 @@ NOT_YET = {
         "01_schnet",
         "02_denoising",
         "03_dens",
-        "04_self_conditioned",
         "05_ecse",
     ],
     # a term of the glossary is defined, or linked to it, before it is used
@@ -37,7 +35,6 @@ NOT_YET = {
         "01_schnet",
         "02_denoising",
         "03_dens",
-        "04_self_conditioned",
         "05_ecse",
     ],
     # five questions at the end, then how well calibrated the guesses were
@@ -46,7 +43,6 @@ NOT_YET = {
         "01_schnet",
         "02_denoising",
         "03_dens",
-        "04_self_conditioned",
         "05_ecse",
     ],
 }

@@ -122,27 +122,39 @@ def test_lesson_03(ran):
 @pytest.mark.slow
 def test_lesson_04(ran):
     m = ran(4).metrics
-    assert m["answer_change_4A"] < 0.2  # the neighbors of neighbors say nearly all
+    # off equilibrium heat hides two thirds of the noise, computed and measured …
+    assert 0.6 < m["blind"] < 0.7 and m["left_heat_as_noise"] > 1
+    for name in ("left_coord_on_frames", "left_none_frames"):
+        assert m[name] == pytest.approx(m["blind"], abs=0.03)
+    # … and the own description goes below that, another's does not
+    assert m["left_own_frames"] < 0.95 * m["blind"] < m["left_one_number"]
+    assert m["left_other_frames"] > 1.1 * m["left_none_frames"]
+    assert m["gain_frames"] > m["gain_mixed"] > 0.02
+    assert m["loss_difference"] < 1e-6 and m["modulate_difference"] < 1e-5
+    assert m["gradient_from_zero"] == 0 < 1e-5 < m["gradient_from_xavier"]
+    # a handful of the 64 numbers is used: sums over atoms, none of them handed
+    assert m["numbers_used"] <= 16
+    assert m["left_all_numbers"] == pytest.approx(m["left_own_frames"], abs=1e-4)
+    assert m["r2_sine"] < 0.1 and m["r2_one_ch"] < 0.5 < min(m["r2_cc"], m["r2_mean_ch"])
+    assert m["yours_every_atom"] < 0.97 * m["blind"]  # without a bottleneck 100 steps do
+    assert m["yours_coord"] == pytest.approx(m["blind"], abs=0.05)
+    # at minima there is nothing to describe
+    assert m["rotations_minima"] < 0.1 < m["left_own_minima"] < 0.4
+    assert abs(m["gain_minima"]) < 0.02
+    assert m["left_other_minima"] == pytest.approx(m["left_own_minima"], rel=0.02)
+    assert m["answer_change_4A"] < 0.2  # atoms three bonds away are enough
     # what there is says little of the HOMO energy; neither pretraining puts it into the features
     assert m["probe_composition"] < 0.3 < max(m["probe_coord"], m["probe_scd"])
     assert max(m["probe_coord"], m["probe_scd"]) < m["probe_untrained"]
     assert m["probe_coord_and_composition"] < m["probe_coord"] + 0.05
-    assert m["noise_left_minima"] < 0.4 and m["noise_left_heat_as_noise"] > 1
-    assert m["loss_difference"] < 1e-6 and m["rotation_error"] < 1e-4
-    assert m["gradient_from_zero"] == 0 < 1e-5 < m["gradient_from_xavier"]
-    assert m["condition_changes_untrained"] > 0.01
-    # off equilibrium the condition acts; untold, SCD stands where Coord stands
-    assert m["left_own_frames"] < 0.95 * m["left_none_frames"]
-    assert m["left_other_frames"] > 1.1 * m["left_none_frames"]
-    assert m["left_coord_frames"] == pytest.approx(m["left_none_frames"], rel=0.03)
-    assert m["gain_frames"] > m["gain_mixed"] > 0.02
-    # at minima it does not
-    assert abs(m["gain_minima"]) < 0.02
-    assert m["left_other_minima"] == pytest.approx(m["left_own_minima"], rel=0.02)
-    assert all(0 <= m[f"r2_size_condition_{arm}"] <= 1 for arm in ("scd", "coord", "scratch"))
+    for pool in ("condition", "mean"):
+        assert all(0 <= m[f"r2_size_{pool}_{arm}"] <= 1 for arm in ("scd", "coord", "scratch"))
     assert all(m[f"homo_mae_{arm}_meV"] < m["homo_mae_median_meV"] for arm in ("coord", "scd"))
-    assert m["ours_rotation"] < 1e-9 < 1e-4 < m["released_rotation"]
-    assert m["released_force_error"] > 1e-2 > 1e-4 > m["ours_force_error"]
+    # the released layer breaks both laws, its cure and ours break none
+    assert m["released_rotation"] > 1e-6 and m["bias_rotation"] > 1e-3
+    assert m["released_force_error"] > 1e-3
+    assert m["rotation_error"] < 1e-4 and max(m["ours_rotation"], m["cured_rotation"]) < 1e-9
+    assert max(m["ours_force_error"], m["cured_force_error"]) < 1e-4
 
 
 @pytest.mark.slow

@@ -6,33 +6,10 @@ from typing import Any
 
 import torch
 
+from scdlab.analysis import share_left
 from scdlab.lessons.checks import Wrong, check, tensor_from
 
 BOLTZMANN = 8.617333262e-5  # eV/K
-
-
-def share_left(stiffness: torch.Tensor, temperature: float, sigma: float) -> torch.Tensor:
-    """Share of the noise along a direction that the best possible answer leaves.
-
-    Heat displaces a harmonic direction by s² = k_BT/k, noise by σ² more, and only the sum is seen.
-    Of Gaussian noise with that much beside it, s²/(s² + σ²) stays unknown.
-
-    Parameters
-    ----------
-    stiffness : Tensor [n]
-        Second derivatives k of the energy along the directions, in eV/Å².
-    temperature : float
-        Temperature in K.
-    sigma : float
-        Size of the noise in Å.
-
-    Returns
-    -------
-    Tensor [n]
-        Between 0 (stiff: all of the noise can be known) and 1.
-    """
-    heat = BOLTZMANN * temperature / stiffness  # Å²
-    return heat / (heat + sigma**2)
 
 
 def narrowed(c: torch.Tensor, mean: torch.Tensor, axes: torch.Tensor, k: int) -> torch.Tensor:
@@ -71,12 +48,12 @@ def check_share_left(answer: Callable[..., Any]) -> str:
     stiffness = torch.tensor([0.3, 5.0, 60.0, 1e6], dtype=torch.float64)
     for temperature, sigma in ((500.0, 0.04), (300.0, 0.07)):
         found = tensor_from(answer, stiffness.clone(), temperature, sigma, shape=stiffness.shape)
-        if torch.allclose(found, share_left(stiffness, temperature, sigma), rtol=1e-3):
+        right = share_left(stiffness, BOLTZMANN * temperature, sigma)
+        if torch.allclose(found, right, rtol=1e-3):
             continue
         for mistake, hint in _shared_wrongly(stiffness, temperature, sigma):
             if torch.allclose(found, mistake, rtol=1e-3):
                 raise Wrong(hint)
-        right = share_left(stiffness, temperature, sigma)
         raise Wrong(
             f"At {temperature:.0f} K, σ = {sigma:g} Å and k = 5 eV/Å² you get {found[1]:.3g}, and "
             f"{right[1]:.3g} of the noise is left. Two limits to try: a very stiff direction "
