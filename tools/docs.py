@@ -49,6 +49,7 @@ FLOORS = (
     "explore",
     "claims",
     "lessons",
+    "site",
 )
 SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}[ ]*$", re.MULTILINE)
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, *\*{0,2}\w+)*) *(?::.*)?$", re.MULTILINE)
