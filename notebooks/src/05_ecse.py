@@ -194,8 +194,9 @@ explore.described(
 
 # %%
 guess_many = lessons.predict(
-    "The error of a mean of n random numbers falls as one over the square root of n. PET is off by "
-    "some 20 to 30 meV. How many random orientations does it take to bring that below 0.001 meV?",
+    "The error of a mean of n random numbers falls as one over the square root of n. Over all "
+    "orientations PET's energies scatter by some 20 to 30 meV. How many random orientations does "
+    "it take to bring that below 0.001 meV?",
     unit="orientations",
     name="05-orientations",
     stored=30_000,
@@ -261,7 +262,7 @@ explore.described(
 
 # %%
 copies = [rotated(frame, r) for r in Rotation.random(S["rotations"], random_state=SEED)]
-copies += [frame]
+copies += [frame.copy()]
 mirrored = frame.copy()
 mirrored.positions[:, 0] *= -1
 copies += [rotated(mirrored, r) for r in Rotation.random(4, random_state=SEED)]

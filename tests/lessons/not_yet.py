@@ -10,7 +10,6 @@ NOT_YET = {
         "01_schnet",
         "02_denoising",
         "03_dens",
-        "05_ecse",
     ],
     # each figure, view and explorer that is shown has an alternative text
     "described": [
@@ -18,7 +17,6 @@ NOT_YET = {
         "01_schnet",
         "02_denoising",
         "03_dens",
-        "05_ecse",
     ],
     # a term of the glossary is defined, or linked to it, before it is used
     "terms": [
@@ -35,7 +33,6 @@ NOT_YET = {
         "01_schnet",
         "02_denoising",
         "03_dens",
-        "05_ecse",
     ],
     # five questions at the end, then how well calibrated the guesses were
     "quiz": [
@@ -43,6 +40,5 @@ NOT_YET = {
         "01_schnet",
         "02_denoising",
         "03_dens",
-        "05_ecse",
     ],
 }
