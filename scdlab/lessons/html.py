@@ -82,7 +82,13 @@ def mathml(latex: str, display: bool) -> str:
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown as nbconvert renders it, but with formulas as MathML."""
+    """Markdown as nbconvert renders it, but with formulas as MathML, and headings that links reach
+    as they do in JupyterLab."""
+
+    def heading(self, text: str, level: int, **attributes: Any) -> str:
+        name = html.escape(re.sub(r"<[^>]*>", "", text).strip().replace(" ", "-"))
+        written = super().heading(text, level, **attributes)
+        return written.replace(f"<h{level}", f'<h{level} id="{name}"', 1)
 
     def block_math(self, body: str) -> str:
         return mathml(body, display=True)
@@ -140,7 +146,24 @@ def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
                 figures += PLOTLY in output.data
                 output["data"] = _still(output.data, f"figure-{figures}")
     resources = {"plotly": get_plotlyjs()} if figures else {}
-    return _exporter().from_notebook_node(page, resources)[0]
+    written = _exporter().from_notebook_node(page, resources)[0]
+    return written.replace('href="glossary.md', 'href="glossary.html')
+
+
+def markdown_to_html(text: str) -> str:
+    """The page of a markdown text, such as the glossary.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+
+    Returns
+    -------
+    str
+        One html file that loads nothing.
+    """
+    return to_html(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
 
 
 def _is_seen(data: dict[str, Any]) -> bool:

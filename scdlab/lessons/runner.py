@@ -26,7 +26,7 @@ from papermill.execute import remove_error_markers
 
 from scdlab.files import atomic_file, package_dir, write_json
 from scdlab.lessons.failures import first_failure
-from scdlab.lessons.html import to_html
+from scdlab.lessons.html import markdown_to_html, to_html
 from scdlab.lessons.kernel import START_LIMIT, LessonKernel, quiet_papermill
 from scdlab.lessons.metrics import collect
 from scdlab.lessons.notebook import parameters_of, read_notebook
@@ -188,7 +188,8 @@ def run(
     profile : {"quick", "full"}, default "quick"
         The lessons' PROFILE.
     out : path, default "runs/lessons"
-        Folder for NN_name.ipynb (executed), NN_name.html (opens offline) and metrics.json.
+        Folder for NN_name.ipynb (executed), NN_name.html (opens offline), glossary.html and
+        metrics.json.
     parameters : dict, optional
         Values for the lessons' `parameters` cells.
     timeout : float, optional
@@ -235,12 +236,22 @@ def run(
     results: list[LessonResult] = []
     no_kernel = None  # why none starts: each further lesson would wait for it again
     with locked(out, inside=True):  # also: what cannot be written is known before anything runs
+        _write_glossary(paths[0].parent, out)
         for path in paths:
             limit = timeout or TIME_LIMIT[profile]
             result, no_kernel = _run_one(path, out, values, limit, no_kernel)
             results.append(result)
             write_json(out / "metrics.json", _summary(profile, results))
     return results
+
+
+def _write_glossary(folder: Path, out: Path) -> None:
+    """The page that links of the lessons' pages lead to, where the lessons have a glossary."""
+    source = folder / "glossary.md"
+    if source.is_file():
+        page = markdown_to_html(source.read_text(encoding="utf-8"))
+        with atomic_file(out / "glossary.html") as new:
+            new.write_text(page, encoding="utf-8")
 
 
 def _check_limit(timeout: Any) -> None:

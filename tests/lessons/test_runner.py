@@ -215,3 +215,17 @@ def test_the_kit_has_lessons_in_order():
     names = [path.name for path in lessons.list_lessons()]
     assert names[0] == "00_start_here.ipynb"
     assert names == sorted(names)
+
+
+def test_links_to_the_glossary_lead_to_its_page(lesson, tmp_path):
+    run = lesson("print(1)")
+    folder = tmp_path / "notebooks"
+    (folder / "glossary.md").write_text("# Glossary\n\n### GFN2-xTB\n\nFast: $E$.\n", "utf-8")
+    path = next(folder.glob("*.ipynb"))
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = "# Tiny\n\nBy [GFN2-xTB](glossary.md#GFN2-xTB)."
+    nbformat.write(notebook, path)
+    (result,) = run()
+    assert 'href="glossary.html#GFN2-xTB"' in result.page.read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "glossary.html").read_text(encoding="utf-8")
+    assert 'id="GFN2-xTB"' in page and "<math" in page and "<title>Glossary</title>" in page
