@@ -373,8 +373,8 @@ print(
 # The library does two more things. It searches neighbors once for both passes, at the midpoint of
 # the two sets of positions and with a margin. (How large must the margin be? That is an exercise at
 # the end.) And it **freezes the embeddings of the elements** while pretraining, in SCD and in Coord
-# alike. Denoising is easier when these embeddings are small, says the paper, so training would
-# slowly shrink them, and fine-tuning would start from nearly nothing.
+# alike. Without this, the paper finds, they become vanishingly small, and fine-tuning becomes
+# unstable: denoising seems to be easier the less of the elements is seen.
 #
 # ## How a vector changes what a network does
 #
@@ -558,8 +558,15 @@ else:
 figure = explore.compare_bars(
     {NAMES[name]: value for name, value in t.items()}, "noise left", title="New frames of ethanol"
 )
-figure.add_hline(y=blind, line_dash="dot", annotation_text="nothing told, computed")
-figure.add_hline(y=floor, line_dash="dot", annotation_text="all told that does not rotate")
+figure.add_hline(
+    y=blind, line_dash="dot", annotation_text="nothing told, computed", annotation_bgcolor="white"
+)
+figure.add_hline(
+    y=floor,
+    line_dash="dot",
+    annotation_text="all told that does not rotate",
+    annotation_bgcolor="white",
+)
 order_guess.reveal(found, figure)
 moved = []  # by how much the own condition moves the gates, [frames, layers]
 for k in range(20):
@@ -582,10 +589,10 @@ explore.described(
 # harm than none, so a mixture of the two passes *none* somewhere on the way. The description says
 # something that the noisy structure does not show, and the network has learned to read it.
 #
-# Be careful with the size, though. Own is still far above 0.125, and only a small part of the way
-# is gone: the description makes the question a little less ambiguous, not well-posed. (DeNS, the
-# method of lesson 03, gives a network the *forces* of the clean structure, a clue for every atom,
-# and that removes far more.) What keeps so much back?
+# Be careful with the size, though. Own is still far above 0.125: the description goes a small part
+# of the way and makes the question a little less ambiguous, not well-posed. (DeNS, the method of
+# lesson 03, gives a network the *forces* of the clean structure, a clue for every atom, and that
+# removes far more.) What keeps so much back?
 #
 # ## How wide is the bottleneck?
 #
@@ -695,14 +702,17 @@ explore.described(
 # %% [markdown]
 # Two of the low bars are laws, not lack of training.
 #
-# - *The sine of the torsion.* It changes sign in a mirror. $c$ is made of distances and does not
-#   change, so it cannot tell a left-handed frame from a right-handed one.
-# - *One C–H length.* $c$ is a sum over atoms. The mean of the five C–H lengths is in it; which of
-#   the hydrogens is the far one is not, for a sum does not name its terms.
+# - *The sine of the torsion.* It changes sign in a mirror. $c$ is built from numbers that do not,
+#   so it cannot tell a left-handed frame from a right-handed one.
+# - *One C–H length.* $c$ comes from a sum over atoms, and a sum does not name its terms. The mean
+#   of the five C–H lengths is in it, and their spread could be; which of the hydrogens is the far
+#   one cannot.
 #
-# The second law is the real bottleneck: noise is a question about *each atom*, and the answer comes
-# in one vector for all of them. The others among the 21 are held back by training alone: compare
-# the two columns.
+# The second law is why one vector is a bottleneck at all. Noise is a question about *each atom*,
+# and the answer comes in one vector for all of them. To use it, the network has to find out which
+# atom is meant, by comparing the description with what it sees. The other low bars are a matter of
+# training: the features before the head hold these lengths and angles (second column), so a sum
+# could pass them on, and so far it does not.
 #
 # ## Train: without a bottleneck, with one, without a condition
 #
@@ -737,7 +747,9 @@ for name, (objective, steps) in ARMS.items():
     print(f"{name:>16}: {yours[name]:.3f} of the noise is left after {steps} steps")
 best, second = sorted(yours, key=yours.get)[:2]
 figure = explore.compare_bars(yours, "noise left", title="New frames, after a short training")
-figure.add_hline(y=blind, line_dash="dot", annotation_text="nothing told, computed")
+figure.add_hline(
+    y=blind, line_dash="dot", annotation_text="nothing told, computed", annotation_bgcolor="white"
+)
 arms_guess.reveal(best if yours[best] < 0.97 * yours[second] else "all within 3 %", figure)
 explore.described(
     figure,
@@ -1115,7 +1127,9 @@ def released(**options):
     return net.double().eval()
 
 
-methanol = scdlab.AtomStore.from_ase([scdlab.from_smiles("CO")]).take([0])
+molecule = scdlab.from_smiles("CO")
+molecule.info.clear()  # only atoms and places
+methanol = scdlab.AtomStore.from_ase([molecule]).take([0])
 methanol.pos = methanol.pos.double()
 Q = torch.tensor(Rotation.random(random_state=SEED).as_matrix())
 
