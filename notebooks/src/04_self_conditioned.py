@@ -416,7 +416,7 @@ assert lessons.check_modulate(modulate_solution, show=False)
 #
 # | | shift β, scale γ, gate α come from | the layer | at the start |
 # |---|---|---|---|
-# | DiT | Linear(SiLU(c)) | x + α ∘ block((1 + γ) ∘ LN(x) + β) | weights 0: every gate is closed, every block does nothing |
+# | DiT | Linear(SiLU(c)) | x + α ∘ block((1 + γ) ∘ LN(x) + β) | weights 0: every gate is closed, every block passes x on unchanged |
 # | SCD, paper | a two-layer network of c | x + tanh α ∘ block(LN(x), scaled by γ and shifted by β) | not stated |
 # | SCD, released | Linear(LN(SiLU(Linear([LN(c), LN(x)])))), with LN(x) cut off from the gradient | x + tanh(0.2 α) ∘ block(tanh(a LN(x)) (1 + γ)/a + β) | Xavier: gates near 0, of either sign |
 # | ours | the same, not cut off | x + (1 + tanh α) ∘ block((1 + γ) ∘ LN(x) + β) | half of Xavier: gates near 1 |
@@ -774,9 +774,9 @@ claims.compare("scd-growth", growth)
 # ## Where a description has nothing to say: minima
 #
 # The paper's main table is about networks that were pretrained on minima, and there everything is
-# different. At a minimum there is no heat. Elements and bonds fix the distances, so in principle
-# the noisy structure shows where each atom belongs. In the formula of exercise 1, $s^2 = 0$, and
-# nothing is left but the three rotations, which $c$ cannot tell either.
+# different. At a minimum there is no heat. Elements and bonds nearly fix the distances, so in
+# principle the noisy structure shows where each atom belongs. In the formula of exercise 1,
+# $s^2 = 0$, and nothing is left but the three rotations, which $c$ cannot tell either.
 
 # %%
 minima_guess = lessons.predict(
@@ -955,8 +955,9 @@ else:
 #
 # *What* is mapped matters. The main text says “mean pooled atom embeddings”; the caption of the
 # large figure says outputs of the **embedding head**, which SCD alone trains, so that Coord's head
-# is as random as at the start. We measure both, for all three networks. (A mean over atoms removes
-# size by construction. What is left is mostly composition: lesson 02.)
+# is as random as at the start. We measure both, for all three networks, and call the first number
+# extensivity for the head alone, which sums over atoms. Nothing extensive is left in a mean; where
+# the size can be read off it nonetheless, it is through the composition (lesson 02).
 
 # %%
 map_guess = lessons.predict(
@@ -1005,9 +1006,11 @@ claims.compare("scd-extensivity", found | {k: v for k, v in measured.items() if 
 # The column *yours* is one network of each kind; the record has more seeds. The paper gives
 # pictures without numbers, so the rule of the verdict is ours. And its precondition applies: a
 # network that does not use its condition cannot show what using it does to embeddings. (Its head
-# has been trained a little, Coord's not at all, and that alone may move such numbers.) (Try it on
-# your own molecule, or on a published checkpoint: the README of the released code offers
-# `ct-scd-pcq` and `ct-scd-amp` for download, and `scdlab.load_official_ct("its.ckpt")` opens them.)
+# has been trained a little, Coord's not at all, and that alone may move such numbers.)
+#
+# To map a published checkpoint: the README of the released code offers `ct-scd-pcq` and
+# `ct-scd-amp` for download, `scdlab.load_official_ct("its.ckpt")` opens them, and
+# `EmbeddingExplorer` takes them like any other network.
 #
 # ## Few labels
 #
