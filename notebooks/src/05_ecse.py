@@ -884,8 +884,8 @@ stages()
 
 # %% [markdown]
 # The fourth curve passes both places without a jump, and where the hydrogen leaves it no longer
-# notices: the two frames from O and the near H do the work from the start. This is ECSE. The
-# library computes the same weights:
+# notices: the pair of O and the near H does all the work from the start. This is ECSE. The library
+# computes the same weights:
 
 # %%
 ecse = scdlab.ECSE(exactly)
@@ -994,7 +994,8 @@ lessons.check_takes_over(my_takes_over)
 # %% tags=["solution"] jupyter={"source_hidden": true}
 # Solution: click to unfold. w(s) rises with s: halve the interval until w(s) = 1/2.
 def takes_over_solution():
-    low, high = W - DELTA_W, 1.0
+    low = W - DELTA_W
+    high = 1.0
     for _ in range(60):
         s = (low + high) / 2
         if weight(1.0, 1.0, s, 2.0) < 0.5:
@@ -1007,7 +1008,8 @@ def takes_over_solution():
 assert lessons.check_takes_over(takes_over_solution(), show=False)
 
 # %%
-begins = float(takes_over_solution())
+found = lessons.check_takes_over(my_takes_over, show=False)
+begins = float(my_takes_over if found else takes_over_solution())
 complete = float(180 - np.degrees(np.arcsin(np.sqrt(W - DELTA_W))))
 
 
