@@ -9,7 +9,7 @@ so the mean square force on an atom, in axes that move with the molecule (`local
 stiffness k. A harmonic coordinate of that stiffness has the thermal spread s² = k_BT/k. Noise of
 size σ on it has the posterior variance s²σ²/(s² + σ²), so that even the best answer leaves
 
-    s²/(s² + σ²)                                 `share_left`
+    s²/(s² + σ²)                                 `share_left`, `share_from_forces`
 
 of the squared noise: little where the molecule is stiff, nearly all where it is soft.
 `shares_along` measures the same share of a network. (In the formula the other atoms stay where they
@@ -48,6 +48,27 @@ def share_left(stiffness: Any, kT: float, sigma: float) -> Any:
     """
     spread = kT / stiffness  # s², Å²
     return spread / (spread + sigma**2)
+
+
+def share_from_forces(forces: Any, kT: float, sigma: float) -> Any:
+    """The same share, of the mean stiffness that thermal forces give away.
+
+    Parameters
+    ----------
+    forces : numpy.ndarray or Tensor
+        Forces along coordinates, [frames, coordinates] in eV/Å.
+    kT : float
+        Thermal energy of the frames, eV.
+    sigma : float
+        Size of the noise, Å.
+
+    Returns
+    -------
+    numpy.ndarray or Tensor
+        [coordinates].
+    """
+    stiffness = (forces**2).mean(0) / kT  # ⟨F²⟩ = kT ⟨∂²E/∂u²⟩
+    return share_left(stiffness, kT, sigma)
 
 
 def neighbors_for_axes(pos: ArrayLike, numbers: ArrayLike) -> list[tuple[int, int]]:

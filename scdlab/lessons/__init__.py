@@ -27,9 +27,14 @@ from scdlab.lessons.checks.lesson02b import check_paired as check_paired
 from scdlab.lessons.checks.lesson02b import check_pairwise as check_pairwise
 from scdlab.lessons.checks.lesson02b import check_read_off as check_read_off
 from scdlab.lessons.checks.lesson02b import check_verdict as check_verdict
+from scdlab.lessons.checks.lesson03 import check_dead_ablation as check_dead_ablation
 from scdlab.lessons.checks.lesson03 import check_dens_mask as check_dens_mask
 from scdlab.lessons.checks.lesson03 import check_labels_kept as check_labels_kept
-from scdlab.lessons.checks.lesson03 import check_unit_factor as check_unit_factor
+from scdlab.lessons.checks.lesson03_clue import check_degree_two as check_degree_two
+from scdlab.lessons.checks.lesson03_clue import (
+    check_share_from_forces as check_share_from_forces,
+)
+from scdlab.lessons.checks.lesson03_clue import check_width as check_width
 from scdlab.lessons.checks.lesson04 import check_drop_condition as check_drop_condition
 from scdlab.lessons.checks.lesson04 import check_margin as check_margin
 from scdlab.lessons.checks.lesson04 import check_modulate as check_modulate

@@ -5,6 +5,7 @@ import math
 
 import answers_02
 import answers_02b
+import answers_03
 import answers_05
 import pytest
 import torch
@@ -78,17 +79,6 @@ RIGHT = {
     "check_rbf": [lambda r, c, g: torch.exp(-g * expansion(r, c) ** 2)],
     "check_cfconv": [plain_cfconv],
     "check_force": [lambda energy, pos: -gradient(energy, pos)],
-    "check_unit_factor": [
-        lambda degree: (2 * degree + 1) ** -0.5,
-        lambda degree: torch.tensor(2 * degree + 1.0).rsqrt(),
-    ],
-    "check_labels_kept": [lambda p, r: 1 - p * r, lambda p, r: (1 - p) + p * (1 - r)],
-    "check_dens_mask": [
-        lambda chosen, u, batch, fixed, r: chosen[batch] & (u < r) & ~fixed,
-        lambda chosen, u, batch, fixed, r: (
-            (u < r) * chosen.index_select(0, batch) * fixed.logical_not()
-        ),
-    ],
     "check_modulate": [
         lambda x, scale, shift: (1 + scale) * normed(x) + shift,
         lambda x, scale, shift: layer_norm(x, x.shape[-1:]) * (1 + scale) + shift,
@@ -200,39 +190,6 @@ WRONG = {
             "four",
         ),
         (lambda energy, pos: energy(pos), "shape []"),
-    ],
-    "check_unit_factor": [
-        (lambda degree: (2 * degree + 1) ** 0.5, "the length itself"),
-        (lambda degree: 1 / (2 * degree + 1), "square root"),
-        (lambda degree: 3**-0.5, "another number of components"),
-        (lambda degree: (4 * math.pi / (2 * degree + 1)) ** 0.5, "integrates to 1"),
-        (lambda degree: 1.0, "How long is it"),
-        (0.577, "should be a function"),
-    ],
-    "check_labels_kept": [
-        (lambda p, r: p * r, "what is kept"),
-        (lambda p, r: 1 - p, "atoms that stayed"),
-        (lambda p, r: 1 - r, "most structures"),
-        (lambda p, r: (1 - p) * (1 - r), "not a share of 1 - r"),
-        (lambda p, r: 1 - p - r, "multiply the two"),
-        (lambda p, r: 1.0, "How likely"),
-    ],
-    "check_dens_mask": [
-        (lambda chosen, u, batch, fixed, r: ~(chosen[batch] & (u < r) & ~fixed), "inverted"),
-        (lambda chosen, u, batch, fixed, r: chosen[batch] & (u < r), "Fixed atoms"),
-        (lambda chosen, u, batch, fixed, r: (u < r) & ~fixed, "not chosen"),
-        (lambda chosen, u, batch, fixed, r: chosen[batch] & ~fixed, "compare u with r"),
-        (lambda chosen, u, batch, fixed, r: chosen[batch] & (u > r) & ~fixed, "wrong way round"),
-        (
-            lambda chosen, u, batch, fixed, r: (chosen[batch] | (u < r)) & ~fixed,
-            "Either is not enough",
-        ),
-        (
-            lambda chosen, u, batch, fixed, r: chosen[batch] & (u < 0.5) & ~fixed,
-            "should be left alone",
-        ),
-        (lambda chosen, u, batch, fixed, r: (chosen[batch] & (u < r) & ~fixed).float(), "booleans"),
-        (lambda chosen, u, batch, fixed, r: chosen & (u < r), "RuntimeError"),
     ],
     "check_modulate": [
         (lambda x, scale, shift: scale * normed(x) + shift, "1 + scale"),
@@ -354,7 +311,7 @@ WRONG = {
 }
 
 
-for answers in (answers_02, answers_02b, answers_05):
+for answers in (answers_02, answers_02b, answers_03, answers_05):
     RIGHT |= answers.RIGHT
     WRONG |= answers.WRONG
 

@@ -1,4 +1,4 @@
-"""Checks of the exercises of lesson 03: denoising off equilibrium (DeNS)."""
+"""Checks of the exercises of lesson 03: the objective of DeNS and its ablations."""
 
 import math
 from collections.abc import Callable
@@ -7,44 +7,6 @@ from typing import Any
 import torch
 
 from scdlab.lessons.checks import Wrong, call, check, number_from, tensor_from
-
-
-@check
-def check_unit_factor(answer: Callable[..., Any]) -> str:
-    """Check the factor that normalizes spherical harmonics.
-
-    Parameters
-    ----------
-    answer : callable
-        A function l -> the factor that makes Y^(l) of a unit vector one long, where |Y^(l)|² = 2l +
-        1.
-    """
-    for degree in (1, 2, 0, 5):
-        found = number_from(call(answer, degree))
-        right = (2 * degree + 1) ** -0.5
-        if math.isclose(found, right, rel_tol=1e-3):
-            continue
-        told = f"For l = {degree} you answer {found:.4g}. "
-        if math.isclose(found, 1 / right, rel_tol=1e-3):
-            raise Wrong(told + "That is the length itself: divide by it.")
-        if math.isclose(found, right**2, rel_tol=1e-3):
-            raise Wrong(told + "The sum of squares is 2l + 1, the length is its square root.")
-        if math.isclose(found, 3**-0.5, rel_tol=1e-3):
-            raise Wrong(
-                told + "Right for l = 1; the other degrees have another number of components."
-            )
-        if math.isclose(found, (4 * math.pi / (2 * degree + 1)) ** 0.5, rel_tol=1e-3):
-            raise Wrong(
-                told
-                + "That belongs to harmonics whose square integrates to 1; ours have |Y|² = 2l + 1."
-            )
-        raise Wrong(
-            told + "Y^(l) of a unit vector has squares that add up to 2l + 1. How long is it?"
-        )
-    return (
-        "1/√(2l + 1), so 1/√3 for l = 1: there |F|/√3 · Y is F itself. The paper uses this one for "
-        "all degrees."
-    )
 
 
 @check
@@ -150,3 +112,107 @@ def check_dens_mask(answer: Callable[..., Any]) -> str:
             f"{'fixed' if fixed[k] else 'free'}."
         )
     return "Chosen structure, drawn atom, free to move: these three and no other."
+
+
+Losses = dict[str, Callable[[int], float]]
+
+
+def unchanged_arms(losses: Losses, seeds: int = 12) -> list[str]:
+    """The arms that are in truth the method itself: their loss is always the same.
+
+    Parameters
+    ----------
+    losses : dict
+        Arm -> its loss, a function of the random seed; "DeNS" is the method without an ablation.
+    seeds : int, default 12
+        How many seeds are tried.
+
+    Returns
+    -------
+    list of str
+        The arms whose loss equals that of "DeNS" to the last digit for every seed.
+    """
+    method = losses["DeNS"]
+    return [
+        name
+        for name, loss in losses.items()
+        if name != "DeNS" and all(loss(seed) == method(seed) for seed in range(seeds))
+    ]
+
+
+@check
+def check_dead_ablation(answer: Callable[..., Any]) -> str:
+    """Check how the reader finds ablations that change nothing.
+
+    Parameters
+    ----------
+    answer : callable
+        A function (losses: dict of arm -> function of a seed) -> the names of the arms whose loss
+        is always that of "DeNS".
+    """
+    for worlds, seldom, tiny in ((0, 1, False), (1, 3, False), (2, 1, True), (3, 2, False)):
+        asked: list[tuple[str, int]] = []
+        losses, dead, alive = _arms(worlds, seldom, tiny, asked)
+        found = call(answer, losses)
+        names = {found} if isinstance(found, str) else _names(found)
+        if "DeNS" in names:
+            raise Wrong('"DeNS" is the method itself: leave it out.')
+        if unknown := sorted(names - set(losses)):
+            raise Wrong(f"There is no arm {unknown[0]!r}: return names of arms.")
+        if not asked:
+            raise Wrong("You never ask for a loss: losses[name](seed) computes one.")
+        if missed := sorted(dead - names):
+            raise Wrong(
+                f"You miss {missed[0]!r}, whose loss is always that of DeNS. Two losses can only "
+                "be compared for the same seed: another seed is other noise on other atoms."
+            )
+        if wrong := sorted(names & alive):
+            seeds = {seed for name, seed in asked if name == wrong[0]}
+            if tiny:
+                raise Wrong(
+                    f"{wrong[0]!r} differs from DeNS in the sixth digit, and that is a difference: "
+                    "compare exactly, with ==. The same computation gives the same last digit."
+                )
+            raise Wrong(
+                f"{wrong[0]!r} does change the loss, but not for each seed: where no atom happens "
+                f"to be corrupted, all arms agree. You tried {len(seeds)} seed"
+                f"{'' if len(seeds) == 1 else 's'}: try ten."
+            )
+    return "Same seed, several seeds, exact comparison: an arm that passes all three does nothing."
+
+
+def _arms(
+    worlds: int, seldom: int, tiny: bool, asked: list[tuple[str, int]]
+) -> tuple[Losses, set[str], set[str]]:
+    """Arms of an invented method, the dead and the living among them; `asked` notes each call."""
+    names = ["no clue", "whole structures", "no energies", "another's force"]
+    dead = {names[worlds]} if worlds < 3 else set()
+
+    def loss_of(name: str, change: float) -> Callable[[int], float]:
+        def loss(seed: int) -> float:
+            asked.append((name, seed))
+            value = 1 + 0.3 * math.sin(12.9898 * (seed + 1) + worlds)
+            return value * (1 + change * (seed % (seldom + 1) == seldom))
+
+        return loss
+
+    losses = {"DeNS": loss_of("DeNS", 0.0)}
+    for number, name in enumerate(names):
+        change = 0.0 if name in dead else (1e-6 if tiny else 0.01) * (number + 1)
+        losses[name] = loss_of(name, change)
+    return losses, dead, set(names) - dead
+
+
+def _names(found: Any) -> set[str]:
+    """The names that the reader's function returned."""
+    if isinstance(found, dict):
+        raise Wrong("Return the names of the arms that change nothing, not a table of all.")
+    try:
+        names = set(found)
+    except TypeError:
+        raise Wrong(
+            f"Your function should return a list of names, not a {type(found).__name__}."
+        ) from None
+    if not all(isinstance(name, str) for name in names):
+        raise Wrong("Your function should return a list of names, as strings.")
+    return names
