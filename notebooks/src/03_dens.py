@@ -663,8 +663,8 @@ claims.compare("dens-clue", {f"noise_left_{name}_percent": value for name, value
 #   atoms that stayed, and the noise of those that did not.
 #
 # An output that is multiplied by zero does not depend on any weight. What does that mean for
-# training? Here are the force and noise terms of that code in our own words, and the gradient of the
-# noise term, for the network that was trained with the clue:
+# training? Here are the force and noise terms of that code in our own words, and the gradient of
+# the noise term, for the network that was trained with the clue:
 
 
 # %%

@@ -8,13 +8,11 @@ NOT_YET = {
     "predictions": [
         "00_start_here",
         "01_schnet",
-        "03_dens",
     ],
     # each figure, view and explorer that is shown has an alternative text
     "described": [
         "00_start_here",
         "01_schnet",
-        "03_dens",
     ],
     # a term of the glossary is defined, or linked to it, before it is used
     "terms": [
@@ -28,12 +26,10 @@ NOT_YET = {
     "skeleton": [
         "00_start_here",
         "01_schnet",
-        "03_dens",
     ],
     # five questions at the end, then how well calibrated the guesses were
     "quiz": [
         "00_start_here",
         "01_schnet",
-        "03_dens",
     ],
 }

@@ -14,6 +14,7 @@ _PREDICT = re.compile(r"^#+ +Predict\b|\*\*Predict\b", re.MULTILINE)
 
 # what draws: the last name of a call, `explore.path_plot(…)`, `style.figure(…)`
 FIGURES = {
+    "candidate_figure",
     "claim_curves",
     "compare_bars",
     "compare_curves",
