@@ -20,9 +20,17 @@
 # W. Peebles, S. Xie, *Scalable Diffusion Models with Transformers* (DiT), ICCV 2023,
 # [arXiv:2212.09748](https://arxiv.org/abs/2212.09748).
 #
-# Lesson 02 is taken for granted: noise and its size $\sigma$, “Coord” (plain coordinate denoising),
-# the equivariant transformer with its scalar and vector features. Terms and symbols are in the
-# [glossary](glossary.md).
+# Taken for granted from earlier lessons, and explained in the [glossary](glossary.md):
+# [frames](glossary.md#frame) of a simulation, [GFN2-xTB](glossary.md#GFN2-xTB) and
+# [DFT](glossary.md#density-functional-theory), [QM9](glossary.md#QM9), [batches](glossary.md#batch)
+# and [channels](glossary.md#channel), the [loss](glossary.md#loss),
+# [autograd](glossary.md#autograd), [kcal/mol](glossary.md#kcal/mol),
+# [torsions](glossary.md#torsional-noise), [torques](glossary.md#torque),
+# [checkpoints](glossary.md#checkpoint); and from lessons 02 and 03
+# [denoising](glossary.md#denoising) with noise of size $\sigma$, [Coord](glossary.md#Coord) (plain
+# coordinate denoising), the share of [noise left](glossary.md#noise-left),
+# [pretraining](glossary.md#pretraining) and [fine-tuning](glossary.md#fine-tuning),
+# [DeNS](glossary.md#DeNS), and the equivariant transformer with its scalar and vector features.
 
 # %% tags=["parameters"]
 PROFILE = "quick"  # "quick": under two minutes on two cores; "full": long trainings, for a GPU
@@ -904,7 +912,7 @@ explore.described(
 # only as helpers. Does anything force them to encode what a property depends on? A **linear probe**
 # asks: average the scalar features over the atoms, fit the property linearly to these 64 numbers,
 # and take $R^2$ on molecules left out. Two precautions keep it fair. With few molecules it would
-# measure the fit, so we take all 5,000 and let the fit choose its own ridge (a penalty on large
+# measure the fit, so we take all 5,000 and let the fit choose its own **ridge** (a penalty on large
 # coefficients). And any network's features show which atoms there are, so we need a control: the
 # same probe from the composition alone, the numbers of H, C, N, O and F.
 

@@ -19,7 +19,6 @@ NOT_YET = {
         "00_start_here",
         "01_schnet",
         "03_dens",
-        "04_self_conditioned",
         "05_ecse",
     ],
     # its parts, from what one will be able to do to where to go next
