@@ -24,7 +24,7 @@
 # [frames](glossary.md#frame) of a simulation, [GFN2-xTB](glossary.md#GFN2-xTB) and
 # [DFT](glossary.md#density-functional-theory), [QM9](glossary.md#QM9), [batches](glossary.md#batch)
 # and [channels](glossary.md#channel), the [loss](glossary.md#loss),
-# [autograd](glossary.md#autograd), [kcal/mol](glossary.md#kcal/mol),
+# [autograd](glossary.md#backward-pass), [kcal/mol](glossary.md#kcal/mol),
 # [torsions](glossary.md#torsional-noise), [torques](glossary.md#torque),
 # [checkpoints](glossary.md#checkpoint); and from lessons 02 and 03
 # [denoising](glossary.md#denoising) with noise of size $\sigma$, [Coord](glossary.md#Coord) (plain
