@@ -18,11 +18,13 @@ from torch.nn import Module
 from scdlab.files import atomic_file
 from scdlab.nn.blocks.heads import Float64Buffers
 from scdlab.nn.model import Model
-from scdlab.nn.registry import describe
+from scdlab.nn.registry import describe, with_article
 from scdlab.site.bundling import inside_script
+from scdlab.symmetry.auxiliary import is_trained_alone
+from scdlab.symmetry.ecse import ECSE
 
 FORMAT = "scdlab-web-model"
-MODELS = ("SchNet", "EquivariantTransformer")  # those that `web/` runs
+MODELS = ("SchNet", "EquivariantTransformer", "PET")  # those that `web/` runs
 
 
 def export_model(model: Model) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def export_model(model: Model) -> dict[str, Any]:
     Parameters
     ----------
     model : Model
-        A model of one of the classes that `web/` holds.
+        A model of one of the classes `MODELS`, or an ECSE of a PET.
 
     Returns
     -------
@@ -99,11 +101,14 @@ def write_export(model: Model, path: str | os.PathLike, name: str | None = None)
 def _described(model: Model) -> tuple[dict[str, Any], bytes]:
     """The description of a model, and the numbers of its tensors."""
     described = describe(model)
-    if described["name"] not in MODELS or "module" in described:
-        raise ValueError(
-            f"No page runs a {described['name']}; export a model of one of the classes "
-            f"{', '.join(MODELS)}."
-        )
+    units = {}
+    if isinstance(model, ECSE):
+        _check_class(model.backbone, ("PET",))
+        if model.auxiliary is not None:
+            _check_class(model.auxiliary, ("EquivariantTransformer",))
+            units = {"auxiliary_has_units": is_trained_alone(model.auxiliary)}
+    else:
+        _check_class(model, MODELS)
     tensors: dict[str, dict[str, Any]] = {}
     parts: list[bytes] = []
     offset = 0
@@ -131,8 +136,19 @@ def _described(model: Model) -> tuple[dict[str, Any], bytes]:
         "trained_labels": model.trained_labels.as_json(),
         "units": model.units,
         "provenance": model.provenance,
+        **units,
     }
     return about, b"".join(parts)
+
+
+def _check_class(model: Model, classes: tuple[str, ...]) -> None:
+    """Raise ValueError for a model that is of none of these classes of the library."""
+    described = describe(model)
+    if described["name"] not in classes or "module" in described:
+        raise ValueError(
+            f"No page runs {with_article(described['name'])} here; export a model of "
+            f"{' or '.join(classes)}."
+        )
 
 
 def is_double(model: Module, name: str) -> bool:

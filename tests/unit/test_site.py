@@ -59,8 +59,10 @@ def test_files_for_disk_and_for_fetching(tmp_path):
 
 
 def test_what_cannot_be_exported(tmp_path):
-    with pytest.raises(ValueError, match="No page runs a DimeNet; export a model of one of"):
+    with pytest.raises(ValueError, match="No page runs a DimeNet here; export a model"):
         export_model(scdlab.DimeNet(hidden_channels=8, num_layers=1))
+    with pytest.raises(ValueError, match="No page runs a SchNet here; export a model of PET"):
+        export_model(scdlab.ECSE(schnet()))
     model = schnet()
     with pytest.raises(ValueError, match=r"must end in \.js or \.json, got 'net\.txt'"):
         write_export(model, tmp_path / "net.txt")
@@ -118,8 +120,8 @@ def test_a_module_that_is_not_there():
 
 
 def test_models_that_are_named_have_a_file():
-    assert set(export.MODELS) == {"SchNet", "EquivariantTransformer"}
-    assert "CLASSES = { SchNet, EquivariantTransformer" in bundle()
+    assert set(export.MODELS) == {"SchNet", "EquivariantTransformer", "PET"}
+    assert "CLASSES = { SchNet, EquivariantTransformer, PET }" in bundle()
 
 
 def test_text_inside_a_script():

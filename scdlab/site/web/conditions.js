@@ -14,7 +14,8 @@ export function selfEmbedding(model, structure) {
 export function mixed(own, other, mix) {
     if (!(mix >= 0 && mix <= 1)) {
         throw new Error(
-            `mix, the other molecule's share in the condition, must be between 0 and 1, got ${mix}.`,
+            "mix, the other molecule's share in the condition, must be between 0 and 1, got " +
+                `${mix}.`,
         );
     }
     return Float64Array.from(own, (x, k) => (1 - mix) * x + mix * other[k]);
@@ -36,8 +37,8 @@ export function noiseLeft(answer, noise) {
 export function checkedCondition(condition, n, d) {
     if (condition.length !== d && condition.length !== n * d) {
         throw new Error(
-            `The condition must hold ${d} numbers, the model's width, or ${n * d}, so many for each ` +
-                `atom, got ${condition.length}.`,
+            `The condition must hold ${d} numbers, the model's width, or ${n * d}, so many for ` +
+                `each atom, got ${condition.length}.`,
         );
     }
     return condition;

@@ -258,7 +258,8 @@ function activated(q, i, k, j, dk, at, width) {
     return logit / (1 + Math.exp(-logit));
 }
 
-// Σ_b w_ab ∘ x_b for every atom a: x [N, components, d], filters w [P, d] -> out, of the shape of x.
+// Σ_b w_ab ∘ x_b for every atom a: x [N, components, d], filters w [P, d] -> out, of the shape of
+// x.
 function vectorSum(x, w, pairs, out, n, d, components) {
     out.fill(0, 0, n * components * d);
     for (let p = 0; p < pairs.n; p++) {
@@ -376,7 +377,8 @@ export class EquivariantTransformer {
         return { x, v, gates };
     }
 
-    // Outputs of a structure; arrays are the model's own until its next pass, but for the embedding.
+    // Outputs of a structure; arrays are the model's own until its next pass, but for the
+    // embedding.
     //
     // condition: one vector [d], or one an atom [N, d]; null for the mask token.
     // forceInput: forces [3N] in eV/Å, zero for atoms without one.
@@ -386,8 +388,8 @@ export class EquivariantTransformer {
         const d = this.hiddenChannels;
         if (forces && this.forceHead === null) {
             throw new Error(
-                "This EquivariantTransformer has no head for forces, and a page takes no gradient of " +
-                    "its energy; ask a SchNet for forces.",
+                "This EquivariantTransformer has no head for forces, and a page takes no " +
+                    "gradient of its energy; ask a SchNet for forces.",
             );
         }
         if (forceInput !== null) {
@@ -402,6 +404,7 @@ export class EquivariantTransformer {
         const { x, v, gates } = this.represent(structure, c, forceInput);
         return {
             energy: this.energyHead.total(x, z),
+            perAtom: this.energyHead.energies,
             noise: this.vectors(this.noiseHead, "noise", x, v, n),
             forces: forces ? this.vectors(this.forceHead, "forces", x, v, n) : null,
             embedding: this.conditional

@@ -5,10 +5,10 @@
 //                                                    + W_{k-2} + W_{k+2}) / 36
 //
 // Both kinds have the same three methods: `at(pairs)` sets the distances, `read` gives the filters
-// of a network, `backward` takes a gradient by filters back to the distances. A network is an object
-// with `d` and `forward(basis, rows, out)`; to be differentiated, with `backward(gradient, rows, out)`
-// too, which follows the last `forward`. The weights of a page do not change, so a table is made once
-// for each network and each place where it starts.
+// of a network, `backward` takes a gradient by filters back to the distances. A network is an
+// object with `d` and `forward(basis, rows, out)`; to be differentiated, with `backward(gradient,
+// rows, out)` too, which follows the last `forward`. The weights of a page do not change, so a
+// table is made once for each network and each place where it starts.
 
 import { cosineCutoff, cosineCutoffSlope } from "./radial.js";
 import { Workspace } from "./workspace.js";
@@ -64,8 +64,8 @@ export class ExactFilters extends Filters {
         }
     }
 
-    // Add to slope [P] the gradient by the distances, from that by the filters [P, d] that `read` gave;
-    // the latter is overwritten.
+    // Add to slope [P] the gradient by the distances, from that by the filters [P, d] that `read`
+    // gave; the latter is overwritten.
     backward(network, filters, gradient, slope) {
         const { n, r } = this.pairs;
         const d = network.d;

@@ -12,8 +12,8 @@ export class ForceEncoding {
     checked(forces, n) {
         if (forces.length !== 3 * n || !Array.from(forces).every(Number.isFinite)) {
             throw new Error(
-                `The force input must hold ${3 * n} finite numbers in eV/Å, three an atom; give zero ` +
-                    "for atoms without one.",
+                `The force input must hold ${3 * n} finite numbers in eV/Å, three an atom; give ` +
+                    "zero for atoms without one.",
             );
         }
         return forces;

@@ -44,6 +44,7 @@ export class EnergyHead {
             : new Mlp(weights, "mlp", d, half, 1, Float);
         this.reference = weights.doubles("reference", [MAX_Z + 1]);
         this.scale = weights.doubles("scale", [])[0];
+        this.energies = null; // of the atoms of the last pass
         this.work = new Workspace(Float);
     }
 
@@ -56,6 +57,7 @@ export class EnergyHead {
         for (let i = 0; i < n; i++) {
             energies[i] = numbers[i] * this.scale + this.reference[z[i]];
         }
+        this.energies = energies;
         return energies;
     }
 
@@ -89,8 +91,8 @@ export class DirectForceHead {
         this.work = new Workspace(Float);
     }
 
-    // Add forces [3N] in eV/Å to `forces`, from features x [N, d] and the radial basis [P, n], cutoff
-    // [P] and pairs.
+    // Add forces [3N] in eV/Å to `forces`, from features x [N, d] and the radial basis [P, n],
+    // cutoff [P] and pairs.
     forward(x, basis, envelope, pairs, n, forces) {
         const d = this.d;
         const left = this.work.array("left", n * d);

@@ -1,8 +1,8 @@
 // Which atoms are within the cutoff of each other, as a half list: each unordered pair once. As in
 // scdlab/atoms/neighbors.py, for one structure.
 //
-// A structure is {z: atomic numbers [n], pos: positions [3n] in Å, cell: rows of cell vectors [9] in
-// Å, or null where nothing is periodic}. Periodic structures repeat along all three vectors.
+// A structure is {z: atomic numbers [n], pos: positions [3n] in Å, cell: rows of cell vectors [9]
+// in Å, or null where nothing is periodic}. Periodic structures repeat along all three vectors.
 
 const COINCIDENT = 1e-6; // Å
 
@@ -121,11 +121,15 @@ function duals(cell) {
         out[3 * k] = cell[a + 1] * cell[b + 2] - cell[a + 2] * cell[b + 1];
         out[3 * k + 1] = cell[a + 2] * cell[b] - cell[a] * cell[b + 2];
         out[3 * k + 2] = cell[a] * cell[b + 1] - cell[a + 1] * cell[b];
-        volume = cell[3 * k] * out[3 * k] + cell[3 * k + 1] * out[3 * k + 1] + cell[3 * k + 2] * out[3 * k + 2];
+    }
+    for (let k = 0; k < 3; k++) {
+        volume += cell[k] * out[k];
     }
     const edges = length(cell, 0) * length(cell, 1) * length(cell, 2);
     if (!(Math.abs(volume) > 1e-6 * edges)) {
-        throw new Error("The cell vectors span no volume; give three that do not lie in one plane.");
+        throw new Error(
+            "The cell vectors span no volume; give three that do not lie in one plane.",
+        );
     }
     return out.map((x) => x / volume);
 }

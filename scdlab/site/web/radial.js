@@ -15,7 +15,8 @@ export class GaussianBasis {
         this.centers = weights.doubles("centers", [n]);
     }
 
-    // The functions [rows, n] at distances r [rows] in Å, and their derivatives unless slope is null.
+    // The functions [rows, n] at distances r [rows] in Å, and their derivatives unless slope is
+    // null.
     forward(r, rows, out, slope = null) {
         for (let p = 0; p < rows; p++) {
             for (let k = 0; k < this.n; k++) {

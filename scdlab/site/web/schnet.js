@@ -137,8 +137,8 @@ export class SchNet {
         const d = config.hidden_channels;
         if (config.conditional) {
             throw new Error(
-                "A SchNet of a page takes no condition; export a model with conditional=False, or an " +
-                    "EquivariantTransformer.",
+                "A SchNet of a page takes no condition; export a model with conditional=False, " +
+                    "or an EquivariantTransformer.",
             );
         }
         this.hiddenChannels = d;
@@ -202,7 +202,12 @@ export class SchNet {
         this.pairs.search(structure, this.cutoff);
         filters.at(this.pairs, gradient);
         const x = this.represent(structure, filters);
-        const out = { energy: this.energyHead.total(x, z), forces: null, atoms: x };
+        const out = {
+            energy: this.energyHead.total(x, z),
+            perAtom: this.energyHead.energies,
+            forces: null,
+            atoms: x,
+        };
         if (gradient) {
             out.forces = this.gradientForces(filters, z.length);
         } else if (forces) {
