@@ -1396,8 +1396,8 @@ claims.table(lesson=4)
 #    thirds.
 # 2. Plain denoisers reach this wall within minutes and stay there. A description of the clean
 #    structure goes below it.
-# 3. What a bottleneck lets through is measured, not counted: a handful of numbers here, sums over
-#    atoms, none of them handed.
+# 3. What a bottleneck lets through is measured, not counted: a handful of numbers here, none of
+#    which names an atom or tells left from right.
 # 4. At minima there is no heat, hence nothing to describe. SCD is then Coord with half the updates.
 # 5. One test of a law finds what no table of errors shows: rotate, and compare forces with the
 #    slope of the energy.
@@ -1409,8 +1409,8 @@ claims.table(lesson=4)
 # - *Norms*: no tanh on vectors, no layer norm after each layer, no bound on x before the block.
 # - *Frozen*: element embeddings, those of neighbors included, in both SCD and Coord. The release
 #   freezes the mask token as well and leaves the neighbors' embeddings free.
-# - *Sizes*: 64 channels and 3 layers for 256 and 8; 6,000 steps of 32 for 800,000 of 512; no
-#   drop-path in the shipped networks for 0.1.
+# - *Sizes*: 64 channels and 3 layers for 256 and 8; 6,000 steps of 32 on frames and 3,000 on minima
+#   for 800,000 of 512; no drop-path in the shipped networks for 0.1.
 # - *Data*: frames by GFN2-xTB and minima of QM9; the paper pretrains on PCQ, GEOM, OMol25 and more.
 # - *Coord* runs on CT, not on ET, at equal passes and at equal updates.
 # - *Extra arms*: another's condition, a condition for every atom, gradient stopped, width reduced.
