@@ -7,9 +7,9 @@ batches and noise. They differ in what sets scale, shift and gate of a layer,
 
     β, γ, α = Linear(LN(SiLU(Linear(read))))
 
-what it reads (the condition c, or [c, LN(x)]), the last layer's first weights (zero, or Xavier
-times 0.5), and the gate (1 + tanh α, or tanh α). The last arm is the released layout, with its
-normalization of vectors and after each layer, and its first weights.
+what it reads (the condition c, or [c, LN(x)]), the last layer's first weights (zero, Xavier, or
+Xavier doubled, "loud"), and the gate (1 + tanh α, or tanh α). The last arm is the released layout,
+with its normalization of vectors and after each layer, and its first weights.
 """
 
 import torch
@@ -38,21 +38,25 @@ from .self_conditioned_rules import (
     mechanism_on,
 )
 
-GAIN = 0.5
+LOUD = 2.0  # the library's start
 # reads the atom beside the condition, gain of the last layer's first weights, 1 + in the gate
 ARMS = {
     "c_zero": (False, 0.0, True),
-    "c_xavier": (False, GAIN, True),
+    "c_xavier": (False, 1.0, True),
+    "c_loud": (False, LOUD, True),
     "both_zero": (True, 0.0, True),
-    "both_xavier": (True, GAIN, True),
-    "both_tanh": (True, GAIN, False),
+    "both_xavier": (True, 1.0, True),
+    "both_loud": (True, LOUD, True),
+    "both_tanh": (True, LOUD, False),
 }
 WORDS = {
     "c_zero": "reads c, starts at zero",
     "c_xavier": "reads c, starts from Xavier",
+    "c_loud": "reads c, starts from Xavier doubled",
     "both_zero": "reads [c, LN(x)], starts at zero",
     "both_xavier": "reads [c, LN(x)], starts from Xavier",
-    "both_tanh": "reads [c, LN(x)], starts from Xavier, gate tanh without 1 +",
+    "both_loud": "reads [c, LN(x)], starts from Xavier doubled, as the library does",
+    "both_tanh": "reads [c, LN(x)], starts from Xavier doubled, gate tanh without 1 +",
     "released": "the released layout",
 }
 
@@ -186,7 +190,7 @@ def words() -> dict[str, str]:
         Name of a quantity -> description.
     """
     found = {f"left_own_{arm}": f"noise left, own condition; {of}" for arm, of in WORDS.items()}
-    found = {name: found[name] for name in ("left_own_both_xavier", "left_own_c_zero")} | found
+    found = {name: found[name] for name in ("left_own_both_loud", "left_own_c_zero")} | found
     found |= {f"left_none_{arm}": f"noise left, no condition; {of}" for arm, of in WORDS.items()}
     gains = {f"gain_{arm}": f"gain, 1 - own/none; {of}" for arm, of in WORDS.items()}
     return found | gains
@@ -195,7 +199,7 @@ def words() -> dict[str, str]:
 def judge_which_part(values: Arrays, settings: Settings) -> str:
     """The rule below, in code."""
     unused = {arm: 1 - values[f"gain_{arm}"] for arm in WORDS}  # own/none
-    seen = paired_direction(unused["both_xavier"], unused["c_zero"])
+    seen = paired_direction(unused["both_loud"], unused["c_zero"])
     if seen == "paper":
         released = paired_direction(unused["released"], unused["c_zero"])
         return "reproduced" if released == "paper" else "same direction"
@@ -207,8 +211,8 @@ register(
         id="scd-adaln",
         lesson=4,
         title=(
-            "A network uses its condition sooner when adaptive layer norm reads the atom beside "
-            "the condition and does not start at zero."
+            "A network uses its condition sooner when adaptive layer norm starts loudly and reads "
+            "the atom beside the condition."
         ),
         source=f"the released code of {PAPER}: fc([c, LN(x)]), Xavier; not compared in the paper",
         paper="no number: the released layer reads both and starts from Xavier",
@@ -216,7 +220,8 @@ register(
         rule=(
             "Train SCD on frames of ethanol, positions only. On unseen frames compare own/none, "
             "the noise left with the own condition over that with none, where adaLN reads "
-            "[c, LN(x)] and starts from Xavier, with that where it reads c and starts at zero."
+            "[c, LN(x)] and starts from Xavier weights doubled, with that where it reads c and "
+            "starts at zero."
         )
         + SEEN_PAIRED
         + "With the expected direction: reproduced when the released layout is also ahead of the "
@@ -224,13 +229,13 @@ register(
         "other arms are reported and not judged.",
         judge=judge_which_part,
         recipe=which_part,
-        precondition=mechanism_on("gain_both_xavier", "frames of ethanol"),
+        precondition=mechanism_on("gain_both_loud", "frames of ethanol"),
         profiles={
             "quick": QUICK | {"adaln_steps": 3},
             "cpu": CPU | {"adaln_steps": 1000},
             "full": FULL | {"seeds": 3, "adaln_steps": 4000, "pretrain_batch": 64},
         },
-        hours={"cpu": 0.55},
+        hours={"cpu": 0.8},
         worth=90,
     )
 )

@@ -10,18 +10,20 @@ x [d] of an atom enter the block and how much of its result is kept:
 The atom's own features are read beside the condition, as in the released code of self-conditioned
 denoising (arXiv:2603.17196), so that one condition can say different things to different atoms.
 Nothing is detached there: forces stay the gradient of the energy at a given c. The last linear
-layer starts from Xavier weights, halved, so that the condition acts, and is trained, from the first
-step. The gate is attenuated: no condition can scale a block by more than two, and at -1 it is
-closed. A gate without the 1, as released, left 0.623 ± 0.003 of the noise under the own condition,
-this one 0.612 ± 0.009 (ethanol at 500 K, 1,000 steps, mean and standard error of three seeds, the
-better in two of them): kept for its mean, a difference that three seeds do not settle.
+layer starts from Xavier weights, doubled, so that the condition acts, and is trained, from the
+first step: how loudly it starts decides how soon a network uses its condition. After 1,000 steps of
+self-conditioned denoising (ethanol at 500 K, two seeds) 0.549 and 0.564 of the noise was left with
+this start, 0.591 and 0.594 with Xavier weights halved, 0.564 and 0.580 with four times Xavier; and
+0.566 and 0.568 where the layer reads c alone (`python tools/adaln_search.py`; the claim `scdlab
+claims run scd-adaln` has more seeds, and the gate without the 1).
+The gate is attenuated: no condition can scale a block by more than two, and at -1 it is closed.
 Vector features are not modulated: they are scaled only through the scalars that they meet
 inside the block. All of it depends on invariant numbers alone, so an equivariant network stays
 exactly equivariant.
 
 The first linear layer, of [c, x], is a sum of one of c, which costs a row a structure, and one of
-x. A step of SCD costs about a ninth more than with a modulation that reads c alone and starts at
-zero, which left 0.630 ± 0.002 in the same comparison.
+x. A step of SCD costs 6 to 16 % more than with a modulation that reads c alone; what that is worth
+in equal seconds is in `benchmarks/adaln.py`.
 
 A structure without a condition gets the learned `mask_token`.
 """
@@ -36,7 +38,7 @@ from scdlab.atoms.batch import Batch
 from scdlab.atoms.shares import drawn_for_model
 from scdlab.nn.blocks.linear import xavier_linear
 
-GAIN = 0.5  # of the last layer's Xavier weights
+GAIN = 2.0  # of the last layer's Xavier weights
 
 # normalized features [N, d] -> scale, shift and gate, [N, d] each
 Modulate = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
