@@ -73,9 +73,9 @@ def fresh(**options):
 
 
 # %% [markdown]
-# The data are ethanol at 500 K: frames of one trajectory, with energies and forces. Neighboring
-# frames resemble each other, so the training frames are drawn from its first three quarters and the
-# test frames from its last fifth, with a gap between them.
+# The data are ethanol at 500 K: [frames](glossary.md#frame) of one trajectory, with energies and
+# forces. Neighboring frames resemble each other, so the training frames are drawn from its first
+# three quarters and the test frames from its last fifth, with a gap between them.
 #
 # ## The question
 #
@@ -228,15 +228,16 @@ print(f"{above:.0f} points above the limit; correlation of the 27 pairs: {alike:
 # The 27 predictions, nine atoms in three directions each, follow from the forces alone, and the
 # network's errors line up with them. What it leaves is no failure of training. It is the heat.
 #
-# So something else has to be known. DeNS has an idea what.
+# So something else has to be known. [DeNS](glossary.md#DeNS) has an idea what.
 #
 # ## What a force tells
 #
 # The structure *before* the noise came with a label that we have not used: its forces. **If we were
 # told the force that the atom felt before it was displaced, how far would that narrow down where it
-# was?** To find out we need forces at many places, so let us train a force field, on energies and
-# forces alone. It is also what DeNS has to beat later on. Its loss is the *length* of the errors,
-# as in the paper's code; lengths punish the rare large error less than squares do:
+# was?** To find out we need forces at many places, so let us train a [force
+# field](glossary.md#force-field), on energies and forces alone. It is also what
+# [DeNS](glossary.md#DeNS) has to beat later on. Its [loss](glossary.md#loss) is the *length* of the
+# errors, as in the paper's code; lengths punish the rare large error less than squares do:
 #
 # $$L_\text{plain} = \rho\, |E - \hat{E}| + \frac{1}{N} \sum_i \| F_i - \hat{F}_i \|,
 #   \qquad \hat{F}_i = -\frac{\partial \hat{E}}{\partial x_i},$$
@@ -365,9 +366,9 @@ explore.described(
 # Drag the slider. As the tolerance shrinks, the ball is first pressed flat along the stiff bond,
 # then closes in bending, and last in turning: each direction by $\delta F/k$ with a $k$ of its own.
 # Which shape you see is a matter of the tolerance. The order in which the directions give way is a
-# matter of the molecule. (The force field learned here is a rough one. Its bond is right within a
-# few percent, its bending too soft by half. And the stiffness in turning is that of the stretched
-# bond, which pulls the hydrogen back as a string would.)
+# matter of the molecule. (The force field learned here is a rough one, good along the bond and too
+# soft in bending. And the stiffness in turning is that of the stretched bond, which pulls the
+# hydrogen back as a string would.)
 #
 # Compare with the first figure. Noise along a stiff direction can be told from the picture anyway,
 # and a force fixes it further. Between stiff and soft, in the bending motions of nine atoms, is
@@ -538,7 +539,7 @@ print(f"ours {ours.item():.6f}, the library's {theirs.item():.6f}")
 # Two limits are worth a thought, and the tests of the library hold it to both. With $p = 0$ nothing
 # is displaced: DeNS *is* supervised learning. With $p = r = 1$, all forces zero and squares in the
 # place of lengths (`loss="squared"`), no atom receives anything, and what is left beside the energy
-# is the denoising loss of lesson 02.
+# is the [denoising](glossary.md#denoising) loss of lesson 02.
 #
 # Now look at it. Move through the trajectory, choose an atom, and follow its force degree by
 # degree: blue lobes are positive, orange ones negative. *Ratio* is $r$; *corrupt* shows which atoms
@@ -642,7 +643,7 @@ claims.compare("dens-clue", {f"noise_left_{name}_percent": value for name, value
 # %% [markdown]
 # So the mechanism is real. Whether it makes *forces* better is another question. **Two claims, two
 # measurements:** that a method works as it was meant to, and that it is worth what it costs. An
-# ablation is to connect them, and that is where care is needed.
+# [ablation](glossary.md#ablation) is to connect them, and that is where care is needed.
 #
 # ## Break it: an ablation that took out too much
 #
@@ -705,11 +706,11 @@ for name, (encode, as_released) in {
     )
 
 # %% [markdown]
-# The released arm has a noise term, a number that is logged and looks as usual, and the gradient of
-# that term is exactly zero. So this “without force encoding” is also *without denoising*, and
-# without the force labels of every fourth structure. It is bound to lose the gain, and its number
-# cannot say which of the three mattered. (A caution: we do not know which code made the table in
-# the paper; it may have been another. And the full method does not run these lines.)
+# The released [arm](glossary.md#arm) has a noise term, a number that is logged and looks as usual,
+# and the gradient of that term is exactly zero. So this “without force encoding” is also *without
+# denoising*, and without the force labels of every fourth structure. It is bound to lose the gain,
+# and its number cannot say which of the three mattered. (A caution: we do not know which code made
+# the table in the paper; it may have been another. And the full method does not run these lines.)
 #
 # **Write it (5): an experiment.** The opposite mistake is as frequent: an ablation that takes out
 # *nothing*. Write a function that catches it. `losses` is a dictionary from the name of an arm to
@@ -936,8 +937,8 @@ claims.compare("dens-ethanol-forces", yours)
 # time for the return. Where a network comes to know its frames by heart, noise may be a remedy.
 # That is a guess, and the claims are built to test it: the same comparison after 2,500 to 20,000
 # steps on 100 frames, six seeds, paired by split. They state a **precondition**: the network must
-# use its clue, and plain training must overfit. Where that fails the verdict is “not tested:
-# mechanism off”, and not a tie.
+# use its clue, and plain training must [overfit](glossary.md#overfitting). Where that fails the
+# verdict is “not tested: mechanism off”, and not a tie.
 #
 # One thing does *not* explain a gap to the paper. DeNS asks for the old energy of a displaced
 # structure, and where forces are the slope of the energy this leads to a **conflict**. A network
@@ -947,8 +948,8 @@ claims.compare("dens-ethanol-forces", yours)
 # label $F_i$. Energy and force terms pull against each other. But the paper's network for small
 # molecules takes forces as a gradient too (`nets/equiformer_md17_dens.py`, lines 322 to 329), has
 # the same conflict, and its errors fall from 3.1 to 2.6 meV/Å. Whatever separates us from that
-# number, it is not this. (`DeNS(labels_of_corrupted=False)` avoids the conflict, direct forces do
-# not have it, and claims measure what either is worth.)
+# number, it is not this. (`DeNS(labels_of_corrupted=False)` avoids the conflict, [direct
+# forces](glossary.md#direct-forces) do not have it, and claims measure what either is worth.)
 #
 # There were earlier records of these claims, and they were **withdrawn**:
 
@@ -976,8 +977,9 @@ claims.history(lesson=3)
 # %% [markdown]
 # ## Surfaces: where the method has its best results
 #
-# The paper's headline is not ethanol. It is **OC20** and **OC22**: relaxations of small molecules
-# on metal and on oxide surfaces, with a catalyst in mind (L. Chanussot et al., ACS Catal. 2021,
+# The paper's headline is not ethanol. It is **OC20** and **OC22**:
+# [relaxations](glossary.md#relaxation) of small molecules on metal and on oxide surfaces, with a
+# catalyst in mind (L. Chanussot et al., ACS Catal. 2021,
 # [arXiv:2010.09990](https://arxiv.org/abs/2010.09990); R. Tran et al., ACS Catal. 2023,
 # [arXiv:2206.08917](https://arxiv.org/abs/2206.08917)). The released checkpoints of EquiformerV2, a
 # large network with direct forces, give an impression: on two million structures of OC20 a force
@@ -1065,13 +1067,14 @@ claims.table(lesson=3)
 # - The network is an equivariant transformer with scalars and vectors (degrees 0 and 1), much
 #   smaller than Equiformer; the noise comes from gated blocks, there from a graph-attention layer.
 # - The force input is divided by the size of forces in the training set; the release gives raw
-#   forces, on small molecules in kcal/mol/Å.
-# - On OC20 the released trainer draws whole batches with probability $p$; here, as in its code for
-#   small molecules, structures are drawn.
+#   forces, on small molecules in [kcal/mol](glossary.md#kcal/mol)/Å.
+# - On OC20 the released trainer draws whole [batches](glossary.md#batch) with probability $p$;
+#   here, as in its code for small molecules, structures are drawn.
 # - The paper writes the noise term with a square, its code takes the length. We follow the code;
 #   `loss="squared"` is the other.
-# - Our frames of ethanol carry energies and forces of the semi-empirical method GFN2-xTB; MD17 is
-#   density functional theory. The recorded claims use revised MD17.
+# - Our frames of ethanol carry energies and forces of the semi-empirical method
+#   [GFN2-xTB](glossary.md#GFN2-xTB); [MD17](glossary.md#rMD17) is [density functional
+#   theory](glossary.md#density-functional-theory). The recorded claims use revised MD17.
 # - Trainings here are short: 150 to 20,000 steps, where the paper has about 180,000.
 #
 # ## What is contested
