@@ -167,7 +167,8 @@ blind_guess.reveal(100 * float(limit[HYDROGEN].mean()))
 #
 # Does a network come near this limit? We train one that receives no force. A quarter of the atoms
 # of each frame is displaced, and it has to find the noise; how this is written comes later. Then we
-# look at its error along the same directions, on frames that it has not seen.
+# look at its error along the same directions, on frames that it has not seen. (`fit` warns that
+# energies of other compositions would be off by a constant. Ours have one composition only.)
 
 
 # %%
@@ -226,7 +227,8 @@ print(f"{above:.0f} points above the limit; correlation of the 27 pairs: {alike:
 
 # %% [markdown]
 # The 27 predictions, nine atoms in three directions each, follow from the forces alone, and the
-# network's errors line up with them. What it leaves is no failure of training. It is the heat.
+# network's errors line up with them. Most of what it leaves is no failure of training. It is the
+# heat.
 #
 # So something else has to be known. [DeNS](glossary.md#DeNS) has an idea what.
 #
@@ -296,8 +298,8 @@ print("(along the bond, bending, turning; both end in the same picture)")
 # $$\delta x = \frac{\delta F}{k}.$$
 #
 # An *exact* force has three components for three unknowns and picks, near by, a single point
-# wherever $K$ is regular. But nobody knows a force exactly, and a network with a force error of a
-# tenth of an eV/Å cannot make use of more digits than that.
+# wherever $K$ is regular. But a network has to invert the force, and it knows forces only as well
+# as it predicts them: with an error of a tenth of an eV/Å, the digits beyond are of no use to it.
 #
 # **Predict.** We draw places at random, within $3\sigma$ of the picture, and keep those whose force
 # agrees with the true one to 0.3 eV/Å. The places fill a ball. Which shape is left of it?

@@ -25,7 +25,8 @@ def candidate_figure(
     Parameters
     ----------
     clouds : mapping
-        Label of the slider's step -> places [m, 3] in Å from the true one.
+        Label of the slider's step -> places [m, 3] in Å from the true one; the first set, of all
+        places, stays visible behind the others.
     findings : sequence of str
         A line for each step, shown below the title.
     axes : sequence of str
@@ -50,17 +51,24 @@ def candidate_figure(
             f"candidate_figure: each set needs one finding, got {len(findings)} for {len(clouds)}."
         )
     sets = [array(places).reshape(-1, 3)[:MOST] for places in clouds.values()]
-    largest = 1.05 * max(np.abs(places).max() for places in sets)
-    fig = go.Figure(layout=dict(template="scdlab", height=520, margin=dict(l=0, r=0, t=80, b=0)))
-    for k, places in enumerate(sets):
+    every = np.concatenate(sets)
+    low = every.min(axis=0)
+    high = every.max(axis=0)
+    half = 0.52 * (high - low).max()  # equal axes, so that a ball looks like one
+    middle = (low + high) / 2
+    fig = go.Figure(layout=dict(template="scdlab", height=560, margin=dict(l=0, r=0, t=70, b=90)))
+    for k, places in enumerate([*sets, sets[0]]):
+        behind = k == len(sets)  # the first set, pale, behind every other
         fig.add_scatter3d(
-            x=places[:, 0],
-            y=places[:, 1],
-            z=places[:, 2],
+            **dict(zip("xyz", places.T, strict=True)),
             mode="markers",
-            name="possible places",
-            visible=k == first,
-            marker=dict(size=2.5, color=style.VERMILION, opacity=0.7),
+            name="all places" if behind else "possible places",
+            visible=behind or k == first,
+            marker=dict(
+                size=1.5 if behind else 3,
+                color=style.GRAY if behind else style.VERMILION,
+                opacity=0.35 if behind else 0.8,
+            ),
         )
     fig.add_scatter3d(
         x=[0],
@@ -68,7 +76,7 @@ def candidate_figure(
         z=[0],
         mode="markers",
         name="where it was",
-        marker=dict(size=6, color=style.INK, symbol="x"),
+        marker=dict(size=7, color=style.BLUE, symbol="diamond"),
     )
     headings = [f"{title}<br><sub>{finding}</sub>" for finding in findings]
     steps = [
@@ -76,23 +84,31 @@ def candidate_figure(
             method="update",
             label=label,
             args=[
-                {"visible": [k == j for j in range(len(sets))] + [True]},
+                {"visible": [k == j for j in range(len(sets))] + [True, True]},
                 {"title.text": headings[k]},
             ],
         )
         for k, label in enumerate(clouds)
     ]
-    slider = dict(active=first, steps=steps, x=0.05, len=0.9, currentvalue_prefix="force known to ")
-    side = dict(range=[-largest, largest], tickfont=dict(size=11), nticks=5)
-    names = zip(("xaxis", "yaxis", "zaxis"), axes, strict=True)
+    slider = dict(active=first, steps=steps, x=0.05, len=0.9, y=0, pad=dict(t=10))
+    slider["currentvalue"] = dict(prefix="force known to ", font=dict(size=14))
+    sides = {
+        name: dict(
+            range=[center - half, center + half],
+            tickfont=dict(size=10),
+            nticks=4,
+            title=dict(text=f"{text} (Å)", font=dict(size=12)),
+        )
+        for name, text, center in zip(("xaxis", "yaxis", "zaxis"), axes, middle, strict=True)
+    }
     fig.update_layout(
         title_text=headings[first],
         sliders=[slider],
-        legend=dict(x=0.75, y=0.95),
+        legend=dict(x=0.78, y=0.98, itemsizing="constant"),
         scene=dict(
             aspectmode="cube",
-            camera_eye=dict(x=1.5, y=-1.3, z=0.9),
-            **{name: side | dict(title_text=f"{text} (Å)") for name, text in names},
+            camera_eye=dict(x=1.3, y=-1.3, z=0.8),
+            **sides,
         ),
     )
     return fig

@@ -138,15 +138,14 @@ def test_kept_places_refuse():
 def test_the_figure_shows_one_set_at_a_time():
     clouds = {"nothing": torch.randn(900, 3), "0.3 eV/Å": 0.1 * torch.randn(50, 3)}
     fig = candidate_figure(clouds, ["a ball", "a disc"], ["x", "y", "z"], first=1, title="Where")
-    assert [trace.visible for trace in fig.data] == [False, True, None]
+    assert [trace.visible for trace in fig.data] == [False, True, True, None]
     assert len(fig.data[0].x) == 400  # not all are drawn
+    assert list(fig.data[2].x) == list(fig.data[0].x)  # the first set stays behind
     steps = fig.layout.sliders[0].steps
     assert [step.label for step in steps] == list(clouds)
-    assert steps[0].args[0]["visible"] == (True, False, True) or steps[0].args[0]["visible"] == [
-        True,
-        False,
-        True,
-    ]
+    assert list(steps[0].args[0]["visible"]) == [True, False, True, True]
+    sides = fig.layout.scene
+    assert len({round(s.range[1] - s.range[0], 9) for s in (sides.xaxis, sides.yaxis)}) == 1
     assert "a disc" in fig.layout.title.text
     with pytest.raises(ValueError, match="one finding"):
         candidate_figure(clouds, ["a ball"], ["x", "y", "z"])
