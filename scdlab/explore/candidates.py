@@ -90,8 +90,8 @@ def candidate_figure(
         )
         for k, label in enumerate(clouds)
     ]
-    slider = dict(active=first, steps=steps, x=0.05, len=0.9, y=0, pad=dict(t=10))
-    slider["currentvalue"] = dict(prefix="force known to ", font=dict(size=14))
+    shown = dict(prefix="force known to ", font=dict(size=14))
+    slider = dict(active=first, steps=steps, x=0.05, len=0.9, pad=dict(t=10), currentvalue=shown)
     sides = {
         name: dict(
             range=[center - half, center + half],
