@@ -2,10 +2,12 @@
 
 import base64
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import web
 from helpers import ct, schnet
 
 import scdlab
@@ -126,3 +128,11 @@ def test_models_that_are_named_have_a_file():
 
 def test_text_inside_a_script():
     assert inside_script("a </script> <!-- b") == "a <\\/script> <\\!-- b"
+
+
+def test_the_page_of_benchmarks_shows_how_often_models_answer():
+    folder = Path(web.__file__).parent
+    report = json.loads((folder / "results" / "web.json").read_text(encoding="utf-8"))
+    assert web.table(report) in (folder / "README.md").read_text(encoding="utf-8")
+    assert [row["case"] for row in report["results"]] == list(web.cases())
+    assert max(row["difference"] for row in report["results"]) < 1e-5

@@ -1,0 +1,176 @@
+"""The models in JavaScript: how often a second they answer in a page that is opened from disk.
+
+A real Chromium on one core, without a network. Answers are compared with torch in double precision
+before anything is timed, to 1e-5. Each case is timed in runs of ten answers; quoted are the median
+over the runs, and the fastest, which other processes disturbed least. "First" is the first answer
+after the weights are decoded: the browser has compiled nothing yet, and tables are made.
+
+    python benchmarks/web.py     half a minute; writes results/web.json and its table in
+                                 benchmarks/README.md
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import machine, put_into, write
+
+HERE = Path(__file__).resolve()
+GOALS = {"SchNet 64 × 3, exact filters": 30, "SchNet 64 × 3, filter tables": 100}
+TABLE = 512
+TIME = """([name, structure, options, cells, runs, size]) => {
+    const model = models[name];
+    model.filterTableSize = cells;
+    const s = structureOf(structure);
+    const start = performance.now();
+    model.forward(s, options);
+    const times = [performance.now() - start];
+    for (let run = 0; run < runs; run++) {
+        const from = performance.now();
+        for (let k = 0; k < size; k++) model.forward(s, options);
+        times.push((performance.now() - from) / size); }
+    return times; }"""
+
+
+def cases() -> dict:
+    """What is timed, by name: the model's name in the page, options of a pass, cells of tables."""
+    forces = {"forces": True}
+    return {
+        "SchNet 64 × 3, exact filters": ("schnet", forces, None),
+        "SchNet 64 × 3, filter tables": ("schnet", forces, TABLE),
+        "CT 64 × 3, exact filters": ("ct", {}, None),
+        "CT 64 × 3, filter tables": ("ct", {}, TABLE),
+        "PET 64 × 1": ("pet", {}, None),
+        "PET 64 × 1 with ECSE": ("ecse", {}, None),
+    }
+
+
+OUTPUTS = {
+    "schnet": ("energy", "forces"),
+    "ct": ("noise", "embedding"),
+    "pet": ("energy",),
+    "ecse": ("energy",),
+}
+
+
+def largest_difference(web, name: str, model, atoms, options: dict, cells: int | None) -> float:
+    """From torch with exact filters in double precision, relative to the largest number of each
+    output. Of energies, what the network adds to those of the elements."""
+    from helpers import batch_of
+    from web_models import difference
+
+    model = model.double()
+    there = model(batch_of(atoms), noise=name == "ct", **options)
+    web.run("([name, cells]) => { models[name].filterTableSize = cells; }", name, cells)
+    here = web(name, atoms, **options)
+    reference = model.energy_head.reference[atoms.numbers].sum().item()
+    model.float()
+    original = {
+        "energy": (there.energy - reference).detach(),
+        "forces": there.forces,
+        "noise": there.noise,
+        "embedding": there.embedding[0],
+    }
+    here["energy"] = [here["energy"] - reference]
+    return max(difference(here[output], original[output]) for output in OUTPUTS[name])
+
+
+def measure(browser, folder: Path, runs: int) -> list[dict]:
+    """All cases, one after another, of aspirin for SchNet and CT and of ethanol for PET."""
+    import torch
+    from ase.build import molecule
+    from helpers import perturbed
+    from web_models import WebModels, plain
+
+    import scdlab
+
+    torch.manual_seed(0)
+    pet = scdlab.load_pretrained("pet-ethanol")
+    models = {
+        "schnet": perturbed(scdlab.SchNet(64, 3), 1).eval(),
+        "ct": scdlab.load_pretrained("scd-ct"),
+        "pet": pet,
+        "ecse": scdlab.ECSE(pet).eval(),
+    }
+    page = browser.new_page()
+    page.asked = []
+    web = WebModels(page, folder, "float32", **models)
+    aspirin = scdlab.load_aspirin().to_ase(0)
+    results = []
+    for case, (name, options, cells) in cases().items():
+        atoms = molecule("CH3CH2OH") if name in ("pet", "ecse") else aspirin
+        off = largest_difference(web, name, models[name], atoms, options, cells)
+        if not off <= 1e-5:
+            raise SystemExit(f"{case} differs from torch by {off:.1e}; nothing was written.")
+        fresh = browser.new_page()  # nothing is compiled yet
+        fresh.asked = []
+        timed = WebModels(fresh, folder, "float32", **models)
+        size = 10 if name in ("schnet", "ct") else 2
+        first, *times = timed.run(TIME, name, plain(atoms), options, cells, runs, size)
+        fresh.close()
+        warm = times[2:]
+        results.append(
+            {
+                "case": case,
+                "gives": ", ".join(OUTPUTS[name]),
+                "atoms": len(atoms),
+                "difference": off,
+                "first_ms": first,
+                "median_ms": statistics.median(warm),
+                "fastest_ms": min(warm),
+                "runs": len(warm),
+            }
+        )
+        print(results[-1], flush=True)
+    page.close()
+    return results
+
+
+def table(report: dict) -> str:
+    """The report as benchmarks/README.md shows it."""
+    rows = [
+        "| model | answers with | atoms | a second | fastest run | first answer | from torch |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for r in report["results"]:
+        goal = GOALS.get(r["case"])
+        aim = f" (goal {goal})" if goal else ""
+        rows.append(
+            f"| {r['case']} | {r['gives']} | {r['atoms']} | **{1000 / r['median_ms']:,.0f}**{aim} "
+            f"| {1000 / r['fastest_ms']:,.0f} | {r['first_ms']:.0f} ms | {r['difference']:.0e} |"
+        )
+    m = report["machine"]
+    about = (
+        f"Medians of {report['results'][0]['runs']} runs, float32, Chromium {m['chromium']} on one "
+        f"of {m['cores']} cores of {m['processor']}, {m['date']}, while {m['load']:.1f} processes "
+        f"wanted the cores on average: `{report['command']}`."
+    )
+    return "\n".join([*rows, "", about])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20, help="of ten answers each")
+    options = parser.parse_args()
+    root = HERE.parents[1]
+    sys.path[:0] = [str(root / "tests" / "browser"), str(root / "tests"), str(root / "tools")]
+    from conftest import launched
+
+    with tempfile.TemporaryDirectory() as folder, launched() as browser:
+        results = measure(browser, Path(folder), options.runs)
+        about = machine() | {"chromium": browser.version, "load": os.getloadavg()[0]}
+    report = {
+        "command": f"python benchmarks/web.py --runs {options.runs}",
+        "goals_per_second": GOALS,
+        "machine": about,
+        "results": results,
+    }
+    write(HERE.parent / "results" / "web.json", report)
+    put_into(HERE.with_name("README.md"), "web", table(report))
+
+
+if __name__ == "__main__":
+    main()
