@@ -149,9 +149,7 @@ elements = train.take([0]).z  # [9]
 n = len(elements)
 held_by = analysis.neighbors_for_axes(train.take([0]).pos, elements)  # (bonded to, and beside)
 HYDROGEN = next(i for i in range(n) if elements[i] == 1 and elements[held_by[i][0]] == 8)
-axes = torch.from_numpy(analysis.all_local_axes(train)).float()  # (T, 9, 3, 3), one a column
-forces = train.take(range(len(train))).forces.view(-1, n, 3)
-along = torch.einsum("tnc,tncu->tnu", forces, axes)  # along the bond, in plane, out of plane
+along = torch.from_numpy(analysis.forces_along(train)).float()  # (T, 9, 3): along the axes above
 stiffness = (along[:, HYDROGEN].square().mean(0) / KT).tolist()
 limit = torch.stack([share(along[:, i], KT, SIGMA) for i in range(n)])  # (9, 3)
 WAYS = ("along the bond", "bending", "turning")
@@ -191,7 +189,7 @@ def by_group(shares):
     """Shares [9, 3] in percent, along the hydroxyl's directions and as means over elements."""
     rest = {"C": elements == 6, "O": elements == 8, "H on C": elements == 1}
     rest["H on C"][HYDROGEN] = False
-    hydroxyl = {f"H of OH, {way}": shares[HYDROGEN, k] for k, way in enumerate(WAYS)}
+    hydroxyl = {f"OH: {way}": shares[HYDROGEN, k] for k, way in enumerate(WAYS)}
     means = {name: shares[rows.numpy()].mean() for name, rows in rest.items()}
     return {name: 100 * float(value) for name, value in (hydroxyl | means).items()}
 
@@ -202,21 +200,24 @@ def share_figure(arms):
     for k, (name, shares) in enumerate(arms.items()):
         groups = by_group(shares)
         figure.add_bar(x=list(groups), y=list(groups.values()), name=name, marker_color=COLORS[k])
-    figure.update_layout(barmode="group", legend=dict(orientation="h", y=1.08, x=0.3))
+    figure.update_layout(
+        barmode="group", yaxis_range=[0, 105], legend=dict(orientation="h", y=-0.15)
+    )
     return figure
 
 
 COLORS = ("#BDBDBD", style.BLUE, style.VERMILION)
 untold = denoiser("none")
-measured = analysis.shares_along(untold, test, DeNS(prob=1.0, sigma=SIGMA, force_encoding="none"))
+blind = DeNS(prob=1.0, sigma=SIGMA, force_encoding="none")
+measured = analysis.shares_along(untold, test, blind, rounds=10)
 arms = {"limit, from forces alone": limit.numpy(), "network without a clue": measured}
 shown = by_group(measured)
 alike = float(np.corrcoef(limit.numpy().ravel(), measured.ravel())[0, 1])
 explore.described(
     share_figure(arms),
     f"Bars: the limit computed from forces and the share a trained network leaves. Of the noise on "
-    f"the hydroxyl hydrogen the network leaves {shown['H of OH, along the bond']:.0f} % along the "
-    f"bond and {shown['H of OH, turning']:.0f} % turning; the limits are "
+    f"the hydroxyl hydrogen the network leaves {shown['OH: along the bond']:.0f} % along the "
+    f"bond and {shown['OH: turning']:.0f} % turning; the limits are "
     f"{100 * limit[HYDROGEN, 0]:.0f} and {100 * limit[HYDROGEN, 2]:.0f} %.",
 )
 
@@ -262,12 +263,8 @@ print(f"force error {force_mae['plain']:.0f} meV/Å; the answer “no force” h
 # **picture**. The hydrogen may have come from anywhere around.
 
 # %%
-pull = torch.einsum(
-    "tc,tc->t",
-    test.take(range(len(test))).forces.view(-1, n, 3)[:, HYDROGEN],
-    torch.from_numpy(analysis.all_local_axes(test)[:, HYDROGEN, :, 0]).float(),
-)  # eV/Å along the bond, negative where the bond is stretched
-row = int((pull + 1.0).abs().argmin())  # the frame in which it pulls by about 1 eV/Å
+pull = analysis.forces_along(test)[:, HYDROGEN, 0]  # eV/Å, negative where the bond is stretched
+row = int(np.abs(pull + 1.0).argmin())  # the frame in which it pulls by about 1 eV/Å
 frame = test.take([row])
 here = frame.pos[HYDROGEN]
 basis = torch.from_numpy(analysis.all_local_axes(test[[row]])[0, HYDROGEN]).float()  # (3, 3)
@@ -618,14 +615,14 @@ print(f"the first network without its clue {left['kept_back']:.0f} %,", end=" ")
 print(f"with a wrong one {left['wrong']:.0f} %")
 
 # %%
-with_clue = analysis.shares_along(told, test, DeNS(prob=1.0, sigma=SIGMA))
+with_clue = analysis.shares_along(told, test, DeNS(prob=1.0, sigma=SIGMA), rounds=10)
 shown = by_group(with_clue)
 arms["network with the force"] = with_clue
 explore.described(
     share_figure(arms),
     f"The same bars with a third arm, the network that receives forces. It leaves "
     f"{shown['C']:.0f} % on carbon and {shown['H on C']:.0f} % on hydrogens of carbon, but "
-    f"{shown['H of OH, turning']:.0f} % of what turns the hydroxyl group.",
+    f"{shown['OH: turning']:.0f} % of what turns the hydroxyl group.",
 )
 
 # %% [markdown]
@@ -1028,7 +1025,7 @@ lessons.display_metrics(
     told_carbon_percent=by_group(with_clue)["C"],
     blind_carbon_percent=by_group(measured)["C"],
     limit_carbon_percent=by_group(limit.numpy())["C"],
-    told_turning_percent=by_group(with_clue)["H of OH, turning"],
+    told_turning_percent=by_group(with_clue)["OH: turning"],
     encoding_error=encoding_error,
     loss_difference=loss_difference,
     **{name: float(value) for name, value in yours.items()},

@@ -41,6 +41,7 @@ from scdlab.analysis.rotation import rotated, rotation_error, turn_angles, turn_
 from scdlab.analysis.scan import Path, Scan, energies, paths_of, refined, weight_matrix
 from scdlab.analysis.stiffness import (
     all_local_axes,
+    forces_along,
     local_axes,
     neighbors_for_axes,
     share_from_forces,
@@ -74,6 +75,7 @@ __all__ = [
     "energies",
     "energy_against_sigma",
     "extensivity",
+    "forces_along",
     "gates",
     "half_angle",
     "kept_places",

@@ -164,6 +164,33 @@ def all_local_axes(store: AtomStore) -> np.ndarray:
     return np.stack([local_axes(pos, i, j, k) for i, (j, k) in enumerate(pairs)], axis=1)
 
 
+def forces_along(store: AtomStore) -> np.ndarray:
+    """The forces on every atom along its axes.
+
+    Parameters
+    ----------
+    store : AtomStore
+        Frames of one molecule, with forces.
+
+    Returns
+    -------
+    numpy.ndarray
+        [frames, n, 3] eV/Å: along the bond, in the plane, out of the plane.
+
+    Raises
+    ------
+    ValueError
+        For frames without forces or not of one molecule.
+    """
+    if not store.has_forces:
+        raise ValueError(
+            "Stiffness is read off forces, and these frames have none; take labeled frames."
+        )
+    axes = all_local_axes(store)  # (T, n, 3, 3)
+    forces = store.take(range(len(store))).forces.numpy().reshape(*axes.shape[:2], 3)
+    return np.einsum("tnc,tncu->tnu", forces, axes)
+
+
 def thermal_stiffness(store: AtomStore, temperature: float) -> np.ndarray:
     """The mean stiffness of every atom along its axes, from the forces of thermal frames.
 
@@ -184,16 +211,9 @@ def thermal_stiffness(store: AtomStore, temperature: float) -> np.ndarray:
     ValueError
         For frames without forces or not of one molecule, and for a temperature of 0 or less.
     """
-    if not store.has_forces:
-        raise ValueError(
-            "Stiffness is read off forces, and these frames have none; take labeled frames."
-        )
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0 K, got {temperature!r}.")
-    axes = all_local_axes(store)  # (T, n, 3, 3)
-    forces = store.take(range(len(store))).forces.numpy().reshape(*axes.shape[:2], 3)
-    along = np.einsum("tnc,tncu->tnu", forces, axes)  # (T, n, 3)
-    return np.square(along).mean(axis=0) / (kB * temperature)
+    return np.square(forces_along(store)).mean(axis=0) / (kB * temperature)
 
 
 def shares_along(
