@@ -642,14 +642,14 @@ claims.compare("dens-clue", {f"noise_left_{name}_percent": value for name, value
 # %% [markdown]
 # So the mechanism is real. Whether it makes *forces* better is another question. **Two claims, two
 # measurements:** that a method works as it was meant to, and that it is worth what it costs. An
-# [ablation](glossary.md#ablation) is to connect them, and that is where care is needed.
+# [ablation](glossary.md#ablation) should connect the two, and that is where care is needed.
 #
 # ## Break it: an ablation that took out too much
 #
 # An **ablation** takes one part of a method out, to see whether that part mattered. The paper takes
 # out the force encoding and reports that the gain is lost. What does its released code do?
 #
-# For the large data sets (repository `atomicarchitects/DeNS`,
+# For the large data sets (repository `atomicarchitects/DeNS`, commit e98b747,
 # `model/equiformer_v2/equiformer_v2_denoising.py`, line 344) just what one expects: the encoded
 # force is zero, and nothing else changes. That ablation is sound. The code for small molecules
 # (`atomicarchitects/equiformer`, commit 64cb786, `nets/equiformer_md17_dens.py`) leaves the force
@@ -707,9 +707,10 @@ for name, (encode, as_released) in {
 # %% [markdown]
 # The released [arm](glossary.md#arm) has a noise term, a number that is logged and looks as usual,
 # and the gradient of that term is exactly zero. So this “without force encoding” is also *without
-# denoising*, and without the force labels of every fourth structure. It is bound to lose the gain,
-# and its number cannot say which of the three mattered. (A caution: we do not know which code made
-# the table in the paper; it may have been another. And the full method does not run these lines.)
+# denoising*, and without the force labels of every fourth structure. Whatever denoising gains, this
+# arm cannot show it, and its number cannot say which of the three mattered. (A caution: we do not
+# know which code made the table in the paper; it may have been another. And the full method does
+# not run these lines.)
 #
 # **Write it (5): an experiment.** The opposite mistake is as frequent: an ablation that takes out
 # *nothing*. Write a function that catches it. `losses` is a dictionary from the name of an arm to
