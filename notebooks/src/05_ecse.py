@@ -52,7 +52,7 @@ from scdlab.symmetry import NearestPair, PCAFrames, Quadrature, RandomRotations
 
 SIZES = {
     "quick": dict(frames=400, test=50, steps=240, hidden_channels=64, num_layers=1,
-                  water_steps=240, aux_steps=160, joint_steps=60, dipole_steps=160, md_steps=150,
+                  water_steps=400, aux_steps=160, joint_steps=60, dipole_steps=160, md_steps=150,
                   ct_steps=40, rotations=6),
     "full": dict(frames=950, test=500, steps=50_000, hidden_channels=128, num_layers=2,
                  water_steps=10_000, aux_steps=10_000, joint_steps=5000, dipole_steps=10_000,
@@ -81,11 +81,11 @@ def fresh(hidden_channels=S["hidden_channels"], **more):
 # contain: distances, vectors that are only scaled and added, or products of spherical harmonics.
 #
 # What if we drop the law? Then any network will do, and the obvious one today is a **transformer**.
-# PET, the *point-edge transformer*, gives every atom $i$ a list of tokens: one for the atom itself,
-# and one for each neighbor $j$ within the cutoff. The token of a neighbor is made from the vector
-# $\mathbf{r}_{ij}$ as it is, three numbers along $x$, $y$ and $z$. The tokens attend to each other;
-# what comes out for the bond $ij$ is passed across to atom $j$, and the next layer begins. The
-# energy is a sum over atoms, $E = \sum_i E_i$, as in every lesson.
+# **PET**, the *point-edge transformer*, gives every atom $i$ a list of tokens: one for the atom
+# itself, and one for each neighbor $j$ within the cutoff. The token of a neighbor is made from the
+# vector $\mathbf{r}_{ij}$ as it is, three numbers along $x$, $y$ and $z$. The tokens attend to each
+# other; what comes out for the bond $ij$ is passed across to atom $j$, and the next layer begins.
+# The energy is a sum over atoms, $E = \sum_i E_i$, as in every lesson.
 #
 # One property PET must not give up: a neighbor that leaves through the cutoff has to fade out. That
 # is easy to get wrong with attention, because its weights always add up to one. PET multiplies each
@@ -110,11 +110,11 @@ print(
 # %% [markdown]
 # ## How wrong is it?
 #
-# Yours is a short run, and its error is one of interpolation: training and test frames are drawn at
-# random from one trajectory (lesson 00). The kit brings a run of 3,000 steps, trained by the same
-# recipe on revised MD17, the data set of lesson 03. We put both to the test, and work with the
-# longer one from here on. Take a frame of ethanol and rotate it once all the way around. Its energy
-# should stay flat.
+# Yours is a short run, and its error is one of [interpolation](glossary.md#interpolation): training
+# and test frames are drawn at random from one trajectory (lesson 00). The kit brings a run of 3,000
+# steps, trained by the same recipe on [revised MD17](glossary.md#rmd17), the data set of lesson 03.
+# We put both to the test, and work with the longer one from here on. Take a frame of ethanol and
+# rotate it once all the way around. Its energy should stay flat.
 
 # %%
 guess_wobble = lessons.predict(
@@ -295,13 +295,13 @@ guess_many.reveal(needed)
 #
 # ## Break it: one good frame
 #
-# A cleverer idea: let the *structure* say from where it wants to be seen. Its principal axes, for
-# instance, rotate with it. They make a **frame** $F = [\mathbf{a}\; \mathbf{b}\; \mathbf{c}]$, an
-# orthogonal matrix with the axes as columns. Seen in this frame the molecule has the coordinates
-# $F^{\top} x$, and those do not change when it rotates. Whatever a network answers there does not
-# change either. (An axis has no sign, so there are eight such frames, and one takes the mean over
-# them.) This is *frame averaging* (O. Puny et al., ICLR 2022,
-# [arXiv:2110.03336](https://arxiv.org/abs/2110.03336)), `PCAFrames` in the kit.
+# A cleverer idea: let the *structure* say from where it wants to be seen. Its [principal
+# axes](glossary.md#principal-axes), the axes of its inertia, rotate with it. They make a **frame**
+# $F = [\mathbf{a}\; \mathbf{b}\; \mathbf{c}]$, an orthogonal matrix with the axes as columns. Seen
+# in this frame the molecule has the coordinates $F^{\top} x$, and those do not change when it
+# rotates. Whatever a network answers there does not change either. (An axis has no sign, so there
+# are eight such frames, and one takes the mean over them.) This is *frame averaging* (O. Puny et
+# al., ICLR 2022, [arXiv:2110.03336](https://arxiv.org/abs/2110.03336)), `PCAFrames` in the kit.
 #
 # `NearestPair` is simpler still. It takes the atom nearest to the center of the molecule, and makes
 # the axes from that atom's two nearest neighbors.
@@ -507,11 +507,12 @@ guess_jump.reveal({0: "neither", 1: f"{''.join(jumping[:1])} only", 2: "both"}[l
 #
 # **Exercise 1.** All frames $[\mathbf{a}\; \mathbf{b}\; \mathbf{c}]$ above are right-handed: their
 # determinant is $+1$. Mirror the molecule, and $\mathbf{a} = \hat{\mathbf{r}}_j$ and $\mathbf{c}$
-# are mirrored along, but $\mathbf{b}$, a cross product, gets an extra sign. So the mirror image has
-# *other* frames, and another energy. Given the right-handed frames `F` [K, 3, 3], return those that
-# must be added, [K, 3, 3], so that a molecule and its mirror image are seen alike. (−F has
-# determinant −1 as well. Would it do?) Replace `...`, run the cell, and read what the check says; a
-# solution is folded below it. The lesson then uses your function.
+# are mirrored along, but $\mathbf{b}$, a cross product, gets an extra sign. So the [mirror
+# image](glossary.md#mirror-image) has *other* frames, and another energy. Given the right-handed
+# frames `F` [K, 3, 3], return those that must be added, [K, 3, 3], so that a molecule and its
+# mirror image are seen alike. (−F has determinant −1 as well. Would it do?) Replace `...`, run the
+# cell, and read what the check says; a solution is folded below it. The lesson then uses your
+# function.
 
 
 # %%
@@ -1010,7 +1011,6 @@ assert lessons.check_takes_over(takes_over_solution(), show=False)
 # %%
 found = lessons.check_takes_over(my_takes_over, show=False)
 begins = float(my_takes_over if found else takes_over_solution())
-complete = float(180 - np.degrees(np.arcsin(np.sqrt(W - DELTA_W))))
 
 
 def water_bent(angle, r=0.96, other=0.96):
@@ -1029,10 +1029,9 @@ for k, (name, atom) in enumerate({"of the oxygen": 0, "of a hydrogen": 1}.items(
     opening.add_scatter(x=bend, y=auxiliary_weight[:, atom], **look)
 opening.add_vline(begins, line=dict(color=style.GRAY, dash="dot"))
 taken = bend[auxiliary_weight[:, 1] > 0][0]  # degrees: for the hydrogens
-print(
-    f"oxygen: from {begins:.1f}° on, completely from {complete:.1f}° on; hydrogens: from "
-    f"{taken:.0f}° on"
-)
+nearly = bend[auxiliary_weight[:, 0] > 0.999][0]
+print(f"oxygen: from {begins:.1f}° on, and from {nearly:.0f}° on by more than 99.9 %")
+print(f"hydrogens: from {taken:.0f}° on")
 explore.described(
     opening,
     "Weight of the auxiliary model against the angle of water. It rises from 0 to 1 for the "
@@ -1080,12 +1079,10 @@ truth = np.array([float(reference(atoms)[0]) for atoms in bent])  # eV
 
 water_labels = EnergyForces(energy_weight=0.1, loss="norm")
 water_pet = fresh(32, num_layers=1, num_attention_layers=1)
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # one molecule does not fix the energies of H and O one by one
-    scdlab.fit(water_pet, water_labels, water_data, steps=S["water_steps"], lr=5e-3, **TRAIN)
-    separate = scdlab.ECSE(water_pet)
-    untrained = copy.deepcopy(separate)
-    scdlab.fit(separate.auxiliary, water_labels, water_data, steps=S["aux_steps"], lr=5e-3, **TRAIN)
+scdlab.fit(water_pet, water_labels, water_data, steps=S["water_steps"], lr=5e-3, **TRAIN)
+separate = scdlab.ECSE(water_pet)
+untrained = copy.deepcopy(separate)
+scdlab.fit(separate.auxiliary, water_labels, water_data, steps=S["aux_steps"], lr=5e-3, **TRAIN)
 
 
 @torch.no_grad()
@@ -1167,9 +1164,7 @@ print(
 
 # %%
 together = copy.deepcopy(separate)
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    scdlab.fit(together, water_labels, water_data, steps=S["joint_steps"], lr=3e-3, **TRAIN)
+scdlab.fit(together, water_labels, water_data, steps=S["joint_steps"], lr=3e-3, **TRAIN)
 pooled_water = scdlab.ECSE(water_pet, auxiliary=separate.auxiliary, local=False)
 bent_errors["ECSE, trained together"] = water_error(together)
 bent_errors["ECSE, pooled frames"] = water_error(pooled_water)
@@ -1264,6 +1259,8 @@ constant = {}
 varying = {}
 given = {}
 unseen = test.take(range(len(test)))
+print(" " * 24 + "forces, energies, mean error ± scatter, rotation, time per frame")
+print(" " * 24 + "meV/Å              meV               meV          ms")
 for name, model in ARMS.items():
     start = time.perf_counter()
     errors = scdlab.evaluate(model, test, EnergyForces())
@@ -1278,9 +1275,8 @@ for name, model in ARMS.items():
     constant[name] = float(off.mean())
     varying[name] = float(off.std())
     print(
-        f"{NAMES[name]:>22}: forces {1e3 * errors['force_mae']:6.1f} meV/Å; energies off by "
-        f"{constant[name]:6.1f} on average and {varying[name]:5.1f} meV around that; rotation "
-        f"{yours[f'turned_{name}_meV']:.0e} meV; {1e3 * seconds[name]:5.1f} ms per frame"
+        f"{NAMES[name]:>22}: {1e3 * errors['force_mae']:6.1f} {constant[name]:10.1f} ± "
+        f"{varying[name]:5.1f} {yours[f'turned_{name}_meV']:13.0e} {1e3 * seconds[name]:11.1f}"
     )
 best = min(ARMS, key=lambda name: yours[f"force_mae_{name}_meV_per_A"])
 guess_best.reveal(NAMES[best])
@@ -1318,9 +1314,9 @@ if accuracy:
 # Read the lines one by one.
 #
 # - *Rotation.* Both ECSEs are exact to rounding. The mean over 16 orientations is better than PET
-#   by a factor of a few.
-# - *Forces* change by several percent, usually for the worse; see the ratio above, and the
-#   record's. **Pruning costs accuracy**: a frame that fades out within a tenth of its weight makes
+#   by a small factor.
+# - *Forces* change by several percent; the lines above give the ratio of your run, and those of the
+#   record. **Pruning costs accuracy**: a frame that fades out within a tenth of its weight makes
 #   the energy smooth but steep, wherever the network is not symmetric by itself. The better the
 #   network, the less it matters. This is why ours is off while the released protocol's is on.
 # - *Energies* need a second look, because the errors have two parts. ECSE always looks at an atom
@@ -1332,9 +1328,9 @@ if accuracy:
 # - *Time* grows with the number of frames per atom. A mean over rotations is cheaper only if you
 #   accept a remaining error.
 #
-# Where does the constant come from? ECSE is exactly invariant, but it is *an* invariant function,
-# not the mean of the network over all orientations. That mean is what random rotations and
-# quadratures approach. How far apart are the two?
+# Where does the constant come from? ECSE is exactly [invariant](glossary.md#invariant), but it is
+# *an* invariant function, not the mean of the network over all orientations. That mean is what
+# random rotations and quadratures approach. How far apart are the two?
 
 # %%
 few = test[:10].take(range(10))
@@ -1354,9 +1350,10 @@ print(
 # ## Vectors: a dipole moment
 #
 # What rotates with the structure is rotated back before it is averaged: a vector $y$ as $F y$, a
-# tensor $T$ as $F T F^{\top}$. PET gives a dipole moment simply as three numbers, learned from
-# rotated molecules, and they rotate with the molecule only roughly. ECSE again makes it exact.
-# (Forces need no such care: they are the gradient of an energy that is exact already.)
+# tensor $T$ as $F T F^{\top}$. PET gives a [dipole moment](glossary.md#dipole-moment) simply as
+# three numbers, learned from rotated molecules, and they rotate with the molecule only roughly.
+# ECSE again makes it exact. (Forces need no such care: they are the gradient of an energy that is
+# exact already.)
 
 # %%
 if "dipole" not in ethanol.vector_names:  # rMD17 has none: take ours
@@ -1571,8 +1568,8 @@ guess_leak.reveal(1e3 * leaks["pooled frames"])
 #
 # ## Dynamics: does the molecule begin to rotate?
 #
-# Let ethanol vibrate without a thermostat, from a start without any rotation. Its energy must not
-# change, and it must not begin to rotate, since nothing pushes it.
+# Let ethanol vibrate without a [thermostat](glossary.md#thermostat), from a start without any
+# rotation. Its energy must not change, and it must not begin to rotate, since nothing pushes it.
 
 # %%
 guess_conserved = lessons.predict(
@@ -1843,8 +1840,8 @@ say(
 #   (released: a plain maximum), and from 0.8 of the largest weight on (released: 0.9).
 # - *Auxiliary model*: always there, a small equivariant transformer, unless it is declined.
 # - *Gradients* pass through weights, axes, $R_\text{in}$ and the network.
-# - *PET*: an element enters through the first message only; the MLP of a token reads two parts, not
-#   three.
+# - *PET*: an element enters through the first message only; the [MLP](glossary.md#mlp) of a token
+#   reads two parts, not three.
 # - *Scale*: one molecule, ethanol, 3,000 steps of a narrow network with one layer. The paper trains
 #   large networks on several data sets, from single molecules to liquid water.
 #
@@ -1852,9 +1849,9 @@ say(
 #
 # **Should a network be symmetric at all?** J. Brehmer et al. (*Does equivariance matter at scale?*,
 # 2024, [arXiv:2410.23179](https://arxiv.org/abs/2410.23179)) compared transformers with and without
-# the law on collisions of rigid bodies: data augmentation closes the gap in data, given enough
-# epochs, but at every tested amount of compute the equivariant one is ahead. K. Ngo and S.
-# Ravanbakhsh (*Scaling laws and symmetry*, 2025,
+# the law on collisions of rigid bodies: data [augmentation](glossary.md#augmentation) closes the
+# gap in data, given enough [epochs](glossary.md#epoch), but at every tested amount of compute the
+# equivariant one is ahead. K. Ngo and S. Ravanbakhsh (*Scaling laws and symmetry*, 2025,
 # [arXiv:2510.09768](https://arxiv.org/abs/2510.09768)) find for interatomic potentials that
 # equivariant networks even scale with a better exponent. On the other side stand networks that
 # dropped the law and are used everywhere, AlphaFold 3 among them, and the observation of Langer et
@@ -1866,9 +1863,10 @@ say(
 # **Direct forces.** Giving up the gradient is the next law to drop: forces as an output of their
 # own are two to three times cheaper. F. Bigi, M. Langer and M. Ceriotti (*The dark side of the
 # forces*, ICML 2025, [arXiv:2412.11569](https://arxiv.org/abs/2412.11569)) show what happens then:
-# simulations that heat up, and relaxations that do not converge. They recommend direct forces for
-# pretraining, or beside conservative ones. A lost rotation and a lost gradient are different laws:
-# ours conserved energy while it gained angular momentum.
+# simulations that heat up, and [relaxations](glossary.md#relaxation) that do not converge. They
+# recommend direct forces for pretraining, or beside [conservative](glossary.md#conservative) ones.
+# A lost rotation and a lost gradient are different laws: ours conserved energy while it gained
+# angular momentum.
 #
 # **Weighted frames or canonicalization.** One learned frame costs one evaluation and jumps where
 # its vectors become parallel; weighted frames cost several and do not. Whether the jumps matter

@@ -18,7 +18,6 @@ NOT_YET = {
     "terms": [
         "00_start_here",
         "01_schnet",
-        "05_ecse",
     ],
     # its parts, from what one will be able to do to where to go next
     "skeleton": [
