@@ -112,7 +112,7 @@ print(
 #
 # Yours is a short run, and its error is one of [interpolation](glossary.md#interpolation): training
 # and test frames are drawn at random from one trajectory (lesson 00). The kit brings a run of 3,000
-# steps, trained by the same recipe on [revised MD17](glossary.md#rmd17), the data set of lesson 03.
+# steps, trained by the same recipe on [revised MD17](glossary.md#rMD17), the data set of lesson 03.
 # We put both to the test, and work with the longer one from here on. Take a frame of ethanol and
 # rotate it once all the way around. Its energy should stay flat.
 
@@ -1840,7 +1840,7 @@ say(
 #   (released: a plain maximum), and from 0.8 of the largest weight on (released: 0.9).
 # - *Auxiliary model*: always there, a small equivariant transformer, unless it is declined.
 # - *Gradients* pass through weights, axes, $R_\text{in}$ and the network.
-# - *PET*: an element enters through the first message only; the [MLP](glossary.md#mlp) of a token
+# - *PET*: an element enters through the first message only; the [MLP](glossary.md#MLP) of a token
 #   reads two parts, not three.
 # - *Scale*: one molecule, ethanol, 3,000 steps of a narrow network with one layer. The paper trains
 #   large networks on several data sets, from single molecules to liquid water.
