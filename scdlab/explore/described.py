@@ -52,8 +52,9 @@ def described(figure: T, text: str) -> T:
     if isinstance(figure, MoleculeView | Explorer):
         figure.describe(words)
     elif isinstance(figure, go.Figure | go.FigureWidget):
-        old: Any = figure.layout.meta
-        figure.layout.meta = (dict(old) if isinstance(old, dict) else {}) | {"alt": words}
+        layout: Any = figure.layout
+        old = layout.meta
+        layout.meta = (dict(old) if isinstance(old, dict) else {}) | {"alt": words}
         _show_with_text()
     else:
         raise TypeError(
