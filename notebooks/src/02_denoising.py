@@ -67,9 +67,9 @@ S = SIZES[PROFILE]
 # - $\tilde{x}$: the noisy positions, which are all that the network sees;
 # - $\hat{\varepsilon}(\tilde{x})$: its answer, three numbers for each atom, in units of $\sigma$.
 #
-# The answer “no noise” has the loss 1, and a perfect answer 0. To answer well, a network must know
-# where atoms like to be: how long a C=O bond is, which angles carbon makes, that benzene is flat.
-# None of this is in a label. The smallest example is water:
+# The answer “no noise” has the [loss](glossary.md#loss) 1, and a perfect answer 0. To answer well,
+# a network must know where atoms like to be: how long a C=O bond is, which angles carbon makes,
+# that benzene is flat. None of this is in a label. The smallest example is water:
 
 # %%
 water = scdlab.AtomStore.from_ase([scdlab.from_smiles("O")])  # "O" is the SMILES text of water
@@ -100,8 +100,8 @@ explore.described(
 #
 # The second is **heat**. Near a minimum, a molecule of $N$ atoms is a set of $3N - 6$ springs, its
 # vibrations. At temperature $T$ each of them holds $k_B T/2$ of potential energy on average
-# (equipartition; $k_B = 8.617 \times 10^{-5}$ eV/K is Boltzmann's constant). So any rise of the
-# energy can be read as a temperature.
+# ([equipartition](glossary.md#equipartition); $k_B = 8.617 \times 10^{-5}$ eV/K is Boltzmann's
+# constant). So any rise of the energy can be read as a temperature.
 #
 # **Write it.** The noise has raised the energy of a molecule of `n_atoms` atoms by `rise` eV. At
 # which temperature, in K, does heat raise its mean potential energy by as much?
@@ -149,10 +149,11 @@ guess_hot = lessons.predict(
 
 # %% [markdown]
 # Three arrows start at each displaced atom: the way back, $-\varepsilon$; the way back that a
-# pretrained network gives, $-\hat\varepsilon$; and the force $F$, from GFN2-xTB, an approximate
-# quantum-chemical method. The lowest panel compares them by cosines, taken over all $3N$ numbers at
-# once: 1 means the same direction, 0 means none in common. We come back to these in the last part.
-# (The explorer takes the mean off its noise; you will soon see why.)
+# [pretrained](glossary.md#pretraining) network gives, $-\hat\varepsilon$; and the force $F$, from
+# [GFN2-xTB](glossary.md#GFN2-xTB), an approximate quantum-chemical method. The lowest panel
+# compares them by cosines, taken over all $3N$ numbers at once: 1 means the same direction, 0 means
+# none in common. We come back to these in the last part. (The explorer takes the mean off its
+# noise; you will soon see why.)
 #
 # Move $\sigma$, and **find out** which bonds are misread first, and how the energy grows with
 # $\sigma$.
@@ -223,11 +224,12 @@ else:
 #
 # Heat and noise of equal energy are nevertheless different things. **Heat puts the same energy into
 # every vibration; noise moves every atom equally far, on average.** A stiff bond resists, so it
-# takes most of the noise's energy; a soft torsion hardly notices. Keep this in mind: it decides
-# what the network can learn.
+# takes most of the noise's energy; a soft [torsion](glossary.md#torsional-noise) hardly notices.
+# Keep this in mind: it decides what the network can learn.
 #
-# (A detail on minima. The network was trained on those of QM9, which come from density functional
-# theory, B3LYP. The explorer relaxes with GFN2-xTB, whose minima differ a little:)
+# (A detail on minima. The network was trained on those of [QM9](glossary.md#QM9), which come from
+# [density functional theory](glossary.md#density-functional-theory), [B3LYP](glossary.md#B3LYP).
+# The explorer relaxes with GFN2-xTB, whose minima differ a little:)
 
 # %%
 bonds = analysis.bonds_of(molecule)
@@ -362,8 +364,9 @@ with torch.no_grad():
 print(f"the transformer: {rotation_error:.0e}, of answers up to {answer.abs().max():.2f}")
 
 # %% [markdown]
-# The error of the whole network is rounding, too. The usual alternative, data augmentation, shows a
-# network rotated copies until it has learned, approximately, to rotate its answer.
+# The error of the whole network is rounding, too. The usual alternative, data
+# [augmentation](glossary.md#augmentation), shows a network rotated copies until it has learned,
+# approximately, to rotate its answer.
 #
 # ## Break it: noise that nobody can see
 #
@@ -476,8 +479,8 @@ explore.described(
 # off, $\varepsilon_i \leftarrow \varepsilon_i - \bar\varepsilon$. Then nothing is asked that cannot
 # be seen.
 #
-# **Write it.** A batch holds several molecules, and `batch` [N] says for each atom which one it
-# belongs to. Take the mean off the noise `eps` [N, 3], for each molecule its own.
+# **Write it.** A [batch](glossary.md#batch) holds several molecules, and `batch` [N] says for each
+# atom which one it belongs to. Take the mean off the noise `eps` [N, 3], for each molecule its own.
 
 
 # %%
@@ -725,10 +728,11 @@ explore.described(
 #
 # $$\mathbb{E}[\varepsilon \mid \tilde x] \;=\; -\sigma^2\, \frac{d}{d\tilde x} \log p_\sigma(\tilde x) .$$
 #
-# This holds for *every* density and in any number of dimensions (Tweedie's formula, also named
-# after K. Miyasawa, *Bull. Inst. Internat. Statist.* 38, 181, 1961; that training on the noise
-# finds it was shown by P. Vincent, *Neural Computation* 23, 1661, 2011). The slope $\nabla \log p$
-# is called the **score**. In units of $\sigma$, the best possible answer is
+# This holds for *every* density and in any number of dimensions ([Tweedie's
+# formula](glossary.md#Tweedie's-formula), also named after K. Miyasawa, *Bull. Inst. Internat.
+# Statist.* 38, 181, 1961; that training on the noise finds it was shown by P. Vincent, *Neural
+# Computation* 23, 1661, 2011). The slope $\nabla \log p$ is called the **score**. In units of
+# $\sigma$, the best possible answer is
 #
 # $$\hat\varepsilon(\tilde{x}) = -\sigma\, \nabla \log p_\sigma(\tilde{x}).$$
 #
@@ -741,9 +745,10 @@ explore.described(
 #
 # $$F \approx -\frac{k_B T}{\sigma}\, \hat\varepsilon .$$
 #
-# We take frames (snapshots) of ethanol at 500 K, *positions only*, and train a denoiser on them. No
-# energy and no force enters; the temperature is needed for the scale. Frames are 20 fs apart and
-# resemble their neighbors, so we train on the first 1,500 and test on the last 500.
+# We take [frames](glossary.md#frame) (snapshots) of ethanol at 500 K, *positions only*, and train a
+# denoiser on them. No energy and no force enters; the temperature is needed for the scale. Frames
+# are 20 fs apart and resemble their neighbors, so we train on the first 1,500 and test on the last
+# 500.
 
 # %%
 guess_score = lessons.predict(
@@ -827,9 +832,10 @@ else:
 #
 # ## Is it a force field?
 #
-# A force field is the gradient of an energy: then the work along any closed path vanishes, and a
-# simulation conserves energy. Our denoiser's vectors come from a head that knows of no energy. The
-# exact score *is* a gradient, of $\log p_\sigma$; nothing makes its approximation one.
+# A [force field](glossary.md#force-field) is the gradient of an energy: then the work along any
+# closed path vanishes, and a simulation conserves energy. Our denoiser's vectors come from a head
+# that knows of no energy. The exact score *is* a gradient, of $\log p_\sigma$; nothing makes its
+# approximation one.
 #
 # There is a local test. The matrix of all derivatives of a field, its Jacobian $J$, is symmetric if
 # and only if the field is a gradient. So we measure the share of the antisymmetric part,
@@ -891,8 +897,8 @@ explore.described(
 # along bonds and soft where they turn about a bond. So the answer cannot be the force; at best it
 # points roughly the same way.
 #
-# **A way out.** Give the soft directions some heat of their own. *Fractional denoising* (Frad: S.
-# Feng, Y. Ni, Y. Lan, Z.-M. Ma, W.-Y. Ma, ICML 2023,
+# **A way out.** Give the soft directions some heat of their own. *Fractional denoising*
+# ([Frad](glossary.md#fractional-denoising): S. Feng, Y. Ni, Y. Lan, Z.-M. Ma, W.-Y. Ma, ICML 2023,
 # [arXiv:2307.10683](https://arxiv.org/abs/2307.10683)) first rotates parts of the molecule about
 # its rotatable bonds, by large angles, and then adds Gaussian noise. The network sees the result of
 # both. But it is asked for a fraction only: the Gaussian part. Here are the two kinds on 1-butanol,
@@ -1126,22 +1132,24 @@ claims.table(lesson=2)
 # %% [markdown]
 # ## What to take away
 #
-# 1. Denoising asks a network where atoms like to be; no label is needed, and 0.04 Å is the noise at
-#    which bonds begin to be misread.
+# 1. [Denoising](glossary.md#denoising) asks a network where atoms like to be; no label is needed,
+#    and 0.04 Å is the noise at which bonds begin to be misread.
 # 2. What an equivariant network cannot see, it cannot learn: the mean of the noise costs $1/N$ of
 #    the loss, rotations as much again.
 # 3. The best answer is the score, $-\sigma \nabla \log p_\sigma$; on structures from a simulation
 #    it is the force of a slightly smoothed energy.
 # 4. On minima every spring comes out equally stiff; heat in the soft directions (frames, or Frad's
 #    torsional noise) is what tells soft from stiff.
-# 5. Its field is nearly a gradient, and none; and away from minima noise cannot be told from heat.
+# 5. Its field is nearly a gradient, but not quite; and away from minima noise cannot be told from
+#    heat.
 #
 # ## Departures from the paper
 #
 # - *Data.* The paper pretrains on 3.4 million structures of PCQM4Mv2, we on up to 120,000 of QM9.
 #   Both are minima of density functional theory (B3LYP).
-# - *Network.* Ours has 3 layers of 64 channels (theirs 8 of 256), no normalization of the vectors,
-#   centers of the radial basis that stay, and a cutoff that also fades out the vectors.
+# - *Network.* Ours has 3 layers of 64 [channels](glossary.md#channel) (theirs 8 of 256), no
+#   normalization of the vectors, centers of the radial basis that stay, and a cutoff that also
+#   fades out the vectors.
 # - *Noise.* Ours is centered; their released code does not center it. The loss is in units of
 #   $\sigma^2$ in both.
 # - *SchNet as a denoiser* by the gradient of an energy is ours.
@@ -1161,8 +1169,9 @@ claims.table(lesson=2)
 #   [arXiv:2302.00600](https://arxiv.org/abs/2302.00600)); others find it inconsistent at small
 #   noise (M. Plainer et al., 2025, [arXiv:2506.17139](https://arxiv.org/abs/2506.17139)).
 # - *It does not matter.* Denoising beside a labeled task was first proposed as a regularizer that
-#   keeps deep networks from making all atoms alike, with no word of forces (Noisy Nodes: J. Godwin
-#   et al., ICLR 2022, [arXiv:2106.07971](https://arxiv.org/abs/2106.07971)).
+#   keeps deep networks from making all atoms alike, with no word of forces ([Noisy
+#   Nodes](glossary.md#Noisy-Nodes): J. Godwin et al., ICLR 2022,
+#   [arXiv:2106.07971](https://arxiv.org/abs/2106.07971)).
 #
 # Our numbers above bear on the first three; lesson 02b asks about the use.
 #
@@ -1180,9 +1189,11 @@ lessons.calibration()
 # - **An experiment.** Train `field` with $\sigma$ = 0.005 Å and 0.08 Å, and predict both sizes
 #   first, by $s^2/(s^2 + 2\sigma^2)$ with $s$ = 0.04 Å. Which one gives the better direction, which
 #   the better size?
-# - **Another.** Type a SMILES into the explorer: your own molecule. Does the network know it?
+# - **Another.** Type a [SMILES](glossary.md#SMILES) into the explorer: your own molecule. Does the
+#   network know it?
 # - **Lesson 02b** asks what all this is worth: few labels, distances, leakage, maps.
 # - **Lesson 03.** Off equilibrium, denoising is ambiguous: many structures could have been the
-#   clean one. DeNS gives the network the forces of the clean structure, which settles the question.
+#   clean one. [DeNS](glossary.md#DeNS) gives the network the forces of the clean structure, which
+#   settles the question.
 # - **Lesson 04.** Self-conditioned denoising lets the network describe the clean structure to
 #   itself, through a bottleneck.

@@ -119,7 +119,7 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
 @command()
 def run(
     numbers: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Argument(help="Numbers of lessons, such as 0 1 2b; all when none is given."),
     ] = None,
     profile: Annotated[

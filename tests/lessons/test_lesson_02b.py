@@ -9,8 +9,11 @@ def test_lesson_02b(ran):
     # the composition hardly beats the median; a start from the shipped network beats both
     assert 0.9 < m["homo_mae_composition_meV"] / m["homo_mae_median_meV"] < 1.1
     assert m["homo_mae_shipped_meV"] < m["homo_mae_scratch_meV"]
-    # known by heart, and drawn once from a large pool
-    assert m["noise_left_unseen_percent"] > 1.2 * m["noise_left_seen_percent"]
+    # eight molecules are known by heart in part, 64 hardly, and of a large pool nothing is seen
+    gap = {
+        n: m[f"noise_left_{n}_unseen_percent"] / m[f"noise_left_{n}_seen_percent"] for n in (8, 64)
+    }
+    assert gap[8] > 1.2 and gap[64] < 1.1
     assert m["noise_left_shipped_pool_percent"] == pytest.approx(
         m["noise_left_shipped_unseen_percent"], rel=0.1
     )

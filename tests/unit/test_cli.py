@@ -126,7 +126,7 @@ def test_run_prints_a_table_and_passes_everything_on(monkeypatch):
         9,
     )
     assert result.exit_code == 0
-    assert (asked["numbers"], asked["profile"], str(asked["out"])) == ([1], "full", "here")
+    assert (asked["numbers"], asked["profile"], str(asked["out"])) == (["1"], "full", "here")
     assert (asked["device"], asked["seed"], asked["timeout"]) == ("cpu", 3, 9)
     assert "01_schnet" in result.output
     assert "0.01234" in result.output
