@@ -4,21 +4,33 @@
 # **After this lesson you can**
 #
 # - say what goes into an atomistic model, what comes out, and in which units;
-# - explain why models read distances and not coordinates, and show what goes wrong otherwise;
-# - train a first model on energies and forces, and read its errors;
-# - find your way around the lessons that follow.
+# - explain why models read distances and not coordinates, and why they sum over atoms, and show
+#   what goes wrong otherwise;
+# - split a trajectory so that a test means something;
+# - train a first model on energies and forces, and judge its errors.
 #
-# **Time.** Five minutes to read; the cells take about half a minute on two CPU cores.
+# **Time.** Half an hour to read and write; the cells take about half a minute on two CPU cores.
+#
+# **Where this comes from.** The two ideas of this lesson, inputs that no rotation changes and an
+# energy that is a sum over atoms, were put together by J. Behler and M. Parrinello, *Generalized
+# neural-network representation of high-dimensional potential-energy surfaces*,
+# [Phys. Rev. Lett. 98, 146401 (2007)](https://doi.org/10.1103/PhysRevLett.98.146401).
 #
 # Run a cell with Shift + Enter, or all of them with *Run → Run All Cells*. Nothing here needs the
-# network.
+# network. Terms and symbols are explained where they first appear, and collected in the
+# [glossary](glossary.md).
 
 # %% [markdown]
-# ## How a lesson is set
+# ## How a lesson works
 #
 # Every lesson starts with a cell like the next one. `PROFILE = "quick"` keeps each training to
 # seconds; `"full"` trains properly. The command `scdlab run 0 --profile full` runs this lesson
-# without a browser, with these values replaced.
+# without a browser.
+#
+# Three things come back in every lesson. A **Predict** box asks for your guess before a result
+# appears; the result is then drawn beside your guess. A **Write it** cell asks for a few lines of
+# code; the check below it says what is wrong, and once your function is right the lesson uses it. A
+# **Break it** section shows the failure that makes the next idea necessary.
 
 # %% tags=["parameters"]
 PROFILE = "quick"  # "quick": seconds on two cores; "full": a longer training
@@ -29,6 +41,7 @@ DATA = None  # folder with your own copies of the data sets; None: those that ca
 # %%
 import numpy as np
 import torch
+from ase import units
 from scipy.spatial.transform import Rotation
 
 import scdlab
@@ -40,20 +53,28 @@ STEPS = {"quick": 600, "full": 20_000}[PROFILE]
 # %% [markdown]
 # ## One molecule
 #
-# The kit comes with 2,000 snapshots of ethanol, CH₃CH₂OH, from a simulation at 500 K. For each of
-# them quantum chemistry (a fast approximate method called GFN2-xTB) gave the energy and the force
-# on every atom. Here is the first.
+# The kit comes with 2,000 snapshots of ethanol, CH₃CH₂OH, from a simulation at 500 K. A snapshot of
+# a simulation is called a **frame**. For each frame a quantum-chemical method, GFN2-xTB, gave the
+# energy and the force on every atom. GFN2-xTB is approximate: thousands of times faster than the
+# density functional theory that most papers use, and less accurate. That is fine here, because we
+# study how models learn *given* labels. Here is the first frame.
 
 # %%
 ethanol = scdlab.load_ethanol()
 frame = ethanol.to_ase(0)
 forces = frame.get_forces()
-explore.molecule_figure(frame, arrows=forces, labels=True, title="Ethanol and its forces")
+explore.described(
+    explore.molecule_figure(frame, arrows=forces, labels=True, title="Ethanol and its forces"),
+    "A ball-and-stick picture of ethanol with an arrow on each of its nine atoms. The longest "
+    f"arrow is a force of {np.linalg.norm(forces, axis=1).max():.1f} eV/Å.",
+)
 
 # %% [markdown]
-# To a model this molecule is two arrays and nothing else: the **atomic numbers** $z_i$ (6 for
-# carbon, 8 for oxygen, 1 for hydrogen) and the **positions** $\mathbf{r}_i$. There are no bonds in
-# the input. The bonds drawn above are only a help for the eye.
+# To a model this molecule is two arrays: the **atomic numbers** $z_i$ (6 for carbon, 8 for oxygen,
+# 1 for hydrogen) and the **positions** $\mathbf{r}_i$. There are no bonds in the input. The bonds
+# in the picture are there for you; the model never sees them. (In general three more things belong
+# to the input: the total charge, the spin, and for crystals the unit cell. All molecules of the
+# lessons are neutral, have all electrons paired, and stand alone.)
 
 # %%
 for k in range(4):
@@ -64,255 +85,124 @@ print(f"… and {len(frame) - 4} more atoms.")
 print(f"Energy of the whole molecule: {frame.get_potential_energy():.4f} eV")
 
 # %% [markdown]
-# **Units.** Everywhere in the kit: lengths in Å (10⁻¹⁰ m), energies in eV, forces in eV/Å. Some
-# sizes to remember:
+# The energy as a function of all positions, $E(\mathbf{r}_1, \dots, \mathbf{r}_n)$, is the
+# **potential-energy surface**: nuclei are heavy and slow, so the electrons settle into their lowest
+# state for each arrangement of nuclei, and $E$ is the energy of that state. The force on atom $i$
+# is its downhill slope,
+#
+# $$ \mathbf{F}_i = -\frac{\partial E}{\partial \mathbf{r}_i} . $$
+#
+# A model that gives $E$ and these forces is a **force field**. With one, atoms can move: Newton's
+# equations need nothing else.
+#
+# **Units.** Everywhere in the kit, lengths are in Å (10⁻¹⁰ m), energies in eV and forces in eV/Å.
+# Some sizes to remember:
 #
 # | | |
 # |---|---|
 # | a C–H bond | 1.1 Å |
-# | thermal energy $k_B T$ at room temperature | 0.026 eV |
-# | “chemical accuracy”, 1 kcal/mol | 0.043 eV |
-# | a C–C bond | about 3.6 eV |
+# | thermal energy $k_B T$ at room temperature; at 500 K | 0.026 eV; 0.043 eV |
+# | 1 kcal/mol, called “chemical accuracy” | 0.043 eV |
+# | energy to break a C–C bond (mean bond enthalpy) | about 3.6 eV |
 # | ethanol's energy above | −309 eV |
 #
-# The last line is large because it counts all valence electrons. Only *differences* of energies
-# matter: between the snapshots they are a few tenths of an eV.
-
-# %% [markdown]
-# ## Many molecules at once
+# The last number is so large because its zero is bare ions and free electrons. We never use it as
+# such: only *differences* of energies matter.
 #
-# Molecules differ in size, so a batch cannot be one rectangular array. Instead all atoms stand in
-# one long list, and `batch` tells for each atom which molecule it belongs to. Here are three
-# molecules of QM9, a set of 130,831 small molecules.
+# ## How far do energies spread?
+#
+# You can know the scale of the energies before you look at any. Near its minimum a molecule of $n$
+# atoms is a set of $3n - 6$ springs: $3n$ coordinates, less three translations and three rotations,
+# which cost no energy. At temperature $T$ each spring holds $\tfrac12 k_B T$ of potential energy on
+# average (equipartition), and since its extension is Gaussian, the *variance* of that energy is
+# $\tfrac12 (k_B T)^2$. Springs are independent, so variances add.
+#
+# **Write it: a derivation.** From this, find the standard deviation of the potential energy of $n$
+# atoms at temperature $T$, in eV. Boltzmann's constant is `units.kB` = 8.617 × 10⁻⁵ eV/K.
+
 
 # %%
-qm9 = scdlab.load_qm9(limit=100, root=DATA)
-batch = qm9.take([0, 1, 6])
-print("molecules   ", [qm9.to_ase(k).get_chemical_formula() for k in (0, 1, 6)])
-print("z           ", batch.z.tolist())
-print("batch       ", batch.batch.tolist())
-print("positions   ", list(batch.pos.shape), " energies", list(batch.energy.shape))
+def thermal_spread(n, T):
+    return ...
+
+
+lessons.check_thermal_spread(thermal_spread)
+
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution: click to unfold.
+def thermal_spread_solution(n, T):
+    return np.sqrt((3 * n - 6) / 2) * units.kB * T  # a sum of 3n - 6 variances of (k_B T)²/2 each
+
+
+assert lessons.check_thermal_spread(thermal_spread_solution, show=False)
+
+# %%
+thermal_spread = lessons.yours(
+    thermal_spread, thermal_spread_solution, check=lessons.check_thermal_spread
+)
 
 # %% [markdown]
-# A model maps such a batch to one energy per molecule and one force per atom,
-# $\mathbf{F}_i = -\partial E / \partial \mathbf{r}_i$.
+# **Predict.** Bonds break and anharmonic motions, such as the rotation of the methyl group, are no
+# springs. How well does the formula do for the 2,000 frames?
+
+# %%
+guess_spread = lessons.predict(
+    "What is the ratio of the measured spread of the energies to that of the formula?",
+    name="00-thermal-spread",
+    stored=0.7,
+    within=0.1,
+)
+
+# %%
+expected_spread = thermal_spread(len(frame), 500)
+measured_spread = float(np.std(ethanol.energy))
+guess_spread.reveal(measured_spread / expected_spread)
+print(f"formula {expected_spread:.3f} eV, frames {measured_spread:.3f} eV")
+
+# %% [markdown]
+# Springs are a good first picture of ethanol at 500 K, and the number is the one to keep in mind
+# for the rest of the lesson: a model of these energies is worth something when its error is far
+# below it.
+#
+# ## Many molecules at once
+#
+# Molecules differ in size, so a batch cannot be one rectangular array. Instead we join all atoms
+# into one long list; `batch` gives, for each atom, the molecule it belongs to. Here are three
+# molecules of **QM9**, a set of small organic molecules of H, C, N, O and F with up to nine heavy
+# (non-hydrogen) atoms. Of its 133,885 molecules, 130,831 passed the authors' consistency check, and
+# those are the ones we use.
+
+# %%
+qm9 = scdlab.load_qm9(root=DATA)
+small = qm9.take([0, 1, 6])
+print("molecules   ", [qm9.to_ase(k).get_chemical_formula() for k in (0, 1, 6)])
+print("z           ", small.z.tolist())
+print("batch       ", small.batch.tolist())
+print("positions   ", list(small.pos.shape), " energies", list(small.energy.shape))
+
+# %% [markdown]
+# A model maps such a batch to one energy for each molecule and one force for each atom.
+#
+# QM9's files are sorted by size: these three are among the smallest. Whoever takes “the first 500”
+# of it, for a test or for a look, sees nothing but small molecules. So throughout the kit a part of
+# a data set is drawn at random, by `store.sample(n, seed)`.
+
+# %%
+some = qm9.sample(100, seed=SEED)
+first_atoms = qm9[:100].n_atoms.mean()
+print(f"atoms in a molecule: {first_atoms:.1f} in the first 100, {some.n_atoms.mean():.1f} in 100 drawn")
 
 # %% [markdown]
 # ## The idea: distances
 #
-# A molecule's energy does not care where the molecule is or how it is turned. A model should know
-# that before it has seen any data. The simplest way is to let it see only the **distances** between
-# atoms,
+# A molecule's energy does not depend on where the molecule is or how it is oriented. A model should
+# know that before it has seen any data. The simplest way is to let it see only the **distances**
+# between atoms,
 #
 # $$ r_{ij} = \lVert \mathbf{r}_j - \mathbf{r}_i \rVert . $$
 #
-# **Predict.** Turn the molecule by 90°. Which of these change, and by how much: the positions, the
-# distances, the energy, the forces? Decide before you run the next cell.
-
-# %%
-turn = Rotation.from_euler("z", 90, degrees=True)
-
-
-def distances(pos):
-    """Distances of all pairs i < j: [..., n, 3] -> [..., n(n-1)/2], in Å."""
-    i, j = np.triu_indices(pos.shape[-2], k=1)
-    return np.linalg.norm(pos[..., i, :] - pos[..., j, :], axis=-1)
-
-
-turned = turn.apply(frame.positions)
-change_positions = np.abs(turned - frame.positions).max()
-change_distances = np.abs(distances(turned) - distances(frame.positions)).max()
-print(f"largest change of a coordinate: {change_positions:.2f} Å")
-print(f"largest change of a distance:   {change_distances:.1e} Å")
-
-# %% [markdown]
-# Coordinates change by Ångströms, distances by nothing but rounding. The energy stays too; it is
-# *invariant*. The forces turn with the molecule; they are *equivariant*. Numbering the atoms in
-# another order changes no physics either.
-#
-# One more step. A network that reads the bare number $r$ learns slowly. So each distance is spread
-# over a **radial basis** of $K$ Gaussians with centers $\mu_k$ and width set by $\gamma$:
-#
-# $$ e_k(r) = \exp\left( -\gamma (r - \mu_k)^2 \right), \qquad k = 1, \dots, K . $$
-#
-# A short distance lights up the first few of them, a long one the last.
-
-# %% [markdown]
-# ## Look
-#
-# Choose a molecule, and one of its atoms (black ring). The model sees the atoms within the *cutoff*
-# (blue). The red line is one of the distances; the bars below are what the network reads instead of
-# it. **Find out:** how large must the cutoff be for a carbon atom to see the hydrogens on *its
-# neighbor*? What happens to the bars when you step from neighbor to neighbor?
-
-# %%
-explorer = explore.NeighborExplorer(qm9, molecule=12)
-explorer
-
-# %% [markdown]
-# ## Break it
-#
-# What if we feed coordinates all the same? Take the plainest learner there is, a linear fit (ridge
-# regression), and give it the Gaussian basis of all 27 coordinates of ethanol. To make it easy, we
-# first turn every snapshot so that it lies on top of the first one. The next cell holds the tools,
-# the one after it uses them.
-
-# %%
-train, val, test = ethanol.split(1000, 100, seed=SEED)
-test = test[:300]
-
-
-def positions(store):
-    pos = store.take(np.arange(len(store))).pos
-    return pos.view(len(store), -1, 3).double().numpy()  # (frames, atoms, 3)
-
-
-def lie_on(first, pos):
-    """Each frame centered, and turned to lie on `first` as well as it can."""
-    pos = pos - pos.mean(axis=1, keepdims=True)
-    return np.stack([Rotation.align_vectors(first, p)[0].apply(p) for p in pos])
-
-
-def basis(x, low, high, n=12):
-    """Each number in x [frames, m] spread over n Gaussians: [frames, m * n]."""
-    centers = np.linspace(low, high, n)
-    gamma = 0.5 / (centers[1] - centers[0]) ** 2
-    return np.exp(-gamma * (x[..., None] - centers) ** 2).reshape(len(x), -1)
-
-
-def ridge(features, energy, strength=1e-2):
-    """A linear fit of the energy; returns a function that predicts from features."""
-    mean = features.mean(axis=0)
-    a = features - mean
-    b = energy - energy.mean()
-    weights = np.linalg.solve(a.T @ a + strength * np.eye(a.shape[1]), a.T @ b)
-    return lambda new: (new - mean) @ weights + energy.mean()
-
-
-# %%
-first = positions(train)[0]
-first = first - first.mean(axis=0)
-train_pos = lie_on(first, positions(train))
-test_pos = lie_on(first, positions(test))
-
-
-def from_coordinates(pos):
-    return basis(pos.reshape(len(pos), -1), -3, 3)
-
-
-by_coordinates = ridge(from_coordinates(train_pos), train.energy)
-
-
-def mae(predicted):
-    """Mean absolute error over the test frames, in eV."""
-    return float(np.abs(predicted - test.energy).mean())
-
-
-guess = mae(train.energy.mean())
-print(f"always guessing the mean energy:  {guess:.3f} eV")
-print(f"linear fit on coordinates:        {mae(by_coordinates(from_coordinates(test_pos))):.3f} eV")
-
-# %% [markdown]
-# It learned next to nothing. And now take one test snapshot and turn it slowly. Its true energy
-# stays where it is. What does the fit say?
-
-# %%
-angles = np.arange(0, 361, 10)
-turns = Rotation.from_euler("z", angles[:, None], degrees=True)
-spin = np.stack([turn.apply(test_pos[0]) for turn in turns])  # (angles, atoms, 3)
-true = test.energy[0]
-curves = {
-    "truth": np.zeros(len(angles)),
-    "fit on coordinates": by_coordinates(from_coordinates(spin)) - true,
-}
-explore.path_plot(angles, curves, "rotation angle", "°", title="One molecule, turning")
-
-# %% [markdown]
-# The fit thinks that a turned molecule has another energy, wrong by electronvolts. More data would
-# help only if it showed every molecule in every orientation.
-#
-# **The fix** changes one line: the same learner, with the same basis, reads the 36 distances.
-
-
-# %%
-def from_distances(pos):
-    return basis(distances(pos), 0, 5)
-
-
-by_distances = ridge(from_distances(train_pos), train.energy)
-curves["fit on distances"] = by_distances(from_distances(spin)) - true
-explore.path_plot(angles, curves, "rotation angle", "°", title="One molecule, turning")
-
-# %% [markdown]
-# The dotted line lies on the truth, at every angle. Over all test frames:
-
-# %%
-turned_test = test_pos @ turn.as_matrix().T
-errors = {
-    "guess the mean": guess,
-    "coordinates": mae(by_coordinates(from_coordinates(test_pos))),
-    "coordinates, turned": mae(by_coordinates(from_coordinates(turned_test))),
-    "distances": mae(by_distances(from_distances(test_pos))),
-    "distances, turned": mae(by_distances(from_distances(turned_test))),
-}
-explore.compare_bars(
-    errors, "energy MAE, test frames", "eV", "The same fit on two inputs", log=True
-)
-
-# %% [markdown]
-# ## Train a first network
-#
-# The fit on distances is good, but it works for ethanol only: it has one weight per pair of
-# *numbered* atoms. A graph network has no such list. Each atom looks at its neighbors, through the
-# radial basis, and the energy is a sum over atoms. Lesson 01 takes the network, SchNet, apart. Here
-# we only train it, on energies and forces.
-
-# %%
-torch.manual_seed(SEED)
-model = scdlab.SchNet(hidden_channels=64, num_layers=2, num_rbf=20, cutoff=5.0)
-objective = EnergyForces(energy_weight=0.1)  # ρ, the weight of the energies
-settings = dict(steps=STEPS, batch_size=8, lr=5e-3, seed=SEED, device=DEVICE)
-result = scdlab.fit(model, objective, train, val, **settings)
-explore.learning_curve(result.history, "force_mae", "eV/Å", title="SchNet on ethanol")
-
-# %%
-score = scdlab.evaluate(model, test)
-true_forces = test.take(np.arange(len(test))).forces
-print(f"force error when guessing zero: {true_forces.abs().mean():.3f} eV/Å")
-print(f"force error of SchNet:          {score['force_mae']:.3f} eV/Å")
-errors["SchNet"] = score["energy_mae"]
-explore.compare_bars(errors, "energy MAE, test frames", "eV", "…and a small SchNet", log=True)
-
-# %% [markdown]
-# In the quick profile its energies are about as good as the linear fit's. But the network also
-# gives *forces*, each the exact derivative of its energy, so that molecules can move. And its
-# symmetries are exact, as this report shows: the errors are rounding.
-
-# %%
-report = scdlab.symmetry_report(model, frame)
-report
-
-# %%
-lessons.display_metrics(
-    distance_change_A=change_distances,
-    guess_mae_eV=errors["guess the mean"],
-    coordinates_mae_eV=errors["coordinates"],
-    coordinates_turned_mae_eV=errors["coordinates, turned"],
-    distances_mae_eV=errors["distances"],
-    distances_turned_mae_eV=errors["distances, turned"],
-    schnet_energy_mae_eV=errors["SchNet"],
-    schnet_force_mae_eV_per_A=score["force_mae"],
-    zero_force_mae_eV_per_A=true_forces.abs().mean(),
-    rotation_error=report.rotation,
-)
-
-# %% [markdown]
-# ## Exercises
-#
-# Replace the dots `...`, run the cell, and read what the check says. It tells what is wrong, not
-# only that something is. A solution is folded below each exercise.
-#
-# **1.** How many pairs do $n$ atoms form?
+# **Write it.** How many different distances do $n$ atoms have?
 
 
 # %%
@@ -332,8 +222,8 @@ def pair_count_solution(n):
 assert lessons.check_pair_count(pair_count_solution, show=False)
 
 # %% [markdown]
-# **2.** All distances of a molecule as a matrix: `pos` is a torch tensor [n, 3], the result is [n,
-# n].
+# **Write it.** Now all distances of a molecule as a matrix: `pos` is a torch tensor [n, 3], the
+# result is [n, n].
 
 
 # %%
@@ -353,9 +243,297 @@ def distance_matrix_solution(pos):
 
 assert lessons.check_distances(distance_matrix_solution, show=False)
 
+# %%
+distance_matrix = lessons.yours(
+    distance_matrix, distance_matrix_solution, check=lessons.check_distances
+)
+
 # %% [markdown]
-# **3.** Invent *one number* for a molecule that stays the same when the molecule is moved, turned,
-# or its atoms are numbered in another order, and that still depends on its shape.
+# **Predict.** Rotate the molecule by 90°. The distances stay. What else stays, and what changes?
+
+# %%
+guess_rotated = lessons.predict(
+    "Which of these change when a molecule is rotated?",
+    choices=[
+        "its coordinates only",
+        "its coordinates and its forces",
+        "its coordinates, its forces and its energy",
+    ],
+    name="00-rotated",
+    stored="its coordinates only",
+)
+
+# %% [markdown]
+# To test it we need an energy that we can write down. One part of the true energy is simple: the
+# nuclei repel each other, $\sum_{i<j} k z_i z_j / r_{ij}$ with $k$ = 14.4 eV Å. Its forces come
+# from torch's automatic differentiation (`autograd`).
+
+# %%
+z = torch.tensor(frame.numbers)
+rotation = torch.tensor(Rotation.from_euler("z", 90, degrees=True).as_matrix())
+i, j = torch.triu_indices(len(z), len(z), offset=1)  # each pair once, i < j
+
+
+def repulsion(pos):
+    """Energy (eV) and forces (eV/Å) of bare nuclei at pos [n, 3]."""
+    pos = pos.clone().requires_grad_()
+    energy = (14.4 * z[i] * z[j] / distance_matrix(pos)[i, j]).sum()
+    return energy.detach(), -torch.autograd.grad(energy, pos)[0]
+
+
+pos = torch.tensor(frame.positions)
+energy, force = repulsion(pos)
+energy_rotated, force_rotated = repulsion(pos @ rotation.T)
+change = {
+    "coordinates (Å)": (pos @ rotation.T - pos).abs().max().item(),
+    "distances (Å)": (distance_matrix(pos @ rotation.T) - distance_matrix(pos)).abs().max().item(),
+    "energy (eV)": (energy_rotated - energy).abs().item(),
+    "forces (eV/Å)": (force_rotated - force).abs().max().item(),
+    "forces, rotated along (eV/Å)": (force_rotated - force @ rotation.T).abs().max().item(),
+}
+for what, size in change.items():
+    print(f"{what:30s} change by {size:.1e}")
+guess_rotated.reveal("its coordinates and its forces")
+
+# %% [markdown]
+# The coordinates change by about 2 Å, the distances only by rounding error, and so does the energy
+# that is made of them: it is **invariant**. The forces change, but in one way only: they rotate
+# with the molecule (last line). Such a quantity is **equivariant**. Numbering the atoms in another
+# order changes no physics either.
+#
+# One more step. A network that reads the bare number $r$ learns slowly; lesson 01 measures how
+# slowly and says why. So each distance is expanded in a **radial basis** of $K$ Gaussians with
+# centers $\mu_k$ and a width set by $\gamma$:
+#
+# $$ e_k(r) = \exp\left( -\gamma (r - \mu_k)^2 \right), \qquad k = 1, \dots, K . $$
+#
+# A short distance gives large values in the first few of them, a long one in the last.
+#
+# ## Look
+#
+# Choose a molecule, and one of its atoms (black ring). The model sees the atoms within the
+# **cutoff** (blue): pairs further apart do not exist for it. The red line is one of the distances;
+# the bars below are what the network reads in its place. Step from neighbor to neighbor and watch
+# the bars.
+#
+# **Predict.** Look at a carbon atom, then at the hydrogens *on the carbon next to it*.
+
+# %%
+guess_cutoff = lessons.predict(
+    "How large must the cutoff be for a carbon atom to see the hydrogens on its neighbor?",
+    unit="Å",
+    name="00-cutoff",
+    stored=2.5,
+    within=0.2,
+)
+
+# %%
+explorer = explore.NeighborExplorer(some, molecule=12)
+explore.described(
+    explorer,
+    "A molecule of QM9 with one atom ringed, its neighbors within the cutoff in blue, and below "
+    "them the Gaussians of one distance. A larger cutoff turns more atoms blue.",
+)
+explorer
+
+# %%
+carbon = frame.get_distances(0, range(len(frame)))  # from the carbon of the methyl group
+second = np.sort(carbon[frame.numbers == 1])[3:5]  # its own three hydrogens come first
+guess_cutoff.reveal(float(second.max()))
+
+# %% [markdown]
+# Its own hydrogens sit at 1.1 Å, those one bond further at a little over 2 Å. A cutoff of 5 Å, the
+# usual choice, holds all of ethanol and a good part of every molecule of QM9.
+#
+# ## Break it: rotate
+#
+# What if we feed in raw coordinates anyway? We take a learner that is simple and yet able to learn
+# any smooth function, **kernel ridge regression**. It compares a new frame with every training
+# frame, and adds up what they say,
+#
+# $$ \hat{E}(\mathbf{x}) = \bar{E} + \sum_k \alpha_k \,
+# \exp\left( -\frac{\lVert \mathbf{x} - \mathbf{x}_k \rVert^2}{2 w^2} \right), $$
+#
+# where $\mathbf{x}$ are the inputs of a frame, $\bar{E}$ is the mean energy, and the weights
+# $\alpha_k$ follow from one system of linear equations. (“Ridge” is a small number added to its
+# diagonal, so that noise is not fitted.) Since whole frames are compared, all inputs act together.
+#
+# The frames are divided first. The **training** set is what the weights are fitted to. The
+# **validation** set is for choices, such as when to stop. The **test** set is looked at once, at
+# the end; 300 of its frames, drawn at random, will do here. Errors are given as the mean absolute
+# error (**MAE**).
+#
+# To make it easy for coordinates, every frame is first moved so that its two carbons and its oxygen
+# lie where those of the first frame lie.
+
+# %%
+train, val, test = ethanol.split(1000, 100, seed=SEED)
+test = test.sample(300, seed=SEED)
+
+
+def positions(store):
+    """[frames, atoms, 3] Å."""
+    return store.take(np.arange(len(store))).pos.view(len(store), -1, 3).double()
+
+
+def energies(store):
+    return torch.as_tensor(np.asarray(store.energy))
+
+
+def oriented(pos):
+    """Each frame moved so that its heavy atoms lie on those of the first frame."""
+    heavy = frame.numbers > 1
+    center = frame.positions[heavy].mean(axis=0)
+    moved = pos.numpy() - pos.numpy()[:, heavy].mean(axis=1, keepdims=True)
+    fits = [Rotation.align_vectors(frame.positions[heavy] - center, p[heavy])[0] for p in moved]
+    return torch.tensor(np.stack([fit.apply(p) for fit, p in zip(fits, moved)]))
+
+
+def kernel_ridge(x, y, width=16.0, ridge=1e-9):
+    """Fit y [frames] by inputs x [frames, m]; returns a function that predicts."""
+    mean, scale = x.mean(dim=0), x.std(dim=0).mean() * x.shape[1] ** 0.5
+
+    def kernel(a, b):
+        exact = "donot_use_mm_for_euclid_dist"
+        distance = torch.cdist((a - mean) / scale, (b - mean) / scale, compute_mode=exact)
+        return torch.exp(-0.5 * (distance / width).square())
+
+    alpha = torch.linalg.solve(kernel(x, x) + ridge * torch.eye(len(x)), y - y.mean())
+    return lambda new: y.mean() + kernel(new, x) @ alpha
+
+
+def mae(predicted):
+    """Mean absolute error over the test frames, in eV."""
+    return (predicted - energies(test)).abs().mean().item()
+
+
+# %%
+train_pos, test_pos = oriented(positions(train)), oriented(positions(test))
+
+
+def coordinates(pos):
+    return pos.flatten(start_dim=1)  # (frames, 27)
+
+
+by_coordinates = kernel_ridge(coordinates(train_pos), energies(train))
+errors = {
+    "guess the mean": mae(energies(train).mean()),
+    "coordinates": mae(by_coordinates(coordinates(test_pos))),
+}
+for name, error in errors.items():
+    print(f"{name:20s} {1000 * error:4.0f} meV")
+
+# %% [markdown]
+# It works: on frames that all lie the same way, coordinates leave about 60 % of the error of the
+# mean. Now rotate the test frames. Their true energies stay what they are.
+
+# %%
+guess_fails = lessons.predict(
+    "The test frames are rotated by 90°. How large is the mean error of the coordinate fit now?",
+    unit="eV",
+    name="00-coordinates-rotated",
+    stored=0.2,
+)
+
+# %%
+angles = np.array([0, 2, 5, 10, 20, 45, 90, 135, 180])
+spins = torch.tensor(Rotation.from_euler("z", angles[:, None], degrees=True).as_matrix())
+rotated_errors = [mae(by_coordinates(coordinates(test_pos @ R.T))) for R in spins]
+errors["coordinates, rotated by 90°"] = rotated_errors[list(angles).index(90)]
+fails_at = int(angles[np.argmax(np.array(rotated_errors) > errors["guess the mean"])])
+
+
+def rotation_figure(curves, text):
+    figure = explore.compare_curves(
+        angles, curves, "rotation", "energy MAE", "°", "eV", "Test frames, rotated", log="y"
+    )
+    return explore.described(figure, text)
+
+
+curves = {
+    "guess the mean": [errors["guess the mean"]] * len(angles),
+    "coordinates": rotated_errors,
+}
+figure = rotation_figure(
+    curves,
+    f"Error against angle. The fit on coordinates has {errors['coordinates']:.2f} eV at 0°, is worse "
+    f"than the mean from {fails_at}° on, and has {rotated_errors[-1]:.0f} eV at 180°.",
+)
+guess_fails.reveal(errors["coordinates, rotated by 90°"], figure, axis="y")
+figure
+
+# %% [markdown]
+# To the fit, a rotated molecule is another molecule. A few degrees are enough to make it worse than
+# the mean, and further on its energies are absurd, many bonds' worth, since it has never seen such
+# inputs. One remedy is to train on rotated copies, which takes more data and is never exact (lesson
+# 05 comes back to it). The other is to choose inputs that do not change.
+#
+# **The fix** changes the input and nothing else: the same learner, with the same settings, reads
+# the 36 distances.
+
+
+# %%
+def distances(pos):
+    return torch.stack([distance_matrix(p)[i, j] for p in pos])  # (frames, 36)
+
+
+by_distances = kernel_ridge(distances(train_pos), energies(train))
+curves["distances"] = [mae(by_distances(distances(test_pos @ R.T))) for R in spins]
+errors["distances"] = curves["distances"][0]
+errors["distances, rotated by 90°"] = curves["distances"][list(angles).index(90)]
+print(f"distances: {1000 * errors['distances']:.0f} meV at every angle")
+rotation_figure(
+    curves,
+    f"The same with a fit on distances: a flat line at {errors['distances']:.3f} eV, below the mean "
+    "at every angle.",
+)
+
+# %% [markdown]
+# The line is flat, and it is lower than that of the coordinates even at 0°: a bond length is *one*
+# of the inputs now, and need not be put together from six coordinates.
+#
+# ## Break it: renumber
+#
+# Rotation is one symmetry. The other is easily forgotten. The three hydrogens of the methyl group
+# have the numbers 6, 7 and 8, and nobody can say which is which. Exchange the numbers of two of
+# them: the molecule is the same, atom for atom.
+
+# %%
+guess_renumbered = lessons.predict(
+    "Two methyl hydrogens swap their numbers. How large is the error of the distance fit now?",
+    unit="eV",
+    name="00-renumbered",
+    stored=0.03,
+)
+
+# %%
+swap = [0, 1, 2, 3, 4, 5, 7, 6, 8]
+errors["distances, renumbered"] = mae(by_distances(distances(test_pos[:, swap])))
+times = errors["distances, renumbered"] / errors["distances"]
+guess_renumbered.reveal(errors["distances, renumbered"])
+print(f"{times:.0f} times the error before the swap")
+
+# %% [markdown]
+# The weights of the fit belong to *numbered* pairs of atoms. Swap two numbers, and a distance of
+# 1.8 Å stands where the fit expects another; the picture of the molecule has not changed at all.
+# For the same reason this fit can never be used for a second molecule.
+#
+# **An experiment.** Which swap hurts more, two methyl hydrogens or a methylene hydrogen (number 4)
+# with that of the OH group (number 3)? Decide first, then change `swap` above and run. What do you
+# learn about what the simulation has visited?
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+# Solution: click to unfold.
+other = mae(by_distances(distances(test_pos[:, [0, 1, 2, 4, 3, 5, 6, 7, 8]])))
+print(f"methyl hydrogens: {errors['distances, renumbered']:.1f} eV; H of CH₂ and of OH: {other:.0f} eV")
+# In 40 ps the methyl group rotates from one minimum to the next, so the training frames hold its
+# hydrogens in each other's places, and the fit interpolates, badly. No frame has the hydrogen of OH
+# on the carbon: that input lies far outside everything the fit has seen.
+
+# %% [markdown]
+# **Write it.** So we need numbers that change neither with rotation nor with numbering. Invent
+# *one*: it must stay the same when the molecule is moved, rotated, or its atoms are numbered in
+# another order, and it must depend on the shape. `z` is [n], `pos` is [n, 3].
 
 
 # %%
@@ -369,20 +547,265 @@ lessons.check_invariant(my_descriptor)
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution: click to unfold.
 def descriptor_solution(z, pos):
-    charges = torch.triu(z[:, None] * z[None, :], diagonal=1)
-    r = (pos[:, None] - pos[None, :]).norm(dim=-1) + torch.eye(len(z))  # unused diagonal: no 1/0
-    return (charges / r).sum()  # how strongly the nuclei repel each other
+    i, j = torch.triu_indices(len(z), len(z), offset=1)
+    return (z[i] * z[j] / distance_matrix(pos)[i, j]).sum()  # how strongly nuclei repel each other
 
 
 assert lessons.check_invariant(descriptor_solution, show=False)
 
+# %%
+my_descriptor = lessons.yours(my_descriptor, descriptor_solution, check=lessons.check_invariant)
+
+
+def described_by(pos):
+    return torch.stack([torch.as_tensor(my_descriptor(z, p)).double() for p in pos])[:, None]
+
+
+by_descriptor = kernel_ridge(described_by(train_pos), energies(train))
+errors["your one number"] = mae(by_descriptor(described_by(test_pos)))
+print(f"one number leaves {errors['your one number'] / errors['guess the mean']:.0%} of the mean's error")
+
+# %% [markdown]
+# One number is not enough to know an energy by: very different shapes share it. The way to many
+# invariant numbers is the same, though. Take a function of each pair and **sum** it over all pairs
+# of one kind; a sum does not know the order of its terms. With 24 Gaussians for each kind of pair
+# (C–C, C–O, C–H, O–H, H–H) these are 120 numbers.
+
+
+# %%
+def sums_over_pairs(pos):
+    """Gaussians of the distances, summed over the pairs of each two elements: [frames, 120]."""
+    centers = torch.linspace(0, 5, 24)
+    gamma = 0.5 / (centers[1] - centers[0]) ** 2
+    bumps = torch.exp(-gamma * (distances(pos)[..., None] - centers) ** 2)  # (frames, 36, 24)
+    kind = 100 * torch.minimum(z[i], z[j]) + torch.maximum(z[i], z[j])  # (36)
+    return torch.cat([bumps[:, kind == k].sum(dim=1) for k in kind.unique()], dim=1)
+
+
+by_sums = kernel_ridge(sums_over_pairs(train_pos), energies(train))
+errors["sums over pairs"] = mae(by_sums(sums_over_pairs(test_pos)))
+errors["sums over pairs, renumbered"] = mae(by_sums(sums_over_pairs(test_pos[:, swap])))
+print(f"sums: {1000 * errors['sums over pairs']:.0f} meV, in every numbering")
+explore.described(
+    explore.compare_bars(
+        errors, "energy MAE, test frames", "eV", "One learner, five inputs", log=True
+    ),
+    "Bars on a logarithmic axis. "
+    + "; ".join(f"{name}: {error:.3f} eV" for name, error in errors.items())
+    + ".",
+)
+
+# %% [markdown]
+# The sums hold in every numbering and for every molecule of these elements. They pay for it in
+# accuracy: a sum forgets which distances belong to the same atom, so it is about twice as far off as
+# the numbered distances. A graph network, below, keeps both: it sums around *each atom*, step by
+# step, and then over the atoms. That the energy is a sum over atoms has one more reason: two
+# molecules far apart must have the sum of their energies, and a sum over atoms gives that for free.
+#
+# ## Break it: split by time
+#
+# All tests so far were easy in a way that we have not mentioned. The frames come from one
+# simulation, 20 fs apart, and were dealt out at random: most test frames have a training frame as
+# their neighbor in time. Fast vibrations have changed by then, slow rotations of the OH and CH₃
+# groups have not. Such a test measures **interpolation** between frames that were seen. To measure
+# more, cut the trajectory: train on its beginning, test on what comes after.
+#
+# **Predict.** With 300 training frames, a random split leaves an error near that of the mean. What
+# about the *first* 300 frames, the first 6 ps, as the training set?
+
+# %%
+guess_blocked = lessons.predict(
+    "Error after training on the first 300 frames, divided by that after 300 drawn at random?",
+    name="00-split-by-time",
+    stored=1.2,
+)
+
+# %%
+counts = (100, 300, 1000)
+by_split = {"drawn at random": [], "the beginning": []}
+for n in counts:
+    for name, blocks in (("drawn at random", None), ("the beginning", 1)):
+        some_train, _, later = ethanol.split(n, 0, seed=SEED, blocks=blocks)
+        later = later.sample(300, seed=SEED)
+        fit = kernel_ridge(distances(positions(some_train)), energies(some_train))
+        error = fit(distances(positions(later))) - energies(later)
+        by_split[name].append(error.abs().mean().item())
+time_ratio = by_split["the beginning"][1] / by_split["drawn at random"][1]
+guess_blocked.reveal(time_ratio)
+explore.described(
+    explore.compare_curves(
+        counts, by_split, "training frames", "energy MAE", unit="eV", title="Two ways to split"
+    ),
+    "Error against the number of training frames. Frames from the beginning of the trajectory give "
+    + ", ".join(
+        f"{b / a:.1f} times the error of random ones at {n}"
+        for n, a, b in zip(counts, *by_split.values())
+    )
+    + ".",
+)
+
+# %%
+for n, drawn, beginning in zip(counts, *by_split.values()):
+    print(f"{n:5d} frames: {drawn:.3f} eV drawn at random, {beginning:.3f} eV from the beginning")
+
+# %% [markdown]
+# The same number of frames, the same learner, the same molecule. In its first picoseconds the
+# simulation has not yet seen all that ethanol does, and the fit does not survive what comes later.
+# A thousand frames, half of the trajectory, have seen it, and there the two ways agree. So it is
+# not the number of frames that counts but the number of *independent* ones. Lessons that claim
+# generalization split by time or by molecule; where a lesson draws frames at random, read its error
+# as one of interpolation.
+#
+# ## Train a first network
+#
+# A **graph network** has no list of numbered pairs. Each atom sums over its neighbors, through the
+# radial basis, and the energy is a sum over atoms. Lesson 01 builds the network, SchNet, from its
+# parts. Here we only train it, on energies and forces together. The loss weighs the two: with
+# `energy_weight=0.1` a squared error of 1 eV² in the energy counts as much as 0.1 eV²/Å² in the
+# forces. (The paper has 0.01; our training is short, and energies are what we compare here.) In the
+# plot, the thin line is the error on training batches, the thick one that on the validation set.
+
+# %%
+guess_network = lessons.predict(
+    "Which has the smaller energy error on the test frames after this short training?",
+    choices=["the network", "the kernel fit on numbered distances"],
+    name="00-network",
+    stored="the network",
+)
+
+# %%
+torch.manual_seed(SEED)
+model = scdlab.SchNet(hidden_channels=64, num_layers=2, num_rbf=20, cutoff=5.0)
+objective = EnergyForces(energy_weight=0.1)
+settings = dict(steps=STEPS, batch_size=8, lr=5e-3, seed=SEED, device=DEVICE)
+result = scdlab.fit(model, objective, train, val, **settings)
+validation = [v for v in result.history["val_force_mae"] if v == v]
+explore.described(
+    explore.learning_curve(result.history, "force_mae", "eV/Å", title="SchNet on ethanol"),
+    f"Force error against training step, falling to {validation[-1]:.3f} eV/Å on validation frames.",
+)
+
+# %%
+score = scdlab.evaluate(model, test)
+true_forces = test.take(np.arange(len(test))).forces
+zero_force = true_forces.abs().mean().item()
+errors["SchNet"] = score["energy_mae"]
+better = errors["SchNet"] < errors["distances"]
+guess_network.reveal("the network" if better else "the kernel fit on numbered distances")
+print(f"energy: mean {errors['guess the mean']:.3f} eV, distances {errors['distances']:.3f} eV, "
+      f"SchNet {errors['SchNet']:.3f} eV")  # fmt: skip
+print(f"forces: “no force” {zero_force:.3f} eV/Å, SchNet {score['force_mae']:.3f} eV/Å")
+
+# %% [markdown]
+# Always compare with the cheapest answer, the mean energy or no force at all: an error means
+# nothing without it. The two energy errors may come out either way after so few steps. But the
+# network also gives *forces*, each the exact derivative of its energy, and it does not mind how
+# atoms are numbered.
+#
+# ## Prove it, then test it
+#
+# That distances do not rotate and sums do not know an order is a proof. A test guards against
+# mistakes in the code. Here it is, in lines that you can change. **Predict** the one case that we
+# have not spoken about: the mirror image. Molecules come left- and right-handed, as hands do.
+
+# %%
+guess_mirror = lessons.predict(
+    "What happens to the energy of a model of distances when a molecule is mirrored?",
+    choices=["it stays the same", "it changes sign", "it changes a little"],
+    name="00-mirror",
+    stored="it changes a little",
+)
+
+# %%
+frame.calc = scdlab.Calculator(model)
+before = frame.get_potential_energy()
+order = np.random.default_rng(SEED).permutation(len(frame))
+symmetry = {}
+for what, numbers, where in (
+    ("moved by 3 Å", frame.numbers, frame.positions + [3.0, 0.0, 0.0]),
+    ("rotated by 90°", frame.numbers, frame.positions @ rotation.numpy().T),
+    ("renumbered", frame.numbers[order], frame.positions[order]),
+    ("mirrored", frame.numbers, frame.positions * [1, 1, -1]),
+    ("one atom moved by 0.1 Å", frame.numbers, frame.positions + 0.1 * np.eye(len(frame), 3)),
+):
+    changed = frame.copy()
+    changed.numbers, changed.positions = numbers, where
+    changed.calc = scdlab.Calculator(model)
+    symmetry[what] = abs(changed.get_potential_energy() - before)
+    print(f"{what:25s} the energy changes by {symmetry[what]:.0e} eV")
+guess_mirror.reveal("it stays the same" if symmetry["mirrored"] < 1e-3 else "it changes a little")
+
+# %% [markdown]
+# The first four are rounding errors of single precision; the last line shows that the model is not
+# simply deaf to its input. Blindness to mirror images is right for energies: the laws that hold
+# molecules together do not distinguish left from right (the weak interaction does, by some 10⁻¹⁴
+# eV). It would be wrong for a quantity such as the rotation of polarized light.
+
+# %%
+lessons.display_metrics(
+    distance_change_A=change["distances (Å)"],
+    spread_ratio=measured_spread / expected_spread,
+    guess_mae_eV=errors["guess the mean"],
+    coordinates_mae_eV=errors["coordinates"],
+    coordinates_rotated_mae_eV=errors["coordinates, rotated by 90°"],
+    distances_mae_eV=errors["distances"],
+    distances_rotated_mae_eV=errors["distances, rotated by 90°"],
+    distances_renumbered_mae_eV=errors["distances, renumbered"],
+    descriptor_mae_eV=errors["your one number"],
+    sums_mae_eV=errors["sums over pairs"],
+    sums_renumbered_mae_eV=errors["sums over pairs, renumbered"],
+    time_ratio_few=time_ratio,
+    time_ratio_many=by_split["the beginning"][2] / by_split["drawn at random"][2],
+    schnet_energy_mae_eV=errors["SchNet"],
+    schnet_force_mae_eV_per_A=score["force_mae"],
+    zero_force_mae_eV_per_A=zero_force,
+    rotation_error_eV=symmetry["rotated by 90°"],
+    mirror_error_eV=symmetry["mirrored"],
+)
+
+# %% [markdown]
+# ## What to take away
+#
+# 1. A model maps atomic numbers and positions to one energy and to forces, its downhill slope.
+# 2. A fit on coordinates works until the molecule is rotated; a fit on distances does not notice.
+# 3. A fit on numbered distances works until atoms are renumbered; sums do not notice.
+# 4. A test is worth what its split is worth: draw at random from sorted sets, cut trajectories in
+#    time.
+# 5. An error means something only beside the cheapest answer: the mean energy, or no force.
+#
+# ## What is simplified here
+#
+# - Labels are GFN2-xTB, not density functional theory; its energies cannot be compared with others.
+# - One molecule at one temperature. Models for many molecules need many kinds of data.
+# - Kernel ridge regression with one kernel and fixed settings. Better kernels of atomic surroundings
+#   (SOAP, FCHL) are both invariant and accurate, and were the state of the art before networks.
+#
+# ## What is contested
+#
+# Does a symmetry have to be built in? With enough data and rotated copies, networks that read
+# coordinates learn it well enough for many purposes, and some of the largest models of 2024 and
+# later do just that; they then depend a little on orientation, which matters for long simulations
+# and for exact conservation laws. Lesson 05 measures how much. That energies do not depend on the
+# numbering, on the other hand, nobody leaves to learning.
+#
+# ## Quiz
+
+# %%
+lessons.quiz("00")
+
+# %% [markdown]
+# ## How sure were you?
+
+# %%
+lessons.calibration()
+
 # %% [markdown]
 # ## Where to go next
 #
-# - **Lesson 01** opens the network used above, SchNet, and measures what its ideas are worth.
-# - From there on each lesson ends with a table: what the *paper* claims, what was *recorded* with
-#   this kit, and what *you* just measured. `scdlab claims` prints all of it.
-# - `scdlab doctor` tells what your machine has, and `scdlab data` which data sets are there. Set
+# - **Lesson 01** builds the network used above, SchNet, from four functions that you write.
+# - From there on each lesson has a table: what the *paper* claims, what was *recorded* with this
+#   kit, and what *you* just measured. `scdlab claims` prints all of it.
+# - `scdlab doctor` reports what your machine has, and `scdlab data` which data sets are there. Set
 #   `DATA` above (or the environment variable `SCDLAB_DATA`) to a folder of your own.
 # - Everything on these pages works on your own molecules: `scdlab.AtomStore.from_file("my.xyz")`
 #   takes the place of `scdlab.load_ethanol()`.

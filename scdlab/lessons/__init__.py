@@ -8,11 +8,16 @@ from scdlab.lessons.checks import all_checks
 from scdlab.lessons.checks.lesson00 import check_distances as check_distances
 from scdlab.lessons.checks.lesson00 import check_invariant as check_invariant
 from scdlab.lessons.checks.lesson00 import check_pair_count as check_pair_count
+from scdlab.lessons.checks.lesson00 import check_thermal_spread as check_thermal_spread
 from scdlab.lessons.checks.lesson01 import check_cfconv as check_cfconv
 from scdlab.lessons.checks.lesson01 import check_force as check_force
+from scdlab.lessons.checks.lesson01 import check_independent_labels as check_independent_labels
+from scdlab.lessons.checks.lesson01 import check_loop_work as check_loop_work
 from scdlab.lessons.checks.lesson01 import check_rbf as check_rbf
 from scdlab.lessons.checks.lesson01 import check_ssp as check_ssp
 from scdlab.lessons.checks.lesson01 import check_units as check_units
+from scdlab.lessons.checks.lesson01b import check_look_up as check_look_up
+from scdlab.lessons.checks.lesson01b import check_power as check_power
 from scdlab.lessons.checks.lesson02 import check_best_answer as check_best_answer
 from scdlab.lessons.checks.lesson02 import check_center as check_center
 from scdlab.lessons.checks.lesson02 import check_corrupt as check_corrupt

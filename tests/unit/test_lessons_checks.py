@@ -1,38 +1,21 @@
 """Every exercise check accepts a right answer, and answers each usual mistake with the hint that
 fits it."""
 
-import math
-
+import answers_00
+import answers_01
+import answers_01b
 import answers_02
 import answers_02b
 import answers_03
 import answers_05
 import pytest
 import torch
-from torch.nn.functional import layer_norm, softplus
+from torch.nn.functional import layer_norm
 
 from scdlab import lessons
 from scdlab.lessons.checks import all_checks
 
-K = 0.0433641
 KB = 8.617333262e-5  # eV/K
-
-
-def plain_cfconv(x, w, i, j):
-    out = torch.zeros_like(x)
-    return out.index_add_(0, i, x[j] * w).index_add_(0, j, x[i] * w)
-
-
-def gradient(energy, pos):
-    pos = pos.requires_grad_()
-    return torch.autograd.grad(energy(pos), pos)[0]
-
-
-def overwriting_cfconv(x, w, i, j):
-    out = torch.zeros_like(x)
-    out[i] += x[j] * w
-    out[j] += x[i] * w
-    return out
 
 
 def normed(x, dim=1, eps=1e-5, unbiased=False):
@@ -60,25 +43,7 @@ def bounded_where(v):
     return v * torch.where(r > 0, torch.tanh(r) / r, 1.0)
 
 
-def expansion(r, centers):
-    return r[:, None] - centers[None, :]
-
-
 RIGHT = {
-    "check_pair_count": [lambda n: n * (n - 1) / 2, lambda n: math.comb(n, 2)],
-    "check_distances": [
-        lambda pos: torch.cdist(pos, pos),
-        lambda pos: (pos[:, None] - pos[None]).norm(dim=-1),
-    ],
-    "check_invariant": [
-        lambda z, pos: torch.pdist(pos).sum(),
-        lambda z, pos: torch.pdist(pos).max().item(),
-    ],
-    "check_units": [lambda e: e * K * 1000, lambda e: e * 43.4],
-    "check_ssp": [lambda x: softplus(x) - math.log(2)],
-    "check_rbf": [lambda r, c, g: torch.exp(-g * expansion(r, c) ** 2)],
-    "check_cfconv": [plain_cfconv],
-    "check_force": [lambda energy, pos: -gradient(energy, pos)],
     "check_modulate": [
         lambda x, scale, shift: (1 + scale) * normed(x) + shift,
         lambda x, scale, shift: layer_norm(x, x.shape[-1:]) * (1 + scale) + shift,
@@ -116,81 +81,6 @@ RIGHT = {
 }
 
 WRONG = {
-    "check_pair_count": [
-        (lambda n: n * (n - 1), "twice"),
-        (lambda n: n * (n + 1) // 2, "own neighbor"),
-        (lambda n: n**2, "every"),
-        (lambda n: n, "n = 3"),
-        (lambda n: None, "return"),
-        (7, "should be a function"),
-    ],
-    "check_distances": [
-        (lambda pos: torch.cdist(pos, pos) ** 2, "square root"),
-        (lambda pos: torch.cdist(pos, pos, p=1), "√"),
-        (lambda pos: torch.cdist(pos, pos) + 1, "itself"),
-        (lambda pos: torch.pdist(pos), "shape [10]"),
-        (lambda pos: 2 * torch.cdist(pos, pos), "atoms 0 and 1"),
-        (lambda pos: pos.numpy(), "torch tensor"),
-        (lambda pos: pos / torch.zeros(5, 3), "shape"),
-    ],
-    "check_invariant": [
-        (lambda z, pos: pos.norm(dim=1).sum(), "moved"),
-        (lambda z, pos: (pos[1] - pos[0])[0], "turned"),
-        (lambda z, pos: (pos[1] - pos[0]).norm(), "another order"),
-        (lambda z, pos: z.sum(), "shape"),
-    ],
-    "check_units": [
-        (lambda e: e * K, "1000 meV"),
-        (lambda e: e / K, "multiply"),
-        (lambda e: e * K * 4184, "4.184"),
-        (lambda e: e * 27.2, "start from"),
-        (lambda e: K * 1000, "one multiplication"),
-        (lambda e: "lots", "should be a number"),
-    ],
-    "check_ssp": [
-        (softplus, "plain softplus"),
-        (torch.relu, "ReLU"),
-        (lambda x: torch.log(0.5 * x.exp() + 0.5), "overflows"),
-        (lambda x: torch.log(0.5 * x.exp() + 0.5).detach(), "autograd"),
-        (torch.tanh, "At x ="),
-        (lambda x: 1 + x, "ssp(0) should be 0"),
-        (lambda x: x + torch.ones(3), "stopped with"),
-    ],
-    "check_rbf": [
-        (lambda r, c, g: torch.exp(g * expansion(r, c) ** 2), "minus"),
-        (lambda r, c, g: torch.exp(-g * expansion(r, c).abs()), "Square"),
-        (lambda r, c, g: torch.exp(-(expansion(r, c) ** 2) / g), "divide"),
-        (lambda r, c, g: torch.exp(-(expansion(r, c) ** 2)), "not used"),
-        (lambda r, c, g: torch.exp(-g * expansion(r, c) ** 2).T, "distances first"),
-        (lambda r, c, g: expansion(r, c), "exp(−γ"),
-    ],
-    "check_cfconv": [
-        (lambda x, w, i, j: torch.zeros_like(x).index_add_(0, i, x[j] * w), "one direction"),
-        (lambda x, w, i, j: torch.zeros_like(x).index_add_(0, j, x[i] * w), "one direction"),
-        (
-            lambda x, w, i, j: (
-                torch.zeros_like(x).index_add_(0, i, x[i] * w).index_add_(0, j, x[j] * w)
-            ),
-            "own features",
-        ),
-        (lambda x, w, i, j: x + plain_cfconv(x, w, i, j), "residual"),
-        (overwriting_cfconv, "index_add_"),
-        (lambda x, w, i, j: x.index_add_(0, i, x[j] * w), "changes x"),
-        (lambda x, w, i, j: plain_cfconv(x, w, i, j) + 1, "no neighbor"),
-        (lambda x, w, i, j: 2 * plain_cfconv(x, w, i, j), "plain loop"),
-        (lambda x, w, i, j: w, "shape [4, 3]"),
-    ],
-    "check_force": [
-        (gradient, "minus the gradient"),
-        (lambda energy, pos: -2 * gradient(energy, pos), "stretched spring"),
-        (
-            lambda energy, pos: (
-                -gradient(energy, pos) * torch.tensor([[1.0]] * 2 + [[0.0]] * (len(pos) - 2))
-            ),
-            "four",
-        ),
-        (lambda energy, pos: energy(pos), "shape []"),
-    ],
     "check_modulate": [
         (lambda x, scale, shift: scale * normed(x) + shift, "1 + scale"),
         (lambda x, scale, shift: (1 + scale) * normed(x, dim=0) + shift, "over atoms"),
@@ -311,7 +201,15 @@ WRONG = {
 }
 
 
-for answers in (answers_02, answers_02b, answers_03, answers_05):
+for answers in (
+    answers_00,
+    answers_01,
+    answers_01b,
+    answers_02,
+    answers_02b,
+    answers_03,
+    answers_05,
+):
     RIGHT |= answers.RIGHT
     WRONG |= answers.WRONG
 

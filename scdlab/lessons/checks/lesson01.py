@@ -22,25 +22,34 @@ def check_units(answer: Callable[..., Any]) -> str:
     """
     right = 1000 * KCAL_MOL
     found = number_from(call(answer, 1.0))
-    if math.isclose(found, right, rel_tol=2e-3):
+
+    def near(value: float) -> bool:
+        return math.isclose(found, value, rel_tol=1.2e-2)  # 43 is right, to two digits
+
+    if near(right):
         at_three = number_from(call(answer, 3.0))
         if not math.isclose(at_three, 3 * found, rel_tol=1e-6):
             raise Wrong(
                 f"1 kcal/mol is right, but 3 kcal/mol gives {at_three:g}: a conversion is one "
                 "multiplication."
             )
-        return "1 kcal/mol = 43.4 meV. “Chemical accuracy”, 1 kcal/mol, is thus 43 meV."
-    if math.isclose(found, KCAL_MOL, rel_tol=2e-3):
-        raise Wrong("That is eV; there are 1000 meV in one eV.")
-    if math.isclose(found, 1 / KCAL_MOL, rel_tol=2e-3) or math.isclose(
-        found, 1e-3 / KCAL_MOL, rel_tol=2e-3
-    ):
-        raise Wrong("You divide by 0.0433641 eV per kcal/mol; multiply by it.")
-    if math.isclose(found, right * 4.184, rel_tol=1e-2) or math.isclose(
-        found, right / 4.184, rel_tol=1e-2
-    ):
-        raise Wrong("A factor of 4.184 too many: that is kJ per kcal. 1 kcal/mol = 0.0433641 eV.")
-    raise Wrong(f"1 kcal/mol becomes {found:g} meV; start from 1 kcal/mol = 0.0433641 eV.")
+        return (
+            f"1 kcal/mol is {found:.4g} meV, so 0.31 kcal/mol, the paper's error on QM9, is 13 meV."
+        )
+    if near(KCAL_MOL):
+        raise Wrong("That is in eV; there are 1000 meV in one eV.")
+    if near(1 / KCAL_MOL) or near(1e-3 / KCAL_MOL):
+        raise Wrong("You divide where you should multiply: 1 kcal/mol is less than 1 eV.")
+    if near(right * 4.184) or near(right / 4.184):
+        raise Wrong("A factor of 4.184 is wrong: that is how many kJ are one kcal. Use it once.")
+    if found > 1e20:
+        raise Wrong("That is the energy of a whole mole: divide by Avogadro's number, 6.022e23.")
+    if 0 < found < 1e-10:
+        raise Wrong("That looks like joules: divide by 1.602e-19 J, which is one eV.")
+    raise Wrong(
+        f"1 kcal/mol becomes {found:g} meV. One kcal is 4184 J, a mole holds 6.022e23 molecules, "
+        "and one eV is 1.602e-19 J."
+    )
 
 
 @check
@@ -50,7 +59,7 @@ def check_ssp(answer: Callable[..., Any]) -> str:
     Parameters
     ----------
     answer : callable
-        A function x -> ln(½eˣ + ½), safe for large x and differentiable.
+        A function x -> ln(½eˣ + ½), safe far from zero on both sides, and its derivative too.
     """
     x = torch.linspace(-6, 6, 49, dtype=torch.float64, requires_grad=True)
     found = tensor_from(answer, x, shape=x.shape)
@@ -81,13 +90,31 @@ def check_ssp(answer: Callable[..., Any]) -> str:
             "Values are right, but the derivative is not 1/(1 + e⁻ˣ): something in it does not "
             "differentiate."
         )
-    far = call(answer, torch.tensor([200.0]))
-    if not torch.isfinite(far).all():
+    for far in (200.0, -200.0):
+        _check_far(answer, far)
+    return "ssp(0) = 0, smooth everywhere, slope between 0 and 1, and safe far from zero."
+
+
+def _check_far(answer: Callable[..., Any], far: float) -> None:
+    """Look at the shifted softplus and its slope far from zero, in single precision."""
+    x = torch.tensor([far], requires_grad=True)
+    found = call(answer, x)
+    overflow = "e²⁰⁰" if far > 0 else "e⁻ˣ"
+    right = far - math.log(2) if far > 0 else -math.log(2)
+    if not torch.isfinite(found).all():
         raise Wrong(
-            "At x = 200 your result is not finite: e²⁰⁰ overflows. torch.nn.functional.softplus(x) "
-            "does not."
+            f"At x = {far:g} your result is not finite: {overflow} overflows. "
+            "torch.nn.functional.softplus(x) does not."
         )
-    return "ssp(0) = 0, smooth everywhere, slope between 0 and 1, and safe for large x."
+    if abs(found.item() - right) > 1e-3:
+        raise Wrong(f"At x = {far:g} you get {found.item():.4g}; it should be {right:.4g}.")
+    slope = torch.autograd.grad(found.sum(), x)[0].item()
+    if not abs(slope - (far > 0)) < 1e-3:
+        raise Wrong(
+            f"At x = {far:g} the value is right, but its slope is {slope:.3g}, not {far > 0:d}: a "
+            "branch that torch.where does not choose is differentiated too, and where it "
+            "overflows, its slope times zero is NaN. torch.nn.functional.softplus(x) is safe."
+        )
 
 
 @check
@@ -202,18 +229,22 @@ def check_force(answer: Callable[..., Any]) -> str:
     Parameters
     ----------
     answer : callable
-        A function (energy, pos [n, 3]) -> forces [n, 3] = -∂(energy)/∂pos, energy: a function of
-        pos.
+        A function (energy [B] or a number, made of pos; pos [n, 3]) -> forces [n, 3] =
+        -∂(sum of energies)/∂pos, which can be differentiated again.
     """
+    stiffness = torch.tensor(3.0, requires_grad=True)  # eV/Å²
 
-    def spring(pos):  # two atoms, E = ½ k (r - r0)², k = 3 eV/Å², r0 = 1 Å
-        return 1.5 * ((pos[1] - pos[0]).norm() - 1.0) ** 2
+    def forces_of(pos: torch.Tensor, energy: Callable[..., Any]) -> torch.Tensor:
+        pos = pos.clone().requires_grad_()
+        return tensor_from(answer, energy(pos), pos, shape=pos.shape)
 
-    start = torch.tensor(
-        [[0.0, 0.0, 0.0], [1.2, 0.0, 0.0]]
-    )  # stretched by 0.2 Å: pulled together with 0.6 eV/Å
+    def spring(pos: torch.Tensor) -> torch.Tensor:  # two atoms, E = ½ k (r - 1 Å)²
+        return 0.5 * stiffness * ((pos[1] - pos[0]).norm() - 1.0) ** 2
+
+    # stretched by 0.2 Å: pulled together with 0.6 eV/Å
+    start = torch.tensor([[0.0, 0.0, 0.0], [1.2, 0.0, 0.0]])
     right = torch.tensor([[0.6, 0.0, 0.0], [-0.6, 0.0, 0.0]])
-    found = tensor_from(answer, spring, start.clone(), shape=(2, 3)).detach()
+    found = forces_of(start, spring)
     if torch.allclose(found, -right, atol=1e-3):
         raise Wrong(
             "The sign: your forces push a stretched pair further apart. Force = minus the gradient."
@@ -221,20 +252,98 @@ def check_force(answer: Callable[..., Any]) -> str:
     if not torch.allclose(found, right, atol=1e-3):
         raise Wrong(
             f"A stretched spring pulls atom 0 with {right[0, 0]:g} eV/Å along x; yours says "
-            f"{found[0, 0]:.3g}."
+            f"{found[0, 0].item():.3g}."
         )
-    generator = torch.Generator().manual_seed(3)
-    pos = torch.randn(4, 3, generator=generator)
+    many = torch.randn(4, 3, generator=torch.Generator().manual_seed(3))
 
-    def pairwise(p):
-        return torch.exp(-torch.pdist(p)).sum()
+    def pairs(pos: torch.Tensor) -> torch.Tensor:  # a batch of two molecules: two energies
+        return torch.stack(
+            [stiffness * torch.exp(-torch.pdist(half)).sum() for half in pos.split(2)]
+        )
 
-    leaf = pos.clone().requires_grad_()
-    right = -torch.autograd.grad(pairwise(leaf), leaf)[0]
-    if not torch.allclose(
-        tensor_from(answer, pairwise, pos.clone(), shape=(4, 3)).detach(), right, atol=1e-3
-    ):
-        raise Wrong("Right for two atoms, wrong for four: are all atoms differentiated?")
+    leaf = many.clone().requires_grad_()
+    right = -torch.autograd.grad(pairs(leaf).sum(), leaf)[0]
+    if not torch.allclose(forces_of(many, pairs), right, atol=1e-3):
+        raise Wrong(
+            "Right for one molecule, wrong for a batch of two with two energies: sum the energies "
+            "first. An atom's force is the slope of its own molecule's energy alone."
+        )
+    if not found.requires_grad:
+        raise Wrong(
+            "Right values, but nothing can be learned from them: the loss holds these forces, and "
+            "its gradient must pass through them. Give autograd create_graph=True."
+        )
     return (
-        "Forces are minus the gradient: they pull a stretched pair together, and they sum to zero."
+        "Forces are minus the gradient, they pull a stretched pair together, and a loss of them "
+        "can be differentiated again."
     )
+
+
+@check
+def check_independent_labels(answer: Callable[..., Any]) -> str:
+    """Check how many independent numbers the labels of one frame hold.
+
+    Parameters
+    ----------
+    answer : callable
+        A function n -> 3n - 6 independent force components and one energy: 3n - 5.
+    """
+    for n in (9, 21, 4):
+        found = number_from(call(answer, n))
+        if found == 3 * n - 5:
+            continue
+        start = f"For n = {n} you count {found:g}: "
+        mistakes = {
+            3 * n: "all force components. They sum to zero (three conditions), and so does their "
+            "torque (three more); and the energy is a label too.",
+            3 * n + 1: "all force components and the energy. But the forces sum to zero (three "
+            "conditions), and so does their torque (three more).",
+            3 * n - 6: "the independent forces. Add the energy.",
+            3 * n
+            - 3: "the net force is zero, but so is the torque; and the energy is a label too.",
+            3 * n - 2: "the net force is zero, but so is the torque: three more conditions.",
+        }
+        raise Wrong(
+            start + mistakes.get(int(found), "count components, conditions, and the energy.")
+        )
+    return "3n − 6 forces and one energy: 22 numbers for ethanol, where its energy alone is one."
+
+
+@check
+def check_loop_work(answer: Callable[..., Any]) -> str:
+    """Check the work of forces along a closed path.
+
+    Parameters
+    ----------
+    answer : callable
+        A function (path [m, n, 3], forces [m, n, 3] at its points) -> ∮ F·dr, a number; the last
+        point is joined to the first.
+    """
+    t = torch.arange(64, dtype=torch.float64) * 2 * math.pi / 64
+    circle = torch.stack([torch.cos(t), torch.sin(t), 0 * t], dim=1)  # (m, 3)
+    path = torch.stack([circle, 2 * circle + 1.0], dim=1)  # (m, 2, 3)
+    swirl = torch.stack([-path[..., 1], path[..., 0], 0 * path[..., 2]], dim=-1)
+    spring = -path
+    right = 2 * math.pi * (1 + 4)  # twice the areas of the two circles
+    found = number_from(call(answer, path.clone(), swirl.clone()))
+    calm = number_from(call(answer, path.clone(), spring.clone()))
+    if math.isclose(found, right, rel_tol=2e-2):
+        if abs(calm) > 1e-6:
+            raise Wrong(
+                f"Springs do no work around a loop, but yours do {calm:.2g} eV: take the mean of "
+                "the forces at the two ends of each step, (F_k + F_{k+1})/2."
+            )
+        return "A swirl does work at every round, springs do none: those come from an energy."
+    if math.isclose(found, -right, rel_tol=2e-2):
+        raise Wrong("The sign: work is F·dr with dr = r_{k+1} − r_k along the path.")
+    step = (path[1:] - path[:-1], 0.5 * (swirl[1:] + swirl[:-1]))
+    if math.isclose(found, float((step[0] * step[1]).sum()), rel_tol=1e-3):
+        raise Wrong("The path is not closed: the step from the last point to the first is missing.")
+    if math.isclose(found, right / 64, rel_tol=3e-2):
+        raise Wrong("You average over the steps; work is their sum.")
+    if abs(found) < 1e-6:
+        raise Wrong(
+            "A swirl that drives the atoms around gives 0: multiply forces by the *step* between "
+            "points, not by the positions."
+        )
+    raise Wrong(f"A swirl does {right:.2f} eV of work on this loop; yours says {found:.4g}.")
