@@ -51,33 +51,6 @@ def test_each_figure_that_is_shown_has_an_alternative_text(ran, number):
 
 
 @pytest.mark.slow
-def test_lesson_00(ran):
-    m = ran(0).metrics
-    assert m["distance_change_A"] < 1e-12
-    assert m["coordinates_mae_eV"] > 0.8 * m["guess_mae_eV"]  # coordinates teach next to nothing …
-    assert (
-        m["coordinates_turned_mae_eV"] > 10 * m["guess_mae_eV"]
-    )  # … and mislead on turned molecules
-    assert m["distances_mae_eV"] < 0.5 * m["guess_mae_eV"]
-    assert m["distances_turned_mae_eV"] == pytest.approx(m["distances_mae_eV"], rel=1e-6)
-    assert m["schnet_force_mae_eV_per_A"] < 0.3 * m["zero_force_mae_eV_per_A"]
-    assert m["schnet_energy_mae_eV"] < 0.6 * m["guess_mae_eV"]
-    assert m["rotation_error"] < 1e-9
-
-
-@pytest.mark.slow
-def test_lesson_01(ran):
-    m = ran(1).metrics
-    assert m["force_mae_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
-    assert m["plateau_ratio"] > 1.5  # the raw distance lags behind the basis
-    assert m["few_forces_meV"] < m["many_energies_meV"]
-    assert m["qm9_U0_mae_meV"] < 0.7 * m["qm9_references_alone_meV"]
-    assert m["isomers_known_meV"] < m["isomers_unknown_meV"]
-    assert m["rotation_error"] < 1e-9 and m["force_consistency"] < 1e-4
-    assert m["drift_direct_meV_per_atom"] > 5 * m["drift_gradient_meV_per_atom"]
-
-
-@pytest.mark.slow
 def test_lesson_03(ran):
     m = ran(3).metrics
     assert m["plain_force_error_meV_per_A"] < 0.3 * m["no_force_meV_per_A"]
