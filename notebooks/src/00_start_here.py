@@ -27,7 +27,7 @@
 # seconds; `"full"` trains properly. The command `scdlab run 0 --profile full` runs this lesson
 # without a browser.
 #
-# Three things come back in every lesson. A **Predict** box asks for your guess before a result
+# Three things come back in every lesson. A *prediction* box asks for your guess before a result
 # appears; the result is then drawn beside your guess. A **Write it** cell asks for a few lines of
 # code; the check below it says what is wrong, and once your function is right the lesson uses it. A
 # **Break it** section shows the failure that makes the next idea necessary.
@@ -54,10 +54,11 @@ STEPS = {"quick": 600, "full": 20_000}[PROFILE]
 # ## One molecule
 #
 # The kit comes with 2,000 snapshots of ethanol, CH₃CH₂OH, from a simulation at 500 K. A snapshot of
-# a simulation is called a **frame**. For each frame a quantum-chemical method, GFN2-xTB, gave the
-# energy and the force on every atom. GFN2-xTB is approximate: thousands of times faster than the
-# density functional theory that most papers use, and less accurate. That is fine here, because we
-# study how models learn *given* labels. Here is the first frame.
+# a simulation is called a **frame**. For each frame a quantum-chemical method, **GFN2-xTB**, gave
+# the energy and the force on every atom. GFN2-xTB is approximate: thousands of times faster than
+# the **density functional theory** that most papers use, and less accurate. That is fine here,
+# because we study how models learn *given* **labels**, as such energies and forces are called. Here
+# is the first frame.
 
 # %%
 ethanol = scdlab.load_ethanol()
@@ -114,7 +115,7 @@ print(f"Energy of the whole molecule: {frame.get_potential_energy():.4f} eV")
 # You can know the scale of the energies before you look at any. Near its minimum a molecule of $n$
 # atoms is a set of $3n - 6$ springs: $3n$ coordinates, less three translations and three rotations,
 # which cost no energy. At temperature $T$ each spring holds $\tfrac12 k_B T$ of potential energy on
-# average (equipartition), and since its extension is Gaussian, the *variance* of that energy is
+# average (**equipartition**), and since its extension is Gaussian, the *variance* of that energy is
 # $\tfrac12 (k_B T)^2$. Springs are independent, so variances add.
 #
 # **Write it: a derivation.** From this, find the standard deviation of the potential energy of $n$
@@ -167,11 +168,11 @@ print(f"formula {expected_spread:.3f} eV, frames {measured_spread:.3f} eV")
 #
 # ## Many molecules at once
 #
-# Molecules differ in size, so a batch cannot be one rectangular array. Instead we join all atoms
-# into one long list; `batch` gives, for each atom, the molecule it belongs to. Here are three
-# molecules of **QM9**, a set of small organic molecules of H, C, N, O and F with up to nine heavy
-# (non-hydrogen) atoms. Of its 133,885 molecules, 130,831 passed the authors' consistency check, and
-# those are the ones we use.
+# Molecules differ in size, so several of them, a **batch**, cannot be one rectangular array.
+# Instead we join all atoms into one long list; `batch` gives, for each atom, the molecule it
+# belongs to. Here are three molecules of **QM9**, a set of small organic molecules of H, C, N, O
+# and F with up to nine heavy (non-hydrogen) atoms. Of its 133,885 molecules, 130,831 passed the
+# authors' consistency check, and those are the ones we use.
 
 # %%
 qm9 = scdlab.load_qm9(root=DATA)
@@ -664,11 +665,12 @@ for k, n in enumerate(counts):
 # ## Train a first network
 #
 # A **graph network** has no list of numbered pairs. Each atom sums over its neighbors, through the
-# radial basis, and the energy is a sum over atoms. Lesson 01 builds the network, SchNet, from its
-# parts. Here we only train it, on energies and forces together. The loss weighs the two: with
-# `energy_weight=0.1` a squared error of 1 eV² in the energy counts as much as 0.1 eV²/Å² in the
-# forces. (The paper has 0.01; our training is short, and energies are what we compare here.) In the
-# plot, the thin line is the error on training batches, the thick one that on the validation set.
+# radial basis, and the energy is a sum over atoms. Lesson 01 builds the network, **SchNet**, from
+# its parts. Here we only train it, on energies and forces together. The **loss**, the number that
+# training makes small, weighs the two: with `energy_weight=0.1` a squared error of 1 eV² in the
+# energy counts as much as 0.1 eV²/Å² in the forces. (The paper has 0.01; our training is short, and
+# energies are what we compare here.) In the plot, the thin line is the error on training batches,
+# the thick one that on the validation set.
 
 # %%
 guess_network = lessons.predict(
@@ -711,7 +713,7 @@ print(f"forces: “no force” {zero_force:.3f} eV/Å, SchNet {score['force_mae'
 #
 # That distances do not rotate and sums do not know an order is a proof. A test guards against
 # mistakes in the code. Here it is, in lines that you can change. **Predict** the one case that we
-# have not spoken about: the mirror image. Molecules come left- and right-handed, as hands do.
+# have not spoken about: the **mirror image**. Molecules come left- and right-handed, as hands do.
 
 # %%
 guess_mirror = lessons.predict(
@@ -747,7 +749,7 @@ guess_mirror.reveal("it stays the same" if symmetry["mirrored"] < 1e-3 else "it 
 # %% [markdown]
 # The first four are zero, up to the last digit of double precision; the last line shows that the
 # model does not simply ignore its input. Blindness to mirror images is right for energies: the laws
-# that hold molecules together do not distinguish left from right (the weak interaction does, by
+# that hold molecules together do not distinguish left from right (the weak nuclear force does, by
 # some 10⁻¹⁴ eV). It would be wrong for a quantity such as the rotation of polarized light.
 
 # %%

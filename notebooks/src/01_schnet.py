@@ -155,7 +155,7 @@ def basis_solution(r, centers, gamma):
 assert lessons.check_rbf(basis_solution, show=False)
 
 # %% [markdown]
-# **The activation.** SchNet uses the shifted softplus,
+# **The activation.** SchNet uses the **shifted softplus**,
 # $\mathrm{ssp}(x) = \ln(\tfrac12 e^x + \tfrac12)$: for large $x$ a line of slope 1, for very
 # negative $x$ a constant, and smooth between. It must be smooth because a force is the *derivative*
 # of the network: a kink in the activation, as the ReLU has, would be a jump of the force. Write it
@@ -423,7 +423,8 @@ print(f"differences from the library's: {first:.0e} at the first step, {last:.0e
 
 # %% [markdown]
 # Eight lines, and the losses agree. `fit` adds to this: batches drawn at random, a learning rate
-# that falls towards the end, an average over the last weights, checkpoints and a validation set.
+# that falls towards the end, an average over the last weights,
+# [checkpoints](glossary.md#checkpoint) and a validation set.
 #
 # ## Train: energies and forces of ethanol
 #
@@ -439,7 +440,8 @@ guess_energy = lessons.predict(
 
 # %%
 model = fresh()
-before = model.filter_curves(torch.linspace(0.8, 4.5, 371))[0]  # (R, d)
+grid = torch.linspace(1.0, 4.5, 351)  # Å, distances that occur
+before = model.filter_curves(grid)[0]  # (R, d)
 result = scdlab.fit(model, EnergyForces(), train, val, steps=S["steps"], **TRAIN)
 model.cpu()
 errors = scdlab.evaluate(model, test)
@@ -460,8 +462,8 @@ explore.described(
 
 # %% [markdown]
 # Each error stands beside the cheapest answer, and that is how to read it. Good models of one small
-# molecule reach a few meV on this kind of test. What about **chemical accuracy**, 1 kcal/mol? It is
-# the accuracy at which computed *reaction* and *atomization* energies become useful beside
+# molecule reach a few meV on this kind of test. What about **chemical accuracy**, 1 **kcal/mol**?
+# It is the accuracy at which computed *reaction* and *atomization* energies become useful beside
 # experiment. All of ethanol's frames lie within a few tenths of an eV, so even a poor model of them
 # comes close to it: the wrong yardstick. It is the right one for QM9, below, so convert it.
 #
@@ -511,10 +513,8 @@ guess_steep = lessons.predict(
     within=0.15,
 )
 
+
 # %%
-grid = torch.linspace(0.8, 4.5, 371)
-
-
 def steepness(curves):
     return (curves[1:] - curves[:-1]).abs().mean(dim=1) / (grid[1] - grid[0])  # (R - 1)
 
@@ -542,8 +542,8 @@ filters
 # $3 \times 9 = 27$ force components hold together?
 #
 # **Write it: a derivation.** Think of the symmetries of the energy: what do they say about the sum
-# of all forces, and of all torques $\mathbf{r}_i \times \mathbf{F}_i$? Count for $n$ atoms (not all
-# in a line).
+# of all forces, and of all [torques](glossary.md#torque) $\mathbf{r}_i \times \mathbf{F}_i$? Count
+# for $n$ atoms (not all in a line).
 
 
 # %%
@@ -572,14 +572,14 @@ print(f"largest net force in the data: {sums:.0e} eV/Å")
 print(f"independent labels of a frame: {independent_labels(9)}, against 1 with energies alone")
 
 # %% [markdown]
-# So a frame with forces could be worth up to as many frames with energies alone. Is it? Both arms
-# below get the same network, steps and batch size.
+# By this count one frame with forces should be worth about as many frames with energies alone. Is
+# it? Both trainings below have the same network, steps and batch size.
 
 # %%
 guess_forces = lessons.predict(
-    "Energy error with 30 frames and forces, divided by that with 300 frames and energies alone?",
+    "How many frames with energies alone are as good as one frame with forces?",
     name="01-worth-of-forces",
-    stored=1.5,
+    stored=5,
 )
 
 # %%
@@ -598,7 +598,11 @@ axis = (10, 30, 100, 300, 1000)
 drawn = {name: [points.get(n, np.nan) for n in axis] for name, points in curve.items()}
 drawn["guess the mean"] = [mean_held] * len(axis)
 worth = curve["energies + forces"][30] / curve["energies only"][300]
-guess_forces.reveal(worth)
+target = np.log(curve["energies + forces"][10])  # where do energies alone reach this error?
+reached = sorted((np.log(error), np.log(n)) for n, error in curve["energies only"].items())
+equal = float(np.exp(np.interp(target, *np.array(reached).T)))
+guess_forces.reveal(equal / 10)
+print(f"10 frames with forces are as good as some {equal:.0f} with energies alone")
 text = "; ".join(
     f"{name}: " + ", ".join(f"{error:.0f} meV at {n}" for n, error in points.items())
     for name, points in curve.items()
@@ -621,11 +625,13 @@ claims.compare(
 )
 
 # %% [markdown]
-# Read the figure sideways: at one height, how many frames does each curve need? The record has the
-# longer trainings. Forces are cheap labels, too: a quantum-chemical calculation gives all of them
-# for about the price of one energy more. On the other hand, the numbers that SchNet's paper and
-# later tables give for ethanol with 50,000 energies and with 1,000 frames and forces are close for
-# *energies* and far apart for *forces*: with enough energies, energies are learned well.
+# That is the figure read sideways: at one height, how many frames does each curve need? Ten frames
+# with forces do what takes hundreds of energies. The count of labels gives the right order of
+# magnitude, and no more than that: a force says how the surface slopes where the atoms are, an
+# energy only how high it is. Where a curve flattens, the short training is the limit and not the
+# data; the record in the table is of longer trainings. Look at its force errors too: a model of
+# energies alone has much worse forces than its energies suggest. And forces are cheap labels: a
+# quantum-chemical calculation gives all of them for about the price of one more energy.
 #
 # ## Depth, cutoff, and what SchNet cannot see
 #
@@ -715,9 +721,9 @@ guess_rings.reveal("one whose cutoff holds second neighbors")
 # ## QM9: energies of small organic molecules
 #
 # QM9 holds 130,831 molecules of up to nine heavy atoms, most of them with nine, each in its
-# equilibrium geometry. The label here is the internal energy $U_0$ at 0 K, computed with the
-# density functional B3LYP in the basis 6-31G(2df,p), with the energy of the zero-point vibrations
-# in it. There are no forces to learn from: at a minimum they vanish.
+# equilibrium geometry. The label here is the **internal energy** $U_0$ at 0 K, computed with the
+# density functional **B3LYP** in the basis 6-31G(2df,p), with the energy of the zero-point
+# vibrations in it. There are no forces to learn from: at a minimum they vanish.
 #
 # **Predict.** The energies of QM9 spread by about 1,090 eV (standard deviation), because molecules
 # differ in their atoms. Five numbers, a reference energy for each element, explain most of it.
@@ -829,8 +835,9 @@ report
 #
 # Forces by differentiation cost: one pass backward through the network takes one to two times as
 # long as the pass forward, and training, which differentiates once more, about three times. Why not
-# predict forces directly? Many fast models do. Here is a SchNet with a head of its own for forces.
-# They rotate with the molecule, as they should. But they are the gradient of nothing.
+# predict forces directly? Many fast models have such **direct forces**. Here is a SchNet with a
+# head of its own for forces. They rotate with the molecule, as they should. But they are the
+# gradient of nothing.
 
 # %%
 direct = fresh(direct_forces=True)
@@ -905,18 +912,19 @@ round_work = {"gradient": work_around(model), "direct": work_around(direct)}
 typical = {name: 1e3 * float(np.abs(work).mean()) for name, work in round_work.items()}
 guess_loop.reveal(typical["direct"])
 for name, size in typical.items():
-    print(f"work around a loop, {name} forces: {size:.1g} meV on average")
+    print(f"work around a loop, {name} forces: {size:.2g} meV on average")
 
 # %% [markdown]
 # The gradient's work is zero up to the error of the sum, at any quality of the model; that of the
 # direct forces is not. Nothing forces it to vanish.
 #
 # What does that do in dynamics? Start both models from the same frame with the same velocities at
-# 300 K, and integrate Newton's equations without a thermostat (constant energy, **NVE**). The time
-# step is 0.5 fs: the fastest vibration, O–H, takes 9 fs, and needs some ten to twenty points. The
-# energy that an own head of the direct model predicts is tied to nothing, so we look at what needs
-# no model: the **kinetic** energy, as a temperature. It fluctuates in every simulation, since it is
-# exchanged with potential energy; without a thermostat it should have no trend.
+# 300 K, and integrate Newton's equations without a [thermostat](glossary.md#thermostat) (constant
+# energy, **NVE**). The time step is 0.5 fs: the fastest vibration, O–H, takes 9 fs, and needs some
+# ten to twenty points. The energy that an own head of the direct model predicts is tied to nothing,
+# so we look at what needs no model: the **kinetic** energy, as a temperature. It fluctuates in
+# every simulation, since it is exchanged with potential energy; without a thermostat it should have
+# no trend.
 
 
 # %%
@@ -981,8 +989,8 @@ claims.compare(
 # which the direct model's untied energy head takes part; the loop is the cleaner test.
 #
 # **An experiment.** Halve the radius in `work_around`. By what factor does the work of the direct
-# forces fall, and why? (Think of Stokes' theorem: the work is the curl times the area.) Then train
-# `direct` four times as long. Does its force error fall faster than its work?
+# forces fall, and why? (Think of Stokes' theorem: the work is the [curl](glossary.md#curl) times
+# the area.) Then train `direct` four times as long. Does its force error fall faster than its work?
 
 # %%
 lessons.display_metrics(
@@ -997,6 +1005,7 @@ lessons.display_metrics(
     force_mae_meV_per_A=1e3 * errors["force_mae"],
     no_force_meV_per_A=1e3 * no_force,
     worth_of_forces=worth,
+    energies_for_a_force_frame=equal / 10,
     forces_100_meV=curve["energies + forces"][100],
     energies_1000_meV=curve["energies only"][1000],
     mean_held_meV=mean_held,
@@ -1047,7 +1056,8 @@ claims.table(lesson=1)
 # - Linear maps of blocks and filters start from Xavier weights, as in later codes; heads keep
 #   torch's smaller ones.
 # - Labels: GFN2-xTB at 500 K for ethanol and the isomers, where the paper has density functional
-#   theory. Its MD17 and ISO17 are larger, so errors cannot be compared in size.
+#   theory. Its [MD17](glossary.md#rMD17) and ISO17 are larger, so errors cannot be compared in
+#   size.
 # - The rate of learning falls as a cosine; the paper lowers it by 4 % every 100,000 steps.
 #
 # ## What is contested
