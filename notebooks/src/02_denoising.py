@@ -210,7 +210,8 @@ if gfn2:
         figure,
         f"Temperature of equal energy against σ, a straight line of slope 2 on logarithmic axes: "
         f"300 K at {sigma_300:.3f} Å, {at_004:.0f} K at 0.04 Å.",
-    ).show()
+    )
+    display(figure)
 else:
     guess_hot.reveal(0.025)
     print("GFN2-xTB is not installed here; where it was, 0.04 Å came out at about 760 K.")
