@@ -37,6 +37,7 @@ import importlib.util
 
 import numpy as np
 import torch
+from IPython.display import display
 from scipy.spatial.transform import Rotation
 
 import scdlab
