@@ -204,10 +204,11 @@ def _values(claim, others):
     return [gains | others for _ in range(3)]
 
 
-def test_scd_is_compared_with_coord_on_six_seeds():
+def test_scd_is_compared_with_coord_on_six_seeds_where_the_condition_acts():
+    at_minima = ("scd-few-labels-homo", EXTENT, FORCES)  # off there, so that nothing is judged
     for claim in LESSON:
         if claim.id in (*ORDERED, EXTENT, EXTENT_FRAMES, FORCES):
-            assert settings_of(claim)["seeds"] == 6, claim.id
+            assert settings_of(claim)["seeds"] == (3 if claim.id in at_minima else 6), claim.id
 
 
 def test_every_claim_says_what_it_costs_and_is_worth():
