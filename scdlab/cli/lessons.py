@@ -1,5 +1,6 @@
 """`scdlab lab` and `scdlab run`: read the lessons in JupyterLab, or run them without a browser."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -116,11 +117,22 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
     ]
 
 
+def _numbers(given: list[str] | None) -> list[str] | None:
+    """The numbers as they were given, or a usage error for what is none."""
+    for number in given or ():
+        if not re.fullmatch(r"[0-9]+[a-z]?", number):
+            raise typer.BadParameter(f"A lesson has a number, such as 2 or 2b, got {number!r}.")
+    return given
+
+
 @command()
 def run(
     numbers: Annotated[
         list[str] | None,
-        typer.Argument(help="Numbers of lessons, such as 0 1 2b; all when none is given."),
+        typer.Argument(
+            help="Numbers of lessons, such as 0 1 2b; all when none is given.",
+            callback=_numbers,
+        ),
     ] = None,
     profile: Annotated[
         str, typer.Option(help="quick (seconds) or full (minutes on a GPU).")

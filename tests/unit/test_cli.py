@@ -78,7 +78,14 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["trane"], ["run", "zero"], ["train"], ["train", "--data", "x", "--steps", "0"]]
+    "arguments",
+    [
+        ["trane"],
+        ["run", "zero"],
+        ["run", "b2"],
+        ["train"],
+        ["train", "--data", "x", "--steps", "0"],
+    ],
 )
 def test_a_command_line_that_cannot_be_read_is_exit_code_2(arguments):
     assert call(*arguments).exit_code == 2
