@@ -566,7 +566,7 @@ figure = explore.compare_maps(
 explore.described(
     figure,
     "Three maps of the same molecules, untrained, yours and shipped, colored by the number of "
-    "atoms. In each the color runs smoothly from one side to the other; R² of the size is "
+    "atoms. In each, large and small molecules lie in different parts; R² of the size is "
     + ", ".join(f"{rows[name]['size']:.2f}" for name in maps)
     + ".",
 )
