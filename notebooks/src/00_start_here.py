@@ -144,8 +144,8 @@ thermal_spread = lessons.yours(
 )
 
 # %% [markdown]
-# **Predict.** Bonds break and anharmonic motions, such as the rotation of the methyl group, are no
-# springs. How well does the formula do for the 2,000 frames?
+# **Predict.** Not every motion is a spring: the methyl and the OH group rotate. How well does the
+# formula do for the 2,000 frames?
 
 # %%
 guess_spread = lessons.predict(
@@ -750,7 +750,7 @@ guess_mirror.reveal("it stays the same" if symmetry["mirrored"] < 1e-3 else "it 
 # The first four are zero, up to the last digit of double precision; the last line shows that the
 # model does not simply ignore its input. Blindness to mirror images is right for energies: the laws
 # that hold molecules together do not distinguish left from right (the weak nuclear force does, by
-# some 10⁻¹⁴ eV). It would be wrong for a quantity such as the rotation of polarized light.
+# less than 10⁻¹⁰ eV). It would be wrong for a quantity such as the rotation of polarized light.
 
 # %%
 lessons.display_metrics(
