@@ -440,7 +440,7 @@ guess_energy = lessons.predict(
 
 # %%
 model = fresh()
-grid = torch.linspace(1.0, 4.5, 351)  # Å, distances that occur
+grid = torch.linspace(0.9, 4.6, 371)  # Å
 before = model.filter_curves(grid)[0]  # (R, d)
 result = scdlab.fit(model, EnergyForces(), train, val, steps=S["steps"], **TRAIN)
 model.cpu()
@@ -505,12 +505,17 @@ explore.described(
 # the network distinguishes distances.
 
 # %%
+REGIONS = {
+    "bonds to hydrogen (0.95 to 1.2 Å)": (0.95, 1.2),
+    "bonds of C and O (1.35 to 1.65 Å)": (1.35, 1.65),
+    "second neighbors (1.9 to 2.6 Å)": (1.9, 2.6),
+    "further atoms (3 to 4.5 Å)": (3.0, 4.5),
+}
 guess_steep = lessons.predict(
-    "At which distance did training make the filters of the first block steeper the most?",
-    unit="Å",
+    "Where did training make the filters of the first block steeper the most?",
+    choices=list(REGIONS),
     name="01-filter-steepest",
-    stored=1.5,
-    within=0.15,
+    stored="second neighbors (1.9 to 2.6 Å)",
 )
 
 
@@ -520,13 +525,19 @@ def steepness(curves):
 
 
 gained = steepness(model.filter_curves(grid)[0]) - steepness(before)
-steepest = float(grid[gained.argmax()])
+gain = {
+    region: gained[(grid[1:] > low) & (grid[1:] < high)].mean().item()
+    for region, (low, high) in REGIONS.items()
+}
+steepest = max(gain, key=gain.get)
 guess_steep.reveal(steepest)
+for region, more in gain.items():
+    print(f"{region:35s} slope of the filters grew by {more:.2f} per Å")
 filters = explore.FilterExplorer(model)
 explore.described(
     filters,
     "Curves of the learned filters against distance, by block and channel, and their rings. "
-    f"Training made the first block's filters steeper most at {steepest:.2f} Å.",
+    f"Training made the first block's filters steeper most at {steepest}.",
 )
 filters
 
