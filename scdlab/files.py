@@ -6,6 +6,8 @@ Files and folders are written whole or not at all (`scdlab.atomic`), pairs of fi
 
 import os
 from collections.abc import Callable
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +33,46 @@ _PACKAGE = Path(__file__).resolve().parent
 _WARNED: set[tuple] = set()  # caches that are not written, and why
 
 T = TypeVar("T")
+
+
+@cache
+def package_text(package: str, *parts: str) -> str:
+    """The text of a file that comes with a package.
+
+    Parameters
+    ----------
+    package : str
+        The package, as "scdlab.explore".
+    *parts : str
+        Folders within it, and the name of the file.
+
+    Returns
+    -------
+    str
+        Its text.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    """
+    return resources.files(package).joinpath(*parts).read_text(encoding="utf-8")
+
+
+def inside_script(text: str) -> str:
+    """Text as it may stand between script tags.
+
+    Parameters
+    ----------
+    text : str
+        A script, or json.
+
+    Returns
+    -------
+    str
+        The same, with nothing in it that ends the script for an html parser.
+    """
+    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
 
 
 def package_dir(name: str) -> Path:

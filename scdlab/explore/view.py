@@ -18,8 +18,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +33,9 @@ from scdlab.explore import svg
 from scdlab.explore.inputs import checked_size
 from scdlab.explore.scene import as_arrows, as_atoms, as_marks, scene_of
 from scdlab.explore.words import DESCRIPTION
-from scdlab.files import atomic_file
+from scdlab.files import atomic_file, inside_script, package_text
 
-
-@cache
-def static_file(name: str) -> str:
-    """The text of a file in `explore/static`.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-
-    Returns
-    -------
-    str
-        Its text.
-    """
-    return resources.files("scdlab.explore").joinpath("static", name).read_text(encoding="utf-8")
+static_file = partial(package_text, "scdlab.explore", "static")
 
 
 class _Library(widgets.Widget):
@@ -209,10 +193,10 @@ class MoleculeView(anywidget.AnyWidget):
         page = _PAGE.format(
             title=html.escape(self._title or self.atoms.get_chemical_formula()),
             css=static_file("view.css"),
-            library=_inside_script(static_file("3Dmol-min.js")),
-            esm=_inside_script(static_file("view.js")),
-            scene=_inside_script(json.dumps(self.scene)),
-            picture=_inside_script(json.dumps(self.to_svg())),
+            library=inside_script(static_file("3Dmol-min.js")),
+            esm=inside_script(static_file("view.js")),
+            scene=inside_script(json.dumps(self.scene)),
+            picture=inside_script(json.dumps(self.to_svg())),
         )
         if path is not None:
             with atomic_file(Path(path)) as new:
@@ -330,11 +314,6 @@ def static_view(atoms: Any, size: Sequence[float] = (520, 400)) -> Any:
     )
     view.setStyle({"stick": {"radius": 0.12}, "sphere": {"scale": 0.25}})
     return view
-
-
-def _inside_script(text: str) -> str:
-    """Text that cannot end the <script> it stands in."""
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
 
 
 _PAGE = """<!doctype html>

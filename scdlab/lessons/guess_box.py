@@ -6,31 +6,16 @@ that is read out when it changes, the fields in the order in which they are read
 
 import html
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib import resources
+from functools import partial
 from typing import Any
 
 import anywidget
 import traitlets
 
+from scdlab.files import package_text
 from scdlab.lessons.guesses import SURENESS
 
-
-@cache
-def static_file(name: str) -> str:
-    """The text of a file in `lessons/static`.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-
-    Returns
-    -------
-    str
-        Its text.
-    """
-    return resources.files("scdlab.lessons").joinpath("static", name).read_text(encoding="utf-8")
+static_file = partial(package_text, "scdlab.lessons", "static")
 
 
 class GuessBox(anywidget.AnyWidget):

@@ -4,7 +4,7 @@
 `bundle` makes one script of them, `export` the weights that they read.
 """
 
-from .bundling import bundle, inside_script
+from .bundling import bundle
 from .export import export_model, write_export
 
-__all__ = ["bundle", "export_model", "inside_script", "write_export"]
+__all__ = ["bundle", "export_model", "write_export"]

@@ -12,7 +12,8 @@ modules use three forms of statement, each of them at the start of a line, and n
 
 import re
 from functools import cache
-from importlib import resources
+
+from scdlab.files import package_text
 
 ENTRY = "index.js"
 
@@ -22,7 +23,6 @@ _EXPORT = re.compile(r"^export (?=(?:function|class|const) (\w+))", re.MULTILINE
 _OTHER = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
-@cache
 def source(name: str) -> str:
     """The text of a module in `site/web`.
 
@@ -41,10 +41,10 @@ def source(name: str) -> str:
     ValueError
         Where there is no such module.
     """
-    file = resources.files("scdlab.site").joinpath("web", name)
-    if not file.is_file():
-        raise ValueError(f"scdlab/site/web has no module {name!r}; correct the import.")
-    return file.read_text(encoding="utf-8")
+    try:
+        return package_text("scdlab.site", "web", name)
+    except FileNotFoundError:
+        raise ValueError(f"scdlab/site/web has no module {name!r}; correct the import.") from None
 
 
 @cache
@@ -77,22 +77,6 @@ def bundle(entry: str = ENTRY, name: str = "scdlab") -> str:
     return (
         f'globalThis.{name} = (() => {{\n"use strict";\n{body}return {_variable(entry)};\n}})();\n'
     )
-
-
-def inside_script(text: str) -> str:
-    """Text as it may stand between script tags.
-
-    Parameters
-    ----------
-    text : str
-        A script, or json.
-
-    Returns
-    -------
-    str
-        The same, with nothing in it that ends the script for an html parser.
-    """
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
 
 
 def _in_order(entry: str) -> list[str]:

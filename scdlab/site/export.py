@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from torch.nn import Module
 
-from scdlab.files import atomic_file
+from scdlab.files import atomic_file, inside_script
 from scdlab.nn.blocks.heads import Float64Buffers
 from scdlab.nn.model import Model
 from scdlab.nn.registry import describe, with_article
-from scdlab.site.bundling import inside_script
 from scdlab.symmetry.auxiliary import is_trained_alone
 from scdlab.symmetry.ecse import ECSE
 

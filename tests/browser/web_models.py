@@ -6,8 +6,9 @@ import ase
 import numpy as np
 import torch
 
+from scdlab.files import inside_script
 from scdlab.nn.model import Model
-from scdlab.site import bundle, inside_script, write_export
+from scdlab.site import bundle, write_export
 
 PAGE = """<!doctype html><html><head><meta charset="utf-8"></head><body>
 {weights}

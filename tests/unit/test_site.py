@@ -11,7 +11,8 @@ import web
 from helpers import ct, schnet
 
 import scdlab
-from scdlab.site import bundle, bundling, export, export_model, inside_script, write_export
+from scdlab.files import inside_script
+from scdlab.site import bundle, bundling, export, export_model, write_export
 
 
 def tensors_of(about: dict, data: bytes) -> dict[str, np.ndarray]:
