@@ -28,7 +28,7 @@ from torch.nn.functional import silu
 import scdlab
 from scdlab.atoms.batch import Batch
 from scdlab.claims import self_conditioned as scd
-from scdlab.claims.common import trained
+from scdlab.claims.self_conditioned_adaln import left_after
 from scdlab.nn.blocks.linear import xavier_linear
 from scdlab.nn.model import Model
 from scdlab.objectives import SelfConditionedDenoising
@@ -104,23 +104,6 @@ def ratio_of_times(settings: dict, rounds: int) -> dict:
     }
 
 
-def left_after(arm: str, steps: int, settings: dict, seed: int) -> dict:
-    """Noise left on unseen frames after a training."""
-    frames, _, test = scdlab.load_ethanol().split(1500, 0, seed=seed)
-    result = trained(
-        network(arm, settings, seed),
-        SelfConditionedDenoising(settings["sigma"]),
-        frames,
-        steps,
-        settings["pretrain_batch"],
-        settings["pretrain_lr"],
-        seed,
-        "cpu",
-        grad_clip=settings["pretrain_clip"],
-    )
-    return scd.gain_of(result.model, test, settings, "frames")
-
-
 def shown(report: dict) -> str:
     """What benchmarks/README.md shows of a report."""
     lines = [
@@ -166,7 +149,9 @@ def main() -> None:
         for arm, steps in lengths.items():
             kept = options.runs / f"{arm}.{steps}.seed{seed}.json"
             if not kept.is_file():
-                kept.write_text(json.dumps(left_after(arm, steps, settings, seed)))
+                model = network(arm, settings, seed)
+                left = left_after(model, steps, settings, seed, "cpu", "frames")
+                kept.write_text(json.dumps(left))
             results.append(
                 {"arm": arm, "steps": steps, "seed": seed, **json.loads(kept.read_text())}
             )

@@ -21,6 +21,8 @@ VARIANTS = {  # name -> reads the atom beside the condition, gain of the last la
     "[c, x], 0.5": (True, 0.5),
     "[c, x], 1": (True, 1.0),
     "[c, x], 2": (True, 2.0),
+    "c, 4": (False, 4.0),
+    "[c, x], 4": (True, 4.0),
 }
 
 
@@ -29,32 +31,17 @@ def measured(name: str, steps: int, seed: int) -> dict:
     import torch
     from torch import nn
 
-    import scdlab
     from scdlab.claims import self_conditioned as scd
-    from scdlab.claims.common import trained
-    from scdlab.claims.self_conditioned_adaln import Modulation
-    from scdlab.objectives import SelfConditionedDenoising
+    from scdlab.claims.self_conditioned_adaln import Modulation, left_after
 
     settings = scd.CPU
-    frames, _, unseen = scdlab.load_ethanol().split(1500, 0, seed=seed)
     model = scd.fresh(settings, seed)
     torch.manual_seed(seed)
     model.adaln = nn.ModuleList(
         Modulation(settings["hidden_channels"], *VARIANTS[name], open_gate=True)
         for _ in range(settings["num_layers"])
     )
-    result = trained(
-        model,
-        SelfConditionedDenoising(settings["sigma"]),
-        frames,
-        steps,
-        settings["pretrain_batch"],
-        settings["pretrain_lr"],
-        seed,
-        "cpu",
-        grad_clip=settings["pretrain_clip"],
-    )
-    return scd.gain_of(result.model, unseen, settings, "frames")
+    return left_after(model, steps, settings, seed, "cpu", "frames")
 
 
 def path_of(folder: Path, name: str, steps: int, seed: int) -> Path:

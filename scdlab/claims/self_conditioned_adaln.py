@@ -18,6 +18,7 @@ from torch.nn.functional import silu
 
 import scdlab
 from scdlab.atoms.batch import Batch
+from scdlab.nn.blocks.adaln import GAIN as LOUD
 from scdlab.nn.blocks.linear import xavier_linear
 from scdlab.nn.model import Model
 from scdlab.nn.official_ct import GatedAdaLN, OfficialCT
@@ -38,7 +39,6 @@ from .self_conditioned_rules import (
     mechanism_on,
 )
 
-LOUD = 2.0  # the library's start
 # reads the atom beside the condition, gain of the last layer's first weights, 1 + in the gate
 ARMS = {
     "c_zero": (False, 0.0, True),
@@ -161,23 +161,52 @@ def start_as_released(model: OfficialCT) -> None:
         nn.init.xavier_uniform_(model.mask_token.data.view(1, -1))
 
 
+def left_after(
+    model: Model, steps: int, settings: Settings, seed: int, device: str, where: str
+) -> Values:
+    """Noise that a network leaves on unseen frames of ethanol after it was trained on others.
+
+    Parameters
+    ----------
+    model : Model
+        A conditional network, trained in place.
+    steps : int
+        Steps of self-conditioned denoising.
+    settings : dict
+        With sigma, pretrain_batch, pretrain_lr and pretrain_clip.
+    seed : int
+        Of frames, batches and noise.
+    device : {"auto", "cpu", "cuda"}
+        Where to train.
+    where : str
+        Ends the names.
+
+    Returns
+    -------
+    dict of str to float
+        left_own_*, left_none_* and gain_* = 1 - own/none.
+    """
+    frames, _, test = scdlab.load_ethanol().split(1500, 0, seed=seed)
+    result = trained(
+        model,
+        SelfConditionedDenoising(settings["sigma"]),
+        frames,
+        steps,
+        settings["pretrain_batch"],
+        settings["pretrain_lr"],
+        seed,
+        device,
+        grad_clip=settings["pretrain_clip"],
+    )
+    return gain_of(result.model, test, settings, where)
+
+
 def which_part(settings: Settings, seed: int, device: str) -> Values:
     """Noise left on unseen frames of ethanol with the own condition and with none, arm by arm."""
-    frames, _, test = scdlab.load_ethanol().split(1500, 0, seed=seed)
     values = {}
     for arm in WORDS:
-        result = trained(
-            network(arm, settings, seed),
-            SelfConditionedDenoising(settings["sigma"]),
-            frames,
-            settings["adaln_steps"],
-            settings["pretrain_batch"],
-            settings["pretrain_lr"],
-            seed,
-            device,
-            grad_clip=settings["pretrain_clip"],
-        )
-        values |= gain_of(result.model, test, settings, arm)
+        model = network(arm, settings, seed)
+        values |= left_after(model, settings["adaln_steps"], settings, seed, device, arm)
     return values
 
 
