@@ -13,7 +13,12 @@ from scdlab.lessons.metrics import show_html
 
 # share of right guesses that the words stand for: from, to
 EXPECTED = {"guess": (0.0, 0.6), "fairly": (0.5, 0.9), "certain": (0.85, 1.0)}
-FEW = 4  # guesses of one kind of which nothing can be concluded
+FEW = 4  # from so many guesses of one kind on, something can be concluded
+_VERDICTS = {
+    -1: "less often right than that promises",
+    0: "as it should be",
+    1: "you know more than you think",
+}
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,21 @@ class Level:
     total: int
 
     @property
+    def off(self) -> int:
+        """Whether right ones are rarer than the word promises, -1, or more frequent, 1; else 0,
+        also where there are too few."""
+        if self.total < FEW:
+            return 0
+        low, high = EXPECTED[self.sure]
+        share = self.right / self.total
+        return int(share > high) - int(share < low)
+
+    @property
     def verdict(self) -> str:
         """What the share of right ones says, in a few words."""
         if self.total < FEW:
             return "too few to say"
-        low, high = EXPECTED[self.sure]
-        share = self.right / self.total
-        if share < low:
-            return "less often right than that promises"
-        return "you know more than you think" if share > high else "as it should be"
+        return _VERDICTS[self.off]
 
 
 def levels(guesses: Iterable[Kept]) -> list[Level]:
@@ -90,16 +101,15 @@ def summary(found: list[Level]) -> str:
     start = f"So far {right} of your {total} guesses {'was' if right == 1 else 'were'} right."
     if total == 1:
         start = f"So far you have made one guess, and it was {'right' if right else 'not right'}."
-    judged = [each for each in found if each.total >= FEW]
-    too_sure = [SURENESS[each.sure] for each in judged if "less often" in each.verdict]
-    modest = [SURENESS[each.sure] for each in judged if "more than" in each.verdict]
+    too_sure = [SURENESS[each.sure] for each in found if each.off < 0]
+    modest = [SURENESS[each.sure] for each in found if each.off > 0]
     if too_sure:
         return (
             f"{start} When you said “{too_sure[-1]}”, you were right less often than that promises."
         )
     if modest:
         return f"{start} When you said “{modest[0]}”, you knew more than you thought."
-    if judged:
+    if any(each.total >= FEW for each in found):
         return f"{start} You were about as often right as your words promise."
     return f"{start} That is too few to say how well calibrated you are."
 

@@ -58,6 +58,24 @@ def show_html(text: str, plain: str) -> None:
         display({"text/html": text, "text/plain": plain}, raw=True)
 
 
+def show_marked(text: str, plain: str, color: str, name: str) -> None:
+    """Display a line of html with a colored bar beside it in a notebook, or print plain text.
+
+    Parameters
+    ----------
+    text : str
+        The html.
+    plain : str
+        The text.
+    color : str
+        Of the bar.
+    name : str
+        The html class.
+    """
+    look = f"border-left:4px solid {color};padding:4px 12px;margin:4px 0"
+    show_html(f"<div class='{name}' style='{look}'>{text}</div>", plain)
+
+
 def collect(notebook: "NotebookNode") -> dict[str, Any]:
     """All metrics of an executed notebook, in order.
 

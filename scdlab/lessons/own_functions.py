@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from scdlab.explore import style
 from scdlab.lessons.checks import AnswerCheck
-from scdlab.lessons.metrics import show_html
+from scdlab.lessons.metrics import show_marked
 
 _NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}
 
@@ -72,5 +72,4 @@ def _is_empty(own: Any) -> bool:
 
 def _say(words: str, color: str = style.GRAY) -> None:
     """Show one line."""
-    box = f"border-left:4px solid {color};padding:4px 12px;margin:4px 0"
-    show_html(f"<div class='scdlab-yours' style='{box}'>{html.escape(words)}</div>", words)
+    show_marked(html.escape(words), words, color, "scdlab-yours")

@@ -25,7 +25,7 @@ from scdlab.lessons.guess_box import GuessBox
 from scdlab.lessons.guess_marks import mark
 from scdlab.lessons.guess_words import Unreadable, answer_text, read_number, sentence
 from scdlab.lessons.guesses import SURENESS, Kept, is_headless, keep, read_guesses
-from scdlab.lessons.metrics import show_html
+from scdlab.lessons.metrics import show_html, show_marked
 
 _NAME = re.compile(r"\d\d[a-z]?-[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -162,8 +162,7 @@ class Guess:
         trouble = keep(self.name, kept, self.headless)
         words = sentence(kept, self.headless)
         shown = html.escape(" ".join(filter(None, [words, trouble])))
-        look = f"border-left:4px solid {style.BLUE};padding:4px 12px;margin:4px 0"
-        show_html(f"<div class='scdlab-reveal' style='{look}'>{shown}</div>", words)
+        show_marked(shown, words, style.BLUE, "scdlab-reveal")
         if kept.counts() and not self.headless:
             self._say(self._standing(kept), closed=True)
 

@@ -296,8 +296,8 @@ def choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -
         raise TypeError(f"numbers must be a lesson's number or several, got {numbers!r}.")
     wanted = {}
     for number in map(str, numbers or ()):
-        name = number.lstrip("0") if number.strip("0") else "0"  # 02b and 2b are the same lesson
-        name = f"0{name}" if name[:1].isalpha() else name  # 00b
+        found = re.fullmatch(r"0*([0-9]+[a-z]?)", number)
+        name = found[1] if found else ""  # 02b and 2b are the same lesson
         if name not in by_number:
             there = ", ".join(by_number) or "none"
             raise ValueError(f"There is no lesson {number[:40]}: the lessons are {there}.")

@@ -18,6 +18,7 @@ def reader(monkeypatch, tmp_path):
     shown = []
     monkeypatch.setattr(predictions, "is_headless", lambda: False)
     monkeypatch.setattr(predictions, "show_html", lambda text, plain: shown.append(plain))
+    monkeypatch.setattr(predictions, "show_marked", lambda text, plain, *look: shown.append(plain))
     monkeypatch.setattr(kept_guesses, "_unwritten", {})
     monkeypatch.setenv("SCDLAB_GUESSES", str(tmp_path / FILE))
     return shown

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from scdlab.lessons.metrics import show_html
+from scdlab.lessons.metrics import show_marked
 
 _LOOK = {
     True: ("#009E73", "✓ Right."),
@@ -58,12 +58,8 @@ class Check:
     def show(self) -> None:
         """Display the verdict: a colored line in a notebook, plain text elsewhere."""
         color, verdict = self._look()
-        box = f"border-left:4px solid {color};padding:4px 12px;margin:4px 0"
-        text = (
-            f"<div style='{box}'><b style='color:{color}'>{verdict}</b> "
-            f"{html.escape(self.message)}</div>"
-        )
-        show_html(text, str(self))
+        text = f"<b style='color:{color}'>{verdict}</b> {html.escape(self.message)}"
+        show_marked(text, str(self), color, "scdlab-check")
 
     def _ipython_display_(self) -> None:
         """Nothing: a check has shown its verdict already, also when it is the last line of a

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from ase.units import kB
 from torch import Tensor
 
 from scdlab.lessons.checks import Wrong, call, check, distance_matrix, number_from, tensor_from
-
-BOLTZMANN = 8.617333262e-5  # eV/K
 
 
 @check
@@ -22,7 +21,7 @@ def check_thermal_spread(answer: Callable[..., Any]) -> str:
         A function (n, T) -> standard deviation in eV: √((3n - 6)/2) k_B T.
     """
     for n, temperature in ((9, 500.0), (21, 300.0), (3, 1000.0)):
-        kt = BOLTZMANN * temperature
+        kt = kB * temperature
         modes = 3 * n - 6
         right = math.sqrt(modes / 2) * kt
         found = number_from(call(answer, n, temperature))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.units import kB
 
 from scdlab.lessons.checks import Pending, Wrong, call, check, number_from, tensor_from
 
@@ -277,10 +278,9 @@ def check_temperature(answer: Callable[..., Any]) -> str:
         A function (rise in eV, number of atoms N) -> temperature in K at which heat raises the
         mean potential energy of the 3N - 6 vibrations by as much.
     """
-    k = 8.617333e-5  # eV/K
     for rise, n in ((0.9, 11), (0.02, 3)):
         found = number_from(call(answer, rise, n))
-        right = 2 * rise / ((3 * n - 6) * k)
+        right = 2 * rise / ((3 * n - 6) * kB)
         if math.isclose(found, right, rel_tol=0.01):
             continue
         start = f"For {rise} eV in {n} atoms you answer {found:.4g} K. "
@@ -289,11 +289,13 @@ def check_temperature(answer: Callable[..., Any]) -> str:
             right / 2: "Heat puts k_B T/2 into the potential energy of a vibration, not k_B T.",
             right / 4: "Heat puts k_B T/2 into the potential energy of a vibration, not 2 k_B T.",
             right / 3: "3/2 k_B T is the kinetic energy of an atom; a spring holds k_B T/2.",
-            2 * rise / (3 * n * k): "Moving and rotating the whole molecule costs nothing: 3N − 6.",
-            2 * rise / ((3 * n - 3) * k): "Rotations cost nothing either: 3N − 6 directions.",
-            rise / (3 * n * k): "It is k_B T/2 in each, and there are 3N − 6 of them.",
-            2 * rise / (n * k): "Count vibrations, not atoms: 3N − 6.",
-            2 * rise / k: "The rise is shared by 3N − 6 vibrations: divide by their number.",
+            2
+            * rise
+            / (3 * n * kB): "Moving and rotating the whole molecule costs nothing: 3N − 6.",
+            2 * rise / ((3 * n - 3) * kB): "Rotations cost nothing either: 3N − 6 directions.",
+            rise / (3 * n * kB): "It is k_B T/2 in each, and there are 3N − 6 of them.",
+            2 * rise / (n * kB): "Count vibrations, not atoms: 3N − 6.",
+            2 * rise / kB: "The rise is shared by 3N − 6 vibrations: divide by their number.",
             2 * rise / modes: "That is in eV: divide by k_B = 8.617e-5 eV/K.",
         }
         for value, hint in mistakes.items():

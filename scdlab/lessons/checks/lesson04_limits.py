@@ -5,11 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from ase.units import kB
 
 from scdlab.analysis import share_left
 from scdlab.lessons.checks import Wrong, check, tensor_from
-
-BOLTZMANN = 8.617333262e-5  # eV/K
 
 
 def narrowed(c: torch.Tensor, mean: torch.Tensor, axes: torch.Tensor, k: int) -> torch.Tensor:
@@ -48,7 +47,7 @@ def check_share_left(answer: Callable[..., Any]) -> str:
     stiffness = torch.tensor([0.3, 5.0, 60.0, 1e6], dtype=torch.float64)
     for temperature, sigma in ((500.0, 0.04), (300.0, 0.07)):
         found = tensor_from(answer, stiffness.clone(), temperature, sigma, shape=stiffness.shape)
-        right = share_left(stiffness, BOLTZMANN * temperature, sigma)
+        right = share_left(stiffness, kB * temperature, sigma)
         if torch.allclose(found, right, rtol=1e-3):
             continue
         for mistake, hint in _shared_wrongly(stiffness, temperature, sigma):
@@ -66,9 +65,9 @@ def _shared_wrongly(
     stiffness: torch.Tensor, temperature: float, sigma: float
 ) -> list[tuple[torch.Tensor, str]]:
     """What known mistakes give, and what is wrong about each."""
-    heat = BOLTZMANN * temperature / stiffness  # s², Å²
+    heat = kB * temperature / stiffness  # s², Å²
     noise = sigma**2
-    inverted = stiffness / (BOLTZMANN * temperature)
+    inverted = stiffness / (kB * temperature)
     bare = temperature / stiffness
     return [
         (
