@@ -966,7 +966,7 @@ for name, (_, kinetic, _) in runs.items():
     smooth[name] = np.convolve(kelvin, np.ones(width) / width, mode="valid")
 change, slope = {}, {}
 for name, (time, kinetic, total) in runs.items():
-    fifth = len(time) // 5
+    fifth = max(1, len(time) // 5)
     change[name] = 1e3 * (kinetic[-fifth:].mean() - kinetic[:fifth].mean()) / 9
     slope[name] = abs(np.polyfit(time, 1e3 * total / 9, 1)[0])
     print(f"{name}: kinetic energy changes by {change[name]:+.1f} meV/atom in {time[-1]:.1f} ps")
