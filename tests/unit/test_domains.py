@@ -58,7 +58,7 @@ def pretrained(domains):
     )
     train, val, _ = scdlab.AtomStore.concat(domains.values()).split(250, 20)
     result = scdlab.fit(
-        model, Watched(), train, val, steps=100, max_atoms=BUDGET, lr=5e-3, progress=False
+        model, Watched(), train, val, steps=300, max_atoms=BUDGET, lr=5e-3, progress=False
     )
     return model, result, np.array(sizes)
 
