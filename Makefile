@@ -3,7 +3,7 @@
 # Another interpreter: make lab PYTHON=/path/to/python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help lab check test lint types format docs bench trust lock pairs clean
+.PHONY: help lab check test lint types format docs site bench trust lock pairs clean
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -47,6 +47,9 @@ format: $(READY) ## rewrite the code in the house style
 
 docs: $(READY) ## the reference and the guides, as pages in build/docs
 	$(BIN)/python tools/docs.py
+
+site: $(READY) ## the lessons with their results, as pages in build/site (runs those that are not there yet)
+	$(BIN)/scdlab site
 
 bench: $(READY) ## time the models against their peers
 	$(BIN)/scdlab bench

@@ -1,4 +1,4 @@
-"""The `scdlab` command: lab | run | data | train | evaluate | claims | bench | doctor.
+"""The `scdlab` command: lab | run | data | train | evaluate | claims | bench | site | doctor.
 
 Every command imports what it needs when it runs, so that `scdlab --help` is instant. An error that
 a person can mend is one sentence and exit code 1 (`scdlab --debug …` shows where it arose); a
@@ -11,6 +11,7 @@ from . import claims as claims
 from . import data as data
 from . import home, streams
 from . import lessons as lessons
+from . import site as site
 from . import training as training
 from .app import app
 from .choices import make_model, make_objective, open_data, open_model, parse_call

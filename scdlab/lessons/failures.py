@@ -7,6 +7,7 @@ of a cell that itself "succeeded".
 import re
 from typing import Any
 
+import nbformat
 from nbformat import NotebookNode
 
 from scdlab.lessons.html import WIDGET
@@ -14,6 +15,7 @@ from scdlab.lessons.kernel import LessonKernel
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 TRACEBACK = "Traceback (most recent call last)"
+_BANNER = "**This run failed"
 
 
 def first_failure(
@@ -105,3 +107,40 @@ def _outputs_inside(key: str | None, models: dict[str, Any]) -> list[dict[str, A
     for child in state.get("children", ()):
         found += _outputs_inside(str(child).removeprefix("IPY_MODEL_"), models)
     return found
+
+
+def banner(cell: int | None, error: str | None) -> NotebookNode:
+    """The cell that a failed lesson begins with.
+
+    Parameters
+    ----------
+    cell : int, optional
+        The n of the `In [n]` that failed; None when no cell can be named.
+    error : str or None
+        One line on what failed.
+
+    Returns
+    -------
+    NotebookNode
+        A cell of markdown.
+    """
+    where = f" in cell [{cell}]" if cell else ""
+    return nbformat.v4.new_markdown_cell(f"{_BANNER}{where}:**\n\n```\n{error}\n```")
+
+
+def told_failure(notebook: NotebookNode) -> str:
+    """What the banner of an executed lesson says.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        The executed lesson.
+
+    Returns
+    -------
+    str
+        The line on what failed; empty for a lesson in which nothing did.
+    """
+    first = notebook.cells[0].source if notebook.cells else ""
+    found = re.fullmatch(rf"{re.escape(_BANNER)}.*?:\*\*\n\n```\n(.*)\n```", first, re.DOTALL)
+    return found[1] if found else ""

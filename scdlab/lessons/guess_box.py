@@ -5,6 +5,7 @@ that is read out when it changes, the fields in the order in which they are read
 """
 
 import html
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -101,9 +102,11 @@ class GuessBox(anywidget.AnyWidget):
         choices = "".join(f"<li>{html.escape(each)}</li>" for each in self.choices)
         listed = f"<ul>{choices}</ul>" if choices else ""
         unit = f" (a number in {html.escape(self.unit)})" if self.unit else ""
+        asked = {"question": self.question, "unit": self.unit, "choices": self.choices}
         return (
-            "<div class='scdlab-guess' style='border:1px solid #8C8C8C;border-radius:4px;"
-            f"padding:8px 12px;margin:4px 0'><p><b>Your guess?</b> {html.escape(self.question)}"
+            f"<div class='scdlab-guess' data-asked='{html.escape(json.dumps(asked))}' "
+            "style='border:1px solid #8C8C8C;border-radius:4px;padding:8px 12px;margin:4px 0'>"
+            f"<p><b>Your guess?</b> {html.escape(self.question)}"
             f"{unit}</p>{listed}<p>In JupyterLab a box here keeps it. On this page, decide before "
             "you read on.</p></div>"
         )

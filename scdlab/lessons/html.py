@@ -100,16 +100,36 @@ class _Renderer(IPythonRenderer):
         return mathml(body, display=False)
 
 
+def markdown(text: str, attachments: dict[str, Any] | None = None) -> str:
+    """Markdown as html, formulas as MathML.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    attachments : dict, optional
+        Pictures that came with its cell.
+
+    Returns
+    -------
+    str
+        The html.
+
+    Raises
+    ------
+    ValueError
+        A formula cannot be converted.
+    """
+    renderer = _Renderer(escape=False, attachments=attachments or {}, exclude_anchor_links=True)
+    return MarkdownWithMath(renderer=renderer).render(text)
+
+
 class _Exporter(HTMLExporter):
     """nbconvert's exporter with our page template and our markdown."""
 
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
-        cell = context.get("cell", {})
-        renderer = _Renderer(
-            escape=False, attachments=cell.get("attachments", {}), exclude_anchor_links=True
-        )
-        return MarkdownWithMath(renderer=renderer).render(source)
+        return markdown(source, context.get("cell", {}).get("attachments", {}))
 
 
 @cache
@@ -136,11 +156,11 @@ def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
     """
     page = copy.deepcopy(notebook)
     page.metadata.pop("widgets", None)
-    page.metadata["title"] = title or _first_heading(page)
+    page.metadata["title"] = title or first_heading(page)
     figures = 0
     for cell in page.cells:
         if "outputs" in cell:
-            cell.outputs = [each for each in cell.outputs if _is_seen(each.get("data", {}))]
+            cell.outputs = [each for each in cell.outputs if is_seen(each.get("data", {}))]
         for output in cell.get("outputs", ()):
             if "data" in output:
                 figures += PLOTLY in output.data
@@ -166,8 +186,19 @@ def markdown_to_html(text: str) -> str:
     return to_html(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
 
 
-def _is_seen(data: dict[str, Any]) -> bool:
-    """Whether a page shows an output: neither numbers for the runner, nor a figure's text alone."""
+def is_seen(data: dict[str, Any]) -> bool:
+    """Whether a page shows an output: neither numbers for the runner, nor a figure's text alone.
+
+    Parameters
+    ----------
+    data : dict
+        Mime type -> content.
+
+    Returns
+    -------
+    bool
+        False for what no reader is to see.
+    """
     return not _UNSEEN & data.keys() or bool({PLOTLY, WIDGET, "image/svg+xml"} & data.keys())
 
 
@@ -192,21 +223,43 @@ def _still(data: dict[str, Any], name: str) -> dict[str, Any]:
         if mime not in (WIDGET, "application/javascript", DESCRIPTION)
     }
     if "image/svg+xml" in data:  # a picture shows more than the text/html beside it
-        return {"text/html": _image(data["image/svg+xml"])}
+        return {"text/html": image(data["image/svg+xml"])}
     return data
 
 
-def _image(svg: str) -> str:
-    """An svg picture as an image of its own, with its label as alternative text."""
+def image(svg: str) -> str:
+    """An svg picture as an image of its own, with its label as alternative text.
+
+    Parameters
+    ----------
+    svg : str
+        The picture.
+
+    Returns
+    -------
+    str
+        The `img` element.
+    """
     label = re.match(r'\s*<svg\b[^>]* aria-label="([^"]*)"', svg)
     content = base64.b64encode(svg.encode()).decode()
     about = label[1] if label else ""
     return f'<img alt="{about}" src="data:image/svg+xml;base64,{content}">'
 
 
-def _first_heading(page: nbformat.NotebookNode) -> str:
-    """The text of the first heading, "Lesson" without one."""
-    for cell in page.cells:
+def first_heading(notebook: nbformat.NotebookNode) -> str:
+    """The title of a lesson.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        The lesson.
+
+    Returns
+    -------
+    str
+        The text of its first heading, "Lesson" without one.
+    """
+    for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
             return cell.source.splitlines()[0].removeprefix("# ")
     return "Lesson"

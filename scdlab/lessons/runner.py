@@ -25,7 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
 from scdlab.files import atomic_file, package_dir, write_json
-from scdlab.lessons.failures import first_failure
+from scdlab.lessons.failures import banner, first_failure
 from scdlab.lessons.html import markdown_to_html, to_html
 from scdlab.lessons.kernel import START_LIMIT, LessonKernel, quiet_papermill
 from scdlab.lessons.metrics import collect
@@ -347,9 +347,7 @@ def _run_one(
     result.metrics = collect(notebook)
     if trouble is not None:
         result.cell, result.error = trouble
-        where = f" in cell [{result.cell}]" if result.cell else ""
-        banner = f"**This run failed{where}:**\n\n```\n{result.error}\n```"
-        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(banner))
+        notebook.cells.insert(0, banner(result.cell, result.error))
     page = to_html(notebook)
     with atomic_file(result.notebook) as new:
         nbformat.write(notebook, new)

@@ -1,0 +1,235 @@
+"""The static site: every lesson with its results, the glossary, the claims, and a search in all of
+them, as files that open by a double click."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+import scdlab
+from scdlab import files, site
+from scdlab.lessons.runner import list_lessons
+from scdlab.locks import locked
+from scdlab.log import show
+
+from .assets import write_assets
+from .executed import KEPT, executed_lessons
+from .lesson_page import LessonPage, headings, lesson_page, prose, sections
+from .reference import Reference
+from .search import Searched, write_index
+
+MARK = "site.json"
+"""The file by which a folder is known as a site that may be replaced."""
+
+
+@dataclass
+class Context:
+    """What all templates know of the site.
+
+    Parameters
+    ----------
+    version : str
+        Of the kit.
+    made : str
+        A sentence on how the pages came about.
+    live : bool
+        Whether the live page is there.
+    docs : bool
+        Whether the reference is there.
+    claims : bool
+        Whether the claims' pages are there.
+    menu : list of dict
+        Title and address of the pages in the bar.
+    pages : dict of str to str
+        Number of a lesson -> its page.
+    """
+
+    version: str
+    made: str = ""
+    live: bool = False
+    docs: bool = False
+    claims: bool = False
+    menu: list[dict[str, str]] = field(default_factory=list)
+    pages: dict[str, str] = field(default_factory=dict)
+
+
+def build_site(
+    out: str | Path = Path("build") / "site",
+    executed: str | Path | None = None,
+    docs: str | Path | None = None,
+    may_run: bool = True,
+    folder: str | Path | None = None,
+    kept: str | Path = KEPT,
+    say: Callable[[str], None] = show,
+) -> Path:
+    """Write the site: whole or not at all, in place of the one that was there.
+
+    Parameters
+    ----------
+    out : path, default "build/site"
+        Folder of the site.
+    executed : path, optional
+        Executed lessons, as `scdlab run --out FOLDER` writes them: those are taken that match
+        their source and were run in the quick profile.
+    docs : path, optional
+        The reference as `make docs` builds it, which becomes part of the site; without it, no page
+        links to it.
+    may_run : bool, default True
+        Whether the other lessons are run.
+    folder : path, optional
+        Where the lessons are; the kit's own by default.
+    kept : path, default "runs/site"
+        Where lessons that are run stay for the next time.
+    say : callable (str), optional
+        Is told what happens; printed by default.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ValueError
+        A lesson failed, or is missing and may not be run; the folder holds something else than a
+        site; the reference is not where it was said to be.
+    OSError
+        The folder cannot be written, or another process writes it (Busy).
+    """
+    out = Path(out)
+    reference = Reference(Path(docs)) if docs is not None else None
+    if executed is not None and not Path(executed).is_dir():
+        raise ValueError(
+            f"{executed} must be a folder of executed lessons, as `scdlab run --out FOLDER` writes "
+            "them: name one that is there, or leave it out."
+        )
+    paths = list_lessons(folder)
+    with locked(out), files.atomic_folder(out, check=_refuse_other) as new:
+        found = executed_lessons(
+            paths, [] if executed is None else [Path(executed)], Path(kept), may_run, say
+        )
+        pages = [lesson_page(each, path.stem) for each, path in zip(found, paths, strict=True)]
+        _write(new, pages, paths[0].parent, reference, say)
+    megabytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
+    say(f"the site is in {out}: open {out / 'index.html'} ({megabytes:.0f} MB)")
+    return out
+
+
+def _refuse_other(out: Path) -> None:
+    """Raise ValueError where a folder holds something else than a site."""
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file())):
+        raise ValueError(
+            f"{out} must be a new folder, an empty one or an earlier site, for it is replaced as a "
+            "whole: choose another."
+        )
+
+
+def _write(
+    new: Path,
+    lessons: list[LessonPage],
+    folder: Path,
+    reference: Reference | None,
+    say: Callable[[str], None],
+) -> None:
+    """Fill the folder of a site."""
+    write_assets(new / "assets")
+    context = Context(scdlab.__version__)
+    context.made = "Its lessons were run in the quick profile."
+    context.live = _write_live(new / "live.html", say)
+    context.docs = reference is not None
+    context.pages = {each.number: each.name for each in lessons}
+    if reference is not None:
+        shutil.copytree(reference.folder, new / "docs")
+    glossary = folder / "glossary.md"
+    context.menu = _menu(context, glossary.is_file())
+    render = _renderer(context)
+    searched = []
+    for k, lesson in enumerate(lessons):
+        page = render(
+            "lesson.html.j2",
+            lesson.name,
+            title=f"{lesson.number} · {lesson.title}",
+            about=lesson.entry.line,
+            lesson=lesson,
+            before=lessons[k - 1] if k else None,
+            after=lessons[k + 1] if k + 1 < len(lessons) else None,
+            names=_names(reference, lesson),
+        )
+        (new / lesson.name).write_text(page, encoding="utf-8")
+        title = f"Lesson {lesson.number} · {lesson.title}"
+        searched.append(Searched(lesson.name, title, "lesson", lesson.sections))
+    index = render(
+        "index.html.j2",
+        "index.html",
+        title="scdlab",
+        about="Learn self-supervised learning on atoms by doing it.",
+        lessons=lessons,
+    )
+    (new / "index.html").write_text(index, encoding="utf-8")
+    take_aways = render(
+        "take_aways.html.j2",
+        "take-aways.html",
+        title="Take-aways",
+        about="What each lesson asks to keep.",
+        lessons=lessons,
+    )
+    (new / "take-aways.html").write_text(take_aways, encoding="utf-8")
+    if glossary.is_file():
+        written = prose(glossary.read_text(encoding="utf-8"))
+        page = render(
+            "text.html.j2",
+            "glossary.html",
+            title="Glossary",
+            about="Terms and symbols of the lessons.",
+            name="glossary",
+            content=written,
+            headings=[each for each in headings(written) if each.level == 2],
+        )
+        (new / "glossary.html").write_text(page, encoding="utf-8")
+        searched.append(Searched("glossary.html", "Glossary", "glossary", sections(written)))
+    write_index(new / "assets" / "search-index.js", searched)
+    files.write_json(new / MARK, {"written_by": "scdlab site", "version": scdlab.__version__})
+
+
+def _write_live(path: Path, say: Callable[[str], None]) -> bool:
+    """Write the live page; whether there is one."""
+    write_live = getattr(site, "write_live", None)
+    if write_live is None:
+        say("this version has no live page: the site is made without it")
+        return False
+    write_live(path)
+    return True
+
+
+def _menu(context: Context, glossary: bool) -> list[dict[str, str]]:
+    """The bar above every page."""
+    listed = [
+        ("Course", "index.html", True),
+        ("Live", "live.html", context.live),
+        ("Take-aways", "take-aways.html", True),
+        ("Glossary", "glossary.html", glossary),
+        ("Claims", "claims.html", context.claims),
+        ("Reference", "docs/index.html", context.docs),
+    ]
+    return [{"title": title, "href": href} for title, href, there in listed if there]
+
+
+def _renderer(context: Context) -> Callable[..., str]:
+    """A function that fills a template: its name, the page's file name, and what it shows."""
+    loader = PackageLoader("scdlab.site")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+    def render(template: str, here: str, **values: Any) -> str:
+        return environment.get_template(template).render(site=context, here=here, **values)
+
+    return render
+
+
+def _names(reference: Reference | None, lesson: LessonPage) -> list[tuple[str, str]]:
+    """Names that a lesson uses, with their addresses."""
+    if reference is None:
+        return []
+    return [(name, f"docs/{address}") for name, address in reference.names_in(lesson.code)]

@@ -1,0 +1,154 @@
+"""What the course map says of each lesson, and which stops of the live page belong to it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A stop of the live page.
+
+    Parameters
+    ----------
+    number : int
+        As in the address `live.html#stop=4`.
+    title : str
+        What one does there.
+    """
+
+    number: int
+    title: str
+
+    @property
+    def address(self) -> str:
+        """Where a link leads."""
+        return f"live.html#stop={self.number}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A lesson on the course map.
+
+    Parameters
+    ----------
+    line : str
+        What it is about.
+    time : str
+        How long its cells take in the quick profile on two CPU cores.
+    seconds : int
+        The same as a number, for estimates.
+    needs : tuple of str
+        Numbers of the lessons that it takes for granted.
+    stops : tuple of int
+        Numbers of the stops that belong to it.
+    """
+
+    line: str
+    time: str
+    seconds: int
+    needs: tuple[str, ...] = ()
+    stops: tuple[int, ...] = ()
+
+
+STOPS = (
+    Stop(1, "Pull an atom"),
+    Stop(2, "What a distance does"),
+    Stop(3, "Let it move"),
+    Stop(4, "Noise"),
+    Stop(5, "Many answers, one clue"),
+    Stop(6, "Tell it what it is"),
+    Stop(7, "A map of molecules"),
+    Stop(8, "Rotate it"),
+)
+"""The stops of the live page, in order."""
+
+COURSE = {
+    "00": Entry(
+        "one molecule, what an atomistic model sees, how the kit works",
+        "20 s",
+        20,
+        stops=(1,),
+    ),
+    "01": Entry(
+        "filters as functions of distance, energies and forces, known and unknown isomers",
+        "1 min",
+        60,
+        needs=("00",),
+        stops=(1, 2, 3),
+    ),
+    "01b": Entry(
+        "why a filter may be looked up in a table, and how fine the table must be",
+        "20 s",
+        20,
+        needs=("01",),
+        stops=(2,),
+    ),
+    "02": Entry(
+        "noise one can hold, what no network can see, forces learned without labels, and where "
+        "they end",
+        "2 min",
+        120,
+        needs=("00", "01"),
+        stops=(4,),
+    ),
+    "02b": Entry(
+        "few labels and two controls, leakage, distances, maps",
+        "2 min",
+        120,
+        needs=("02",),
+        stops=(7,),
+    ),
+    "03": Entry(
+        "denoising off equilibrium with forces as input, ablations that must ablate, tensor "
+        "products",
+        "2 min",
+        120,
+        needs=("02",),
+        stops=(5,),
+    ),
+    "04": Entry(
+        "what no denoiser can know, two passes of one network, what a description is worth",
+        "2 min",
+        120,
+        needs=("02", "03"),
+        stops=(6, 7),
+    ),
+    "05": Entry(
+        "a transformer that knows nothing of rotations, frames that jump, exact symmetry for any "
+        "model",
+        "2 min",
+        120,
+        needs=("00", "01"),
+        stops=(8, 3),
+    ),
+}
+"""Number of a lesson -> what the map says of it; the lines and times of the README."""
+
+OTHER = Entry("", "", 120)
+"""What is said of a lesson that is not in the course."""
+
+EXPLORERS = {
+    "NeighborExplorer": 1,
+    "FilterExplorer": 2,
+    "NoiseExplorer": 4,
+    "ForceExplorer": 5,
+    "ConditionExplorer": 6,
+    "EmbeddingExplorer": 7,
+    "FrameExplorer": 8,
+}
+"""Widget of a lesson -> the stop where the same can be tried without a kernel."""
+
+
+def stop(number: int) -> Stop:
+    """A stop of the live page.
+
+    Parameters
+    ----------
+    number : int
+        Its number.
+
+    Returns
+    -------
+    Stop
+        The stop.
+    """
+    return STOPS[number - 1]
