@@ -964,7 +964,7 @@ claims.history(lesson=3)
 #
 # **Think (6): why is the energy kept?** The force labels of displaced atoms are dropped, yet the
 # energy of the structure is compared with that *before* the noise. Is that not a wrong label? Think
-# before you unfold.
+# before you read on.
 
 # %% [markdown] tags=["solution"] jupyter={"source_hidden": true}
 # It is the right label of what the network can find out. Positions and clue together say, as far as

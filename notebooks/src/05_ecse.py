@@ -511,8 +511,7 @@ guess_jump.reveal({0: "neither", 1: f"{''.join(jumping[:1])} only", 2: "both"}[l
 # image](glossary.md#mirror-image) has *other* frames, and another energy. Given the right-handed
 # frames `F` [K, 3, 3], return those that must be added, [K, 3, 3], so that a molecule and its
 # mirror image are seen alike. (−F has determinant −1 as well. Would it do?) Replace `...`, run the
-# cell, and read what the check says; a solution is folded below it. The lesson then uses your
-# function.
+# cell, and read what the check says. Once it is right, the lesson uses your function.
 
 
 # %%

@@ -1,4 +1,4 @@
-"""The `scdlab` command: lab | run | data | train | evaluate | claims | bench | site | doctor.
+"""The `scdlab` command: lab, run, class, data, train, evaluate, claims, bench, site, doctor.
 
 Every command imports what it needs when it runs, so that `scdlab --help` is instant. An error that
 a person can mend is one sentence and exit code 1 (`scdlab --debug …` shows where it arose); a
@@ -8,6 +8,7 @@ command line that cannot be read, 2.
 # Each of these modules adds its commands to the app.
 from . import checks as checks
 from . import claims as claims
+from . import classroom as classroom
 from . import data as data
 from . import home, streams
 from . import lessons as lessons

@@ -14,7 +14,18 @@ from scdlab.renames import RENAMED
 from . import streams
 from .problems import REPORT, ClickException, report_usage, sentence
 
-ORDER = ("lab", "run", "data", "train", "evaluate", "claims", "bench", "site", "doctor")
+ORDER = (
+    "lab",
+    "run",
+    "class",
+    "data",
+    "train",
+    "evaluate",
+    "claims",
+    "bench",
+    "site",
+    "doctor",
+)
 LARGEST_SEED = 2**32 - 1  # numpy's legacy generator takes no larger one
 
 

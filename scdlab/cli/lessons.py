@@ -11,9 +11,9 @@ from .app import LARGEST_SEED, Device, command
 
 @command()
 def lab(
-    folder: Annotated[Path, typer.Option(help="Where an installed kit puts its lessons.")] = Path(
-        "scdlab-lessons"
-    ),
+    folder: Annotated[
+        Path, typer.Option(help="A class's copies, or where an installed kit puts its lessons.")
+    ] = Path("scdlab-lessons"),
     port: Annotated[
         int,
         typer.Option(
@@ -28,7 +28,7 @@ def lab(
         ),
     ] = True,
 ) -> None:
-    """Open the lessons in JupyterLab, at lesson 00, without any request to the network."""
+    """Open the lessons in JupyterLab, at the first, without any request to the network."""
     import threading
 
     from jupyterlab.labapp import LabApp
@@ -49,14 +49,15 @@ def _report_kernel() -> None:
 
 
 def lesson_folder(folder: Path) -> Path:
-    """The lessons to work in: the checkout's own, or, for an installed kit, copies in a folder.
+    """The lessons to work in: those made for a class that stand in the folder; else the checkout's
+    own, or, for an installed kit, copies in the folder.
 
     A lesson that already stands in the folder is left as it is: it may hold the learner's work.
 
     Parameters
     ----------
     folder : Path
-        Where to put copies.
+        Where a class's copies are, or where to put copies.
 
     Returns
     -------
@@ -75,6 +76,8 @@ def lesson_folder(folder: Path) -> Path:
     source = files.package_dir("notebooks")
     if not (source / "00_start_here.ipynb").is_file():
         raise FileNotFoundError(f"Lesson 00 is missing from {source}: install the kit again.")
+    if (Path(folder) / "scdlab_class.json").is_file():  # made by `scdlab class make`
+        return folder.resolve()
     if source.name == "notebooks":
         return source
     for path in (path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"):
@@ -102,13 +105,15 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
     list of str
         Words of its command line.
     """
+    there = [path.name for path in folder.glob("[0-9][0-9]*_*.ipynb")]
+    first = min(there, default="00_start_here.ipynb")
     return [
         f"--ServerApp.root_dir={folder}",
         "--ServerApp.ip=127.0.0.1",
         "--ServerApp.allow_root=True",  # containers
         f"--ServerApp.port={port}",
         f"--ServerApp.open_browser={browser}",
-        "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
+        f"--LabApp.default_url=/lab/tree/{first}",
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
@@ -117,8 +122,24 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
     ]
 
 
-def _numbers(given: list[str] | None) -> list[str] | None:
-    """The numbers as they were given, or a usage error for what is none."""
+def lesson_numbers(given: list[str] | None) -> list[str] | None:
+    """Numbers of lessons as they were given on the command line.
+
+    Parameters
+    ----------
+    given : list of str, optional
+        The words.
+
+    Returns
+    -------
+    list of str, optional
+        The same.
+
+    Raises
+    ------
+    typer.BadParameter
+        One of them is no number, such as 2 or 2b.
+    """
     for number in given or ():
         if not re.fullmatch(r"[0-9]+[a-z]?", number):
             raise typer.BadParameter(f"A lesson has a number, such as 2 or 2b, got {number!r}.")
@@ -131,7 +152,7 @@ def run(
         list[str] | None,
         typer.Argument(
             help="Numbers of lessons, such as 0 1 2b; all when none is given.",
-            callback=_numbers,
+            callback=lesson_numbers,
         ),
     ] = None,
     profile: Annotated[

@@ -59,21 +59,23 @@ from scdlab.lessons.quizzes import quiz as quiz
 
 if TYPE_CHECKING:
     from scdlab.lessons.calibrated import calibration as calibration
+    from scdlab.lessons.listed import list_lessons as list_lessons
     from scdlab.lessons.own_functions import yours as yours
     from scdlab.lessons.predictions import Guess as Guess
     from scdlab.lessons.predictions import predict as predict
     from scdlab.lessons.runner import LessonResult as LessonResult
-    from scdlab.lessons.runner import list_lessons as list_lessons
     from scdlab.lessons.runner import run as run
+    from scdlab.lessons.solutions import solution as solution
 
 # what needs papermill, plotly or ipywidgets, which exercises alone do not
 _LAZY = {
     "Guess": "predictions",
     "LessonResult": "runner",
     "calibration": "calibrated",
-    "list_lessons": "runner",
+    "list_lessons": "listed",
     "predict": "predictions",
     "run": "runner",
+    "solution": "solutions",
     "yours": "own_functions",
 }
 

@@ -24,16 +24,16 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
-from scdlab.files import atomic_file, package_dir, write_json
+from scdlab.files import atomic_file, write_json
 from scdlab.lessons.failures import banner, first_failure
 from scdlab.lessons.html import markdown_to_html, to_html
 from scdlab.lessons.kernel import START_LIMIT, LessonKernel, quiet_papermill
+from scdlab.lessons.listed import choose, list_lessons
 from scdlab.lessons.metrics import collect
 from scdlab.lessons.notebook import parameters_of, read_notebook
 from scdlab.locks import locked
 
 PROFILES = ("quick", "full")
-LESSON = re.compile(r"(\d\d)([a-z]?)_.*\.ipynb", re.ASCII)  # 02_name.ipynb, 02b_name.ipynb
 # seconds for one lesson, unless `timeout` is given
 TIME_LIMIT = {"quick": 600, "full": 6 * 3600}
 
@@ -112,59 +112,6 @@ class LessonResult:
         return f"{self.name}: {self.status} after {self.seconds:.0f} s" + (
             "" if self.ok else f"{where}: {self.error}"
         )
-
-
-def list_lessons(folder: str | Path | None = None) -> list[Path]:
-    """The lessons' notebooks in order: NN_name.ipynb, and NNb_name.ipynb for a lesson that goes on
-    from lesson NN.
-
-    Parameters
-    ----------
-    folder : path, optional
-        Where they are; the kit's own by default.
-
-    Returns
-    -------
-    list of Path
-        The notebooks.
-
-    Raises
-    ------
-    FileNotFoundError
-        There are none.
-    """
-    folder = Path(folder or package_dir("notebooks"))
-    found = sorted(path for path in folder.glob("*.ipynb") if LESSON.match(path.name))
-    if not found:
-        raise FileNotFoundError(
-            f"There are no lessons (NN_name.ipynb) in {folder}: name their folder, or install the "
-            "kit again."
-        )
-    return found
-
-
-def lesson_number(path: Path) -> str:
-    """The number of a lesson, as `run` takes it.
-
-    Parameters
-    ----------
-    path : Path
-        Its notebook.
-
-    Returns
-    -------
-    str
-        Such as "2", or "2b" for 02b_name.ipynb.
-
-    Raises
-    ------
-    ValueError
-        For a name of another form.
-    """
-    found = LESSON.match(path.name)
-    if found is None:
-        raise ValueError(f"A lesson's notebook must be called NN_name.ipynb, got {path.name}.")
-    return f"{int(found[1])}{found[2]}"
 
 
 def run(
@@ -265,44 +212,6 @@ def _check_limit(timeout: Any) -> None:
             f"The time limit must be a positive number of seconds, got {timeout}; leave it out for "
             "that of the profile."
         )
-
-
-def choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -> list[Path]:
-    """The notebooks of some lessons, of those that there are.
-
-    Parameters
-    ----------
-    numbers : int, str or sequence of them, optional
-        Which lessons; all by default.
-    paths : list of Path
-        The notebooks of all lessons.
-
-    Returns
-    -------
-    list of Path
-        Those of the lessons wanted, in the order in which they are named.
-
-    Raises
-    ------
-    ValueError
-        For a number that no lesson has.
-    TypeError
-        For what is neither a number nor several.
-    """
-    by_number = {lesson_number(path): path for path in paths}
-    if isinstance(numbers, int | str):
-        numbers = [numbers]
-    if not isinstance(numbers, Iterable | None):
-        raise TypeError(f"numbers must be a lesson's number or several, got {numbers!r}.")
-    wanted = {}
-    for number in map(str, numbers or ()):
-        found = re.fullmatch(r"0*([0-9]+[a-z]?)", number)
-        name = found[1] if found else ""  # 02b and 2b are the same lesson
-        if name not in by_number:
-            there = ", ".join(by_number) or "none"
-            raise ValueError(f"There is no lesson {number[:40]}: the lessons are {there}.")
-        wanted[name] = by_number[name]
-    return list(wanted.values()) or paths
 
 
 def _refuse_unknown(path: Path, values: Iterable[str]) -> None:

@@ -1,0 +1,24 @@
+"""For whoever teaches a class: copies of the lessons for students, grading of what they hand in.
+
+from scdlab.lessons import classroom
+
+classroom.make("for_students", ["1", "2"])
+classroom.grade("handed_in", out="runs/class")
+classroom.slides(["1"], out="runs/slides")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scdlab.lessons.classroom.copies import make as make
+
+_LAZY = {"make": "copies"}
+
+__all__ = [*_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
