@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 import scdlab
 from scdlab import files, site
-from scdlab.lessons.runner import list_lessons
+from scdlab.lessons.listed import list_lessons
 from scdlab.locks import locked
 from scdlab.log import show
 

@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 
 from scdlab.lessons import runner
 from scdlab.lessons.failures import WIDGET_STATE, told_failure
+from scdlab.lessons.listed import lesson_number
 from scdlab.lessons.notebook import read_notebook
 from scdlab.log import show
 
@@ -128,7 +129,7 @@ def _run(paths: list[Path], kept: Path, say: Callable[[str], None]) -> None:
             f"running lesson {number_of(path)}, {k + 1} of {len(paths)}: about "
             f"{_span(pace * expected[k])}, {_span(left)} for all that are left"
         )
-        number = runner.lesson_number(path)
+        number = lesson_number(path)
         (result,) = runner.run(number, profile=PROFILE, out=kept, folder=path.parent)
         if not result.ok:
             raise ValueError(

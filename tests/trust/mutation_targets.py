@@ -279,9 +279,9 @@ def _make_lesson(folder: Path) -> None:
 
 
 def _read_lesson(folder: Path) -> Any:
-    from scdlab.lessons import runner
+    from scdlab.lessons import listed, runner
 
-    return [runner.parameters_of(path) for path in runner.list_lessons(folder)]
+    return [runner.parameters_of(path) for path in listed.list_lessons(folder)]
 
 
 class _QuickMap:
