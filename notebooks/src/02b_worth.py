@@ -70,7 +70,7 @@ def fresh(seed=SEED, **options):
 #
 # An error means nothing without something to beat. The first control guesses the *median* of the
 # labels for every molecule. The second knows the *composition alone*: which share of a molecule's
-# atoms is H, C, N, O or F. It sees no geometry, and it is the control that most papers leave out.
+# atoms is H, C, N, O or F. It sees no geometry, and it is a control that papers often leave out.
 #
 # **Write it.** A batch has atomic numbers `z` [N], and `batch` [N] says which molecule each atom
 # belongs to. Return the shares of H, C, N, O and F (atomic numbers 1, 6, 7, 8, 9) in each of the B
@@ -131,7 +131,7 @@ print("\n".join(f"{name}: {1e3 * e.mean():.0f} meV" for name, e in miss.items())
 # which was pretrained for longer. All are fine-tuned for the same few steps on the same few labels.
 
 # %%
-ORDER = ["shipped, yours, scratch", "scratch, yours, shipped", "no clear order"]
+ORDER = ["shipped, yours, scratch", "scratch, yours, shipped", "another order"]
 guess_order = lessons.predict(
     "In which order do they end up, the smallest error first?",
     choices=ORDER,
@@ -168,7 +168,8 @@ miss |= {name: tuned(start) for name, start in STARTS.items()}
 homo_mae = {name: 1e3 * float(e.mean()) for name, e in miss.items()}
 figure = explore.compare_bars(homo_mae, "HOMO MAE", "meV", title=f"{len(few)} labels")
 ranked = sorted(STARTS, key=homo_mae.get)
-guess_order.reveal({"shipped": ORDER[0], "scratch": ORDER[1]}.get(ranked[0], ORDER[2]))
+order = ", ".join(ranked)
+guess_order.reveal(order if order in ORDER else ORDER[2])
 explore.described(
     figure,
     "Bars of the mean absolute error of the HOMO energy: "
@@ -176,8 +177,8 @@ explore.described(
 )
 
 # %% [markdown]
-# The composition hardly beats the median: the HOMO energy is in the geometry. Among the networks
-# the bars have an order. Is it an order, or chance? Two different kinds of chance are at work here.
+# The composition hardly beats the median: what counts is how the atoms are put together. Among the
+# networks the bars have an order. Is it real, or chance? Two kinds of chance are at work here.
 #
 # **Which molecules are tested.** With 500 test molecules a mean has a standard error. But both
 # networks were tested on the *same* molecules, and a molecule that is hard for one is mostly hard
@@ -278,8 +279,8 @@ print(f"loss {loss.item():.3f}, of which {aside:.3f} is denoising")
 
 # %%
 guess_leak = lessons.predict(
-    "After pretraining on 8 molecules, how much of the noise is left in molecules that were not "
-    "among them, per unit of what is left in those that were?",
+    "After pretraining on 8 molecules: how many times as much noise is left in molecules that were "
+    "not among them as in those that were?",
     name="02b-leak",
     stored=5,
     within=0.3,

@@ -81,8 +81,8 @@ def fresh(**options):
 #
 # Lesson 02 ended with a theorem. The best answer that a denoiser can give is the **posterior
 # mean**: the average of the noise over all clean structures that could have led to the noisy one,
-# each weighted by how likely it is. Off a minimum this is not zero; on thermal frames it points
-# along the force. But best does not mean good. **How much of the noise does even the best answer
+# each weighted by how likely it is. Off a minimum this is not zero: on thermal frames it points
+# against the force. But best does not mean good. **How much of the noise does even the best answer
 # leave, and what would have to be known to leave less?**
 #
 # ## What no network can undo
@@ -288,15 +288,17 @@ print("(along the bond, bending, turning; both end in the same picture)")
 
 # %% [markdown]
 # Two structures, one picture, two right answers for the noise $\varepsilon$, and two forces. The
-# forces differ by the stiffness matrix of the atom, the **Hessian** $K$ (second derivatives of the
-# energy): a small displacement $\delta$ changes the force by $-K\delta$. If the force is known to
-# within $\delta F$, then along an axis of $K$ with stiffness $k$ the place is known to within
+# difference of the forces is set by the stiffness matrix of the atom, the **Hessian** $K$ (second
+# derivatives of the energy): a small displacement $\delta$ changes the force by $-K\delta$. If the
+# force is known to within $\delta F$, then along an axis of $K$ with stiffness $k$ the place is
+# known to within
 #
 # $$\delta x = \frac{\delta F}{k}.$$
 #
 # An *exact* force has three components for three unknowns and picks, near by, a single point
-# wherever $K$ is regular. But a network has to invert the force, and it knows forces only as well
-# as it predicts them: with an error of a tenth of an eV/Å, the digits beyond are of no use to it.
+# wherever $K$ is regular. But to find the place, a network has to know which force belongs to which
+# place, and it knows that only as well as it predicts forces: if it errs by a tenth of an eV/Å,
+# further digits of the clue are of no use to it.
 #
 # **Predict.** We draw places at random, within $3\sigma$ of the picture, and keep those whose force
 # agrees with the true one to 0.3 eV/Å. The places fill a ball. Which shape is left of it?
@@ -369,10 +371,9 @@ explore.described(
 # soft in bending. And the stiffness in turning is that of the stretched bond, which pulls the
 # hydrogen back as a string would.)
 #
-# Compare with the first figure. Noise along a stiff direction can be told from the picture anyway,
-# and a force fixes it further. Between stiff and soft, in the bending motions of nine atoms, is
-# where a force brings news. In the softest directions neither helps. So a force is not the answer.
-# It is a **clue**.
+# Compare with the first figure. Along a stiff direction the picture gives most of the noise away,
+# and a force fixes the rest. In the softest directions neither helps. A force brings most news
+# between the two, where the molecule bends. So a force is not the answer. It is a **clue**.
 #
 # ## How to give a network a force
 #
@@ -558,6 +559,10 @@ explore.described(
 )
 
 # %% [markdown]
+# What there is to see: forces are large on carbon and oxygen, which are held most tightly; the more
+# degrees are added, the narrower the lobe becomes about the force; an atom that stayed receives
+# nothing.
+#
 # ## Does the clue help to denoise?
 #
 # Now the network that receives forces, trained exactly as the one above. And a **negative
@@ -865,8 +870,8 @@ for name, value in degree_left.items():
 # $a$ fits a stiff and a soft direction at once. With degree 2 nothing is left. The third line is
 # the small print: given a *second* exchange of messages, a neighbor can take the component of the
 # force along its direction and send it back along that direction, and degree 1 suffices. Depth can
-# replace degree; degree saves depth. Both are true, and this is why a deep network hardly notices
-# if degree 2 of the clue is left out.
+# replace degree; degree saves depth. So a deep network need not suffer if degree 2 of the clue is
+# left out.
 #
 # Networks of higher degree, such as NequIP and the paper's Equiformer, multiply features and
 # directions by **tensor products**. Degrees $l_1$ and $l_2$ give a result of degree $l_3$ only if
@@ -884,8 +889,8 @@ for name, value in degree_left.items():
 
 # %%
 race_guess = lessons.predict(
-    f"The force error of plain training on unseen frames was {force_mae['plain']:.0f} meV/Å. Where "
-    "does DeNS end after equally many steps, without noise and without a clue?",
+    f"The force error of plain training on unseen frames was {force_mae['plain']:.0f} meV/Å. How "
+    "does DeNS compare after as many steps, tested without noise and without a clue?",
     choices=["more than 5 % better", "within 5 %", "more than 5 % worse"],
     name="03-race",
     stored="more than 5 % better",
@@ -957,10 +962,11 @@ claims.compare("dens-ethanol-forces", yours)
 claims.history(lesson=3)
 
 # %% [markdown]
-# They had DeNS behind plain training, and the reason is instructive. Our force encoding then
-# started from weights of zero, so that at first no network received anything, and the noise weighed
-# about six times as much as in the released code. Nothing had failed, every number was what it said
-# it was; they were numbers of another method. Both are as released now.
+# They had DeNS behind plain training, partly for a reason that is instructive. Our force encoding
+# then started from weights of zero, so that at first no network received anything, and the noise
+# weighed about six times as much as in the released code. Nothing had failed, every number was what
+# it said it was; they were numbers of another method. Both are as released now, and what they cost
+# is a claim of its own, `dens-start` in the table below.
 #
 # **Think (6): why is the energy kept?** The force labels of displaced atoms are dropped, yet the
 # energy of the structure is compared with that *before* the noise. Is that not a wrong label? Think

@@ -106,9 +106,9 @@ untrained = fresh().eval()
 # $\varepsilon$.
 #
 # **Exercise 1 (a derivation).** The best guess is a multiple of $y$. Find the multiple that makes
-# the mean squared error smallest. Then write down the error that is left, as a share of $\sigma^2$.
-# Try two limits: a bond as stiff as steel ($k \to \infty$) and a torsion that costs nothing
-# ($k \to 0$).
+# the mean squared error smallest. Then write down the error that is left, as a share of $\sigma^2$,
+# without looking it up in lesson 03. Try two limits: a direction that does not give at all
+# ($k \to \infty$) and a torsion that costs nothing ($k \to 0$).
 
 # %%
 K_B = 8.617333262e-5  # eV/K
@@ -138,7 +138,8 @@ assert lessons.check_share_left(share_left_solution, show=False)
 # and our noise leaves the center in place. Three more rotate it. The other 21 change its shape, and
 # their stiffnesses are the eigenvalues of the **Hessian**, the matrix of second derivatives of the
 # energy. We get it from GFN2-xTB, the method that made the frames, by moving one coordinate at a
-# time and looking at the forces.
+# time and looking at the forces. (In lesson 03 a quarter of the atoms moved, each held by neighbors
+# that could be seen. Here all atoms get noise, so the directions are those of the whole molecule.)
 
 # %%
 share_left = lessons.yours(my_share_left, share_left_solution, check=lessons.check_share_left)
@@ -240,12 +241,11 @@ explore.described(
 )
 
 # %% [markdown]
-# Three lines of mechanics and a network of 275,000 weights agree within a few hundredths. So the
-# network is not badly trained: it has found the best answer, and the best answer leaves two thirds
-# of the noise. **Longer training cannot help. Only more information can.** We call the computed
-# number the *wall*. (The computation takes one minimum and springs that obey Hooke's law; ethanol
-# has three minima and a methyl group that rotates. So expect agreement to a hundredth or two, not
-# to more digits.)
+# Three lines of mechanics and a network of 275,000 weights agree within a hundredth or two. (More
+# cannot be expected: the computation takes one minimum and springs that obey Hooke's law, and
+# ethanol has three minima and a methyl group that rotates.) So the network is not badly trained: it
+# has found the best answer, and the best answer leaves two thirds of the noise. **Longer training
+# cannot help. Only more information can.** We call the computed number the *wall*.
 #
 # The network that was trained on minima does worse than no answer at all, which would leave 1. It
 # takes the heat for noise and removes it as well.
@@ -427,7 +427,7 @@ assert lessons.check_modulate(modulate_solution, show=False)
 # | DiT | Linear(SiLU(c)) | x + α ∘ block((1 + γ) ∘ LN(x) + β) | weights 0: every gate is closed, every block passes x on unchanged |
 # | SCD, paper | a two-layer network of c | x + tanh α ∘ block(LN(x), scaled by γ and shifted by β) | not stated |
 # | SCD, released | Linear(LN(SiLU(Linear([LN(c), LN(x)])))), with LN(x) cut off from the gradient | x + tanh(0.2 α) ∘ block(tanh(a LN(x)) (1 + γ)/a + β) | Xavier: gates near 0, of either sign |
-# | ours | the same, not cut off | x + (1 + tanh α) ∘ block((1 + γ) ∘ LN(x) + β) | half of Xavier: gates near 1 |
+# | ours | the same, not cut off | x + (1 + tanh α) ∘ block((1 + γ) ∘ LN(x) + β) | twice Xavier: gates around 1 |
 #
 # (The paper's version is in its figure of adaptive layer normalization; the released one in
 # `models/modules/conditioning.py`, lines 56 to 108, commit af453d7. There, 0.2 and $a$ are
@@ -460,7 +460,7 @@ start_guess = lessons.predict(
 
 # %%
 pulls = {}
-for name, factor in (("zero", 0.0), ("half of Xavier", 1.0)):  # times the weights as they start
+for name, factor in (("zero", 0.0), ("Xavier", 0.5)):  # times the weights as ours start
     net = fresh().train()
     with torch.no_grad():
         for layer in net.adaln:
@@ -470,7 +470,7 @@ for name, factor in (("zero", 0.0), ("half of Xavier", 1.0)):  # times the weigh
     print(f"started from {name}: gradient that reaches the embedding head {pulls[name]:.1e}")
 if pulls["zero"] == 0:
     found = "exactly zero"
-elif pulls["zero"] < pulls["half of Xavier"]:
+elif pulls["zero"] < pulls["Xavier"]:
     found = "a little smaller than from Xavier"
 else:
     found = "larger than from Xavier"
@@ -840,7 +840,7 @@ claims.compare("scd-condition", {k: v for k, v in measured.items() if k in asked
 # not ambiguity. Only the rotations are, a few percent; the rest is what the network has not learned
 # yet. A description could in principle help a network that is too small or too young to work things
 # out for itself, but it does not: the mechanism is **off**, and SCD is Coord with half as many
-# updates. (Coord, with all of them, leaves less; compare the last two columns.)
+# updates. (Coord, with all of them, leaves less: the last number of the line.)
 #
 # This matters for everything below. While the condition is not used, comparing SCD with Coord
 # *tests nothing*. Our ledger has a **precondition** for such claims: a gain of own over none of at
@@ -856,8 +856,8 @@ claims.compare("scd-condition", {k: v for k, v in measured.items() if k in asked
 
 # %%
 radius_guess = lessons.predict(
-    "The network could look 20 Å far: three layers of 5 Å, and an embedding of neighbors before "
-    "them. Beyond which radius does the answer for the middle atom change by less than 10 %?",
+    "The network can see 20 Å far: three layers of 5 Å, and an embedding of neighbors before them. "
+    "How small may R be if the answer for the middle atom is to change by less than 10 %?",
     unit="Å",
     name="04-radius",
     stored=8,
@@ -1072,9 +1072,9 @@ claims.compare(
 # equal passes. So “SCD beats Coord, in one network, at as many passes” is *our* question, and a
 # stricter one; the paper's own contrast, ET against CT at equal updates, is measured beside it. One
 # more caution: S. Zaidi et al. (*Pre-training via Denoising for Molecular Property Prediction*,
-# ICLR 2023, [arXiv:2206.00133](https://arxiv.org/abs/2206.00133)), who introduced Coord, report
-# 15.5 meV with a recipe of their own. The 17.7 may be a weak baseline. Compare within one table,
-# within one network, at one budget, and count the seeds.
+# ICLR 2023, [arXiv:2206.00133](https://arxiv.org/abs/2206.00133)), who introduced Coord, have 15.5
+# meV in the README of their code, with a recipe of their own. The 17.7 may be a weak baseline.
+# Compare within one table, within one network, at one budget, and count the seeds.
 #
 # **The headline: any structures will do.** Because the description resolves the ambiguity, says the
 # paper, SCD can be pretrained on structures off equilibrium, where plain denoising gains nothing.
@@ -1285,35 +1285,22 @@ for name, (rotation, force) in laws.items():
 # None of this shows in a table of errors on QM9. A network can learn to be *almost* equivariant.
 # But in dynamics an error of the forces becomes heat (lesson 01), and an error of rotation becomes
 # a torque on a molecule in empty space. The same measurements, over three seeds and on networks of
-# the claims' size, are kept under `ct-faults`. No paper states them, so they have no column
-# “paper”:
-
+# the claims' size, are kept under `ct-faults`. No paper states them, so the column “paper” is
+# empty.
 
 # %%
-def without_paper(shown):
-    """A table of claims without its column "paper"."""
-    keep = [k for k, column in enumerate(shown.columns) if column != "paper"]
-
-    def pick(row):
-        return tuple(row[k] for k in keep)
-
-    return claims.Table(shown.title, pick(shown.columns), tuple(map(pick, shown.rows)))
-
-
-without_paper(
-    claims.compare(
-        "ct-faults",
-        {
-            "rotation_ours": laws["our CT, after SCD"][0],
-            "rotation_tanh": laws["line 2 mended"][0],
-            "rotation_tanh_steep": laws["slope × 10"][0],
-            "rotation_whitened": laws["whitening"][0],
-            "rotation_cured": laws["both"][0],
-            "force_error_ours": laws["our CT, after SCD"][1],
-            "force_error_detached": laws["line 4 left out"][1],
-            "force_error_cured": laws["both"][1],
-        },
-    )
+claims.compare(
+    "ct-faults",
+    {
+        "rotation_ours": laws["our CT, after SCD"][0],
+        "rotation_tanh": laws["line 2 mended"][0],
+        "rotation_tanh_steep": laws["slope × 10"][0],
+        "rotation_whitened": laws["whitening"][0],
+        "rotation_cured": laws["both"][0],
+        "force_error_ours": laws["our CT, after SCD"][1],
+        "force_error_detached": laws["line 4 left out"][1],
+        "force_error_cured": laws["both"][1],
+    },
 )
 
 # %% [markdown]
@@ -1332,7 +1319,7 @@ lessons.display_metrics(
     modulate_difference=gap,
     rotation_error=rotation_error,
     gradient_from_zero=pulls["zero"],
-    gradient_from_xavier=pulls["half of Xavier"],
+    gradient_from_xavier=pulls["Xavier"],
     numbers_used=numbers_used,
     left_one_number=float(left[0]),
     left_all_numbers=float(left[-1]),
@@ -1405,7 +1392,7 @@ claims.table(lesson=4)
 # ## Departures from the paper
 #
 # - *Gate*: 1 + tanh α; the paper's and the release's is tanh without the 1.
-# - *adaLN* reads the atom's features without cutting them off from the gradient.
+# - *adaLN* reads the atom's features without cutting them off from the gradient, and starts louder.
 # - *Norms*: no tanh on vectors, no layer norm after each layer, no bound on x before the block.
 # - *Frozen*: element embeddings, those of neighbors included, in both SCD and Coord. The release
 #   freezes the mask token as well and leaves the neighbors' embeddings free.

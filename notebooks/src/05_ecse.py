@@ -190,9 +190,9 @@ explore.described(
 #
 # where $x$ are the positions of all atoms and $R_k$ are rotations. They may be drawn at random,
 # once and for all (drawn anew in each call, the energy would not even be a function of $x$). Or
-# they may be chosen cleverly. A **quadrature** of degree $l$ is a set of rotations whose mean is
-# exact for every function of the rotation that contains spherical harmonics up to degree $l$ only:
-# slow variations are averaged away without any error, faster ones are not.
+# they may be chosen cleverly. A **quadrature** of degree $l$ is a set of rotations, with weights,
+# whose mean is exact for every function of the rotation that contains spherical harmonics up to
+# degree $l$ only: slow variations are averaged away without any error, faster ones are not.
 
 # %%
 guess_many = lessons.predict(
@@ -967,6 +967,10 @@ explore.described(
 )
 
 # %% [markdown]
+# What there is to see: frames fade, and none vanishes at once. When the nearest neighbor is pulled
+# away, $R_\text{in}$ grows until it holds the next pair that is not in line. In a full turn PET's
+# energy changes and the others do not; along a path those from one choice of frame jump.
+#
 # ## Where frames fail: atoms on a line
 #
 # In CO₂ the neighbors of every atom are in line with it, and no pair gives a second axis. The same
@@ -1047,12 +1051,12 @@ explore.described(
 #
 # ## What the second model must learn
 #
-# Nothing jumps at the takeover, since $w_\text{aux}$ is smooth. But smooth is not right. Two models
-# hand over to each other, and the energy is only as good as their agreement. Ethanol cannot teach
-# the auxiliary model anything: ethanol's frames never need it. So let us train a pair of models for
-# a molecule that does: water, bent open, with stretched and compressed bonds. Energies and forces
-# come from GFN2-xTB (where it is not installed, from ase's toy potential EMT). PET learns it first;
-# then the auxiliary model learns *the same data*, alone.
+# Nothing jumps at the takeover, since $w_\text{aux}$ is smooth. But smooth is not right. One model
+# hands over to another, and in between the energy is only as good as their agreement. Ethanol
+# cannot teach the auxiliary model anything: ethanol's frames never need it. So let us train a pair
+# of models for a molecule that does: water, bent open, with stretched and compressed bonds.
+# Energies and forces come from GFN2-xTB (where it is not installed, from ase's toy potential EMT).
+# PET learns it first; then the auxiliary model learns *the same data*, alone.
 
 # %%
 reference = Reference("gfn2" if importlib.util.find_spec("tblite") else EMT())
@@ -1380,8 +1384,8 @@ for name, model in {"raw": polar, "ecse": scdlab.ECSE(polar)}.items():
     dipole_error[name] = scdlab.evaluate(model, others, dipoles)["dipole_mae"]
     dipole_turned[name] = turning_error(copy.deepcopy(model).double())
     print(
-        f"{name:>5}: error {1e3 * dipole_error[name]:.0f} m(e Å), of {1e3 * typical:.0f}; "
-        f"under rotation {1e3 * dipole_turned[name]:.1e} m(e Å)"
+        f"{name:>5}: error {dipole_error[name]:.3f} e Å (mean absolute component {typical:.3f}); "
+        f"under rotation {dipole_turned[name]:.1e} e Å"
     )
 
 # %% [markdown]
@@ -1822,8 +1826,8 @@ say(
 # 2. Means over fixed rotations make the error smaller and never zero; a single frame, chosen by a
 #    rule or learned, makes it zero but jumps.
 # 3. ECSE takes all frames from pairs of neighbors, each with a weight that vanishes before the
-#    frame is lost: exact and smooth, for the price of as many evaluations as there are frames per
-#    atom.
+#    frame is lost: exact and smooth, for the price of at least as many evaluations as there are
+#    frames per atom.
 # 4. From 22° before a line on, an auxiliary model takes over. It has to be trained *together* with
 #    the network, because only total energies are observable and shares of atoms are not.
 # 5. Exact is not accurate: forces keep their error to about a tenth, energies gain a constant, and

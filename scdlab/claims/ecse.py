@@ -50,7 +50,6 @@ from .directions import graded
 from .kept import keep
 
 PAPER = "the ECSE paper (arXiv:2305.19302)"
-RELEASED = "its released protocol, run as published"
 DECIDES = (
     "data",
     "n_train",
@@ -355,7 +354,7 @@ register(
     Claim(
         id="ecse-accuracy",
         lesson=5,
-        title="ECSE makes a trained network exactly symmetric, and it stays as accurate.",
+        title="ECSE makes a trained network exactly symmetric, and its forces stay as accurate.",
         source=f"{PAPER}, its method applied after training",
         paper="in words: any backbone becomes exactly equivariant after training",
         quantities={

@@ -221,8 +221,8 @@ register(
             "QM9, 110,000 labels: 20.3 meV for ET from scratch, 17.7 for ET after Coord, 12.7 for "
             "CT after SCD on 3.4 million molecules. SCD alone has the conditional transformer, "
             "and equal passes are not claimed; SCD against Coord in one network at equal passes is "
-            "our question, the paper's contrast stands beside it (an earlier paper reports 15.5 "
-            "for Coord)"
+            "our question, the paper's contrast stands beside it (the README of Zaidi et al., "
+            "ICLR 2023, has 15.5 after Coord)"
         ),
         quantities={
             **words(METHODS, "many"),

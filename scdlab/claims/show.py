@@ -158,7 +158,8 @@ def compare(claim_id: str, yours: dict[str, Any] | float | None = None) -> Table
         )
         for name, meaning in claim.quantities.items()
     )
-    note = f"Paper: {claim.paper}. {claim.source}." + (f" {outdated}" if outdated else "")
+    source = claim.source[:1].upper() + claim.source[1:]
+    note = f"Paper: {claim.paper}. {source}." + (f" {outdated}" if outdated else "")
     if not record and not outdated:
         note += f" {NOT_RECORDED.capitalize()}: `{_command(claim)}` measures it. {_HISTORY}"
     if record:

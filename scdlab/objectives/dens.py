@@ -29,9 +29,11 @@ supervised=EnergyForces() energies and forces are squared, and λ stands before 
 
 With forces as a gradient the first two terms pull against each other: a network that undoes the
 noise inside has the energy of x, and its force on an atom that stayed, the force input held fixed,
-is not F_i but F_i + Σ_j F_j ∂x_j/∂x̃_i, with a sum over the corrupted atoms j. Two ways around it:
-labels_of_corrupted=False leaves the labels of such structures out, and a network that predicts
-forces directly (direct_forces=True) has no such conflict.
+is not F_i but F_i + Σ_j F_j ∂x_j/∂x̃_i, with a sum over the corrupted atoms j. The release's
+network for small molecules has this conflict too, since it takes forces as a gradient and receives
+them in the same way (nets/equiformer_md17_dens.py): it explains no difference from the paper. Two
+ways around it: labels_of_corrupted=False leaves the labels of such structures out, and a network
+that predicts forces directly (direct_forces=True) has no such conflict.
 """
 
 from dataclasses import dataclass, field

@@ -149,7 +149,7 @@ WRONG = {
         (lambda z, batch: composition(z, batch, over=None) / len(z), "atoms of the batch"),
         (lambda z, batch: composition(z, batch).flip(1), "another order"),
         (lambda z, batch: composition(z, batch).T, "changed places"),
-        (lambda z, batch: (z[:, None] == torch.tensor([1, 6, 7, 8, 9])).float(), "an atom"),
+        (lambda z, batch: (z[:, None] == torch.tensor([1, 6, 7, 8, 9])).float(), "per atom"),
         (lambda z, batch: torch.ones(3, 5) / 5, "methane"),
     ],
     "check_cross_pairs": [

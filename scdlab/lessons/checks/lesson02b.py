@@ -224,7 +224,7 @@ def check_composition(answer: Callable[..., Any]) -> str:
     if isinstance(result, np.ndarray):
         result = torch.from_numpy(result.copy())
     if isinstance(result, torch.Tensor) and tuple(result.shape) == (12, 5):
-        raise Wrong("One row an atom: average over the atoms of each molecule.")
+        raise Wrong("You return one row per atom; average over the atoms of each molecule.")
     if isinstance(result, torch.Tensor) and tuple(result.shape) == (5, 3):
         raise Wrong("The axes have changed places: molecules first, then elements.")
     found = tensor_from(lambda *_: result, shape=(3, 5)).double()

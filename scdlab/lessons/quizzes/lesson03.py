@@ -4,14 +4,14 @@ from scdlab.lessons.quizzes import Question
 
 QUESTIONS = [
     Question(
-        "A network without a clue, trained for ever on frames at 500 K, still leaves about half of "
-        "the squared noise. Why?",
+        "However long it is trained on frames at 500 K, a network without a clue leaves more than "
+        "half of the squared noise. Why?",
         {
             "Heat displaces the atoms as well, and the sum of both displacements does not show "
             "which part is noise.": "What is left is the variance of the posterior, s²/(s² + σ²) "
             "along each direction: small where a bond is stiff, nearly all where a group can turn.",
             "Its best answer is zero, because the noise is random.": "The best answer is the "
-            "posterior mean, and it is about the force. Answering zero would leave 100 %.",
+            "posterior mean, which points against the force. Answering zero would leave 100 %.",
             "The network is too small.": "No network does better than the posterior mean, however "
             "large it is; the share follows from the thermal spread and σ alone.",
             "Frames of one trajectory resemble one another too much.": "That makes testing too "
