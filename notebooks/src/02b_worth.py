@@ -684,8 +684,9 @@ lessons.calibration()
 # %% [markdown]
 # ## Where to go next
 #
-# - **An experiment.** Double the labels in `SIZES`, for the scratch arm only. How many labels is
-#   the pretraining worth?
+# - **An experiment.** How many labels is the pretraining worth? Set
+#   `few = rest.sample(2 * S["labels"], seed=SEED)`, none of which is tested, and run
+#   `tuned(fresh())` again, until scratch has caught up.
 # - **Lesson 03** denoises off equilibrium, with forces as input.
 # - **Lesson 04** asks whether a network can describe a molecule to itself, and what such a
 #   description is worth.

@@ -819,10 +819,11 @@ def left_under(net, plain, store):
 told["minima"] = left_under(scd_minima, coord_minima, minima)
 mixed = claims.self_conditioned_frames.mixed_frames(0).test
 told["mixed"] = left_under(scd_frames, coord_frames, mixed)
-for where in ("mixed", "frames", "minima"):
+PLACES = {"mixed": "frames of all kinds", "frames": "frames of ethanol", "minima": "minima of QM9"}
+for where, words in PLACES.items():
     gain[where] = 1 - told[where]["own"] / told[where]["none"]
     shares = ", ".join(f"{name} {value:.3f}" for name, value in told[where].items())
-    print(f"{where:>6}: {shares}; gain {100 * gain[where]:.1f} %")
+    print(f"{words:>19}: {shares}; gain {100 * gain[where]:.1f} %")
 rotations = float((3 / (3 * minima.n_atoms - 3)).mean())
 print(f"minima: only rotations cannot be known, {rotations:.3f} of the noise")
 minima_guess.reveal(100 * gain["minima"])
@@ -840,7 +841,7 @@ claims.compare("scd-condition", {k: v for k, v in measured.items() if k in asked
 # not ambiguity. Only the rotations are, a few percent; the rest is what the network has not learned
 # yet. A description could in principle help a network that is too small or too young to work things
 # out for itself, but it does not: the mechanism is **off**, and SCD is Coord with half as many
-# updates. (Coord, with all of them, leaves less: the last number of the line.)
+# updates. (Coord, with all of them, leaves less, as its number in the same line shows.)
 #
 # This matters for everything below. While the condition is not used, comparing SCD with Coord
 # *tests nothing*. Our ledger has a **precondition** for such claims: a gain of own over none of at

@@ -81,11 +81,11 @@ def fresh(hidden_channels=S["hidden_channels"], **more):
 # contain: distances, vectors that are only scaled and added, or products of spherical harmonics.
 #
 # What if we drop the law? Then any network will do, and the obvious one today is a **transformer**.
-# **PET**, the *point-edge transformer*, gives every atom $i$ a list of tokens: one for the atom
-# itself, and one for each neighbor $j$ within the cutoff. The token of a neighbor is made from the
-# vector $\mathbf{r}_{ij}$ as it is, three numbers along $x$, $y$ and $z$. The tokens attend to each
-# other; what comes out for the bond $ij$ is passed across to atom $j$, and the next layer begins.
-# The energy is a sum over atoms, $E = \sum_i E_i$, as in every lesson.
+# **PET**, the *point-edge transformer*, gives every atom $i$ a list of *tokens*, feature vectors:
+# one for the atom itself, and one for each neighbor $j$ within the cutoff. The token of a neighbor
+# is made from the vector $\mathbf{r}_{ij}$ as it is, three numbers along $x$, $y$ and $z$. The
+# tokens attend to each other; what comes out for the bond $ij$ is passed across to atom $j$, and
+# the next layer begins. The energy is a sum over atoms, $E = \sum_i E_i$, as in every lesson.
 #
 # One property PET must not give up: a neighbor that leaves through the cutoff has to fade out. That
 # is easy to get wrong with attention, because its weights always add up to one. PET multiplies each
@@ -197,8 +197,8 @@ explore.described(
 # %%
 guess_many = lessons.predict(
     "The error of a mean of n random numbers falls as one over the square root of n. Over all "
-    "orientations PET's energies scatter by some 20 to 30 meV. How many random orientations does "
-    "it take to bring that below 0.001 meV?",
+    "orientations PET's energies scatter by some 20 meV. How many random orientations does it take "
+    "to bring that below 0.001 meV?",
     unit="orientations",
     name="05-orientations",
     stored=30_000,
@@ -687,9 +687,9 @@ stages()
 
 # %% [markdown]
 # The mean over pairs is still a mean of frames that weigh alike. When a hydrogen leaves, four of
-# the six pairs vanish at once, and the mean over six becomes a mean over two. On the line, one
-# pair's $\mathbf{b}$ and $\mathbf{c}$ reverse, and the network sees the molecule from the other
-# side.
+# the six pairs vanish at once, and the mean over six becomes a mean over two (with both hands, 12
+# frames and 4). On the line, $\mathbf{b}$ and $\mathbf{c}$ of the two neighbors in line reverse,
+# and the network sees the molecule from the other side.
 #
 # **Step 2: a neighbor fades out.** We need a smooth step. Let $f(r\,|\,R, \Delta)$ be 1 up to
 # $R - \Delta$ and 0 from $R$ on, and in between
@@ -1043,11 +1043,11 @@ explore.described(
 )
 
 # %% [markdown]
-# The oxygen's frames begin to fail 22° before the line. The hydrogens are worse off: each sees the
-# oxygen and the other hydrogen, and the angle between these two is only half as far from a line. So
-# this is not a matter of perfectly straight molecules. A nitrile, an alkyne or CO₂ in thermal
-# motion spends its whole life in the region where the auxiliary model answers, and a bending
-# coordinate crosses it.
+# The oxygen's frames begin to fail 22.5° before the line. The hydrogens are worse off: each sees
+# the oxygen and the other hydrogen, and the angle between these two is only half as far from a
+# line. So this is not a matter of perfectly straight molecules. A nitrile, an alkyne or CO₂ in
+# thermal motion spends its whole life in the region where the auxiliary model answers, and a
+# bending coordinate crosses it.
 #
 # ## What the second model must learn
 #
@@ -1828,8 +1828,8 @@ say(
 # 3. ECSE takes all frames from pairs of neighbors, each with a weight that vanishes before the
 #    frame is lost: exact and smooth, for the price of at least as many evaluations as there are
 #    frames per atom.
-# 4. From 22° before a line on, an auxiliary model takes over. It has to be trained *together* with
-#    the network, because only total energies are observable and shares of atoms are not.
+# 4. From 22.5° before a line on, an auxiliary model takes over. It has to be trained *together*
+#    with the network, because only total energies are observable and shares of atoms are not.
 # 5. Exact is not accurate: forces keep their error to about a tenth, energies gain a constant, and
 #    only finite differences find a lost gradient.
 #
