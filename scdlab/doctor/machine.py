@@ -31,7 +31,7 @@ def processor() -> Iterator[Finding]:
 
 
 def fused_kernels() -> Iterator[Finding]:
-    """Whether the fused kernels compile.
+    """Whether the fused kernels compile, for the processor and for GPUs.
 
     Yields
     ------
@@ -39,6 +39,7 @@ def fused_kernels() -> Iterator[Finding]:
         One for each line.
     """
     yield _kernels()
+    yield from _gpu_kernels()
 
 
 def memory() -> Iterator[Finding]:
@@ -175,6 +176,25 @@ def _kernels() -> Finding:
         else "threads of their own, because torch's are not to be had here"
     )
     return Finding("machine", "fused kernels", f"numba compiles them; they run on {team}")
+
+
+def _gpu_kernels() -> Iterator[Finding]:
+    """Whether Triton compiles the fused kernels for each GPU, and whether they are right there."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return
+    from scdlab.nn.ops.gpu import available
+
+    for k in range(torch.cuda.device_count()):
+        name = "GPU kernels" if k == 0 else f"GPU kernels, cuda:{k}"
+        reason = available.trouble(torch.device("cuda", k))
+        if reason is None:
+            text = f"Triton {available.triton_version()} compiles them"
+            yield Finding("machine", name, text)
+        else:
+            remedy = "sums over neighbors run as plain torch until then: right, but slower"
+            yield Finding("machine", name, reason, "optional", remedy)
 
 
 def _try_compiler() -> None:

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import numba
 import pytest
+import torch
 from numba.core import caching
 from typer.testing import CliRunner
 
 from scdlab import doctor, files
 from scdlab.cli import app
 from scdlab.nn.ops import runtime
+from scdlab.nn.ops.gpu import available
 
 
 def found(report, name):
@@ -129,6 +131,21 @@ def test_a_compiler_that_fails_is_named(monkeypatch):
     finding = found(doctor.examine("machine"), "fused kernels")
     assert (finding.state, finding.text) == ("optional", "compiled anew in each process")
     assert "NUMBA_CACHE_DIR" in finding.remedy
+
+
+def test_the_kernels_of_each_gpu_are_tried(monkeypatch):
+    reasons = [None, "the card GTX has compute capability 6.1"]
+    card = SimpleNamespace(name="a card", total_memory=2**34)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda k: card)
+    monkeypatch.setattr(available, "trouble", lambda device: reasons[device.index])
+    report = doctor.examine("machine")
+    good = found(report, "GPU kernels")
+    assert good.state == "ok" and "Triton" in good.text
+    bad = found(report, "GPU kernels, cuda:1")
+    assert bad.state == "optional" and bad.text == reasons[1] and "plain torch" in bad.remedy
+    assert report.ok
 
 
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):

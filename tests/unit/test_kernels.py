@@ -100,17 +100,17 @@ def evaluate(name, place, i, j, n, num_heads, tensors):
     return getattr(neighbor_sums, name.removesuffix("_vectors"))(*tensors, edges)
 
 
-def derivatives(name, place, graph, tensors, num_heads=1, dtype=torch.float32):
+def derivatives(name, place, graph, tensors, num_heads=1, dtype=torch.float32, device="cpu"):
     """Value, first derivatives of a contraction of it, and second: those of a contraction of the
     first ones, by the inputs and by the first contraction's weights."""
     n, pairs = graph
-    i, j = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).t().contiguous()
-    leaves = [x.to(dtype).requires_grad_() for x in tensors]
+    i, j = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).t().contiguous().to(device)
+    leaves = [x.to(device, dtype).requires_grad_() for x in tensors]
     value = evaluate(name, place, i, j, n, num_heads, leaves)
     torch.manual_seed(1)  # weights are drawn in float32, so every precision meets the same
-    weight = torch.randn(value.shape).to(dtype).requires_grad_()
+    weight = torch.randn(value.shape).to(value).requires_grad_()
     first = torch.autograd.grad((value * weight).sum(), leaves, create_graph=True)
-    contraction = sum((g * torch.randn(g.shape).to(dtype)).sum() for g in first)
+    contraction = sum((g * torch.randn(g.shape).to(g)).sum() for g in first)
     return [value, *first, *torch.autograd.grad(contraction, [*leaves, weight])]
 
 

@@ -87,12 +87,19 @@ class DirectedEdges:
         Raises
         ------
         IndexError
-            For pairs of atoms that are not there; a kernel would read past its arrays.
+            For pairs of atoms that are not there; a kernel would read past its arrays. A GPU
+            reports it later, see `gpu.lists.check_atoms`.
         """
-        from scdlab.nn.ops.dispatch import sort_pairs
-
         edges = both_directions(self.i, self.j)
         target = edges.target
+        if target.is_cuda:
+            from scdlab.nn.ops.gpu import lists
+
+            lists.check_atoms(target, self.n_atoms)
+            start, edge = lists.sort_pairs(target, self.n_atoms)
+            return start, edges.source.index_select(0, edge), edge
+        from scdlab.nn.ops.dispatch import sort_pairs
+
         if self.n_pairs and not 0 <= int(target.min()) <= int(target.max()) < self.n_atoms:
             raise IndexError(
                 f"Pairs name atoms outside 0 … {self.n_atoms - 1}: give the model the pairs of "

@@ -27,12 +27,14 @@ w_p = c_p Σ_t B_t(r_p) T_{node_p + t}, with a factor c [P]. A form is linear in
 its derivative by r_p replaces B by dB/dr, and c_p is what it is multiplied by. So forms over
 splines too stay forms, with one more number, the order of the derivative.
 
-Two implementations: fused loops for float32 on a processor (`dispatch`, `loops`), which keep
-nothing of the size [edges, d], and plain torch everywhere else (`reference`).
+Three implementations: fused loops for float32 on a processor (`dispatch`, `loops`), the same in
+Triton for float32 on an NVIDIA GPU (`gpu`), which keep nothing of the size [edges, d], and plain
+torch everywhere else (`reference`).
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -43,6 +45,7 @@ from scdlab.nn.ops.edges import DirectedEdges, Purpose
 from scdlab.nn.ops.filter_tables import FilterRows, PairFilters
 
 _use_fused = True
+_interpret = False  # whether Triton's interpreter computes what is on a processor
 
 
 @contextlib.contextmanager
@@ -57,27 +60,71 @@ def reference_kernels() -> Iterator[None]:
         _use_fused = before
 
 
+@contextlib.contextmanager
+def interpreted_kernels() -> Iterator[None]:
+    """Within this context the Triton kernels run for tensors on the processor, in Triton's
+    interpreter: how they are tested without a GPU.
+
+    Raises
+    ------
+    RuntimeError
+        Where Triton is not there, or compiles instead.
+    """
+    from scdlab.nn.ops.gpu import available
+
+    global _interpret
+    if not available.interpreted():
+        raise RuntimeError(
+            "Triton does not interpret kernels here: install triton, and set TRITON_INTERPRET=1 "
+            "before Python starts."
+        )
+    before = _interpret
+    _interpret = True
+    try:
+        yield
+    finally:
+        _interpret = before
+
+
 def fused_for(d: int, num_heads: int, *tensors: Tensor) -> bool:
-    """Whether the fused kernels compute a sum.
+    """Whether fused kernels compute a sum.
 
     Parameters
     ----------
     d : int
         Width of the features.
     num_heads : int
-        Heads that they are divided into: each must have a multiple of eight.
+        Heads that they are divided into: on a processor each must have a multiple of eight.
     *tensors : Tensor
-        What the sum reads: float32 on a processor.
+        What the sum reads: float32, on one device.
 
     Returns
     -------
     bool
         False within `reference_kernels` too.
     """
-    fit = d % (8 * num_heads) == 0 and all(
-        x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors
-    )
-    return _use_fused and fit
+    return _kernels_for(d, num_heads, *tensors) is not None
+
+
+def _kernels_for(d: int, num_heads: int, *tensors: Tensor) -> ModuleType | None:
+    """The module whose kernels compute a sum, None where plain torch does."""
+    kinds = {x.device.type for x in tensors}
+    if not _use_fused or len(kinds) != 1 or any(x.dtype != torch.float32 for x in tensors):
+        return None
+    (kind,) = kinds
+    if kind == "cuda" or (kind == "cpu" and _interpret):
+        from scdlab.nn.ops.gpu import available
+
+        if d % num_heads or not (kind == "cpu" or available.usable(tensors[0].device)):
+            return None
+        from scdlab.nn.ops.gpu import dispatch as triton_dispatch
+
+        return triton_dispatch
+    if kind == "cpu" and d % (8 * num_heads) == 0:
+        from scdlab.nn.ops import dispatch
+
+        return dispatch
+    return None
 
 
 def cfconv(x: Tensor, filters: PairFilters | Tensor, edges: DirectedEdges) -> Tensor:
@@ -224,12 +271,13 @@ class _Form:
         read = [x for x in (values, *args, lookup.depends_on, lookup.factor) if x is not None]
         # features are scalars, or vectors of three components
         flat = all(x.dim() < 3 or x.shape[1] == 3 or self is _ATTENTION for x in read)
-        if flat and fused_for(d, edges.num_heads, *read):
+        kernels = _kernels_for(d, edges.num_heads, *read) if flat else None
+        if kernels is not None:
             r = lookup.depends_on
-            inputs = (True, edges, lookup, 0, r, lookup.factor, values, *args)
+            inputs = (True, edges, kernels, lookup, 0, r, lookup.factor, values, *args)
         else:
             values = None if values is None else lookup.read(values)
-            inputs = (True, edges, None, 0, None, None, values, *args)
+            inputs = (True, edges, None, None, 0, None, None, values, *args)
         return _Derivatives.apply(self, (wanted + 1,), *inputs)[0]
 
     def _check(
@@ -273,9 +321,10 @@ _VECTOR_MESSAGES = _Form("vector_messages", reference.vector_messages, "pair", "
 class _Derivatives(torch.autograd.Function):
     """The derivatives of a form by its arguments number `wanted`, at the other arguments.
 
-    The arguments are the factor c, the values of the filters, and the form's own. lookup: how pairs
-    read the values, None for plain torch, where they are the pairs' own; order: how many times its
-    spline has been differentiated; r [P]: distances that it depends on, or None.
+    The arguments are the factor c, the values of the filters, and the form's own. kernels: the
+    module of fused kernels, None for plain torch, where filters are the pairs' own; lookup: how
+    pairs read the values; order: how many times its spline has been differentiated; r [P]:
+    distances that it depends on, or None.
 
     shortened: whether a backward pass may leave out what `edges.purpose` does not need. The product
     rule puts the gradient of a result in the place of an argument. So in what a backward pass for
@@ -290,6 +339,7 @@ class _Derivatives(torch.autograd.Function):
         wanted: tuple[int, ...],
         shortened: bool,
         edges: DirectedEdges,
+        kernels: ModuleType | None,
         lookup: FilterRows | None,
         order: int,
         r: Tensor | None,
@@ -299,15 +349,14 @@ class _Derivatives(torch.autograd.Function):
         ctx.wanted = wanted
         ctx.shortened = shortened
         ctx.edges = edges
+        ctx.kernels = kernels
         ctx.lookup = lookup
         ctx.order = order
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(r, *args)
-        if lookup is None:
+        if kernels is None:
             return form.reference(tuple(m - 1 for m in wanted), edges, *args[1:])
-        from scdlab.nn.ops import dispatch
-
-        return getattr(dispatch, form.name)(wanted, edges, lookup, order, *args)
+        return getattr(kernels, form.name)(wanted, edges, lookup, order, *args)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:
@@ -321,7 +370,7 @@ class _Derivatives(torch.autograd.Function):
         gradient_r = None
 
         def derivatives(wanted: tuple[int, ...], order: int, c: Tensor | None, *rest: Any) -> Any:
-            inputs = (ctx.edges, ctx.lookup, order, r, c, *rest)
+            inputs = (ctx.edges, ctx.kernels, ctx.lookup, order, r, c, *rest)
             return _Derivatives.apply(ctx.form, wanted, shortened, *inputs)
 
         for k, direction in zip(ctx.wanted, grad_outputs, strict=True):  # the product rule
@@ -337,7 +386,7 @@ class _Derivatives(torch.autograd.Function):
                 c, *rest = replaced
                 (slope,) = derivatives((0,), ctx.order + 1, None, *rest)
                 gradient_r = _added(gradient_r, slope if c is None else c * slope)
-        return None, None, None, None, None, None, gradient_r, *gradients
+        return None, None, None, None, None, None, None, gradient_r, *gradients
 
 
 def _needed(ctx: Any, purpose: Purpose, of_table: bool) -> tuple[bool, ...]:
@@ -346,7 +395,7 @@ def _needed(ctx: Any, purpose: Purpose, of_table: bool) -> tuple[bool, ...]:
     For forces, tables need none: they do not depend on positions. For parameters, distances,
     cutoffs and the vectors along the pairs need none.
     """
-    need_r, need_c, need_values, *need_args = ctx.needs_input_grad[6:]
+    need_r, need_c, need_values, *need_args = ctx.needs_input_grad[7:]
     if purpose == "positions":
         need_values = need_values and not of_table
     elif purpose == "parameters":
