@@ -1,4 +1,4 @@
-"""The `scdlab` command: lab, run, class, data, train, evaluate, claims, bench, site, doctor.
+"""The `scdlab` command: lab, live, run, class, data, train, evaluate, claims, bench, site, doctor.
 
 Every command imports what it needs when it runs, so that `scdlab --help` is instant. An error that
 a person can mend is one sentence and exit code 1 (`scdlab --debug …` shows where it arose); a
@@ -12,6 +12,7 @@ from . import classroom as classroom
 from . import data as data
 from . import home, streams
 from . import lessons as lessons
+from . import live as live
 from . import site as site
 from . import training as training
 from .app import app

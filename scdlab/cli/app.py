@@ -16,6 +16,7 @@ from .problems import REPORT, ClickException, report_usage, sentence
 
 ORDER = (
     "lab",
+    "live",
     "run",
     "class",
     "data",

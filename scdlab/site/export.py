@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch.nn import Module
 
 from scdlab.files import atomic_file, inside_script
@@ -22,7 +21,8 @@ from scdlab.nn.registry import describe, with_article
 from scdlab.symmetry.auxiliary import is_trained_alone
 from scdlab.symmetry.ecse import ECSE
 
-FORMAT = "scdlab-web-model"
+from .stored import FORMAT, packed
+
 MODELS = ("SchNet", "EquivariantTransformer", "PET")  # those that `web/` runs
 
 
@@ -108,9 +108,7 @@ def _described(model: Model) -> tuple[dict[str, Any], bytes]:
             units = {"auxiliary_has_units": is_trained_alone(model.auxiliary)}
     else:
         _check_class(model, MODELS)
-    tensors: dict[str, dict[str, Any]] = {}
-    parts: list[bytes] = []
-    offset = 0
+    arrays = []
     for name, tensor in model.state_dict().items():
         if not tensor.is_floating_point():
             continue
@@ -120,11 +118,8 @@ def _described(model: Model) -> tuple[dict[str, Any], bytes]:
                 "well."
             )
         dtype = "float64" if is_double(model, name) else "float32"
-        numbers = tensor.detach().cpu().numpy().astype(np.dtype(dtype).newbyteorder("<")).tobytes()
-        numbers += bytes(-len(numbers) % 8)  # typed arrays begin at multiples of their size
-        tensors[name] = {"dtype": dtype, "shape": list(tensor.shape), "offset": offset}
-        parts.append(numbers)
-        offset += len(numbers)
+        arrays.append((name, tensor.detach().cpu().numpy().astype(dtype)))
+    tensors, numbers = packed(arrays)
     about = {
         "format": FORMAT,
         "model": described["name"],
@@ -137,7 +132,7 @@ def _described(model: Model) -> tuple[dict[str, Any], bytes]:
         "provenance": model.provenance,
         **units,
     }
-    return about, b"".join(parts)
+    return about, numbers
 
 
 def _check_class(model: Model, classes: tuple[str, ...]) -> None:

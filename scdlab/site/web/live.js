@@ -1,0 +1,94 @@
+// The live page. `start` draws the scene that was computed before, as soon as this script is read;
+// `loaded` goes on with molecules and weights, which stand below it in the file.
+
+import { clue } from "./live_clue.js";
+import { condition } from "./live_condition.js";
+import { filters } from "./live_filters.js";
+import { free } from "./live_free.js";
+import { map } from "./live_map.js";
+import { move } from "./live_move.js";
+import { noise } from "./live_noise.js";
+import { Page, element, make } from "./live_page.js";
+import { pull } from "./live_pull.js";
+import { rotate } from "./live_rotate.js";
+import { offerTools } from "./live_tools.js";
+
+const STOPS = [pull, filters, move, noise, clue, condition, map, rotate, free];
+
+let page = null;
+
+/** Show the first scene, and answer to the reader from here on. */
+export function start() {
+    const first = JSON.parse(element("first").textContent);
+    page = new Page(first, STOPS);
+    globalThis.scdlabPage = page;
+    if (first.home) {
+        const link = make("a", { href: first.home, textContent: "Live lessons" });
+        element("home").replaceChildren(link);
+    }
+    STOPS.forEach((stop, k) => {
+        const name = make("span", { className: "name", textContent: ` ${stop.name}` });
+        const button = make("button", { title: stop.question });
+        button.append(k < STOPS.length - 1 ? String(k + 1) : "★", name);
+        button.setAttribute("aria-label", `${k + 1}, ${stop.name}`);
+        button.addEventListener("click", () => go(k + 1));
+        element("stops").append(make("li", {}, button));
+    });
+    element("back").addEventListener("click", () => go(page.values.stop - 1));
+    element("next").addEventListener("click", () => go(page.values.stop + 1));
+    page.readColors();
+    offerTools(page, () => openAddress(true, page.state.kept));
+    openAddress(false);
+    new ResizeObserver(() => page.later()).observe(element("views"));
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    dark.addEventListener("change", () => {
+        page.readColors();
+        page.later();
+    });
+}
+
+/** Take what stands below the first scene, and answer with the models. */
+export function loaded() {
+    setTimeout(() => {
+        page.takeData(JSON.parse(element("data").textContent));
+        for (const { label, entries } of page.library.groups()) {
+            const group = make("optgroup", { label });
+            group.append(...entries.map(([value, text]) => new Option(text, value)));
+            element("structure").append(group);
+        }
+        openAddress(true);
+        document.body.dataset.ready = "yes";
+    }, 0);
+}
+
+function go(number) {
+    page.keep();
+    page.enter(number, true);
+    page.keep();
+}
+
+// The scene of the address. Before the structures are there, entries are not judged.
+function openAddress(judged = true, before = null) {
+    const wrong = page.state.read(location.hash);
+    const { values } = page;
+    if (judged && values.from !== "pasted" && page.library.get(values.from) === null) {
+        wrong.push("from");
+        page.state.set({ from: page.first.values.from, moved: {} });
+    }
+    const { view, zoom } = values;
+    page.view.camera.rotation = view ?? page.view.camera.rotation;
+    page.view.camera.zoom = zoom ?? 1;
+    page.enter(values.stop);
+    if (before === null) {
+        page.state.settle();
+    } else {
+        page.keep();
+    }
+    if (judged && wrong.length > 0) {
+        const parts = wrong.map((name) => `"${name}"`).join(", ");
+        page.problem(
+            `The link's ${parts} cannot be read, so the page shows its own scene there; ask for ` +
+                "the link again.",
+        );
+    }
+}
