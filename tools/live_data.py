@@ -208,77 +208,9 @@ def references() -> dict[str, Any]:
     found = {}
     for name, (train, test) in sets.items():
         model = scdlab.load_pretrained(name)
-        found[name] = known(model, train, test) | words(name, model.provenance)
+        found[name] = known(model, train, test)
         print(name, "usual", round(found[name]["usual"], 2), flush=True)
-    found["scd-ct"] = words("scd-ct", scdlab.load_pretrained("scd-ct").provenance) | {
-        "z": [],
-        "features": "",
-        "step": STEP,
-        "mean": [],
-        "spread": [],
-        "usual": 1.0,
-    }
     return found
-
-
-def words(name: str, origin: dict[str, Any]) -> dict[str, str]:
-    """What a network was trained on and its test error, as the page says it."""
-
-    def forces(part: str = "") -> str:
-        return f"{1e-3 * origin[f'test_force_mae{part}_meV_per_A']:.2f} eV/Å"
-
-    def left(entry: str) -> str:
-        return f"{100 * origin[entry]:.0f}%"
-
-    if name == "schnet-molecules":
-        trained = (
-            "SchNet, trained on rattled and pulled geometries of 2,500 molecules of QM9 and on "
-            "2,200 frames at 500 K, with GFN2-xTB energies and forces; it knows H, C, N, O and F."
-        )
-        error = (
-            f"Mean error of a force component: {forces('_molecules')} on such geometries of "
-            f"molecules that it never saw, {forces('_ethanol')} on unseen frames of ethanol."
-        )
-    elif name.startswith("schnet-ethanol"):
-        trained = "Both SchNets were trained on 1,000 frames of ethanol at 500 K, GFN2-xTB."
-        slope = scdlab.load_pretrained("schnet-ethanol").provenance
-        direct = scdlab.load_pretrained("schnet-ethanol-direct").provenance
-        errors = [1e-3 * each["test_force_mae_ethanol_meV_per_A"] for each in (slope, direct)]
-        error = (
-            f"Mean error of a force component on unseen frames: {errors[0]:.3f} eV/Å as slope, "
-            f"{errors[1]:.3f} eV/Å directly."
-        )
-    elif name == "coord-et":
-        trained = (
-            "An equivariant transformer, trained to undo noise of 0.04 Å on 100,000 geometries of "
-            "QM9 at rest, without labels."
-        )
-        error = f"On unseen molecules it leaves {left('test_noise_unexplained')} of such noise."
-    elif name == "scd-ct-frames":
-        trained = (
-            "A conditional transformer, trained to undo noise of 0.04 Å on frames of ethanol, "
-            "aspirin and isomers of C7H10O2 and on crystals, without labels."
-        )
-        error = (
-            f"On unseen ones it leaves {left('test_noise_left_own')} of such noise with its own "
-            f"description, {left('test_noise_left_none')} without."
-        )
-    elif name == "scd-ct":
-        trained = (
-            "The map is UMAP of descriptions by a conditional transformer, trained on 100,000 "
-            "other molecules of QM9, without labels. Distances between groups mean little."
-        )
-        error = f"It leaves {left('test_noise_left_own')} of noise of 0.04 Å."
-    else:
-        trained = (
-            "PET, trained on 950 frames of ethanol of revised MD17 (DFT), turned at random in "
-            "training."
-        )
-        error = (
-            f"Mean error on unseen frames: {forces()}; energies "
-            f"{origin['test_energy_mae_meV']:.0f} meV."
-        )
-    return {"trained": trained, "error": error}
 
 
 def first(scene: dict[str, Any]) -> dict[str, Any]:

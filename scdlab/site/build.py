@@ -200,7 +200,7 @@ def _write_live(path: Path, say: Callable[[str], None]) -> bool:
     if write_live is None:
         say("this version has no live page: the site is made without it")
         return False
-    write_live(path)
+    write_live(path, home="index.html")
     return True
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from scdlab.files import atomic_file, inside_script, package_dir, package_text
 
 from .bundling import bundle
-from .stored import export_stored
+from .live_words import error_of, trained_on
+from .stored import described, export_stored
 
 MODELS = (  # in the order in which the stops need them
     "schnet-molecules",
@@ -24,6 +25,7 @@ MODELS = (  # in the order in which the stops need them
     "scd-ct-frames",
     "pet-ethanol",
 )
+MAP = "scd-ct"  # whose descriptions the map was laid out by; the page does not run it
 DATA = ("live", "live.json")  # in the folder of the data; made by tools/live_data.py
 
 
@@ -49,6 +51,10 @@ def live_page(home: str | None = None) -> str:
     """
     data = json.loads(package_dir("data").joinpath(*DATA).read_text(encoding="utf-8"))
     first = data.pop("first")
+    for name in (*MODELS, MAP):
+        origin = described(name)["provenance"]
+        about = data["references"].setdefault(name, {})
+        about |= {"trained": trained_on(name), "error": error_of(name, origin)}
     parts = {
         "style": package_text("scdlab.site", "web", "live.css"),
         "first": _block("first", {**first, "home": home}),

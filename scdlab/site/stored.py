@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,21 +35,10 @@ def export_stored(name: str) -> dict[str, Any]:
         Where there is no such checkpoint, and where its files are damaged or do not belong
         together.
     """
-    folder = package_dir("data") / "checkpoints"
-    try:
-        text = (folder / f"{name}.json").read_text(encoding="utf-8")
-        content = (folder / f"{name}.safetensors").read_bytes()
-    except FileNotFoundError:
-        raise ValueError(
-            f"No trained model called {name!r} comes with the kit; name one of data/checkpoints."
-        ) from None
-    about = json.loads(text)
-    whole = about.get("digest") == content_digest(about)
-    if not whole or hashlib.sha256(content).hexdigest() != about["weights_sha256"]:
-        raise ValueError(
-            f"The trained model {name!r} was edited or is damaged (its digest differs); install "
-            "the kit again."
-        )
+    about = described(name)
+    content = (_folder() / f"{name}.safetensors").read_bytes()
+    if hashlib.sha256(content).hexdigest() != about["weights_sha256"]:
+        raise ValueError(_damaged(name))
     stored = safetensors.numpy.load(content)
     tensors, numbers = packed(sorted(stored.items()))
     return {
@@ -63,6 +53,46 @@ def export_stored(name: str) -> dict[str, Any]:
         "provenance": about["provenance"],
         "data": base64.b64encode(numbers).decode("ascii"),
     }
+
+
+def described(name: str) -> dict[str, Any]:
+    """What the json of a checkpoint of the kit holds.
+
+    Parameters
+    ----------
+    name : str
+        Its name in `data/checkpoints`.
+
+    Returns
+    -------
+    dict
+        Its entries; `provenance` says what it was trained on and how well it does.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such checkpoint, and where its json is damaged.
+    """
+    try:
+        about = json.loads((_folder() / f"{name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            f"No trained model called {name!r} comes with the kit; name one of data/checkpoints."
+        ) from None
+    if about.get("digest") != content_digest(about):
+        raise ValueError(_damaged(name))
+    return about
+
+
+def _folder() -> Path:
+    return package_dir("data") / "checkpoints"
+
+
+def _damaged(name: str) -> str:
+    return (
+        f"The trained model {name!r} was edited or is damaged (its digest differs); install the "
+        "kit again."
+    )
 
 
 def packed(tensors: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[str, dict[str, Any]], bytes]:

@@ -68,7 +68,7 @@ def test_help_is_instant_because_nothing_heavy_is_imported():
 def test_every_command_explains_itself():
     top = call("--help")
     assert top.exit_code == 0
-    for command in ("lab", "run", "data", "train", "evaluate", "claims", "bench", "doctor"):
+    for command in ("lab", "live", "run", "data", "train", "evaluate", "claims", "bench", "doctor"):
         assert command in top.output
         assert call(command, "--help").exit_code == 0
 

@@ -15,7 +15,7 @@ const NO_FORCE = 1.2; // right end of the slider, log10 of eV/Å
 const found = { key: null, places: [] };
 
 export const clue = {
-    name: "One force as a clue",
+    name: "Many answers, one clue",
     question: "Off equilibrium, where was the atom before? Can one force tell?",
     lead:
         "Noise has put one atom elsewhere. In a molecule that moves, it may have been at any of the dots " +

@@ -14,7 +14,7 @@ const STEP = 0.1; // Å that a neighbor moves, in the sentence
 let curves = null;
 
 export const filters = {
-    name: "Filters",
+    name: "What a distance does",
     question: "What does the network make of a distance?",
     lead:
         "A neighbor at distance r sends its features, each multiplied by a filter W(r) that was " +

@@ -12,7 +12,7 @@ const COLORS = ["#3b2f8f", "#3a6fb0", "#2f9e8f", "#8cbf3f", "#f0c429"]; // dark 
 let dots = null;
 
 export const map = {
-    name: "A map",
+    name: "A map of molecules",
     question: "Two thousand molecules the network never saw: what does it put side by side?",
     lead:
         "Each dot is a molecule, placed by the description that a denoiser made of it. Point at one " +

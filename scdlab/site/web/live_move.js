@@ -209,7 +209,7 @@ function draw(page) {
     page.finding(sentence(page, left, right));
     if (!going) {
         const { structure } = direct.dynamics;
-        page.trust(NETWORKS[1], direct.model.forward(structure).atoms, structure.z);
+        page.trust(NETWORKS, direct.model.forward(structure).atoms, structure.z);
     }
 }
 

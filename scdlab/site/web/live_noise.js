@@ -135,15 +135,15 @@ function sentence(page, left) {
         return "Without noise there is nothing to find; what the arrows show is the denoiser's error.";
     }
     const share = page.number(100 * left, 0);
-    const learned = "the noise it was trained on, 0.040 Å";
+    const learned = "It was trained on noise of 0.040 Å.";
     if (left < 1) {
         return (
             `Of this noise of ${page.number(sigma, 3)} Å the guess leaves ${share}% (a blind guess ` +
-            `leaves 100%); ${learned}.`
+            `leaves 100%). ${learned}`
         );
     }
     return (
         `At ${page.number(sigma, 3)} Å the guess is worse than none: ${share}% are left, where a blind ` +
-        `guess leaves 100%. This is far from ${learned}.`
+        `guess leaves 100%. ${learned}`
     );
 }

@@ -162,16 +162,17 @@ export class Page {
     }
 
     caption(text, beside = null) {
-        element("caption").textContent = text;
+        element("caption").textContent = text.slice(0, 1).toUpperCase() + text.slice(1);
         element("caption-beside").textContent = beside ?? "";
         if (element("beside").hidden !== (beside === null)) {
             element("beside").hidden = beside === null;
         }
     }
 
-    /** What the network of the stop knows, and how far the structure is from it. */
-    trust(name, atoms, z, instead = null) {
-        const about = this.references[name];
+    /** What the networks of the stop know, and how far the structure is from the last of them. */
+    trust(names, atoms, z, instead = null) {
+        const known = [names].flat().map((name) => this.references[name]);
+        const about = known.at(-1);
         if (about === undefined) {
             return;
         }
@@ -181,7 +182,9 @@ export class Page {
         } else if (instead !== null) {
             judged = { color: "vermilion", text: instead };
         }
-        const lines = [make("p", { textContent: `${about.trained} ${about.error}` })];
+        const lines = known.map(({ trained, error }) =>
+            make("p", { textContent: `${trained} ${error}` }),
+        );
         if (judged !== null) {
             const line = make("p", { className: "verdict", textContent: judged.text });
             line.style.setProperty("--verdict", `var(--${judged.color})`);
@@ -190,7 +193,9 @@ export class Page {
         element("trust").replaceChildren(...lines);
     }
 
+    /** One sentence on what is wrong, which stays until the reader closes it. */
     problem(text) {
+        this.unanswered = false; // whether it says why there is no answer: the next one ends it
         element("problem-text").textContent = text;
         element("problem").hidden = text === "";
     }
@@ -297,8 +302,13 @@ export class Page {
         }
         try {
             this.stop.show(this);
+            if (this.unanswered) {
+                this.problem("");
+            }
         } catch (error) {
+            this.view.show({ ...this.structure(), selected: this.values.atom });
             this.problem(error.message);
+            this.unanswered = true;
         }
         element("view").setAttribute(
             "aria-label",
@@ -388,7 +398,7 @@ export class Page {
         this.library = new Library(data);
         this.data = data;
         for (const [name, about] of Object.entries(data.references)) {
-            this.references[name] = new Reference(about);
+            this.references[name] = about.features ? new Reference(about) : about;
         }
     }
 

@@ -77,7 +77,6 @@ export function answerOf(page, structure) {
     if (!Number.isFinite(energy)) {
         throw new Error("The network's energy is no finite number here; undo the last step.");
     }
-    page.problem("");
     return { energy, start: trace.start, forces: forces.slice(0, 3 * structure.z.length), atoms };
 }
 

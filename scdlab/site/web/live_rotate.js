@@ -13,7 +13,7 @@ const done = { key: null, plain: [], mended: [] };
 let ecse = null;
 
 export const rotate = {
-    name: "Rotate",
+    name: "Rotate it",
     question: "You turn the molecule. Does its energy change?",
     lead:
         "It must not. This transformer, PET, sees plain coordinates and has learned from turned copies; " +

@@ -56,10 +56,10 @@ export class Reference {
 export function verdict({ share, atom }, z) {
     const name = `${symbols[z[atom]]}${atom + 1}`;
     const number = Number.isFinite(share) ? share.toFixed(1) : "∞";
-    if (share <= 1) {
+    if (share < 1.05) {
         return {
             color: "blue",
-            text: `Like what it was trained on (distance ${number}, usual is up to 1).`,
+            text: `Like what it was trained on (distance ${number}; up to 1 is usual).`,
         };
     }
     if (share <= 2) {
