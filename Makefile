@@ -3,7 +3,7 @@
 # Another interpreter: make lab PYTHON=/path/to/python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help lab check test lint types format docs site bench trust lock pairs clean
+.PHONY: help lab check test lint types format docs site bench gpu trust lock pairs clean
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -53,6 +53,11 @@ site: $(READY) ## the lessons with their results, as pages in build/site (runs t
 
 bench: $(READY) ## time the models against their peers
 	$(BIN)/scdlab bench
+
+# The machine with the card may have no network: its own Python will do, see tools/gpu.py.
+MINUTES ?= 9
+gpu: ## test and time everything on an NVIDIA card, in MINUTES=9; it goes on where it stopped
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/gpu.py --minutes $(MINUTES)
 
 trust: $(READY) ## damage, kill and starve everything, in full (a night); it goes on where it stopped
 	$(BIN)/python tests/trust/run.py

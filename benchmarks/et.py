@@ -97,7 +97,7 @@ def same_weights(ours, weights: dict) -> None:
                 copy(block.mlp, f"noise.output_network.{k}.update_net.layers")
 
 
-def sides(n: int, forces: bool):
+def sides(n: int, forces: bool, device: str = "cpu"):
     """The two training steps on the same batch; each returns its loss."""
     import torch
 
@@ -105,13 +105,15 @@ def sides(n: int, forces: bool):
 
     torch.manual_seed(0)
     store = scdlab.load_qm9(limit=60_000)
-    batch = store.take(torch.randperm(len(store))[:n].numpy())
+    batch = store.take(torch.randperm(len(store))[:n].numpy()).to(device)
     theirs = peer(hidden_channels=128, num_layers=6, num_heads=8)
     ours = scdlab.EquivariantTransformer(
         hidden_channels=128, num_layers=6, num_heads=8, num_rbf=50, cutoff=5.0, noise_head=False
     )
     same_weights(ours, theirs.state_dict())
     del theirs["noise"]
+    ours.to(device)
+    theirs.to(device)
 
     def predict_ours():
         out = ours(batch, forces=forces)

@@ -57,8 +57,8 @@ def training_step(model, predict, n: int, n_atoms: int, forces: bool):
     parameters = [p for p in model.parameters() if p.requires_grad]
 
     labels = torch.Generator().manual_seed(1)
-    target = torch.randn(n, generator=labels)
-    target_forces = torch.randn(n_atoms, 3, generator=labels)
+    target = torch.randn(n, generator=labels).to(parameters[0].device)
+    target_forces = torch.randn(n_atoms, 3, generator=labels).to(parameters[0].device)
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
 
     def step():

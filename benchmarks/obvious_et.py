@@ -125,7 +125,7 @@ class ObviousTransformer(nn.Module):
             self.condition_norm = nn.LayerNorm(hidden)
             self.mask_token = nn.Parameter(torch.empty(hidden))
             self.embedding_head = copy.deepcopy(ours.embedding_head)
-        self.to(ours.embedding.weight.dtype)
+        self.to(ours.embedding.weight)
         self.energy_head = copy.deepcopy(ours.energy_head)
         self.noise_head = copy.deepcopy(ours.noise_head)
         # our first layer has no U: it would mix vectors that are zero
@@ -195,7 +195,7 @@ def two_passes(
     random numbers, one pass after the other."""
     model.embedding.requires_grad_(False)  # elements keep their embeddings
     model.neighbor_embedding.embedding.requires_grad_(False)
-    like = dict(dtype=batch.pos.dtype, generator=generator)
+    like = dict(dtype=batch.pos.dtype, generator=generator, device=batch.pos.device)
     clean = batch.clone()
     noisy = batch.clone()
     clean.pos = batch.pos + reg_sigma * torch.randn(batch.pos.shape, **like)
@@ -205,7 +205,8 @@ def two_passes(
     noise = noise - mean[batch.batch]
     noisy.pos = batch.pos + noise
     c = model(clean, noise=False).embedding  # pass 1: (B, d)
-    dropped = torch.rand(batch.num_graphs, generator=generator) < p_drop_condition  # (B)
+    drawn = torch.rand(batch.num_graphs, generator=generator, device=c.device)
+    dropped = drawn < p_drop_condition  # (B)
     c = torch.where(dropped.unsqueeze(-1), model.mask_token, c)
     answer = model(noisy, condition=c, noise=True).noise  # pass 2: (N, 3) in units of σ
     return (answer - (noise / sigma).to(answer.dtype)).square().mean()

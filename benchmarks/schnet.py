@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve()
 SECOND = "schnetpack"  # the second peer
 
 
-def sides(n: int, forces: bool) -> dict:
+def sides(n: int, forces: bool, device: str = "cpu") -> dict:
     """The training steps on the same batch, by name of the side; each returns its loss."""
     import torch
     from torch_geometric.nn.models import SchNet as PygSchNet
@@ -33,7 +33,7 @@ def sides(n: int, forces: bool) -> dict:
 
     torch.manual_seed(0)
     store = scdlab.load_qm9(limit=60_000)
-    batch = store.take(torch.randperm(len(store))[:n].numpy())
+    batch = store.take(torch.randperm(len(store))[:n].numpy()).to(device)
     pairs = neighbor_list(batch, 5.0)
     edges = torch.stack([torch.cat([pairs.i, pairs.j]), torch.cat([pairs.j, pairs.i])])
     pyg = PygSchNet(
@@ -46,6 +46,8 @@ def sides(n: int, forces: bool) -> dict:
     )
     ours = scdlab.SchNet(hidden_channels=128, num_layers=6, num_rbf=50, cutoff=5.0)
     same_weights(ours, pyg)
+    ours.to(device)
+    pyg.to(device)
 
     def predict_ours():
         out = ours(batch, forces=forces, pairs=pairs)
@@ -67,7 +69,7 @@ def sides(n: int, forces: bool) -> dict:
         ),
     }
     if find_spec(SECOND):
-        second = schnetpack_with(ours)
+        second = schnetpack_with(ours).to(device)
         steps[SECOND] = training_step(
             second,
             lambda: predict_with(lambda pos: schnetpack_energy(second, batch, pos, edges)),

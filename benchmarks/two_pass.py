@@ -53,7 +53,7 @@ def training_step(model, loss_of):
     returns its loss."""
     import torch
 
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
 
     def step():
@@ -68,7 +68,7 @@ def training_step(model, loss_of):
     return step
 
 
-def contestants(n: int):
+def contestants(n: int, device: str = "cpu"):
     """A batch of n molecules, our network, and the obvious one with the same weights."""
     import torch
     from obvious_et import ObviousTransformer
@@ -77,11 +77,11 @@ def contestants(n: int):
 
     torch.manual_seed(0)
     store = scdlab.load_qm9(limit=60_000)
-    batch = store.take(torch.randperm(len(store))[:n].numpy())
+    batch = store.take(torch.randperm(len(store))[:n].numpy()).to(device)
     # for steps that need labels
-    batch.energy = torch.randn(n).double()
-    batch.forces = torch.randn(batch.pos.shape)
-    ours = scdlab.EquivariantTransformer(**NETWORK, conditional=True)
+    batch.energy = torch.randn(n).double().to(device)
+    batch.forces = torch.randn(batch.pos.shape).to(device)
+    ours = scdlab.EquivariantTransformer(**NETWORK, conditional=True).to(device)
     return batch, ours, ObviousTransformer(ours)
 
 
@@ -104,20 +104,20 @@ def losses(batch) -> dict:
     }
 
 
-def sides(n: int) -> dict:
+def sides(n: int, device: str = "cpu") -> dict:
     """The steps on the same batch of n molecules, each of a network of its own; each returns its
     loss."""
     import scdlab
 
-    batch, ours, theirs = contestants(n)
-    own = {PEER: theirs, ET: scdlab.EquivariantTransformer(**NETWORK)}
+    batch, ours, theirs = contestants(n, device)
+    own = {PEER: theirs, ET: scdlab.EquivariantTransformer(**NETWORK).to(device)}
     return {
         name: training_step(own[name] if name in own else copy.deepcopy(ours), loss_of)
         for name, loss_of in losses(batch).items()
     }
 
 
-def check(n: int) -> tuple[float, float]:
+def check(n: int, device: str = "cpu") -> tuple[float, float]:
     """Relative differences of the two sides' losses and of their gradients, as vectors of all
     weights, before training.
 
@@ -125,10 +125,10 @@ def check(n: int) -> tuple[float, float]:
     """
     import torch
 
-    batch, *models = contestants(n)
+    batch, *models = contestants(n, device)
     found = []
     for side, model in zip(("ours", PEER), models, strict=True):
-        loss = losses(batch)[side](model, torch.Generator().manual_seed(0))
+        loss = losses(batch)[side](model, torch.Generator(device).manual_seed(0))
         loss.backward()
         weights = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         weights.pop("blocks.0.u.weight", None)  # of the obvious one: it mixes vectors that are zero

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from triton import cdiv, next_power_of_2
 
 from scdlab.nn.ops.edges import DirectedEdges
 from scdlab.nn.ops.filter_tables import FilterRows
@@ -94,8 +93,24 @@ def tile(d: int) -> tuple[int, int]:
     tuple of int
         E and D, powers of two.
     """
-    features = min(next_power_of_2(d), 128)
+    features = min(_power_of_two(d), 128)
     return min(TILE // features, 64), features
+
+
+def _over(n: int, size: int) -> int:
+    """How many pieces of a size cover n."""
+    return -(-n // size)
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest power of two that is n or more."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], *args: Any) -> None:
+    """Start a program of a kernel for every place of a grid. Triton gives its kernels the types of
+    what is inside of them, so a type checker misreads a call."""
+    kernel[grid](*args)
 
 
 def _here(x: Tensor) -> contextlib.AbstractContextManager[Any]:
@@ -103,20 +118,19 @@ def _here(x: Tensor) -> contextlib.AbstractContextManager[Any]:
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
-def _pair_sum(form: int, X: int, heads: int, table: _Table, x: Any, g: Tensor, u: Tensor) -> Tensor:
+def _pair_sum(form: Any, X: int, heads: int, table: _Table, x: Any, g: Any, u: Any) -> Tensor:
     """The derivative by the factor, [P]."""
     P = table.edges.n_pairs
     d = g.shape[-1]
     out = g.new_empty(P)
     E, D = tile(d)
     if P:
-        kernels.pair_dot[(cdiv(P, E),)](
-            *table.by_factor, x, g, u, out, P, d, heads, form, X, table.taps, E, D
-        )
+        given = *table.by_factor, x, g, u, out, P, d, heads, form, X, table.taps, E, D
+        _launch(kernels.pair_dot, (_over(P, E),), *given)
     return out
 
 
-def _rows(form: int, X: int, heads: int, table: _Table, x: Any, g: Tensor, u: Tensor) -> Tensor:
+def _rows(form: Any, X: int, heads: int, table: _Table, x: Any, g: Any, u: Any) -> Tensor:
     """The derivative by the rows of filters, [K, d]."""
     edges = table.edges
     P = edges.n_pairs
@@ -125,20 +139,20 @@ def _rows(form: int, X: int, heads: int, table: _Table, x: Any, g: Tensor, u: Te
     if table.taps == 1:
         out = g.new_empty(P, d)
         if P:
-            grid = cdiv(P, E), cdiv(d, D)
+            grid = _over(P, E), _over(d, D)
             own = edges.i, edges.j, table.B, x, g, u, out, P, d, heads
-            kernels.own_rows[grid](*own, form, X, E, D)
+            _launch(kernels.own_rows, grid, *own, form, X, E, D)
         return out
     out = g.new_zeros(table.lookup.n_rows, d)
     cells = table.lookup.n_rows - 3
     if not P:
         return out
     E = max(E // 2, 1)  # a program holds four sums
-    shares = min(next_power_of_2(cdiv(P, PAIRS_OF_A_SHARE * cells)), 16)
+    shares = min(_power_of_two(_over(P, PAIRS_OF_A_SHARE * cells)), 16)
     parts = g.new_empty(shares, cells, 4, d)
-    grid = cells, shares, cdiv(d, D)
+    grid = cells, shares, _over(d, D)
     given = *table.by_cell, x, g, u, parts, P, cells, shares, d, heads
-    kernels.table_cells[grid](*given, form, X, E, D)
+    _launch(kernels.table_cells, grid, *given, form, X, E, D)
     parts = parts.sum(0)  # (cells, 4, d)
     for t in range(4):
         out[t : t + cells] += parts[:, t]
@@ -173,7 +187,8 @@ def cfconv(
                 out = torch.zeros_like(like)
                 if edges.n_pairs:
                     given = *table.by_atom, u if m == 2 else g, out, edges.n_pairs, d
-                    kernels.cfconv_sum[(edges.n_atoms, cdiv(d, D))](*given, table.taps, X, E, D)
+                    grid = edges.n_atoms, _over(d, D)
+                    _launch(kernels.cfconv_sum, grid, *given, table.taps, X, E, D)
             results.append(out)
     return tuple(results)
 
@@ -213,13 +228,14 @@ def attention(
                 of_head = tile(width)
                 if P:
                     given = *table.by_pair, q, k, out, P, width, heads, table.taps
-                    kernels.logits[(cdiv(P, of_head[0]), heads)](*given, *of_head)
+                    _launch(kernels.logits, (_over(P, of_head[0]), heads), *given, *of_head)
             else:
                 out = torch.zeros_like(like)
                 features, flip = (k, 0) if m == 3 else (q, 1)
                 if P:
                     given = *table.by_atom, A, features, out, P, d, heads, flip, table.taps
-                    kernels.attention_sum[(edges.n_atoms, cdiv(d, D))](*given, E, D)
+                    grid = edges.n_atoms, _over(d, D)
+                    _launch(kernels.attention_sum, grid, *given, E, D)
             results.append(out)
     return tuple(results)
 
@@ -257,13 +273,13 @@ def vector_messages(
                 out = like.new_empty(P, 3)
                 if P:
                     given = *table.by_pair, g, s, out, P, d, table.taps, E, D
-                    kernels.vectors_pairs[(cdiv(P, E),)](*given)
+                    _launch(kernels.vectors_pairs, (_over(P, E),), *given)
             else:
                 shape = (n, 3, d) if m == 3 else (n, d)
                 out = like.new_zeros(shape)
                 kernel = kernels.vectors_vectors if m == 3 else kernels.vectors_scalars
                 if P:
                     given = *table.by_atom, r, s if m == 3 else g, out, P, d, table.taps, E, D
-                    kernel[(n, cdiv(d, D))](*given)
+                    _launch(kernel, (n, _over(d, D)), *given)
             results.append(out)
     return tuple(results)

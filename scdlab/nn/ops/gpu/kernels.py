@@ -20,6 +20,9 @@ The three forms are told apart by FORM: CFCONV, ATTENTION, VECTORS, with argumen
     VECTORS     Σ r_ab · g_a ∘ w ∘ u_b       x: r [P, 3];  g [N, 3, d], u [N, d]
 """
 
+# pyright: reportGeneralTypeIssues=false
+# the bodies of kernels are read by Triton, not by Python: there a static_range can be iterated
+
 import triton
 import triton.language as tl
 

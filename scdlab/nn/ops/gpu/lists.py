@@ -38,7 +38,7 @@ def check_atoms(atom: Tensor, n_atoms: int) -> None:
         How many there are.
     """
     there = ((atom >= 0) & (atom < n_atoms)).all()
-    torch._assert_async(  # pyright: ignore[reportPrivateUsage]
+    torch._assert_async(  # pyright: ignore[reportPrivateImportUsage]
         there,
         f"Pairs name atoms outside 0 … {n_atoms - 1}: give the model the pairs of this very batch.",
     )
