@@ -55,10 +55,10 @@ STEPS = {"quick": 600, "full": 20_000}[PROFILE]
 #
 # The kit comes with 2,000 snapshots of ethanol, CH₃CH₂OH, from a simulation at 500 K. A snapshot of
 # a simulation is called a **frame**. For each frame a quantum-chemical method, **GFN2-xTB**, gave
-# the energy and the force on every atom. GFN2-xTB is approximate: thousands of times faster than
-# the **density functional theory** that most papers use, and less accurate. That is fine here,
-# because we study how models learn *given* **labels**, as such energies and forces are called. Here
-# is the first frame.
+# the energy and the force on every atom. GFN2-xTB is approximate: hundreds of times faster than the
+# **density functional theory** that most papers use, and less accurate. That is fine here, because
+# we study how models learn *given* **labels**, as such energies and forces are called. Here is the
+# first frame.
 
 # %%
 ethanol = scdlab.load_ethanol()
@@ -93,8 +93,8 @@ print(f"Energy of the whole molecule: {frame.get_potential_energy():.4f} eV")
 #
 # $$ \mathbf{F}_i = -\frac{\partial E}{\partial \mathbf{r}_i} . $$
 #
-# A model that gives $E$ and these forces is a **force field**. With one, atoms can move: Newton's
-# equations need nothing else.
+# A model that gives $E$ and these forces is a **force field**. With one, atoms can move: beside the
+# forces, Newton's equations need only the masses.
 #
 # **Units.** Everywhere in the kit, lengths are in Å (10⁻¹⁰ m), energies in eV and forces in eV/Å.
 # Some sizes to remember:
@@ -115,7 +115,8 @@ print(f"Energy of the whole molecule: {frame.get_potential_energy():.4f} eV")
 # You can know the scale of the energies before you look at any. Near its minimum a molecule of $n$
 # atoms is a set of $3n - 6$ springs: $3n$ coordinates, less three translations and three rotations,
 # which cost no energy. At temperature $T$ each spring holds $\tfrac12 k_B T$ of potential energy on
-# average (**equipartition**), and since its extension is Gaussian, the *variance* of that energy is
+# average (**equipartition**). Its extension $x$ is Gaussian, hence
+# $\langle x^4 \rangle = 3 \langle x^2 \rangle^2$, and the *variance* of its energy is
 # $\tfrac12 (k_B T)^2$. Springs are independent, so variances add.
 #
 # **Write it: a derivation.** From this, find the standard deviation of the potential energy of $n$
@@ -162,9 +163,8 @@ guess_spread.reveal(measured_spread / expected_spread)
 print(f"formula {expected_spread:.3f} eV, frames {measured_spread:.3f} eV")
 
 # %% [markdown]
-# Springs are a good first picture of ethanol at 500 K, and the number is the one to keep in mind
-# for the rest of the lesson: a model of these energies is worth something when its error is far
-# below it.
+# Springs are a good first picture of ethanol at 500 K. Keep the number in mind for the rest of the
+# lesson: a model of these energies is worth something when its error is far below it.
 #
 # ## Many molecules at once
 #
@@ -185,9 +185,9 @@ print("positions   ", list(small.pos.shape), " energies", list(small.energy.shap
 # %% [markdown]
 # A model maps such a batch to one energy for each molecule and one force for each atom.
 #
-# QM9's files are sorted by size: these three are among the smallest. Whoever takes “the first 500”
-# of it, for a test or for a look, sees nothing but small molecules. So throughout the kit a part of
-# a data set is drawn at random, by `store.sample(n, seed)`.
+# QM9 is sorted by size: these three are among the smallest. Whoever takes “the first 500” of it,
+# for a test or for a look, sees nothing but small molecules. So throughout the kit a part of a data
+# set is drawn at random, by `store.sample(n, seed)`.
 
 # %%
 some = qm9.sample(100, seed=SEED)
@@ -205,7 +205,7 @@ print(
 #
 # $$ r_{ij} = \lVert \mathbf{r}_j - \mathbf{r}_i \rVert . $$
 #
-# **Write it.** How many different distances do $n$ atoms have?
+# **Write it.** How many distances are there between $n$ atoms?
 
 
 # %%
@@ -226,8 +226,8 @@ assert lessons.check_pair_count(pair_count_solution, show=False)
 
 # %% [markdown]
 # **Write it.** Now all distances of a molecule as a matrix: `pos` is a torch tensor [n, 3], the
-# result is [n, n]. Forces will be derivatives of it, so it must have one, also where an atom meets
-# itself.
+# result is [n, n]. Forces will be made of its derivatives, so these must be finite, also where an
+# atom meets itself.
 
 
 # %%
@@ -269,8 +269,9 @@ guess_rotated = lessons.predict(
 
 # %% [markdown]
 # To test it we need an energy that we can write down. One part of the true energy is simple: the
-# nuclei repel each other, $\sum_{i<j} k z_i z_j / r_{ij}$ with $k$ = 14.4 eV Å. Its forces come
-# from torch's automatic differentiation (`autograd`).
+# nuclei repel each other, $\sum_{i<j} k z_i z_j / r_{ij}$ with $k$ = 14.4 eV Å. (Without the
+# electrons that hold them together its forces are huge.) They come from torch's automatic
+# differentiation (`autograd`).
 
 # %%
 z = torch.tensor(frame.numbers)
@@ -297,7 +298,12 @@ change = {
 }
 for what, size in change.items():
     print(f"{what:30s} change by {size:.1e}")
-guess_rotated.reveal("its coordinates and its forces")
+energy_stays = change["energy (eV)"] < 1e-9
+guess_rotated.reveal(
+    "its coordinates and its forces"
+    if energy_stays
+    else "its coordinates, its forces and its energy"
+)
 
 # %% [markdown]
 # The coordinates change by about 2 Å, the distances only by rounding error, and so does the energy
@@ -316,9 +322,9 @@ guess_rotated.reveal("its coordinates and its forces")
 # ## Look
 #
 # Choose a molecule, and one of its atoms (black ring). The model sees the atoms within the
-# **cutoff** (blue): pairs further apart do not exist for it. The red line is one of the distances;
-# the bars below are what the network reads in its place. Step from neighbor to neighbor and watch
-# the bars.
+# **cutoff**, drawn in full color, with blue lines to them; pairs further apart do not exist for it.
+# The orange line is one of the distances; the bars are what the network reads in its place. Step
+# from neighbor to neighbor and watch the bars.
 #
 # **Predict.** Look at a carbon atom, then at the hydrogens *on the carbon next to it*.
 
@@ -335,8 +341,9 @@ guess_cutoff = lessons.predict(
 explorer = explore.NeighborExplorer(some, molecule=12)
 explore.described(
     explorer,
-    "A molecule of QM9 with one atom ringed, its neighbors within the cutoff in blue, and below "
-    "them the Gaussians of one distance. A larger cutoff turns more atoms blue.",
+    "A molecule of QM9 with one atom ringed and its neighbors within the cutoff in full color; "
+    "beside it its distances on an axis, and the Gaussians of one of them. A larger cutoff brings "
+    "out more atoms.",
 )
 explorer
 
@@ -360,12 +367,13 @@ guess_cutoff.reveal(float(second.max()))
 #
 # where $\mathbf{x}$ are the inputs of a frame, $\bar{E}$ is the mean energy, and the weights
 # $\alpha_k$ follow from one system of linear equations. (“Ridge” is a small number added to its
-# diagonal, so that noise is not fitted.) Since whole frames are compared, all inputs act together.
+# diagonal, so that noise is not fitted.) The width $w$ is many times the spread of the inputs.
+# Since whole frames are compared, all inputs act together.
 #
 # The frames are divided first. The **training** set is what the weights are fitted to. The
-# **validation** set is for choices, such as when to stop. The **test** set is looked at once, at
-# the end; 300 of its frames, drawn at random, will do here. Errors are given as the mean absolute
-# error (**MAE**).
+# **validation** set is for choices, such as when to stop. The **test** set is for the result, and
+# decides nothing; 300 of its frames, drawn at random, will do here. Errors are given as the mean
+# absolute error (**MAE**).
 #
 # To make it easy for coordinates, every frame is first moved so that its two carbons and its oxygen
 # lie where those of the first frame lie.
@@ -468,10 +476,10 @@ guess_fails.reveal(errors["coordinates, rotated by 90°"], figure, axis="y")
 figure
 
 # %% [markdown]
-# To the fit, a rotated molecule is another molecule. A few degrees are enough to make it worse than
-# the mean, and further on its energies are absurd, many bonds' worth, since it has never seen such
-# inputs. One remedy is to train on rotated copies, which takes more data and is never exact (lesson
-# 05 comes back to it). The other is to choose inputs that do not change.
+# To the fit, a rotated molecule is another molecule. A few degrees make it worse than the mean, and
+# further on its energies are absurd, off by more than any bond is worth, since it has never seen
+# such inputs. One remedy is to train on rotated copies, which takes more data and is never exact
+# (lesson 05 comes back to it). The other is to choose inputs that do not change.
 #
 # **The fix** changes the input and nothing else: the same learner, with the same settings, reads
 # the 36 distances.
@@ -500,8 +508,8 @@ rotation_figure(
 # ## Break it: renumber
 #
 # Rotation is one symmetry. The other is easily forgotten. The three hydrogens of the methyl group
-# have the numbers 6, 7 and 8, and nobody can say which is which. Exchange the numbers of two of
-# them: the molecule is the same, atom for atom.
+# have the numbers 6, 7 and 8 (the first is 0), and nobody can say which is which. Exchange the
+# numbers of two of them: the molecule is the same, atom for atom.
 
 # %%
 guess_renumbered = lessons.predict(
@@ -519,23 +527,27 @@ guess_renumbered.reveal(errors["distances, renumbered"])
 print(f"{times:.0f} times the error before the swap")
 
 # %% [markdown]
-# The weights of the fit belong to *numbered* pairs of atoms. Swap two numbers, and a distance of
-# 1.8 Å stands where the fit expects another; the picture of the molecule has not changed at all.
-# For the same reason this fit can never be used for a second molecule.
+# The inputs of the fit belong to *numbered* pairs of atoms. Swap two numbers, and the distance of
+# one hydrogen from the oxygen, say 2.6 Å, stands where the fit expects that of the other, 3.4 Å;
+# the picture of the molecule has not changed at all. For the same reason this fit can never be used
+# for a second molecule.
 #
-# **An experiment.** Which swap hurts more, two methyl hydrogens or a methylene hydrogen (number 4)
-# with that of the OH group (number 3)? Decide first, then change `swap` above and run. What do you
-# learn about what the simulation has visited?
+# **An experiment.** Pass on the numbers of all three methyl hydrogens in a circle, 6 → 7 → 8 → 6.
+# Or swap a hydrogen of CH₂ (number 4) with that of OH (number 3). Which is worse than the swap
+# above, which is not? Decide first, then change `swap`. What does the answer say about what the
+# simulation has visited?
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 # Solution: click to unfold.
-other = mae(by_distances(distances(test_pos[:, [0, 1, 2, 4, 3, 5, 6, 7, 8]])))
-print(
-    f"methyl hydrogens: {errors['distances, renumbered']:.1f} eV; H of CH₂ and of OH: {other:.0f} eV"
-)
-# In 40 ps the methyl group rotates from one minimum to the next, so the training frames hold its
-# hydrogens in each other's places, and the fit interpolates, badly. No frame has the hydrogen of OH
-# on the carbon: that input lies far outside everything the fit has seen.
+for what, order in (
+    ("circle of CH₃", [0, 1, 2, 3, 4, 5, 7, 8, 6]),
+    ("swap in CH₃", swap),
+    ("CH₂ and OH", [0, 1, 2, 4, 3, 5, 6, 7, 8]),
+):
+    print(f"{what:13s} {mae(by_distances(distances(test_pos[:, order]))):6.2f} eV")
+# In 40 ps the methyl group rotates many times. A rotation passes its hydrogens on in a circle, so
+# the training frames hold all three circles, and the fit knows them. No rotation swaps two of them
+# and leaves the third, and no frame has the hydrogen of OH on a carbon.
 
 # %% [markdown]
 # **Write it.** So we need numbers that change neither with rotation nor with numbering. Invent
@@ -595,10 +607,17 @@ by_sums = kernel_ridge(sums_over_pairs(train_pos), energies(train))
 errors["sums over pairs"] = mae(by_sums(sums_over_pairs(test_pos)))
 errors["sums over pairs, renumbered"] = mae(by_sums(sums_over_pairs(test_pos[:, swap])))
 print(f"sums: {1000 * errors['sums over pairs']:.0f} meV, in every numbering")
+shown = {
+    name.replace(" by 90°", "").replace(", ", ",<br>"): error
+    for name, error in errors.items()
+    if name not in ("distances, rotated by 90°", "sums over pairs, renumbered")  # as without
+}
+figure = explore.compare_bars(
+    shown, "energy MAE", "eV", "One learner, four inputs: errors on test frames", log=True
+)
+figure.update_xaxes(tickfont_size=12)
 explore.described(
-    explore.compare_bars(
-        errors, "energy MAE, test frames", "eV", "One learner, five inputs", log=True
-    ),
+    figure,
     "Bars on a logarithmic axis. "
     + "; ".join(f"{name}: {error:.3f} eV" for name, error in errors.items())
     + ".",
@@ -606,18 +625,19 @@ explore.described(
 
 # %% [markdown]
 # The sums hold in every numbering and for every molecule of these elements. They pay for it in
-# accuracy: a sum forgets which distances belong to the same atom, so it is about twice as far off
-# as the numbered distances. A graph network, below, keeps both: it sums around *each atom*, step by
-# step, and then over the atoms. That the energy is a sum over atoms has one more reason: two
-# molecules far apart must have the sum of their energies, and a sum over atoms gives that for free.
+# accuracy: a sum forgets which distances belong to the same atom, so the fit errs about twice as
+# much as on numbered distances. A graph network, below, keeps both: it sums around *each atom*,
+# step by step, and then over the atoms. That the energy is a sum over atoms has one more reason:
+# two molecules far apart must have the sum of their energies, and they do where each atom's term
+# depends on its neighbors alone.
 #
 # ## Break it: split by time
 #
 # All tests so far were easy in a way that we have not mentioned. The frames come from one
 # simulation, 20 fs apart, and were dealt out at random: most test frames have a training frame as
-# their neighbor in time. Fast vibrations have changed by then, slow rotations of the OH and CH₃
-# groups have not. Such a test measures **interpolation** between frames that were seen. To measure
-# more, cut the trajectory: train on its beginning, test on what comes after.
+# their neighbor in time. Within 20 fs fast vibrations have changed, but slow rotations of the OH
+# and CH₃ groups hardly have. Such a test measures **interpolation** between frames that were seen.
+# To measure more, cut the trajectory: train on its beginning, test on what comes after.
 #
 # **Predict.** With 300 training frames, a random split leaves an error near that of the mean. What
 # about the *first* 300 frames, the first 6 ps, as the training set?
@@ -656,9 +676,9 @@ for k, n in enumerate(counts):
 
 # %% [markdown]
 # The same number of frames, the same learner, the same molecule. In its first picoseconds the
-# simulation has not yet seen all that ethanol does, and the fit does not survive what comes later.
-# A thousand frames, half of the trajectory, have seen it, and there the two ways agree. So it is
-# not the number of frames that counts but the number of *independent* ones. Lessons that claim
+# simulation has not yet seen all that ethanol does, and the fit fails on what comes later. A
+# thousand frames, half of the trajectory, have seen it, and there the two ways agree. So what
+# counts is not the number of frames but the number of *independent* ones. Lessons that claim
 # generalization split by time or by molecule; where a lesson draws frames at random, read its error
 # as one of interpolation.
 #
@@ -668,9 +688,10 @@ for k, n in enumerate(counts):
 # radial basis, and the energy is a sum over atoms. Lesson 01 builds the network, **SchNet**, from
 # its parts. Here we only train it, on energies and forces together. The **loss**, the number that
 # training makes small, weighs the two: with `energy_weight=0.1` a squared error of 1 eV² in the
-# energy counts as much as 0.1 eV²/Å² in the forces. (The paper has 0.01; our training is short, and
-# energies are what we compare here.) In the plot, the thin line is the error on training batches,
-# the thick one that on the validation set.
+# energy counts as much as 0.1 eV²/Å² in the forces. (SchNet's paper has 0.01; our training is
+# short, and energies are what we compare here.) In the plot, the thin line is the error on training
+# batches, the thick one that on the validation set. (Before it starts, `fit` warns that from one
+# molecule nobody can learn how its energy divides among the elements. Here that does no harm.)
 
 # %%
 guess_network = lessons.predict(
@@ -706,14 +727,15 @@ print(f"forces: “no force” {zero_force:.3f} eV/Å, SchNet {score['force_mae'
 # %% [markdown]
 # Always compare with the cheapest answer, the mean energy or no force at all: an error means
 # nothing without it. The two energy errors may come out either way after so few steps. But the
-# network also gives *forces*, each the exact derivative of its energy, and it does not mind how
-# atoms are numbered.
+# network also gives *forces*, the exact derivatives of its energy, and it does not mind how atoms
+# are numbered.
 #
 # ## Prove it, then test it
 #
 # That distances do not rotate and sums do not know an order is a proof. A test guards against
 # mistakes in the code. Here it is, in lines that you can change. **Predict** the one case that we
-# have not spoken about: the **mirror image**. Molecules come left- and right-handed, as hands do.
+# have not spoken about: the **mirror image**. Many molecules are left- or right-handed, as gloves
+# are.
 
 # %%
 guess_mirror = lessons.predict(
@@ -798,7 +820,7 @@ lessons.display_metrics(
 # coordinates learn it well enough for many purposes, and some of the largest models of 2024 and
 # later do just that; they then depend a little on orientation, which matters for long simulations
 # and for exact conservation laws. Lesson 05 measures how much. That energies do not depend on the
-# numbering, on the other hand, nobody leaves to learning.
+# numbering, on the other hand, hardly anybody leaves to learning.
 #
 # ## Quiz
 

@@ -10,8 +10,8 @@
 #   never seen, and by the work its forces do around a closed loop.
 #
 # **Time.** An hour to read and write. Quick profile: two minutes on two CPU cores. The full profile
-# trains fifty times as long and is meant for a GPU; before each training, `fit` says how long it
-# will take.
+# trains larger networks for much longer and is meant for a GPU; before each training, `fit` says
+# how long it will take.
 #
 # **Paper.** K. T. Schütt, P.-J. Kindermans, H. E. Sauceda, S. Chmiela, A. Tkatchenko, K.-R. Müller,
 # *SchNet: A continuous-filter convolutional neural network for modeling quantum interactions*,
@@ -218,6 +218,9 @@ for name, kind in (("raw distance", "none"), ("Gaussian basis", "gaussian")):
     history[name] = run.history
     halved[name] = claims.schnet.steps_to_halve(run.history["step"], run.history["loss"])
 plateau_ratio = halved["raw distance"] / halved["Gaussian basis"]
+later = "not within" if halved["raw distance"] >= S["short_steps"] - 5 else "after"
+print(f"loss halved after {halved['Gaussian basis']:.0f} steps with the basis,")
+print(f"{later} {halved['raw distance']:.0f} steps with the raw distance")
 guess_plateau.reveal(plateau_ratio)
 explore.described(
     explore.learning_curve(
@@ -228,9 +231,6 @@ explore.described(
 )
 
 # %%
-print(f"loss halved after {halved['Gaussian basis']:.0f} steps with the basis,")
-later = "not within" if halved["raw distance"] >= S["short_steps"] - 5 else "after"
-print(f"{later} {halved['raw distance']:.0f} steps with the raw distance")
 claims.compare(
     "schnet-rbf-plateau",
     {
@@ -240,7 +240,8 @@ claims.compare(
 )
 
 # %% [markdown]
-# The flat stretch at the beginning of the upper curve is the plateau. The lower one has none.
+# The flat stretch at the beginning of the upper curve is the plateau; the lower one has none.
+# (Where the loss has not halved by the end of the run, the ratio is a lower bound.)
 #
 # You will meet such a table for every claim: the paper, what we recorded, and you. Your numbers
 # come from one short run with one seed, so do not expect them to match a record, which names its
@@ -258,12 +259,13 @@ claims.compare(
 # b , $$
 #
 # with $A$, $B$, $L$ learned matrices and $a$, $b$ learned vectors. There are $T$ such blocks, each
-# with weights of its own. The energy is a sum over atoms, $E = \sum_i \mathrm{MLP}(x_i)$.
+# with weights of its own. In the end another MLP, the read-out, makes one number of each atom's
+# features, and the energy is their sum, $E = \sum_i \mathrm{MLP}(x_i)$.
 #
 # A total energy is a large number, about −309 eV for ethanol at this level of theory, of which only
 # the last digits change with the geometry. A **reference energy** for each element, fitted by least
 # squares before training, absorbs the constant part, so that the network learns only what depends
-# on geometry.
+# on geometry. And a `scale`, taken from the size of the forces, lets it work with numbers near 1.
 #
 # Here it is, made of your functions. `z` [N] are atomic numbers, `molecule` [N] says which molecule
 # an atom belongs to.
@@ -317,7 +319,7 @@ class VisibleSchNet(nn.Module):
 # The force on an atom is the exact derivative of the energy,
 # $\mathbf{F}_i = -\partial E / \partial \mathbf{r}_i$. Given energies `E` [B] that were computed
 # from `pos` [N, 3], return the forces [N, 3]. Two things to mind: the sign, and that the forces
-# will be part of a loss, which must be differentiated *again*, by the weights.
+# will be part of a loss, which must be differentiated *again*, with respect to the weights.
 
 
 # %%
@@ -422,8 +424,8 @@ print(f"loss: {my_losses[0]:.3f} at the first step, {my_losses[-1]:.3f} at the l
 print(f"differences from the library's: {first:.0e} at the first step, {last:.0e} at the last")
 
 # %% [markdown]
-# Eight lines, and the losses agree. `fit` adds to this: batches drawn at random, a learning rate
-# that falls towards the end, an average over the last weights,
+# Eight lines, and the losses agree to rounding. `fit` adds to this: batches drawn at random, a
+# learning rate that falls towards the end, an average over the last weights,
 # [checkpoints](glossary.md#checkpoint) and a validation set.
 #
 # ## Train: energies and forces of ethanol
@@ -464,8 +466,8 @@ explore.described(
 # Each error stands beside the cheapest answer, and that is how to read it. Good models of one small
 # molecule reach a few meV on this kind of test. What about **chemical accuracy**, 1 **kcal/mol**?
 # It is the accuracy at which computed *reaction* and *atomization* energies become useful beside
-# experiment. All of ethanol's frames lie within a few tenths of an eV, so even a poor model of them
-# comes close to it: the wrong yardstick. It is the right one for QM9, below, so convert it.
+# experiment. Nearly all of ethanol's frames lie within a few tenths of an eV, so even a poor model
+# of them comes close to it: the wrong yardstick. It is the right one for QM9, below, so convert it.
 #
 # **Write it.** Papers quote kcal/mol, we use meV. One kcal is 4184 J, a mole holds 6.022 × 10²³
 # molecules, and one eV is 1.602 × 10⁻¹⁹ J. (The library keeps the result as
@@ -542,10 +544,10 @@ explore.described(
 filters
 
 # %% [markdown]
-# Compare the curves at 1.1 Å (C–H bonds), 1.5 Å (C–C and C–O bonds) and 2.2 Å (neighbors of
-# neighbors, whose distances measure angles). Bonds are stiff: a few hundredths of an ångström there
-# cost as much energy as tenths elsewhere, and the filters have to be steep where that is so. (Try
-# it in the explorer, channel by channel.)
+# Bonds are stiff: a few hundredths of an ångström there cost as much energy as tenths elsewhere, so
+# that is where filters have to be steep. In the explorer, compare the curves at 1.1 Å (C–H bonds),
+# 1.5 Å (C–C and C–O bonds) and 2.2 Å (neighbors of neighbors, whose distances measure angles),
+# channel by channel.
 #
 # ## What forces are worth
 #
@@ -583,8 +585,8 @@ print(f"largest net force in the data: {sums:.0e} eV/Å")
 print(f"independent labels of a frame: {independent_labels(9)}, against 1 with energies alone")
 
 # %% [markdown]
-# By this count one frame with forces should be worth about as many frames with energies alone. Is
-# it? Both trainings below have the same network, steps and batch size.
+# By this count one frame with forces should be worth about 22 frames with energies alone. Is it?
+# All trainings below have the same network, number of steps and batch size.
 
 # %%
 guess_forces = lessons.predict(
@@ -614,16 +616,18 @@ reached = sorted((np.log(error), np.log(n)) for n, error in curve["energies only
 equal = float(np.exp(np.interp(target, *np.array(reached).T)))
 guess_forces.reveal(equal / 10)
 print(f"10 frames with forces are as good as some {equal:.0f} with energies alone")
-text = "; ".join(
+text = [
     f"{name}: " + ", ".join(f"{error:.0f} meV at {n}" for n, error in points.items())
     for name, points in curve.items()
+]
+print("\n".join(text))
+figure = explore.compare_curves(
+    axis, drawn, "training frames", "energy MAE", "", "meV", "What forces are worth", log="x"
 )
-print(text)
+figure.update_yaxes(rangemode="tozero")
 explore.described(
-    explore.compare_curves(
-        axis, drawn, "training frames", "energy MAE", unit="meV", title="What forces are worth"
-    ),
-    f"Energy error against training frames. {text}. The mean: {mean_held:.0f} meV.",
+    figure,
+    f"Energy error against training frames. {'; '.join(text)}. The mean: {mean_held:.0f} meV.",
 )
 
 # %%
@@ -640,9 +644,9 @@ claims.compare(
 # with forces do what takes hundreds of energies. The count of labels gives the right order of
 # magnitude, and no more than that: a force says how the surface slopes where the atoms are, an
 # energy only how high it is. Where a curve flattens, the short training is the limit and not the
-# data; the record in the table is of longer trainings. Look at its force errors too: a model of
-# energies alone has much worse forces than its energies suggest. And forces are cheap labels: a
-# quantum-chemical calculation gives all of them for about the price of one more energy.
+# data; the record in the table is of longer trainings. Look at its force errors too: on ten times
+# as many frames, the model of energies alone has forces several times worse. And forces are cheap
+# labels: a quantum-chemical calculation gives all of them for about the price of one more energy.
 #
 # ## Depth, cutoff, and what SchNet cannot see
 #
@@ -650,7 +654,7 @@ claims.compare(
 # there is nothing more to reach: at 5 Å all 36 pairs are neighbors already. Depth buys something
 # else. In the first block, atom $i$ receives from each neighbor its element and its distance, and
 # no more. In the second, the neighbor's features hold *its* distances. So only then does atom $i$
-# learn how far its neighbors are from each other, which is the angle between them.
+# learn how far its neighbors are from each other, and with it the angle between them.
 #
 # Watch the features of the oxygen in a molecule H–O–H, bent to 90° or straight.
 
@@ -692,15 +696,16 @@ for cutoff in (5.0, 1.2):
 # triangles far apart.
 
 # %%
+RINGS = (
+    "any, if it is deep enough",
+    "one whose cutoff holds second neighbors",
+    "none: a network of distances cannot",
+)
 guess_rings = lessons.predict(
     "Which SchNet gives the hexagon and the two triangles different energies?",
-    choices=[
-        "any, if it is deep enough",
-        "one whose cutoff holds second neighbors",
-        "none: a network of distances cannot",
-    ],
+    choices=RINGS,
     name="01-hexagon",
-    stored="any, if it is deep enough",
+    stored=RINGS[0],
 )
 
 # %%
@@ -716,18 +721,19 @@ for cutoff, T in ((2.0, 1), (2.0, 6), (5.0, 2)):
     net = VisibleSchNet(32, T=T, cutoff=cutoff)
     total = [net.readout(features(net, atoms)[-1]).sum().item() for atoms in (one_ring, two_rings)]
     apart[cutoff, T] = abs(total[0] - total[1])
-    print(f"cutoff {cutoff} Å, {T} blocks: energies differ by {apart[cutoff, T]:.0e}")
-guess_rings.reveal("one whose cutoff holds second neighbors")
+    print(f"cutoff {cutoff} Å, T = {T}: energies differ by {apart[cutoff, T]:.0e}")
+sighted = [apart[2.0, 6] > 1e-5, apart[5.0, 2] > 1e-5]  # deep, and far-sighted
+guess_rings.reveal(RINGS[0] if sighted[0] else RINGS[1] if sighted[1] else RINGS[2])
 
 # %% [markdown]
 # With a cutoff of 2 Å every atom sees the same in both: two carbons at 1.4 Å, which see the same,
-# and so on, block after block. Angles (60° and 120°) would tell them apart at once, and that is why
-# the next generation, such as DimeNet of lesson 02b, reads angles. A larger cutoff helps here. It
-# does not help always: there are pairs of different structures that no network of this kind can
-# distinguish at any cutoff and depth (S. N. Pozdnyakov and M. Ceriotti, *Incompleteness of graph
-# neural networks for points clouds in three dimensions*,
-# [arXiv:2201.07136](https://arxiv.org/abs/2201.07136)). SchNet is **incomplete**. For molecules
-# such pairs are rare, but near them a model needs far more data.
+# and so on, block after block. Angles (120° and 60°) would tell them apart at once, and that is why
+# the next generation, such as DimeNet of lesson 02b, reads angles. A larger cutoff helps here, but
+# not always: there are pairs of different structures that no network of this kind can distinguish
+# at any cutoff and depth (S. N. Pozdnyakov and M. Ceriotti, *Incompleteness of graph neural
+# networks for points clouds in three dimensions*,
+# [arXiv:2201.07136](https://arxiv.org/abs/2201.07136)). SchNet is **incomplete**. Among molecules
+# such pairs are rare.
 #
 # ## QM9: energies of small organic molecules
 #
@@ -774,16 +780,16 @@ print(f"the paper, 110,000 molecules: 0.31 kcal/mol = {to_meV(0.31):.0f} meV")
 # Here chemical accuracy is the right measure, since $U_0$ compares different molecules, and the
 # paper is well below it: the network reproduces B3LYP to a third of a kcal/mol. (B3LYP itself errs
 # by several kcal/mol against experiment.) A few seconds on 2,000 molecules cannot get there, and
-# are not meant to. They show the division of labor: five numbers explain all but one of more than a
-# thousand eV, and the network takes over from there.
+# are not meant to. They show the division of labor: of more than a thousand eV five numbers leave
+# less than one, and the network takes over from there.
 #
 # ## Molecules it has never seen
 #
 # C₇H₁₀O₂ has thousands of **isomers**: the same atoms, joined by other bonds. The paper made a set
 # of them, ISO17, with molecular dynamics of 129 isomers. Ours is smaller: 50 frames each of sixty
-# isomers, 10 fs apart. Two tests: new *frames of molecules the network trained on* (known), and
-# *molecules it never met* (unknown). The first is interpolation along trajectories that it has
-# seen, as in the paper; only the second asks for chemistry.
+# isomers, 10 fs apart. There are two tests: new *frames of molecules that it trained on* (known),
+# and *molecules that it never met* (unknown). The first is interpolation along trajectories that it
+# has seen, as in the paper; only the second asks for chemistry.
 #
 # All isomers have the same atoms, so the references subtract the same constant from all. The
 # differences between isomers, nearly 1 eV, are left to the network. Hence the energy gets its full
@@ -824,17 +830,18 @@ for part, found in isomers.items():
 claims.compare("schnet-isomers-known-unknown", yours)
 
 # %% [markdown]
-# After a short training both errors are large, and the factor between them is small: the network
-# has hardly learned what distinguishes isomers. The longer it trains, the better it knows the known
-# ones, and the wider the gap; the record, trained longer, shows that.
+# After a short training both errors are large, and the factor between them is small. The record,
+# trained for longer, has a factor of about five: the network comes to know the molecules of its
+# training, and the unknown ones gain little from that.
 #
 # ## Does it obey the laws?
 #
 # A network may have a small error and still be wrong in kind: an energy that changes when the
 # molecule is rotated, or forces that are the derivative of nothing. So measure it. The report works
-# in double precision, where a law that holds shows as about $10^{-12}$. Two of its rows are limited
-# by how they are measured: `force_consistency` compares with finite differences, which are good to
-# about $10^{-7}$, and `smoothness` is a jump in eV, not a relative error.
+# in double precision, where a law that holds shows as less than $10^{-12}$. (“Noise” in it is an
+# answer that lesson 02 will ask for.) Two of its rows are limited by how they are measured: “force
+# consistency” compares with finite differences, which are good to about $10^{-7}$, and “smoothness”
+# is a jump in eV, not a relative error.
 
 # %%
 frame = test.to_ase(0)
@@ -844,11 +851,11 @@ report
 # %% [markdown]
 # ## Break it: forces that come from no energy
 #
-# Forces by differentiation cost: one pass backward through the network takes one to two times as
-# long as the pass forward, and training, which differentiates once more, about three times. Why not
-# predict forces directly? Many fast models have such **direct forces**. Here is a SchNet with a
-# head of its own for forces. They rotate with the molecule, as they should. But they are the
-# gradient of nothing.
+# Forces by differentiation cost time: the pass backward through the network takes one to two times
+# as long as the pass forward, and training, which differentiates once more, takes about three times
+# as long as without forces. Why not predict forces directly? Many fast models have such **direct
+# forces**. Here is a SchNet with a head of its own for forces. They rotate with the molecule, as
+# they should. But they are the gradient of nothing.
 
 # %%
 direct = fresh(direct_forces=True)
@@ -889,8 +896,8 @@ assert lessons.check_loop_work(loop_work_solution, show=False)
 # %%
 loop_work = lessons.yours(loop_work, loop_work_solution, check=lessons.check_loop_work)
 guess_loop = lessons.predict(
-    "All atoms move around small circles, 0.1 Å in radius. How much work do the direct forces do, "
-    "on average over loops, per round?",
+    "All atoms move around small ellipses, some 0.1 Å in radius. How much work do the direct forces "
+    "do in one round, on average over such loops?",
     unit="meV",
     name="01-loop-work",
     stored=1,
@@ -899,17 +906,13 @@ guess_loop = lessons.predict(
 
 # %%
 def work_around(net, radius=0.1, points=48, loops=8):
-    """Work of a model's forces around random circles in the space of all coordinates, [loops] eV."""
+    """Work of a model's forces around random loops in the space of all coordinates, [loops] eV."""
     generator = torch.Generator().manual_seed(SEED)
     start = torch.tensor(frame.positions)
     work = []
     for _ in range(loops):
-        plane = torch.randn(2, *start.shape, generator=generator, dtype=torch.float64)
-        a, b = (
-            radius
-            * plane
-            / plane.square().sum(dim=-1, keepdim=True).mean(dim=1, keepdim=True).sqrt()
-        )
+        a, b = torch.randn(2, *start.shape, generator=generator, dtype=torch.float64)
+        a, b = (radius * v / v.square().sum(dim=1).mean().sqrt() for v in (a, b))
         t = 2 * math.pi * torch.arange(points)[:, None, None] / points
         path = start + a * torch.cos(t) + b * torch.sin(t)  # (points, n, 3)
         around = [ase.Atoms(frame.numbers, p.numpy()) for p in path]
@@ -923,19 +926,20 @@ round_work = {"gradient": work_around(model), "direct": work_around(direct)}
 typical = {name: 1e3 * float(np.abs(work).mean()) for name, work in round_work.items()}
 guess_loop.reveal(typical["direct"])
 for name, size in typical.items():
-    print(f"work around a loop, {name} forces: {size:.2g} meV on average")
+    print(f"work around a loop, {name} forces: {size:.3g} meV on average")
 
 # %% [markdown]
-# The gradient's work is zero up to the error of the sum, at any quality of the model; that of the
-# direct forces is not. Nothing forces it to vanish.
+# The gradient's work is zero up to the error of the sum, however good or bad the model is. That of
+# the direct forces is not: nothing makes it vanish.
 #
 # What does that do in dynamics? Start both models from the same frame with the same velocities at
 # 300 K, and integrate Newton's equations without a [thermostat](glossary.md#thermostat) (constant
 # energy, **NVE**). The time step is 0.5 fs: the fastest vibration, O–H, takes 9 fs, and needs some
-# ten to twenty points. The energy that an own head of the direct model predicts is tied to nothing,
-# so we look at what needs no model: the **kinetic** energy, as a temperature. It fluctuates in
-# every simulation, since it is exchanged with potential energy; without a thermostat it should have
-# no trend.
+# ten to twenty points. The direct model predicts an energy as well, but nothing ties it to the
+# forces. So we look at what needs no model: the **kinetic** energy, as a temperature. It fluctuates
+# in every simulation, since it is exchanged with potential energy, and at first it may rise or
+# fall, since a frame of 500 K does not go with velocities of 300 K. After that it should have no
+# trend.
 
 
 # %%
@@ -995,14 +999,20 @@ claims.compare(
 )
 
 # %% [markdown]
-# In the gradient's run the total energy stays; its kinetic energy may still end somewhat higher or
-# lower, since it began out of balance with the potential energy of its first frame. In the direct
-# one energy comes from nowhere, or goes there. The rows called *drift* compare total energies, in
-# which the direct model's untied energy head takes part; the loop is the cleaner test.
+# In the gradient's run the total energy stays, and the temperature settles. In the direct one
+# energy comes from nowhere, or goes there. The rows called *drift* compare total energies, in which
+# the direct model's untied energy takes part; the loop is the cleaner test.
 #
 # **An experiment.** Halve the radius in `work_around`. By what factor does the work of the direct
-# forces fall, and why? (Think of Stokes' theorem: the work is the [curl](glossary.md#curl) times
-# the area.) Then train `direct` four times as long. Does its force error fall faster than its work?
+# forces fall, and why? (Stokes' theorem: the work around a small loop is the
+# [curl](glossary.md#curl) times the area.) Then train `direct` four times as long: does its work
+# fall as fast as its error?
+
+# %% tags=["solution"] jupyter={"source_hidden": true}
+# Solution: click to unfold.
+half = 1e3 * float(np.abs(work_around(direct, radius=0.05)).mean())
+print(f"half the radius: {half:.3g} meV, {typical['direct'] / half:.1f} times less")
+# An area falls fourfold with half the radius, and over such a short way the curl is nearly constant.
 
 # %%
 lessons.display_metrics(
@@ -1052,7 +1062,7 @@ claims.table(lesson=1)
 #
 # 1. A continuous-filter convolution is a sum over neighbors, with weights that a small network
 #    makes of the distance.
-# 2. The distance must be expanded in a basis, else training starts on a plateau.
+# 2. The distance should be expanded in a basis, else training starts on a plateau.
 # 3. One frame with forces is worth many with energies alone.
 # 4. Depth adds angles, the cutoff decides which distances there are, and some structures stay
 #    indistinguishable.
@@ -1061,27 +1071,27 @@ claims.table(lesson=1)
 #
 # ## Departures from the paper
 #
-# - Its first code activates the filter network after *both* layers and has no cutoff function;
-#   later codes drop the second activation and add the cutoff, and so do we
-#   (`filter_activation="twice"` gives the first activation).
+# - The paper activates the filter network after *both* layers and has no cutoff function; later
+#   codes drop the second activation and add the cutoff, and so do we (`filter_activation="twice"`
+#   brings the second activation back).
 # - Its bumps lie 0.1 Å apart up to 30 Å; ours, 50 of them, reach to the cutoff of 5 Å.
 # - Linear maps of blocks and filters start from Xavier weights, as in later codes; heads keep
 #   torch's smaller ones.
 # - Labels: GFN2-xTB at 500 K for ethanol and the isomers, where the paper has density functional
 #   theory. Its [MD17](glossary.md#rMD17) and ISO17 are larger, so errors cannot be compared in
 #   size.
-# - The rate of learning falls as a cosine; the paper lowers it by 4 % every 100,000 steps.
+# - The learning rate falls as a cosine; the paper lowers it by 4 % every 100,000 steps.
 #
 # ## What is contested
 #
 # - **Direct forces.** They are faster, and on the large sets of catalysis (OC20) models with direct
 #   forces led for years. F. Bigi, M. Langer and M. Ceriotti, *The dark side of the forces*
 #   ([arXiv:2412.11569](https://arxiv.org/abs/2412.11569)), show what goes wrong in dynamics, and
-#   how a gradient on top of direct training repairs it; X. Fu and others, *Forces are not enough*
-#   ([arXiv:2210.07237](https://arxiv.org/abs/2210.07237)), that force errors do not predict the
-#   stability of simulations.
-# - **How much incompleteness matters.** It is a theorem; whether it limits a model of real
-#   molecules is a matter of data and of the accuracy that is asked for.
+#   how fine-tuning with gradient forces after direct training repairs it; X. Fu and others, *Forces
+#   are not enough* ([arXiv:2210.07237](https://arxiv.org/abs/2210.07237)), show that force errors
+#   do not predict the stability of simulations.
+# - **How much incompleteness matters.** It is proved; whether it limits a model of real molecules
+#   depends on the data and on the accuracy that is asked for.
 # - **Random frames of MD17 as a benchmark.** Errors there measure interpolation along one
 #   trajectory (lesson 00), and differences of a few meV/Å between models say little about use.
 #
@@ -1101,7 +1111,8 @@ lessons.calibration()
 #
 # - **01b**, the appendix: filters are functions of one number, so they can be tabulated, and
 #   training becomes faster.
-# - Change `cutoff` in `fresh(...)` to 2 Å and train again. Which error suffers first, and why?
+# - Train with `fresh(cutoff=2.0)`: the network cannot see most angles then. What does that cost in
+#   meV, and what in meV/Å?
 # - Your own data: `scdlab.AtomStore.from_file("frames.xyz")` reads whatever ase reads, and
 #   `scdlab train` trains from the shell.
 # - SchNet needed labels for all this. The next lessons ask what can be learned from structures

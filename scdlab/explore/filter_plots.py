@@ -122,7 +122,7 @@ def filter_cuts(
     """
     axis, values = cut_values(model, interaction, channel, cutoff)
     fig = style.figure(
-        label("x", "Å"), label("y", "Å"), f"Layer {interaction}, channel {channel}", height=420
+        label("x", "Å"), label("y", "Å"), f"Block {interaction}, channel {channel}", height=420
     )
     _add_cut(fig, axis, values)
     fig.add_scatter(
@@ -167,7 +167,7 @@ def filter_figure(model: Any, layer: int, channel: int, cutoff: float | None = N
         template="scdlab",
         height=400,
         showlegend=False,
-        title_text=f"Layer {layer}, channel {channel}",
+        title_text=f"Block {layer}, channel {channel}",
     )
     fig.update_xaxes(title_text=label("distance r", "Å"), row=1, col=1)
     fig.update_yaxes(title_text="filter W(r)", row=1, col=1)

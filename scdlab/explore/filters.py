@@ -55,7 +55,7 @@ class FilterExplorer(FigureExplorer):
         self.channel = channel
         row = dict(style={"description_width": "90px"}, layout=widgets.Layout(width="380px"))
         super().__init__(
-            layer=widgets.IntSlider(layer, 0, layers - 1, description="layer", **row),
+            layer=widgets.IntSlider(layer, 0, layers - 1, description="block", **row),
             channel=widgets.IntSlider(channel, 0, channels - 1, description="channel", **row),
         )
 
@@ -85,5 +85,5 @@ class FilterExplorer(FigureExplorer):
     def to_svg(self) -> str:
         """The chosen filter, as rings around an atom."""
         values = self.curves()[self.layer, :, self.channel]
-        title = f"Layer {self.layer}, channel {self.channel}"
+        title = f"Block {self.layer}, channel {self.channel}"
         return svg_charts.filter_rings(np.linspace(0, self.cutoff, 60), values, title)

@@ -92,7 +92,7 @@ def parity_plot(
 def learning_curve(
     history: Mapping[str, Any], quantity: str = "energy_mae", unit: str = "eV", title: str = ""
 ) -> go.Figure:
-    """An error while training, on a logarithmic axis: training thin, validation thick.
+    """An error while training, on a logarithmic axis: validation thick, training thin beside it.
 
     Steps without a validation value (None or NaN) are skipped.
 
@@ -129,8 +129,9 @@ def learning_curve(
             raise ValueError(
                 f"learning_curve: the history has no {quantity!r}; it has {', '.join(sorted(h))}."
             )
+        beside = f"val_{quantity}" in h
         for key, what, width, opacity in (
-            (quantity, "training", 1, 0.5),
+            (quantity, "training", 1 if beside else 2, 0.5 if beside else 1.0),
             (f"val_{quantity}", "validation", 2.5, 1.0),
         ):
             if key not in h:

@@ -47,10 +47,10 @@ def yours(own: F, library: F, check: AnswerCheck) -> F:
         _say(f"From here on the lesson uses your {name}.", style.GREEN)
         return own
     if verdict.pending or own is None or _is_empty(own):
-        _say(f"{_start(name)} still to be written: the lesson uses the library's until then.")
+        _say(f"{_start(name)} still to be written: the lesson uses the solution's until then.")
     else:
         _say(
-            f"{_start(name)} not right yet, and the lesson uses the library's until it is. "
+            f"{_start(name)} not right yet, and the lesson uses the solution's until it is. "
             f"{verdict.message}",
             style.VERMILION,
         )

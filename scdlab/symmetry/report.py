@@ -25,7 +25,6 @@ from dataclasses import asdict, dataclass
 import ase
 import numpy as np
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor
 
 from scdlab.atoms import AtomStore
@@ -350,11 +349,7 @@ def _report(model: Model, atoms: ase.Atoms, n_rotations: int, seed: int) -> Symm
     mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
     shift = torch.from_numpy(rng.normal(scale=10.0, size=3))
     z = subject.batch.z.tolist()
-    elements, counts = np.unique(z, return_counts=True)
-    formula = "".join(
-        chemical_symbols[k] + (str(n) if n > 1 else "")
-        for k, n in zip(elements, counts, strict=True)
-    )
+    formula = ase.Atoms(z).get_chemical_formula()
     return SymmetryReport(
         rotation=max(_under(subject, q) for q in rotations),
         reflection=max(_under(subject, q @ mirror) for q in rotations),

@@ -168,7 +168,7 @@ def test_filter_explorer_draws_the_chosen_filter():
     assert widget.state() == {"layer": 1, "channel": 2}
     curve = next(t for t in widget.figure.data if t.type == "scatter")
     assert curve.y[-1] == pytest.approx(2 * np.cos(4.0) - 2, abs=1e-4)
-    assert "Layer 1, channel 2" in widget.figure.layout.title.text
+    assert "Block 1, channel 2" in widget.figure.layout.title.text
 
 
 def test_controls_are_described_and_bounded():

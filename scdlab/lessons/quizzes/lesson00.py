@@ -40,7 +40,7 @@ QUESTIONS = [
         "What does the error measure?",
         {
             "How well the model interpolates between frames that are neighbors in time.": (
-                "Nearly every test frame has a training frame a few femtoseconds away. That is a "
+                "Nearly every test frame has a training frame just before or after it. That is a "
                 "fair question, but an easy one."
             ),
             "How well it will do on the continuation of the simulation.": (
@@ -67,8 +67,8 @@ QUESTIONS = [
                 "lie within a few tenths of an eV anyway."
             ),
             "Yes: 40 meV of 309 eV is an error of 0.01 %.": (
-                "The 309 eV count from bare nuclei and electrons and are the same in every frame. "
-                "Only differences matter."
+                "The 309 eV count from bare ions and free electrons, and nearly all of them are "
+                "the same in every frame. Only differences matter."
             ),
             "No: errors must be below 1 meV, else dynamics are unstable.": (
                 "Stability is a matter of forces that belong to one energy, and of where the "
