@@ -37,7 +37,7 @@ STEPS = {"quick": 200, "full": 5000}[PROFILE]
 # ## The idea
 #
 # In every step of training, the filter network of each block is evaluated at the distance of every
-# pair in the batch, thousands of times. Yet all its values lie on a few dozen curves
+# pair in the batch, thousands of them. Yet all its values lie on a few dozen curves
 # $W_1(r), \dots, W_d(r)$, one for each channel. So evaluate each curve on a grid of distances, and
 # draw a line through the points.
 #
@@ -106,7 +106,7 @@ guess_order = lessons.predict(
 guess_nodes = lessons.predict(
     "How many intervals over 5 Å does it take until the forces are right to one part in a thousand?",
     name="01b-intervals",
-    stored=1000,
+    stored=400,
 )
 
 # %% [markdown]
@@ -154,6 +154,7 @@ intervals = float(np.exp(np.interp(-np.log(1e-3), -np.log(of_forces), np.log(cel
 figure = explore.compare_curves(
     cells, errors, "intervals over 5 Å", "relative error", title="Filters from a table"
 )
+figure.update_yaxes(dtick=1, tickformat="", exponentformat="power")
 guess_nodes.reveal(intervals, figure)
 explore.described(
     figure,
@@ -169,9 +170,9 @@ print(f"from 128 to 256 intervals the error of the forces falls {halving:.1f} ti
 
 # %% [markdown]
 # Once the grid is finer than the bumps, the error of the forces falls about eightfold with each
-# halving, the third power of $h$, as expected for the slope of a cubic spline. It does so until
-# single precision is reached. A little over a hundred intervals are enough for one part in a
-# thousand, one interval for each half bump; the kit uses 512.
+# halving, as the third power of $h$: what one expects of the slope of a cubic spline. It does so
+# until single precision is reached. A little over a hundred intervals are enough for one part in a
+# thousand, two or three for each bump; the kit uses 512.
 #
 # **Write it: a derivation.** Where does the power come from? In each interval a cubic spline
 # differs from a smooth curve by about $C\,h^4\,g(u)$, where $u = (r - r_k)/h$ runs from 0 to 1 and
@@ -219,15 +220,17 @@ curves = {
 }
 every = slice(None, None, 8)
 jump = float(np.abs(np.diff(np.asarray(curves["straight lines"]))).max())
+figure = explore.compare_curves(
+    middle[every],
+    {name: np.asarray(curve)[every] for name, curve in curves.items()},
+    "distance r", "slope of a filter", "Å", "1/Å", "A table of 64 intervals", log="",
+)  # fmt: skip
+figure.update_traces(mode="lines", line_width=3)
 explore.described(
-    explore.compare_curves(
-        middle[every],
-        {name: np.asarray(curve)[every] for name, curve in curves.items()},
-        "distance r", "slope of a filter", "Å", "1/Å", "A table of 64 intervals", log="",
-    ),
+    figure,
     f"The slope of one filter: a smooth curve, the spline close to it, and the straight lines as a "
     f"staircase with steps up to {jump:.2g} per Å.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # With a staircase, the total energy of a simulation would not be conserved: each step of a force is
@@ -263,10 +266,16 @@ lessons.display_metrics(
 # %% [markdown]
 # ## Exercises
 #
-# The exercises stood above, where their functions are used. One more, an **experiment**: give the
-# network twice as many bumps (`num_rbf=100` in `SchNet`). How many intervals does it take now? And
-# which would an untrained network need?
-#
+# The exercises stood above, where their functions are used. One more, an **experiment**. Which
+# changes the number of intervals more: no training at all (`steps=1` in `fit`), or twice as many
+# bumps (`num_rbf=100` in `SchNet`)? Decide first, then try both.
+
+# %% tags=["solution"] jupyter={"source_hidden": true}
+# Solution: click to unfold.
+# Training hardly matters: the untrained filters are made of the same bumps. Bumps of half the width
+# need nearly twice as many intervals: it is the finest detail that counts.
+
+# %% [markdown]
 # ## What to take away
 #
 # 1. A filter is a function of one number, so it can be tabulated.

@@ -68,9 +68,9 @@ S = SIZES[PROFILE]
 # - $\tilde{x}$: the noisy positions, which are all that the network sees;
 # - $\hat{\varepsilon}(\tilde{x})$: its answer, three numbers for each atom, in units of $\sigma$.
 #
-# The answer “no noise” has the [loss](glossary.md#loss) 1, and a perfect answer 0. To answer well,
-# a network must know where atoms like to be: how long a C=O bond is, which angles carbon makes,
-# that benzene is flat. None of this is in a label. The smallest example is water:
+# The answer “no noise” has the [loss](glossary.md#loss) 1 on average, and a perfect answer 0. To
+# answer well, a network must know where atoms like to be: how long a C=O bond is, which angles
+# carbon makes, that benzene is flat. No label says so. The smallest example is water:
 
 # %%
 water = scdlab.AtomStore.from_ase([scdlab.from_smiles("O")])  # "O" is the SMILES text of water
@@ -97,7 +97,7 @@ explore.described(
 # bond 1.50 Å, a double bond 1.34 Å, a triple bond 1.20 Å (the sum of tabulated radii of the two
 # atoms). We *read* a bond as the order whose typical length is nearest, and call it *misread* when
 # noise has moved it nearer to another order. Both ends of a bond move, so its length changes by
-# about $\sqrt{2}\,\sigma$.
+# about $\sqrt{2}\,\sigma$ (standard deviation).
 #
 # The second is **heat**. Near a minimum, a molecule of $N$ atoms is a set of $3N - 6$ springs, its
 # vibrations. At temperature $T$ each of them holds $k_B T/2$ of potential energy on average
@@ -151,10 +151,10 @@ guess_hot = lessons.predict(
 # %% [markdown]
 # Three arrows start at each displaced atom: the way back, $-\varepsilon$; the way back that a
 # [pretrained](glossary.md#pretraining) network gives, $-\hat\varepsilon$; and the force $F$, from
-# [GFN2-xTB](glossary.md#GFN2-xTB), an approximate quantum-chemical method. The lowest panel
+# [GFN2-xTB](glossary.md#GFN2-xTB), the fast quantum chemistry of lesson 00. The lowest panel
 # compares them by cosines, taken over all $3N$ numbers at once: 1 means the same direction, 0 means
-# none in common. We come back to these in the last part. (The explorer takes the mean off its
-# noise; you will soon see why.)
+# perpendicular. We come back to these in the last part. (The explorer takes the mean off its noise;
+# you will soon see why.)
 #
 # Move $\sigma$, and **find out** which bonds are misread first, and how the energy grows with
 # $\sigma$.
@@ -195,34 +195,41 @@ gfn2 = analysis.Reference("gfn2") if importlib.util.find_spec("tblite") else Non
 molecule = explorer.atoms  # relaxed to the minimum of GFN2-xTB
 if gfn2:
     rise = analysis.energy_against_sigma(molecule, sigmas, gfn2, seed=SEED, draws=10).mean(0)
+    kelvin = [temperature(float(e), len(molecule)) for e in rise]
     figure = explore.compare_curves(
         sigmas,
-        {"noise of σ": [temperature(float(e), len(molecule)) for e in rise]},
+        {"measured": kelvin},
         "σ",
         "temperature of equal energy",
         x_unit="Å",
         unit="K",
     )
-    at_004 = temperature(float(np.interp(0.04, sigmas, rise)), len(molecule))
-    sigma_300 = 0.04 * (300 / at_004) ** 0.5  # the energy grows as σ²
+    at_004 = float(np.interp(0.04**2, sigmas**2, kelvin))  # nearly a straight line against σ²
+    sigma_300 = float(np.interp(300, kelvin, sigmas**2)) ** 0.5
     guess_hot.reveal(sigma_300, figure, axis="x")
-    print(f"0.005 Å: {at_004 / 64:.0f} K; 0.04 Å: {at_004:.0f} K; 0.14 Å: {12.25 * at_004:,.0f} K")
+    print(f"0.005 Å: {kelvin[0]:.0f} K; 0.04 Å: {at_004:.0f} K; 0.14 Å: {kelvin[-1]:,.0f} K")
     explore.described(
         figure,
-        f"Temperature of equal energy against σ, a straight line of slope 2 on logarithmic axes: "
-        f"300 K at {sigma_300:.3f} Å, {at_004:.0f} K at 0.04 Å.",
+        f"Temperature of equal energy against σ, nearly a straight line of slope 2 on logarithmic "
+        f"axes: 300 K at {sigma_300:.3f} Å, {at_004:.0f} K at 0.04 Å.",
     )
     display(figure)
+    temperatures = {"kelvin_at_0005_A": kelvin[0], "kelvin_at_004_A": at_004}
+    temperatures["kelvin_at_014_A"] = kelvin[-1]
 else:
+    temperatures = {}
     guess_hot.reveal(0.025)
     print("GFN2-xTB is not installed here; where it was, 0.04 Å came out at about 760 K.")
 
 # %% [markdown]
+# Bonds near a border are misread first: here C–N of the amide, 1.36 Å, which lies between single
+# and double even without noise. And the energy grows as $\sigma^2$, as that of springs must.
+#
 # So there are two regimes. Noise of **0.005 Å regularizes**: bonds read as before, and the molecule
-# is some ten kelvin warm. Noise of **0.04 Å corrupts**: first bonds are misread, and the energy is
-# that of several hundred kelvin. It is the size used for pretraining, since undoing it takes some
-# chemistry. At 0.14 Å, which lesson 02b meets again, the molecule is hotter than the surface of the
-# sun.
+# is some ten kelvin warm. Noise of **0.04 Å corrupts**: the first bonds are misread, and the energy
+# is that of several hundred kelvin. It is the size used for pretraining, since undoing it takes
+# some chemistry. At 0.14 Å, which lesson 02b meets again, the molecule is hotter than the surface
+# of the sun.
 #
 # Heat and noise of equal energy are nevertheless different things. **Heat puts the same energy into
 # every vibration; noise moves every atom equally far, on average.** A stiff bond resists, so it
@@ -244,9 +251,9 @@ print(f"bond lengths of the two minima differ by {np.abs(here - there).mean():.3
 # %% [markdown]
 # ## Write it: the objective in ten lines
 #
-# **Write it.** Displace only the atoms of `mask` [N] by `eps` [N, 3] (in Å). Return the noisy
-# positions [N, 3], and the targets of the displaced atoms in units of `sigma`, [M, 3] for M of
-# them. (In this lesson the mask is all atoms; lesson 03 will need the general form.)
+# **Write it.** Displace only the atoms where `mask` [N] is True, by `eps` [N, 3] (in Å). Return the
+# noisy positions [N, 3], and the targets of the displaced atoms in units of `sigma`, [M, 3] for M
+# of them. (In this lesson the mask holds all atoms; lesson 03 will need the general form.)
 
 
 # %%
@@ -309,14 +316,15 @@ print(f"largest difference: {(ours - theirs).abs().item():.1e}")
 #
 # $$v_i \leftarrow v_i
 #   + \sum_{j \neq i} a_{ij} \Big( f_{ij} \circ \hat{r}_{ij} + g_{ij} \circ v_j \Big),
-#   \qquad a_{ij} = \mathrm{SiLU}\big( q(s_i) \cdot k(s_j) \circ w(r_{ij}) \big) .$$
+#   \qquad a_{ij} = \mathrm{SiLU}\big( q(s_i) \cdot [k(s_j) \circ w(r_{ij})] \big) .$$
 #
 # $\hat{r}_{ij}$ is the unit vector from atom $i$ to atom $j$, at distance $r_{ij}$. The number
 # $a_{ij}$ is the **attention** that $i$ pays to $j$: a *query* $q$ of one atom meets a *key* $k$ of
 # the other, weighted by their distance ($q$, $k$, $w$ are learned;
 # $\mathrm{SiLU}(t) = t/(1+e^{-t})$ passes positive numbers and all but stops negative ones). $f$
 # and $g$ are further scalars made of $s_j$ and $r_{ij}$. At the end each atom's $d$ vectors are
-# read out as one, $\hat\varepsilon_i = v_i u$ with learned numbers $u \in \mathbb{R}^d$.
+# read out as one, $\hat\varepsilon_i = v_i u$ with learned numbers $u \in \mathbb{R}^d$. (In the
+# network $u$ is computed from the scalars $s_i$, and so is what each layer adds to them.)
 #
 # Vectors are only ever added, and multiplied by scalars. Both commute with a rotation, so the
 # answer rotates with the molecule, whatever the weights are. You need not believe it; here is one
@@ -478,8 +486,8 @@ explore.described(
 # %% [markdown]
 # The part in the mean lies on $1/N$, or just above it where the network answers with a mean of its
 # own. No training brings it below. **The fix** is one line: before the noise is used, take its mean
-# off, $\varepsilon_i \leftarrow \varepsilon_i - \bar\varepsilon$. Then nothing is asked that cannot
-# be seen.
+# off, $\varepsilon_i \leftarrow \varepsilon_i - \bar\varepsilon$. Then the network is not asked for
+# what it cannot see.
 #
 # **Write it.** A [batch](glossary.md#batch) holds several molecules, and `batch` [N] says for each
 # atom which one it belongs to. Take the mean off the noise `eps` [N, 3], for each molecule its own.
@@ -591,12 +599,12 @@ claims.compare("coord-noise-floor", yours)
 # %% [markdown]
 # So most of what water keeps is rotation, and what the network can see is nearly learned. For QM9,
 # with 18 atoms on average, each of the two floors is about 0.06: little beside the loss of 1 at the
-# start, and a good part of what is left at the end. The released code of the paper does not center
-# at all. Now you know what that costs.
+# start, but a fifth or more of what the shipped network, below, leaves at the end. The released
+# code of the paper does not center at all. Now you know what that costs.
 #
 # (In the table your small molecule is water and your large one benzene. The claim takes the 1,000
-# smallest and the 1,000 largest of 5,000 unseen molecules, and its rule wants the part in the mean
-# within 10 % of $1/N$ in every seed, which a network that answers with a mean of its own misses.)
+# smallest and the 1,000 largest of 5,000 unseen molecules. Its rule wants the part in the mean
+# within 10 % of $1/N$ in every seed; a network that answers with a mean of its own misses that.)
 #
 # ## Train: no labels
 #
@@ -647,18 +655,18 @@ explore.described(
 )
 
 # %% [markdown]
-# Look at the curves as well as at the end: who was ahead in the first half? A gradient costs a
-# second differentiation, but it needs no vectors, so any network with an energy can denoise. From
-# here on we keep the transformer. “Shipped” has the same size as yours and was trained for longer,
-# by the recipe of one of our claims; the molecules held out here were not among those it drew. Part
-# of what it leaves is the rotations, which no training takes away.
+# Look at the curves as well as at the end: which network was ahead in the first half? A gradient
+# costs a second differentiation, but it needs no vectors, so any network with an energy can
+# denoise. From here on we keep the transformer. “Shipped” has the same size as yours and was
+# trained for longer, by the recipe of one of our claims; the molecules held out here were not among
+# those it drew from. Part of what it leaves is the rotations, which no training takes away.
 #
 # ## What has it learned? One coordinate first
 #
 # Let $x$ be a single number, the stretch of a spring. Heat makes it normal, with mean 0 and
 # standard deviation $s$. We add noise of size $\sigma$ and see $\tilde x = x + \varepsilon$. What
-# was the noise? The squared error is smallest for the *mean* of all $\varepsilon$ that lead to this
-# $\tilde x$.
+# was the noise? The squared error is smallest for the *mean* of all $\varepsilon$ that may have led
+# to this $\tilde x$.
 #
 # **Write it** (a derivation). Give that mean, $\mathbb{E}[\varepsilon \mid \tilde x]$, in Å. Two
 # ways lead there: complete the square in $p(x)\, p(\varepsilon)$ with $x = \tilde x - \varepsilon$;
@@ -785,8 +793,8 @@ explore.described(
 )
 
 # %% [markdown]
-# A field of forces, from nothing but *where atoms are*. Atoms avoid high energies, so their
-# positions hold the rest.
+# A field of forces, from nothing but *where atoms are*. Atoms avoid high energies, and that is how
+# positions come to know about forces.
 #
 # It is too small, and you have derived why: it is the force of the *smoothed* density. Heat makes a
 # bond's length vary by $s$; noise on both ends adds $2\sigma^2$ to $s^2$. So the spring looks
@@ -830,7 +838,7 @@ else:
 
 # %% [markdown]
 # One number, derived with pen and paper for one spring, thus predicts two things that were measured
-# on ethanol. Smaller noise would give more exact forces, and would be harder to learn.
+# on ethanol. Smaller noise would give more exact forces, but it is harder to learn.
 #
 # ## Is it a force field?
 #
@@ -1002,8 +1010,8 @@ explore.described(
 
 # %% [markdown]
 # More than 100 % is worse than no answer at all. The shipped network confidently moves the atoms
-# back to the minimum, heat and all. Yours, if trained for a few steps only, answers less boldly and
-# does less harm.
+# back to the minimum, heat and all. (Ethanol's minimum is even in the set that it drew from.)
+# Yours, if trained for a few steps only, answers less boldly and does less harm.
 #
 # And the forces? **Write it.** Return $\cos(-\varepsilon, F)$, one number for each molecule, with
 # one dot product over all its atoms and components. (Which value do equally stiff springs give?)
@@ -1088,16 +1096,16 @@ claims.compare(
 
 # %% [markdown]
 # Even the *true* way back is far from parallel to the force. Stiff bonds shout, soft angles
-# whisper. That is the price of equal springs. And the network's answer is *closer* to the force
-# than the truth is. Two reasons. First, the noise also rotates the molecule, which neither the
-# force nor the network can see; without that part (your `visible`) the truth comes some way after.
-# Second, we think: a stretched bond is easy to recognize, so the network undoes it; a bent soft
-# angle looks like any other, so it leaves it alone, and errs towards the stiff directions, as the
-# force does.
+# whisper: that is the price of equal springs. And the network's answer is *closer* to the force
+# than the truth is, for two reasons. First, the noise also rotates the molecule, which neither the
+# force nor the network can see; without that part (your `visible`) the truth comes nearer. Second,
+# we think, a stretched bond is easy to recognize, so the network undoes it; a bent soft angle looks
+# like any other, so the network leaves it alone. Thus it errs towards the stiff directions, and the
+# force leans that way too.
 #
 # On the frames the answer still leans towards the force, since both point to the minimum. But it
-# agrees much less with the noise we added, as the last cosine shows. (The claim is measured with
-# many molecules; yours is ethanol alone.)
+# agrees much less with the noise that we added, as the last cosine shows. (The claim is measured
+# with many molecules; yours is ethanol alone.)
 #
 # ## Paper, recorded, yours
 #
@@ -1126,7 +1134,7 @@ lessons.display_metrics(
     curl_untrained_percent=curl_percent["untrained"],
     stiffness_whole=stiffness["all of the noise"][2],
     stiffness_fractional=stiffness["the Gaussian part"][2],
-    **({"kelvin_at_004_A": at_004} if gfn2 else {}),
+    **temperatures,
     **force_cosines,
 )
 claims.table(lesson=2)
