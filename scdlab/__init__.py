@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scdlab import atoms as atoms
     from scdlab import calculator as calculator
     from scdlab import claims as claims
+    from scdlab import dynamics as dynamics
     from scdlab import explore as explore
     from scdlab import lessons as lessons
     from scdlab import memory as memory
@@ -112,6 +113,7 @@ _MODULES = (
     "atoms",
     "calculator",
     "claims",
+    "dynamics",
     "explore",
     "lessons",
     "memory",

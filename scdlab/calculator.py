@@ -30,12 +30,14 @@ from scdlab.atoms import AtomStore
 from scdlab.atoms.batch import Batch
 from scdlab.devices import checked_device
 from scdlab.nn import Model, Prediction
+from scdlab.nn.inference import ForceCall, SkinList, Structures, covers
 from scdlab.nn.modes import ordinary_mode
 from scdlab.nn.trained_labels import check_property
 from scdlab.training import load, load_pretrained
 from scdlab.training.checkpoint import pretrained_names
 
 _NO_ATOMS = "There are no atoms to compute: pass atoms, or set atoms.calc = Calculator(model)."
+_NO_VOLUME = 1e-9  # Å³
 _NOT_GEOMETRY = {"initial_charges", "initial_magmoms"}
 _DIPOLE_UNITS = {"e Å": 1.0, "D": units.DEBYE}  # in e Å, ase's unit
 
@@ -75,7 +77,9 @@ class Calculator(AseCalculator):
     -----
     Elements, positions, cell and periodicity are all that is read of a structure. `results` are of
     the structure that was computed last: they are empty while another one is computed, and stay so
-    where that fails.
+    where that fails. SchNet and the equivariant transformer are computed without autograd
+    (`scdlab.nn.inference`), forces and stress along with each energy; weights that are changed
+    later are not seen.
     """
 
     def __init__(
@@ -101,6 +105,9 @@ class Calculator(AseCalculator):
             self.implemented_properties.append("stress")
         if self._dipole_unit():
             self.implemented_properties.append("dipole")
+        self._force_call: ForceCall | None = None  # made at the first call
+        self._pairs = SkinList(self.model.cutoff)
+        self._elements: np.ndarray | None = None  # that were checked last
 
     def get_property(
         self, name: str, atoms: ase.Atoms | None = None, allow_calculation: bool = True
@@ -178,6 +185,10 @@ class Calculator(AseCalculator):
             raise ValueError(_NO_ATOMS)
         structure = _geometry_of(atoms)
         self.atoms = structure
+        if covers(self.model) and "dipole" not in self.implemented_properties:
+            self.results = self._by_force_call(structure, properties)
+            self._computed = structure.copy()
+            return
         with ordinary_mode(self.device):
             batch = AtomStore.geometry(structure).take([0]).to(self.device)
             batch.pos = self._tensor(structure.get_positions())  # [N, 3], unrounded
@@ -192,6 +203,40 @@ class Calculator(AseCalculator):
         self.results = results
         self._computed = structure.copy()
 
+    def _by_force_call(self, structure: ase.Atoms, properties: Sequence[str]) -> dict[str, Any]:
+        """Energy and forces, and the stress with them at no cost worth naming."""
+        if "stress" in properties:
+            _check_volume(structure)
+        z = structure.numbers.astype(np.int64)
+        if self._elements is None or not np.array_equal(z, self._elements):
+            numbers = torch.from_numpy(z)
+            self.model.check_energy(numbers)  # whose gradient the forces are
+            self.model.check_elements(numbers)
+            self._elements = z
+        if self._force_call is None:
+            self._force_call = ForceCall(self.model, self.dtype)
+        pairs = self._pairs(
+            Structures(
+                z=z,
+                pos=structure.positions,
+                ptr=np.array([0, len(z)]),
+                cell=structure.cell.array[None],
+                pbc=structure.pbc[None],
+            )
+        )
+        evaluation = self._force_call(z, *pairs)
+        energy = float(evaluation.energies.sum())
+        results: dict[str, Any] = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": evaluation.energies,
+            "forces": evaluation.forces,
+        }
+        if structure.pbc.all() and structure.cell.volume > _NO_VOLUME:
+            stress = evaluation.virial() / structure.cell.volume
+            results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        return results
+
     def _with_energy(
         self, batch: Batch, structure: ase.Atoms, properties: Sequence[str]
     ) -> dict[str, Any]:
@@ -205,12 +250,8 @@ class Calculator(AseCalculator):
         return self._as_results(batch, out, out.forces)
 
     def _with_stress(self, batch: Batch, structure: ase.Atoms) -> dict[str, Any]:
+        _check_volume(structure)
         volume = structure.cell.volume
-        if not structure.pbc.all() or volume < 1e-9:
-            raise ValueError(
-                "Stress is defined for structures that are periodic in all three directions: "
-                "compute energy and forces of a molecule only."
-            )
         with torch.enable_grad():
             strain = torch.zeros(3, 3, dtype=self.dtype, device=self.device, requires_grad=True)
             pos = batch.pos.requires_grad_()
@@ -281,6 +322,15 @@ def _opened(model: nn.Module | str | Path) -> Model:
 def _geometry_of(atoms: ase.Atoms) -> ase.Atoms:
     """Elements, positions, cell and periodicity alone: what else atoms carry need not be copied."""
     return ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def _check_volume(structure: ase.Atoms) -> None:
+    """Raise ValueError where no stress is defined."""
+    if not structure.pbc.all() or structure.cell.volume < _NO_VOLUME:
+        raise ValueError(
+            "Stress is defined for structures that are periodic in all three directions: "
+            "compute energy and forces of a molecule only."
+        )
 
 
 def _named(value: object) -> str:

@@ -45,6 +45,7 @@ FLOORS = (
     "symmetry",
     "training",
     "calculator",
+    "dynamics",
     "analysis",
     "explore",
     "claims",

@@ -12,6 +12,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 import scdlab
+from scdlab.nn.inference import ForceCall
 from scdlab.nn.trained_labels import TrainedLabels
 
 
@@ -183,8 +184,9 @@ def test_results_are_never_of_an_earlier_structure(model):
         fresh[name] = scdlab.Calculator(model).get_property(name, second)
     calc.calculate(first, ["energy", "forces", "stress"])
     calc.calculate(second, ["energy"])
-    assert set(calc.results) == {"energy", "free_energy", "energies"}
-    assert calc.get_property("forces", second, allow_calculation=False) is None
+    assert calc.results.keys() >= {"energy", "free_energy", "energies"}
+    for name in fresh.keys() & calc.results.keys():  # forces and stress cost nothing beside it
+        np.testing.assert_allclose(calc.results[name], fresh[name], atol=1e-9)
     for name, right in fresh.items():
         np.testing.assert_allclose(calc.get_property(name, second), right, atol=1e-9)
     assert calc.get_property("forces", first, allow_calculation=False) is None
@@ -226,12 +228,15 @@ def test_a_failed_calculation_leaves_no_results(model, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
+    compute = ForceCall.__call__
     monkeypatch.setattr(type(calc.model), "forward", interrupted)
+    monkeypatch.setattr(ForceCall, "__call__", interrupted)  # of models that have one
     with pytest.raises(KeyboardInterrupt):
         calc.calculate(second, ["energy"])
     assert calc.results == {}
     assert calc.get_property("energy", second, allow_calculation=False) is None
     monkeypatch.setattr(type(calc.model), "forward", forward)
+    monkeypatch.setattr(ForceCall, "__call__", compute)
     right = scdlab.Calculator(model).get_property("energy", second)
     assert calc.get_property("energy", second) == pytest.approx(right, abs=1e-9)
 

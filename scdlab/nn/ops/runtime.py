@@ -55,7 +55,7 @@ class Kernel:
         except Exception as error:  # a damaged cache may raise anything
             # what has nothing to do with the cache comes again here
             compiled = cfunc(signature, **_FLAGS)(self.body)
-            _warn_once(error)
+            warn_once(error)
             return compiled
 
     def __call__(self, items: int, *args: int | Tensor | None) -> None:
@@ -94,7 +94,7 @@ class Kernel:
         _on_threads(self.compiled, block, args, torch.get_num_threads())
 
 
-def _warn_once(error: Exception) -> None:
+def warn_once(error: Exception) -> None:
     """Say why kernels are compiled anew in each process; once in this one."""
     if not _WARNED:
         _WARNED.append(error)
@@ -111,9 +111,11 @@ def compile_all() -> None:
     `make lab` calls this.
     """
     import scdlab.nn.ops.dispatch  # noqa: F401 - defines them
+    from scdlab.nn.inference.force_call import compile_force_calls
 
     for kernel in _KERNELS:
         kernel.compiled  # noqa: B018
+    compile_force_calls()
 
 
 def all_kernels() -> list[Kernel]:
