@@ -1,9 +1,11 @@
 """The static site: every lesson with its results, the glossary, the claims, and a search in all of
 them, as files that open by a double click."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from scdlab.locks import locked
 from scdlab.log import show
 
 from .assets import write_assets
+from .claim_pages import claim_pages, forgotten, verdicts_in_words
 from .executed import KEPT, executed_lessons
 from .lesson_page import LessonPage, headings, lesson_page, prose, sections
 from .reference import Reference
@@ -33,14 +36,10 @@ class Context:
     ----------
     version : str
         Of the kit.
-    made : str
-        A sentence on how the pages came about.
     live : bool
         Whether the live page is there.
     docs : bool
         Whether the reference is there.
-    claims : bool
-        Whether the claims' pages are there.
     menu : list of dict
         Title and address of the pages in the bar.
     pages : dict of str to str
@@ -48,10 +47,8 @@ class Context:
     """
 
     version: str
-    made: str = ""
     live: bool = False
     docs: bool = False
-    claims: bool = False
     menu: list[dict[str, str]] = field(default_factory=list)
     pages: dict[str, str] = field(default_factory=dict)
 
@@ -137,7 +134,6 @@ def _write(
     """Fill the folder of a site."""
     write_assets(new / "assets")
     context = Context(scdlab.__version__)
-    context.made = "Its lessons were run in the quick profile."
     context.live = _write_live(new / "live.html", say)
     context.docs = reference is not None
     context.pages = {each.number: each.name for each in lessons}
@@ -145,53 +141,94 @@ def _write(
         shutil.copytree(reference.folder, new / "docs")
     glossary = folder / "glossary.md"
     context.menu = _menu(context, glossary.is_file())
-    render = _renderer(context)
-    searched = []
-    for k, lesson in enumerate(lessons):
-        page = render(
-            "lesson.html.j2",
-            lesson.name,
-            title=f"{lesson.number} · {lesson.title}",
-            about=lesson.entry.line,
-            lesson=lesson,
-            before=lessons[k - 1] if k else None,
-            after=lessons[k + 1] if k + 1 < len(lessons) else None,
-            names=_names(reference, lesson),
-        )
-        (new / lesson.name).write_text(page, encoding="utf-8")
-        title = f"Lesson {lesson.number} · {lesson.title}"
-        searched.append(Searched(lesson.name, title, "lesson", lesson.sections))
-    index = render(
+    write = _writer(new, context)
+    write(
         "index.html.j2",
         "index.html",
         title="scdlab",
         about="Learn self-supervised learning on atoms by doing it.",
         lessons=lessons,
     )
-    (new / "index.html").write_text(index, encoding="utf-8")
-    take_aways = render(
+    write(
         "take_aways.html.j2",
         "take-aways.html",
         title="Take-aways",
-        about="What each lesson asks to keep.",
+        about="What each lesson asks you to keep.",
         lessons=lessons,
     )
-    (new / "take-aways.html").write_text(take_aways, encoding="utf-8")
+    searched = [_write_lesson(write, lessons, k, reference) for k in range(len(lessons))]
     if glossary.is_file():
-        written = prose(glossary.read_text(encoding="utf-8"))
-        page = render(
-            "text.html.j2",
-            "glossary.html",
-            title="Glossary",
-            about="Terms and symbols of the lessons.",
-            name="glossary",
-            content=written,
-            headings=[each for each in headings(written) if each.level == 2],
-        )
-        (new / "glossary.html").write_text(page, encoding="utf-8")
-        searched.append(Searched("glossary.html", "Glossary", "glossary", sections(written)))
+        searched.append(_write_glossary(write, glossary, context.pages))
+    searched.append(_write_claims(write))
     write_index(new / "assets" / "search-index.js", searched)
     files.write_json(new / MARK, {"written_by": "scdlab site", "version": scdlab.__version__})
+
+
+def _write_lesson(
+    write: Callable[..., None], lessons: list[LessonPage], k: int, reference: Reference | None
+) -> Searched:
+    """Write the page of the k-th lesson; what the search reads of it."""
+    lesson = lessons[k]
+    names = reference.names_in(lesson.code) if reference else []
+    write(
+        "lesson.html.j2",
+        lesson.name,
+        title=f"{lesson.number} · {lesson.title}",
+        about=lesson.entry.line,
+        lesson=lesson,
+        before=lessons[k - 1] if k else None,
+        after=lessons[k + 1] if k + 1 < len(lessons) else None,
+        names=[(name, f"docs/{address}") for name, address in names],
+    )
+    title = f"Lesson {lesson.number} · {lesson.title}"
+    return Searched(lesson.name, title, "lesson", lesson.sections)
+
+
+def _write_glossary(write: Callable[..., None], path: Path, pages: dict[str, str]) -> Searched:
+    """Write the glossary, its numbers of lessons as links; what the search reads of it."""
+
+    def linked(found: re.Match) -> str:
+        numbers = re.sub(
+            r"\d\d[a-z]?",
+            lambda one: f'<a href="{pages[one[0]]}">{one[0]}</a>' if one[0] in pages else one[0],
+            found[0],
+        )
+        return numbers
+
+    written = prose(path.read_text(encoding="utf-8"))
+    written = re.sub(r"\(\d\d[a-z]?(?:, \d\d[a-z]?)*\)(?=</p>)", linked, written)
+    write(
+        "text.html.j2",
+        "glossary.html",
+        title="Glossary",
+        about="Terms and symbols of the lessons.",
+        content=written,
+        headings=[each for each in headings(written) if each.level == 2],
+    )
+    return Searched("glossary.html", "Glossary", "glossary", sections(written))
+
+
+def _write_claims(write: Callable[..., None]) -> Searched:
+    """Write the table of claims and a page for each; what the search reads of them."""
+    pages = claim_pages()
+    groups = [
+        (number, list(listed)) for number, listed in groupby(pages, key=lambda page: page.lesson)
+    ]
+    measured = [page for page in pages if page.record]
+    write(
+        "claims.html.j2",
+        "claims.html",
+        title="Claims",
+        about="What papers claim, and what was measured here.",
+        pages=pages,
+        groups=groups,
+        counts={"measured": len(measured), "words": verdicts_in_words(pages)},
+        forgotten=forgotten(),
+    )
+    for page in pages:
+        about = page.claim.paper
+        write("claim.html.j2", page.name, title=page.claim.title, about=about, page=page)
+    return Searched("claims.html", "Claim", "claim", [page.section for page in pages])
 
 
 def _write_live(path: Path, say: Callable[[str], None]) -> bool:
@@ -211,25 +248,21 @@ def _menu(context: Context, glossary: bool) -> list[dict[str, str]]:
         ("Live", "live.html", context.live),
         ("Take-aways", "take-aways.html", True),
         ("Glossary", "glossary.html", glossary),
-        ("Claims", "claims.html", context.claims),
+        ("Claims", "claims.html", True),
         ("Reference", "docs/index.html", context.docs),
     ]
     return [{"title": title, "href": href} for title, href, there in listed if there]
 
 
-def _renderer(context: Context) -> Callable[..., str]:
-    """A function that fills a template: its name, the page's file name, and what it shows."""
-    loader = PackageLoader("scdlab.site")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+def _writer(folder: Path, context: Context) -> Callable[..., None]:
+    """A function that fills a template and writes the page: the template's name, the page's file
+    name, and what it shows."""
+    environment = Environment(
+        loader=PackageLoader("scdlab.site"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
 
-    def render(template: str, here: str, **values: Any) -> str:
-        return environment.get_template(template).render(site=context, here=here, **values)
+    def write(template: str, name: str, **values: Any) -> None:
+        page = environment.get_template(template).render(site=context, here=name, **values)
+        (folder / name).write_text(page, encoding="utf-8")
 
-    return render
-
-
-def _names(reference: Reference | None, lesson: LessonPage) -> list[tuple[str, str]]:
-    """Names that a lesson uses, with their addresses."""
-    if reference is None:
-        return []
-    return [(name, f"docs/{address}") for name, address in reference.names_in(lesson.code)]
+    return write

@@ -52,11 +52,14 @@ class Section:
         What a link to it ends with; empty for the page's beginning.
     text : str
         What it says, plain text.
+    page : str, default ""
+        File name of a page of its own.
     """
 
     title: str
     anchor: str
     text: str
+    page: str = ""
 
 
 @dataclass

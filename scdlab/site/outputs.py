@@ -136,7 +136,7 @@ def _parts_of_data(
         return [_view(state, data, described)]
     live = stop if WIDGET in data else None
     if PLOTLY in data:
-        part = _figure(data[PLOTLY], described)
+        part = figure_part(data[PLOTLY], described)
         part.stop = live
         with_still = (data[PLOTLY].get("layout", {}).get("meta") or {}).get("with_still")
         still = [Part("picture", image(data[SVG]))] if with_still and SVG in data else []
@@ -163,8 +163,21 @@ def _html(written: str, live: Stop | None, number: str) -> Part:
     return Part("html", written, stop=live)
 
 
-def _figure(content: Mapping[str, Any], described: str) -> Part:
-    """A plotly figure, as wide as the page lets it be."""
+def figure_part(content: Mapping[str, Any], described: str) -> Part:
+    """A plotly figure, as wide as the page lets it be.
+
+    Parameters
+    ----------
+    content : mapping
+        Its data and layout, as plotly writes them.
+    described : str
+        Its alternative text; empty for the one that it carries.
+
+    Returns
+    -------
+    Part
+        The figure.
+    """
     figure = {name: content[name] for name in ("data", "layout", "frames") if name in content}
     layout = figure["layout"] = dict(figure.get("layout", {}))
     width = layout.pop("width", None)

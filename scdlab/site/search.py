@@ -54,7 +54,7 @@ def write_index(path: Path, pages: list[Searched]) -> int:
             "page": page.title,
             "kind": page.kind,
             "title": section.title,
-            "address": page.name + (f"#{section.anchor}" if section.anchor else ""),
+            "address": section.page or page.name + (f"#{section.anchor}" if section.anchor else ""),
             "text": section.text,
         }
         for page in pages

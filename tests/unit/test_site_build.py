@@ -1,7 +1,9 @@
 """The static site: pages from executed lessons, and what is refused in a sentence."""
 
+import html
 import json
 import re
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,10 +11,17 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 import tiny_site
+from typer.testing import CliRunner
 
+from scdlab import claims, cli
+from scdlab.claims.curves import Arm, Curves
+from scdlab.claims.show import pending
+from scdlab.claims.withdrawn import withdrawn
 from scdlab.lessons.failures import banner
 from scdlab.site import build_site
+from scdlab.site.claim_pages import claim_pages
 from scdlab.site.course import COURSE, EXPLORERS, STOPS
+from scdlab.site.reference import Reference
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -126,6 +135,46 @@ def test_take_aways_are_on_one_page(built):
     assert 'href="00_tiny.html#What-to-take-away"' in text
 
 
+def test_every_claim_has_a_page_with_its_rule_and_its_record(built):
+    table = page(built, "claims.html")
+    for claim in claims.claims():
+        text = html.unescape(page(built, f"claim-{claim.id}.html"))
+        assert f'href="claim-{claim.id}.html"' in table
+        assert claim.title in text and claim.rule in text
+        assert claim.source[1:].rstrip(".") in text and claim.paper[1:].rstrip(".") in text
+        record = claims.load_record(claim.id)
+        if record is None:
+            assert "to be measured" in text and pending()[claim.id] in text
+            continue
+        assert record.verdict in text and record.commit in text and record.command in text
+        for name in claim.quantities:
+            assert record.text(name) in text
+        for setting, value in record.settings.items():
+            assert f"<code>{setting}</code>" in text and f"<code>{json.dumps(value)}</code>" in text
+    assert len(pending()) == table.count('class="label waiting"')
+
+
+def test_withdrawn_records_are_kept_with_their_reason(built):
+    everything = {each.record.claim: each for each in withdrawn()}
+    assert everything
+    for name, each in everything.items():
+        path = built / f"claim-{name}.html"
+        text = path.read_text(encoding="utf-8") if path.is_file() else page(built, "claims.html")
+        assert each.reason in html.unescape(text) and f"withdrawn {each.date[:10]}" in text
+
+
+def test_curves_of_a_claim_are_a_figure(monkeypatch):
+    claim = claims.claims()[0]
+    arm = Arm("told", True, [[1, 2], [1, 2]], [[3.0, 2.0], [4.0, 1.0]])
+    kept = Curves(claim.id, "night", "meV/Å", [0, 1], {"a": arm})
+    monkeypatch.setattr(
+        claims.curves, "load_curves", lambda name, profile: kept if name == claim.id else None
+    )
+    shown = {each.claim.id: each.curves for each in claim_pages()}
+    figure = json.loads(shown.pop(claim.id).data)
+    assert len(figure["data"]) == 3 and not any(shown.values())
+
+
 def test_a_site_replaces_a_site_and_nothing_else(built, lessons, executed, tmp_path):
     (built / "old.html").write_text("old", encoding="utf-8")
     build_site(built, executed=executed, folder=lessons, may_run=False, say=str)
@@ -181,6 +230,46 @@ def test_a_lesson_that_failed_is_named(lessons, tmp_path):
         ValueError, match=r"The run of lesson 02 in .* failed \(ValueError: too hot"
     ):
         build_site(tmp_path / "out", executed=failed, folder=lessons, say=str)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--from", "nowhere"], "nowhere must be a folder of executed lessons"),
+        (["--docs", "nowhere"], "nowhere must hold the reference as `make docs` builds it"),
+        (["--out", "file/site", "--no-run"], "file"),
+        (["--out", ".", "--no-run"], "must be a new folder"),
+    ],
+)
+def test_the_command_says_in_a_sentence_what_it_cannot_do(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    result = CliRunner(env={"COLUMNS": "300"}).invoke(cli.app, ["site", *words])
+    assert result.exit_code == 1 and said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_reference_is_copied_and_its_names_are_linked(lessons, executed, tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    listed = (
+        "scdlab.explore.view.view_molecule py:function 1 reference/explore.html#$ -\n"
+        "scdlab.training.fit.fit py:function 1 reference/training.html#$ -\n"
+    )
+    head = b"# Sphinx inventory version 2\n# Project: scdlab\n# Version: 0\n# zlib\n"
+    (docs / "objects.inv").write_bytes(head + zlib.compress(listed.encode()))
+    (docs / "index.html").write_text("<title>Reference</title>", encoding="utf-8")
+    found = Reference(docs)
+    code = "view = explore.view_molecule(x)\nscdlab.fit(model)\nscdlab.load_qm9()\nfit(y)"
+    assert found.names_in(code) == [
+        ("explore.view_molecule", "reference/explore.html#scdlab.explore.view.view_molecule"),
+        ("scdlab.fit", "reference/training.html#scdlab.training.fit.fit"),
+    ]
+    out = build_site(
+        tmp_path / "out", executed=executed, docs=docs, folder=lessons, may_run=False, say=str
+    )
+    assert (out / "docs" / "index.html").is_file()
+    assert 'href="docs/index.html"' in page(out, "index.html")
 
 
 @pytest.mark.slow
