@@ -115,7 +115,10 @@ export function openSearch() {
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" && step(1)) event.preventDefault();
     else if (event.key === "ArrowUp" && step(-1)) event.preventDefault();
-    else if (event.key === "Enter" && event.target === field) {
+    else if (event.key === "Escape") { // at once, where a field for searches would only be emptied
+      event.preventDefault();
+      dialog.close();
+    } else if (event.key === "Enter" && event.target === field) {
       event.preventDefault();
       list.querySelector("a")?.click();
     }
