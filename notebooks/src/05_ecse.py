@@ -1262,8 +1262,8 @@ constant = {}
 varying = {}
 given = {}
 unseen = test.take(range(len(test)))
-print(" " * 24 + "forces, energies, mean error ± scatter, rotation, time per frame")
-print(" " * 24 + "meV/Å              meV               meV          ms")
+print(f"{'errors of':>22}  {'forces':>6} {'energies':>18} {'rotation':>13} {'time':>11}")
+print(f"{'':22}  {'meV/Å':>6} {'meV, ± scatter':>18} {'meV':>13} {'ms/frame':>11}")
 for name, model in ARMS.items():
     start = time.perf_counter()
     errors = scdlab.evaluate(model, test, EnergyForces())

@@ -34,6 +34,12 @@ R_in follows the nearest pair of use: if there is one with p > 0, some w is 1 or
 frame, and the outputs are those of an auxiliary model, which is equivariant by construction.
 R_out ≤ R_cut - Δ, so that R_in stays within what the model sees.
 
+How an energy is divided among atoms is not observable, so two models divide it differently, and the
+sum of shares from both is wrong where some atoms have frames and others have none. On water that is
+bent open, an auxiliary model trained alone, on the data that the model had learned too, leaves a
+hole of about 1 eV in the energy (lesson 05, quick profile). So train it through ECSE,
+`fit(exact, …)`, or pool the frames, local=False: then it takes over for all atoms at once.
+
 Frames of weight well below the largest can be pruned, `prunings` times: w ← w q(w/w_max|0.8, 0.1).
 The largest weight is w_max = (Σ w^64)^(1/64), which is smooth, not smaller than any w, and does not
 change when w = 0 is added. Pruning is off by default: a frame that leaves within so little makes
@@ -100,8 +106,8 @@ class ECSE(Symmetrized):
     auxiliary : AtomisticModel, "default" or None, default "default"
         What stands in for atoms whose neighbors are in line: equivariant by construction, and with
         vectors if `model` predicts any. By default a small equivariant transformer, which adds
-        nothing to the reference energies until it is trained, as `fit(exact.auxiliary, …)`; None
-        for none.
+        nothing to the reference energies until it is trained, through ECSE as `fit(exact, …)` or,
+        for pooled frames, alone as `fit(exact.auxiliary, …)`; None for none.
     group : str, default "O(3)"
         "O(3)", rotations and reflections, or "SO(3)", rotations alone.
     local : bool, default True
