@@ -342,7 +342,7 @@ force_here = forces_at(here.unsqueeze(0))[0] @ basis
 force_there = (forces_at(here + STEP * basis.T) @ basis).diagonal()  # one step along each axis
 setup = (forces_at, here, picture, basis, 3 * SIGMA)
 ball = analysis.kept_places(*setup)
-clouds = {"nothing at all": ball}
+clouds = {"not at all": ball}
 findings = ["nothing known: a ball"]
 shapes = {}
 for tolerance in (1.0, 0.3, 0.1, 0.05, 0.01):
@@ -352,7 +352,7 @@ for tolerance in (1.0, 0.3, 0.1, 0.05, 0.01):
     kept = analysis.kept_places(*setup, tolerance, widths, S["candidates"], SEED)
     shapes[tolerance] = analysis.shape_of(kept, ball)
     spread = ", ".join(f"{value:.4f}" for value in analysis.spreads(kept))
-    clouds[f"{tolerance:g} eV/Å"] = kept
+    clouds[f"to {tolerance:g} eV/Å"] = kept
     findings.append(f"known to {tolerance:g} eV/Å: a {shapes[tolerance]}; spread {spread} Å")
     predicted = ", ".join(f"{value:.4f}" for value in widths)
     print(f"δF = {tolerance:4g} eV/Å: a {shapes[tolerance]:>6}; δF/k = {predicted} Å")
@@ -367,9 +367,9 @@ explore.described(
 # Drag the slider. As the tolerance shrinks, the ball is first pressed flat along the stiff bond,
 # then closes in bending, and last in turning: each direction by $\delta F/k$ with a $k$ of its own.
 # Which shape you see is a matter of the tolerance. The order in which the directions give way is a
-# matter of the molecule. (The force field learned here is a rough one, good along the bond and too
-# soft in bending. And the stiffness in turning is that of the stretched bond, which pulls the
-# hydrogen back as a string would.)
+# matter of the molecule. (The $k$ are those of the force field that we have just trained, in this
+# one frame, and not the thermal means above. Turning, for instance, is mostly held by the stretched
+# bond, which pulls the hydrogen back as a string would.)
 #
 # Compare with the first figure. Along a stiff direction the picture gives most of the noise away,
 # and a force fixes the rest. In the softest directions neither helps. A force brings most news

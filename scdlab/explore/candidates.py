@@ -90,7 +90,7 @@ def candidate_figure(
         )
         for k, label in enumerate(clouds)
     ]
-    shown = dict(prefix="force known to ", font=dict(size=14))
+    shown = dict(prefix="force known: ", font=dict(size=14))
     slider = dict(active=first, steps=steps, x=0.05, len=0.9, pad=dict(t=10), currentvalue=shown)
     sides = {
         name: dict(
@@ -107,7 +107,8 @@ def candidate_figure(
         legend=dict(x=0.78, y=0.98, itemsizing="constant"),
         scene=dict(
             aspectmode="cube",
-            camera_eye=dict(x=1.3, y=-1.3, z=0.8),
+            # so far back, and so low, that the titles of the axes are inside
+            camera=dict(eye=dict(x=1.55, y=-1.55, z=0.95), center=dict(x=0, y=0, z=-0.15)),
             **sides,
         ),
     )
