@@ -18,6 +18,7 @@ from scdlab.files import read_json, write_json
 from scdlab.locks import locked_in_turn
 
 FILE = "scdlab_guesses.json"
+RECORD = "application/vnd.scdlab.guess+json"  # in the output that shows an answer: the guess of it
 SURENESS = {"guess": "just guessing", "fairly": "fairly sure", "certain": "certain"}
 
 _unwritten: dict[str, "Kept"] = {}  # of this kernel alone: headless, or a folder without room
@@ -104,7 +105,7 @@ def read_guesses() -> tuple[dict[str, Kept], str]:
     """
     path = guess_file()
     try:
-        found = _entries(read_json(path, "file of guesses"))
+        found = entries(read_json(path, "file of guesses"))
         note = ""
     except FileNotFoundError:
         found = {}
@@ -142,8 +143,8 @@ def keep(name: str, kept: Kept, headless: bool = False) -> str:
     try:
         with locked_in_turn(path, lambda busy: None, every=0.05):
             found, note = read_guesses()
-            entries = {key: asdict(value) for key, value in (found | {name: kept}).items()}
-            write_json(path, {"format": 1, "guesses": entries})
+            content = {key: asdict(value) for key, value in (found | {name: kept}).items()}
+            write_json(path, {"format": 1, "guesses": content})
     except OSError as error:
         _unwritten[name] = kept
         reason = str(error).rstrip(".")
@@ -154,8 +155,24 @@ def keep(name: str, kept: Kept, headless: bool = False) -> str:
     return note
 
 
-def _entries(content: Mapping[str, Any]) -> dict[str, Kept]:
-    """The guesses in a file's content, checked."""
+def entries(content: Mapping[str, Any]) -> dict[str, Kept]:
+    """The guesses in a file's content, checked.
+
+    Parameters
+    ----------
+    content : mapping
+        What the file holds.
+
+    Returns
+    -------
+    dict
+        Name of a question -> what is kept of it.
+
+    Raises
+    ------
+    ValueError
+        It holds no guesses, or values of other kinds.
+    """
     guesses = content.get("guesses")
     if not isinstance(guesses, dict):
         raise ValueError("It holds no guesses.")

@@ -42,7 +42,7 @@ def display_metrics(**values: Any) -> None:
         display({MIME: clean}, raw=True)
 
 
-def show_html(text: str, plain: str) -> None:
+def show_html(text: str, plain: str, record: dict[str, Any] | None = None) -> None:
     """Display html in a notebook, or print plain text elsewhere.
 
     Parameters
@@ -51,14 +51,18 @@ def show_html(text: str, plain: str) -> None:
         The html.
     plain : str
         The text.
+    record : dict, optional
+        What else the notebook's output holds, unseen: type -> content.
     """
     if get_ipython() is None:
         show(plain)
     else:
-        display({"text/html": text, "text/plain": plain}, raw=True)
+        display({"text/html": text, "text/plain": plain, **(record or {})}, raw=True)
 
 
-def show_marked(text: str, plain: str, color: str, name: str) -> None:
+def show_marked(
+    text: str, plain: str, color: str, name: str, record: dict[str, Any] | None = None
+) -> None:
     """Display a line of html with a colored bar beside it in a notebook, or print plain text.
 
     Parameters
@@ -71,9 +75,11 @@ def show_marked(text: str, plain: str, color: str, name: str) -> None:
         Of the bar.
     name : str
         The html class.
+    record : dict, optional
+        What else the notebook's output holds, unseen: type -> content.
     """
     look = f"border-left:4px solid {color};padding:4px 12px;margin:4px 0"
-    show_html(f"<div class='{name}' style='{look}'>{text}</div>", plain)
+    show_html(f"<div class='{name}' style='{look}'>{text}</div>", plain, record)
 
 
 def collect(notebook: "NotebookNode") -> dict[str, Any]:

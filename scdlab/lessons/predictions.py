@@ -14,7 +14,7 @@ import math
 import numbers
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from IPython.core.getipython import get_ipython
@@ -24,7 +24,7 @@ from scdlab.explore import style
 from scdlab.lessons.guess_box import GuessBox
 from scdlab.lessons.guess_marks import mark
 from scdlab.lessons.guess_words import Unreadable, answer_text, read_number, sentence
-from scdlab.lessons.guesses import SURENESS, Kept, is_headless, keep, read_guesses
+from scdlab.lessons.guesses import RECORD, SURENESS, Kept, is_headless, keep, read_guesses
 from scdlab.lessons.metrics import show_html, show_marked
 
 _NAME = re.compile(r"\d\d[a-z]?-[a-z0-9]+(-[a-z0-9]+)*")
@@ -162,7 +162,8 @@ class Guess:
         trouble = keep(self.name, kept, self.headless)
         words = sentence(kept, self.headless)
         shown = html.escape(" ".join(filter(None, [words, trouble])))
-        show_marked(shown, words, style.BLUE, "scdlab-reveal")
+        record = None if self.headless else {RECORD: {self.name: asdict(kept)}}
+        show_marked(shown, words, style.BLUE, "scdlab-reveal", record)
         if kept.counts() and not self.headless:
             self._say(self._standing(kept), closed=True)
 
