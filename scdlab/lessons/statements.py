@@ -1,6 +1,7 @@
 """What statements of a notebook bind and use: cells as Python's own syntax trees."""
 
 import ast
+import symtable
 from collections.abc import Iterable, Iterator
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -34,7 +35,7 @@ def bound(statement: ast.AST) -> set[str]:
 
 
 def used(statements: ast.AST | Iterable[ast.AST]) -> set[str]:
-    """Names that statements read, in the bodies of functions too.
+    """Names of the notebook that statements read, in the bodies of functions too.
 
     Parameters
     ----------
@@ -46,13 +47,9 @@ def used(statements: ast.AST | Iterable[ast.AST]) -> set[str]:
     set of str
         The names.
     """
-    nodes = [statements] if isinstance(statements, ast.AST) else statements
-    return {
-        node.id
-        for each in nodes
-        for node in ast.walk(each)
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store)
-    }
+    nodes = [statements] if isinstance(statements, ast.AST) else list(statements)
+    text = "\n".join(map(ast.unparse, nodes))
+    return set(_of_notebook(symtable.symtable(text, "<cells>", "exec")))
 
 
 def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
@@ -80,6 +77,16 @@ def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
             said == name or (name.endswith("_") and said.startswith(name))
         ):
             yield call
+
+
+def _of_notebook(table: symtable.SymbolTable) -> Iterator[str]:
+    """Names that a scope reads from the notebook: neither arguments nor its own variables."""
+    whole = table.get_type() == "module"
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (whole or symbol.is_global()):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _of_notebook(inner)
 
 
 def _outside_scopes(node: ast.AST) -> Iterator[ast.AST]:
