@@ -139,6 +139,39 @@ def _exporter() -> _Exporter:
     return _Exporter(extra_loaders=[loader], template_file="page.html.j2")
 
 
+def still_notebook(
+    notebook: nbformat.NotebookNode, title: str = ""
+) -> tuple[nbformat.NotebookNode, int]:
+    """A notebook whose outputs are what a page without a kernel shows of them.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        The executed notebook, left as it is.
+    title : str, default ""
+        Title of the page; its first heading by default.
+
+    Returns
+    -------
+    NotebookNode
+        The notebook; its figures need plotly.js on the page.
+    int
+        How many figures there are.
+    """
+    page = copy.deepcopy(notebook)
+    page.metadata.pop("widgets", None)
+    page.metadata["title"] = title or first_heading(page)
+    figures = 0
+    for cell in page.cells:
+        if "outputs" in cell:
+            cell.outputs = [each for each in cell.outputs if is_seen(each.get("data", {}))]
+        for output in cell.get("outputs", ()):
+            if "data" in output:
+                figures += PLOTLY in output.data
+                output["data"] = _still(output.data, f"figure-{figures}")
+    return page, figures
+
+
 def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
     """The page of an executed notebook.
 
@@ -154,17 +187,7 @@ def to_html(notebook: nbformat.NotebookNode, title: str = "") -> str:
     str
         One html file that loads nothing.
     """
-    page = copy.deepcopy(notebook)
-    page.metadata.pop("widgets", None)
-    page.metadata["title"] = title or first_heading(page)
-    figures = 0
-    for cell in page.cells:
-        if "outputs" in cell:
-            cell.outputs = [each for each in cell.outputs if is_seen(each.get("data", {}))]
-        for output in cell.get("outputs", ()):
-            if "data" in output:
-                figures += PLOTLY in output.data
-                output["data"] = _still(output.data, f"figure-{figures}")
+    page, figures = still_notebook(notebook, title)
     resources = {"plotly": get_plotlyjs()} if figures else {}
     written = _exporter().from_notebook_node(page, resources)[0]
     return written.replace('href="glossary.md', 'href="glossary.html')

@@ -206,6 +206,10 @@ def test_the_wheel_carries_data_and_lessons(tmp_path):
     assert {
         f"scdlab/explore/static/{name}" for name in ("3Dmol-min.js", "3Dmol-LICENSE.txt", "view.js")
     } <= names
+    assert {
+        f"scdlab/lessons/static/reveal/{name}"
+        for name in ("reveal.js", "reveal.css", "LICENSE.txt")
+    } <= names
     packed = [
         name for name in names if name.startswith("scdlab/_data/") and name.endswith("store.json")
     ]

@@ -1,4 +1,5 @@
-"""For whoever teaches a class: copies of the lessons for students, grading of what they hand in.
+"""For whoever teaches a class: copies of the lessons for students, grading of what they hand in,
+and slides.
 
 from scdlab.lessons import classroom
 
@@ -12,10 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scdlab.lessons.classroom.copies import make as make
+    from scdlab.lessons.classroom.fence import Limits as Limits
+    from scdlab.lessons.classroom.grading import Grades as Grades
+    from scdlab.lessons.classroom.grading import grade as grade
+    from scdlab.lessons.classroom.slides import slides as slides
 
-_LAZY = {"make": "copies"}
+_LAZY = {
+    "Grades": "grading",
+    "Limits": "fence",
+    "grade": "grading",
+    "make": "copies",
+    "slides": "slides",
+}
 
-__all__ = [*_LAZY]
+__all__ = ["Grades", "Limits", "grade", "make", "slides"]
 
 
 def __getattr__(name: str) -> Any:
