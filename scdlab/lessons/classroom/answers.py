@@ -7,7 +7,7 @@ imports, helper functions, constants. Cells that only train, draw or print never
 
 import ast
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ STATES = {
 }
 
 
-def needed(cells: list[str], answer: str, check: str, withheld: Iterable[str]) -> list[ast.stmt]:
+def needed(cells: list[str], answer: str, check: str, withheld: Collection[str]) -> list[ast.stmt]:
     """The statements of a notebook that an answer needs.
 
     Parameters
@@ -60,7 +60,7 @@ def needed(cells: list[str], answer: str, check: str, withheld: Iterable[str]) -
     check : str
         Name of its check: what stands below its last call with the answer counts only where
         nothing above gives a value.
-    withheld : iterable of str
+    withheld : collection of str
         Names of the kit's solution, of which nothing runs.
 
     Returns
@@ -102,7 +102,7 @@ def needed(cells: list[str], answer: str, check: str, withheld: Iterable[str]) -
 
 
 def verdict(
-    cells: list[str], answer: str, check: AnswerCheck, name: str, withheld: Iterable[str]
+    cells: list[str], answer: str, check: AnswerCheck, name: str, withheld: Collection[str]
 ) -> Verdict:
     """Run what an answer needs, and its check. Only to be called where nothing can be harmed.
 
@@ -116,7 +116,7 @@ def verdict(
         The check.
     name : str
         The check's name.
-    withheld : iterable of str
+    withheld : collection of str
         Names of the kit's solution.
 
     Returns
@@ -137,7 +137,7 @@ def verdict(
         exec(compile(ast.Module(body, []), "<answer>", "exec"), namespace)
         found = check(namespace.get(answer, ...), show=False)
     except NameError as error:
-        if error.name in withheld:
+        if error.name and error.name in withheld:
             return Verdict(
                 "wrong", f"The answer is the kit's own ({error.name}), and none of its own."
             )

@@ -21,9 +21,6 @@ import torch
 
 from scdlab.lessons import checks
 
-if sys.platform != "win32":
-    import resource
-
 MIB = 2**20
 
 _ANYWHERE = {
@@ -113,6 +110,8 @@ def set_limits(limits: Limits) -> None:
     """
     if sys.platform == "win32":
         return
+    import resource
+
     import psutil
 
     here = psutil.Process()

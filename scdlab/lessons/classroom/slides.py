@@ -81,7 +81,8 @@ body { background: #fff; color: #262626; overflow: hidden; }
 .reveal .highlight pre { white-space: pre-wrap; }
 .reveal img, .reveal svg { max-width: 100%; max-height: 620px; }
 .reveal math[display="block"] { margin: 0.5em 0; font-size: 1.1em; }
-.reveal .slide-number { font-size: 15px; color: #4a4a4a; background: none; }
+.reveal .slide-number { right: auto; left: 12px; font-size: 15px; color: #4a4a4a; }
+.reveal .slide-number { background: none; }
 .reveal a { color: #0072B2; }
 """
 
@@ -190,16 +191,21 @@ def _executed(path: Path, run: Path) -> NotebookNode | None:
 
 def _slides(cells: list[NotebookNode]) -> Iterator[NotebookNode]:
     """The cells of the slides, each marked as a slide, one below it or a part of one."""
+    filled = float(_LINES)  # lines of the slide so far
     for cell in cells:
         if TAG in cell.metadata.get("tags", ()):
             continue
         if cell.cell_type == "markdown":
             for kind, text in pieces(cell.source):
                 yield _marked(nbformat.v4.new_markdown_cell(text), kind)
+                filled = sum(map(_size, _blocks(text)))
         elif cell.cell_type == "code":
             shown = _code(cell)
             if shown is not None:
-                yield _marked(shown, "subslide")
+                size = _code_size(shown)
+                fits = filled + size <= _LINES
+                yield _marked(shown, "-" if fits else "subslide")
+                filled = filled + size if fits else size
 
 
 def pieces(text: str) -> list[tuple[str, str]]:
@@ -264,7 +270,7 @@ def _code(cell: NotebookNode) -> NotebookNode | None:
     """What is shown of a code cell; None for nothing."""
     if any(word in cell.source for word in _NOT_SHOWN):
         cell.outputs = [each for each in cell.outputs if _is_figure(each)]
-    if "lessons.check_" in cell.source and "show=False" not in cell.source:
+    if re.search(r"^lessons\.check_\w+\(", cell.source, re.MULTILINE):
         cell.outputs = []  # an exercise: its code is to be written
         return cell
     cell.outputs = [each for each in cell.outputs if each.output_type != "error"]
@@ -277,6 +283,20 @@ def _code(cell: NotebookNode) -> NotebookNode | None:
         return None
     cell.metadata["transient"] = {"remove_source": True}
     return cell
+
+
+def _code_size(cell: NotebookNode) -> float:
+    """About how many lines a code cell takes on a slide; a figure takes all."""
+    if not cell.outputs:
+        return cell.source.count("\n") + 2.0
+    lines = 0.0
+    for output in cell.outputs:
+        if _is_figure(output):
+            return _LINES
+        text = output.get("text") or output.get("data", {}).get("text/plain", "")
+        is_box = "scdlab-guess" in output.get("data", {}).get("text/html", "")
+        lines += 6.0 if is_box else text.count("\n") + 2.0
+    return lines
 
 
 def _is_figure(output: NotebookNode) -> bool:

@@ -12,6 +12,7 @@ and the grader starts a new one for the next.
 """
 
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -23,7 +24,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import psutil
 
@@ -40,7 +41,8 @@ _MANY = 20  # answers of one submission
 def main() -> None:
     """Serve jobs until the input ends."""
     scratch = Path(sys.argv[1])
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    bare = io.BufferedWriter(io.FileIO(os.dup(1), "w"))
+    channel = io.TextIOWrapper(bare, encoding="utf-8")
     os.dup2(2, 1)  # nothing that is printed gets between the verdicts
     forks = sys.platform == "linux" and "--no-fork" not in sys.argv
     _say(channel, {"ready": True, "forks": forks, **_world(scratch)})
@@ -60,7 +62,7 @@ def main() -> None:
         _say(channel, {"state": found.state, "message": found.message})
 
 
-def _say(channel: TextIO, value: dict[str, Any]) -> None:
+def _say(channel: io.TextIOWrapper, value: dict[str, Any]) -> None:
     channel.write(json.dumps(value) + "\n")
     channel.flush()
 
@@ -104,7 +106,9 @@ def _here(job: dict[str, Any], tried: list[str]) -> Verdict:
     return found
 
 
-def _in_fork(job: dict[str, Any], limits: Limits, scratch: Path, channel: TextIO) -> Verdict:
+def _in_fork(
+    job: dict[str, Any], limits: Limits, scratch: Path, channel: io.TextIOWrapper
+) -> Verdict:
     """The verdict on one answer, from a process of its own."""
     ours, theirs = os.pipe()
     token = secrets.token_hex(16)
