@@ -10,7 +10,7 @@ from offline import external_addresses
 
 from scdlab.files import package_text
 from scdlab.lessons import classroom
-from scdlab.lessons.classroom.slides import pieces, slides_html
+from scdlab.lessons.classroom.reveal import pieces, slides_html
 from scdlab.lessons.html import PLOTLY
 from scdlab.lessons.notebook import read_notebook
 
@@ -21,12 +21,13 @@ PATH = PATHS["01b_filter_tables"]
 def executed():
     """The lesson as if it had run: a figure and a printed line."""
     notebook = read_notebook(PATH)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     figure = {"data": [], "layout": {"title": {"text": "A figure"}, "meta": {"alt": "A line."}}}
     figure["data"] = [go.Scatter(x=[1, 2], y=[3, 4]).to_plotly_json()]
     shown = nbformat.v4.new_output("display_data", {PLOTLY: figure})
     printed = nbformat.v4.new_output("stream", name="stdout", text="a printed line\n" * 40)
-    code[-3].outputs = [shown, printed]
+    cell = nbformat.v4.new_code_cell("show()")
+    cell.outputs = [shown, printed]
+    notebook.cells.append(cell)
     return notebook
 
 
@@ -68,7 +69,7 @@ def test_executed_lessons_are_used_where_they_fit(tmp_path, executed):
     nbformat.write(executed, tmp_path / "run" / PATH.name)
     (page,) = classroom.slides("1b", out, tmp_path / "run", told.append)
     assert len(told) == 1 and "Plotly.newPlot" in page.read_text(encoding="utf-8")
-    executed.cells[-3].source += "\nanother = 1"
+    executed.cells[1].source += "\nanother = 1"
     nbformat.write(executed, tmp_path / "run" / PATH.name)
     classroom.slides("1b", out, tmp_path / "run", told.append)
     assert len(told) == 2

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from scdlab.lessons.classroom.fence import Limits as Limits
     from scdlab.lessons.classroom.grading import Grades as Grades
     from scdlab.lessons.classroom.grading import grade as grade
-    from scdlab.lessons.classroom.slides import slides as slides
+    from scdlab.lessons.classroom.reveal import slides as slides
 
 _LAZY = {
     "Grades": "grading",
     "Limits": "fence",
     "grade": "grading",
     "make": "copies",
-    "slides": "slides",
+    "slides": "reveal",
 }
 
 __all__ = ["Grades", "Limits", "grade", "make", "slides"]
