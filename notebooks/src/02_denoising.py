@@ -324,7 +324,7 @@ print(f"largest difference: {(ours - theirs).abs().item():.1e}")
 # $\mathrm{SiLU}(t) = t/(1+e^{-t})$ passes positive numbers and all but stops negative ones). $f$
 # and $g$ are further scalars made of $s_j$ and $r_{ij}$. At the end each atom's $d$ vectors are
 # read out as one, $\hat\varepsilon_i = v_i u$ with learned numbers $u \in \mathbb{R}^d$. (In the
-# network $u$ is computed from the scalars $s_i$, and so is what each layer adds to them.)
+# network $u$ depends on the scalars $s_i$, which each layer updates with the same attention.)
 #
 # Vectors are only ever added, and multiplied by scalars. Both commute with a rotation, so the
 # answer rotates with the molecule, whatever the weights are. You need not believe it; here is one
