@@ -1,8 +1,39 @@
 """Where models compute: a device's name, checked before anything is moved there."""
 
 import torch
+from torch import Tensor
 
 _KNOWN = "'auto' (a GPU if there is one), 'cpu' or 'cuda'"
+
+
+def reads_freely(device: torch.device) -> bool:
+    """Whether reading a number costs nothing, as on a processor.
+
+    A GPU works behind the program, which must wait for all that it was given to read one number. So
+    a training step reads none there, and what a processor would refuse at once is found by
+    `training.guard`, one step later.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the number is.
+    """
+    return device.type == "cpu"
+
+
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """A copy of a tensor of the processor on a device, which is not waited for.
+
+    Parameters
+    ----------
+    x : Tensor
+        In the processor's memory.
+    device : torch.device
+        Where to.
+    """
+    if device.type == "cuda":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device, copy=True)
 
 
 def checked_device(device: str | torch.device) -> torch.device:

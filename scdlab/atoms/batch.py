@@ -18,6 +18,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
@@ -29,6 +30,8 @@ Batch: TypeAlias = Any
 _VECTOR_NAMES = "_vector_names"
 #: Attribute that holds the fields of a batch that was found to be complete.
 _COMPLETE = "_complete"
+#: Attribute that holds `ptr` and the same in the processor's memory.
+_HOST_PTR = "_host_ptr"
 _FIELDS = ("z", "pos", "batch", "ptr", "cell", "pbc", "natoms", "n_atoms")
 _HEAVIEST = len(chemical_symbols) - 1
 _REMEDY = "AtomStore.from_ase(atoms).take([0]) makes a batch of ase.Atoms"
@@ -61,6 +64,36 @@ def declare_vectors(batch: Batch, names: Iterable[str]) -> None:
         Names of the fields.
     """
     setattr(batch, _VECTOR_NAMES, tuple(names))
+
+
+def note_host_ptr(batch: Batch, ptr: np.ndarray) -> None:
+    """Note where the atoms of each structure start, in the processor's memory, for `host_ptr`.
+
+    Parameters
+    ----------
+    batch : Batch
+        The batch; it is changed in place.
+    ptr : numpy.ndarray
+        Its `ptr`, [B + 1] int64.
+    """
+    setattr(batch, _HOST_PTR, (batch.ptr, ptr))
+
+
+def host_ptr(batch: Batch) -> np.ndarray | None:
+    """Where the atoms of each structure start, without asking the batch's device.
+
+    Parameters
+    ----------
+    batch : Batch
+        A batch.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        `ptr`, [B + 1] int64; None where it was not noted, or `ptr` is another tensor by now.
+    """
+    of, ptr = getattr(batch, _HOST_PTR, (None, None))
+    return ptr if of is batch.ptr else None
 
 
 def mark_complete(batch: Batch) -> None:

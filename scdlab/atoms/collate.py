@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scdlab.atoms.batch import Batch, declare_vectors, mark_complete
+from scdlab.atoms.batch import Batch, declare_vectors, mark_complete, note_host_ptr
 from scdlab.atoms.validate import PER_ATOM
-from scdlab.devices import checked_device
+from scdlab.devices import checked_device, sent
 
 if TYPE_CHECKING:
     from scdlab.atoms.view import View
@@ -162,7 +162,7 @@ def make_batch(
     vectors: Sequence[str],
     ptr: Tensor,
     structure: Tensor,
-    slices: Tensor,
+    slices: np.ndarray,
 ) -> Batch:
     """A Batch of ready-made tensors that can be taken apart again, as if collated from single Data.
 
@@ -177,7 +177,7 @@ def make_batch(
         Rows at which the structures start, [B + 1] int64.
     structure : Tensor
         The structure of each atom, [N] int64.
-    slices : Tensor
+    slices : numpy.ndarray
         `ptr` in the processor's memory.
     """
     from torch_geometric import data
@@ -198,9 +198,11 @@ def make_batch(
     batch._num_graphs = n
     declare_vectors(batch, vectors)
     mark_complete(batch)
+    note_host_ptr(batch, slices)
     one_each = torch.arange(n + 1)
+    rows = torch.from_numpy(slices)
     per_structure = {"natoms", "cell", "pbc", "energy", "y", *properties, *vectors}
-    batch._slice_dict = {name: one_each if name in per_structure else slices for name in fields}
+    batch._slice_dict = {name: one_each if name in per_structure else rows for name in fields}
     batch._inc_dict = dict.fromkeys(fields, torch.zeros(n, dtype=torch.long))
     return batch
 
@@ -250,11 +252,11 @@ class DeviceStore:
         """As `AtomStore.take`, with all fields on the device."""
         numbers = chosen_structures(self._index, index)
         sizes = self.n_atoms[numbers]
-        slices = torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]))
+        slices = np.concatenate([[0], np.cumsum(sizes)])
         periodic = bool(self._periodic[numbers].any())
         n_atoms = int(slices[-1])
-        chosen = torch.from_numpy(numbers).to(self.device)
-        ptr = slices.to(self.device, copy=True)  # [B + 1]
+        chosen = sent(torch.from_numpy(numbers), self.device)
+        ptr = sent(torch.from_numpy(slices), self.device)  # [B + 1]
         size = ptr.diff()  # [B]
         structure = torch.repeat_interleave(
             torch.arange(len(chosen), device=self.device), size, output_size=n_atoms

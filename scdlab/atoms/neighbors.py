@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scdlab.atoms.batch import Batch, completed
+from scdlab.atoms.batch import Batch, completed, host_ptr
 from scdlab.atoms.pairs import Pairs, structure_of_atoms
 
 if TYPE_CHECKING:
     import vesin
 
 ALL_PAIRS_UP_TO = 200  # atoms; above, n²/2 candidate pairs cost more than a cell list
+UNSEARCHED_UP_TO = 32  # atoms; above, many pairs lie beyond a cutoff of 5 Å
 ALL_IMAGES_UP_TO = 80  # atoms of a periodic structure
 # pairs and images of one structure: of a cell that is small or skewed beside the cutoff
 MANY = 100_000
@@ -96,8 +97,43 @@ def neighbor_list(batch: Batch, cutoff: float) -> Pairs:
     return Pairs(i, j, None if periodic is None else shift.to(pos), float(cutoff))
 
 
+def all_pairs(batch: Batch, cutoff: float) -> Pairs | None:
+    """All pairs of a batch of small molecules, at any distance, without reading from its device.
+
+    For training on a GPU, which `neighbor_list` waits for: pairs beyond the cutoff do no harm, and
+    in a molecule of 20 atoms there are few of them. Distances are not looked at, so nothing is said
+    of atoms that coincide or have no finite position.
+
+    Parameters
+    ----------
+    batch : Batch
+        Structures.
+    cutoff : float
+        Distance in Å that the pairs are for.
+
+    Returns
+    -------
+    Pairs or None
+        None where structures have cells or more than 32 atoms, or where the processor does not know
+        how many they have.
+    """
+    ptr = host_ptr(batch)
+    if ptr is None or batch.get("cell") is not None:
+        return None
+    size = np.diff(ptr)
+    if size.max() > UNSEARCHED_UP_TO:
+        return None
+    total = int((size * (size - 1)).sum()) // 2
+    i, j = pairs_within(batch.ptr, structure_of_atoms(batch), total=total)
+    return Pairs(i, j, None, float(cutoff))
+
+
 def pairs_within(
-    ptr: Tensor, structure: Tensor, without: Sequence[int] = (), loops: bool = False
+    ptr: Tensor,
+    structure: Tensor,
+    without: Sequence[int] = (),
+    loops: bool = False,
+    total: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """All pairs of atoms of the same structure, at any distance.
 
@@ -111,6 +147,8 @@ def pairs_within(
         Structures to leave out.
     loops : bool, default False
         Whether an atom pairs with itself too.
+    total : int, optional
+        How many pairs there are, where that is known: on a GPU it must be waited for.
 
     Returns
     -------
@@ -122,11 +160,11 @@ def pairs_within(
     count = ptr[1:].index_select(0, structure) - atom - own
     for k in without:
         count[ptr[k] : ptr[k + 1]] = 0
-    i, rank = repeated(count)
+    i, rank = repeated(count, total)
     return i, rank + (i + own)
 
 
-def repeated(count: Tensor) -> tuple[Tensor, Tensor]:
+def repeated(count: Tensor, total: int | None = None) -> tuple[Tensor, Tensor]:
     """Repeat each index k count[k] times, in order.
 
     As `torch.repeat_interleave`, but by counting the starts passed: that function opens a thread
@@ -136,6 +174,8 @@ def repeated(count: Tensor) -> tuple[Tensor, Tensor]:
     ----------
     count : Tensor
         How often each index is repeated, [n] int64.
+    total : int, optional
+        Σ count, where it is known.
 
     Returns
     -------
@@ -143,7 +183,8 @@ def repeated(count: Tensor) -> tuple[Tensor, Tensor]:
         The indices, and which repetition of its index each one is, [Σ count] int64 both.
     """
     first = torch.cumsum(count, 0) - count
-    starts = torch.zeros(int(count.sum()) + 1, dtype=torch.long, device=count.device)
+    total = int(count.sum()) if total is None else total
+    starts = torch.zeros(total + 1, dtype=torch.long, device=count.device)
     k = starts.index_add_(0, first, torch.ones_like(first)).cumsum(0)[:-1] - 1
     return k, torch.arange(len(k), device=k.device) - first.index_select(0, k)
 

@@ -217,8 +217,8 @@ class AtomStore(Convertible):
         fields = {name: torch.from_numpy(value) for name, value in gathered.items()}
         # torch's own repeat_interleave starts a team of threads
         structure = torch.from_numpy(np.repeat(np.arange(len(size)), size))
-        slices = torch.from_numpy(ptr)
-        return collate.make_batch(fields, self._names, self._vectors, slices, structure, slices)
+        start = torch.from_numpy(ptr)
+        return collate.make_batch(fields, self._names, self._vectors, start, structure, ptr)
 
     def batches(self, batch_size: int | None = None, max_atoms: int | None = None) -> list[slice]:
         """This view in order, cut into batches, each filled as far as it goes.

@@ -241,6 +241,7 @@ class EquivariantTransformer(AtomisticModel):
 
     has_vectors = True
     has_drop_path = True
+    takes_all_pairs = True
 
     def __init__(
         self,

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from scdlab import devices
 from scdlab.atoms.batch import Batch, completed
-from scdlab.atoms.neighbors import neighbor_list
+from scdlab.atoms.neighbors import all_pairs, neighbor_list
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import check_condition
 from scdlab.nn.blocks.force_encoding import ForceEncoding
@@ -61,6 +62,9 @@ class Model(nn.Module, ABC):
         Distance in Å within which atoms are neighbors.
     n_hops : int or None
         An atom's outputs depend on atoms that are so many neighbors away; None: any number.
+    takes_all_pairs : bool
+        Whether pairs beyond the cutoff cost the model little, so that training on a GPU need not
+        wait for a search.
     equivariant : bool
         Whether the model knows of rotations; if not, its vectors are numbers along the axes of
         space.
@@ -88,6 +92,7 @@ class Model(nn.Module, ABC):
         Features of forces, of models that take them as input.
     """
 
+    takes_all_pairs: bool = False
     hidden_channels: int
     cutoff: float
     n_hops: int | None
@@ -269,6 +274,7 @@ class Model(nn.Module, ABC):
             batch, pairs, condition, force_input, device, keep_graph or request.gradient
         )
         self.check_input(batch, condition, force_input)
+        pairs = self.unread_pairs(batch) if pairs is None else pairs
         pairs = neighbor_list(batch, self.cutoff) if pairs is None else pairs
         gradient = None
         with torch.set_grad_enabled(keep_graph or request.gradient):
@@ -291,6 +297,26 @@ class Model(nn.Module, ABC):
                 atoms = atoms.detach()
                 energy = energy.detach()
             return self._prediction(inputs, atoms, energy, gradient, request)
+
+    def unread_pairs(self, batch: Batch) -> Pairs | None:
+        """Pairs for a step of training on a GPU, found without waiting for it.
+
+        Parameters
+        ----------
+        batch : Batch
+            The structures.
+
+        Returns
+        -------
+        Pairs or None
+            All pairs of small molecules, see `atoms.neighbors.all_pairs`; None where neighbors are
+            to be searched.
+        """
+        if not (self.takes_all_pairs and self.training):
+            return None
+        if devices.reads_freely(batch.pos.device):
+            return None
+        return all_pairs(batch, self.cutoff)
 
     def _request(self, forces: bool, noise: bool | None, keep_graph: bool) -> Request:
         request = Request(

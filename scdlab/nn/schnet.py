@@ -126,6 +126,8 @@ class SchNet(AtomisticModel):
     interactions", NeurIPS 2017, arXiv:1706.08566.
     """
 
+    takes_all_pairs = True
+
     def __init__(
         self,
         hidden_channels: int = 128,

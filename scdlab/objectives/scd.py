@@ -214,7 +214,10 @@ class SelfConditionedDenoising(Objective):
             clean = displaced(first, eps)  # x + ε₁
         eps, mask = sample_noise(second, self.sigma, generator, centered=self.centered)
         noisy = displaced(second, eps)  # x + ε₂; eps (N, 3) Å, mask (N)
-        pairs = shared_pairs(clean, noisy, model.cutoff) if self.context is None else None
+        pairs = None
+        if self.context is None:
+            pairs = model.unread_pairs(clean)
+            pairs = shared_pairs(clean, noisy, model.cutoff) if pairs is None else pairs
 
         outputs = {} if self.supervised is None else self.supervised.model_outputs
         embedded = called(model, frozen, clean, noise=False, pairs=pairs, **outputs)  # pass 1

@@ -58,7 +58,7 @@ class Watch:
         self.parameters = parameters
         self.optimizer = optimizer
         self.later = later
-        self._waiting: tuple[int, Tensor] | None = None
+        self._waiting: tuple[int, Tensor, torch.cuda.Event | None] | None = None
 
     def look(self, step: int, loss: Tensor, grad_clip: float | None) -> None:
         """Clip the gradient and look at it and the loss, before the optimizer takes the step.
@@ -84,7 +84,7 @@ class Watch:
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, grad_clip)
         both = torch.stack([loss.detach().double(), norm.detach().double()])
         self.settle()
-        self._waiting = (step, both)
+        self._waiting = (step, *_on_its_way(both))
         if self.later:  # 1.0: the optimizer leaves weights and moments as they are
             bad = (~both.isfinite()).any().float()
             self.optimizer.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue]
@@ -101,11 +101,23 @@ class Watch:
         """
         if self._waiting is None:
             return
-        step, both = self._waiting
+        step, both, arrived = self._waiting
         self._waiting = None
+        if arrived is not None:  # of that step alone, not of what the GPU was given since
+            arrived.synchronize()
         loss, norm = both.tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NotFinite(step, loss, norm)
+
+
+def _on_its_way(x: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """A copy of x in the processor's memory, and the event after which it is there."""
+    if not x.is_cuda:
+        return x, None
+    copy = x.to("cpu", non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return copy, arrived
 
 
 def skips_by_itself(optimizer: torch.optim.Optimizer, device: torch.device) -> bool:

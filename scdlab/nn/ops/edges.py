@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from scdlab import devices
 from scdlab.atoms.pairs import DirectedPairs, Pairs, both_directions
 from scdlab.nn.ops.filter_tables import FilterRows
 
@@ -92,7 +93,7 @@ class DirectedEdges:
         """
         edges = both_directions(self.i, self.j)
         target = edges.target
-        if target.is_cuda:
+        if not devices.reads_freely(target.device):
             from scdlab.nn.ops.gpu import lists
 
             lists.check_atoms(target, self.n_atoms)

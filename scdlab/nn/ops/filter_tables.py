@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from scdlab import devices
 from scdlab.nn.blocks.radial import cosine_cutoff
 
 # Pieces of the cubic B-spline: column t holds B_t(u) as coefficients of 1, u, u², u³.
@@ -92,7 +93,7 @@ class SplineFilters(FilterRows):
     r : Tensor
         Distances of the pairs, [P] Å.
     start, cutoff : float
-        The interval that the table spans, in Å.
+        The interval that the table spans, in Å; start may be a tensor on a GPU.
     cells : int
         Cells of the table, which has cells + 3 rows.
     with_cutoff : bool
@@ -100,7 +101,7 @@ class SplineFilters(FilterRows):
     """
 
     def __init__(
-        self, r: Tensor, start: float, cutoff: float, cells: int, with_cutoff: bool
+        self, r: Tensor, start: float | Tensor, cutoff: float, cells: int, with_cutoff: bool
     ) -> None:
         self.r = r
         self.depends_on = r
@@ -189,6 +190,22 @@ class SplineCoefficients(torch.autograd.Function):
         return SplineCoefficients.apply(pad(gradient, (0, 0, 4, 4)))
 
 
+def _start(closest: Tensor, cutoff: float) -> float | Tensor:
+    """Where a table starts, in Å: below the closest pair, on a coarse scale. Where atoms are closer
+    by a hair, the table is the same.
+
+    On a GPU the number stays there; NaN is found in the loss. On a processor it is refused.
+    """
+    if not devices.reads_freely(closest.device):
+        return ((4.0 * closest).floor() / 4.0).clamp(max=0.5 * cutoff)
+    smallest = float(closest)
+    if not math.isfinite(smallest):
+        raise ValueError(
+            "A position of the batch is NaN or infinite: correct or remove its structure."
+        )
+    return min(math.floor(4.0 * smallest) / 4.0, 0.5 * cutoff)
+
+
 class Filters:
     """The filters of one pass: filters(network) applies a filter network to the distances.
 
@@ -229,14 +246,9 @@ class Filters:
             self._lookup = FilterRows(len(r))
             self._lookup_with_cutoff = FilterRows(len(r), self.envelope)
             return
-        closest = float(r.detach().min())
-        if not math.isfinite(closest):
-            raise ValueError(
-                "A position of the batch is NaN or infinite: correct or remove its structure."
-            )
-        # on a coarse scale: where atoms are closer by a hair, the table is the same
-        start = min(math.floor(4.0 * closest) / 4.0, 0.5 * cutoff)
-        if tables is not None:  # what was made without a gradient has none to give
+        start = _start(r.detach().min(), cutoff)
+        # what was made without a gradient has none to give; what stays on a GPU names no table
+        if tables is not None and isinstance(start, float):
             key = (start, cells, r.dtype, torch.is_grad_enabled())
             self._kept = tables.setdefault(key, {})
         nodes = torch.arange(-3, cells + 4, device=r.device, dtype=r.dtype)
