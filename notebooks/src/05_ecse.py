@@ -821,7 +821,9 @@ def radius_along(angle):
 
 
 radii = {"other H at 122°": radius_along(122), "other H in line": radius_along(179.9)}
-followed = style.figure("distance of the leaving H (Å)", "R<sub>in</sub> (Å)", "Whom R_in takes")
+followed = style.figure(
+    "distance of the leaving H (Å)", "R<sub>in</sub> (Å)", "Whom R<sub>in</sub> takes"
+)
 for k, (name, values) in enumerate(radii.items()):
     followed.add_scatter(x=pulled, y=values, mode="lines", name=name, line=style.line(k))
 explore.described(
@@ -962,14 +964,15 @@ explorer = explore.FrameExplorer(net, frame)
 explore.described(
     explorer,
     "A molecule with its frames, energies along a path or in a full rotation, and the weights of "
-    "pairs. In a full rotation PET wobbles and the symmetrized ones do not; along the paths frames "
-    "from one choice jump and ECSE does not.",
+    "pairs. In a full rotation PET and the mean over 8 rotations wobble, PCA frames and ECSE do "
+    "not; along the paths PCA frames jump and ECSE does not.",
 )
 
 # %% [markdown]
 # What there is to see: frames fade, and none vanishes at once. When the nearest neighbor is pulled
-# away, $R_\text{in}$ grows until it holds the next pair that is not in line. In a full turn PET's
-# energy changes and the others do not; along a path those from one choice of frame jump.
+# away, $R_\text{in}$ grows until it holds the next pair that is not in line. In a full turn the
+# energies of PET (*raw*) and of the mean over 8 rotations change; along a path, PCA frames alone can
+# jump.
 #
 # ## Where frames fail: atoms on a line
 #
