@@ -971,8 +971,8 @@ explore.described(
 # %% [markdown]
 # What there is to see: frames fade, and none vanishes at once. When the nearest neighbor is pulled
 # away, $R_\text{in}$ grows until it holds the next pair that is not in line. In a full turn the
-# energies of PET (*raw*) and of the mean over 8 rotations change; along a path, PCA frames alone can
-# jump.
+# energies of PET (*raw*) and of the mean over 8 rotations change; along a path, PCA frames alone
+# can jump.
 #
 # ## Where frames fail: atoms on a line
 #
