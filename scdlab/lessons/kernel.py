@@ -17,6 +17,8 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from nbclient.exceptions import DeadKernelError
 from traitlets import Type
 
+from scdlab.lessons import metrics
+
 
 class _ShellChannel(AsyncZMQSocketChannel):
     """The channel on which a cell's reply comes, and on which Output widgets send their state to
@@ -141,7 +143,12 @@ class LessonKernel:
             @property
             def kernel_spec(self):
                 argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-                return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
+                return KernelSpec(
+                    argv=argv,
+                    display_name="Python 3 (ipykernel)",
+                    language="python",
+                    env={metrics.ASKED: "1"},
+                )
 
             async def _async_launch_kernel(self, kernel_cmd, **options):
                 await super()._async_launch_kernel(

@@ -3,6 +3,7 @@ them from the output."""
 
 import math
 import numbers
+import os
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 MIME = "application/vnd.scdlab.metrics+json"
+ASKED = "SCDLAB_METRICS"  # in the environment of a kernel that the runner has started
 
 
 def display_metrics(**values: Any) -> None:
     """Hand named numbers to the runner, which writes them to metrics.json, as in
     `display_metrics(energy_mae_eV=0.012)`.
 
-    Readers of a notebook or a page do not see them; in plain Python they are printed.
+    Readers of a notebook or a page do not see them, and a notebook that nobody collects from has no
+    output of them, for JupyterLab leaves room for it; in plain Python they are printed.
 
     Parameters
     ----------
@@ -38,7 +41,7 @@ def display_metrics(**values: Any) -> None:
     clean = {name: _plain(name, value) for name, value in values.items()}
     if get_ipython() is None:
         show("\n".join(f"{name}: {_text(value)}" for name, value in clean.items()))
-    else:
+    elif ASKED in os.environ:
         display({MIME: clean}, raw=True)
 
 
