@@ -73,7 +73,7 @@ S = SIZES[PROFILE]
 # carbon makes, that benzene is flat. No label says so. The smallest example is water:
 
 # %%
-water = scdlab.AtomStore.from_ase([scdlab.from_smiles("O")])  # "O" is the SMILES text of water
+water = scdlab.AtomStore.geometry(scdlab.from_smiles("O"))  # "O" is the SMILES text of water
 batch = water.take([0])
 generator = torch.Generator().manual_seed(SEED)
 eps, _ = sample_noise(batch, sigma=0.04, generator=generator, centered=False)
@@ -420,7 +420,7 @@ assert lessons.check_noise_floor(floor_solution, show=False)
 # %%
 floor = lessons.yours(my_floor, floor_solution, lessons.check_noise_floor)
 SMALL = ("O", "N", "C", "CC", "C1CC1", "c1ccccc1")  # water, ammonia, methane … benzene
-six = scdlab.AtomStore.from_ase([scdlab.from_smiles(smiles) for smiles in SMALL])
+six = scdlab.AtomStore.geometry([scdlab.from_smiles(smiles) for smiles in SMALL])
 N = six.n_atoms
 
 
@@ -918,7 +918,7 @@ explore.described(
 # at 0.1 Å each:
 
 # %%
-butanol = scdlab.AtomStore.from_ase([scdlab.from_smiles("CCCCO")]).take([0])
+butanol = scdlab.AtomStore.geometry(scdlab.from_smiles("CCCCO")).take([0])
 kinds = {}
 for kind in ("gaussian", "torsional"):
     generator = torch.Generator().manual_seed(SEED)
