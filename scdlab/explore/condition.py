@@ -42,12 +42,11 @@ from scdlab.explore.inputs import Number, Text, Whole, checked_store
 from scdlab.explore.noise_figure import ARROWS
 from scdlab.explore.scene import magnification
 from scdlab.explore.structures import checked, sample_store
+from scdlab.explore.style import CONTROL_WIDTH, PLOTS_WIDTH, VIEW_WIDTH
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import SvgExplorer
 
 CONDITIONS = ("own", "none", "other", "mix")
-# pixels of the picture: with the molecule's 350 it fits a notebook beside the file browser
-_WIDTH = 470
 # where the colors of a change may end
 _REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 # condition -> the traits that it hangs on
@@ -96,7 +95,7 @@ class ConditionExplorer(SvgExplorer):
 
     names = ("molecule", "other", "condition", "mix", "sigma", "seed")
     sliding = ("mix", "sigma")
-    words_style = "line-height: 1.35; max-width: 950px"
+    words_style = f"line-height: 1.35; max-width: {VIEW_WIDTH + PLOTS_WIDTH}px"
     molecule = Whole()
     other = Whole()
     seed = Whole()
@@ -131,9 +130,11 @@ class ConditionExplorer(SvgExplorer):
         self.seed = seed
         self.order = self._spread_order()  # [d], of the channels
         self.view = MoleculeView(
-            self.displaced, self.arrows(), title=self._title(), size=(350, 330)
+            self.displaced, self.arrows(), title=self._title(), size=(VIEW_WIDTH, 330)
         )
-        row = dict(style={"description_width": "80px"}, layout=widgets.Layout(width="330px"))
+        row = dict(
+            style={"description_width": "70px"}, layout=widgets.Layout(width=f"{CONTROL_WIDTH}px")
+        )
         last = int(self.bounds("molecule").high)
         super().__init__(
             molecule=widgets.IntSlider(molecule, 0, last, description="molecule", **row),
@@ -345,7 +346,7 @@ class ConditionExplorer(SvgExplorer):
             CONDITIONS.index(self.condition),
             (100.0, "no denoising"),
             ["minus “none”", *(_difference(c, values) if c != "none" else "" for c in CONDITIONS)],
-            _WIDTH,
+            PLOTS_WIDTH,
         )
         now = self._gates(self.condition)[:, self.order]
         none = self._gates("none")[:, self.order]
@@ -358,7 +359,7 @@ class ConditionExplorer(SvgExplorer):
             1.0,
             1.0,
             ("closed", "twice as loud"),
-            _WIDTH,
+            PLOTS_WIDTH,
         )
         most = max(np.abs(self._gates(name) - self._gates("none")).max() for name in CONDITIONS)
         change = svg_charts.heat_map(
@@ -369,7 +370,7 @@ class ConditionExplorer(SvgExplorer):
             0.0,
             next(reach for reach in _REACHES if most <= reach),
             ("quieter", "louder"),
-            _WIDTH,
+            PLOTS_WIDTH,
         )
         return svg.stack([bars, gate_map, change])
 

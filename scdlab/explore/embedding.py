@@ -65,7 +65,7 @@ class EmbeddingExplorer(FigureExplorer):
 
     names = ("model", "color", "method", "pool", "point")
     refusing = names
-    words_style = "line-height: 1.3"
+    words_style = f"line-height: 1.3; max-width: {style.VIEW_WIDTH}px"
     model = Text()
     color = Text()
     method = Text()
@@ -121,7 +121,9 @@ class EmbeddingExplorer(FigureExplorer):
         self.shown = store.subset(self._index)
         self._formulas = self._check_models()
         self.point = point
-        self.view = MoleculeView(self.shown.to_ase(point), title=self._title(), size=(340, 280))
+        self.view = MoleculeView(
+            self.shown.to_ase(point), title=self._title(), size=(style.VIEW_WIDTH, 280)
+        )
         super().__init__(**self._make_controls())
         self.figure.data[0].on_hover(self._pointed)
         self.figure.data[0].on_click(self._pointed)
@@ -158,11 +160,8 @@ class EmbeddingExplorer(FigureExplorer):
 
     def lay_out(self) -> list[widgets.Widget]:
         """Controls above, the map left, the molecule and the numbers in words right."""
-        left = widgets.VBox([self.drawing], layout=widgets.Layout(flex="0 1 auto"))
-        right = widgets.VBox(
-            [self.view, self.words], layout=widgets.Layout(flex="1 1 330px", min_width="320px")
-        )
-        both = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap"))
+        right = widgets.VBox([self.view, self.words])
+        both = widgets.HBox([self.drawing, right], layout=widgets.Layout(flex_flow="row wrap"))
         return [super().lay_out()[0], self.message, both]
 
     # ----------------------------------------------------------------------------------------------
@@ -396,9 +395,10 @@ class EmbeddingExplorer(FigureExplorer):
         before = self._laid_out or (None,) * 4
         with self.figure.batch_update():  # one message to the browser
             if now != before:
-                self.figure.data[0].update(self.picture().data[0].to_plotly_json())
+                label = self._label(self.color)
+                self.figure.data[0].update(maps.points(xy, self._colors(), label, self._formulas))
                 self.figure.layout.title.text = self._headline()
-                maps.set_colors(self.figure, self._colors(), self._label(self.color))
+                maps.set_colors(self.figure, self._colors(), label)
                 if (now[0], *now[2:]) != (before[0], *before[2:]):  # not for another color alone
                     maps.show_all(self.figure, xy)
             maps.move_ring(self.figure, xy, self.point)

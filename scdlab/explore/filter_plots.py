@@ -14,7 +14,15 @@ from plotly.subplots import make_subplots
 
 from scdlab.analysis.inputs import array, tensor
 from scdlab.explore import style
+from scdlab.explore.changes import Changes
 from scdlab.explore.style import label
+
+_CUT = dict(  # the look of a cut
+    colorscale=style.DIVERGING,
+    zmid=0,
+    colorbar=dict(title="W(r)", thickness=14),
+    hovertemplate="x %{x:.2f} Å, y %{y:.2f} Å<br>W = %{z:.3g}<extra></extra>",
+)
 
 
 def filter_curves(
@@ -91,17 +99,25 @@ def cut_values(
     values : numpy.ndarray
         The filter [n, n]; NaN beyond the cutoff.
     """
-    cutoff = float(cutoff or model.cutoff)
-    axis = np.linspace(-cutoff, cutoff, n)
+    return _spread(*_curve(model, interaction, channel, cutoff), n)
+
+
+def _curve(
+    model: Any, layer: int, channel: int, cutoff: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """200 distances up to the cutoff in Å, and a filter there."""
+    r = np.linspace(0, float(cutoff or model.cutoff), 200)
+    return r, array(model.filter_curves(tensor(r)))[layer, :, channel]
+
+
+def _spread(r: np.ndarray, curve: np.ndarray, n: int = 91) -> tuple[np.ndarray, np.ndarray]:
+    """A curve over the distance, spread over a plane: places along each axis, and values [n, n]."""
+    axis = np.linspace(-r[-1], r[-1], n)
     radius = np.hypot(axis[:, None], axis[None, :])
-    curve_r = np.linspace(0, cutoff, 200)  # one scalar: a curve, spread over the plane
-    curve = array(model.filter_curves(tensor(curve_r)))[interaction, :, channel]
-    digits = 4 - int(
-        np.floor(np.log10(np.abs(curve).max() or 1.0))
-    )  # figures travel as text: keep four digits
-    return axis.round(4), np.where(
-        radius <= cutoff, np.interp(radius, curve_r, curve), np.nan
-    ).round(digits)
+    # figures travel as text: keep four digits
+    digits = 4 - int(np.floor(np.log10(np.abs(curve).max() or 1.0)))
+    values = np.where(radius <= r[-1], np.interp(radius, r, curve), np.nan)
+    return axis.round(4), values.round(digits)
 
 
 def filter_cuts(
@@ -124,7 +140,7 @@ def filter_cuts(
     fig = style.figure(
         label("x", "Å"), label("y", "Å"), f"Block {interaction}, channel {channel}", height=420
     )
-    _add_cut(fig, axis, values)
+    fig.add_heatmap(**_CUT, **_cut(axis, values))
     fig.add_scatter(
         x=[0],
         y=[0],
@@ -155,20 +171,11 @@ def filter_figure(model: Any, layer: int, channel: int, cutoff: float | None = N
     plotly.graph_objects.Figure
         The figure.
     """
-    cutoff = float(cutoff or model.cutoff)
-    r = np.linspace(0, cutoff, 200)
-    curve = array(model.filter_curves(tensor(r)))[layer, :, channel]
-    axis, values = cut_values(model, layer, channel, cutoff)
     fig: Any = make_subplots(rows=1, cols=2, column_widths=[0.52, 0.48], horizontal_spacing=0.12)
     fig.add_hline(y=0, line=dict(color=style.INK, width=1, dash="dot"), row=1, col=1)
-    fig.add_scatter(x=r, y=curve, mode="lines", line=style.line(0) | dict(width=3), row=1, col=1)
-    _add_cut(fig, axis, values, row=1, col=2)
-    fig.update_layout(
-        template="scdlab",
-        height=400,
-        showlegend=False,
-        title_text=f"Block {layer}, channel {channel}",
-    )
+    fig.add_scatter(mode="lines", line=style.line(0) | dict(width=3), row=1, col=1)
+    fig.add_heatmap(**_CUT, row=1, col=2)
+    fig.update_layout(template="scdlab", height=400, showlegend=False)
     fig.update_xaxes(title_text=label("distance r", "Å"), row=1, col=1)
     fig.update_yaxes(title_text="filter W(r)", row=1, col=1)
     fig.update_xaxes(title_text=label("x", "Å"), showgrid=False, constrain="domain", row=1, col=2)
@@ -180,20 +187,31 @@ def filter_figure(model: Any, layer: int, channel: int, cutoff: float | None = N
         row=1,
         col=2,
     )
+    filter_changes(model, layer, channel, cutoff).put_into(fig)
     return fig
 
 
-def _add_cut(fig: go.Figure, axis: np.ndarray, values: np.ndarray, **place) -> None:
-    """A cut as a heat map. NaN becomes None: a two-dimensional array travels to the browser as
+def filter_changes(model: Any, layer: int, channel: int, cutoff: float | None = None) -> Changes:
+    """What a `filter_figure` owes to the filter.
+
+    Parameters
+    ----------
+    model, layer, channel, cutoff
+        As for `filter_figure`.
+
+    Returns
+    -------
+    Changes
+        Data of the curve and of the plane, and the title.
+    """
+    r, curve = _curve(model, layer, channel, cutoff)
+    traces = [{"x": r, "y": curve}, _cut(*_spread(r, curve))]
+    return Changes(traces, {"title_text": f"Block {layer}, channel {channel}"})
+
+
+def _cut(axis: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
+    """The data of a heat map. NaN becomes None: a two-dimensional array travels to the browser as
     json, without NaN."""
-    holes = [[None if np.isnan(value) else value for value in row] for row in values.tolist()]
-    fig.add_heatmap(
-        x=axis,
-        y=axis,
-        z=holes,
-        colorscale=style.DIVERGING,
-        zmid=0,
-        colorbar=dict(title="W(r)", thickness=14),
-        hovertemplate="x %{x:.2f} Å, y %{y:.2f} Å<br>W = %{z:.3g}<extra></extra>",
-        **place,
-    )
+    holes = values.astype(object)
+    holes[np.isnan(values)] = None
+    return {"x": axis, "y": axis, "z": holes}

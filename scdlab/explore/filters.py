@@ -9,8 +9,9 @@ import traitlets
 
 from scdlab.analysis.inputs import array, tensor
 from scdlab.explore import svg_charts
+from scdlab.explore.changes import Changes
 from scdlab.explore.controls import Bounds, check_bounds
-from scdlab.explore.filter_plots import filter_figure
+from scdlab.explore.filter_plots import filter_changes, filter_figure
 from scdlab.explore.inputs import Whole, in_short
 from scdlab.explore.widgets import FigureExplorer
 
@@ -81,6 +82,10 @@ class FilterExplorer(FigureExplorer):
     def picture(self) -> go.Figure:
         """The chosen filter."""
         return filter_figure(self.model, self.layer, self.channel, self.cutoff)
+
+    def changes(self) -> Changes:
+        """What the figure owes to the state."""
+        return filter_changes(self.model, self.layer, self.channel, self.cutoff)
 
     def to_svg(self) -> str:
         """The chosen filter, as rings around an atom."""

@@ -36,6 +36,7 @@ from scdlab.explore.force_words import describe
 from scdlab.explore.inputs import Flag, Number, Text, Whole, checked_network, checked_store
 from scdlab.explore.scene import magnification, round_scale
 from scdlab.explore.structures import checked
+from scdlab.explore.style import CONTROL_WIDTH, PLOTS_WIDTH, VIEW_WIDTH
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import SvgExplorer
 from scdlab.objectives.dens import Corruption
@@ -52,8 +53,6 @@ _NOTES = (
     ("axis and sign",),
     ("all together",),
 )
-# pixels of the lobes: with the molecule's 350 they fit a notebook beside the file browser
-_WIDTH = 470
 
 
 class _Labels(NamedTuple):
@@ -118,7 +117,7 @@ class ForceExplorer(SvgExplorer):
 
     names = ("frame", "model", "atom", "degree", "sigma", "ratio", "seed", "corrupt", *ARROWS)
     sliding = ("sigma", "ratio")
-    words_style = f"line-height: 1.35; max-width: {_WIDTH}px"
+    words_style = f"line-height: 1.35; max-width: {PLOTS_WIDTH}px"
     frame = Whole()
     atom = Whole()
     degree = Whole()
@@ -167,7 +166,7 @@ class ForceExplorer(SvgExplorer):
         self.corrupt = corrupt
         self.model = next(iter(self.models), "")
         self._set_scales()
-        self.view = MoleculeView(**self._scene(), size=(350, 330), labels=True)
+        self.view = MoleculeView(**self._scene(), size=(VIEW_WIDTH, 330), labels=True)
         super().__init__(**self._make_controls())
 
     def lay_out(self) -> list[widgets.Widget]:
@@ -184,7 +183,9 @@ class ForceExplorer(SvgExplorer):
         return [*rows, self.message, both]
 
     def _make_controls(self) -> dict[str, Any]:
-        row = dict(style={"description_width": "60px"}, layout=widgets.Layout(width="300px"))
+        row = dict(
+            style={"description_width": "60px"}, layout=widgets.Layout(width=f"{CONTROL_WIDTH}px")
+        )
         controls: dict[str, Any] = {
             name: widgets.IntSlider(
                 getattr(self, name), 0, int(self.bounds(name).high), description=name, **row
@@ -393,7 +394,9 @@ class ForceExplorer(SvgExplorer):
         title = f"Force of {values['name']} by degree: {size}"
         faint = range(self.degree + 1, MAX_DEGREE + 1)
         turn = seen_angle(force)
-        return svg_charts.polar_plot([*curves, total], heads, notes, turn, title, faint, _WIDTH)
+        return svg_charts.polar_plot(
+            [*curves, total], heads, notes, turn, title, faint, PLOTS_WIDTH
+        )
 
     def to_svg(self) -> str:
         """The molecule with its arrows, the degrees, and the numbers in words."""

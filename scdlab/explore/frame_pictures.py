@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scdlab.explore import style, svg
+from scdlab.explore.style import PLOTS_WIDTH, VIEW_WIDTH
 
-# pixels of the molecule and of the plots: together they fit beside the file browser
-LEFT = 350
-WIDTH = 470
 METHODS = {  # name -> (legend, color, dashes, width)
     "raw": ("raw", style.GRAY, "", 2),
     "rotations": ("8 rotations", style.ORANGE, "7 3", 2),
@@ -61,8 +59,8 @@ def frames_picture(
     str
         The picture as svg text.
     """
-    scale = LEFT / 2 / half  # pixels per Å
-    middle = np.array([LEFT / 2, _TOP + LEFT / 2])
+    scale = VIEW_WIDTH / 2 / half  # pixels per Å
+    middle = np.array([VIEW_WIDTH / 2, _TOP + VIEW_WIDTH / 2])
     flat = (atoms.positions - atoms.positions[center]) @ svg.VIEW.T
     x, y = (middle + scale * flat[:, :2] * [1, -1]).T
     body = [
@@ -82,10 +80,10 @@ def frames_picture(
     # over the axes
     body += [part.replace("<text ", halo, 1) for part in balls if part.startswith("<text")]
     edge = (
-        f'<svg x="0" y="{_TOP}" width="{LEFT}" height="{LEFT}" viewBox="0 {_TOP} {LEFT} '
-        f'{LEFT}">{"".join(body)}</svg>'
+        f'<svg x="0" y="{_TOP}" width="{VIEW_WIDTH}" height="{VIEW_WIDTH}" '
+        f'viewBox="0 {_TOP} {VIEW_WIDTH} {VIEW_WIDTH}">{"".join(body)}</svg>'
     )
-    y0 = _TOP + LEFT + 14
+    y0 = _TOP + VIEW_WIDTH + 14
     about = "no frame: the auxiliary model answers"
     if len(shares):
         about = "axes a, b, c of each frame; the paler, the less it weighs"
@@ -100,7 +98,7 @@ def frames_picture(
         svg.text(162, y0 + 4, f"R_out = {outer:.2f} Å", "start"),
         svg.text(8, y0 + 24, about, "start"),
     ]
-    return svg.document(LEFT, y0 + 34, legend, f"{title}: {len(shares)} frames, {about}")
+    return svg.document(VIEW_WIDTH, y0 + 34, legend, f"{title}: {len(shares)} frames, {about}")
 
 
 def matrices(
@@ -130,7 +128,7 @@ def matrices(
     left = 40
     if not m:
         none = svg.text(8, 16, f"{title}: there are none", "start")
-        return svg.document(WIDTH, 40, [none], title)
+        return svg.document(PLOTS_WIDTH, 40, [none], title)
     cell = min(28.0, 172.0 / m)
     most = max(float(np.max(before)), float(np.max(after)), 1e-9)
     body = [svg.text(8, 16, title, "start")]
@@ -157,7 +155,7 @@ def matrices(
         for k, name in enumerate(names):
             body.append(_label(x0 - 4, top + cell * (k + 0.5) + 4, name, style.INK, small, "end"))
             body.append(_label(x0 + cell * (k + 0.5), top - 5, name, style.INK, small))
-    return svg.document(WIDTH, top + cell * m + 10, body, f"{title}: up to {most:.2f}")
+    return svg.document(PLOTS_WIDTH, top + cell * m + 10, body, f"{title}: up to {most:.2f}")
 
 
 def _frame(axes: np.ndarray, middle: np.ndarray, scale: float, named: bool) -> str:

@@ -39,9 +39,10 @@ from scdlab.analysis.scan import (
 )
 from scdlab.explore import frame_pictures, structures, style, svg, svg_curves
 from scdlab.explore.controls import Bounds, check_bounds, check_choice, plain_number
-from scdlab.explore.frame_pictures import LEFT, METHODS, WIDTH
+from scdlab.explore.frame_pictures import METHODS
 from scdlab.explore.frame_words import MAX_NEIGHBORS, describe
 from scdlab.explore.inputs import Number, Text, Whole, checked_vectors
+from scdlab.explore.style import CONTROL_WIDTH, PLOTS_WIDTH, VIEW_WIDTH
 from scdlab.explore.widgets import SvgExplorer
 from scdlab.symmetry.frames import Frames
 
@@ -94,7 +95,7 @@ class FrameExplorer(SvgExplorer):
 
     names = ("atom", "path", "moved", "rotation", "center", "shows")
     sliding = ("moved", "rotation")
-    words_style = f"line-height: 1.35; max-width: {LEFT + WIDTH}px"
+    words_style = f"line-height: 1.35; max-width: {VIEW_WIDTH + PLOTS_WIDTH}px"
     atom = Whole()
     center = Whole()
     path = Text(BOND)
@@ -143,7 +144,9 @@ class FrameExplorer(SvgExplorer):
         return [*rows, self.message, both, self.words]
 
     def _make_controls(self) -> dict[str, Any]:
-        row = dict(style={"description_width": "85px"}, layout=widgets.Layout(width="300px"))
+        row = dict(
+            style={"description_width": "90px"}, layout=widgets.Layout(width=f"{CONTROL_WIDTH}px")
+        )
         who = [(atom_name(self.atoms, k), k) for k in range(len(self.atoms))]
         shown = [("along the path", "path"), ("in a full turn", "turn")]
         menus = {
@@ -158,6 +161,7 @@ class FrameExplorer(SvgExplorer):
             )
             for name, (words, options) in menus.items()
         }
+        controls["path"].style.description_width = "40px"  # its names are long
         now = self._path()
         step = (now.high - now.low) / STEPS
         moved = dict(min=now.low, max=now.high, step=step, readout_format=".3f")
@@ -233,8 +237,9 @@ class FrameExplorer(SvgExplorer):
         dict
             Name of a method -> its scan.
         """
-        key = ("scans", self.atom, self.path)
-        return self.remember(key, lambda: self.energies.scan(self._path(), self.atom))
+        return self.remember(
+            self._key_of_scans(), lambda: self.energies.scan(self._path(), self.atom)
+        )
 
     def turns(self) -> dict[str, np.ndarray]:
         """The energies [25] in eV at 0, 15 … 360 degrees, of the structure `turned_at`.
@@ -244,9 +249,21 @@ class FrameExplorer(SvgExplorer):
         dict
             Name of a method -> its energies.
         """
+        return self.remember(
+            self._key_of_turns(),
+            lambda: self.energies.turn(self._moved_by(self._turned_at())),
+        )
+
+    def _computed(self) -> bool:
+        """Whether the curves that are to be shown are kept from before."""
+        return self._key_of_scans() in self._kept and self._key_of_turns() in self._kept
+
+    def _key_of_scans(self) -> tuple[Any, ...]:
+        return ("scans", self.atom, self.path)
+
+    def _key_of_turns(self) -> tuple[Any, ...]:
         at = self._turned_at()
-        key = ("turns", self.atom, self.path, at) if at else ("turns", "as given")
-        return self.remember(key, lambda: self.energies.turn(self._moved_by(at)))
+        return ("turns", self.atom, self.path, at) if at else ("turns", "as given")
 
     def now(self) -> dict[str, float]:
         """The energy in eV of the structure that is shown, read off the curves where it is on one.
@@ -383,7 +400,7 @@ class FrameExplorer(SvgExplorer):
         dots = {name: 1000 * (e - zero[name]) for name, e in self.now().items()}
         y_label = style.label("energy, relative", "meV")
         return svg_curves.curve_chart(
-            curves, mark, dots, METHODS, x_label, y_label, title, *ends, width=WIDTH
+            curves, mark, dots, METHODS, x_label, y_label, title, *ends, width=PLOTS_WIDTH
         )
 
     def to_svg(self) -> str:
@@ -436,6 +453,8 @@ class FrameExplorer(SvgExplorer):
 
     def redraw(self) -> None:
         """Change the pictures in place."""
+        if not self._computed():
+            self.message.value = "Computing four energies, which takes some seconds …"
         # what may fail, before anything changes
         picture = self.picture()
         scene = self.scene()

@@ -105,19 +105,15 @@ def compare_maps(
     fig: Any = make_subplots(
         1, len(maps), subplot_titles=titles if any(titles) else None, horizontal_spacing=0.03
     )
-    head = "%{text}<br>" if formulas is not None else ""
     for column, xy in enumerate(map(array, maps.values()), start=1):
         fig.add_scattergl(
-            x=xy[:, 0],
-            y=xy[:, 1],
             mode="markers",
             showlegend=False,
             row=1,
             col=column,
-            marker=dict(color=color, coloraxis="coloraxis", size=5, opacity=0.8),
-            text=None if formulas is None else list(formulas),
-            hovertemplate=f"{head}{label} %{{marker.color:.4~g}}<extra></extra>",
+            marker=dict(coloraxis="coloraxis", size=5, opacity=0.8),
         )
+        fig.data[-1].update(points(xy, color, label, formulas))
     frame = dict(showticklabels=False, ticks="", showgrid=False, mirror=True, title_text="")
     fig.update_xaxes(**frame).update_yaxes(**frame)
     bar = dict(title=dict(text=label, side="right"), thickness=14, outlinewidth=0)
@@ -128,6 +124,31 @@ def compare_maps(
         coloraxis=dict(colorscale=SCALE, colorbar=bar),
     )
     return fig
+
+
+def points(
+    xy: np.ndarray, color: np.ndarray, label: str, formulas: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The data of a map's points.
+
+    Parameters
+    ----------
+    xy, color, label, formulas
+        As for `embedding_map`.
+
+    Returns
+    -------
+    dict
+        Name of a property of the trace -> its value.
+    """
+    head = "%{text}<br>" if formulas is not None else ""
+    return {
+        "x": xy[:, 0],
+        "y": xy[:, 1],
+        "marker": {"color": color},
+        "text": None if formulas is None else list(formulas),
+        "hovertemplate": f"{head}{label} %{{marker.color:.4~g}}<extra></extra>",
+    }
 
 
 def map_figure(
@@ -159,7 +180,7 @@ def map_figure(
         fig.add_shape(**ring, **ends, line=line)
     fig.update_layout(
         title_text=title,
-        width=490,
+        width=style.PLOTS_WIDTH,
         margin=dict(l=15, r=10, t=45, b=15),
         hovermode="closest",
         uirevision="map",

@@ -16,6 +16,7 @@ from plotly.subplots import make_subplots
 from scdlab.analysis.bonds import bonds_of
 from scdlab.analysis.inputs import array, tensor
 from scdlab.explore import style
+from scdlab.explore.changes import Changes
 from scdlab.explore.scene import as_atoms
 from scdlab.explore.style import label, marker_size
 
@@ -148,7 +149,7 @@ def neighbor_figure(
     distance in a basis.
 
     The traces are the same in number and kind for every molecule, so that a widget can change them
-    in place.
+    in place (`neighbor_changes`).
 
     Parameters
     ----------
@@ -168,10 +169,6 @@ def neighbor_figure(
     plotly.graph_objects.Figure
         The figure.
     """
-    pos = atoms.get_positions()
-    z = atoms.numbers
-    r = np.linalg.norm(pos - pos[center], axis=1)
-    sees = (r <= cutoff) & (np.arange(len(z)) != center)
     fig = make_subplots(
         rows=2,
         cols=2,
@@ -181,36 +178,66 @@ def neighbor_figure(
         vertical_spacing=0.24,
         horizontal_spacing=0.1,
     )
-    _add_what_it_sees(fig, pos, z, center, sees, neighbor, bonds_of(atoms))
-    grid = np.linspace(0.0, max(5.0, 1.05 * r.max()), 151).round(3)
-    _add_distances(
-        fig,
-        r,
-        sees,
-        center,
-        cutoff,
-        r[neighbor],
-        grid,
-        array(basis(tensor(grid))),
-    )
-    values = array(basis(tensor(r[[neighbor]])))[0]
-    fig.add_bar(x=np.arange(len(values)), y=values, marker_color=style.VERMILION, row=2, col=2)
-    chosen = f"{style.symbol(z[center])}{center}–{style.symbol(z[neighbor])}{neighbor}"
+    _add_what_it_sees(fig)
+    _add_distances(fig)
+    fig.add_bar(marker_color=style.VERMILION, row=2, col=2)
     fig.update_xaxes(title_text="index k of the basis function", row=2, col=2)
-    fig.update_yaxes(title_text=f"e<sub>k</sub>({r[neighbor]:.2f} Å)", range=[0, 1.1], row=2, col=2)
+    fig.update_yaxes(range=[0, 1.1], row=2, col=2)
     fig.update_layout(
         template="scdlab",
         height=480,
         showlegend=False,
         margin=dict(l=10, r=15, t=40, b=50),
-        title_text=(
-            f"{atoms.get_chemical_formula()}: atom {center} sees {sees.sum()} of {len(z) - 1} "
-            f"others; {chosen} are {r[neighbor]:.2f} Å apart"
-        ),
         scene=_SCENE,
         uirevision="neighbors",
     )
+    neighbor_changes(atoms, center, cutoff, neighbor, basis).put_into(fig)
     return fig
+
+
+def neighbor_changes(
+    atoms: ase.Atoms,
+    center: int,
+    cutoff: float,
+    neighbor: int,
+    basis: Callable[[torch.Tensor], torch.Tensor],
+) -> Changes:
+    """What a `neighbor_figure` owes to the molecule, its atoms and the cutoff.
+
+    Parameters
+    ----------
+    atoms, center, cutoff, neighbor, basis
+        As for `neighbor_figure`.
+
+    Returns
+    -------
+    Changes
+        Data of all traces; the title, and the axes whose range or title they set.
+    """
+    pos = atoms.get_positions()
+    z = atoms.numbers
+    r = np.linalg.norm(pos - pos[center], axis=1)
+    sees = (r <= cutoff) & (np.arange(len(z)) != center)
+    grid = np.linspace(0.0, max(5.0, 1.05 * r.max()), 151).round(3)
+    values = array(basis(tensor(np.append(grid, r[neighbor]))))  # (152, K)
+    chosen = f"{style.symbol(z[center])}{center}–{style.symbol(z[neighbor])}{neighbor}"
+    title = (
+        f"{atoms.get_chemical_formula()}: atom {center} sees {sees.sum()} of {len(z) - 1} "
+        f"others; {chosen} are {r[neighbor]:.2f} Å apart"
+    )
+    bars = {"x": np.arange(values.shape[1]), "y": values[-1]}
+    return Changes(
+        [
+            *_what_it_sees(pos, z, center, sees, neighbor, bonds_of(atoms)),
+            *_distances(r, sees, center, cutoff, r[neighbor], grid, values[:-1]),
+            bars,
+        ],
+        {
+            "title_text": title,
+            "xaxis": {"range": [0, grid[-1]]},
+            "yaxis2": {"title_text": f"e<sub>k</sub>({r[neighbor]:.2f} Å)"},
+        },
+    )
 
 
 def _segments(start: np.ndarray, end: np.ndarray) -> dict:
@@ -305,86 +332,89 @@ def _add_arrows(
     )
 
 
-def _add_what_it_sees(fig, pos, z, center, sees, neighbor, bonds) -> None:
-    """The 3-D part: bonds, the pairs of `center`, the chosen pair, the atoms, a ring around
-    `center`."""
+def _add_what_it_sees(fig: go.Figure) -> None:
+    """The 3-D part, empty: bonds, the pairs of the center, the chosen pair, the atoms, a ring
+    around the center."""
+    place = dict(row=1, col=1)
+    for color, width in ((style.GRAY, 7), (style.BLUE, 4), (style.VERMILION, 8)):
+        line = dict(color=color, width=width)
+        fig.add_scatter3d(mode="lines", hoverinfo="skip", line=line, **place)
+    fig.add_scatter3d(
+        mode="markers+text",
+        textposition="middle center",
+        marker=dict(sizeref=0.5, opacity=1.0, line_color=style.INK),
+        hovertemplate="%{text}<br>(%{x:.3f}, %{y:.3f}, %{z:.3f}) Å<extra></extra>",
+        **place,
+    )
+    ring = dict(symbol="circle-open", color=style.BLACK, line_width=4)
+    fig.add_scatter3d(mode="markers", hoverinfo="skip", marker=ring, **place)
+
+
+def _what_it_sees(
+    pos: np.ndarray,
+    z: np.ndarray,
+    center: int,
+    sees: np.ndarray,
+    neighbor: int,
+    bonds: np.ndarray,
+) -> list[dict]:
+    """The data of the 3-D part."""
     shown = sees.copy()
     shown[center] = True
     colors = [
         _rgba(style.element_color(k), 1.0 if s else 0.25) for k, s in zip(z, shown, strict=True)
     ]
-    names = [f"{style.symbol(k)}{n}" for n, k in enumerate(z)]
     start = np.repeat(pos[[center]], sees.sum(), axis=0)
-    lines = (
-        (_segments(pos[bonds[:, 0]], pos[bonds[:, 1]]), style.GRAY, 7),
-        (_segments(start, pos[sees]), style.BLUE, 4),
-        (_segments(pos[[center]], pos[[neighbor]]), style.VERMILION, 8),
-    )
-    for ends, color, width in lines:
-        fig.add_scatter3d(
-            **ends,
-            mode="lines",
-            hoverinfo="skip",
-            line=dict(color=color, width=width),
-            row=1,
-            col=1,
+    sizes = [marker_size(k) for k in z]
+    places = dict(zip("xyz", pos.T, strict=True))
+    return [
+        _segments(pos[bonds[:, 0]], pos[bonds[:, 1]]),
+        _segments(start, pos[sees]),
+        _segments(pos[[center]], pos[[neighbor]]),
+        places
+        | {
+            "text": [f"{style.symbol(k)}{n}" for n, k in enumerate(z)],
+            "marker": {"size": sizes, "color": colors},
+        },
+        dict(zip("xyz", pos[[center]].T, strict=True)) | {"marker": {"size": sizes[center] + 2}},
+    ]
+
+
+def _add_distances(fig: go.Figure) -> None:
+    """The distance axis, empty: basis functions as thin curves, distances as ticks, the cutoff and
+    the chosen one."""
+    place = dict(row=1, col=2)
+    thin = dict(color=style.SKY, width=1)
+    fig.add_scatter(mode="lines", line=thin, hoverinfo="skip", **place)
+    for color in (style.BLUE, style.GRAY):
+        fig.add_scatter(
+            mode="markers",
+            marker=dict(color=color, size=11, symbol="line-ns", line=dict(width=3, color=color)),
+            hovertemplate="r = %{x:.3f} Å<extra></extra>",
+            **place,
         )
-    fig.add_scatter3d(
-        **dict(zip("xyz", pos.T, strict=True)),
-        mode="markers+text",
-        text=names,
-        textposition="middle center",
-        marker=dict(
-            size=[marker_size(k) for k in z],
-            sizeref=0.5,
-            opacity=1.0,
-            color=colors,
-            line_color=style.INK,
-        ),
-        hovertemplate="%{text}<br>(%{x:.3f}, %{y:.3f}, %{z:.3f}) Å<extra></extra>",
-        row=1,
-        col=1,
-    )
-    fig.add_scatter3d(
-        **dict(zip("xyz", pos[[center]].T, strict=True)),
-        mode="markers",
-        hoverinfo="skip",
-        row=1,
-        col=1,
-        marker=dict(
-            symbol="circle-open", size=marker_size(z[center]) + 2, color=style.BLACK, line_width=4
-        ),
-    )
+    for line in (dict(color=style.INK, dash="dot"), dict(color=style.VERMILION, width=2)):
+        fig.add_scatter(y=[-0.25, 1.1], mode="lines", line=line, hoverinfo="skip", **place)
+    fig.update_xaxes(title_text=label("distance r", "Å"), **place)
+    fig.update_yaxes(title_text="basis e<sub>k</sub>(r)", range=[-0.25, 1.1], **place)
 
 
-def _add_distances(fig, r, sees, center, cutoff, chosen, grid, basis) -> None:
-    """The distance axis: basis functions as thin curves, distances as ticks, the cutoff and the
-    chosen one."""
+def _distances(
+    r: np.ndarray,
+    sees: np.ndarray,
+    center: int,
+    cutoff: float,
+    chosen: float,
+    grid: np.ndarray,
+    basis: np.ndarray,
+) -> list[dict]:
+    """The data of the distance axis."""
     basis = basis.round(3)  # a picture needs no more digits, and travels to the browser as text
     x = np.tile(np.append(grid, np.nan), basis.shape[1])
     y = np.concatenate([basis.T, np.full((basis.shape[1], 1), np.nan)], axis=1).ravel()
-    thin = dict(color=style.SKY, width=1)
-    fig.add_scatter(x=x, y=y, mode="lines", line=thin, hoverinfo="skip", row=1, col=2)
     beyond = ~sees & (np.arange(len(r)) != center)
-    for mask, color in ((sees, style.BLUE), (beyond, style.GRAY)):
-        fig.add_scatter(
-            x=r[mask],
-            y=np.full(mask.sum(), -0.13),
-            mode="markers",
-            row=1,
-            col=2,
-            marker=dict(color=color, size=11, symbol="line-ns", line=dict(width=3, color=color)),
-            hovertemplate="r = %{x:.3f} Å<extra></extra>",
-        )
-    for at, line in (
-        (cutoff, dict(color=style.INK, dash="dot")),
-        (chosen, dict(color=style.VERMILION, width=2)),
-    ):
-        fig.add_scatter(
-            x=[at, at], y=[-0.25, 1.1], mode="lines", line=line, hoverinfo="skip", row=1, col=2
-        )
-    fig.update_xaxes(title_text=label("distance r", "Å"), range=[0, grid[-1]], row=1, col=2)
-    fig.update_yaxes(title_text="basis e<sub>k</sub>(r)", range=[-0.25, 1.1], row=1, col=2)
+    ticks = [{"x": r[mask], "y": np.full(mask.sum(), -0.13)} for mask in (sees, beyond)]
+    return [{"x": x, "y": y}, *ticks, {"x": [cutoff, cutoff]}, {"x": [chosen, chosen]}]
 
 
 def _rgba(color: str, opacity: float) -> str:

@@ -10,9 +10,10 @@ import traitlets
 from ase.neighborlist import neighbor_list
 
 from scdlab.explore import svg
+from scdlab.explore.changes import Changes
 from scdlab.explore.controls import Bounds, check_bounds
 from scdlab.explore.inputs import Number, Whole, checked_store
-from scdlab.explore.molecule_plots import neighbor_figure
+from scdlab.explore.molecule_plots import neighbor_changes, neighbor_figure
 from scdlab.explore.widgets import FigureExplorer
 from scdlab.nn.blocks.radial import GaussianBasis
 
@@ -177,11 +178,19 @@ class NeighborExplorer(FigureExplorer):
         ValueError
             For a molecule of a single atom.
         """
+        return neighbor_figure(*self._shown())
+
+    def changes(self) -> Changes:
+        """What the figure owes to the state."""
+        return neighbor_changes(*self._shown())
+
+    def _shown(self) -> tuple[ase.Atoms, int, float, int, GaussianBasis]:
+        """The arguments of the figure."""
         self.bounds("neighbor")  # there is one
         r = self.distances()
         ranked = np.argsort(np.where(np.arange(len(r)) == self.center, -1.0, r), kind="stable")
         other = int(ranked[self.neighbor])
-        return neighbor_figure(self.atoms, self.center, self.cutoff, other, self.basis)
+        return self.atoms, self.center, self.cutoff, other, self.basis
 
     def to_svg(self) -> str:
         """The molecule, with the atoms that the chosen one sees."""

@@ -41,19 +41,21 @@ from scdlab.analysis.denoising import (
     unexplained_noise,
 )
 from scdlab.explore import svg
+from scdlab.explore.changes import Changes
 from scdlab.explore.controls import Bounds, check_bounds, plain_number, sigma_slider
 from scdlab.explore.inputs import Choice, Flag, Number, Text, Whole, checked_network, checked_store
 from scdlab.explore.noise_figure import (
     ARROWS,
     COSINES,
-    axes_of,
     lengths_picture,
+    noise_changes,
     noise_figure,
     sigma_traces,
 )
 from scdlab.explore.noise_words import describe, regime
 from scdlab.explore.scene import magnification
 from scdlab.explore.structures import checked, read_structure, sample_store
+from scdlab.explore.style import CONTROL_WIDTH, VIEW_WIDTH
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import FigureExplorer
 from scdlab.objectives.noise import KINDS
@@ -94,7 +96,7 @@ class NoiseExplorer(FigureExplorer):
 
     names = ("molecule", "source", "sigma", "seed", "kind", "relaxed", *ARROWS)
     sliding = ("sigma",)
-    words_style = "line-height: 1.35; max-width: 430px"
+    words_style = f"line-height: 1.35; max-width: {VIEW_WIDTH}px"
     molecule = Whole()
     seed = Whole()
     source = Text("store")
@@ -143,21 +145,23 @@ class NoiseExplorer(FigureExplorer):
         self.relaxed = relaxed
         self.source = source
         self.view = MoleculeView(
-            self.numbers()["atoms"], self.arrows(), title=self._title(), size=(430, 380)
+            self.numbers()["atoms"], self.arrows(), title=self._title(), size=(VIEW_WIDTH, 280)
         )
         self.text = widgets.Text(
             "" if source == "store" else source,
             placeholder="SMILES or file, e.g. CC(=O)O; empty: the store",
             description="or",
             continuous_update=False,
-            layout=widgets.Layout(width="330px"),
+            layout=widgets.Layout(width=f"{CONTROL_WIDTH}px"),
             style={"description_width": "70px"},
         )
         super().__init__(**self._make_controls())
         self.text.observe(self._typed, names=["value"])
 
     def _make_controls(self) -> dict[str, Any]:
-        wide = dict(style={"description_width": "70px"}, layout=widgets.Layout(width="330px"))
+        wide = dict(
+            style={"description_width": "70px"}, layout=widgets.Layout(width=f"{CONTROL_WIDTH}px")
+        )
         small = widgets.Layout(width="220px", margin="2px 24px 2px 2px")
         box = dict(indent=False, layout=widgets.Layout(width="auto", margin="2px 14px 2px 0"))
         ticks = {"relaxed": "start at the reference's minimum"}
@@ -186,11 +190,8 @@ class NoiseExplorer(FigureExplorer):
             widgets.HBox([at["sigma"], at["kind"], at["relaxed"]], layout=wrap),
             widgets.HBox([arrows, *(at[name] for name in ARROWS)], layout=wrap),
         ]
-        left = widgets.VBox([self.view, self.words], layout=widgets.Layout(flex="0 1 auto"))
-        right = widgets.VBox(
-            [self.drawing], layout=widgets.Layout(flex="1 1 420px", min_width="380px")
-        )
-        both = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap"))
+        left = widgets.VBox([self.view, self.words])
+        both = widgets.HBox([left, self.drawing], layout=widgets.Layout(flex_flow="row wrap"))
         return [*rows, self.message, both]
 
     # ----------------------------------------------------------------------------------------------
@@ -383,6 +384,10 @@ class NoiseExplorer(FigureExplorer):
         """The plots of the present state."""
         return noise_figure(self.numbers())
 
+    def changes(self) -> Changes:
+        """What the plots owe to the state."""
+        return noise_changes(self.numbers())
+
     def to_svg(self) -> str:
         """The displaced molecule with its arrows, and the numbers below it."""
         picture = self.view.to_svg()
@@ -437,11 +442,7 @@ class NoiseExplorer(FigureExplorer):
     def redraw(self) -> None:
         """Change figure and view in place."""
         n = self.numbers()
-        with self.figure.batch_update():  # one message to the browser
-            for trace, data in zip(self.figure.data, n["traces"], strict=True):
-                trace.update(data)
-            for axis, values in axes_of(n).items():
-                self.figure.layout[axis].update(values)
+        super().redraw()
         self.view.show(n["atoms"], self.arrows(), title=self._title())  # one message
 
 

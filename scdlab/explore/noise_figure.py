@@ -12,7 +12,9 @@ from plotly.subplots import make_subplots
 from scdlab.analysis.bonds import bands_of, bond_lengths, bonds_of, length_density
 from scdlab.analysis.denoising import SIGMAS
 from scdlab.explore import style
+from scdlab.explore.changes import Changes
 from scdlab.explore.controls import plain_number
+from scdlab.explore.style import PLOTS_WIDTH
 
 # σ in Å -> what noise of about that size does
 REGIMES = {0.005: "regularizing", 0.04: "corrupting"}
@@ -130,11 +132,9 @@ def noise_figure(numbers: dict[str, Any]) -> go.Figure:
     plotly.graph_objects.Figure
         The figure.
     """
-    fig: Any = make_subplots(rows=3, cols=1, row_heights=[0.4, 0.27, 0.33], vertical_spacing=0.13)
+    fig: Any = make_subplots(rows=3, cols=1, row_heights=[0.4, 0.27, 0.33], vertical_spacing=0.14)
     _add_lengths(fig)
     _add_against_sigma(fig)
-    for trace, data in zip(fig.data, numbers["traces"], strict=True):
-        trace.update(data)
     sigma_axis = style.LOG | dict(range=np.log10([0.0026, 0.58]).tolist())
     fig.update_xaxes(**sigma_axis, row=2, col=1)
     fig.update_xaxes(**sigma_axis, title_text=style.label("σ", "Å"), row=3, col=1)
@@ -153,8 +153,8 @@ def noise_figure(numbers: dict[str, Any]) -> go.Figure:
     tops = [fig.layout[axis].domain[1] for axis in ("yaxis", "yaxis2", "yaxis3")]
     fig.update_layout(
         template="scdlab",
-        width=650,
-        height=650,
+        width=PLOTS_WIDTH,
+        height=590,
         margin=dict(l=70, r=15, t=45, b=50),
         font_size=13,
         uirevision="noise",
@@ -162,17 +162,17 @@ def noise_figure(numbers: dict[str, Any]) -> go.Figure:
         meta={"with_still": True},
         legend=small | dict(y=tops[0]),
         legend2=small | dict(y=tops[1], entrywidth=130),
-        legend3=small | dict(y=tops[2], entrywidth=100),
+        legend3=small | dict(y=tops[2], entrywidth=80),
     )
+    fig.update_xaxes(title_font_size=13).update_yaxes(title_font_size=13)
     _add_regimes(fig)
-    for axis, values in axes_of(numbers).items():
-        fig.layout[axis].update(values)
+    noise_changes(numbers).put_into(fig)
     return fig
 
 
-def axes_of(numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the axes owe to the state: the lanes' names, the range of lengths, the range of the
-    cosines.
+def noise_changes(numbers: dict[str, Any]) -> Changes:
+    """What a `noise_figure` owes to the state: the data of all traces, the lanes' names, the range
+    of lengths, the range of the cosines.
 
     Parameters
     ----------
@@ -181,13 +181,13 @@ def axes_of(numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
     Returns
     -------
-    dict
-        Name of an axis in plotly's layout -> what to change of it.
+    Changes
+        Of the traces and of the axes.
     """
     lengths = numbers["lengths"]
     lanes = max(1, len(lengths["names"]))
     drawn = [y for trace in numbers["traces"][8:11] for y in trace["y"] if y is not None]
-    return {
+    axes = {
         "xaxis": dict(range=lengths["range"]),
         "yaxis": dict(
             tickvals=lengths["heights"],
@@ -197,6 +197,7 @@ def axes_of(numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ),
         "yaxis3": dict(range=[min([-0.05, *(y - 0.1 for y in drawn)]), 1.08]),
     }
+    return Changes(numbers["traces"], axes)
 
 
 def _lanes(atoms: ase.Atoms) -> dict[str, list[int]]:

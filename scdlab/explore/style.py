@@ -30,6 +30,11 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 DIVERGING = "RdBu"  # for values around zero, with zero in the middle
 # a logarithmic axis, labeled 1, 2, 5, 10, … in full
 LOG: dict[str, Any] = dict(type="log", dtick="D2", tickformat="~g")
+# Pixels of widgets. In a window of 1,280, beside JupyterLab's file browser, the output of a cell
+# has about 845: a molecule and plots fit side by side, and three controls in a row above them.
+VIEW_WIDTH = 350
+PLOTS_WIDTH = 470
+CONTROL_WIDTH = 270
 FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
 _REMOVED = [

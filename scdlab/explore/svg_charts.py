@@ -1,5 +1,6 @@
 """Charts as svg text: filters, bars, colored cells and polar curves."""
 
+import functools
 from collections.abc import Container, Sequence
 
 import numpy as np
@@ -308,5 +309,6 @@ def ticks_from_zero(highest: float) -> list[float]:
     return [step * k for k in range(max(2, int(np.ceil(highest / step - 1e-9)) + 1))]
 
 
+@functools.cache  # plotly looks a scale up among all that it has, which takes a millisecond
 def _level_color(k: int) -> str:
     return str(sample_colorscale(style.DIVERGING, [k / _LEVELS])[0]).replace(" ", "")

@@ -171,6 +171,25 @@ def test_filter_explorer_draws_the_chosen_filter():
     assert "Block 1, channel 2" in widget.figure.layout.title.text
 
 
+def test_a_figure_changed_in_place_is_the_picture_of_its_state():
+    neighbors = explore.NeighborExplorer(Store("CH3CH2OH", "H2O"))
+    neighbors.molecule = 1
+    neighbors.cutoff = 1.2
+    neighbors.neighbor = 2
+    filters = explore.FilterExplorer(Model())
+    filters.layer = 1
+    filters.channel = 2
+    for widget in (neighbors, filters):
+        now, new = (json.loads(fig.to_json()) for fig in (widget.figure, widget.picture()))
+        assert now == new
+        whole = explorer_base.FigureExplorer.changes(widget)  # what a subclass need not name
+        assert len(whole.traces) == len(widget.changes().traces)
+        title = widget.figure.layout.title.text
+        widget.figure.layout.title.text = "another"
+        whole.put_into(widget.figure)
+        assert widget.figure.layout.title.text == title
+
+
 def test_controls_are_described_and_bounded():
     for widget in (explore.NeighborExplorer(Store("H2O")), explore.FilterExplorer(Model())):
         assert set(widget.controls) == set(widget.names)
@@ -202,7 +221,7 @@ def test_an_error_while_drawing_is_shown_and_raised(monkeypatch):
         raise RuntimeError("no <ink>")
 
     with monkeypatch.context() as patch:
-        patch.setattr(widget, "picture", fail)
+        patch.setattr(widget, "changes", fail)
         with pytest.raises(RuntimeError, match="no <ink>"):
             widget.controls["cutoff"].value = 3.0
         assert "RuntimeError: no &lt;ink&gt;" in widget.message.value
