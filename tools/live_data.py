@@ -236,7 +236,7 @@ def first(scene: dict[str, Any]) -> dict[str, Any]:
             "stop": 1,
             "from": "ethanol.0",
             "moved": {str(atom): step},
-            "atom": atom,
+            "atom": -1,
             "distance": 1.5,
             "temperature": 300,
             "time": 0,

@@ -3,14 +3,16 @@ what it has not seen, with the numbers that stand in its checkpoint."""
 
 from typing import Any
 
-_PAIR = "A SchNet, trained on 1,000 frames of ethanol at 500 K with GFN2-xTB energies and forces"
 _TRAINED = {
     "schnet-molecules": (
         "A SchNet, trained on rattled and pulled geometries of 2,500 molecules of QM9 and on 2,200 "
         "frames at 500 K, with GFN2-xTB energies and forces."
     ),
-    "schnet-ethanol": f"{_PAIR}, forces as slope of the energy.",
-    "schnet-ethanol-direct": f"{_PAIR}, forces predicted directly.",
+    "schnet-ethanol": (
+        "Both SchNets were trained on the same 1,000 frames of ethanol at 500 K, with GFN2-xTB "
+        "energies and forces."
+    ),
+    "schnet-ethanol-direct": "",  # said with the other of the pair
     "coord-et": (
         "An equivariant transformer, trained to undo noise of 0.04 Å on 100,000 geometries of QM9 "
         "at rest, without labels."
@@ -76,10 +78,9 @@ def error_of(name: str, origin: dict[str, Any]) -> str:
         )
     if name.startswith("schnet-ethanol"):
         energy = origin["test_energy_mae_ethanol_meV"]
-        return (
-            f"Mean error on unseen frames: {force('_ethanol')} of a force component, {energy:.0f} "
-            "meV of the energy."
-        )
+        kind = "direct forces" if name.endswith("direct") else "forces as slope of the energy"
+        error = force("_ethanol")
+        return f"Mean error of {kind} on unseen frames: {error} (energies {energy:.0f} meV)."
     if name == "coord-et":
         return f"On unseen molecules it leaves {left('test_noise_unexplained')} of such noise."
     if name == "pet-ethanol":

@@ -170,7 +170,7 @@ def test_each_control_changes_numbers_and_picture(opened, stop):
     for value in (one, other):
         slide(page, name, value)
         if stop == 3:
-            page.click("text=100 fs further")
+            page.click("#control >> text=100 fs further")
         idle(page)
         found.append(seen(page))
     assert found[0].picture != found[1].picture
@@ -194,11 +194,11 @@ def test_energy_stays_where_forces_are_its_slope(opened):
     direct = abs(float(re.search(r"direct\s+(-?[\d.]+)", numbers)[1]))
     assert re.search(r"Time\s+300", numbers)
     assert slope < 0.5 and direct > 5 * slope
-    page.click("text=Let it move")
+    page.click("#control >> text=Let it move")
     page.wait_for_function(
         "() => Number(document.querySelector('dd').textContent.split(' ')[0]) > 310"
     )
-    page.click("text=Pause")
+    page.click("#control >> text=Pause")
     assert float(re.search(r"time=([\d.]+)", page.url)[1]) > 310
 
 

@@ -73,11 +73,13 @@ export const clue = {
             const color = page.color(stays ? "blue" : "gray");
             return { at: place.at, color, size: stays ? 3.2 : 1.4, alpha: stays ? 0.95 : 0.45 };
         });
-        picture.dots.push({ at: truth, color: page.color("vermilion"), size: 5, alpha: 1 });
+        const front = { size: 6, alpha: 1, front: true };
+        picture.dots.push({ at: seen, color: page.color("orange"), ...front });
+        picture.dots.push({ at: truth, color: page.color("vermilion"), ...front });
         page.view.show(picture);
         page.caption(
-            `${page.title()}. Dots: where ${symbols[scene.z[atom]]}${atom + 1} may have been; red: ` +
-                "where it was.",
+            `${page.title()}. ${symbols[scene.z[atom]]}${atom + 1} is seen at the yellow dot and was at ` +
+                "the red one; small dots: where it may have been.",
         );
         page.trust(NETWORK, found.atoms ?? null, scene.z);
         write(page, scene, atom, kept, tolerance);

@@ -182,10 +182,10 @@ export class Painter {
         });
     }
 
-    /** A dot at a point in Å. */
-    dot(point, color, size = 3, alpha = 1) {
+    /** A dot at a point in Å; front: whether nothing hides it. */
+    dot(point, color, size = 3, alpha = 1, front = false) {
         const p = this.camera.place(...point);
-        this.add(p.depth, () => {
+        this.add(front ? Infinity : p.depth, () => {
             const { context } = this;
             context.globalAlpha = alpha;
             context.beginPath();

@@ -35,7 +35,7 @@ export const filters = {
         page.keep();
     },
     show(page) {
-        const structure = page.structure();
+        const structure = page.clean();
         const model = page.model(NETWORK);
         const { z, pos } = structure;
         const center = page.values.atom >= 0 && page.values.atom < z.length ? page.values.atom : heavy(z);

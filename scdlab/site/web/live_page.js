@@ -182,9 +182,8 @@ export class Page {
         } else if (instead !== null) {
             judged = { color: "vermilion", text: instead };
         }
-        const lines = known.map(({ trained, error }) =>
-            make("p", { textContent: `${trained} ${error}` }),
-        );
+        const said = known.map(({ trained, error }) => `${trained} ${error}`.trim());
+        const lines = [make("p", { textContent: said.join(" ") })];
         if (judged !== null) {
             const line = make("p", { className: "verdict", textContent: judged.text });
             line.style.setProperty("--verdict", `var(--${judged.color})`);

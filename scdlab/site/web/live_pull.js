@@ -27,7 +27,7 @@ export const pull = {
     pull: moveAtom,
     show(page) {
         const structure = page.structure();
-        const { atom } = page.values;
+        const atom = pulledAtom(page, structure);
         const scene = { ...structure, selected: atom };
         const answer = answerOf(page, structure);
         if (answer === null) {
@@ -43,11 +43,22 @@ export const pull = {
             ["Largest force", page.number(largest(answer.forces).size, 2), "eV/Å"],
             ["Atoms", String(structure.z.length)],
         ]);
-        drawTrace(page, answer);
-        page.finding(sentence(page, structure, answer));
+        drawTrace(page, atom, answer);
+        page.finding(sentence(page, structure, atom, answer));
         page.trust(NETWORK, answer.atoms, structure.z);
     },
 };
+
+// The atom that the reader chose, or else the one that is farthest from its place; -1 for none.
+function pulledAtom(page, { z }) {
+    const { atom, moved } = page.values;
+    if (atom >= 0 && atom < z.length) {
+        return atom;
+    }
+    const away = (i) => Math.hypot(...moved[i]);
+    const all = Object.keys(moved).map(Number).filter((i) => i < z.length);
+    return all.reduce((best, i) => (best < 0 || away(i) > away(best) ? i : best), -1);
+}
 
 /** Move an atom by a step in Å. */
 export function moveAtom(page, atom, step) {
@@ -115,8 +126,8 @@ export function largest(vectors) {
 }
 
 // The energies of this pull, against how far the atom is from its place.
-function drawTrace(page, answer) {
-    const { atom, moved } = page.values;
+function drawTrace(page, atom, answer) {
+    const { moved } = page.values;
     if (trace.atom !== atom) {
         trace.atom = atom;
         trace.points = [];
@@ -147,9 +158,8 @@ function energies(values) {
     return [low - 0.05 * (high - low), high + 0.05 * (high - low)];
 }
 
-function sentence(page, structure, answer) {
+function sentence(page, structure, atom, answer) {
     const { moved } = page.values;
-    const atom = page.values.atom < structure.z.length ? page.values.atom : -1;
     const step = moved[atom];
     const pulled = step === undefined ? 0 : Math.hypot(...step);
     if (atom < 0 || pulled < 0.005) {

@@ -72,8 +72,8 @@ export class MoleculeView {
         for (const { at, vector, color, z } of scene.arrows ?? []) {
             painter.arrow(at, vector, color, ballRadius(look.radii[z]));
         }
-        for (const { at, color, size, alpha } of scene.dots ?? []) {
-            painter.dot(at, color, size, alpha);
+        for (const { at, color, size, alpha, front } of scene.dots ?? []) {
+            painter.dot(at, color, size, alpha, front);
         }
         for (const { at, radius, color } of scene.spheres ?? []) {
             painter.sphere(at, radius, color);
