@@ -21,6 +21,7 @@ _OPERATIONS = {
     "unique_dim",
 }
 _METHODS = {"cpu", "numpy", "tolist", "__array__"}
+_COPIES = {"tensor", "as_tensor"}  # of Python's numbers: a GPU is waited for until they are there
 
 
 class Syncs:
@@ -72,7 +73,7 @@ class _Methods(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
         name = getattr(function, "__name__", "")
-        if name in _METHODS:
+        if name in _METHODS | _COPIES:
             self.note(name)
         return function(*args, **(kwargs or {}))
 

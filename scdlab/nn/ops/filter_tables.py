@@ -43,6 +43,13 @@ _PIECES = (
 )
 
 
+@functools.cache
+def _pieces(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The pieces on a device, copied once: a GPU would wait for each copy."""
+    with torch.inference_mode(False):  # what is kept serves passes with gradients too
+        return _PIECES.to(device, dtype)
+
+
 class FilterRows:
     """A look-up of filters that have a row for each pair.
 
@@ -141,7 +148,7 @@ class SplineFilters(FilterRows):
         powers = [torch.zeros_like(u)] * order
         for k in range(order, 4):
             powers.append(math.perm(k, order) / self.step**order * u ** (k - order))
-        return torch.stack(powers[:4], dim=-1) @ _PIECES.to(u)  # (P, 4)
+        return torch.stack(powers[:4], dim=-1) @ _pieces(u.dtype, u.device)  # (P, 4)
 
     def read(self, values: Tensor) -> Tensor:
         """The filter of every pair, in plain torch: [cells + 3, d] -> [P, d]."""
