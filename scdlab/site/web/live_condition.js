@@ -10,6 +10,7 @@ import { arrowsOf } from "./live_pull.js";
 const NETWORK = "scd-ct-frames";
 const SIGMA = 0.04; // Å, as in its training
 const DRAWS = 12;
+const OTHER = "aspirin.1"; // where a link names none that there is
 const MIXES = [0, 0.25, 0.5, 0.75, 1];
 
 const done = { key: null, none: NaN, points: [] };
@@ -53,7 +54,7 @@ export const condition = {
             page.view.show(shaken.structure);
             return;
         }
-        const other = page.named(page.values.other);
+        const other = page.named(page.values.other) ?? page.named(OTHER);
         const own = Float64Array.from(selfEmbedding(model, scene));
         const another = Float64Array.from(selfEmbedding(model, other));
         const hint = mixed(own, another, mix);
