@@ -38,8 +38,17 @@ def submitted(path: Path, answers: dict[str, str]) -> NotebookNode:
     for task in exercises_of(path):
         if task.check in answers:
             cell = _cell_of(notebook, task)
-            cell.source = f"{answers[task.check]}\n\nlessons.{task.check}({task.answer})"
+            statements = ast.parse(cell.source).body
+            others = [each for each in statements if not is_answer(each, task)]
+            kept = [ast.unparse(each) for each in others]
+            call = f"lessons.{task.check}({task.answer})"
+            cell.source = "\n\n".join([*kept, answers[task.check], call])
     return notebook
+
+
+def is_answer(statement: ast.stmt, task: Exercise) -> bool:
+    """Whether a statement gives the answer, or calls the check."""
+    return task.answer in bound(statement) or isinstance(statement, ast.Expr)
 
 
 def code_of(notebook: NotebookNode) -> list[str]:
