@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 import scdlab
-from scdlab import files, site
+from scdlab import files
 from scdlab.lessons.listed import list_lessons
 from scdlab.locks import locked
 from scdlab.log import show
@@ -21,6 +21,7 @@ from .assets import write_assets
 from .claim_pages import claim_pages, forgotten, verdicts_in_words
 from .executed import KEPT, executed_lessons
 from .lesson_page import LessonPage, headings, lesson_page, prose, sections
+from .live import write_live
 from .reference import Reference
 from .search import Searched, write_index
 
@@ -36,8 +37,6 @@ class Context:
     ----------
     version : str
         Of the kit.
-    live : bool
-        Whether the live page is there.
     docs : bool
         Whether the reference is there.
     menu : list of dict
@@ -47,7 +46,6 @@ class Context:
     """
 
     version: str
-    live: bool = False
     docs: bool = False
     menu: list[dict[str, str]] = field(default_factory=list)
     pages: dict[str, str] = field(default_factory=dict)
@@ -109,7 +107,7 @@ def build_site(
             paths, [] if executed is None else [Path(executed)], Path(kept), may_run, say
         )
         pages = [lesson_page(each, path.stem) for each, path in zip(found, paths, strict=True)]
-        _write(new, pages, paths[0].parent, reference, say)
+        _write(new, pages, paths[0].parent, reference)
     megabytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
     say(f"the site is in {out}: open {out / 'index.html'} ({megabytes:.0f} MB)")
     return out
@@ -129,12 +127,11 @@ def _write(
     lessons: list[LessonPage],
     folder: Path,
     reference: Reference | None,
-    say: Callable[[str], None],
 ) -> None:
     """Fill the folder of a site."""
     write_assets(new / "assets")
     context = Context(scdlab.__version__)
-    context.live = _write_live(new / "live.html", say)
+    write_live(new / "live.html", home="index.html")
     context.docs = reference is not None
     context.pages = {each.number: each.name for each in lessons}
     if reference is not None:
@@ -231,21 +228,11 @@ def _write_claims(write: Callable[..., None]) -> Searched:
     return Searched("claims.html", "Claim", "claim", [page.section for page in pages])
 
 
-def _write_live(path: Path, say: Callable[[str], None]) -> bool:
-    """Write the live page; whether there is one."""
-    write_live = getattr(site, "write_live", None)
-    if write_live is None:
-        say("this version has no live page: the site is made without it")
-        return False
-    write_live(path, home="index.html")
-    return True
-
-
 def _menu(context: Context, glossary: bool) -> list[dict[str, str]]:
     """The bar above every page."""
     listed = [
         ("Course", "index.html", True),
-        ("Live", "live.html", context.live),
+        ("Live", "live.html", True),
         ("Take-aways", "take-aways.html", True),
         ("Glossary", "glossary.html", glossary),
         ("Claims", "claims.html", True),

@@ -45,6 +45,8 @@ class Part:
         Of a figure, in pixels.
     is_3d : bool, default False
         Whether a figure is drawn in 3-D, of which a browser holds only a few at a time.
+    panels : bool, default False
+        Whether a figure has several panels beside one another, and so scrolls in a narrow window.
     size : list of float
         Width, and height of a 3-D view, in pixels.
     stop : Stop, optional
@@ -61,6 +63,7 @@ class Part:
     alt: str = ""
     height: int = 0
     is_3d: bool = False
+    panels: bool = False
     size: list[float] = field(default_factory=list)
     stop: Stop | None = None
     questions: list[Question] = field(default_factory=list)
@@ -190,8 +193,19 @@ def figure_part(content: Mapping[str, Any], described: str) -> Part:
         alt=alt,
         height=int(layout.get("height") or 450),
         is_3d=any(str(trace.get("type", "")).endswith(_3D) for trace in figure["data"]),
+        panels=_has_panels(layout),
         size=size,
     )
+
+
+def _has_panels(layout: Mapping[str, Any]) -> bool:
+    """Whether an axis, or a scene, begins right of the first third."""
+    for name, axis in layout.items():
+        if name.startswith(("xaxis", "scene")) and axis.get("domain"):
+            along = axis["domain"]["x"] if name.startswith("scene") else axis["domain"]
+            if along[0] > 1 / 3:
+                return True
+    return False
 
 
 def _view(state: Mapping[str, Any], data: Mapping[str, Any], described: str) -> Part:

@@ -18,7 +18,7 @@ from scdlab.claims.curves import Arm, Curves
 from scdlab.claims.show import pending
 from scdlab.claims.withdrawn import withdrawn
 from scdlab.lessons.failures import banner
-from scdlab.site import build_site
+from scdlab.site import build_site, outputs
 from scdlab.site.claim_pages import claim_pages
 from scdlab.site.course import COURSE, EXPLORERS, STOPS
 from scdlab.site.reference import Reference
@@ -81,15 +81,19 @@ def test_every_link_leads_somewhere_and_nothing_comes_from_elsewhere(built):
             if re.match(r"https?:", link):
                 continue
             other = pages[target or name]
+            if target == "live.html":  # the scene is named, no place on the page
+                assert re.fullmatch(r"(stop=[1-8])?", anchor), (name, link)
+                continue
             assert not anchor or unquote(anchor) in other.ids, (name, link)
 
 
 def test_libraries_are_there_once_and_pages_are_small(built):
     for name in ("plotly.js", "3Dmol.js", "view.js", "site.js", "site.css", "search-index.js"):
         assert (built / "assets" / name).is_file()
-    for path in built.glob("*.html"):
+    pages = [path for path in built.glob("*.html") if path.name != "live.html"]
+    for path in pages:
         assert path.stat().st_size < 3e6
-    whole = "".join(page(built, path.name) for path in built.glob("*.html"))
+    whole = "".join(page(built, path.name) for path in pages)
     assert "plotly.js v" not in whole and "http-equiv" not in whole
 
 
@@ -105,6 +109,7 @@ def test_a_lesson_shows_what_it_holds(built):
     assert "Code, 20 lines" in second and "<summary>Solution</summary>" in second
     assert "1 &lt; 2" in second and "How large is &lt;σ&gt;?" in second
     assert 'rel="prev" href="00_tiny.html"' in second
+    assert 'href="live.html#stop=4">Try it live</a>' in second
     assert 'alt="' in second and "its cells took\n    2 s" in second
 
 
@@ -116,6 +121,13 @@ def test_figures_and_views_travel_as_data(built):
     assert figure["data"][0]["type"] == "bar"
     assert "width" not in figure["layout"]  # the page decides
     assert len(scene["frame"]["z"]) == 9
+
+
+def test_panels_beside_one_another_are_known():
+    below = {"xaxis": {"title": {"text": "r"}}, "yaxis2": {"domain": [0.5, 1]}}
+    beside = {"scene": {"domain": {"x": [0, 0.4]}}, "xaxis": {"domain": [0.5, 1]}}
+    assert not outputs.figure_part({"data": [], "layout": below}, "").panels
+    assert outputs.figure_part({"data": [], "layout": beside}, "").panels
 
 
 def test_the_search_knows_every_section(built):
