@@ -185,7 +185,7 @@ class Calculator(AseCalculator):
             raise ValueError(_NO_ATOMS)
         structure = _geometry_of(atoms)
         self.atoms = structure
-        if covers(self.model) and "dipole" not in self.implemented_properties:
+        if self._covered():
             self.results = self._by_force_call(structure, properties)
             self._computed = structure.copy()
             return
@@ -202,6 +202,10 @@ class Calculator(AseCalculator):
                 results = self._with_energy(batch, structure, properties)
         self.results = results
         self._computed = structure.copy()
+
+    def _covered(self) -> bool:
+        """Whether there is a force call for all that this calculator gives."""
+        return covers(self.model) and "dipole" not in self.implemented_properties
 
     def _by_force_call(self, structure: ase.Atoms, properties: Sequence[str]) -> dict[str, Any]:
         """Energy and forces, and the stress with them at no cost worth naming."""

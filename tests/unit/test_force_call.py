@@ -107,6 +107,13 @@ def test_it_gives_what_a_trained_model_gives(trained, name):
     compare(model, ethanol)
 
 
+@pytest.mark.parametrize("name", ["schnet", "transformer"])
+def test_pairs_about_to_leave_the_cutoff(trained, name):
+    model = trained[name].double().eval()
+    distances = [4.99, 4.996, 4.999, 4.99999, 5.0, 5.001, 0.3]
+    compare(model, {f"{r} Å": ase.Atoms("CO", [[0, 0, 0], [0, 0, r]]) for r in distances})
+
+
 def compare(model, frames):
     call = ForceCall(model)
     for kind, atoms in frames.items():
