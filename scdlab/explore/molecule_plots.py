@@ -395,8 +395,13 @@ def _add_distances(fig: go.Figure) -> None:
         )
     for line in (dict(color=style.INK, dash="dot"), dict(color=style.VERMILION, width=2)):
         fig.add_scatter(y=[-0.25, 1.1], mode="lines", line=line, hoverinfo="skip", **place)
-    fig.update_xaxes(title_text=label("distance r", "Å"), **place)
-    fig.update_yaxes(title_text="basis e<sub>k</sub>(r)", range=[-0.25, 1.1], **place)
+    fig.update_xaxes(title_text=label("distance r", "Å"), row=1, col=2)
+    fig.update_yaxes(
+        title_text="basis e<sub>k</sub>(r)",
+        range=[-0.25, 1.1],
+        row=1,
+        col=2,
+    )
 
 
 def _distances(

@@ -10,6 +10,7 @@ where the exact network would, at a twentieth of its cost.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,10 +57,11 @@ def radial_table(curves: Callable[[Tensor], Tensor], cutoff: float, dtype: np.dt
     r[-1] = math.nextafter(cutoff, 0.0)  # from within: the cutoff's curvature jumps at its end
     one = torch.ones_like(r)
 
-    def slope(x: Tensor) -> tuple[Tensor, Tensor]:
+    def slope(x: Tensor) -> Any:
         return torch.func.jvp(curves, (x,), (one,))
 
-    (value, first), (_, second) = torch.func.jvp(slope, (r,), (one,))
+    both: Any = torch.func.jvp(slope, (r,), (one,))
+    (value, first), (_, second) = both
     table = torch.stack([value, first * h, second * h * h], dim=1)
     return np.ascontiguousarray(table.detach().numpy(), dtype=dtype)
 

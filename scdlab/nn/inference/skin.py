@@ -6,7 +6,7 @@ pair that was farther than cutoff + skin is at least σ(cutoff + skin) - 2m away
 smallest singular value of F and m the farthest that an atom has moved beside the strain.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class Structures(NamedTuple):
         ValueError
             For what no model can use.
         """
-        arrays = {"z": self.z, "pos": self.pos, "ptr": self.ptr}
+        arrays: dict[str, Any] = {"z": self.z, "pos": self.pos, "ptr": self.ptr}
         if self.pbc.any():
             arrays |= {"cell": self.cell, "pbc": self.pbc}
         batch = AtomStore.from_arrays(**arrays).take(np.arange(len(self.cell)))
@@ -115,7 +115,7 @@ class SkinList:
         moved = now.pos - then.pos
         smallest = 1.0
         if self._shift is not None and not np.array_equal(now.cell, then.cell):
-            periodic = now.pbc.any(1)
+            periodic: np.ndarray = np.any(now.pbc, axis=1)  # [B]
             if not now.pbc[periodic].all():  # strained along an axis that a slab does not have
                 return False
             strain = np.repeat(np.eye(3)[None], len(periodic), axis=0)  # [B, 3, 3]
