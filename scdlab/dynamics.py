@@ -24,6 +24,7 @@ from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from scdlab.atoms import AtomStore
+from scdlab.atoms.ase_frames import as_frames
 from scdlab.nn import Model
 from scdlab.nn.inference import ForceCall, SkinList, Structures, covers
 
@@ -403,17 +404,8 @@ def _copied(frames: "ase.Atoms | Iterable[ase.Atoms] | AtomStore") -> list[ase.A
     """The structures, as copies without calculators."""
     if isinstance(frames, AtomStore):
         frames = [frames.to_ase(k) for k in range(len(frames))]
-    if isinstance(frames, ase.Atoms):
-        frames = [frames]
-    frames = list(frames)
-    if not frames:
-        raise ValueError("There are no structures to move: give one ase.Atoms or more.")
-    for k, atoms in enumerate(frames):
-        if not isinstance(atoms, ase.Atoms):
-            raise TypeError(
-                f"Dynamics moves ase.Atoms or the structures of an AtomStore, got {atoms!r} at "
-                f"place {k}."
-            )
+    found = as_frames(frames)
+    for k, atoms in enumerate(found):
         if atoms.constraints:
             raise ValueError(
                 f"Structure {k} has constraints, which dynamics of batches does not keep: remove "
@@ -421,7 +413,7 @@ def _copied(frames: "ase.Atoms | Iterable[ase.Atoms] | AtomStore") -> list[ase.A
             )
         if not len(atoms):
             raise ValueError(f"Structure {k} has no atoms: leave it out.")
-    return [atoms.copy() for atoms in frames]
+    return [atoms.copy() for atoms in found]
 
 
 def _positive(name: str, value: float, unit: str) -> float:
