@@ -137,7 +137,7 @@ export class MoleculeView {
         this.held = this.atomAt(p.x, p.y, event.pointerType === "touch" ? 14 : 6);
         this.moved = false;
         if (this.held >= 0) {
-            this.onSelect(this.held);
+            this.select(this.held);
         }
     }
 
@@ -189,6 +189,12 @@ export class MoleculeView {
         this.onTurn(true);
     }
 
+    // The next key may come before the page has drawn anew: it must find what was chosen.
+    select(atom) {
+        this.scene = { ...this.scene, selected: atom };
+        this.onSelect(atom);
+    }
+
     key(event) {
         if (this.scene === null || event.ctrlKey || event.metaKey || event.altKey) {
             return;
@@ -206,7 +212,7 @@ export class MoleculeView {
         };
         if (key === "n" || key === "p") {
             const next = key === "n" ? selected + 1 : selected - 1;
-            this.onSelect((next + n) % n);
+            this.select((next + n) % n);
         } else if (key === "Escape") {
             this.onSelect(-1);
         } else if (key === "+" || key === "=" || key === "-") {
