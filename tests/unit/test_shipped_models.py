@@ -2,6 +2,7 @@
 
 import json
 
+import live_models  # of tools/
 import pytest
 
 import scdlab
@@ -11,15 +12,30 @@ FOLDER = files.package_dir("data") / "checkpoints"
 SHIPPED = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in live_models.SETTINGS])
 def test_a_model_says_what_it_has_seen_and_its_test_error(name):
     (claim,) = (claim for claim in claims.claims() if name in claim.checkpoints)
-    origin = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["provenance"]
+    origin = origin_of(name)
     assert origin["claim"] == claim.id and origin["seen"] == claim.checkpoints[name]
     assert origin["settings"] | {"seeds": 0} == claim.settings(origin["profile"]) | {"seeds": 0}
     tests = claim.checkpoint_tests[name]
     assert tests and all(entry.startswith("test_") for entry in tests)
     assert all(0 < origin[entry] < float("inf") for entry in tests)
+
+
+@pytest.mark.parametrize("name", live_models.SETTINGS)
+def test_a_model_of_the_live_page_says_the_same(name):
+    origin = origin_of(name)
+    assert origin["claim"] == live_models.RECIPE and origin["seen"] == live_models.SEEN[name]
+    assert origin["settings"] == live_models.SETTINGS[name]
+    tests = [entry for entry in origin if entry.startswith("test_")]
+    for quantity in ("force", "energy"):
+        assert any(entry.startswith(f"test_{quantity}_mae_") for entry in tests)
+    assert all(0 < origin[entry] < float("inf") for entry in tests)
+
+
+def origin_of(name):
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["provenance"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
