@@ -236,7 +236,7 @@ class Calculator(AseCalculator):
             "energies": evaluation.energies,
             "forces": evaluation.forces,
         }
-        if structure.pbc.all() and structure.cell.volume > _NO_VOLUME:
+        if _has_volume(structure):
             stress = evaluation.virial() / structure.cell.volume
             results["stress"] = full_3x3_to_voigt_6_stress(stress)
         return results
@@ -328,9 +328,14 @@ def _geometry_of(atoms: ase.Atoms) -> ase.Atoms:
     return ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
+def _has_volume(structure: ase.Atoms) -> bool:
+    """Whether a stress is defined: the structure fills space."""
+    return bool(structure.pbc.all()) and structure.cell.volume >= _NO_VOLUME
+
+
 def _check_volume(structure: ase.Atoms) -> None:
     """Raise ValueError where no stress is defined."""
-    if not structure.pbc.all() or structure.cell.volume < _NO_VOLUME:
+    if not _has_volume(structure):
         raise ValueError(
             "Stress is defined for structures that are periodic in all three directions: "
             "compute energy and forces of a molecule only."

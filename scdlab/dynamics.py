@@ -14,6 +14,7 @@ steps in fs.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Self
 
@@ -31,7 +32,7 @@ from scdlab.nn.inference import ForceCall, SkinList, Structures, covers
 __all__ = ["FIRE", "NVE", "Dynamics", "Langevin"]
 
 
-class Dynamics:
+class Dynamics(ABC):
     """What all kinds of dynamics share: the structures, their energies and forces.
 
     Parameters
@@ -120,6 +121,8 @@ class Dynamics:
             if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
                 raise ValueError(f"{name} must be a whole number of steps, at least 1: {number!r}.")
         for k in range(1, steps + 1):
+            if self._ended():
+                break
             self._step()
             self.steps += 1
             if call is not None and k % every == 0:
@@ -155,8 +158,13 @@ class Dynamics:
             frames.append(now)
         return frames
 
+    @abstractmethod
     def _step(self) -> None:
-        raise NotImplementedError
+        """Move all atoms by one step."""
+
+    def _ended(self) -> bool:
+        """Whether no more steps are to be made."""
+        return False
 
     def _now(self) -> tuple[np.ndarray, np.ndarray]:
         """Energies [B] and forces [N, 3] where the atoms are now."""
@@ -310,17 +318,8 @@ class FIRE(Dynamics):
         self._first = True
         self.relaxed = self._at_rest()
 
-    def run(
-        self, steps: int, every: int = 1, call: "Callable[[Self], object] | None" = None
-    ) -> Self:
-        """Make at most so many steps, fewer where all structures rest earlier; see `Dynamics`."""
-        done = 0
-        while done < steps and not self.relaxed.all():
-            super().run(1)
-            done += 1
-            if call is not None and done % every == 0:
-                call(self)
-        return self
+    def _ended(self) -> bool:
+        return bool(self.relaxed.all())
 
     def _step(self) -> None:
         moving = ~self.relaxed

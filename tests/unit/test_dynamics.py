@@ -151,6 +151,7 @@ def test_frames_given_stay_as_they_are_and_calls_come_in_time(model, frames):
         (lambda m, f: NVE(m, [molecule("SiH4")]), "Si"),
         (lambda m, f: NVE(m, f).run(0), "steps must be a whole number"),
         (lambda m, f: NVE(m, f).run(3, every=0.5), "every must be a whole number"),
+        (lambda m, f: FIRE(m, f).run(3, every=0), "every must be a whole number"),
         (lambda m, f: NVE(m, f, dtype=torch.float16), "dtype must be torch.float64"),
     ],
 )
