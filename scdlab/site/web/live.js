@@ -84,6 +84,7 @@ function open(wrong) {
     }
     page.view.camera.rotation = values.view ?? page.view.camera.rotation;
     page.view.camera.zoom = values.zoom ?? 1;
+    page.problem("");
     page.enter(values.stop);
     if (wrong.length > 0) {
         const parts = wrong.map((name) => `"${name}"`).join(", ");
