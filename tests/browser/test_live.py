@@ -437,6 +437,8 @@ def test_far_from_the_training_set_is_said(opened):
     assert "eV/Å" in page.inner_text("#trained")
     page = opened("#stop=1&moved=0:1.2,0.8,0")
     assert "Do not trust" in page.inner_text("#verdict")
+    assert paste(page, "H 0 0 0\nC 0 0 1.1\nO 0 0 90") == ""
+    assert page.inner_text("#verdict").startswith("O3 has no other atom within 5 Å")
 
 
 def colors_of(file) -> int:

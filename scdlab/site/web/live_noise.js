@@ -146,7 +146,7 @@ function sentence(page, left) {
         );
     }
     return (
-        `At ${page.number(sigma, 3)} Å the guess is worse than none: ${share}% are left, where a blind ` +
+        `At ${page.number(sigma, 3)} Å the guess is worse than none: ${share}% is left, where a blind ` +
         `guess leaves 100%. ${learned}`
     );
 }

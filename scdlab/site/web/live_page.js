@@ -2,7 +2,7 @@
 
 import { fixed } from "./live_chart.js";
 import { Library, formula } from "./live_library.js";
-import { Reference, unseenSentence, verdict } from "./live_trust.js";
+import { Reference, alone, unseenSentence, verdict } from "./live_trust.js";
 import { State } from "./live_state.js";
 import { MoleculeView } from "./live_view.js";
 import { loadModel, unknownElements } from "./models.js";
@@ -181,7 +181,7 @@ export class Page {
             return;
         }
         if (judged === null && atoms !== null) {
-            judged = verdict(about.distance(atoms, z), z);
+            judged = alone(this.structure()) ?? verdict(about.distance(atoms, z), z);
         }
         const said = known.map(({ trained, error }) => `${trained} ${error}`.trim());
         element("trained").textContent = said.join(" ");
