@@ -117,6 +117,30 @@ def test_a_molecule_turns_without_a_kernel(lesson):
     assert "atoms" in stage.get_attribute("aria-label")
 
 
+def test_a_live_panel_takes_the_place_of_a_picture(open_page):
+    window = open_page("02_tiny.html")
+    button = window.locator("[data-live]")
+    picture = window.locator("figure:has([data-live]) img")
+    assert picture.is_visible()
+    button.click()
+    assert not picture.is_visible()
+    panel = window.frame_locator("iframe.panel")
+    panel.locator("body[data-ready]").wait_for()
+    assert panel.locator("#question").inner_text().startswith("Somebody shook the atoms")
+    assert not panel.locator("header").is_visible()
+    before = panel.locator("#numbers").inner_text()
+    panel.locator("#of-sigma").focus()
+    for _ in range(3):
+        window.keyboard.press("ArrowRight")
+    window.wait_for_function(
+        "() => document.querySelector('iframe.panel').style.height !== '760px'"  # it said its own
+    )
+    panel.locator("output", has_text="0.115 Å").wait_for()
+    assert panel.locator("#numbers").inner_text() != before
+    button.click()
+    assert picture.is_visible() and window.locator("iframe").count() == 0
+
+
 def inks(window, place) -> int:
     """How many pixels of a drawing are not white, of a coarse grid of them."""
     return window.evaluate(
