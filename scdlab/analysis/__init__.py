@@ -4,6 +4,14 @@ and the error under rotation.
 Plain functions of models, molecules and arrays; nothing is drawn here.
 """
 
+from scdlab.analysis.answers import (
+    Answer,
+    ask,
+    cannot_answer,
+    force_error,
+    reference_answer,
+    spread,
+)
 from scdlab.analysis.averages import AveragedEnergies
 from scdlab.analysis.bonds import (
     Band,
@@ -24,6 +32,7 @@ from scdlab.analysis.conditions import (
     self_embedding,
     shares_left,
 )
+from scdlab.analysis.denoisers import Blind, ByForce, ToldForces, ToldVector, noise_left_by
 from scdlab.analysis.denoising import (
     Reference,
     as_reference,
@@ -36,6 +45,7 @@ from scdlab.analysis.denoising import (
 )
 from scdlab.analysis.embeddings import embed, extensivity, reduce_embedding, smoothness
 from scdlab.analysis.forces import corruption, degree_curves, half_angle, predicted_forces
+from scdlab.analysis.intervals import Predictor, conformal_half_width, predictor
 from scdlab.analysis.probes import composition, linear_probe
 from scdlab.analysis.rotation import rotated, rotation_error, turn_angles, turn_energies
 from scdlab.analysis.scan import Path, Scan, energies, paths_of, refined, weight_matrix
@@ -51,21 +61,30 @@ from scdlab.analysis.stiffness import (
 )
 
 __all__ = [
+    "Answer",
     "AveragedEnergies",
     "Band",
+    "Blind",
+    "ByForce",
     "MeanAndError",
     "Path",
+    "Predictor",
     "Reference",
     "Scan",
+    "ToldForces",
+    "ToldVector",
     "all_local_axes",
     "answer",
     "as_reference",
+    "ask",
     "bands_of",
     "blurred_bonds",
     "bond_lengths",
     "bond_orders",
     "bonds_of",
+    "cannot_answer",
     "composition",
+    "conformal_half_width",
     "corruption",
     "cosine",
     "degree_curves",
@@ -75,6 +94,7 @@ __all__ = [
     "energies",
     "energy_against_sigma",
     "extensivity",
+    "force_error",
     "forces_along",
     "gates",
     "half_angle",
@@ -85,10 +105,13 @@ __all__ = [
     "mixed",
     "neighbors_for_axes",
     "noise_left",
+    "noise_left_by",
     "noise_response",
     "paths_of",
     "predicted_forces",
+    "predictor",
     "reduce_embedding",
+    "reference_answer",
     "refined",
     "rotated",
     "rotation_error",
@@ -99,6 +122,7 @@ __all__ = [
     "shares_along",
     "shares_left",
     "smoothness",
+    "spread",
     "spreads",
     "thermal_stiffness",
     "turn_angles",

@@ -1,6 +1,7 @@
 """Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in
 traits."""
 
+from scdlab.explore.bench import Bench, Section
 from scdlab.explore.candidates import candidate_figure
 from scdlab.explore.claim_curves import claim_curves
 from scdlab.explore.condition import ConditionExplorer
@@ -26,6 +27,7 @@ from scdlab.explore.view import MoleculeView, static_view, view_molecule
 from scdlab.explore.widgets import Explorer, FigureExplorer, SvgExplorer
 
 __all__ = [
+    "Bench",
     "ConditionExplorer",
     "EmbeddingExplorer",
     "Explorer",
@@ -36,6 +38,7 @@ __all__ = [
     "MoleculeView",
     "NeighborExplorer",
     "NoiseExplorer",
+    "Section",
     "SvgExplorer",
     "alternative_text",
     "candidate_figure",

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from scdlab.explore.bench import Section
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import Explorer
 from scdlab.explore.words import DESCRIPTION, unseen
@@ -24,7 +25,7 @@ def described(figure: T, text: str) -> T:
 
     Parameters
     ----------
-    figure : plotly.graph_objects.Figure, MoleculeView or Explorer
+    figure : plotly.graph_objects.Figure, MoleculeView, Explorer or Section
         The figure; it keeps the text.
     text : str
         One to three sentences.
@@ -49,7 +50,7 @@ def described(figure: T, text: str) -> T:
             "An alternative text must say what the figure shows, got an empty text: write one or "
             "two sentences with the finding."
         )
-    if isinstance(figure, MoleculeView | Explorer):
+    if isinstance(figure, MoleculeView | Explorer | Section):
         figure.describe(words)
     elif isinstance(figure, go.Figure | go.FigureWidget):
         layout: Any = figure.layout
@@ -69,7 +70,7 @@ def alternative_text(figure: Any) -> str:
 
     Parameters
     ----------
-    figure : plotly.graph_objects.Figure, MoleculeView or Explorer
+    figure : plotly.graph_objects.Figure, MoleculeView, Explorer or Section
         The figure.
 
     Returns
@@ -77,7 +78,7 @@ def alternative_text(figure: Any) -> str:
     str
         The text; empty for a figure that `described` has not given one.
     """
-    if isinstance(figure, MoleculeView | Explorer):
+    if isinstance(figure, MoleculeView | Explorer | Section):
         return figure.described_as
     meta = getattr(getattr(figure, "layout", None), "meta", None)
     return str(meta.get("alt", "")) if isinstance(meta, dict) else ""

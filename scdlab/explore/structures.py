@@ -12,6 +12,7 @@ from scdlab.atoms import AtomStore
 from scdlab.explore.scene import as_atoms
 
 MAX_ATOMS_FRAMES = 40  # ECSE evaluates the model some times for each
+MOST_FRAMES = 500  # of a file
 
 
 def sample_store() -> AtomStore:
@@ -43,8 +44,29 @@ def read_structure(text: str) -> ase.Atoms:
     ValueError
         When it is neither, or has more than 200 atoms.
     """
-    import ase.io
+    return read_structures(text, most=1)[0]
 
+
+def read_structures(text: str, most: int = MOST_FRAMES) -> list[ase.Atoms]:
+    """The structures that a text names.
+
+    Parameters
+    ----------
+    text : str
+        A structure file that ase can read, of one frame or several, or a SMILES string.
+    most : int, default 500
+        So many frames are read, from the first.
+
+    Returns
+    -------
+    list of ase.Atoms
+        One or several, as `checked` gives them.
+
+    Raises
+    ------
+    ValueError
+        When it is neither, or one has more than 200 atoms.
+    """
     from scdlab.atoms import from_smiles  # rdkit is slow to import
 
     text = str(text).strip()
@@ -53,20 +75,50 @@ def read_structure(text: str) -> ase.Atoms:
     except OSError:  # a name too long for a file
         is_file = False
     if is_file:
-        try:
-            atoms = ase.io.read(Path(text).expanduser(), index=0)
-        except Exception as error:  # each of ase's readers fails in its own way
-            raise ValueError(
-                f"ase cannot read a structure from {text}, got {type(error).__name__} ({error}): "
-                "check that the file is complete and in a format of ase."
-            ) from error
-    else:
-        try:
-            atoms = from_smiles(text)
-        except ValueError as error:
-            raise ValueError(f"There is no file of this name, and {error}") from error
-    assert isinstance(atoms, ase.Atoms)  # index=0 is one structure
-    return checked(atoms, text)
+        return read_frames(Path(text).expanduser(), text, most)
+    try:
+        atoms = from_smiles(text)
+    except ValueError as error:
+        raise ValueError(f"There is no file of this name, and {error}") from error
+    return [checked(atoms, text)]
+
+
+def read_frames(path: Path, name: str, most: int = MOST_FRAMES) -> list[ase.Atoms]:
+    """The frames of a structure file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        What errors call it.
+    most : int, default 500
+        So many frames are read, from the first.
+
+    Returns
+    -------
+    list of ase.Atoms
+        At least one, as `checked` gives them.
+
+    Raises
+    ------
+    ValueError
+        For a file that ase cannot read, an empty one, and structures that cannot be shown.
+    """
+    import ase.io
+
+    try:
+        frames = ase.io.read(path, index=f":{most}")
+    except Exception as error:  # each of ase's readers fails in its own way
+        raise ValueError(
+            f"ase cannot read a structure from {name}, got {type(error).__name__} ({error}): "
+            "check that the file is complete and in a format of ase."
+        ) from error
+    frames = [frames] if isinstance(frames, ase.Atoms) else list(frames)
+    if not frames:
+        raise ValueError(f"There is no structure in {name}: choose another file.")
+    several = len(frames) > 1
+    return [checked(f, f"{name}, frame {k}" if several else name) for k, f in enumerate(frames)]
 
 
 def checked(atoms: ase.Atoms, name: str) -> ase.Atoms:

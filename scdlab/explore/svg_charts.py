@@ -64,6 +64,7 @@ def bars(
     mark: tuple[float, str] | None = None,
     notes: Sequence[str] = (),
     width: float = 520,
+    left: float = 58,
 ) -> str:
     """Horizontal bars from zero, one a name, each with its error bar and its number behind it.
 
@@ -85,6 +86,8 @@ def bars(
         A heading, and a few words for each bar below it, at the right.
     width : float, default 520
         In pixels.
+    left : float, default 58
+        Room for the names, in pixels.
 
     Returns
     -------
@@ -93,7 +96,6 @@ def bars(
     """
     values = array(values)
     errors = array(errors)
-    left = 58
     top = 32
     pitch = 27
     room = width - left - 92 - (110 if notes else 0)  # pixels of the axis; numbers stand behind it
@@ -139,6 +141,7 @@ def heat_map(
     reach: float = 1.0,
     ends: tuple[str, str] = ("", ""),
     width: float = 520,
+    left: float = 58,
 ) -> str:
     """Numbers as colored cells, and the scale of the colors below: white is `middle`, red below,
     blue above.
@@ -161,6 +164,8 @@ def heat_map(
         Words for the two ends of the scale.
     width : float, default 520
         In pixels.
+    left : float, default 58
+        Room for the names, in pixels.
 
     Returns
     -------
@@ -168,7 +173,6 @@ def heat_map(
         The picture as svg text.
     """
     values = array(values)
-    left = 58
     top = 26
     tall = 26 if len(values) <= 4 else 16
     wide = (width - left - 12) / values.shape[1]

@@ -53,6 +53,8 @@ from scdlab.lessons.checks.lesson05 import check_other_hand as check_other_hand
 from scdlab.lessons.checks.lesson05_weights import check_suspects as check_suspects
 from scdlab.lessons.checks.lesson05_weights import check_takes_over as check_takes_over
 from scdlab.lessons.checks.lesson05_weights import check_weight as check_weight
+from scdlab.lessons.checks.lesson06 import check_interval as check_interval
+from scdlab.lessons.checks.lesson06 import check_rank_correlation as check_rank_correlation
 from scdlab.lessons.metrics import display_metrics as display_metrics
 from scdlab.lessons.quizzes import Question as Question
 from scdlab.lessons.quizzes import quiz as quiz

@@ -120,6 +120,14 @@ COURSE = {
         needs=("00", "01"),
         stops=(8, 3),
     ),
+    "06": Entry(
+        "your own molecule before every model: what they agree on, what they have never seen, what "
+        "a promise is worth, and five projects",
+        "1 min",
+        60,
+        needs=("03", "04", "05"),
+        stops=(1, 5, 6),
+    ),
 }
 """Number of a lesson -> what the map says of it; the lines and times of the README."""
 

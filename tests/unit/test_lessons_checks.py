@@ -8,6 +8,7 @@ import answers_02
 import answers_02b
 import answers_03
 import answers_05
+import answers_06
 import pytest
 import torch
 from torch.nn.functional import layer_norm
@@ -209,6 +210,7 @@ for answers in (
     answers_02b,
     answers_03,
     answers_05,
+    answers_06,
 ):
     RIGHT |= answers.RIGHT
     WRONG |= answers.WRONG

@@ -1,0 +1,310 @@
+"""The place of one structure on maps of many, and its nearest neighbors there, drawn."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ase
+import ipywidgets as widgets
+import numpy as np
+import traitlets
+
+from scdlab.analysis.embeddings import embed, reduce_embedding
+from scdlab.atoms import AtomStore
+from scdlab.explore import maps, style, svg
+from scdlab.explore.controls import Bounds, check_bounds, check_choice
+from scdlab.explore.inputs import Text, Whole
+from scdlab.explore.style import CONTROL_WIDTH, PLOTS_WIDTH, VIEW_WIDTH
+from scdlab.explore.view import MoleculeView
+from scdlab.explore.widgets import SvgExplorer
+
+NEAREST = 10
+SMALL = 150  # pixels of a neighbor
+
+
+class Atlas(NamedTuple):
+    """Embeddings of structures of a store by several models: computed once for all structures that
+    are placed among them.
+
+    Attributes
+    ----------
+    store : AtomStore
+        The structures [n].
+    models : dict
+        Name -> model.
+    embeddings : dict
+        Name -> embeddings [n, d].
+    """
+
+    store: AtomStore
+    models: dict[str, Any]
+    embeddings: dict[str, np.ndarray]
+
+
+def atlas(store: AtomStore, models: Mapping[str, Any], n: int, seed: int = 0) -> Atlas:
+    """Embed structures by several models.
+
+    Parameters
+    ----------
+    store : AtomStore
+        Structures.
+    models : mapping
+        Name -> model.
+    n : int
+        How many of the structures, drawn at random.
+    seed : int, default 0
+        Which.
+
+    Returns
+    -------
+    Atlas
+        The embeddings.
+    """
+    some = store.sample(min(n, len(store)), seed=seed)
+    found = {name: embed(model, some, n=None)[0] for name, model in models.items()}
+    return Atlas(some, dict(models), found)
+
+
+class PlaceExplorer(SvgExplorer):
+    """A structure among many others, as several models describe them: its place on each map, and
+    its ten nearest neighbors.
+
+    A map is the projection on the two directions of largest variance (PCA); neighbors are nearest
+    with all channels of the embedding, which a map can only hint at.
+
+    State, in traits: model (a name: whose neighbors are drawn), color ("atoms" or a property of the
+    store) and neighbor (1 to 10, the one that stands beside in 3-D). `state()` adds the neighbors'
+    rows in the atlas, formulas, distances and values of the color, and percentile: the share of the
+    atlas whose own nearest neighbor is nearer than this structure's.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        The structure.
+    atlas : Atlas
+        The others.
+    remarks : sequence of str, optional
+        Sentences shown below.
+    model, color, neighbor
+        The state at first.
+
+    Raises
+    ------
+    ValueError
+        For elements that one of the models was not trained on.
+    """
+
+    names = ("model", "color", "neighbor")
+    words_style = f"line-height: 1.35; max-width: {VIEW_WIDTH + PLOTS_WIDTH}px"
+    model = Text()
+    color = Text("gap")
+    neighbor = Whole(1)
+    _in_bounds = traitlets.validate("neighbor")(check_bounds)
+    _is_choice = traitlets.validate("model", "color")(check_choice)
+
+    def __init__(
+        self,
+        atoms: ase.Atoms,
+        atlas: Atlas,
+        remarks: tuple[str, ...] = (),
+        *,
+        model: str | None = None,
+        color: str = "gap",
+        neighbor: int = 1,
+    ):
+        self.atoms = atoms
+        self.atlas = atlas
+        self.remarks = tuple(remarks)
+        one = AtomStore.geometry(atoms)
+        self.own = {name: embed(net, one, n=None)[0][0] for name, net in atlas.models.items()}
+        self.model = model if model in atlas.models else next(iter(atlas.models))
+        self.color = color if color in atlas.store.property_names else "atoms"
+        self.neighbor = neighbor
+        self.view = MoleculeView(self.chosen, title=self._title(), size=(VIEW_WIDTH, 330))
+        row = dict(
+            style={"description_width": "70px"}, layout=widgets.Layout(width=f"{CONTROL_WIDTH}px")
+        )
+        super().__init__(
+            model=widgets.Dropdown(
+                options=list(atlas.models), value=self.model, description="model", **row
+            ),
+            color=widgets.Dropdown(
+                options=self.choices("color"), value=self.color, description="color", **row
+            ),
+            neighbor=widgets.IntSlider(neighbor, 1, NEAREST, description="neighbor", **row),
+        )
+
+    def lay_out(self) -> list[widgets.Widget]:
+        """Controls above, maps and neighbors, the chosen neighbor in 3-D, the numbers in words."""
+        wrap = widgets.Layout(flex_flow="row wrap")
+        controls = widgets.HBox(list(self.controls.values()), layout=wrap)
+        both = widgets.HBox([self.drawing, widgets.VBox([self.view, self.words])], layout=wrap)
+        return [controls, self.message, both]
+
+    def bounds(self, name: str) -> Bounds:
+        """What values a trait may have.
+
+        Parameters
+        ----------
+        name : str
+            The trait.
+
+        Returns
+        -------
+        Bounds
+            Its ends.
+        """
+        return Bounds(1, min(NEAREST, len(self.atlas.store)))
+
+    def choices(self, name: str) -> list[str]:
+        """What values a trait may have.
+
+        Parameters
+        ----------
+        name : str
+            The trait.
+
+        Returns
+        -------
+        list of str
+            All of them.
+        """
+        if name == "model":
+            return list(self.atlas.models)
+        return ["atoms", *self.atlas.store.property_names]
+
+    def nearest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [10] of the nearest structures in the atlas, and their distances [10]."""
+        return self.remember(("nearest", self.model), self._find_nearest)
+
+    def _find_nearest(self) -> tuple[np.ndarray, np.ndarray]:
+        d = np.linalg.norm(self.atlas.embeddings[self.model] - self.own[self.model], axis=1)
+        rows = np.argsort(d, kind="stable")[:NEAREST]
+        return rows, d[rows]
+
+    def percentile(self) -> float:
+        """The share of the atlas, in percent, whose own nearest neighbor is nearer."""
+        return self.remember(("percentile", self.model), self._find_percentile)
+
+    def _find_percentile(self) -> float:
+        x = self.atlas.embeddings[self.model]
+        rows = np.random.default_rng(0).permutation(len(x))[:300]
+        square = (x**2).sum(1)
+        d = square[rows, None] + square - 2 * x[rows] @ x.T
+        d[np.arange(len(rows)), rows] = np.inf
+        usual = np.sqrt(np.maximum(d.min(1), 0))
+        return 100 * float((usual < self.nearest()[1][0]).mean())
+
+    def xy(self, model: str) -> np.ndarray:
+        """The map [n + 1, 2] of a model, the structure itself last."""
+        both = np.vstack([self.atlas.embeddings[model], self.own[model]])
+        return self.remember(("map", model), lambda: reduce_embedding(both, "pca"))
+
+    @property
+    def chosen(self) -> ase.Atoms:
+        """The neighbor that stands beside."""
+        return self.atlas.store.to_ase(int(self.nearest()[0][self.neighbor - 1]))
+
+    def state(self) -> dict[str, Any]:
+        """The traits, and every number displayed.
+
+        Returns
+        -------
+        dict
+            Plain values by name.
+        """
+        rows, d = self.nearest()
+        return super().state() | {
+            "formula": self.atoms.get_chemical_formula(),
+            "rows": rows.tolist(),
+            "formulas": [self._atoms(k).get_chemical_formula() for k in rows],
+            "distances": d.tolist(),
+            "values": self._colors()[rows].tolist(),
+            "percentile": self.percentile(),
+        }
+
+    def _atoms(self, row: int) -> ase.Atoms:
+        return self.remember(("atoms", int(row)), lambda: self.atlas.store.to_ase(int(row)))
+
+    def _colors(self) -> np.ndarray:
+        store = self.atlas.store
+        return store.n_atoms if self.color == "atoms" else store.property(self.color)
+
+    def _label(self) -> str:
+        if self.color == "atoms":
+            return "number of atoms"
+        return style.label(self.color, self.atlas.store.units(self.color))
+
+    def picture(self) -> str:
+        """The maps of all models side by side, and the ten neighbors below."""
+        names = list(self.atlas.models)
+        key = ("maps", self.color)
+        both = self.remember(key, lambda: [self._map(name) for name in names])
+        rows, d = self.nearest()
+        small = [svg.molecule(self._atoms(row)) for row in rows]
+        captions = [
+            f"{k}: {self._atoms(row).get_chemical_formula()}, {far:.3g}"
+            for k, (row, far) in enumerate(zip(rows, d, strict=True), start=1)
+        ]
+        title = f"nearest to {self.atoms.get_chemical_formula()} for {self.model}, with distances"
+        heading = svg.document(760, 22, [svg.text(8, 16, title, "start")])
+        below = _rows(small, 5, SMALL, captions, self.neighbor - 1)
+        return svg.stack([_rows(both, 2, 380), heading, below])
+
+    def _map(self, name: str) -> str:
+        color = np.append(np.asarray(self._colors(), float), np.nan)
+        return maps.map_svg(self.xy(name), color, self._label(), name, len(color) - 1, 375)
+
+    def to_svg(self) -> str:
+        """The picture, and the numbers in words."""
+        return svg.stack([self.picture()], self.text_lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The numbers in words: (what, text)."""
+        values = self.state()
+        k = self.neighbor - 1
+        unit = "" if self.color == "atoms" else f" {self.atlas.store.units(self.color)}"
+        name = "number of atoms" if self.color == "atoms" else self.color
+        text = f"{values['formulas'][k]}, {name} {values['values'][k]:.4g}{unit}"
+        alone = (
+            f"{values['percentile']:.0f} % of the atlas have a nearest neighbor that is nearer "
+            "than this structure's"
+        )
+        where = "the ring on each map is this structure; gray is an unknown value"
+        lines = [(f"neighbor {self.neighbor}", text), ("how alone", alone), ("maps", where)]
+        return [*lines, *(("cannot answer", why) for why in self.remarks)]
+
+    def redraw(self) -> None:
+        """Change picture and view in place."""
+        self.drawing.value = self.picture()
+        self.view.show(self.chosen, title=self._title())
+
+    def _title(self) -> str:
+        return f"neighbor {self.neighbor}: {self.chosen.get_chemical_formula()}"
+
+
+def _rows(
+    pictures: list[str],
+    across: int,
+    wide: float,
+    captions: list[str] | None = None,
+    strong: int | None = None,
+) -> str:
+    """Pictures side by side, so many in a row, each `wide` pixels; one may be framed."""
+    sizes = [svg.size_of(each) for each in pictures]
+    heights = [wide * height / width for width, height in sizes]
+    tall = max(heights) + (16 if captions else 0)
+    body = []
+    for k, (each, height) in enumerate(zip(pictures, heights, strict=True)):
+        x = k % across * wide
+        y = k // across * tall
+        place = f'x="{x:g}" y="{y:g}" width="{wide:g}" height="{height:g}"'
+        body.append(re.sub(r'^<svg (.*?)width="[^"]*"', rf"<svg {place} \1", each, count=1))
+        if captions:
+            body.append(svg.text(x + wide / 2, y + tall - 5, captions[k]))
+        if k == strong:
+            look = f'fill="none" stroke="{style.VERMILION}" stroke-width="2"'
+            sides = f'width="{wide - 4:g}" height="{tall - 2:g}"'
+            body.append(f'<rect x="{x + 2:g}" y="{y + 1:g}" {sides} {look}/>')
+    deep = (len(pictures) + across - 1) // across
+    return svg.document(wide * min(across, len(pictures)), tall * deep, body)
