@@ -66,7 +66,7 @@ pairs: $(READY) ## build notebooks/*.ipynb from notebooks/src
 	$(BIN)/python tools/pairs.py build
 
 lock: $(READY) ## bring everything up to date within pyproject.toml's ranges and write requirements.lock
-	$(BIN)/python -m pip install --upgrade --upgrade-strategy eager --no-build-isolation -e '.[lessons,chem,qm9,bench,dev]'
+	$(BIN)/python -m pip install --upgrade --upgrade-strategy eager --no-build-isolation -e '.[lessons,chem,qm9,torchsim,bench,dev]'
 	$(BIN)/python tools/lock.py
 	@touch $(READY)
 

@@ -13,7 +13,6 @@ Energies are in eV, lengths in Å, forces in eV/Å, velocities in ase's unit (Å
 steps in fs.
 """
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Self
@@ -27,7 +26,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from scdlab.atoms import AtomStore
 from scdlab.atoms.ase_frames import as_frames
 from scdlab.nn import Model
-from scdlab.nn.inference import ForceCall, SkinList, Structures, covers
+from scdlab.nn.inference import Evaluator, Structures
 
 __all__ = ["FIRE", "NVE", "Dynamics", "Langevin"]
 
@@ -81,7 +80,7 @@ class Dynamics(ABC):
         self._pbc = np.stack([atoms.pbc for atoms in self._frames])
         self._masses = np.concatenate([atoms.get_masses() for atoms in self._frames])[:, None]
         self._owner = np.repeat(np.arange(len(sizes)), sizes)
-        self._evaluate = _Evaluation(model, dtype)
+        self._evaluate = Evaluator(model, dtype)
         self._evaluate.check(self._z, self._owner)
         self.steps = 0
         self.energies, self.forces = self._now()
@@ -169,7 +168,8 @@ class Dynamics(ABC):
     def _now(self) -> tuple[np.ndarray, np.ndarray]:
         """Energies [B] and forces [N, 3] where the atoms are now."""
         structures = Structures(self._z, self.pos, self.ptr, self._cell, self._pbc)
-        return self._evaluate(structures, self._owner)
+        answers = self._evaluate(structures)
+        return answers.energies, answers.forces
 
 
 class NVE(Dynamics):
@@ -359,44 +359,6 @@ class FIRE(Dynamics):
 
     def _summed(self, of_atoms: np.ndarray) -> np.ndarray:
         return np.bincount(self._owner, of_atoms, len(self))
-
-
-class _Evaluation:
-    """Energies and forces of structures by a model: its force call where it has one."""
-
-    def __init__(self, model: Model, dtype: torch.dtype) -> None:
-        if not isinstance(model, Model):
-            raise TypeError(
-                f"Dynamics needs a model of scdlab, got {type(model).__name__}; load one with "
-                "scdlab.load."
-            )
-        if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype must be torch.float64 or torch.float32, got {dtype!r}.")
-        self.model = model
-        self.pairs = SkinList(model.cutoff)
-        self.call: ForceCall | None = None
-        if covers(model):
-            self.call = ForceCall(model, dtype)
-        else:
-            self.model = copy.deepcopy(model).to(dtype).eval().requires_grad_(False)
-
-    def check(self, z: np.ndarray, owner: np.ndarray) -> None:
-        """Raise ValueError for elements whose energies or forces the model has not learned."""
-        numbers = torch.from_numpy(z)
-        self.model.check_energy(numbers, torch.from_numpy(owner))
-        self.model.check_forces(numbers)
-        self.model.check_elements(numbers)
-
-    def __call__(self, structures: Structures, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self.call is not None:
-            got = self.call(structures.z, *self.pairs(structures))
-            return np.bincount(owner, got.energies, len(structures.cell)), got.forces
-        device = next(self.model.parameters()).device
-        with torch.no_grad():
-            out = self.model(structures.batch().to(device), forces=True)
-        if out.energy is None or out.forces is None:
-            raise ValueError(f"This {type(self.model).__name__} gives no energies and forces.")
-        return out.energy.double().cpu().numpy(), out.forces.double().cpu().numpy()
 
 
 def _copied(frames: "ase.Atoms | Iterable[ase.Atoms] | AtomStore") -> list[ase.Atoms]:

@@ -19,6 +19,7 @@ EXTRAS = {
     "rdkit": "chem",
     "rich": "lessons",
     "tblite": "chem",
+    "torch_sim": "torchsim",
     "traitlets": "lessons",
     "typer": "lessons",
     "umap": "lessons",

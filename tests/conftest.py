@@ -36,8 +36,10 @@ def group_of(item: pytest.Item) -> str:
     lesson has the lesson's number as its parameter, or in its name: `lesson_02`.
     """
     folder = item.path.parent.name
-    if folder in SLOW and (lesson := re.search(r"lesson_(\d\d[a-z]?)|\[(\d+[a-z]?)\]$", item.name)):
-        return f"lesson {(lesson[1] or lesson[2]).zfill(2)}"
+    if folder in SLOW and (lesson := re.search(r"lesson_(\d\d[a-z]?)", item.name)):
+        return f"lesson {lesson[1]}"
+    if folder == "lessons" and (lesson := re.search(r"\[(\d+[a-z]?)\]$", item.name)):
+        return f"lesson {lesson[1].zfill(2)}"
     return "JupyterLab" if folder == "browser" else item.path.stem
 
 

@@ -46,6 +46,7 @@ FLOORS = (
     "training",
     "calculator",
     "dynamics",
+    "torchsim",
     "analysis",
     "explore",
     "claims",

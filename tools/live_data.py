@@ -32,6 +32,7 @@ UNIT = 1e-3  # Å of positions, which are whole numbers
 STEP = 0.05  # spreads of a feature, which is a whole number of them
 MOLECULES = 2000
 REFERENCE_ATOMS = 450
+FAR_STEP = 0.01  # of distances, which are whole numbers of it
 RARE = 40  # atoms of each element at least, where there are so many
 FRAMES = {"ethanol": 8, "aspirin": 4, "isomers": 10, "alloys": 12}
 TRAINED_ON = {"ethanol": 1500, "aspirin": 800}
@@ -103,6 +104,7 @@ def qm9() -> dict[str, Any]:
     store = rest.sample(MOLECULES, seed=1)
     x, index = embed(scdlab.load_pretrained("scd-ct"), store, n=None)
     xy = reduce_embedding(x, "umap", seed=0)
+    far, farthest = from_training(store.subset(index), store)
     low, high = xy.min(0), xy.max(0)
     atoms = [store.to_ase(int(k)) for k in index]
     size = np.array([len(a) for a in atoms])
@@ -116,7 +118,22 @@ def qm9() -> dict[str, Any]:
         "map": text_of(np.round(65535 * (xy - low) / (high - low)).astype(np.uint16)),
         "extensivity": extensivity(x, size),
         "smoothness": smoothness(x, gap),
+        "far": text_of(np.minimum(np.round(far / FAR_STEP), 65535).astype(np.uint16)),
+        "far_step": FAR_STEP,
+        "farthest": text_of(farthest.astype(np.uint8)),
     }
+
+
+def from_training(store: AtomStore, shown: AtomStore) -> tuple[np.ndarray, np.ndarray]:
+    """How far molecules are from what the network of the map has learned from, in units of what is
+    usual for unseen molecules that are not shown, and the atom that is farthest, of each."""
+    model = scdlab.load_pretrained("scd-ct")
+    seen, held_out = molecules(get("scd-extensivity").settings("cpu"), 0)
+    others = unseen(held_out, shown).sample(300, seed=2)
+    about = known(model, seen.sample(120, seed=0), others, condition=False)
+    found = [farthest_atom(about, z, x) for z, x in features(model, store, condition=False)]
+    largest, atoms = (np.array(each) for each in zip(*found, strict=True))
+    return largest / about["usual"], atoms
 
 
 def shaken(store: AtomStore, sigma: float = 0.04) -> AtomStore:
@@ -131,23 +148,26 @@ def shaken(store: AtomStore, sigma: float = 0.04) -> AtomStore:
     return AtomStore.from_ase(found)
 
 
-def features(model: Any, store: AtomStore) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Atomic numbers and features of each structure; a conditional model has its own embedding."""
+def features(
+    model: Any, store: AtomStore, condition: bool = True
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Atomic numbers and features of each structure. condition: whether a conditional model has its
+    own embedding."""
     found = []
     with torch.no_grad():
         for k in range(len(store)):
             batch = store.take(np.array([k]))
             how = {}
-            if getattr(model, "conditional", False):
+            if condition and getattr(model, "conditional", False):
                 how = {"condition": model(batch, noise=False).embedding}
             atoms = model(batch, noise=False, **how).atoms
             found.append((batch.z.numpy(), atoms.double().numpy()))
     return found
 
 
-def known(model: Any, train: AtomStore, test: AtomStore) -> dict[str, Any]:
+def known(model: Any, train: AtomStore, test: AtomStore, condition: bool = True) -> dict[str, Any]:
     """Features of atoms of a training set, and how far those of unseen structures usually are."""
-    there = features(model, train)
+    there = features(model, train, condition)
     z = np.concatenate([z for z, _ in there])
     x = np.concatenate([x for _, x in there])
     rng = np.random.default_rng(0)
@@ -158,23 +178,30 @@ def known(model: Any, train: AtomStore, test: AtomStore) -> dict[str, Any]:
     mean = x.mean(0)
     spread = np.maximum(x.std(0), 1e-6)
     kept = np.clip(np.round((x[rows] - mean) / spread / STEP), -127, 127).astype(np.int8)
-    reference = kept * STEP
-    largest = []
-    for own_z, own in features(model, test):
-        own = (own - mean) / spread
-        nearest = [
-            np.sqrt(((reference[z[rows] == e] - row) ** 2).sum(1).min())
-            for e, row in zip(own_z, own, strict=True)
-        ]
-        largest.append(max(nearest))
-    return {
+    about = {
         "z": z[rows].tolist(),
         "features": text_of(kept),
         "step": STEP,
         "mean": np.round(mean, 6).tolist(),
         "spread": np.round(spread, 6).tolist(),
-        "usual": float(np.quantile(largest, 0.95)),
     }
+    largest = [farthest_atom(about, *own)[0] for own in features(model, test, condition)]
+    return about | {"usual": float(np.quantile(largest, 0.95))}
+
+
+def farthest_atom(about: dict[str, Any], z: np.ndarray, x: np.ndarray) -> tuple[float, int]:
+    """The largest distance of a structure's atoms to the nearest that `known` has kept, and which
+    atom it is; as the page's Reference has it."""
+    whole_numbers = np.frombuffer(base64.b64decode(about["features"]), np.int8)
+    reference = about["step"] * whole_numbers.reshape(len(about["z"]), -1).astype(float)
+    own = (x - np.array(about["mean"])) / np.array(about["spread"])
+    elements = np.array(about["z"])
+    distances = []
+    for element, row in zip(z, own, strict=True):
+        squares = ((reference[elements == element] - row) ** 2).sum(1)
+        distances.append(np.sqrt(squares.min(initial=np.inf)))
+    atom = int(np.argmax(distances))
+    return float(distances[atom]), atom
 
 
 def references() -> dict[str, Any]:

@@ -25,7 +25,7 @@ _ENTRIES = {"record", "reason", "withdrawn", "digest"}
 class Withdrawn(NamedTuple):
     """A record that was withdrawn.
 
-    Parameters
+    Attributes
     ----------
     record : Record
         What had been recorded.

@@ -39,7 +39,7 @@ def list_lessons(folder: str | Path | None = None) -> list[Path]:
 
 
 def lesson_number(path: Path) -> str:
-    """The number of a lesson, as `run` takes it.
+    """The number of a lesson, as its file, its heading and every page have it.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def lesson_number(path: Path) -> str:
     Returns
     -------
     str
-        Such as "2", or "2b" for 02b_name.ipynb.
+        Such as "02", or "02b" for 02b_name.ipynb.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def lesson_number(path: Path) -> str:
     found = LESSON.match(path.name)
     if found is None:
         raise ValueError(f"A lesson's notebook must be called NN_name.ipynb, got {path.name}.")
-    return f"{int(found[1])}{found[2]}"
+    return f"{found[1]}{found[2]}"
 
 
 def choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -> list[Path]:
@@ -91,8 +91,8 @@ def choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -
         raise TypeError(f"numbers must be a lesson's number or several, got {numbers!r}.")
     wanted = {}
     for number in map(str, numbers or ()):
-        found = re.fullmatch(r"0*([0-9]+[a-z]?)", number)
-        name = found[1] if found else ""  # 02b and 2b are the same lesson
+        found = re.fullmatch(r"([0-9]+)([a-z]?)", number)
+        name = f"{int(found[1]):02d}{found[2]}" if found else ""  # 02b and 2b are the same lesson
         if name not in by_number:
             there = ", ".join(by_number) or "none"
             raise ValueError(f"There is no lesson {number[:40]}: the lessons are {there}.")

@@ -24,6 +24,7 @@ from scdlab.nn.blocks.heads import (
     EnergyHead,
     GatedForceHead,
 )
+from scdlab.nn.blocks.own_frames import OwnFrames
 from scdlab.nn.blocks.properties import PropertyHead
 from scdlab.nn.forward import Model
 from scdlab.nn.modes import evaluating
@@ -67,6 +68,9 @@ class AtomisticModel(Model):
     linear = False
     augment = False
     n_hops = None
+    #: How many numbers an atom passes on between layers, of models that can be symmetrized layer by
+    #: layer: those define `represent_in_frames`.
+    passes_on: int | None = None
     #: Attention heads that features are divided into in sums over neighbors, of models that have
     #: several.
     num_heads: int = 1
@@ -154,6 +158,32 @@ class AtomisticModel(Model):
             takes forces, and only where there are some.
         """
 
+    def represent_in_frames(
+        self, batch: Batch, pairs: Pairs, frames: OwnFrames, condition: Tensor | None
+    ) -> Features:
+        """Features [K, d] of atoms in K frames of their own, whose layers pass on means over these.
+
+        Parameters
+        ----------
+        batch : Batch
+            The structures; positions in float64.
+        pairs : Pairs
+            Neighbors within the cutoff.
+        frames : OwnFrames
+            The frames and their weights.
+        condition : Tensor [B, d] or [N, d], optional
+            As `represent` takes it.
+
+        Raises
+        ------
+        NotImplementedError
+            Unless the backbone defines it, and `passes_on`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot be symmetrized layer by layer: use "
+            "ECSE(…, layerwise=False), or define `represent_in_frames` and `passes_on`."
+        )
+
     def energy_per_atom(self, features: Features, z: Tensor) -> Tensor:
         """Energies [N] in eV, float64, from features of atoms and atomic numbers z [N].
 
@@ -175,27 +205,54 @@ class AtomisticModel(Model):
         request: Request,
     ) -> AtomOutputs:
         """Represent the atoms, and read energies and noise off their features."""
-        if self.mask_token is not None:
-            if condition is None:
-                condition = self.mask_token.expand(batch.num_graphs, -1)
-            condition = self.condition_norm(condition.to(self.mask_token))
+        condition = self.normalized_condition(condition, batch)
         inputs: dict[str, Any] = {}
         if force_input is not None and self.force_encoding is not None:
             inputs["force_input"] = self.force_encoding(force_input.to(batch.pos.dtype))
         heads = self.property_heads.values()
-        # the head for forces, where it reads vectors; other heads are parts of `represent`
-        gated = self.force_head if isinstance(self.force_head, GatedForceHead) else None
+        gated = isinstance(self.force_head, GatedForceHead)
         vectors = request.head_noise or any(head.reads_vectors for head in heads)
-        vectors = vectors or (request.head_forces and gated is not None)
+        vectors = vectors or (request.head_forces and gated)
         features = self.represent(batch, pairs, condition, vectors=vectors, **inputs)
         self._check_features(features, len(batch.z))
-        energy = self.energy_per_atom(features, batch.z)
+        return self.read_out(features, batch.z, request)
+
+    def normalized_condition(self, condition: Tensor | None, batch: Batch) -> Tensor | None:
+        """What `represent` is given as a condition.
+
+        Parameters
+        ----------
+        condition : Tensor [B, d] or [N, d], optional
+            As given to the model; None for the token of structures that have none.
+        batch : Batch
+            The structures.
+        """
+        if self.mask_token is None:
+            return condition
+        if condition is None:
+            condition = self.mask_token.expand(batch.num_graphs, -1)
+        return self.condition_norm(condition.to(self.mask_token))
+
+    def read_out(self, features: Features, z: Tensor, request: Request) -> AtomOutputs:
+        """Energies, and where they are asked for noise and forces, off features of atoms.
+
+        Parameters
+        ----------
+        features : Features
+            What `represent` gave.
+        z : Tensor
+            Atomic numbers, [N].
+        request : Request
+            What the pass is to give.
+        """
+        energy = self.energy_per_atom(features, z)
         noise = None
         if request.head_noise and self.noise_head is not None:
             noise = self.noise_head(features.x, features.v)
         forces = features.forces
-        if request.head_forces and gated is not None:
-            forces = gated(features.x, features.v)
+        # the head for forces, where it reads vectors; other heads are parts of `represent`
+        if request.head_forces and isinstance(self.force_head, GatedForceHead):
+            forces = self.force_head(features.x, features.v)
         return AtomOutputs(
             x=features.x,
             energy=energy,

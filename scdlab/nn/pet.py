@@ -35,6 +35,8 @@ needed (`batch.hop`; all alike when there is none). So those that a layer needs 
 of L computes atoms with hop ≤ L - 1 - l, the first n_l, and edges, the first e_l.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, silu
@@ -43,6 +45,7 @@ from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import Modulate
 from scdlab.nn.blocks.heads import MAX_Z, Float64Buffers
+from scdlab.nn.blocks.own_frames import OwnFrames, Stars, layer_by_layer
 from scdlab.nn.blocks.tokens import LayerTokens, SortedEdges
 from scdlab.nn.model import AtomisticModel, Features
 
@@ -90,7 +93,7 @@ class Block(nn.Module):
         if modulate is None:
             x = x + self.out(self.attention(self.qkv(h), tokens))
         else:
-            every = (m.index_select(0, tokens.atom) for m in modulate(h[: tokens.n_atoms]))
+            every = (m.index_select(0, tokens.atom) for m in modulate(tokens.centers(h)))
             scale, shift, gate = every  # (n + e, h) each
             h = torch.addcmul(shift, scale, h)
             x = x + gate * self.out(self.attention(self.qkv(h), tokens))
@@ -112,12 +115,14 @@ class Block(nn.Module):
             Sums of the values, [n + e, h].
         """
         h = qkv.shape[1] // 3
-        shape = tokens.n_atoms, tokens.width, 3, self.num_heads, h // self.num_heads
-        qkv = tokens.by_atom(qkv).view(shape)
-        q, k, v = qkv.transpose(1, 3).unbind(2)  # (n, heads, width, h / heads) each
-        logits = (q * (h // self.num_heads) ** -0.5) @ k.mT + tokens.bias
-        y = logits.softmax(dim=-1) @ v  # (n, heads, width, h / heads)
-        return y.transpose(1, 2).reshape(-1, h).index_select(0, tokens.slot)
+        n, heads, d = tokens.n_atoms, self.num_heads, h // self.num_heads
+        qkv = tokens.by_atom(qkv).view(n, tokens.width, 3, heads, d).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.reshape(3, n * heads, tokens.width, d).unbind(0)
+        bias = tokens.bias.expand(n, heads, 1, -1).reshape(n * heads, 1, -1)
+        logits = torch.baddbmm(bias, q, k.mT, alpha=d**-0.5)  # (n · heads, width, width)
+        y = logits.softmax(dim=-1) @ v  # (n · heads, width, d)
+        y = y.view(n, heads, tokens.width, d).transpose(1, 2)
+        return tokens.flat(y.reshape(-1, h))
 
 
 class Layer(nn.Module):
@@ -146,16 +151,22 @@ class Layer(nn.Module):
         nn.init.normal_(self.geometry.weight, std=3.0)  # per Å
         with torch.no_grad():
             self.geometry.bias.copy_(-0.5 * cutoff * self.geometry.weight[:, 3])
-        self.mlp = nn.Sequential(nn.Linear(2 * h, h), nn.SiLU(), nn.Linear(h, h))
+        self.mlp: Any = nn.Sequential(nn.Linear(2 * h, h), nn.SiLU(), nn.Linear(h, h))
         self.blocks = nn.ModuleList(Block(h, num_heads) for _ in range(num_attention_layers))
         self.center = nn.Linear(h, h)
         self.bond = nn.Linear(h, h)
 
+    def heard(self, message: Tensor) -> Tensor:
+        """What messages [e, h] add to the first step of the tokens' MLP, biases in it: [e, h]."""
+        h = message.shape[1]
+        of_geometry, of_message = self.mlp[0].weight.split(h, dim=1)  # (h, h) each
+        bias = torch.addmv(self.mlp[0].bias, of_geometry, self.geometry.bias)
+        return torch.addmm(bias, message, of_message.T)
+
     def forward(
         self,
         center: Tensor,
-        message: Tensor,
-        edges: SortedEdges,
+        heard: Tensor,
         tokens: LayerTokens,
         modulates: list[Modulate | None],
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,10 +176,8 @@ class Layer(nn.Module):
         ----------
         center : Tensor
             Tokens c_i of the atoms, [n, h].
-        message : Tensor
-            Messages m_ij of the edges, [e, h].
-        edges : SortedEdges
-            The edges.
+        heard : Tensor
+            What the messages of the edges add, from `heard`, [e, h].
         tokens : LayerTokens
             What the layer computes.
         modulates : list of function or None
@@ -179,14 +188,16 @@ class Layer(nn.Module):
         center, token, readout : Tensor
             Tokens of the atoms [n, h] and of their neighbors [e, h], and read-outs [n, 2h].
         """
-        e = tokens.n_edges
-        token = self.mlp(torch.cat([self.geometry(edges.geometry[:e]), message], dim=1))  # (e, h)
-        x = torch.cat([center, token])  # (n + e, h)
+        # the two linear steps that the geometry goes through are one
+        weight = self.mlp[0].weight[:, : heard.shape[1]] @ self.geometry.weight  # (h, 4)
+        token = torch.addmm(heard, tokens.geometry, weight.T)  # (e, h)
+        token = self.mlp[2](self.mlp[1](token))
+        x = tokens.merged(center, token)  # (n + e, h)
         for block, modulate in zip(self.blocks, modulates, strict=True):
             x = block(x, tokens, modulate)
-        center, token = x.split([tokens.n_atoms, e])
-        bonds = edges.f[:e].unsqueeze(-1) * silu(self.bond(token))  # (e, h)
-        bonds = torch.zeros_like(center).index_add(0, edges.target[:e], bonds)  # (n, h)
+        center, token = tokens.split(x)
+        bonds = tokens.f.unsqueeze(-1) * silu(self.bond(token))  # (e, h)
+        bonds = tokens.sum_over_edges(bonds)  # (n, h)
         return center, token, torch.cat([silu(self.center(center)), bonds], dim=1)
 
 
@@ -304,11 +315,13 @@ class PET(AtomisticModel):
             )
         self.width = float(cutoff_width)
         self.n_hops = num_layers
+        # an atom's own token, and one that its neighbors hear
+        self.passes_on = 2 * (num_layers - 1) * hidden_channels
         self.num_heads = num_heads
         self.num_blocks = num_attention_layers  # of a layer
         self.center = nn.Embedding(MAX_Z + 1, hidden_channels)
         self.neighbor = nn.Embedding(MAX_Z + 1, hidden_channels)
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(
             Layer(hidden_channels, num_attention_layers, num_heads, cutoff)
             for _ in range(num_layers)
         )
@@ -344,7 +357,8 @@ class PET(AtomisticModel):
                 self.modulation(number, None if condition is None else condition[:n], batch)
                 for number in range(k * self.num_blocks, (k + 1) * self.num_blocks)
             ]
-            center, token, readout = block(center[:n], message, edges, tokens, modulates)
+            heard = block.heard(message)
+            center, token, readout = block(center[:n], heard, tokens, modulates)
             readouts.append(pad(readout, (0, 0, 0, n_atoms - n)))  # (N, 2h)
             if k + 1 < len(edges.layers):
                 e = edges.layers[k + 1].n_edges
@@ -354,4 +368,45 @@ class PET(AtomisticModel):
         if batch.get("hop") is not None:
             x = torch.zeros_like(x).index_copy(0, edges.atoms, x)
         forces = None if self.force_head is None else self.force_head(x)  # (N, 3)
+        return Features(x, forces=forces)
+
+    def represent_in_frames(
+        self, batch: Batch, pairs: Pairs, frames: OwnFrames, condition: Tensor | None = None
+    ) -> Features:
+        """Read-outs of all layers for atoms that are seen in frames of their own, as
+        `layer_by_layer` has it.
+
+        Parameters
+        ----------
+        batch : Batch
+            The structures; positions in float64.
+        pairs : Pairs
+            Their neighbors.
+        frames : OwnFrames
+            K frames and their weights.
+        condition : Tensor, optional
+            [B, d] or [N, d].
+
+        Returns
+        -------
+        Features
+            [K, d], of each atom in each of its frames.
+        """
+        edges = SortedEdges(batch, pairs, self.cutoff, self.width, 1)
+        center = self.center(batch.z)  # (N, h)
+        message = self.neighbor(batch.z.index_select(0, edges.source))  # (E, h)
+        if condition is not None and len(condition) == batch.num_graphs:
+            condition = condition.index_select(0, batch.batch)  # (N, d)
+
+        def hear(k: int, message: Tensor) -> Tensor:
+            return self.blocks[k].heard(message)
+
+        def layer(k: int, center: Tensor, heard: Tensor, seen: Stars) -> tuple[Tensor, ...]:
+            rows = None if condition is None else condition.index_select(0, seen.atom)
+            numbers = range(k * self.num_blocks, (k + 1) * self.num_blocks)
+            modulates = [self.modulation(number, rows, batch) for number in numbers]
+            return self.blocks[k](center, heard, seen.tokens, modulates)
+
+        x = layer_by_layer(hear, layer, len(self.blocks), center, message, edges, frames)
+        forces = None if self.force_head is None else self.force_head(x)  # (K, 3)
         return Features(x, forces=forces)

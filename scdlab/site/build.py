@@ -135,7 +135,8 @@ def _write(
     context.docs = reference is not None
     context.pages = {each.number: each.name for each in lessons}
     if reference is not None:
-        shutil.copytree(reference.folder, new / "docs")
+        alone = shutil.ignore_patterns("404.html")  # its links begin at a server's root
+        shutil.copytree(reference.folder, new / "docs", ignore=alone)
     glossary = folder / "glossary.md"
     context.menu = _menu(context, glossary.is_file())
     write = _writer(new, context)

@@ -52,22 +52,6 @@ class Executed:
         return str(self.notebook.metadata.get("papermill", {}).get("end_time") or "")[:10]
 
 
-def number_of(path: Path) -> str:
-    """The number of a lesson as pages write it.
-
-    Parameters
-    ----------
-    path : Path
-        Its notebook.
-
-    Returns
-    -------
-    str
-        Such as "02b" for 02b_worth.ipynb.
-    """
-    return path.name.partition("_")[0]
-
-
 def executed_lessons(
     paths: Iterable[Path],
     folders: Iterable[Path],
@@ -107,7 +91,7 @@ def executed_lessons(
     found = {path: _first_match(path, places) for path in paths}
     missing = [path for path in paths if found[path] is None]
     if missing and not may_run:
-        numbers = " ".join(number_of(path) for path in missing)
+        numbers = " ".join(lesson_number(path) for path in missing)
         raise ValueError(
             f"There is no executed notebook that matches the source of lesson {numbers} in "
             f"{', '.join(str(place) for place in places)}: make it with `scdlab run {numbers} "
@@ -119,21 +103,21 @@ def executed_lessons(
 
 def _run(paths: list[Path], kept: Path, say: Callable[[str], None]) -> None:
     """Run lessons one after the other, and say how long the rest will take."""
-    expected = [COURSE.get(number_of(path), OTHER).seconds for path in paths]
+    expected = [COURSE.get(lesson_number(path), OTHER).seconds for path in paths]
     pace = 1.0  # seconds here for one of two idle cores
     done = 0.0
     taken = 0.0
     for k, path in enumerate(paths):
         left = pace * sum(expected[k:])
+        number = lesson_number(path)
         say(
-            f"running lesson {number_of(path)}, {k + 1} of {len(paths)}: about "
+            f"running lesson {number}, {k + 1} of {len(paths)}: about "
             f"{_span(pace * expected[k])}, {_span(left)} for all that are left"
         )
-        number = lesson_number(path)
         (result,) = runner.run(number, profile=PROFILE, out=kept, folder=path.parent)
         if not result.ok:
             raise ValueError(
-                f"Lesson {number_of(path)} failed{_where(result.cell)} ({result.error}): mend it, "
+                f"Lesson {number} failed{_where(result.cell)} ({result.error}): mend it, "
                 "then make the site again."
             )
         done += expected[k]
@@ -186,14 +170,14 @@ def _match(path: Path, done: Path) -> Executed | None:
     if profile != PROFILE or list(map(_text, cells)) != list(map(_text, lesson.cells)):
         return None
     if failure:
-        number = number_of(path)
+        number = lesson_number(path)
         raise ValueError(
             f"The run of lesson {number} in {done.parent} failed ({failure}): mend the lesson, "
             f"and run it again with `scdlab run {number} --out {done.parent}`."
         )
     state = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     widgets = {name: dict(each.get("state", {})) for name, each in state.items()}
-    return Executed(number_of(path), notebook, widgets)
+    return Executed(lesson_number(path), notebook, widgets)
 
 
 def _executed_notebook(path: Path) -> NotebookNode:

@@ -103,6 +103,11 @@ def _described(model: Model) -> tuple[dict[str, Any], bytes]:
     units = {}
     if isinstance(model, ECSE):
         _check_class(model.backbone, ("PET",))
+        if model.layerwise and model.backbone.passes_on:
+            raise ValueError(
+                "No page runs an ECSE layer by layer; export one with layerwise=False, or around a "
+                "PET of one layer."
+            )
         if model.auxiliary is not None:
             _check_class(model.auxiliary, ("EquivariantTransformer",))
             units = {"auxiliary_has_units": is_trained_alone(model.auxiliary)}

@@ -56,6 +56,17 @@ pairs of a structure and rotates the structure as a whole. That takes far fewer 
 network that passes messages, but then the frames of one molecule change the energy of another that
 is far away.
 
+Layer by layer. A model that passes messages computes an atom in the frames of all atoms whose share
+depends on it: two layers of PET on ethanol, each atom in the frames of all nine. With
+layerwise=True each layer is seen in the frames of the atom that it computes, and passes on means
+over them (`scdlab.nn.blocks.own_frames`), which do not rotate. That is as exact and as smooth, for
+the frames of each atom times layers. With one layer it is the same model, with more another one:
+
+- Means do not tell how the surroundings of j are turned about the line to i. Where no atom sees a
+  chain of four as a whole, the energy is the same for every dihedral angle.
+- Means of what a network says to others are not what others have learned to hear. So train it
+  through ECSE, `fit(exact, …)`: around a model that was trained alone, energies are wrong.
+
 Departures from the released code: w_max is smooth (there, a plain maximum, and pruning four times
 with q(w|0.9 w_max, 0.1 w_max)); frames are of atoms; both hands; everything is differentiated; and
 the auxiliary model is always there unless it is declined.
@@ -72,7 +83,7 @@ from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.properties import PropertyHead
 from scdlab.nn.blocks.radial import smooth_step
 from scdlab.nn.model import AtomisticModel, Model
-from scdlab.nn.prediction import Request
+from scdlab.nn.prediction import AtomOutputs, Request
 from scdlab.nn.registry import as_json
 from scdlab.renames import known_arguments
 from scdlab.symmetry import auxiliary as aux
@@ -85,7 +96,7 @@ from scdlab.symmetry.neighbor_pairs import (
     smooth_maximum,
     step_up,
 )
-from scdlab.symmetry.symmetrized import Symmetrized
+from scdlab.symmetry.symmetrized import PASSED_ON, Symmetrized
 
 GROUPS = ("O(3)", "SO(3)")
 # W(1/e): by so much over β a smooth maximum of two stays below the maximum at most
@@ -124,13 +135,17 @@ class ECSE(Symmetrized):
         ΔW.
     prunings : int, default 0
         How often small weights are pruned.
+    layerwise : bool, default False
+        Whether each layer of the model is symmetrized by itself, rather than the model as a whole:
+        for PET, trained through ECSE.
 
     Raises
     ------
     ValueError
-        For an R_out beyond the cutoff less Δ, where a neighbor that enters would make a jump, and
-        for other settings that cannot be. When called: for a structure that needs the auxiliary
-        model, where there is none.
+        For an R_out beyond the cutoff less Δ, where a neighbor that enters would make a jump; for
+        layerwise=True with pooled frames, or around a model that has no such layers; and for other
+        settings that cannot be. When called: for a structure that needs the auxiliary model, where
+        there is none.
     """
 
     learned: Tensor
@@ -147,8 +162,15 @@ class ECSE(Symmetrized):
         sin2_min: float = 0.2,
         sin2_width: float = 0.15,
         prunings: int = 0,
+        layerwise: bool = False,
     ):
         super().__init__(model)
+        if layerwise and (model.passes_on is None or not local):
+            raise ValueError(
+                "ECSE with layerwise=True needs frames of each atom, local=True, and a model whose "
+                "layers pass on numbers that can be averaged over them, such as PET, got "
+                f"local={local} and {type(model).__name__}; leave layerwise=False."
+            )
         if group not in GROUPS:
             raise ValueError(f"The group of ECSE must be {' or '.join(GROUPS)}, got {group!r}.")
         if not (
@@ -176,12 +198,14 @@ class ECSE(Symmetrized):
         self.radius_width = radius_width
         self.beta = beta
         self.prunings = prunings
+        self.layerwise = layerwise
         self.sin2_min = sin2_min
         self.sin2_width = sin2_width
         # whether the auxiliary model was trained along with the model
         self.register_buffer("learned", torch.zeros((), dtype=torch.bool))
         self.auxiliary: AtomisticModel | None = None
         self.features: nn.Linear | None = None
+        self.stand_in: nn.Linear | None = None
         if auxiliary is not None:
             self._add_auxiliary(auxiliary)
         self.train(model.training)
@@ -200,9 +224,13 @@ class ECSE(Symmetrized):
                 auxiliary = aux.default_auxiliary(model)
             # from its features to those of the model
             features = nn.Linear(auxiliary.hidden_channels, model.hidden_channels, bias=False)
+            if self.layerwise and model.passes_on:
+                self.stand_in = nn.Linear(auxiliary.hidden_channels, model.passes_on, bias=False)
         weight = next(model.parameters())
         self.auxiliary = auxiliary.to(weight)
         self.features = features.to(weight)
+        if self.stand_in is not None:
+            self.stand_in.to(weight)
         for name, head in model.property_heads.items():
             auxiliary.add_property(name, aux.auxiliary_kind(model, head.kind))
         if model.direct_forces:
@@ -245,11 +273,25 @@ class ECSE(Symmetrized):
             self.auxiliary.add_property(name, aux.auxiliary_kind(self.model, head.kind))
         return head
 
+    def atom_outputs(
+        self,
+        batch: Batch,
+        pairs: Pairs,
+        condition: Tensor | None,
+        force_input: Tensor | None,
+        request: Request,
+    ) -> AtomOutputs:
+        """Weighted means over frames: of the model, or of each of its layers."""
+        if self.layerwise:
+            return self.outputs_by_layers(batch, pairs, condition, request)
+        return super().atom_outputs(batch, pairs, condition, force_input, request)
+
     def clusters(self, batch: Batch, pairs: Pairs) -> Clusters:
         """What frames see: the part of a structure that an atom depends on, or, with local=False,
         whole structures."""
         if self.local:
-            return receptive_fields(batch, pairs, self.model.n_hops)
+            n_hops = 1 if self.layerwise else self.model.n_hops
+            return receptive_fields(batch, pairs, n_hops)
         return super().clusters(batch, pairs)
 
     def frames(self, batch: Batch) -> Frames:
@@ -409,6 +451,8 @@ class ECSE(Symmetrized):
         some, atoms = aux.structures_with(batch, marked)
         out = aux.predict(self.model, auxiliary, some, noise=request.head_noise)
         values = {"energy": out.per_atom["energy"], "atoms": features(out.atoms)}
+        if self.stand_in is not None:
+            values[PASSED_ON] = self.stand_in(out.atoms)
         if out.noise is not None:
             values["noise"] = out.noise
         for name in self.property_heads:

@@ -23,6 +23,7 @@ from torch import Tensor
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.heads import sum_over_atoms
+from scdlab.nn.blocks.own_frames import OwnFrames
 from scdlab.nn.prediction import AtomOutputs, Request
 from scdlab.symmetry.clusters import Clusters, whole_structures
 from scdlab.symmetry.copies import (
@@ -38,6 +39,7 @@ from scdlab.symmetry.frames import Frames
 from scdlab.symmetry.wrapper import Wrapper
 
 IN_MODEL_PRECISION = ("atoms", "noise", "forces")  # outputs that are not float64
+PASSED_ON = "passed on"  # what stands in for an atom between layers, among auxiliary outputs
 
 
 class Symmetrized(Wrapper):
@@ -111,7 +113,7 @@ class Symmetrized(Wrapper):
                 inputs.pbc = torch.ones(len(inputs.cell), 3, dtype=torch.bool, device=device)
         return inputs
 
-    def shares(self, frames: Frames, clusters: Clusters) -> tuple[Tensor, Tensor | None]:
+    def shares(self, frames: Frames, structure: Tensor) -> tuple[Tensor, Tensor | None]:
         """Weights that sum to one in each cluster: of the frames [K], and of the auxiliary model
         [C], if there is one.
 
@@ -119,8 +121,8 @@ class Symmetrized(Wrapper):
         ----------
         frames : Frames
             With weights of any size.
-        clusters : Clusters
-            What the frames see.
+        structure : Tensor [C]
+            The structure of the batch that each cluster is, or is a part of.
 
         Raises
         ------
@@ -128,12 +130,12 @@ class Symmetrized(Wrapper):
             For weights that are not finite, or not positive in sum.
         """
         rest = frames.auxiliary_weight
-        norm = frames.weights.new_zeros(len(clusters))
+        norm = frames.weights.new_zeros(len(structure))
         norm = norm.index_add(0, frames.cluster, frames.weights)  # (C)
         norm = norm if rest is None else norm + rest
         bad = ~(norm.isfinite() & (norm > 0))
         if bool(bad.any()):
-            k = int(clusters.structure[int(bad.nonzero()[0])])
+            k = int(structure[int(bad.nonzero()[0])])
             raise ValueError(
                 f"The weights of the frames of structure {k} of the batch are not finite, positive "
                 "numbers; look for atoms that coincide or have no finite position."
@@ -157,7 +159,7 @@ class Symmetrized(Wrapper):
         keep_graph = request.keep_graph
         clusters = self.clusters(batch, pairs)
         frames = self.frames(batch)
-        weights, share = self.shares(frames, clusters)
+        weights, share = self.shares(frames, clusters.structure)
         first_order = None
         if request.gradient and not keep_graph:
             first_order = FirstOrder(batch, clusters)
@@ -190,6 +192,42 @@ class Symmetrized(Wrapper):
                     energy = energy + sum_over_atoms(each, batch)
                 sums[name] = sums.get(name, 0.0) + (each if keep_graph else each.detach())
         return self._atom_outputs(sums, energy)
+
+    def outputs_by_layers(
+        self, batch: Batch, pairs: Pairs, condition: Tensor | None, request: Request
+    ) -> AtomOutputs:
+        """As `atom_outputs`, of a model whose layers pass on means over the frames of each atom.
+
+        Parameters
+        ----------
+        batch, pairs, condition, request
+            As `atom_outputs` takes them.
+        """
+        model = self.model
+        frames = self.frames(batch)
+        weights, share = self.shares(frames, batch.batch)
+        stand_ins: dict[str, Tensor] = {}
+        if share is not None and bool((share > 0).any()):
+            stand_ins = self.auxiliary_outputs(batch, frames, request)
+        own = OwnFrames(
+            atom=frames.cluster,
+            axes=frames.axes,
+            weights=weights,
+            rest=share,
+            stand_in=stand_ins.pop(PASSED_ON, None),
+            keep_graph=request.keep_graph,
+        )
+        condition = model.normalized_condition(condition, batch)
+        features = model.represent_in_frames(batch, pairs, own, condition)
+        out = model.read_out(features, batch.z.index_select(0, frames.cluster), request)
+        every = torch.arange(len(frames), device=frames.cluster.device)
+        outputs = Outputs(self._by_name(out, request), frames.cluster, every, out.energy)
+        sums: dict[str, Tensor] = {}
+        self._add(sums, outputs, frames, weights, len(batch.z))
+        if share is not None:
+            for name, value in stand_ins.items():
+                sums[name] = sums[name] + rows(share, value) * value.double()
+        return self._atom_outputs(sums, None)
 
     def _atom_outputs(self, sums: dict[str, Tensor], energy: Tensor | None) -> AtomOutputs:
         """Sums over frames, by name, in the precision of the model's outputs."""
@@ -227,13 +265,7 @@ class Symmetrized(Wrapper):
             force_input = (of_nodes @ copies.axes).squeeze(1).to(self.model.position_dtype)
         model = self.model
         out = model.atom_outputs(copies.batch, copies.pairs, condition, force_input, request)
-        properties = model.property_outputs(out)
-        values = {"energy": out.energy, "atoms": out.x}
-        if request.head_noise and out.noise is not None:
-            values["noise"] = out.noise
-        if request.head_forces and out.forces is not None:
-            values["forces"] = out.forces
-        values |= properties
+        values = self._by_name(out, request)
         target = torch.arange(len(copies.atom), device=copies.atom.device)
         if clusters.center:
             target = copies.batch.ptr[:-1]
@@ -242,6 +274,15 @@ class Symmetrized(Wrapper):
         energy = copies.r.new_zeros(len(copies.structure))
         energy = energy.index_add(0, owner, values["energy"])  # (K)
         return Outputs(values, copies.atom[target], owner, energy)
+
+    def _by_name(self, out: AtomOutputs, request: Request) -> dict[str, Tensor]:
+        """What the model gives in frames, by name."""
+        values = {"energy": out.energy, "atoms": out.x}
+        if request.head_noise and out.noise is not None:
+            values["noise"] = out.noise
+        if request.head_forces and out.forces is not None:
+            values["forces"] = out.forces
+        return values | self.model.property_outputs(out)
 
     def _add(
         self, sums: dict[str, Tensor], outputs: Outputs, frames: Frames, w: Tensor, n: int

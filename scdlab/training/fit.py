@@ -27,7 +27,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from scdlab.atoms.store import AtomStore
@@ -58,7 +57,13 @@ from scdlab.training.evaluate import check_labels
 from scdlab.training.failure import FailedStep
 from scdlab.training.folder import checked_folder, held
 from scdlab.training.loop import Run
-from scdlab.training.processes import failed_process, is_first, make_fabric
+from scdlab.training.processes import (
+    OneProcess,
+    Processes,
+    failed_process,
+    is_first,
+    make_processes,
+)
 from scdlab.training.schedule import SCHEDULES
 from scdlab.training.state import Settings
 from scdlab.training.tensors import load_tensors, separated
@@ -305,7 +310,7 @@ def fit(
     if resume and out is None:
         raise ValueError("resume=True needs out=, the folder of the run to go on with.")
     folder = None if out is None else checked_folder(out, model)
-    fabric = make_fabric(device, devices, nodes)
+    fabric = make_processes(device, devices, nodes)
     settings = Settings(
         model=type(model).__name__,
         objective=description(objective),
@@ -353,10 +358,9 @@ def fit(
     return result
 
 
-def _trained(fabric: Fabric, run: Run) -> FitResult:
+def _trained(fabric: Processes, run: Run) -> FitResult:
     """The result of a run, in this process or in others."""
-    settings = run.settings
-    if settings.devices * settings.nodes == 1:
+    if isinstance(fabric, OneProcess):
         stopped = run(fabric)
         return FitResult(run.model, **_reached(run, stopped), out=run.out)
     # spawned processes train copies: bring the weights and the log home, in files, since the queue
@@ -379,7 +383,7 @@ def _trained(fabric: Fabric, run: Run) -> FitResult:
     return FitResult(model.eval(), **found["reached"], out=run.out)
 
 
-def _in_process(fabric: Fabric, run: Run, home: Path) -> None:
+def _in_process(fabric: Processes, run: Run, home: Path) -> None:
     # spawning puts tensors into memory that all processes share
     run.model = copy.deepcopy(run.model)
     stopped = ""

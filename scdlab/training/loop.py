@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from scdlab.atoms.batch import Batch
@@ -33,14 +32,14 @@ from scdlab.training.evaluate import check_learned, mean_parts
 from scdlab.training.failure import annealed
 from scdlab.training.folder import RunFolder
 from scdlab.training.guard import LastGood, NotFinite, Watch, set_weights, skips_by_itself
-from scdlab.training.processes import agree, combined, share, share_gradients
+from scdlab.training.processes import Processes, agree, combined, share, share_gradients
 from scdlab.training.sampler import BatchSampler, near
 from scdlab.training.schedule import between, factor
 from scdlab.training.state import Settings, State, check_weights
 
 
 class Run:
-    """One training run in one process. Called with the process's Fabric, it trains to its end.
+    """One training run in one process. Called with the run's processes, it trains to its end.
 
     Parameters
     ----------
@@ -101,7 +100,7 @@ class Run:
         self.terminated = False  # by SIGTERM
         self._warned = False  # of a validation loss that is no number
 
-    def __call__(self, fabric: Fabric) -> str:
+    def __call__(self, fabric: Processes) -> str:
         """Train, and leave the best weights in the model; why the run stopped, see `FitResult`."""
         self.fabric = fabric
         self.device = fabric.device

@@ -1,14 +1,16 @@
 """Data-parallel training: the processes of a run, and how they compute what one would."""
 
+from __future__ import annotations
+
 import builtins
+import dataclasses
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
-from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import Parameter
 
 from scdlab.atoms.batch import Batch
@@ -16,9 +18,42 @@ from scdlab.atoms.shares import Share
 from scdlab.devices import checked_device
 from scdlab.objectives.base import Mean
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from torch.multiprocessing.spawn import ProcessRaisedException
 
-def make_fabric(device: str | torch.device, devices: int, nodes: int) -> Fabric:
-    """The processes of a run.
+
+@dataclasses.dataclass(frozen=True)
+class OneProcess:
+    """The process of a run that has no other: what the loop asks of a Fabric, with nothing to load.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where it computes.
+    """
+
+    device: torch.device
+    world_size: int = 1
+    global_rank: int = 0
+    local_rank: int = 0
+    is_global_zero: bool = True
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradient of a loss."""
+        loss.backward()
+
+    def all_reduce(self, x: Tensor, reduce_op: str) -> Tensor:
+        """A sum, mean or maximum over one process: what it holds."""
+        return x
+
+
+Processes: TypeAlias = "Fabric | OneProcess"
+"""The processes of a run, as each of them sees them."""
+
+
+def make_processes(device: str | torch.device, devices: int, nodes: int) -> Processes:
+    """The processes of a run: a Fabric where there are several.
 
     Parameters
     ----------
@@ -36,13 +71,15 @@ def make_fabric(device: str | torch.device, devices: int, nodes: int) -> Fabric:
     if found.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {str(device)!r}.")
     if devices * nodes == 1:
-        chosen = 1 if found.index is None else [found.index]
-        return Fabric(accelerator=found.type, devices=chosen)
+        index = 0 if found.index is None and found.type == "cuda" else found.index
+        return OneProcess(torch.device(found.type, index))
     if found.index is not None:
         raise ValueError(
             f"device={str(device)!r} is one GPU and devices={devices} asks for several; give "
             "device='cuda'."
         )
+    from lightning_fabric import Fabric
+
     strategy = "ddp" if launched() else "ddp_spawn"
     return Fabric(accelerator=found.type, devices=devices, num_nodes=nodes, strategy=strategy)
 
@@ -57,7 +94,7 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0 if launched() else True
 
 
-def share_gradients(parameters: list[Parameter], fabric: Fabric) -> None:
+def share_gradients(parameters: list[Parameter], fabric: Processes) -> None:
     """Replace each parameter's gradient by the mean over all processes, zero counting where a
     process has none."""
     if fabric.world_size == 1:
@@ -73,7 +110,7 @@ def share_gradients(parameters: list[Parameter], fabric: Fabric) -> None:
         p.grad = g.view_as(p) if some else None
 
 
-def agree(flag: bool, fabric: Fabric) -> bool:
+def agree(flag: bool, fabric: Processes) -> bool:
     """True in every process when it is true in one."""
     if fabric.world_size == 1:
         return flag
@@ -85,7 +122,7 @@ def share(
     own: np.ndarray,
     n_atoms: np.ndarray,
     seed: int,
-    fabric: Fabric,
+    fabric: Processes,
     make_whole: Callable[[], Batch],
 ) -> Share:
     """What this process knows of the batch that it has a share of.
@@ -100,7 +137,7 @@ def share(
         Atoms of each structure, by index.
     seed : int
         Of the random numbers, the same in each process.
-    fabric : Fabric
+    fabric : Fabric or OneProcess
         The processes.
     make_whole : function
         Makes the whole batch.
@@ -129,7 +166,7 @@ def share(
 
 
 def combined(
-    loss: Tensor, parts: dict[str, Mean], fabric: Fabric
+    loss: Tensor, parts: dict[str, Mean], fabric: Processes
 ) -> tuple[Tensor, dict[str, Mean]]:
     """Loss and parts of a whole batch from those of each process's share.
 
@@ -139,7 +176,7 @@ def combined(
         Of the share, balanced.
     parts : dict of str to Mean
         Parts of the share.
-    fabric : Fabric
+    fabric : Fabric or OneProcess
         The processes.
     """
     if fabric.world_size == 1:

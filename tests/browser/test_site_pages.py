@@ -5,6 +5,7 @@ import re
 
 import pytest
 import tiny_site
+from readers import serious_faults
 
 from scdlab.site import build_site
 
@@ -31,10 +32,9 @@ def site(tmp_path_factory):
     return build_site(folder / "out", executed=executed, folder=lessons, may_run=False, say=str)
 
 
-@pytest.fixture
-def open_page(browser, site):
-    """Opens a page of the site without a network; at the end nothing was asked of anybody and no
-    error was reported."""
+@pytest.fixture(scope="module")
+def opener(browser, site):
+    """Opens a page of the site in a window without a network; a function with all its `windows`."""
     windows = []
 
     def opened(name, width=1280, before="", **settings):
@@ -56,13 +56,34 @@ def open_page(browser, site):
         windows.append(window)
         return window
 
-    yield opened
-    for window in windows:
+    opened.windows = windows
+    return opened
+
+
+@pytest.fixture(autouse=True)
+def asks_nobody(opener):
+    """After each test: nothing was asked of anybody, and no error was reported."""
+    yield
+    for window in opener.windows:
         assert window.errors == []
         assert [
             url for url in window.asked if not url.startswith(("file:", "data:", "blob:"))
         ] == []
+
+
+@pytest.fixture
+def open_page(opener):
+    """Opens a page of the site, in a window that is closed after the test."""
+    before = len(opener.windows)
+    yield opener
+    for window in opener.windows[before:]:
         window.context.close()
+
+
+@pytest.fixture(scope="module")
+def lesson(opener):
+    """A window on the first lesson, for tests that leave it where it is."""
+    return opener("00_tiny.html")
 
 
 def drawn(window, place):
@@ -72,8 +93,8 @@ def drawn(window, place):
     )
 
 
-def test_figures_are_drawn_when_one_comes_near(open_page):
-    window = open_page("00_tiny.html")
+def test_figures_are_drawn_when_one_comes_near(lesson):
+    window = lesson
     drawn(window, ".plot")
     box = window.locator(".plot .main-svg").first.bounding_box()
     assert box["width"] > 400 and box["height"] > 200
@@ -82,8 +103,8 @@ def test_figures_are_drawn_when_one_comes_near(open_page):
     assert window.locator("math").count() == 2
 
 
-def test_a_molecule_turns_without_a_kernel(open_page):
-    window = open_page("00_tiny.html")
+def test_a_molecule_turns_without_a_kernel(lesson):
+    window = lesson
     drawn(window, ".view")
     stage = window.locator(".stage-3d .stage")
     assert stage.locator("canvas").count() == 1
@@ -94,6 +115,30 @@ def test_a_molecule_turns_without_a_kernel(open_page):
     window.keyboard.press("ArrowRight")
     assert stage.get_attribute("data-camera") != before
     assert "atoms" in stage.get_attribute("aria-label")
+
+
+def test_a_live_panel_takes_the_place_of_a_picture(open_page):
+    window = open_page("02_tiny.html")
+    button = window.locator("[data-live]")
+    picture = window.locator("figure:has([data-live]) img")
+    assert picture.is_visible()
+    button.click()
+    assert not picture.is_visible()
+    panel = window.frame_locator("iframe.panel")
+    panel.locator("body[data-ready]").wait_for()
+    assert panel.locator("#question").inner_text().startswith("Somebody shook the atoms")
+    assert not panel.locator("header").is_visible()
+    before = panel.locator("#numbers").inner_text()
+    panel.locator("#of-sigma").focus()
+    for _ in range(3):
+        window.keyboard.press("ArrowRight")
+    window.wait_for_function(
+        "() => document.querySelector('iframe.panel').style.height !== '760px'"  # it said its own
+    )
+    panel.locator("output", has_text="0.115 Å").wait_for()
+    assert panel.locator("#numbers").inner_text() != before
+    button.click()
+    assert picture.is_visible() and window.locator("iframe").count() == 0
 
 
 def inks(window, place) -> int:
@@ -156,8 +201,8 @@ def test_search_reads_claims_and_the_glossary(open_page):
     )
 
 
-def test_the_quiz_says_why_by_keyboard_alone(open_page):
-    window = open_page("00_tiny.html")
+def test_the_quiz_says_why_by_keyboard_alone(lesson):
+    window = lesson
     question = window.locator(".quiz fieldset").first
     wrong = question.locator("button:not([data-right])").first
     wrong.focus()
@@ -202,15 +247,15 @@ def brightness(color: str) -> float:
 
 
 def test_dark_by_the_system_and_by_the_switch(open_page):
-    light = ink_and_page(open_page("00_tiny.html", color_scheme="light"))
-    dark = ink_and_page(open_page("00_tiny.html", color_scheme="dark"))
+    light = ink_and_page(open_page("glossary.html", color_scheme="light"))
+    dark = ink_and_page(open_page("glossary.html", color_scheme="dark"))
     assert brightness(light[0]) < 80 and brightness(light[1]) > 230
     assert brightness(dark[0]) > 200 and brightness(dark[1]) < 50
-    window = open_page("00_tiny.html", color_scheme="light")
+    window = open_page("glossary.html", color_scheme="light")
     switch = window.locator("[data-theme-switch]")
     switch.click()
     assert "Dark" in switch.inner_text() and ink_and_page(window) == dark
-    window.goto(window.url.replace("00_tiny", "02_tiny"))  # the next page keeps it
+    window.goto(window.url.replace("glossary", "take-aways"))  # the next page keeps it
     assert ink_and_page(window) == dark
     switch.click()
     assert ink_and_page(window) == light
@@ -236,33 +281,19 @@ def test_motion_is_reduced_where_a_reader_asks_for_it(open_page):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_pages_fit_their_window(open_page, site, screens, width):
+def test_pages_fit_their_window_and_shut_no_reader_out(open_page, site, screens, width):
+    window = open_page(PAGES[0], width, color_scheme="light", reduced_motion="reduce")
     for name in PAGES:
-        window = open_page(name, width)
-        for place in (".plot", ".view"):
-            if window.locator(place).count():
-                drawn(window, place)
-        wide = window.evaluate("() => document.documentElement.scrollWidth")
-        assert wide <= width, name
-        window.screenshot(path=screens / f"site_{name.split('.')[0]}_{width}.png")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_axe_finds_nothing_serious(open_page, width, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for name in PAGES:
-        window = open_page(name, width, color_scheme=scheme)
+        window.goto((site / name).as_uri())
         for place in (".plot", ".view"):
             if window.locator(place).count():
                 drawn(window, place)
         for button in window.locator(".quiz button").all()[:3]:
             button.click()
-        # preload: axe would ask for the style once more, which browsers refuse from disk
-        found = axe.run(window, options={"preload": False}).response["violations"]
-        serious = [
-            (name, each["id"], [node["target"] for node in each["nodes"]][:4])
-            for each in found
-            if each["impact"] in ("serious", "critical")
-        ]
-        assert serious == []
+        wide = window.evaluate("() => document.documentElement.scrollWidth")
+        assert wide <= width, name
+        window.screenshot(path=screens / f"site_{name.split('.')[0]}_{width}.png")
+        for scheme in ("light", "dark"):
+            window.emulate_media(color_scheme=scheme)
+            assert serious_faults(window) == [], (name, scheme)
+        window.emulate_media(color_scheme="light")

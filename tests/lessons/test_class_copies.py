@@ -89,7 +89,7 @@ def test_a_copy_runs_from_end_to_end(tmp_path):
     [
         (["full"], "is not empty: name a new folder"),
         (["file"], "is a file, where the copies of the lessons need a folder"),
-        (["new", "--lesson", "9"], "There is no lesson 9: the lessons are 0, 1"),
+        (["new", "--lesson", "9"], "There is no lesson 9: the lessons are 00, 01"),
         (["new", "--lesson", "x"], "A lesson has a number"),
         (["file/below"], "cannot be"),
     ],

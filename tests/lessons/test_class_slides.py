@@ -76,7 +76,7 @@ def test_executed_lessons_are_used_where_they_fit(tmp_path, executed):
 
 
 def test_unknown_lessons_have_no_slides(tmp_path):
-    with pytest.raises(ValueError, match="There is no lesson 9: the lessons are 0, 1, "):
+    with pytest.raises(ValueError, match="There is no lesson 9: the lessons are 00, 01, "):
         classroom.slides("9", tmp_path)
 
 

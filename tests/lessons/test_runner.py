@@ -174,8 +174,8 @@ def test_an_error_that_the_lesson_shows_on_purpose_is_none(lesson, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"numbers": 7}, "no lesson 7: the lessons are 0, 1"),
-        ({"numbers": ["x"]}, "no lesson x: the lessons are 0, 1"),
+        ({"numbers": 7}, "no lesson 7: the lessons are 00, 01"),
+        ({"numbers": ["x"]}, "no lesson x: the lessons are 00, 01"),
         ({"profile": "fast"}, "no profile 'fast': choose from quick, full"),
         (
             {"parameters": {"STEPS": 3}},

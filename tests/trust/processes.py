@@ -36,7 +36,7 @@ from scdlab.objectives import (
 )
 from scdlab.objectives.base import description
 from scdlab.training.loop import Run
-from scdlab.training.processes import make_fabric
+from scdlab.training.processes import make_processes
 from scdlab.training.state import Settings
 
 NIGHTLY = 1
@@ -262,11 +262,11 @@ def run(cases: int, seed: int, folder: Path, minutes: float | None = None) -> di
     torch.set_num_threads(1)
     try:
         names = list(CASES)
-        alone = {name: trained(name, make_fabric("cpu", 1, 1)) for name in names}
+        alone = {name: trained(name, make_processes("cpu", 1, 1)) for name in names}
         with tempfile.TemporaryDirectory(dir=folder) as place:
             file = Path(place) / "found"
             work = functools.partial(_trained_in_process, names=names, file=file)
-            make_fabric("cpu", 2, 1).launch(work)
+            make_processes("cpu", 2, 1).launch(work)
             shared = pickle.loads(file.read_bytes())
     finally:
         torch.set_num_threads(threads)

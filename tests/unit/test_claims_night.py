@@ -280,7 +280,7 @@ def test_a_night_that_is_stopped_goes_on_and_ends_alike(ledger, tmp_path, number
     claims.run("night-low", "night", device="cpu", out=whole, echo=len)
     expected = claims.load_record("night-low", "night")
 
-    process = start(tmp_path, "night-low", "--hours", "1", delay=0.2, records_in="others")
+    process = start(tmp_path, "night-low", "--hours", "1", delay=1.0, records_in="others")
     models = tmp_path / "out" / "models"
     wait_for(lambda: len(list(models.glob("*/checkpoint.safetensors"))) == 2)
     process.send_signal(number)
@@ -301,7 +301,7 @@ def test_a_night_that_is_stopped_goes_on_and_ends_alike(ledger, tmp_path, number
 
 @pytest.mark.slow
 def test_running_seeds_are_stopped_at_the_limit(tmp_path):
-    limit = 0.012  # hours: time to begin, and far too short for all steps
+    limit = 0.006  # hours: time to begin, and far too short for all steps
     process = start(tmp_path, "night-low", "--hours", str(limit), delay=5.0)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output

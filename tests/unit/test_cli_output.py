@@ -1,6 +1,8 @@
 """Commands on outputs that cannot show a character, are closed, full, or no longer read."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +29,41 @@ def command(*words, **options):
     return subprocess.run(words, env=environment, timeout=300, **options)
 
 
+# Many command lines in one process: torch is loaded once, not for each of them.
+IN_TURN = """
+import json, sys
+from scdlab import cli
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["scdlab", *words]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    for stream in (sys.stdout, sys.stderr):
+        print("[ended with " + str(code) + "]", file=stream, flush=True)
+"""
+
+
+def commands(*lines, env):
+    """Commands in turn, in one process: of each (code, what it printed, its errors)."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            IN_TURN,
+            json.dumps([[str(word) for word in line] for line in lines]),
+        ],
+        env={**os.environ, "COLUMNS": "150", **env},
+        timeout=300,
+        capture_output=True,
+    )
+    printed = re.split(rb"\[ended with (.*)\]\s*", done.stdout)
+    errors = re.split(rb"\[ended with .*\]\s*", done.stderr)
+    assert printed[-1] == b"" and len(printed) == 2 * len(lines) + 1, done.stderr
+    return list(zip(map(int, printed[1::2]), printed[0::2], errors, strict=False))
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """Twenty frames with a property whose unit no old output can show."""
@@ -45,16 +82,22 @@ def test_an_output_that_cannot_show_a_character(encoding, store, tmp_path):
     env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LANG": "C"}
     out = tmp_path / "läuft"
     run = ["train", "--data", store, "--property", "flow", "--out", out, *TINY]
-    for words in (["claims", "--lesson", "1"], ["doctor"], run):
-        done = command(*words, env=env)
-        assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
-        assert done.stdout
+    *fine, evaluated, missing = commands(
+        ["claims", "--lesson", "1"],
+        ["doctor"],
+        run,
+        ["evaluate", out / "model", "--data", store],
+        ["evaluate", tmp_path / "fehlt-σ", "--data", store],
+        env=env,
+    )
+    for code, printed, errors in [*fine, evaluated]:
+        assert code == 0 and b"Traceback" not in errors, errors
+        assert printed
     assert (out / "metrics.json").is_file() and (out / "test_index.npy").is_file()
-    assert b"test flow_mae = " in done.stdout
-    done = command("evaluate", out / "model", "--data", store, env=env)
-    assert done.returncode == 0 and b"flow_mae = " in done.stdout, done.stderr
-    done = command("evaluate", tmp_path / "fehlt-σ", "--data", store, env=env)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert b"test flow_mae = " in fine[-1][1]
+    assert b"flow_mae = " in evaluated[1]
+    code, _, errors = missing
+    assert code == 1 and len(errors.splitlines()) == 1, errors
 
 
 def test_marks_of_the_doctor_differ_without_signs(tmp_path):

@@ -161,7 +161,7 @@ def test_what_cannot_be_moved_is_said(model, frames, make, words):
 
 
 def test_what_is_no_model_or_structure_is_said(model, frames):
-    with pytest.raises(TypeError, match="needs a model of scdlab, got Linear"):
+    with pytest.raises(TypeError, match="A model of scdlab is needed, got Linear"):
         NVE(torch.nn.Linear(2, 2), frames)
     with pytest.raises(TypeError, match=r"Structure 1 must be ase\.Atoms, got str"):
         NVE(model, [frames[0], "water"])

@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -435,6 +436,20 @@ def test_batches_cut_from_a_devices_memory_train_the_same(ethanol, monkeypatch):
     )  # the batches of training, and those of validation
     assert torch.equal(weights(from_disk), weights(from_device))
     assert other.best == one.best
+
+
+@pytest.mark.slow
+def test_one_process_loads_nothing_that_only_several_need():
+    code = """
+import sys
+import scdlab
+model = scdlab.SchNet(hidden_channels=4, num_layers=1, num_rbf=4)
+data = scdlab.load_ethanol()[:4]
+scdlab.fit(model, scdlab.objectives.EnergyForces(), data, steps=1, device="cpu", progress=False)
+print(sorted({"lightning_fabric", "torchmetrics", "matplotlib"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_set_goes_to_a_gpu_where_it_takes_a_quarter_of_its_free_memory_at_most(

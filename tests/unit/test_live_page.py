@@ -110,6 +110,15 @@ def test_what_is_said_of_errors_is_what_was_measured(blocks):
         assert features.size == len(about["z"]) * width and about["usual"] > 0
 
 
+def test_most_molecules_of_the_map_are_as_near_as_unseen_ones_usually_are(blocks):
+    data = blocks["data"]["qm9"]
+    far = data["far_step"] * np.frombuffer(base64.b64decode(data["far"]), "<u2")
+    farthest = np.frombuffer(base64.b64decode(data["farthest"]), np.uint8)
+    size = np.frombuffer(base64.b64decode(data["size"]), np.uint8)
+    assert len(far) == len(farthest) == len(size) and (farthest < size).all()
+    assert 0.9 < (far <= 1.05).mean() < 0.99
+
+
 def test_the_first_scene_is_the_models_own_answer(blocks):
     import ase
 

@@ -66,6 +66,9 @@ def test_what_cannot_be_exported(tmp_path):
         export_model(scdlab.DimeNet(hidden_channels=8, num_layers=1))
     with pytest.raises(ValueError, match="No page runs a SchNet here; export a model of PET"):
         export_model(scdlab.ECSE(schnet()))
+    deep = scdlab.PET(hidden_channels=8, num_layers=2, num_heads=2)
+    with pytest.raises(ValueError, match="No page runs an ECSE layer by layer"):
+        export_model(scdlab.ECSE(deep, layerwise=True))
     model = schnet()
     with pytest.raises(ValueError, match=r"must end in \.js or \.json, got 'net\.txt'"):
         write_export(model, tmp_path / "net.txt")

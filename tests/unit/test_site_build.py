@@ -110,6 +110,7 @@ def test_a_lesson_shows_what_it_holds(built):
     assert "1 &lt; 2" in second and "How large is &lt;σ&gt;?" in second
     assert 'rel="prev" href="00_tiny.html"' in second
     assert 'href="live.html#stop=4">Try it live</a>' in second
+    assert '<button type="button" data-live="4" data-title="Noise, live" hidden>' in second
     assert 'alt="' in second and "its cells took\n    2 s" in second
 
 

@@ -31,6 +31,8 @@ class SortedEdges:
     ----------
     atoms : Tensor
         The atom at each place, [N].
+    neighbors : Tensor
+        Number of edges that lead to the atom at each place, [N].
     target, source : Tensor
         Places of the two atoms of each edge, [E].
     rank : Tensor
@@ -97,44 +99,114 @@ class SortedEdges:
         logit = step_logit(r, cutoff, width)
         self.f = logit.sigmoid()
         self.log_f = logsigmoid(logit)
-        layers = {n: LayerTokens(n, self) for n in set(computed)}
+        layers = {n: self._layer(n) for n in set(computed)}
         self.layers = [layers[n] for n in computed]
+
+    def _layer(self, n_atoms: int) -> "LayerTokens":
+        """The tokens of the first atoms in order, and of their edges."""
+        neighbors = self.neighbors[:n_atoms]
+        e = int(neighbors.sum())
+        return LayerTokens(
+            neighbors, self.target[:e], self.rank[:e], self.geometry[:e], self.f[:e], self.log_f[:e]
+        )
 
 
 class LayerTokens:
     """Which atoms and edges a layer computes, and where their tokens go.
 
+    Where all atoms have equally many neighbors, flat tokens are ordered by atom, each atom's own
+    token first, and attention needs no copies of them; else the n atoms come first, then the e
+    edges.
+
     Parameters
     ----------
-    n_atoms : int
-        Number n of atoms, the first in order.
-    edges : SortedEdges
-        All edges, of which the layer computes the first e.
+    neighbors : Tensor
+        Number of edges of each atom, [n].
+    target : Tensor
+        The atom of each edge, ascending, [e].
+    rank : Tensor
+        The edge's number among those of its atom, [e].
+    geometry : Tensor
+        r_ij and |r_ij| of each edge, [e, 4] Å.
+    f, log_f : Tensor
+        The smooth step of each edge and its logarithm, [e].
 
     Attributes
     ----------
+    n_atoms, n_edges : int
+        How many there are: n and e.
+    width : int
+        The most tokens of an atom.
+    uniform : bool
+        Whether all atoms have as many.
     slot : Tensor
         The row of each flat token among the n · width rows by atom, [n + e].
     atom : Tensor
-        The place of the atom that each flat token belongs to, [n + e].
+        The atom that each flat token belongs to, [n + e].
     bias : Tensor
         ln f in these rows, -∞ where there is no token, [n, 1, 1, width].
     """
 
-    def __init__(self, n_atoms: int, edges: SortedEdges) -> None:
-        neighbors = edges.neighbors[:n_atoms]
-        self.n_atoms = n_atoms
-        self.n_edges = int(neighbors.sum())
+    def __init__(
+        self,
+        neighbors: Tensor,
+        target: Tensor,
+        rank: Tensor,
+        geometry: Tensor,
+        f: Tensor,
+        log_f: Tensor,
+    ) -> None:
+        n = len(neighbors)
+        device = neighbors.device
+        self.n_atoms = n
+        self.n_edges = len(target)
         self.width = 1 + int(neighbors.max())
-        rows = torch.arange(n_atoms, device=neighbors.device) * self.width
-        target = edges.target[: self.n_edges]
-        rank = edges.rank[: self.n_edges]
-        self.slot = torch.cat([rows, rows.index_select(0, target) + 1 + rank])
-        self.atom = torch.cat([torch.arange(n_atoms, device=target.device), target])
-        log_f = torch.cat([edges.log_f.new_zeros(n_atoms), edges.log_f[: self.n_edges]])
-        bias = log_f.new_full((n_atoms * self.width,), -math.inf).index_copy(0, self.slot, log_f)
-        self.bias = bias.view(n_atoms, 1, 1, self.width)
+        self.uniform = n * self.width == n + self.n_edges
+        self.target = target
+        self.geometry = geometry
+        self.f = f
+        if self.uniform:
+            self.slot = torch.arange(n * self.width, device=device)
+            self.atom = torch.div(self.slot, self.width, rounding_mode="floor")
+            own = log_f.new_zeros(n, 1)
+            bias = torch.cat([own, log_f.view(n, self.width - 1)], dim=1)
+        else:
+            rows = torch.arange(n, device=device) * self.width
+            self.slot = torch.cat([rows, rows.index_select(0, target) + 1 + rank])
+            self.atom = torch.cat([torch.arange(n, device=device), target])
+            log_f = torch.cat([log_f.new_zeros(n), log_f])
+            empty = log_f.new_full((n * self.width,), -math.inf)
+            bias = empty.index_copy(0, self.slot, log_f)
+        self.bias = bias.view(n, 1, 1, self.width)
+
+    def merged(self, center: Tensor, token: Tensor) -> Tensor:
+        """Tokens of atoms [n, d] and of edges [e, d] -> flat tokens, [n + e, d]."""
+        if not self.uniform:
+            return torch.cat([center, token])
+        shape = self.n_atoms, self.width - 1, center.shape[1]
+        return torch.cat([center.unsqueeze(1), token.view(shape)], dim=1).flatten(0, 1)
+
+    def centers(self, x: Tensor) -> Tensor:
+        """Flat tokens [n + e, d] -> those of the atoms, [n, d]."""
+        return x[:: self.width] if self.uniform else x[: self.n_atoms]
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Flat tokens [n + e, d] -> those of the atoms [n, d] and of the edges [e, d]."""
+        if not self.uniform:
+            return x[: self.n_atoms], x[self.n_atoms :]
+        x = x.view(self.n_atoms, self.width, -1)
+        return x[:, 0], x[:, 1:].flatten(0, 1)
 
     def by_atom(self, x: Tensor) -> Tensor:
         """Flat tokens [n + e, d] -> tokens by atom, [n · width, d], zero where there is none."""
+        if self.uniform:
+            return x
         return x.new_zeros(self.n_atoms * self.width, x.shape[1]).index_copy(0, self.slot, x)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Tokens by atom, [n · width, d] -> flat tokens, [n + e, d]."""
+        return x if self.uniform else x.index_select(0, self.slot)
+
+    def sum_over_edges(self, x: Tensor) -> Tensor:
+        """Rows of the edges [e, d] -> their sums for each atom, [n, d]."""
+        return x.new_zeros(self.n_atoms, x.shape[1]).index_add(0, self.target, x)

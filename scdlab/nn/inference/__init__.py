@@ -1,6 +1,15 @@
 """Energies and forces of models whose weights are fixed: no autograd, tables, kept neighbors."""
 
+from .evaluator import Answers, Evaluator
 from .force_call import Evaluation, ForceCall, covers
 from .skin import SkinList, Structures
 
-__all__ = ["Evaluation", "ForceCall", "SkinList", "Structures", "covers"]
+__all__ = [
+    "Answers",
+    "Evaluation",
+    "Evaluator",
+    "ForceCall",
+    "SkinList",
+    "Structures",
+    "covers",
+]

@@ -34,6 +34,29 @@ class Evaluation(NamedTuple):
         """
         return np.einsum("p,px,py->xy", self.pairs.r, self.pairs.unit, self.gradient)
 
+    def virials(self, owner: np.ndarray, n_structures: int) -> np.ndarray:
+        """∂E/∂ε of each of several structures.
+
+        Parameters
+        ----------
+        owner : ndarray
+            The structure of each atom, [N] int64.
+        n_structures : int
+            How many there are, B.
+
+        Returns
+        -------
+        ndarray
+            [B, 3, 3] eV.
+        """
+        structure = owner[self.pairs.i]
+        found = np.empty((n_structures, 3, 3))
+        for x in range(3):
+            vector = self.pairs.r * self.pairs.unit[:, x]
+            for y in range(3):
+                found[:, x, y] = np.bincount(structure, vector * self.gradient[:, y], n_structures)
+        return found
+
 
 class ForceCall:
     """Energies and forces of a model whose weights stay as they are, without autograd.

@@ -19,6 +19,9 @@ let page = null;
 
 /** Show the first scene, and answer to the reader from here on. */
 export function start() {
+    if (/[?&]panel\b/.test(location.search)) {
+        beInside();
+    }
     const first = JSON.parse(element("first").textContent);
     page = new Page(first, STOPS);
     globalThis.scdlabPage = page;
@@ -68,6 +71,16 @@ export function loaded() {
     }, 0);
 }
 
+// A panel in another page, "live.html?panel#stop=4": the stop alone, which says how tall it is.
+function beInside() {
+    document.documentElement.classList.add("panel");
+    const tell = () => {
+        const height = Math.ceil(document.body.getBoundingClientRect().height);
+        parent.postMessage({ scdlabHeight: height }, "*");
+    };
+    new ResizeObserver(tell).observe(document.body);
+}
+
 function go(number) {
     page.keep();
     page.enter(number, true);
@@ -84,6 +97,7 @@ function open(wrong) {
     }
     page.view.camera.rotation = values.view ?? page.view.camera.rotation;
     page.view.camera.zoom = values.zoom ?? 1;
+    page.problem("");
     page.enter(values.stop);
     if (wrong.length > 0) {
         const parts = wrong.map((name) => `"${name}"`).join(", ");

@@ -10,7 +10,7 @@ const BOTTOM = 40;
  * The svg text of a chart.
  *
  * @param spec {x, y, series, marks, title, height}. x and y: {label, range: [low, high]}, or without
- * a range that of the points. series: [{name, points: [[x, y]], color, dash, kind: "line" | "dots"}],
+ * a range that of the points; x may have `log`, its points are then powers of ten. series: [{name, points: [[x, y]], color, dash, kind: "line" | "dots"}],
  * colors as custom properties such as "blue". marks: vertical lines [{x, color, label}].
  */
 export function chart({ x, y, series, marks = [], title, height = 210 }) {
@@ -25,11 +25,12 @@ export function chart({ x, y, series, marks = [], title, height = 210 }) {
         parts.push(`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}"/>`);
         parts.push(`<text x="${LEFT - 6}" y="${at}" dy="0.35em" text-anchor="end">${nice(tick)}</text>`);
     }
-    for (const tick of ticks(xs, 5)) {
+    const powers = (from, to) => Array.from({ length: to - from + 1 }, (_, k) => from + k);
+    const below = x.log ? powers(Math.ceil(xs[0]), Math.floor(xs[1])) : ticks(xs, 5);
+    for (const tick of below) {
         const at = toX(tick).toFixed(1);
-        parts.push(
-            `<text x="${at}" y="${height - BOTTOM + 15}" text-anchor="middle">${nice(tick)}</text>`,
-        );
+        const text = nice(x.log ? 10 ** tick : tick);
+        parts.push(`<text x="${at}" y="${height - BOTTOM + 15}" text-anchor="middle">${text}</text>`);
     }
     const inside = (p) => p.every(Number.isFinite);
     for (const s of series) {
@@ -76,11 +77,13 @@ function legend(series) {
     const parts = named.map((s) => {
         const from = at;
         at += 46 + 6.8 * s.name.length;
-        return (
-            `<line x1="${from}" x2="${from + 20}" y1="11" y2="11" stroke="var(--${s.color})" ` +
-            `stroke-width="3" stroke-dasharray="${s.dash ?? ""}"/>` +
-            `<text x="${from + 25}" y="11" dy="0.35em">${s.name}</text>`
-        );
+        const color = `var(--${s.color})`;
+        const sign =
+            s.kind === "dots"
+                ? `<circle cx="${from + 15}" cy="11" r="5" fill="${color}"/>`
+                : `<line x1="${from}" x2="${from + 20}" y1="11" y2="11" stroke="${color}" ` +
+                  `stroke-width="3" stroke-dasharray="${s.dash ?? ""}"/>`;
+        return `${sign}<text x="${from + 25}" y="11" dy="0.35em">${s.name}</text>`;
     });
     return parts.join("");
 }

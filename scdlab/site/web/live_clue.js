@@ -24,7 +24,7 @@ export const clue = {
     source: hot,
     frame: (page) => {
         const scene = page.clean();
-        return { center: at(scene.pos, chosen(page, scene)), reach: 1.1 };
+        return { center: at(scene.pos, chosen(page, scene)), reach: 0.8 };
     },
     keys: "Click an atom, or choose one with n and p; arrows turn the picture, + and − zoom.",
     build(page) {
@@ -73,13 +73,12 @@ export const clue = {
             const color = page.color(stays ? "blue" : "gray");
             return { at: place.at, color, size: stays ? 3.2 : 1.4, alpha: stays ? 0.95 : 0.45 };
         });
-        const front = { size: 6, alpha: 1, front: true };
-        picture.dots.push({ at: seen, color: page.color("orange"), ...front });
-        picture.dots.push({ at: truth, color: page.color("vermilion"), ...front });
+        picture.dots.push({ at: truth, color: page.color("vermilion"), size: 6, front: true });
+        picture.dots.push({ at: seen, color: page.color("ink"), size: 8, front: true, ring: true });
         page.view.show(picture);
         page.caption(
-            `${page.title()}. ${symbols[scene.z[atom]]}${atom + 1} is seen at the yellow dot and was at ` +
-                "the red one; small dots: where it may have been.",
+            `${symbols[scene.z[atom]]}${atom + 1} of ${page.title()} is seen at the ring and was at the ` +
+                "large dot; small dots: where it may have been, blue where the force agrees.",
         );
         page.trust(NETWORK, found.atoms ?? null, scene.z);
         write(page, scene, atom, kept, tolerance);
@@ -173,7 +172,7 @@ function write(page, scene, atom, kept, tolerance) {
     page.drawChart(
         chart({
             title: "Share of the places that stay against how well the force is known",
-            x: { label: "force known to within (eV/Å), log₁₀", range: [-1, NO_FORCE] },
+            x: { label: "force known to within (eV/Å)", range: [-1, NO_FORCE], log: true },
             y: { label: "share that stays", range: [0, 1.02] },
             series: [{ points: steps.map((x) => [x, share(x)]), color: "blue" }],
             marks: [{ x: page.values.tolerance, color: "vermilion", label: "now" }],

@@ -145,7 +145,7 @@ function sentence(page, own, other) {
               ? "a wrong hint costs"
               : "the other's hint serves as well";
     return (
-        `With its own description ${text(own)} of the noise are left, without one ${text(done.none)}, ` +
+        `With its own description ${text(own)} of the noise is left, without one ${text(done.none)}, ` +
         `with the other's ${text(other)}: ${heard}.`
     );
 }

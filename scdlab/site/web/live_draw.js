@@ -70,7 +70,9 @@ export class Painter {
         const { look } = this;
         const places = Array.from(z, (_, i) => this.place(pos, i));
         for (const { i, j, strength } of bonds(structure, look.radii)) {
-            this.bond(places[i], places[j], z[i], z[j], alpha * strength, faint);
+            const a = faint || i === bare ? places[i] : this.surface(structure, i, j);
+            const b = faint || j === bare ? places[j] : this.surface(structure, j, i);
+            this.bond(a, b, z[i], z[j], alpha * strength, faint);
         }
         if (faint) {
             return;
@@ -81,6 +83,15 @@ export class Painter {
                 this.add(p.depth, () => this.ball(p, z[i], i === selected, dim));
             }
         });
+    }
+
+    // Where the bond to another atom leaves the ball of an atom.
+    surface({ z, pos }, i, j) {
+        const step = [0, 1, 2].map((k) => pos[3 * j + k] - pos[3 * i + k]);
+        const share = (0.9 * ballRadius(this.look.radii[z[i]])) / Math.hypot(...step);
+        return this.camera.place(
+            ...step.map((x, k) => pos[3 * i + k] + Math.min(share, 0.5) * x),
+        );
     }
 
     bond(a, b, za, zb, alpha, faint) {
@@ -182,16 +193,22 @@ export class Painter {
         });
     }
 
-    /** A dot at a point in Å; front: whether nothing hides it. */
-    dot(point, color, size = 3, alpha = 1, front = false) {
+    /** A dot at a point in Å, or a ring; front: whether nothing hides it. */
+    dot(point, color, { size = 3, alpha = 1, front = false, ring = false } = {}) {
         const p = this.camera.place(...point);
         this.add(front ? Infinity : p.depth, () => {
             const { context } = this;
             context.globalAlpha = alpha;
             context.beginPath();
             context.arc(p.x, p.y, size, 0, 2 * Math.PI);
-            context.fillStyle = color;
-            context.fill();
+            if (ring) {
+                context.lineWidth = 3;
+                context.strokeStyle = color;
+                context.stroke();
+            } else {
+                context.fillStyle = color;
+                context.fill();
+            }
             context.globalAlpha = 1;
         });
     }

@@ -61,8 +61,8 @@ export const filters = {
         const top = Math.max(...curves.size);
         page.numbers([
             ["Strength of the filters", page.number((100 * strength) / top, 0), "% of the largest"],
-            ["A step of 0.1 Å changes them by", page.number(100 * curves.change[row], 0), "%"],
-            [`Atoms at ${page.number(r, 1)} Å from ${name}`, String(reached.length)],
+            ["Change over 0.1 Å", page.number(100 * curves.change[row], 0), "%"],
+            [`Atoms there, from ${name}`, String(reached.length)],
         ]);
         page.drawChart(drawn(r));
         page.finding(sentence(page, r, row, top));

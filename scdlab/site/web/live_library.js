@@ -7,8 +7,9 @@ const SHOWN = 200; // molecules of QM9 in the list; the map has all
 
 export class Library {
     /**
-     * @param data what tools/live_data.py made: `qm9`, {size, z, pos, map, gap}, and `frames`, by
-     * name lists of {z, pos, cell}; positions in units of `unit` Å, whole numbers in base64.
+     * @param data what tools/live_data.py made: `qm9`, {size, z, pos, map, gap, far, farthest}, and
+     * `frames`, by name lists of {z, pos, cell}; positions in units of `unit` Å, whole numbers in
+     * base64.
      */
     constructor(data) {
         this.unit = data.unit;
@@ -23,6 +24,14 @@ export class Library {
         this.size = size;
         this.gap = new Float32Array(decode({ data: data.qm9.gap })); // eV
         this.places = new Uint16Array(decode({ data: data.qm9.map })); // [n, 2]
+        this.shares = new Uint16Array(decode({ data: data.qm9.far }));
+        this.shareStep = data.qm9.far_step;
+        this.farthest = new Uint8Array(decode({ data: data.qm9.farthest }));
+    }
+
+    /** How far a molecule of the map is from what its network has learned from; see Reference. */
+    far(k) {
+        return { share: this.shareStep * this.shares[k], atom: this.farthest[k] };
     }
 
     /** The structure of a name such as "qm9.17"; null where there is none. */

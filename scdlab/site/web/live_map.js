@@ -3,6 +3,7 @@
 import { element, make } from "./live_page.js";
 import { fixed } from "./live_chart.js";
 import { formula } from "./live_library.js";
+import { verdict } from "./live_trust.js";
 
 const SIDE = 420;
 const EDGE = 12;
@@ -190,5 +191,5 @@ function write(page) {
             `a straight line reads the number of atoms off the description (R² ${fixed(extensivity, 2)}) ` +
             `and the ten nearest predict the gap with R² ${fixed(smoothness, 2)}.`,
     );
-    page.trust("scd-ct", null, z);
+    page.trust("scd-ct", null, z, verdict(page.library.far(k), z));
 }

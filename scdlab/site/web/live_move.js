@@ -191,8 +191,8 @@ function draw(page) {
     });
     page.numbers([
         ["Time", page.number(runs.time, 0), "fs"],
-        ["Total energy, slope", page.number(left, 2), "meV/atom"],
-        ["Total energy, direct", page.number(right, 2), "meV/atom"],
+        ["Energy gained, slope", page.number(left, 2), "meV/atom"],
+        ["Energy gained, direct", page.number(right, 2), "meV/atom"],
     ]);
     const values = [...slope.points, ...direct.points].map((p) => p[1]);
     page.drawChart(

@@ -11,7 +11,7 @@ const GHOSTS = 10; // other draws, drawn faintly
 const MEAN_OF = 8; // draws behind the number
 const SIGMAS = [0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.14, 0.2, 0.3];
 
-const curve = { key: null, points: [] };
+const curve = { key: null, points: [], now: [0, NaN] };
 
 /** Positions with noise of size sigma in Å, and the noise itself [3n]; a draw has its number. */
 export function noisy({ z, pos, cell = null }, sigma, draw) {
@@ -77,13 +77,15 @@ export const noise = {
             ["Left, of its square", Number.isFinite(left) ? page.number(100 * left, 0) : "–", "%"],
         ]);
         page.finding(sentence(page, left));
-        whole(page, model, scene);
+        whole(page, model, scene, [sigma, left]);
     },
 };
 
 // The share of the noise that is left against σ, a mean over draws: computed once for a structure.
-function whole(page, model, scene) {
+// now: the point of the present draw.
+function whole(page, model, scene, now) {
     const key = scene.pos.join();
+    curve.now = now;
     if (curve.key !== key) {
         curve.key = key;
         curve.points = [];
@@ -114,8 +116,9 @@ function drawn(page) {
             y: { label: "share left", range: [0, 1.5] },
             series: [
                 { points: [[0, 1], [0.3, 1]], color: "gray", dash: "2 3", width: 1.2 },
-                { points: shown, color: "blue" },
+                { name: `mean of ${MEAN_OF} draws`, points: shown, color: "blue" },
                 { points: shown, color: "blue", kind: "dots" },
+                { name: "this draw", points: [curve.now], color: "vermilion", kind: "dots", size: 6 },
             ],
             marks: [
                 { x: SIGMA, color: "green", label: "learned" },
@@ -143,7 +146,7 @@ function sentence(page, left) {
         );
     }
     return (
-        `At ${page.number(sigma, 3)} Å the guess is worse than none: ${share}% are left, where a blind ` +
+        `At ${page.number(sigma, 3)} Å the guess is worse than none: ${share}% is left, where a blind ` +
         `guess leaves 100%. ${learned}`
     );
 }

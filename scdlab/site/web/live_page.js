@@ -2,7 +2,7 @@
 
 import { fixed } from "./live_chart.js";
 import { Library, formula } from "./live_library.js";
-import { Reference, unseenSentence, verdict } from "./live_trust.js";
+import { Reference, alone, unseenSentence, verdict } from "./live_trust.js";
 import { State } from "./live_state.js";
 import { MoleculeView } from "./live_view.js";
 import { loadModel, unknownElements } from "./models.js";
@@ -130,7 +130,8 @@ export class Page {
             this.numbers([]);
             this.drawChart("");
             this.finding(sentence);
-            this.trust(name, null, z, sentence);
+            const text = "Outside its training set: elements that it never saw.";
+            this.trust(name, null, z, { color: "vermilion", text });
         }
         return unknown.length === 0;
     }
@@ -169,27 +170,23 @@ export class Page {
         }
     }
 
-    /** What the networks of the stop know, and how far the structure is from the last of them. */
-    trust(names, atoms, z, instead = null) {
+    /**
+     * What the networks of the stop know, and how far the structure is from the last of them: by
+     * its features `atoms`, or as `judged`, {color, text}, has it.
+     */
+    trust(names, atoms, z, judged = null) {
         const known = [names].flat().map((name) => this.references[name]);
         const about = known.at(-1);
         if (about === undefined) {
             return;
         }
-        let judged = null;
-        if (instead === null && atoms !== null) {
-            judged = verdict(about.distance(atoms, z), z);
-        } else if (instead !== null) {
-            judged = { color: "vermilion", text: instead };
+        if (judged === null && atoms !== null) {
+            judged = alone(this.structure()) ?? verdict(about.distance(atoms, z), z);
         }
         const said = known.map(({ trained, error }) => `${trained} ${error}`.trim());
-        const lines = [make("p", { textContent: said.join(" ") })];
-        if (judged !== null) {
-            const line = make("p", { className: "verdict", textContent: judged.text });
-            line.style.setProperty("--verdict", `var(--${judged.color})`);
-            lines.unshift(line);
-        }
-        element("trust").replaceChildren(...lines);
+        element("trained").textContent = said.join(" ");
+        element("verdict").textContent = judged?.text ?? "";
+        element("verdict").style.setProperty("--verdict", `var(--${judged?.color})`);
     }
 
     /** One sentence on what is wrong, which stays until the reader closes it. */
@@ -365,7 +362,7 @@ export class Page {
         element("lead").textContent = stop.lead;
         element("keys").textContent = stop.keys ?? "";
         const bound = Boolean(stop.source) && !stop.free;
-        element("structure-label").hidden = bound;
+        element("structure").hidden = bound;
         element("paste").hidden = bound;
         element("reset").hidden = !stop.pull;
         element("back").disabled = number === 1;
@@ -378,7 +375,7 @@ export class Page {
                 button.removeAttribute("aria-current");
             }
         });
-        for (const id of ["control", "numbers", "chart", "trust"]) {
+        for (const id of ["control", "numbers", "chart", "verdict", "trained"]) {
             element(id).replaceChildren();
         }
         this.caption("");

@@ -171,7 +171,7 @@ function sentence(page, structure, atom, answer) {
     const along = force.reduce((sum, f, k) => sum - f * step[k], 0) / (size * pulled);
     const angle = (180 / Math.PI) * Math.acos(Math.min(Math.max(along, -1), 1));
     const way =
-        angle < 30
+        angle < 15
             ? "straight back"
             : angle < 75
               ? "back, but not straight"
@@ -179,10 +179,16 @@ function sentence(page, structure, atom, answer) {
                 ? "sideways"
                 : "further away";
     const cost = answer.energy - answer.start;
-    const change = cost >= 0 ? "costs" : "gives";
+    const energy = `${cost >= 0 ? "costs" : "gives"} ${page.number(Math.abs(cost), 2)} eV`;
+    const name = `${symbols[structure.z[atom]]}${atom + 1}`;
+    const place = `${page.number(pulled, 2)} Å out of place`;
+    const n = Object.values(moved).filter((each) => Math.hypot(...each) >= 0.005).length;
+    const what =
+        n > 1
+            ? `${n} atoms are out of place, which together ${energy}. ${name} is ${place}`
+            : `${name} is ${place}, which ${energy}`;
     return (
-        `${symbols[structure.z[atom]]}${atom + 1} is ${page.number(pulled, 2)} Å out of place, which ` +
-        `${change} ${page.number(Math.abs(cost), 2)} eV, and a force of ${page.number(size, 1)} eV/Å ` +
-        `draws it ${way} (${page.number(angle, 0)}° off the way back).`
+        `${what}, and a force of ${page.number(size, 1)} eV/Å draws it ${way} ` +
+        `(${page.number(angle, 0)}° off the way back).`
     );
 }

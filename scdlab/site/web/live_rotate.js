@@ -90,7 +90,7 @@ function write(page, energy) {
     page.numbers([
         ["Energy, turned", page.number(1e3 * (energy - zero), 1), "meV"],
         ["Range over the turn", whole ? page.number(range(done.plain), 1) : "…", "meV"],
-        ["with ECSE", small, "meV"],
+        ["Range with ECSE", small, "meV"],
     ]);
     const shown = [...relative(done.plain), ...relative(done.mended)].map((p) => p[1]);
     page.drawChart(
@@ -108,10 +108,10 @@ function write(page, energy) {
     );
     page.finding(
         mended
-            ? `Over a whole turn the network alone changes its mind by ` +
-                  `${page.number(range(done.plain), 1)} meV; in frames that turn with the molecule, by ` +
-                  `${small} meV, the last digits of the arithmetic. Exact is not more accurate: its ` +
-                  `answer is ${page.number(apart(), 0)} meV from the mean of the others.`
+            ? `Over a whole turn the network's energy changes by ${page.number(range(done.plain), 1)} ` +
+                  `meV; in frames that turn with the molecule, by ${small} meV, the last digits of the ` +
+                  `arithmetic. Exact is not more accurate: it is ${page.number(apart(), 0)} meV off the ` +
+                  "mean of the others."
             : "The network with frames is computed at nine angles, in many frames each; this takes " +
                   "a moment.",
     );

@@ -5,6 +5,8 @@
 import { decode } from "./checkpoint.js";
 import { symbols } from "./elements.js";
 
+const REACH = 5; // Å, the cutoff of the networks
+
 export class Reference {
     /**
      * @param about what tools/live_data.py made for one network: `z`, `features` (int8, in units of
@@ -72,6 +74,22 @@ export function verdict({ share, atom }, z) {
         color: "vermilion",
         text: `Far from its training set: ${name} is ${number} times as far as is usual. Do not trust the answer.`,
     };
+}
+
+/** {text, color} for a molecule with an atom that no other one reaches; null where there is none. */
+export function alone({ z, pos, cell }) {
+    if (cell !== null) {
+        return null;
+    }
+    const apart = (i, j) => Math.hypot(...[0, 1, 2].map((k) => pos[3 * i + k] - pos[3 * j + k]));
+    const all = Array.from(z, (_, i) => i);
+    const atom = all.find((i) => all.every((j) => i === j || apart(i, j) > REACH));
+    if (atom === undefined) {
+        return null;
+    }
+    const name = `${symbols[z[atom]]}${atom + 1}`;
+    const text = `${name} has no other atom within ${REACH} Å, unlike all that it was trained on.`;
+    return { color: "vermilion", text: `${text} Do not trust the answer.` };
 }
 
 /** The sentence about elements that a network has not seen. */

@@ -4,7 +4,7 @@
 // A scene is {z, pos, cell} and, where wanted, `selected`, an atom; `marked`, a set of atoms, the
 // others pale; `bare`, an atom without a ball; `ghosts`, [{z, pos, alpha}]; `arrows`,
 // [{at, vector, color, z}], of atoms of the element z; `dots`,
-// [{at, color, size, alpha}]; `spheres`, [{at, radius, color}]; lengths in Å.
+// [{at, color, size, alpha, ring}]; `spheres`, [{at, radius, color}]; lengths in Å.
 
 import { Camera } from "./live_camera.js";
 import { Painter, ballRadius } from "./live_draw.js";
@@ -72,8 +72,8 @@ export class MoleculeView {
         for (const { at, vector, color, z } of scene.arrows ?? []) {
             painter.arrow(at, vector, color, ballRadius(look.radii[z]));
         }
-        for (const { at, color, size, alpha, front } of scene.dots ?? []) {
-            painter.dot(at, color, size, alpha, front);
+        for (const { at, color, ...how } of scene.dots ?? []) {
+            painter.dot(at, color, how);
         }
         for (const { at, radius, color } of scene.spheres ?? []) {
             painter.sphere(at, radius, color);

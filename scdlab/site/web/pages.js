@@ -1,6 +1,7 @@
 // The script of the site's pages: each part finds what it works on, and leaves the page alone where there is nothing.
 
 import { drawFigures } from "./pages_figures.js";
+import { offerPanels } from "./pages_live.js";
 import { keepGuesses, answerQuizzes } from "./pages_forms.js";
 import { openSearch } from "./pages_search.js";
 import { switchTheme, followReading, scrollByKeyboard, openForPrint } from "./pages_reading.js";
@@ -11,6 +12,7 @@ export function start() {
   answerQuizzes();
   keepGuesses();
   drawFigures();
+  offerPanels();
   followReading();
   scrollByKeyboard();
   openForPrint();
