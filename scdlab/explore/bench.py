@@ -163,9 +163,12 @@ class Bench(widgets.VBox):
         self.source = MoleculeSource(text, qm9)
         self.points = points
         self.seed = seed
-        every = {name: load_pretrained(name) for name in pretrained_names()}
-        self.models = {n: m for n, m in every.items() if m.trained_labels.forces}
-        self.denoising = {n: m for n, m in every.items() if getattr(m, "noise_head", None)}
+        every: dict[str, Any] = {name: load_pretrained(name) for name in pretrained_names()}
+        first = sorted(every, key=lambda name: (not name.endswith("-molecules"), name))
+        self.models: dict[str, Any] = {n: every[n] for n in first if every[n].trained_labels.forces}
+        self.denoising: dict[str, Any] = {
+            n: m for n, m in every.items() if getattr(m, "noise_head", None)
+        }
         self.every = every
         self.missing = ""
         self.reference: Reference | None = None

@@ -162,8 +162,10 @@ class Committee(widgets.VBox):
         true = None if self.true is None else self.true.forces
         numbers: dict[str, Any] = {"able": [each.name for each in self.answers if not each.why]}
         for each in self.answers:
-            known = each.forces is not None and true is not None
-            numbers[f"error_{each.name}"] = 1e3 * force_error(each.forces, true) if known else None
+            error = None
+            if each.forces is not None and true is not None:
+                error = 1e3 * force_error(each.forces, true)
+            numbers[f"error_{each.name}"] = error
             numbers[f"climb_{each.name}"] = None if each.why else each.climb
         own = self.spread()
         numbers["spread"] = None if own is None else 1e3 * float(own.mean())
@@ -181,7 +183,7 @@ class Committee(widgets.VBox):
             size = f"0 (a force component is {values['no_force']:.0f} meV/Å)"
             rows.append(_row("GFN2-xTB", "the comparison", size, climb))
         for each in self.answers:
-            learned = self.models[each.name].provenance.get("seen", "")
+            learned = (self.models[each.name].provenance or {}).get("seen", "")
             if each.why:
                 rows.append(_row(each.name, learned, "no answer", each.why))
                 continue

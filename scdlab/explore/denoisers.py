@@ -210,12 +210,12 @@ class DenoiserExplorer(SvgExplorer):
         """Bars of the noise that each denoiser leaves."""
         values = self.state()
         names = list(self.denoisers)
-        errors = [values[f"error_{name}"] or 0.0 for name in names]
+        errors = [values[f"error_{name}"] for name in names]
         how = "one draw" if self.draws == "one" else "mean of 16 draws ± standard error"
         return svg_charts.bars(
             names,
             100 * np.array([values[f"left_{name}"] for name in names]),
-            100 * np.array(errors),
+            100 * np.array(errors, float),  # None becomes NaN
             f"{values['formula']}, σ = {self.sigma:.3f} Å: what is left of the noise",
             f"squared noise left (%), {how}",
             names.index(self.denoiser),

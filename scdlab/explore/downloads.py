@@ -59,7 +59,7 @@ class Downloads(anywidget.AnyWidget):
         self.on_msg(self._asked)
 
     def _asked(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        what = content.get("ask") if isinstance(content, dict) else None
+        what = str(content.get("ask")) if isinstance(content, dict) else ""
         if what == "alive":
             self.send({"alive": True})
             return

@@ -81,12 +81,10 @@ def filmed(
         rng = np.random.default_rng(0)
         MaxwellBoltzmannDistribution(start, temperature_K=temperature, rng=rng)
         Stationary(start)
-        bath = dict(temperature=temperature, timestep=TIMESTEP)
-        moving = (
-            NVE(model, start, timestep=TIMESTEP)
-            if kind == "energy kept"
-            else Langevin(model, start, **bath)
-        )
+        if kind == "energy kept":
+            moving = NVE(model, start, timestep=TIMESTEP)
+        else:
+            moving = Langevin(model, start, timestep=TIMESTEP, temperature=temperature)
     kept: list[tuple[float, np.ndarray, float, float]] = []
 
     def keep(now: Any) -> None:

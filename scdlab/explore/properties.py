@@ -120,6 +120,11 @@ class PropertyExplorer(SvgExplorer):
         """
         return Bounds(0.5, 0.99, "", 1e-6)
 
+    @property
+    def fit(self) -> Mapping[str, Predictor]:
+        """The predictors of the model, by property."""
+        return self.fits[str(self.model)]
+
     def choices(self, name: str) -> list[str]:
         """What values a trait may have.
 
@@ -148,8 +153,8 @@ class PropertyExplorer(SvgExplorer):
             Plain values by name; None for a label that is not known.
         """
         numbers: dict[str, Any] = {"formula": self.atoms.get_chemical_formula()}
-        for name, fit in self.fits[self.model].items():
-            numbers[f"predicted_{name}"] = float(fit(self.own[self.model])[0])
+        for name, fit in self.fit.items():
+            numbers[f"predicted_{name}"] = float(fit(self.own[str(self.model)])[0])
             numbers[f"half_{name}"] = fit.half_width(1 - self.inside)
             numbers[f"r2_{name}"] = fit.r2
             numbers[f"true_{name}"] = self.true.get(name)
@@ -163,7 +168,7 @@ class PropertyExplorer(SvgExplorer):
         body = [svg.text(8, 16, title, "start")]
         left = 120
         right = WIDTH - 250
-        for k, name in enumerate(self.fits[self.model]):
+        for k, name in enumerate(self.fit):
             y = 48 + 38 * k
             known = self.atlas.store.property(name)
             low, high = np.quantile(known, [0.01, 0.99])
@@ -171,7 +176,7 @@ class PropertyExplorer(SvgExplorer):
             middle = values[f"predicted_{name}"]
 
             def across(value: float, low: float = low, high: float = high) -> float:
-                return left + float(np.clip((value - low) / (high - low), -0.06, 1.06)) * (
+                return left + float(np.clip((value - low) / (high - low), -0.04, 1.04)) * (
                     right - left
                 )
 
@@ -195,7 +200,7 @@ class PropertyExplorer(SvgExplorer):
                 body.append(f'<circle cx="{across(true):.1f}" cy="{y}" r="5" {look}/>')
                 words += f"; true {true:.3g}".replace("-", "−")
             body.append(svg.text(right + 18, y + 4, words, "start"))
-        y = 48 + 38 * len(self.fits[self.model])
+        y = 48 + 38 * len(self.fit)
         legend = "gray: where 98 % of the atlas lie; blue: prediction and interval"
         legend += "; red: the label" if self.true else ""
         body.append(svg.text(8, y + 4, legend, "start"))
@@ -208,8 +213,8 @@ class PropertyExplorer(SvgExplorer):
     def lines(self) -> list[tuple[str, str]]:
         """The numbers in words: (what, text)."""
         values = self.state()
-        best = ", ".join(f"{name} {values[f'r2_{name}']:.2f}" for name in self.fits[self.model])
-        n = len(next(iter(self.fits[self.model].values())).residuals)
+        best = ", ".join(f"{name} {values[f'r2_{name}']:.2f}" for name in self.fit)
+        n = len(next(iter(self.fit.values())).residuals)
         lines = [
             ("R² on others", best),
             (

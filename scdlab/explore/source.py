@@ -57,7 +57,6 @@ class MoleculeSource(widgets.VBox):
         self.frames = read_structures(text)
         self.row: int | None = None
         self._listeners: list[Callable[[], object]] = []
-        self._refusing = False
         wide = dict(
             style={"description_width": "90px"}, layout=widgets.Layout(width=f"{CONTROL_WIDTH}px")
         )
@@ -84,6 +83,7 @@ class MoleculeSource(widgets.VBox):
         super().__init__([row, self.slider, self.message, self.about])
         self.source = text
         self._show()
+        self._say()
         self.text.observe(lambda change: self.choose(change["new"], show=True), names=["value"])
         self.upload.observe(self._uploaded, names=["value"])
         self.number.observe(lambda change: self.take(change["new"]), names=["value"])
@@ -211,13 +211,16 @@ class MoleculeSource(widgets.VBox):
             self.text.value = self.source if self.row is None else ""
 
     def _tell(self) -> None:
+        self._say()
+        for call in self._listeners:
+            call()
+
+    def _say(self) -> None:
         atoms = self.atoms
         cell = ", periodic" if atoms.pbc.any() else ""
         several = f"; {len(self.frames)} frames" if len(self.frames) > 1 else ""
         words = f"{self.title}: {atoms.get_chemical_formula()}, {len(atoms)} atoms{cell}{several}"
         self.about.value = html.escape(words)
-        for call in self._listeners:
-            call()
 
     def _refuse(self, words: str) -> None:
         self.message.value = error_text(

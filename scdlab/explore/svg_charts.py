@@ -73,7 +73,7 @@ def bars(
     names : sequence of str
         Names [n].
     values, errors : array_like
-        Bars and half-lengths of the error bars [n].
+        Bars and half-lengths of the error bars [n]; NaN for a bar without one.
     title : str, optional
         A line above.
     label : str, optional
@@ -99,7 +99,7 @@ def bars(
     top = 32
     pitch = 27
     room = width - left - 92 - (110 if notes else 0)  # pixels of the axis; numbers stand behind it
-    ticks = ticks_from_zero(float((values + errors).max()))
+    ticks = ticks_from_zero(float((values + np.nan_to_num(errors)).max()))
     mark = mark if mark is not None and mark[0] <= ticks[-1] else None
     scale = room / ticks[-1]  # pixels per unit
     bottom = top + pitch * len(values)
@@ -126,7 +126,7 @@ def bars(
         body.append(text(x, bottom + 31, mark[1], "end" if mark[0] > ticks[-1] / 2 else "start"))
     body.append(text(left, bottom + (47 if mark else 31), label, "start"))
     words = ", ".join(
-        f"{name} {value:.1f} ± {error:.1f}"
+        f"{name} {_with_error(value, error)}"
         for name, value, error in zip(names, values, errors, strict=True)
     )
     return document(width, bottom + (54 if mark else 38), body, f"{title}: {words} ({label})")
@@ -282,17 +282,26 @@ def polar_plot(
 
 def _bar(left: float, y: float, value: float, error: float, scale: float, color: str) -> list[str]:
     """A bar from `left`, its error bar, and its number behind; `scale` in pixels per unit."""
-    low = left + scale * max(0.0, value - error)
-    high = left + scale * (value + error)
+    half = float(np.nan_to_num(error))
+    low = left + scale * max(0.0, value - half)
+    high = left + scale * (value + half)
     number_x = max(high, left + scale * value) + 6
-    number = text(number_x, y + 14, f"{value:.1f} ± {error:.1f}", "start")
-    return [
-        f'<rect x="{left}" y="{y}" width="{scale * value:.1f}" height="19" fill="{color}"/>',
+    number = text(number_x, y + 14, _with_error(value, error), "start")
+    whiskers = [
         line(low, y + 9.5, high, y + 9.5),
         line(low, y + 5, low, y + 14),
         line(high, y + 5, high, y + 14),
+    ]
+    return [
+        f'<rect x="{left}" y="{y}" width="{scale * value:.1f}" height="19" fill="{color}"/>',
+        *(whiskers if np.isfinite(error) else []),
         number.replace("<text ", _HALO, 1),
     ]
+
+
+def _with_error(value: float, error: float) -> str:
+    """A number, with its error where it has one."""
+    return f"{value:.1f} ± {error:.1f}" if np.isfinite(error) else f"{value:.1f}"
 
 
 def ticks_from_zero(highest: float) -> list[float]:

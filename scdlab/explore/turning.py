@@ -58,11 +58,11 @@ class TurnExplorer(SvgExplorer):
         self.atoms = atoms
         self.name = name
         averaged = AveragedEnergies(model, atoms)
+        methods: dict[str, Any] = averaged.methods
         self.angles = turn_angles()
         self.energies = {key: 1e3 * (e - e[0]) for key, e in averaged.turn(atoms.positions).items()}
         self.reports = {
-            key: symmetry_report(averaged.methods[key], atoms, n_rotations=2, laws=LAWS)
-            for key in REPORTED
+            key: symmetry_report(methods[key], atoms, n_rotations=2, laws=LAWS) for key in REPORTED
         }
         self.rotation = rotation
         self.view = MoleculeView(self.shown, title=self._title(), size=(VIEW_WIDTH, 330))
