@@ -125,6 +125,19 @@ def _wait_for(address: str, server, log: Path) -> None:
 @pytest.fixture
 def page(browser):
     """A fresh window; `page.asked` lists every address it asked for."""
+    with _window(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def window(browser):
+    """The same for all tests of a module, for those that each open a page of their own in it."""
+    with _window(browser) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def _window(browser):
     window = browser.new_page(viewport={"width": 1280, "height": 1000})
     window.set_default_timeout(120_000)  # ms: a slow machine is no fault
     window.asked = []
