@@ -1,13 +1,15 @@
 """What exact symmetry costs: ECSE around PET in evaluations, FLOPs and time, beside averages over
 fixed rotations.
 
-One thread, under torch.no_grad. Two questions.
+One thread, under torch.no_grad. Three questions.
 
     one molecule   one snapshot of ethanol: PET as it is, ECSE with frames of atoms, the same with
-                   weights pruned four times, ECSE with frames of the structure (pooled), a
-                   quadrature of degree 5 and random rotations, 84 evaluations each. And the first
-                   four on a batch of 8 snapshots, where PET itself has enough to do that
-                   arithmetic, not Python, takes the time
+                   weights pruned four times, and of each layer by itself, ECSE with frames of the
+                   structure (pooled), a quadrature of degree 5 and random rotations, 84 evaluations
+                   each. And the first five on a batch of 8 snapshots, where PET itself has enough
+                   to do that arithmetic, not Python, takes the time
+    a force call   ethanol through `scdlab.Calculator`, as dynamics ask for it: the default PET and
+                   its ECSEs, snapshot after snapshot
     many atoms     rattled copper, periodic, 108 … 1,000 atoms, ECSE with pruned frames around a PET
                    of one layer
 
@@ -19,12 +21,13 @@ L - h times, and
 
 in evaluations of PET on all N atoms.
 
-With one layer, and with frames of the structure, that is the mean number of frames per environment;
-with more, an atom's share needs its neighbors' tokens too. Allowed: 1.2 × work in FLOPs, and twice
-that in time.
+With one layer, with frames of the structure, and layer by layer, that is the mean number of frames
+per environment; else an atom's share needs its neighbors' tokens too. Allowed: 1.2 × work in FLOPs,
+and twice that in time.
 
-FLOPs are those of matrix products (`harness.matrix_products`); time is the median over rounds in
-which all sides take turns, its ratio is taken within a round. Rotation error: the largest less the
+FLOPs are those of matrix products (`harness.matrix_products`); time is the processor's, which other
+processes do not add to, the median over rounds in which all sides take turns; its ratio is taken
+within a round. Rotation error: the largest less the
 smallest energy of one snapshot in eight random orientations, float64, after a short training; it
 and nothing else depends on that training. Zero: the energies agree to their last digit.
 The exponent p of FLOPs or time ∝ atoms^p is fitted over all sizes. Peak memory is how far one call
@@ -62,8 +65,9 @@ NETWORKS = {  # features × layers
 RAW = "PET"
 OURS = "ECSE"
 PRUNED = "ECSE, pruned"
-SIDES = (RAW, OURS, PRUNED, "ECSE, pooled", "quadrature", "random rotations")
-CASES = ((1, SIDES), (8, SIDES[:4]))  # snapshots of ethanol in a batch, and who is measured
+LAYERS = "ECSE, layer by layer"
+SIDES = (RAW, OURS, PRUNED, LAYERS, "ECSE, pooled", "quadrature", "random rotations")
+CASES = ((1, SIDES), (8, SIDES[:5]))  # snapshots of ethanol in a batch, and who is measured
 BOXES = ((3, 3, 3), (4, 4, 4), (5, 5, 5), (5, 5, 10))  # cubic cells of copper, 4 atoms each
 COPPER = dict(hidden_channels=32, num_layers=1, num_attention_layers=2, cutoff=4.0)
 ORIENTATIONS = 8
@@ -95,6 +99,7 @@ def sides(model, names=SIDES) -> dict:
                 lambda: model,
                 lambda: ECSE(model),
                 lambda: ECSE(model, prunings=4),
+                lambda: ECSE(model, layerwise=True),
                 lambda: ECSE(model, local=False),
                 lambda: Quadrature(model, 5),
                 lambda: RandomRotations(model, 84),
@@ -144,6 +149,9 @@ def evaluations(model, batch) -> dict:
     batch = in_float64(batch)
     layers = model.n_hops
     frames = model.frames(batch)
+    if getattr(model, "layerwise", False):
+        mean = len(frames) / len(batch.z)
+        return {"frames": mean, "work": mean}
     clusters = model.clusters(batch, neighbor_list(batch, model.cutoff))
     computed = clusters.atom.new_full(clusters.atom.shape, layers)
     if clusters.hop is not None:
@@ -192,9 +200,9 @@ def take_turns(steps: dict, rounds: int, repeats: int) -> dict:
         for side, step in steps.items():
             once = []
             for _ in range(repeats):
-                start = time.perf_counter()
+                start = time.process_time()
                 step()
-                once.append(1e3 * (time.perf_counter() - start))
+                once.append(1e3 * (time.process_time() - start))
             times[side].append(statistics.median(once))
     return times
 
@@ -236,6 +244,49 @@ def one_molecule(
                 }
             )
     return rows
+
+
+def force_calls(rounds: int) -> list[dict]:
+    """A row for each side and precision: ms of a force call of ethanol, default settings."""
+    import torch
+
+    import scdlab
+
+    store = scdlab.load_ethanol()
+    first = len(store) * 9 // 10
+    snapshots = [store.to_ase(first + k) for k in range(0, 8 * rounds, 8)]
+    models = sides(network({}), (RAW, OURS, PRUNED, LAYERS))
+    others = Others()
+    rows = []
+    for dtype in (torch.float64, torch.float32):
+        calculators = {
+            side: scdlab.Calculator(model, dtype=dtype) for side, model in models.items()
+        }
+        times = {side: [] for side in calculators}
+        for atoms in snapshots[:1] + snapshots:  # the first one twice: it warms up
+            for side, calculator in calculators.items():
+                atoms.calc = calculator
+                start = time.process_time()
+                atoms.get_forces()
+                times[side].append(1e3 * (time.process_time() - start))
+                calculator.reset()
+        for side, seen in times.items():
+            ms = statistics.median(seen[1:])
+            rows.append({"side": side, "dtype": str(dtype).split(".")[1], "ms": ms})
+    load = others.report()
+    return [row | load for row in rows]
+
+
+def call_table(report: dict) -> str:
+    """Costs of force calls as a markdown table."""
+    rows = [
+        "| a force call of ethanol, PET 128 × 2 | in float64, the default | in float32 |",
+        "|---|--:|--:|",
+    ]
+    ms = {(row["side"], row["dtype"]): row["ms"] for row in report["calls"]}
+    for side in dict.fromkeys(row["side"] for row in report["calls"]):
+        rows.append(f"| {side} | {ms[side, 'float64']:.0f} ms | {ms[side, 'float32']:.0f} ms |")
+    return "\n".join(rows)
 
 
 def many_atoms(boxes, rounds: int, repeats: int) -> dict:
@@ -315,9 +366,10 @@ def growth_table(report: dict) -> str:
 
 
 def shown(report: dict) -> str:
-    """What benchmarks/README.md shows: both tables, and the machine they were measured on."""
-    where = about(report | {"results": [*report["results"], report["growth"]]})
-    return f"{table(report)}\n\n{growth_table(report)}\n\nOne thread. {where}"
+    """What benchmarks/README.md shows: the tables, and the machine they were measured on."""
+    where = about(report | {"results": [*report["results"], *report["calls"], report["growth"]]})
+    tables = "\n\n".join([table(report), call_table(report), growth_table(report)])
+    return f"{tables}\n\nOne thread, processor time. {where}"
 
 
 def main():
@@ -357,15 +409,18 @@ def main():
         f"python benchmarks/ecse.py --rounds {options.rounds} --repeats {options.repeats} --steps "
         f"{options.steps}"
     )
+    calls = force_calls(max(options.rounds, 2))
     growth = many_atoms(BOXES, options.rounds, options.repeats)
     report = {
         "command": command,
         "machine": machine(),
         "before": before,
-        "busy": any(row["busy"] for row in (before, growth, *results)),
+        "busy": any(row["busy"] for row in (before, growth, *calls, *results)),
         "results": results,
+        "calls": calls,
         "growth": growth,
     }
+    print(call_table(report))
     print(growth_table(report), flush=True)
     write(options.out / "ecse.json", report)
     if options.out == HERE.parent / "results":

@@ -13,10 +13,9 @@ make the scene. Chromium draws without a graphics card here: with one it is fast
 
 import argparse
 import statistics
-import sys
-import tempfile
 from pathlib import Path
 
+import in_lab
 from harness import machine, put_into, write
 
 HERE = Path(__file__).resolve()
@@ -62,28 +61,21 @@ def measure(browser, lab: str, atoms: int, moves: int) -> dict:
     """Move the slider `moves` times, each when the picture of the last move stands; medians in
     ms."""
     from test_lab import ASK
-    from test_molecule_view import DRAWN, READY, put_notebook
+    from test_molecule_view import DRAWN
 
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.goto(put_notebook(lab, "view.ipynb", CELL.format(atoms=CASES[atoms])))
-    page.wait_for_function(READY, timeout=120_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_function(DRAWN, arg=1, timeout=120_000)
-    page.wait_for_timeout(1000)
-    handle = page.locator(".widget-slider .noUi-handle").first
-    handle.focus()
-    page.evaluate(WATCH)
-    for k in range(moves + 3):  # the first three warm up
-        page.keyboard.press("ArrowRight")
-        page.wait_for_function("k => window.moves.length > k", arg=k, timeout=60_000)
-        page.wait_for_timeout(50)
-    seen = page.evaluate("window.moves")[3:]
-    begun = [float(word) for word in page.evaluate(ASK, "print(*begun)").split()][6:]
-    size = int(page.evaluate(ASK, "print(len(json.dumps(view.scene)))"))
-    problem = page.evaluate(ASK, "print(view.problem)")
-    page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    page.close()
+    with in_lab.ran(browser, lab, "view.ipynb", CELL.format(atoms=CASES[atoms])) as page:
+        page.wait_for_function(DRAWN, arg=1)
+        page.wait_for_timeout(1000)
+        page.locator(".widget-slider .noUi-handle").first.focus()
+        page.evaluate(WATCH)
+        for k in range(moves + 3):  # the first three warm up
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function("k => window.moves.length > k", arg=k)
+            page.wait_for_timeout(50)
+        seen = page.evaluate("window.moves")[3:]
+        begun = [float(word) for word in page.evaluate(ASK, "print(*begun)").split()][6:]
+        size = int(page.evaluate(ASK, "print(len(json.dumps(view.scene)))"))
+        problem = page.evaluate(ASK, "print(view.problem)")
     if problem or len(begun) != 2 * len(seen):
         raise SystemExit(
             f"{len(seen)} pictures came of {len(begun) // 2} moves ({problem}); nothing was "
@@ -132,16 +124,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="of ten moves each")
     options = parser.parse_args()
-    sys.path.insert(0, str(HERE.parents[1] / "tests" / "browser"))
-    from conftest import launched, running_lab
-
     results = []
-    with tempfile.TemporaryDirectory() as folder, launched() as browser:
-        (Path(folder) / "notebooks").mkdir()
-        with running_lab(Path(folder)) as lab:
-            for atoms in CASES:
-                results.append(measure(browser, lab, atoms, 10 * options.rounds))
-                print({k: round(v, 1) for k, v in results[-1].items()}, flush=True)
+    with in_lab.lab_and_browser() as (lab, browser):
+        for atoms in CASES:
+            results.append(measure(browser, lab, atoms, 10 * options.rounds))
+            print({k: round(v, 1) for k, v in results[-1].items()}, flush=True)
         about = machine() | {"chromium": browser.version}
     command = f"python benchmarks/view.py --rounds {options.rounds}"
     report = {"command": command, "goal_ms": GOAL, "machine": about, "results": results}

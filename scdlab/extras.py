@@ -6,6 +6,7 @@ EXTRAS = {
     "ipywidgets": "lessons",
     "jinja2": "lessons",
     "jupyter_client": "lessons",
+    "jupyter_server": "lessons",
     "jupyterlab": "lessons",
     "jupytext": "lessons",
     "latex2mathml": "lessons",
@@ -23,6 +24,7 @@ EXTRAS = {
     "traitlets": "lessons",
     "typer": "lessons",
     "umap": "lessons",
+    "voila": "lessons",
 }
 """The name under which a package is imported, and the extra that brings it."""
 

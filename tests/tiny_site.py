@@ -93,6 +93,12 @@ def write_executed(folder: Path, profile: str = "quick") -> Path:
     return folder
 
 
+CHECK = (
+    "<div class='scdlab-check' style='border-left:4px solid #8C8C8C'>"
+    "<b style='color:#8C8C8C'>… Your turn.</b> Replace the dots.</div>"
+)
+
+
 def _first() -> list:
     view = explore.view_molecule(rattled(), title="Ethanol")
     figure = explore.compare_bars({"a": 1.0, "b": 2.0}, "error", "eV")
@@ -101,6 +107,7 @@ def _first() -> list:
         nbformat.v4.new_markdown_cell(FIRST),
         _code("figure", {PLOTLY: json.loads(figure.to_json()), "text/plain": "Figure()"}),
         _code("view", {WIDGET: {"model_id": "view"}, "image/svg+xml": view.to_svg()}),
+        _code("lessons.check_pairs(...)", {"text/html": CHECK}),
         _code('lessons.quiz("00")', {"text/html": quiz_html(questions("00"))}),
     ]
 

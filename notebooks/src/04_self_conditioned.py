@@ -478,8 +478,11 @@ start_guess.reveal(found)
 
 # %% [markdown]
 # With zero weights no condition has any effect, so none is worth improving: the first pass is not
-# trained in the first step. (It is from the second step on, when the weights have moved. Whether
-# the start matters in the end is a claim of its own, `scd-adaln` in the table below.)
+# trained in the first step. It is from the second step on, when the weights have moved, but the
+# start is felt for long: after 1,000 steps on frames of ethanol 63 % of the noise is left where the
+# layers started from zero, and 56 % where they started as ours do. (This is the claim `scd-adaln`
+# in the table below, three seeds. Whether a layer reads the atom beside the condition made no
+# difference there that stands out from that of the seeds.)
 #
 # Vector features are not modulated. They meet $c$ only through scalars, so rotating the molecule
 # must still rotate the answer, *whatever the condition*. And forces at a given $c$ stay the

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import ArrayLike
 
 from scdlab.analysis.inputs import batch_at
-from scdlab.analysis.rotation import turn_energies
+from scdlab.analysis.rotation import STEP, turn_energies
 from scdlab.analysis.scan import Path, Scan, energies, refined
 from scdlab.nn.model import AtomisticModel, evaluating
 from scdlab.symmetry.averaging import PCAFrames, RandomRotations
 from scdlab.symmetry.ecse import ECSE
 from scdlab.symmetry.frames import Frames
 
+SKETCHED = 8  # every so many points of a path's grid make a sketch
 PRUNINGS = 4  # compared for an ECSE that does not prune: as many as the paper takes
 
 
@@ -208,22 +209,43 @@ class AveragedEnergies:
             for name in self.methods
         }
 
-    def turn(self, pos: np.ndarray) -> dict[str, np.ndarray]:
+    def sketch(self, path: Path, atom: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The energies at a few of the points where `scan` computes them first.
+
+        Parameters
+        ----------
+        path : Path
+            A path of the atom.
+        atom : int
+            The atom.
+
+        Returns
+        -------
+        dict
+            Name of a method -> (t [m] in Å along the path, energies [m] in eV); one t is 0.
+        """
+        t = np.union1d(path.grid[::SKETCHED], 0.0)
+        pos = self.along(path, atom, t)
+        return {name: (t, self._energies(name, pos)) for name in self.methods}
+
+    def turn(self, pos: np.ndarray, step: int = STEP) -> dict[str, np.ndarray]:
         """The energies in a full rotation about the middle of the molecule as given.
 
         Parameters
         ----------
         pos : numpy.ndarray
             Positions [n, 3] in Å.
+        step : int, default 15
+            Degrees between two points; it divides 360.
 
         Returns
         -------
         dict
-            Name of a method -> its energies [25] in eV at 0, 15 … 360 degrees.
+            Name of a method -> its energies [360 / step + 1] in eV at 0, step … 360 degrees.
         """
         about = self.atoms.positions.mean(0)
         return {
-            name: turn_energies(lambda x, name=name: self._energies(name, x), pos, about)
+            name: turn_energies(lambda x, name=name: self._energies(name, x), pos, about, step)
             for name in self.methods
         }
 

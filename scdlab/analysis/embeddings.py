@@ -288,9 +288,17 @@ def _laid_out(x: np.ndarray, few: np.ndarray, seed: int) -> np.ndarray:
         warnings.filterwarnings(
             "ignore", message="Graph is not fully connected|.*Spectral initialisation failed"
         )
+        warnings.filterwarnings("ignore", message="precomputed_knn")
         import umap
 
-        laid = umap.UMAP(n_neighbors=_NEIGHBORS, random_state=seed, n_jobs=1).fit_transform(x[few])
+        from scdlab.analysis.umap_neighbors import MOST, nearest
+
+        known: dict[str, Any] = {}
+        if len(few) < MOST:
+            neighbors = nearest(x[few], _NEIGHBORS)
+            known = dict(precomputed_knn=neighbors, force_approximation_algorithm=True)
+        options = dict(n_neighbors=_NEIGHBORS, random_state=seed, n_jobs=1)
+        laid = umap.UMAP(**options, **known).fit_transform(x[few])
     # numba has given the OpenMP runtime, which torch shares, a number of its own
     torch.set_num_threads(threads)
     xy = _between(x, x[few], np.asarray(laid, dtype=float))

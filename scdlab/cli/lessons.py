@@ -9,17 +9,66 @@ import typer
 from .app import LARGEST_SEED, Device, command
 
 
+def lesson_numbers(given: list[str] | None) -> list[str] | None:
+    """Numbers of lessons as they were given on the command line.
+
+    Parameters
+    ----------
+    given : list of str, optional
+        The words.
+
+    Returns
+    -------
+    list of str, optional
+        The same.
+
+    Raises
+    ------
+    typer.BadParameter
+        One of them is no number, such as 2 or 2b.
+    """
+    for number in given or ():
+        if not re.fullmatch(r"[0-9]+[a-z]?", number):
+            raise typer.BadParameter(f"A lesson has a number, such as 2 or 2b, got {number!r}.")
+    return given
+
+
+def lesson_number(given: str | None) -> str | None:
+    """The number of a lesson as it was given on the command line.
+
+    Parameters
+    ----------
+    given : str, optional
+        The word.
+
+    Returns
+    -------
+    str, optional
+        The same.
+
+    Raises
+    ------
+    typer.BadParameter
+        It is no number, such as 2 or 2b.
+    """
+    lesson_numbers(None if given is None else [given])
+    return given
+
+
 @command()
 def lab(
     folder: Annotated[
         Path, typer.Option(help="A class's copies, or where an installed kit puts its lessons.")
     ] = Path("scdlab-lessons"),
     port: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, max=65535, help="Port of the server; the next free one when it is in use."
+            min=1,
+            max=65535,
+            help="Port of the server, by default 8888, or the next free one when it is in use; of "
+            "an app 8866.",
         ),
-    ] = 8888,
+    ] = None,
     browser: Annotated[
         bool,
         typer.Option(
@@ -27,16 +76,54 @@ def lab(
             help="Open a browser, or do not open a browser and print the address.",
         ),
     ] = True,
+    as_app: Annotated[
+        bool,
+        typer.Option("--app", help="Serve one lesson as a page without code, for a booth."),
+    ] = False,
+    lesson: Annotated[
+        str | None,
+        typer.Option(
+            help="Number of the lesson to open, such as 2b: the first by default, the last as an "
+            "app.",
+            callback=lesson_number,
+        ),
+    ] = None,
 ) -> None:
-    """Open the lessons in JupyterLab, at the first, without any request to the network."""
+    """Open the lessons in JupyterLab, or one of them as an app, without any request to the
+    network."""
     import threading
 
+    if as_app:
+        return _app(lesson, port, browser)
     from jupyterlab.labapp import LabApp
 
-    arguments = lab_arguments(lesson_folder(folder), port, browser)
+    there = lesson_folder(folder)
+    arguments = lab_arguments(there, port or 8888, browser, _named(lesson, there))
     # beside the server: a kernel that never starts would leave the reader with a page that waits
     threading.Thread(target=_report_kernel, daemon=True).start()
     LabApp.launch_instance(arguments)
+    return None
+
+
+def _app(lesson: str | None, port: int | None, browser: bool) -> None:
+    """Serve a lesson as an app."""
+    from scdlab import lessons
+    from scdlab.files import package_dir
+    from scdlab.lessons.listed import choose
+    from scdlab.lessons.served import PORT, serve
+    from scdlab.log import show
+
+    path = choose(lesson, lessons.list_lessons())[-1]
+    serve(path, package_dir("notebooks") / "glossary.md", port or PORT, browser, tell=show)
+
+
+def _named(lesson: str | None, folder: Path) -> str | None:
+    """The file of a lesson in a folder."""
+    if lesson is None:
+        return None
+    from scdlab.lessons.listed import choose, list_lessons
+
+    return choose(lesson, list_lessons(folder))[0].name
 
 
 def _report_kernel() -> None:
@@ -88,7 +175,7 @@ def lesson_folder(folder: Path) -> Path:
     return folder.resolve()
 
 
-def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
+def lab_arguments(folder: Path, port: int, browser: bool, first: str | None = None) -> list[str]:
     """JupyterLab's arguments: this machine only, and no news, update or extension requests.
 
     Parameters
@@ -99,6 +186,8 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
         Port of the server.
     browser : bool
         Open a browser.
+    first : str, optional
+        File of the lesson to open; the first that there is by default.
 
     Returns
     -------
@@ -106,7 +195,7 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
         Words of its command line.
     """
     there = [path.name for path in folder.glob("[0-9][0-9]*_*.ipynb")]
-    first = min(there, default="00_start_here.ipynb")
+    first = first or min(there, default="00_start_here.ipynb")
     return [
         f"--ServerApp.root_dir={folder}",
         "--ServerApp.ip=127.0.0.1",
@@ -120,30 +209,6 @@ def lab_arguments(folder: Path, port: int, browser: bool) -> list[str]:
         # do not even offer to fetch news
         f"--LabApp.app_settings_dir={Path(__file__).with_name('lab_settings')}",
     ]
-
-
-def lesson_numbers(given: list[str] | None) -> list[str] | None:
-    """Numbers of lessons as they were given on the command line.
-
-    Parameters
-    ----------
-    given : list of str, optional
-        The words.
-
-    Returns
-    -------
-    list of str, optional
-        The same.
-
-    Raises
-    ------
-    typer.BadParameter
-        One of them is no number, such as 2 or 2b.
-    """
-    for number in given or ():
-        if not re.fullmatch(r"[0-9]+[a-z]?", number):
-            raise typer.BadParameter(f"A lesson has a number, such as 2 or 2b, got {number!r}.")
-    return given
 
 
 @command()

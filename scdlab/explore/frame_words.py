@@ -17,7 +17,7 @@ def describe(values: dict[str, Any], silent: bool = False) -> list[tuple[str, st
     Parameters
     ----------
     values : dict
-        The numbers.
+        The numbers; without those of the energies while they are being computed.
     silent : bool, default False
         The auxiliary model was never trained.
 
@@ -39,9 +39,12 @@ def describe(values: dict[str, Any], silent: bool = False) -> list[tuple[str, st
         (values["name"], f"moved by {where}; the molecule turned by {values['rotation']:.0f}°"),
         (f"around {values['center_name']}", f"{near}; R_in = {values['inner']:.2f} Å"),
         ("frames", _frames(values, silent)),
-        ("verdict", verdict(values)),
     ]
-    steep = [name for name in METHODS if not _jumps(values, name) and _step(values, name) > STEEP]
+    known = "spread_raw" in values
+    lines.append(("verdict", verdict(values) if known else "when the energies are computed."))
+    steep = []
+    if known:
+        steep = [m for m in METHODS if not _jumps(values, m) and _step(values, m) > STEEP]
     if steep:
         text = ", ".join(
             f"{METHODS[name][0]} {_meV(values[f'step_{name}'])} meV{_where(values, name)}"

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from scdlab.analysis.averages import AveragedEnergies
 from scdlab.analysis.rotation import STEP as TURN
-from scdlab.analysis.rotation import rotated, rotation_error, turn_angles
+from scdlab.analysis.rotation import rotated
 from scdlab.analysis.scan import (
     BOND,
     LINE,
@@ -37,14 +37,17 @@ from scdlab.analysis.scan import (
     right_handed,
     weight_matrix,
 )
-from scdlab.explore import frame_pictures, structures, style, svg, svg_curves
-from scdlab.explore.controls import Bounds, check_bounds, check_choice, plain_number
-from scdlab.explore.frame_pictures import METHODS
+from scdlab.explore import frame_curves, frame_pictures, structures, svg
+from scdlab.explore.controls import Bounds, check_bounds, check_choice
+from scdlab.explore.frame_numbers import energy_numbers, frame_numbers
 from scdlab.explore.frame_words import MAX_NEIGHBORS, describe
 from scdlab.explore.inputs import Number, Text, Whole, checked_vectors
 from scdlab.explore.style import CONTROL_WIDTH, PLOTS_WIDTH, VIEW_WIDTH
 from scdlab.explore.widgets import SvgExplorer
+from scdlab.explore.words import lines_table
 from scdlab.symmetry.frames import Frames
+
+SKETCHED_TURN = 72  # degrees between the points of a first sketch
 
 
 class FrameExplorer(SvgExplorer):
@@ -249,14 +252,19 @@ class FrameExplorer(SvgExplorer):
         dict
             Name of a method -> its energies.
         """
-        return self.remember(
-            self._key_of_turns(),
-            lambda: self.energies.turn(self._moved_by(self._turned_at())),
-        )
+        return self.remember(self._key_of_turns(), self._turned)
+
+    def _turned(self, step: int = TURN) -> dict[str, np.ndarray]:
+        return self.energies.turn(self._moved_by(self._turned_at()), step)
 
     def _computed(self) -> bool:
-        """Whether the curves that are to be shown are kept from before."""
+        """Whether all that is to be shown is kept from before."""
         return self._key_of_scans() in self._kept and self._key_of_turns() in self._kept
+
+    def _shown_is_computed(self) -> bool:
+        """Whether the curves are, the numbers in words aside."""
+        key = self._key_of_scans() if self.shows == "path" else self._key_of_turns()
+        return key in self._kept
 
     def _key_of_scans(self) -> tuple[Any, ...]:
         return ("scans", self.atom, self.path)
@@ -296,10 +304,13 @@ class FrameExplorer(SvgExplorer):
         return dict(self.remember(("state", *self.key()), self._measure))
 
     def _measure(self) -> dict[str, Any]:
+        energies = energy_numbers(self.now(), self.turns(), self.scans(), self._path())
+        return self._measure_frames() | energies
+
+    def _measure_frames(self) -> dict[str, Any]:
+        """The state as far as it is known without energies."""
         path = self._path()
-        frames: Any = self.frames()
-        near, r = self.energies.neighbors(self.positions(), self.center)
-        weights = frames.weights[right_handed(frames, self.center)]
+        frames = {pruned: self.frames(pruned) for pruned in (None, False, True)}
         values = {
             "formula": self.atoms.get_chemical_formula(),
             "name": atom_name(self.atoms, self.atom),
@@ -307,27 +318,9 @@ class FrameExplorer(SvgExplorer):
             "what": path.what,
             "unit": path.unit,
             "coordinate": float(path.read(self.moved)),
-            "neighbors": near.tolist(),
-            "distances": r.tolist(),
-            "inner": float(frames.inner_radius[self.center]),
-            "outer": self.energies.ecse.outer_radius,
-            "both_hands": self.energies.ecse.group == "O(3)",
-            "frames": len(weights),
-            "frames_before": int(right_handed(self.frames(False), self.center).sum()),
-            "frames_after": int(right_handed(self.frames(True), self.center).sum()),
-            "prunings": self.energies.ecse.prunings,
-            "prunings_shown": self.energies.prunings,
-            "largest": float(weights.max()) if len(weights) else 0.0,
-            "auxiliary": float(frames.auxiliary_weight[self.center]),
             "turned_at": float(self._turned_at()),
         }
-        values |= {f"energy_{name}": plain_number(e) for name, e in self.now().items()}
-        for name, e in self.turns().items():
-            values[f"spread_{name}"] = plain_number(1000 * rotation_error(e))
-        for name, scan in self.scans().items():
-            values[f"jump_{name}"] = plain_number(1000 * scan.jump)
-            values[f"jump_at_{name}"] = plain_number(path.read(scan.at))
-            values[f"step_{name}"] = plain_number(1000 * scan.step)
+        values |= frame_numbers(self.energies, frames, self.positions(), self.center)
         return super().state() | values
 
     def _paths(self) -> dict[str, Path]:
@@ -366,6 +359,9 @@ class FrameExplorer(SvgExplorer):
     def picture(self) -> str:
         """The energies along the path, or in a full rotation, and the weights of the pairs of
         neighbors."""
+        return self._picture()
+
+    def _picture(self, sketch: bool = False) -> str:
         near = self.energies.neighbors(self.positions(), self.center)[0][:MAX_NEIGHBORS]
         before = weight_matrix(self.frames(False), self.center, near)
         after = weight_matrix(self.frames(True), self.center, near)
@@ -373,35 +369,24 @@ class FrameExplorer(SvgExplorer):
         center = atom_name(self.atoms, self.center)
         title = f"Weights w of pairs of neighbors of {center}, nearest first"
         weights = frame_pictures.matrices(before, after, names, title, self.energies.prunings)
-        return svg.stack([self._chart(), weights])
+        return svg.stack([self._chart(sketch), weights])
 
-    def _chart(self) -> str:
-        path = self._path()
+    def _chart(self, sketch: bool = False) -> str:
+        """The curves with a dot of each; as a sketch, through a few points and without dots."""
         atom = atom_name(self.atoms, self.atom)
-        if self.shows == "path":
-            curves = {name: (path.read(scan.t), scan.e) for name, scan in self.scans().items()}
-            zero = {
-                name: _first(scan.e[np.abs(scan.t).argmin()], scan.e)
-                for name, scan in self.scans().items()
-            }
-            mark = float(path.read(self.moved))
-            ends = sorted(path.read([path.low, path.high]))
-            title = f"Energy when {atom} moves {self.path}"
-            title += f"; dots: turned by {self.rotation:.0f}°" if self.rotation % 360 else ""
-            x_label = style.label(path.what, path.unit)
-        else:
-            curves = {name: (turn_angles(), e) for name, e in self.turns().items()}
-            zero = {name: e[0] for name, e in self.turns().items()}
-            mark = self.rotation
-            ends = (0, 360)
+        dots = {} if sketch else self.now()
+        if self.shows == "turn":
             title = f"Energy of the molecule as it turns ({atom} moved by {self.moved:.3f} Å)"
-            x_label = style.label("rotation", "°")
-        curves = {name: (x, 1000 * (e - zero[name])) for name, (x, e) in curves.items()}
-        dots = {name: 1000 * (e - zero[name]) for name, e in self.now().items()}
-        y_label = style.label("energy, relative", "meV")
-        return svg_curves.curve_chart(
-            curves, mark, dots, METHODS, x_label, y_label, title, *ends, width=PLOTS_WIDTH
-        )
+            turns = self._turned(SKETCHED_TURN) if sketch else self.turns()
+            return frame_curves.turn_chart(turns, dots, self.rotation, title)
+        path = self._path()
+        title = f"Energy when {atom} moves {self.path}"
+        if sketch:
+            curves = self.energies.sketch(path, self.atom)
+        else:
+            title += f"; dots: turned by {self.rotation:.0f}°" if self.rotation % 360 else ""
+            curves = {name: (scan.t, scan.e) for name, scan in self.scans().items()}
+        return frame_curves.path_chart(path, curves, dots, self.moved, title)
 
     def to_svg(self) -> str:
         """The molecule with its frames, the plots, and the numbers in words."""
@@ -452,18 +437,19 @@ class FrameExplorer(SvgExplorer):
             control.value = self.moved
 
     def redraw(self) -> None:
-        """Change the pictures in place."""
-        if not self._computed():
-            self.message.value = "Computing four energies, which takes some seconds …"
-        # what may fail, before anything changes
-        picture = self.picture()
-        scene = self.scene()
+        """Change the pictures in place: at once, with curves through a few points where they are
+        not known yet; then whole."""
+        before = self.drawing.value, self.molecule.value, self.words.value
+        try:
+            if not self._computed():
+                self.message.value = "Computing four energies: first a sketch, soon the curves …"
+                self._show(self._picture(sketch=not self._shown_is_computed()), self.scene())
+                self.words.value = lines_table(describe(self._measure_frames()), self.words_style)
+            self._show(self.picture(), self.scene())
+        except Exception:  # nothing changes then
+            self.drawing.value, self.molecule.value, self.words.value = before
+            raise
+
+    def _show(self, picture: str, scene: str) -> None:
         self.drawing.value = picture
         self.molecule.value = scene
-
-
-def _first(value: float, others: np.ndarray) -> float:
-    """A number to subtract: `value`, or the first of the others where that is NaN; 0 where all
-    are."""
-    finite = [each for each in (value, *others) if np.isfinite(each)]
-    return float(finite[0]) if finite else 0.0

@@ -81,7 +81,7 @@ def mathml(latex: str, display: bool) -> str:
         ) from error
 
 
-class _Renderer(IPythonRenderer):
+class MathRenderer(IPythonRenderer):
     """Markdown as nbconvert renders it, but with formulas as MathML, and headings that links reach
     as they do in JupyterLab."""
 
@@ -120,7 +120,7 @@ def markdown(text: str, attachments: dict[str, Any] | None = None) -> str:
     ValueError
         A formula cannot be converted.
     """
-    renderer = _Renderer(escape=False, attachments=attachments or {}, exclude_anchor_links=True)
+    renderer = MathRenderer(escape=False, attachments=attachments or {}, exclude_anchor_links=True)
     return MarkdownWithMath(renderer=renderer).render(text)
 
 

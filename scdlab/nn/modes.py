@@ -114,12 +114,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         Any model.
     """
     modes = {module: module.training for module in model.modules()}
-    model.eval()
+    if any(modes.values()):  # to set what is set already takes as long as to evaluate a molecule
+        model.eval()
     try:
         yield
     finally:
         for module, training in modes.items():
-            module.training = training
+            if module.training != training:
+                module.training = training
 
 
 def checked_input(

@@ -46,7 +46,7 @@ from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import Modulate
 from scdlab.nn.blocks.heads import MAX_Z, Float64Buffers
 from scdlab.nn.blocks.own_frames import OwnFrames, Stars, layer_by_layer
-from scdlab.nn.blocks.tokens import LayerTokens, SortedEdges
+from scdlab.nn.blocks.tokens import LayerTokens, SortedEdges, softmax_of_few
 from scdlab.nn.model import AtomisticModel, Features
 
 
@@ -120,7 +120,7 @@ class Block(nn.Module):
         q, k, v = qkv.reshape(3, n * heads, tokens.width, d).unbind(0)
         bias = tokens.bias.expand(n, heads, 1, -1).reshape(n * heads, 1, -1)
         logits = torch.baddbmm(bias, q, k.mT, alpha=d**-0.5)  # (n · heads, width, width)
-        y = logits.softmax(dim=-1) @ v  # (n · heads, width, d)
+        y = softmax_of_few(logits) @ v  # (n · heads, width, d)
         y = y.view(n, heads, tokens.width, d).transpose(1, 2)
         return tokens.flat(y.reshape(-1, h))
 

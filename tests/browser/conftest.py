@@ -80,9 +80,7 @@ def lab(browser, tmp_path_factory, whole):
 def running_lab(folder: Path):
     """A JupyterLab on `folder`/notebooks, its settings and its log in `folder`; yields its
     address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     token = secrets.token_hex(8)
     command = [
         sys.executable,
@@ -100,7 +98,7 @@ def running_lab(folder: Path):
     with open(log, "wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | own)
     try:
-        _wait_for(f"http://127.0.0.1:{port}/api", server, log)
+        wait_for(f"http://127.0.0.1:{port}/api", server, log)
         # reset: no tabs left over from another test
         yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset"
     finally:
@@ -111,7 +109,15 @@ def running_lab(folder: Path):
             server.kill()
 
 
-def _wait_for(address: str, server, log: Path) -> None:
+def free_port() -> int:
+    """A port of this machine that nothing uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for(address: str, server, log: Path) -> None:
+    """Wait until a server answers. Raises RuntimeError, with its log, where it ended instead."""
     for _ in range(240):
         if server.poll() is not None:
             break
@@ -119,12 +125,25 @@ def _wait_for(address: str, server, log: Path) -> None:
             urllib.request.urlopen(address, timeout=5).close()
             return
         time.sleep(0.5)
-    raise RuntimeError("JupyterLab did not start:\n" + log.read_text(errors="replace")[-3000:])
+    raise RuntimeError("The server did not start:\n" + log.read_text(errors="replace")[-3000:])
 
 
 @pytest.fixture
 def page(browser):
     """A fresh window; `page.asked` lists every address it asked for."""
+    with _window(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def window(browser):
+    """The same for all tests of a module, for those that each open a page of their own in it."""
+    with _window(browser) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def _window(browser):
     window = browser.new_page(viewport={"width": 1280, "height": 1000})
     window.set_default_timeout(120_000)  # ms: a slow machine is no fault
     window.asked = []

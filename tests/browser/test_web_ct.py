@@ -57,9 +57,9 @@ def compared(here, there, size) -> float:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_random_weights(page, tmp_path, precision):
+def test_random_weights(window, tmp_path, precision):
     models = {kind: perturbed(ct(**settings), 1) for kind, settings in KINDS.items()}
-    web = WebModels(page, tmp_path, precision, **models)
+    web = WebModels(window, tmp_path, precision, **models)
     bound = 1e-5 if precision == "float32" else 1e-11
     structures = rattled("CH3CH2OH"), molecule("CO"), rattled(bulk("Cu", cubic=True), amount=0.1)
     for kind, model in models.items():
@@ -79,10 +79,10 @@ def test_random_weights(page, tmp_path, precision):
 
 
 @pytest.mark.browser
-def test_forces_as_input(page, tmp_path):
+def test_forces_as_input(window, tmp_path):
     model = perturbed(ct(**KINDS["direct"]), 1)
     model.force_encoding.scale.fill_(0.7)
-    web = WebModels(page, tmp_path, "float64", net=model)
+    web = WebModels(window, tmp_path, "float64", net=model)
     atoms = rattled("CH3CH2OH")
     force = np.random.default_rng(0).normal(size=(len(atoms), 3))
     force[3:] = 0
@@ -97,11 +97,15 @@ def test_forces_as_input(page, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["scd-ct", "scd-ct-frames", "coord-ct", "coord-et"])
-@pytest.mark.parametrize("cells", [None, 512])
-def test_trained_weights(page, tmp_path, name, precision, cells):
+def test_trained_weights(window, tmp_path, name, precision):
     """Every kind of condition on a molecule with noise: own, none, another's, mix, an atom's."""
     model = scdlab.load_pretrained(name)
-    web = WebModels(page, tmp_path, precision, net=model)
+    web = WebModels(window, tmp_path, precision, net=model)
+    for cells in (None, 512):
+        with_every_condition(web, model, cells)
+
+
+def with_every_condition(web, model, cells):
     web.run("([cells]) => { models.net.filterTableSize = cells; }", cells)
     clean = molecule("CH3CH2OH")
     atoms = rattled(clean.copy(), amount=0.04)
@@ -138,9 +142,9 @@ def test_trained_weights(page, tmp_path, name, precision, cells):
 
 
 @pytest.mark.browser
-def test_symmetry(page, tmp_path):
+def test_symmetry(window, tmp_path):
     model = perturbed(ct(**KINDS["deep"]), 3)
-    web = WebModels(page, tmp_path, "float64", net=model)
+    web = WebModels(window, tmp_path, "float64", net=model)
     atoms = rattled("CH3CH2OH")
     condition = np.random.default_rng(0).normal(size=16).tolist()
     here = web("net", atoms, condition=condition)
@@ -155,9 +159,9 @@ def test_symmetry(page, tmp_path):
 
 
 @pytest.mark.browser
-def test_bad_input_is_one_sentence(page, tmp_path):
+def test_bad_input_is_one_sentence(window, tmp_path):
     models = dict(net=ct(), plain=ct(conditional=False), pulled=ct(force_input=True))
-    web = WebModels(page, tmp_path, **models)
+    web = WebModels(window, tmp_path, **models)
     atoms = molecule("H2O")
     for name, options, said in (
         ("net", {"condition": [1.0] * 5}, "must hold 16 numbers, the model's width, or 48"),

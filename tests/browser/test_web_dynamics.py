@@ -36,9 +36,10 @@ class Springs(Calculator):
         self.results = {"energy": SPRING / 2 * (apart**2).sum(), "forces": -SPRING * apart}
 
 
-@pytest.fixture
-def web(page, tmp_path):
-    return WebModels(page, tmp_path, "float64", net=perturbed(schnet(num_rbf=30), 1))
+@pytest.fixture(scope="module")
+def web(window, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web")
+    return WebModels(window, folder, "float64", net=perturbed(schnet(num_rbf=30), 1))
 
 
 @pytest.mark.browser

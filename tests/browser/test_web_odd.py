@@ -17,9 +17,9 @@ MODELS = {
 
 @pytest.mark.browser
 @pytest.mark.parametrize("cells", [None, 64])
-def test_few_atoms_and_none_in_reach(page, tmp_path, cells):
+def test_few_atoms_and_none_in_reach(window, tmp_path, cells):
     models = {name: perturbed(make(), 1).eval() for name, make in MODELS.items()}
-    web = WebModels(page, tmp_path, "float64", **models)
+    web = WebModels(window, tmp_path, "float64", **models)
     apart = Atoms("CO", [[0, 0, 0], [0, 0, 30.0]])
     for name, model in models.items():
         forces = name in ("schnet", "direct")
@@ -39,10 +39,10 @@ def test_few_atoms_and_none_in_reach(page, tmp_path, cells):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_an_answer_does_not_depend_on_those_before(page, tmp_path, precision):
+def test_an_answer_does_not_depend_on_those_before(window, tmp_path, precision):
     """Arrays are used again, of larger structures and of smaller ones."""
     models = {name: perturbed(make(), 1).eval() for name, make in MODELS.items()}
-    web = WebModels(page, tmp_path, precision, **models)
+    web = WebModels(window, tmp_path, precision, **models)
     structures = [rattled("H2O"), rattled("C60"), rattled("CH3CH2OH"), rattled("H2O")]
     last = {}
     for name in models:
@@ -53,6 +53,6 @@ def test_an_answer_does_not_depend_on_those_before(page, tmp_path, precision):
             first = answers[0].get(output)
             assert first is None or np.array_equal(first, answers[3][output])
         last[name] = answers[2]["energy"]
-    fresh = WebModels(page, tmp_path, precision, **models)
+    fresh = WebModels(window, tmp_path, precision, **models)
     for name, energy in last.items():
         assert fresh(name, structures[2])["energy"] == energy

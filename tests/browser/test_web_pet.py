@@ -29,9 +29,9 @@ def torch_answer(model, atoms, **options):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_random_weights(page, tmp_path, precision):
+def test_random_weights(window, tmp_path, precision):
     models = {kind: perturbed(pet(**settings), 1) for kind, settings in KINDS.items()}
-    web = WebModels(page, tmp_path, precision, **models)
+    web = WebModels(window, tmp_path, precision, **models)
     bound = 1e-5 if precision == "float32" else 1e-11
     structures = rattled("CH3CH2OH"), molecule("CO"), rattled(bulk("Cu", cubic=True), amount=0.1)
     for kind, model in models.items():
@@ -52,10 +52,10 @@ def test_random_weights(page, tmp_path, precision):
 @pytest.mark.browser
 @pytest.mark.parametrize("settings", [{}, dict(group="SO(3)", prunings=2), dict(beta=3.0)])
 @pytest.mark.parametrize("kind", ["plain", "deep", "three"])
-def test_frames_of_random_weights(page, tmp_path, kind, settings):
+def test_frames_of_random_weights(window, tmp_path, kind, settings):
     model = scdlab.ECSE(perturbed(pet(**KINDS[kind]), 1), **settings)
     perturbed(model.auxiliary, 2)
-    web = WebModels(page, tmp_path, "float64", net=model)
+    web = WebModels(window, tmp_path, "float64", net=model)
     chain = Atoms("HCCCCH", [[0, 0, 1.2 * k] for k in range(6)])  # all in line: no frame
     bent = molecule("H2O")
     bent.positions = rattled(bent).positions
@@ -79,13 +79,13 @@ def test_frames_of_random_weights(page, tmp_path, kind, settings):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("own", [True, False])
-def test_an_auxiliary_model_has_units_of_its_own_once_it_is_trained(page, tmp_path, own):
+def test_an_auxiliary_model_has_units_of_its_own_once_it_is_trained(window, tmp_path, own):
     model = scdlab.ECSE(pet(), perturbed(ct(conditional=False, cutoff=3.5), 1))
     for head, amount in ((model.energy_head, 5.0), (model.auxiliary.energy_head, 7.0)):
         head.reference[:] = -amount
         head.scale.fill_(amount)
     model.auxiliary.trained_elements[[6, 8]] = own
-    web = WebModels(page, tmp_path, "float64", net=model)
+    web = WebModels(window, tmp_path, "float64", net=model)
     there = torch_answer(model, molecule("CO2"), noise=False)
     assert difference([web("net", molecule("CO2"))["energy"]], there.energy) < 1e-10
 
@@ -93,10 +93,10 @@ def test_an_auxiliary_model_has_units_of_its_own_once_it_is_trained(page, tmp_pa
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_trained_weights_along_a_path(page, tmp_path, precision):
+def test_trained_weights_along_a_path(window, tmp_path, precision):
     """The energy of rotated ethanol: it changes without frames and stays with them, as in torch."""
     model = scdlab.load_pretrained("pet-ethanol")
-    web = WebModels(page, tmp_path, precision, net=model)
+    web = WebModels(window, tmp_path, precision, net=model)
     atoms = rattled("CH3CH2OH")
     axis = [1.0, 2.0, -0.5]
     bare = web.run(
@@ -128,9 +128,9 @@ def test_trained_weights_along_a_path(page, tmp_path, precision):
 
 
 @pytest.mark.browser
-def test_symmetry_of_frames(page, tmp_path):
+def test_symmetry_of_frames(window, tmp_path):
     model = perturbed(pet(**KINDS["deep"]), 3)
-    web = WebModels(page, tmp_path, "float64", bare=model, net=scdlab.ECSE(model))
+    web = WebModels(window, tmp_path, "float64", bare=model, net=scdlab.ECSE(model))
     atoms = rattled("CH3CH2OH")
     here = web("net", atoms)["energy"]
     q = -rotation(4)  # a reflection too
@@ -143,9 +143,9 @@ def test_symmetry_of_frames(page, tmp_path):
 
 
 @pytest.mark.browser
-def test_bad_input_is_one_sentence(page, tmp_path):
+def test_bad_input_is_one_sentence(window, tmp_path):
     none = scdlab.ECSE(pet(), auxiliary=None)
-    web = WebModels(page, tmp_path, plain=pet(), net=scdlab.ECSE(pet()), none=none)
+    web = WebModels(window, tmp_path, plain=pet(), net=scdlab.ECSE(pet()), none=none)
     for name, atoms, options, said in (
         ("plain", molecule("H2O"), {"forces": True}, "no head for forces"),
         ("net", bulk("Cu"), {}, "this structure is periodic"),

@@ -58,9 +58,9 @@ KINDS = {
 
 @pytest.mark.browser
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_random_weights(page, tmp_path, precision):
+def test_random_weights(window, tmp_path, precision):
     models = {kind: perturbed(schnet(**settings), 1) for kind, settings in KINDS.items()}
-    web = WebModels(page, tmp_path, precision, **models)
+    web = WebModels(window, tmp_path, precision, **models)
     bound = 1e-5 if precision == "float32" else 1e-11
     structures = rattled("CH3CH2OH"), molecule("CO"), rattled(bulk("Cu", cubic=True), amount=0.1)
     for kind, model in models.items():
@@ -77,8 +77,10 @@ def test_random_weights(page, tmp_path, precision):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("cells", [None, 512, 20])
-def test_trained_weights_exact_and_from_tables(page, tmp_path, trained, aspirin, precision, cells):
-    web = WebModels(page, tmp_path, precision, net=trained)
+def test_trained_weights_exact_and_from_tables(
+    window, tmp_path, trained, aspirin, precision, cells
+):
+    web = WebModels(window, tmp_path, precision, net=trained)
     web.run("([cells]) => { models.net.filterTableSize = cells; }", cells)
     there = torch_answer(trained, aspirin, cells)
     energy = there.energy.item()
@@ -96,10 +98,10 @@ def test_trained_weights_exact_and_from_tables(page, tmp_path, trained, aspirin,
 @pytest.mark.browser
 @pytest.mark.parametrize("cells", [None, 512])
 @pytest.mark.parametrize("kind", ["plain", "twice", "wide"])
-def test_forces_are_the_gradient(page, tmp_path, kind, cells):
+def test_forces_are_the_gradient(window, tmp_path, kind, cells):
     """Against differences of energies, of fourth order, in double precision."""
     model = perturbed(schnet(**(WIDE if kind == "wide" else KINDS[kind])), 2)
-    web = WebModels(page, tmp_path, "float64", net=model)
+    web = WebModels(window, tmp_path, "float64", net=model)
     web.run("([cells]) => { models.net.filterTableSize = cells; }", cells)
     for atoms in (rattled("CH3CH2OH"), bulk("Cu", a=3.7) * (2, 1, 1)):
         atoms.rattle(0.1, seed=1)
@@ -122,9 +124,9 @@ def test_forces_are_the_gradient(page, tmp_path, kind, cells):
 
 
 @pytest.mark.browser
-def test_symmetry(page, tmp_path, aspirin):
+def test_symmetry(window, tmp_path, aspirin):
     model = perturbed(schnet(**WIDE), 3)
-    web = WebModels(page, tmp_path, "float64", net=model)
+    web = WebModels(window, tmp_path, "float64", net=model)
     here = web("net", aspirin, forces=True)
     other = aspirin.copy()
     q = -rotation(4)  # a reflection too
@@ -137,9 +139,9 @@ def test_symmetry(page, tmp_path, aspirin):
 
 
 @pytest.mark.browser
-def test_filter_curves(page, tmp_path):
+def test_filter_curves(window, tmp_path):
     model = perturbed(schnet(), 1)
-    web = WebModels(page, tmp_path, "float64", net=model)
+    web = WebModels(window, tmp_path, "float64", net=model)
     r = np.linspace(0.5, 6.0, 23)
     curves = web.run(
         "([r]) => [0, 1].map(k => Array.from(models.net.filterCurves(k, Float64Array.from(r))))",
@@ -150,8 +152,8 @@ def test_filter_curves(page, tmp_path):
 
 
 @pytest.mark.browser
-def test_bad_input_is_one_sentence(page, tmp_path):
-    web = WebModels(page, tmp_path, net=schnet())
+def test_bad_input_is_one_sentence(window, tmp_path):
+    web = WebModels(window, tmp_path, net=schnet())
     for atoms, said in (
         (molecule("H2O")[[0, 0, 1]], "Atoms 1 and 2 are in the same place"),
         (spoiled(molecule("H2O")), "no finite position"),

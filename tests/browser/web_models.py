@@ -30,7 +30,8 @@ for (const [name, weights] of Object.entries(globalThis.scdlabWeights ?? {{}})) 
 
 
 class WebModels:
-    """Models in a page. `page.errors`: what the page wrote to its console as errors."""
+    """Models in a page. `page.errors`: what it wrote to its console as errors; what it wrote and
+    asked for before, for other models, is forgotten."""
 
     def __init__(self, page, folder, precision: str = "float64", **models: Model):
         self.page = page
@@ -45,9 +46,11 @@ class WebModels:
         )
         self.path = folder / "models.html"
         self.path.write_text(text, encoding="utf-8")
+        if not hasattr(page, "errors"):
+            page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
+            page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.asked = []
         page.errors = []
-        page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.context.set_offline(True)
         page.goto(self.path.as_uri())
         assert page.errors == []

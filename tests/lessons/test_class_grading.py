@@ -131,6 +131,13 @@ def verdict(graded, student, task=POWER):
     return graded[0].verdict(student, task.check)
 
 
+@pytest.fixture(scope="module")
+def worker():
+    """A supervisor for single answers; to start one takes most of their time."""
+    with Worker(QUICK) as started:
+        yield started
+
+
 pytestmark = pytest.mark.slow
 
 
@@ -214,10 +221,10 @@ def test_the_page_opens_offline_and_takes_no_html_from_names(graded):
     assert "5 of 9" in page  # certain: five near, four far
 
 
-def test_an_answer_that_only_waits():
+def test_an_answer_that_only_waits(worker, monkeypatch):
     waits = code_of(submitted(LESSON, {POWER.check: BAD.format("import time; time.sleep(900)")}))
-    with Worker(replace(QUICK, wall=3)) as worker:
-        found = worker.grade(waits, POWER)
+    monkeypatch.setattr(worker, "limits", replace(QUICK, wall=3))
+    found = worker.grade(waits, POWER)
     assert (found.state, found.message) == ("stopped", "The answer did not end within 3 s.")
 
 
@@ -242,15 +249,14 @@ def test_what_an_answer_needs_is_little(path):
         assert 1 <= len(body) <= 12
 
 
-def test_each_kit_solution_passes_in_its_own_process():
-    with Worker(QUICK) as worker:
-        for path in PATHS.values():
-            cells = code_of(submitted(path, right_answers(path)))
-            empty = code_of(copy_of(path))
-            for task in exercises_of(path):
-                found = worker.grade(cells, task)
-                assert found.state == "right", (task, found)
-                assert worker.grade(empty, task).state == "empty"
+def test_each_kit_solution_passes_in_its_own_process(worker):
+    for path in PATHS.values():
+        cells = code_of(submitted(path, right_answers(path)))
+        empty = code_of(copy_of(path))
+        for task in exercises_of(path):
+            found = worker.grade(cells, task)
+            assert found.state == "right", (task, found)
+            assert worker.grade(empty, task).state == "empty"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def test_flops_are_those_of_the_evaluations(name, frame):
     assert costs["quadrature"] == costs["random rotations"] == {"frames": 84, "work": 84}
     assert costs["ECSE, pooled"]["work"] == costs["ECSE, pooled"]["frames"]
     own = costs[ecse.OURS]
+    layers = costs[ecse.LAYERS]
+    assert layers["work"] == layers["frames"] == own["frames"]
     if name.endswith("1"):
         assert own["work"] == pytest.approx(own["frames"])  # an atom alone
     else:
@@ -76,7 +78,7 @@ def test_sides_take_turns():
 @pytest.mark.slow
 def test_from_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ecse, "NETWORKS", {"16 × 1": SMALL})
-    monkeypatch.setattr(ecse, "CASES", ((1, ecse.SIDES[:4]), (2, ecse.SIDES[:2])))
+    monkeypatch.setattr(ecse, "CASES", ((1, ecse.SIDES[:5]), (2, ecse.SIDES[:2])))
     monkeypatch.setattr(ecse, "ORIENTATIONS", 2)
     monkeypatch.setattr(ecse, "COPPER", SMALL | {"cutoff": 3.5})
     monkeypatch.setattr(ecse, "BOXES", [(1, 1, 1), (1, 1, 2), (1, 2, 2)])
@@ -101,6 +103,8 @@ def test_from_end_to_end(tmp_path, monkeypatch, capsys):
             and r["flops_ratio"] <= r["flops_allowed"]
         )
         assert (r["flops_ratio"] == 1) == (r["side"] == ecse.RAW)
+    calls = report["calls"]
+    assert len(calls) == 8 and min(r["ms"] for r in calls) > 0
     growth = report["growth"]
     text = ecse.shown(report)
     assert growth["atoms"] == [4, 8, 16] and len(growth["ms"]) == len(growth["MB"]) == 3
@@ -111,7 +115,7 @@ def test_from_end_to_end(tmp_path, monkeypatch, capsys):
     )
     assert (
         f"FLOPs ∝ atoms^{growth['flops_exponent']:.2f}" in text
-        and "One thread. Medians on 2 cores of a toy" in text
+        and "One thread, processor time. Medians on 2 cores of a toy" in text
     )
     assert ecse.growth_table(report) in capsys.readouterr().out
 
@@ -121,7 +125,7 @@ def test_the_page_shows_the_report_when_there_is_one():
     if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
         assert ecse.shown(report) in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-        assert len(report["results"]) == 80 and all(
+        assert len(report["results"]) == 96 and all(
             r["flops_ratio"] <= r["flops_allowed"] for r in report["results"]
         )
         assert 0.9 < report["growth"]["flops_exponent"] < 1.1

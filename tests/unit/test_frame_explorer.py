@@ -363,6 +363,68 @@ def test_along_a_path_the_model_is_not_asked(ethanol, count):
     assert len(count) == asked > once
 
 
+def points_of(picture):
+    """Name of a curve -> its points [m, 2] in pixels."""
+    paths = ElementTree.fromstring(picture).findall(".//{*}path")
+    return {
+        e.get("class"): np.array([p.split(",") for p in e.get("d")[1:].split("L")], float)
+        for e in paths
+    }
+
+
+@pytest.mark.parametrize("shows", ["path", "turn"])
+def test_what_is_not_known_yet_is_sketched_first(model, shows):
+    shown = FrameExplorer(model, WATER, path=scanning.BOND, moved=0.1, shows=shows)
+    drawn = []
+    told = []
+    shown.drawing.observe(lambda change: drawn.append(change["new"]), names=["value"])
+    shown.words.observe(lambda change: told.append(change["new"]), names=["value"])
+    shown.atom = 1
+    sketch, whole = drawn
+    assert "when the energies are computed" in told[0] and "meV" not in told[0]
+    assert "raw" in told[-1] and "meV" in told[-1] and shown.message.value == ""
+    few = points_of(sketch)
+    all_of_them = points_of(whole)
+    assert list(few) == list(all_of_them) == list(frame_pictures.METHODS)
+    assert all(5 <= len(few[name]) <= 6 < len(all_of_them[name]) for name in few)
+    assert "circle" not in sketch and "circle" in whole
+    if shows == "turn":
+        about = WATER.positions.mean(0)
+        turned = shown.energies.turn(shown._moved_by(0.1), 72)
+        at = [
+            rotation.rotated(shown._moved_by(0.1), degrees, about) for degrees in range(0, 361, 72)
+        ]
+    else:
+        t, _ = shown.energies.sketch(shown._path(), 1)["raw"]
+        turned = {name: e for name, (_, e) in shown.energies.sketch(shown._path(), 1).items()}
+        at = shown.energies.along(shown._path(), 1, t)
+        assert 0.0 in t and set(t) <= set(shown._path().grid)
+    for name in ("raw", "pca"):
+        np.testing.assert_allclose(
+            turned[name], energy(average(model, name), WATER, *at), atol=5e-6
+        )
+    drawn.clear()
+    shown.atom = 2  # known from the start
+    assert len(drawn) == 1
+
+
+def test_a_model_that_fails_after_the_sketch_leaves_the_picture_as_it_was(model, monkeypatch):
+    shown = FrameExplorer(model, WATER, path=scanning.BOND)
+    before = shown.drawing.value, shown.molecule.value, shown.words.value
+    drawn = []
+    shown.drawing.observe(lambda change: drawn.append(change["new"]), names=["value"])
+
+    def fail(*args):
+        raise RuntimeError("no number")
+
+    monkeypatch.setattr(shown.energies, "scan", fail)
+    with pytest.raises(RuntimeError, match="no number"):
+        shown.path = scanning.LINE
+    assert len(drawn) == 2 and drawn[0] != before[0]
+    assert (shown.drawing.value, shown.molecule.value, shown.words.value) == before
+    assert "This picture failed" in shown.message.value
+
+
 def test_a_turn_is_computed_once_for_each_place(water, count):
     shown = at_start(water, atom=2, shows="turn")
     count.clear()
@@ -385,9 +447,8 @@ def test_another_path_takes_the_atom_along_or_back(water):
     shown.drawing.observe(drawn.append, names=["value"])
     shown.path = scanning.BOND  # which ends at 0.6 Å
     slider = shown.controls["moved"]
-    assert (shown.moved, slider.value, slider.min, slider.max) == (0.0, 0.0, -0.2, 0.6) and len(
-        drawn
-    ) == 1
+    assert (shown.moved, slider.value, slider.min, slider.max) == (0.0, 0.0, -0.2, 0.6)
+    assert len(drawn) == 2  # a sketch, and the curves
     shown.moved = 0.4
     shown.path = scanning.CUTOFF
     assert shown.moved == slider.value == 0.4 and slider.max > 3

@@ -110,8 +110,14 @@ def test_umap_keeps_groups_apart_and_comes_from_the_cache(tmp_path, monkeypatch,
     nearer = np.linalg.norm(xy[:, None] - middle, axis=-1).argmin(axis=1)
     assert np.array_equal(nearer, (~group).astype(int))
     (kept,) = (tmp_path / "maps").iterdir()
+    monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path / "other"))
     import umap
 
+    own = umap.UMAP(n_neighbors=15, random_state=0, n_jobs=1).fit_transform(x - x.mean(axis=0))
+    ours = scdlab.reduce_embedding(x)  # with neighbors that were found for it
+    np.testing.assert_allclose(ours, own, atol=1e-4)
+    caplog.clear()
+    monkeypatch.setenv("SCDLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(umap, "UMAP", None)
     assert np.array_equal(
         scdlab.reduce_embedding(x, max_points=50), xy

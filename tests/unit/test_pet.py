@@ -325,6 +325,20 @@ def test_the_share_of_one_atom_costs_what_it_takes():
     assert near < 16 and flops(deep) == whole[1] * (near + 1) / 32
 
 
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_without_a_gradient_it_is_the_same(num_layers):
+    model = net(num_layers=num_layers, cutoff=2.2)
+    batch = batch_of(cloud(9, 3.0), Atoms("C"), molecule("H2O"), bulk("Cu", a=3.0, cubic=True))
+    kept = features(model, batch)
+    assert kept.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(features(model, batch), kept, rtol=1e-12, atol=1e-12)
+        model.center.weight[29] = torch.nan  # which harms the crystal alone
+        harmed = features(model, batch)
+    assert harmed[13:].isnan().any(dim=1).all()
+    torch.testing.assert_close(harmed[:13], kept[:13], rtol=1e-12, atol=1e-12)
+
+
 def test_atoms_without_neighbors():
     model = net(num_layers=3)
     for batch in (

@@ -44,7 +44,8 @@ def calibration_svg(found: list[Level]) -> str:
     for tenth in range(0, 11, 2):
         y = _y(tenth / 10)
         parts.append(
-            f"<line x1='{_LEFT}' x2='{_WIDTH - _RIGHT}' y1='{y}' y2='{y}' stroke='{style.LIGHT}'/>"
+            f"<line x1='{_LEFT}' x2='{_WIDTH - _RIGHT}' y1='{y}' y2='{y}' stroke='currentColor' "
+            "stroke-opacity='0.2'/>"
             f"<text x='{_LEFT - 8}' y='{y + 4}' text-anchor='end'>{10 * tenth}</text>"
         )
     for n, level in enumerate(found):
@@ -52,7 +53,7 @@ def calibration_svg(found: list[Level]) -> str:
         low, high = EXPECTED[level.sure]
         parts.append(
             f"<rect x='{middle - step / 3:.1f}' width='{2 * step / 3:.1f}' y='{_y(high)}' "
-            f"height='{_y(low) - _y(high):.1f}' fill='{style.SKY}' fill-opacity='0.3'/>"
+            f"height='{_y(low) - _y(high):.1f}' fill='{style.SKY}' fill-opacity='0.35'/>"
             f"<text x='{middle:.1f}' y='{_HEIGHT - 36}' text-anchor='middle'>"
             f"{SURENESS[level.sure]}</text>"
         )
@@ -67,13 +68,13 @@ def calibration_svg(found: list[Level]) -> str:
     parts.append(
         f"<text x='16' y='{(_HEIGHT - _BOTTOM) / 2}' text-anchor='middle' "
         f"transform='rotate(-90 16 {(_HEIGHT - _BOTTOM) / 2})'>right (%)</text>"
-        f"<text x='{_LEFT}' y='{_HEIGHT - 10}' fill='#4a4a4a'>dots: the class; blue: what the "
+        f"<text x='{_LEFT}' y='{_HEIGHT - 10}' fill-opacity='0.75'>dots: the class; blue: what the "
         "words promise</text>"
     )
     about = "Share of right guesses by sureness. " + "; ".join(words) + "."
     return (
         f"<svg role='img' aria-label='{about}' viewBox='0 0 {_WIDTH} {_HEIGHT}' "
-        f"width='{_WIDTH}' font-size='13' fill='{style.INK}' font-family='Helvetica, Arial, "
+        f"width='{_WIDTH}' font-size='13' fill='currentColor' font-family='Helvetica, Arial, "
         f"sans-serif'>{''.join(parts)}</svg>"
     )
 

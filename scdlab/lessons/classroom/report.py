@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scdlab.atomic import atomic_file
-from scdlab.explore import style
 from scdlab.lessons.calibrated import EXPECTED, FEW, levels
 from scdlab.lessons.classroom.answers import STATES
 from scdlab.lessons.classroom.charts import calibration_svg, share_bar
@@ -20,32 +19,37 @@ if TYPE_CHECKING:
     from scdlab.lessons.classroom.exercises import Exercise
     from scdlab.lessons.classroom.grading import Grades
 
-_MARKS = {
-    "right": ("✓", style.GREEN),
-    "wrong": ("✗", style.VERMILION),
-    "empty": ("…", "#6b6b6b"),
-    "stopped": ("■", style.PURPLE),
-    "tampered": ("!", style.PURPLE),
-    "missing": ("–", "#6b6b6b"),
-}
+_MARKS = {"right": "✓", "wrong": "✗", "empty": "…", "stopped": "■", "tampered": "!", "missing": "–"}
 _VERDICTS = {
     -1: "less often right than that promises",
     0: "as it should be",
     1: "they know more than they think",
 }
 _STYLE = """
-body { font: 16px/1.5 Helvetica, Arial, 'DejaVu Sans', sans-serif; color: #262626; margin: 0; }
+:root { color-scheme: light dark; --paper: #fff; --ink: #262626; --soft: #4a4a4a; --line: #dcdcdc;
+  --bar: #0072B2; --right: #007a59; --wrong: #b34e00; --stopped: #9c4277; }
+@media (prefers-color-scheme: dark) { :root { --paper: #17191c; --ink: #e8e8e8; --soft: #b9b9b9;
+  --line: #43474d; --bar: #56B4E9; --right: #3fc79d; --wrong: #ff9350; --stopped: #e39cc3; } }
+@media print { :root { color-scheme: light; --paper: #fff; --ink: #000; --soft: #333; --line: #bbb;
+  --bar: #0072B2; --right: #007a59; --wrong: #b34e00; --stopped: #9c4277; }
+  body { font-size: 11pt; } main { max-width: none; padding: 0; } .wide { overflow: visible; }
+  h2, h3 { break-after: avoid; } tr, li, svg { break-inside: avoid; }
+  tr.led { break-after: avoid; } .bar { print-color-adjust: exact; } }
+body { font: 16px/1.5 Helvetica, Arial, 'DejaVu Sans', sans-serif; margin: 0;
+  color: var(--ink); background: var(--paper); }
 main { max-width: 1000px; margin: 0 auto; padding: 1em; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.25em; margin-top: 2em; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.92em; }
-th, td { padding: 4px 10px; border-bottom: 1px solid #dcdcdc; text-align: left; }
-td { vertical-align: top; }
+th, td { padding: 4px 10px; border-bottom: 1px solid var(--line); text-align: left; }
+td { vertical-align: top; } tr.led > td { border-bottom: 0; } .count { white-space: nowrap; }
 td.mark, th.mark { text-align: center; padding: 4px 6px; font-weight: 600; }
 th.mark { font-weight: 400; font-size: 0.8em; max-width: 7.5em; overflow-wrap: anywhere; }
-.bar { display: inline-block; width: 110px; height: 10px; background: #e6e6e6; }
-.bar > span { display: block; height: 10px; background: #0072B2; }
-.hint { color: #4a4a4a; padding-bottom: 12px; } .small { font-size: 0.88em; color: #4a4a4a; }
+.bar { display: inline-block; width: 110px; height: 10px; background: var(--line); }
+.bar > span { display: block; height: 10px; background: var(--bar); }
+.hint { padding-bottom: 12px; } .small { font-size: 0.88em; }
+.hint, .small, .empty, .missing { color: var(--soft); } .right { color: var(--right); }
+.wrong { color: var(--wrong); } .stopped, .tampered { color: var(--stopped); }
 td.name { overflow-wrap: anywhere; min-width: 6em; max-width: 14em; }
 svg { max-width: 100%; height: auto; }
 @media (max-width: 600px) { th, td { padding: 3px 5px; } .bar { width: 60px; } }
@@ -144,12 +148,14 @@ def _most_wrong(grades: "Grades") -> str:
         hint = ""
         if hints:
             times = f" ({hints[0][1]} times)" if hints[0][1] > 1 else ""
-            words = f"most of them read: “{_text(hints[0][0])}”{times}"
+            words = f"read most often: “{_text(hints[0][0])}”{times}"
             hint = f"<tr><td></td><td class='hint' colspan='3'>{words}</td></tr>"
+        led = " class='led'" * bool(hint)
         lines += (
-            f"<tr><td>{_number(task)}</td><td><code>{task.answer}</code><br>"
+            f"<tr{led}><td>{_number(task)}</td><td><code>{task.answer}</code><br>"
             f"<span class='small'>{_text(task.section)}</span></td>"
-            f"<td>{share_bar(share)}<br>{wrong} of {given}</td><td>{empty}</td></tr>{hint}"
+            f"<td class='count'>{share_bar(share)}<br>{wrong} of {given}</td>"
+            f"<td>{empty}</td></tr>{hint}"
         )
     head = _head("lesson", "exercise", "not right", "no answer")
     return (
@@ -172,8 +178,9 @@ def _calibration(grades: "Grades") -> str:
         low, high = EXPECTED[level.sure]
         share = f"{100 * level.right / level.total:.0f} %" if level.total else "–"
         lines += (
-            f"<tr><th scope='row'>{SURENESS[level.sure]}</th><td>{level.right} of {level.total}"
-            f"</td><td>{share}</td><td>{100 * low:.0f}–{100 * high:.0f} %</td>"
+            f"<tr><th scope='row'>{SURENESS[level.sure]}</th><td class='count'>{level.right} of "
+            f"{level.total}</td><td class='count'>{share}</td>"
+            f"<td class='count'>{100 * low:.0f}–{100 * high:.0f} %</td>"
             f"<td>{_VERDICTS[level.off] if level.total >= FEW else 'too few to say'}</td></tr>"
         )
     head = _head("they said", "right", "share", "should be", "so")
@@ -189,7 +196,7 @@ def _calibration(grades: "Grades") -> str:
     asked.sort(key=lambda row: (row[0], -row[1]))
     rows = "".join(
         f"<tr><td>{_text(lesson)}</td><td>{_text(words)}</td>"
-        f"<td>{share_bar(share)}<br>{hits} of {count}</td></tr>"
+        f"<td class='count'>{share_bar(share)}<br>{hits} of {count}</td></tr>"
         for share, count, hits, lesson, words in asked
     )
     late_words = f" {late} more came after the answer had been shown and do not count." * bool(late)
@@ -205,8 +212,7 @@ def _calibration(grades: "Grades") -> str:
 def _table(grades: "Grades", lessons: list[str]) -> str:
     """One row a student, one column an exercise."""
     key = ", ".join(
-        f"<b style='color:{_MARKS[state][1]}'>{_MARKS[state][0]}</b> {words}"
-        for state, words in STATES.items()
+        f"<b class='{state}'>{_MARKS[state]}</b> {words}" for state, words in STATES.items()
     )
     parts = [f"<h2>Who solved what</h2><p class='small'>{key}.</p>"]
     for lesson in lessons:
@@ -221,13 +227,14 @@ def _table(grades: "Grades", lessons: list[str]) -> str:
             for task in tasks:
                 found = grades.verdict(mine.student, task.check)
                 right += found.state == "right"
-                mark, color = _MARKS[found.state]
                 marks += (
-                    f"<td class='mark' style='color:{color}' title='{_text(found.message)}'>"
-                    f"<span aria-label='{STATES[found.state]}'>{mark}</span></td>"
+                    f"<td class='mark {found.state}' title='{_text(found.message)}'>"
+                    f"<span role='img' aria-label='{STATES[found.state]}'>"
+                    f"{_MARKS[found.state]}</span></td>"
                 )
             rows += (
-                f"<tr><td class='name'>{_text(mine.student)}</td><td>{right} of {len(tasks)}</td>"
+                f"<tr><td class='name'>{_text(mine.student)}</td>"
+                f"<td class='count'>{right} of {len(tasks)}</td>"
                 f"{marks}</tr>"
             )
         if rows:

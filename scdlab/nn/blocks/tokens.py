@@ -210,3 +210,25 @@ class LayerTokens:
     def sum_over_edges(self, x: Tensor) -> Tensor:
         """Rows of the edges [e, d] -> their sums for each atom, [n, d]."""
         return x.new_zeros(self.n_atoms, x.shape[1]).index_add(0, self.target, x)
+
+
+def softmax_of_few(logits: Tensor) -> Tensor:
+    """The softmax of short rows, [..., width]; each must have a finite entry.
+
+    Without a gradient it is taken apart: torch's own takes the exponentials of a row, which are
+    few here, one by one.
+
+    Parameters
+    ----------
+    logits : Tensor
+        The rows; -∞ for what has no part.
+
+    Returns
+    -------
+    Tensor
+        Their softmax, of the same shape.
+    """
+    if torch.is_grad_enabled():
+        return logits.softmax(dim=-1)
+    e = (logits - logits.amax(dim=-1, keepdim=True)).exp_()
+    return e.div_(e.sum(dim=-1, keepdim=True))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .compiled import compiled
-from .radial_tables import read
+from .radial_tables import read, read_both
 
 
 @compiled
@@ -44,8 +44,7 @@ def messages_back(
     for p in range(len(i)):
         a = i[p]
         b = j[p]
-        read(table[node[p]], table[node[p] + 1], weights[p], row)
-        read(table[node[p]], table[node[p] + 1], slopes[p], slope)
+        read_both(table[node[p]], table[node[p] + 1], weights[p], slopes[p], row, slope)
         total = gr[p]
         for c in range(len(row)):
             gz[b, c] += row[c] * gy[a, c]

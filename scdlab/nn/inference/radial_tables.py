@@ -116,3 +116,48 @@ def read(left: np.ndarray, right: np.ndarray, weights: np.ndarray, row: np.ndarr
             + weights[4] * right[1, c]
             + weights[5] * right[2, c]
         )
+
+
+@compiled
+def read_both(
+    left: np.ndarray,
+    right: np.ndarray,
+    weights: np.ndarray,
+    slopes: np.ndarray,
+    row: np.ndarray,
+    slope: np.ndarray,
+) -> None:
+    """Functions and their slopes in one pass over the table.
+
+    Parameters
+    ----------
+    left, right : ndarray
+        The nodes, [3, d].
+    weights, slopes : ndarray
+        Of `hermite`, [6].
+    row, slope : ndarray
+        Written: the functions and their slopes, [d].
+    """
+    for c in range(len(row)):
+        a = left[0, c]
+        b = left[1, c]
+        e = left[2, c]
+        f = right[0, c]
+        g = right[1, c]
+        h = right[2, c]
+        row[c] = (
+            weights[0] * a
+            + weights[1] * b
+            + weights[2] * e
+            + weights[3] * f
+            + weights[4] * g
+            + weights[5] * h
+        )
+        slope[c] = (
+            slopes[0] * a
+            + slopes[1] * b
+            + slopes[2] * e
+            + slopes[3] * f
+            + slopes[4] * g
+            + slopes[5] * h
+        )

@@ -19,6 +19,15 @@ from .geometry import Geometry
 from .messages import messages, messages_back
 from .radial_tables import radial_table
 from .read_out import ReadOut, energies_and_gradient
+from .transformer_atoms import (
+    normalize,
+    normalize_back,
+    receive_own,
+    receive_own_back,
+    scaled_back,
+    update,
+    update_back,
+)
 from .transformer_pairs import receive, receive_back
 
 
@@ -114,16 +123,14 @@ class _Kept(NamedTuple):
     """What the way back needs of a layer."""
 
     normed: np.ndarray  # (N, d), normalized, before weight and bias
-    spread: np.ndarray  # (N, 1)
-    q: np.ndarray  # (N, d)
-    k: np.ndarray  # (N, d)
-    value: np.ndarray  # (N, 3, d)
+    spread: np.ndarray  # (N)
+    linear: np.ndarray  # (N, 5d): q, k, and the values of y, s¹ and s²
     own_logits: np.ndarray  # (N, heads)
     logits: np.ndarray  # (2, P, heads)
-    o: np.ndarray  # (N, 3, d)
-    u: np.ndarray | None  # (N, 3, 3, d): atoms, axes, parts
-    v: np.ndarray | None  # (N, 3, d)
-    scaled: np.ndarray  # (N, 3, d), v_j ∘ the values of s¹; zeros where v is None
+    o: np.ndarray  # (N, 3d)
+    u: np.ndarray  # (N, 3, 3d); of no meaning where there are no vectors
+    v: np.ndarray  # (N, 3, d); the same
+    scaled: np.ndarray  # (N, 3, d), v_j ∘ the values of s¹; zeros where there are no vectors
 
 
 def transformer(
@@ -154,23 +161,27 @@ def transformer(
     messages(*at, pairs.weights, weights.around_table, near, around)
     x = np.concatenate([weights.start[z], around], axis=1) @ weights.w_combine
     x += weights.b_combine
-    v = None
+    v = np.zeros((len(z), 3, d), x.dtype)
     kept = []
     for number, layer in enumerate(weights.layers):
         last = number == len(weights.layers) - 1
-        state, dx, dv = _forward(layer, weights.num_heads, pairs, x, v, last)
+        state, v = _forward(layer, weights.num_heads, pairs, x, v, number > 0, not last)
         kept.append(state)
-        x = x + dx
-        v = dv if v is None or dv is None else v + dv
 
-    normed, spread = _normalized(x)
-    energies, gx = energies_and_gradient(head, normed * weights.out_norm[0] + weights.out_norm[1])
-    gx = _normalized_back(gx * weights.out_norm[0], normed, spread)
-    gv = None  # the energy does not read the last vectors
+    normed = np.empty_like(x)
+    spread = np.empty(len(x), x.dtype)
+    out = np.empty_like(x)
+    normalize(x, *weights.out_norm, normed, spread, out)
+    energies, gout = energies_and_gradient(head, out)
+    gx = np.zeros_like(x)
+    normalize_back(gout, weights.out_norm[0], normed, spread, gx)
+    gv = v  # not read: the energy has nothing of the last vectors
     gr = np.zeros_like(pairs.r)  # (P)
     gunit = np.zeros_like(pairs.unit)  # (P, 3)
-    for layer, state in zip(reversed(weights.layers), reversed(kept), strict=True):
-        gx, gv = _backward(layer, pairs, state, gx, gv, gr, gunit)
+    for number in reversed(range(len(weights.layers))):
+        last = number == len(weights.layers) - 1
+        layer = weights.layers[number]
+        gv = _backward(layer, pairs, kept[number], gx, gv, gr, gunit, number > 0, not last)
     garound = np.ascontiguousarray((gx @ weights.w_combine.T)[:, d:])  # (N, d)
     gnear = np.zeros_like(near)  # of no use: elements do not move
     messages_back(*at, pairs.weights, pairs.slopes, weights.around_table, near, garound, gnear, gr)
@@ -183,36 +194,34 @@ def _forward(
     num_heads: int,
     pairs: Geometry,
     x: np.ndarray,
-    v: np.ndarray | None,
-    last: bool,
-) -> tuple[_Kept, np.ndarray, np.ndarray | None]:
-    """A layer: what is kept of it, and the changes of x [N, d] and v [N, 3, d]."""
+    v: np.ndarray,
+    has_vectors: bool,
+    gives_vectors: bool,
+) -> tuple[_Kept, np.ndarray]:
+    """A layer: changes x [N, d]; gives what is kept of it, and the new v [N, 3, d]."""
     size, d = x.shape
-    zero = layer.zero.reshape(4, d)
-    normed, spread = _normalized(x)
-    linear = (normed * layer.norm[0] + layer.norm[1]) @ layer.w_all + layer.b_all  # (N, 5d)
-    q = np.ascontiguousarray(linear[:, :d])
-    k = np.ascontiguousarray(linear[:, d : 2 * d])
-    value = np.ascontiguousarray(linear[:, 2 * d :]).reshape(size, 3, d)
-    scaled = np.zeros((size, 3, d), x.dtype) if v is None else v * value[:, 1, None]
-
-    own_logits = (q * k * zero[0]).reshape(size, num_heads, -1).sum(2)  # (N, heads)
-    own = _silu(own_logits)[:, :, None] * (value[:, 0] * zero[1]).reshape(size, num_heads, -1)
-    y = own.reshape(size, d)
-    w = scaled * zero[2]  # (N, 3, d)
+    normed = np.empty_like(x)
+    spread = np.empty(size, x.dtype)
+    read = np.empty_like(x)
+    normalize(x, *layer.norm, normed, spread, read)
+    linear = read @ layer.w_all  # (N, 5d)
+    own_logits = np.empty((size, num_heads), x.dtype)
+    scaled = np.empty_like(v)
+    y = np.empty_like(x)
+    w = np.empty_like(v)
+    receive_own(linear, layer.b_all, layer.zero, v, has_vectors, own_logits, scaled, y, w)
     logits = np.empty((2, len(pairs.i), num_heads), x.dtype)
     receive(
         pairs.i, pairs.j, pairs.node, pairs.weights, pairs.unit, layer.table,
-        q, k, value, scaled, v is not None, not last, logits, y, w,
+        linear, scaled, has_vectors, gives_vectors, logits, y, w,
     )  # fmt: skip
-    o = (y @ layer.w_o + layer.b_o).reshape(size, 3, d)
-    if v is None or layer.w_u is None:
-        state = _Kept(normed, spread, q, k, value, own_logits, logits, o, None, v, scaled)
-        return state, o[:, 2], None if last else w
-    u = (v.reshape(3 * size, d) @ layer.w_u).reshape(size, 3, 3, d)
-    dx = (u[:, :, 0] * u[:, :, 1]).sum(1) * o[:, 1] + o[:, 2]
-    state = _Kept(normed, spread, q, k, value, own_logits, logits, o, u, v, scaled)
-    return state, dx, None if last else u[:, :, 2] * o[:, 0, None] + w
+    o = y @ layer.w_o  # (N, 3d)
+    u = np.empty((size, 3, 3 * d), x.dtype)
+    if layer.w_u is not None:
+        np.matmul(v.reshape(3 * size, d), layer.w_u, out=u.reshape(3 * size, 3 * d))
+    v_new = np.empty_like(v)
+    update(o, layer.b_o, u, v, w, has_vectors, gives_vectors, x, v_new)
+    return _Kept(normed, spread, linear, own_logits, logits, o, u, v, scaled), v_new
 
 
 def _backward(
@@ -220,75 +229,37 @@ def _backward(
     pairs: Geometry,
     kept: _Kept,
     gx: np.ndarray,
-    gv: np.ndarray | None,
+    gv: np.ndarray,
     gr: np.ndarray,
     gunit: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """From the derivatives by what a layer gives, those by what it reads; adds to gr [P] and gunit
-    [P, 3]."""
-    size, d = gx.shape
-    num_heads = kept.own_logits.shape[1]
-    zero = layer.zero.reshape(4, d)
-    vectors = gv is not None
-    gw = np.zeros((size, 3, d), gx.dtype) if gv is None else gv
-    go = np.zeros_like(kept.o)  # (N, 3, d)
-    go[:, 2] = gx
-    gv_in = None
-    if kept.u is not None and layer.w_u is not None:
-        u = kept.u
-        go[:, 1] = gx * (u[:, :, 0] * u[:, :, 1]).sum(1)
-        gu = np.zeros_like(u)
-        product = (gx * kept.o[:, 1])[:, None]  # (N, 1, d)
-        gu[:, :, 0] = product * u[:, :, 1]
-        gu[:, :, 1] = product * u[:, :, 0]
-        if vectors:
-            go[:, 0] = (gw * u[:, :, 2]).sum(1)
-            gu[:, :, 2] = gw * kept.o[:, 0, None]
-        gv_in = (gu.reshape(3 * size, 3 * d) @ layer.w_u.T).reshape(size, 3, d) + gw
-    gy = go.reshape(size, 3 * d) @ layer.w_o.T  # (N, d)
+    has_vectors: bool,
+    gives_vectors: bool,
+) -> np.ndarray:
+    """From the derivatives by what a layer gives, those by what it reads.
 
-    # the atom itself
-    heads = size, num_heads, -1
-    own_value = (kept.value[:, 0] * zero[1]).reshape(heads)
-    ga = (gy.reshape(heads) * own_value).sum(2) * _silu_slope(kept.own_logits)  # (N, heads)
-    of_key = (ga[:, :, None] * zero[0].reshape(num_heads, -1)).reshape(size, d)
-    gq = of_key * kept.k
-    gk = of_key * kept.q
-    gvalue = np.zeros_like(kept.value)  # (N, 3, d)
-    active = _silu(kept.own_logits)[:, :, None]
-    gvalue[:, 0] = (active * (gy * zero[1]).reshape(heads)).reshape(size, d)
-    gscaled = gw * zero[2]  # (N, 3, d)
-    # and its neighbors
+    Adds to gx [N, d], gr [P] and gunit [P, 3]; returns the new gv [N, 3, d], of no meaning where
+    the layer reads no vectors.
+    """
+    size, d = gx.shape
+    go = np.empty_like(kept.o)
+    gu = np.empty_like(kept.u)
+    update_back(gx, gv, kept.o, kept.u, has_vectors, gives_vectors, go, gu)
+    gy = go @ layer.w_o.T  # (N, d)
+    glinear = np.empty_like(kept.linear)
+    gscaled = np.empty_like(kept.scaled)
+    receive_own_back(
+        kept.linear, layer.zero, kept.own_logits, gy, gv, gives_vectors, glinear, gscaled
+    )
     receive_back(
         pairs.i, pairs.j, pairs.node, pairs.weights, pairs.slopes, pairs.unit, layer.table,
-        kept.q, kept.k, kept.value, kept.scaled, kept.v is not None, vectors, kept.logits,
-        gy, gw, gq, gk, gvalue, gscaled, gr, gunit,
+        kept.linear, kept.scaled, has_vectors, gives_vectors, kept.logits,
+        gy, gv, glinear, gscaled, gr, gunit,
     )  # fmt: skip
-    if kept.v is not None and gv_in is not None:
-        gv_in += gscaled * kept.value[:, 1, None]
-        gvalue[:, 1] = (gscaled * kept.v).sum(1)
-    glinear = np.concatenate([gq, gk, gvalue.reshape(size, 3 * d)], axis=1)  # (N, 5d)
-    gnormed = (glinear @ layer.w_all.T) * layer.norm[0]
-    return gx + _normalized_back(gnormed, kept.normed, kept.spread), gv_in
-
-
-def _normalized(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Layer norm without weight and bias: (N, d), and the standard deviation (N, 1)."""
-    x = x - x.mean(1, keepdims=True)
-    spread = np.sqrt((x * x).mean(1, keepdims=True) + 1e-5)
-    return x / spread, spread
-
-
-def _normalized_back(g: np.ndarray, normed: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """The derivative by x from that by its normalized form."""
-    along = (g * normed).mean(1, keepdims=True)
-    return (g - g.mean(1, keepdims=True) - normed * along) / spread
-
-
-def _silu(x: np.ndarray) -> np.ndarray:
-    return x / (1.0 + np.exp(-x))
-
-
-def _silu_slope(x: np.ndarray) -> np.ndarray:
-    s = 1.0 / (1.0 + np.exp(-x))
-    return s * (1.0 + x * (1.0 - s))
+    gv_new = gv
+    if layer.w_u is not None:
+        gv_new = (gu.reshape(3 * size, 3 * d) @ layer.w_u.T).reshape(size, 3, d)
+        if gives_vectors:
+            gv_new += gv
+        scaled_back(kept.linear, kept.v, gscaled, glinear, gv_new)
+    normalize_back(glinear @ layer.w_all.T, layer.norm[0], kept.normed, kept.spread, gx)
+    return gv_new

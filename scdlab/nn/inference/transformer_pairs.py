@@ -3,7 +3,7 @@
 import numpy as np
 
 from .compiled import compiled
-from .radial_tables import read
+from .radial_tables import read, read_both
 
 
 @compiled
@@ -14,9 +14,7 @@ def receive(
     weights: np.ndarray,
     unit: np.ndarray,
     table: np.ndarray,
-    q: np.ndarray,
-    k: np.ndarray,
-    value: np.ndarray,
+    linear: np.ndarray,
     scaled: np.ndarray,
     has_vectors: bool,
     gives_vectors: bool,
@@ -32,10 +30,10 @@ def receive(
         Of the pairs, P of them, see `Geometry`.
     table : ndarray
         Functions of the distance, [nodes, 3, 4d].
-    q, k : ndarray
-        Queries and keys, [N, d].
-    value, scaled : ndarray
-        Values, and vectors times those of s¹, [N, 3, d].
+    linear : ndarray
+        Queries, keys, and the values of y, s¹ and s², beside one another, [N, 5d].
+    scaled : ndarray
+        Vectors times the values of s¹, [N, 3, d].
     has_vectors, gives_vectors : bool
         Whether there are vectors, and whether new ones are needed.
     logits : ndarray
@@ -43,30 +41,32 @@ def receive(
     y, w : ndarray
         Added to: scalars [N, d] and vectors [N, 3, d].
     """
-    d = q.shape[1]
+    d = scaled.shape[2]
     heads = logits.shape[2]
     width = d // heads
-    row = np.empty(4 * d, q.dtype)
+    row = np.empty(4 * d, scaled.dtype)
+    parts = np.empty(d, scaled.dtype)  # of the logits, then what becomes of them
     for p in range(len(i)):
         read(table[node[p]], table[node[p] + 1], weights[p], row)
         for side in range(2):
             a = i[p] if side == 0 else j[p]  # receives
             b = j[p] if side == 0 else i[p]  # sends
+            for c in range(d):
+                parts[c] = linear[a, c] * linear[b, d + c] * row[c]
             for head in range(heads):
-                start = head * width
                 logit = row[0] * 0
-                for c in range(start, start + width):
-                    logit += q[a, c] * k[b, c] * row[c]
+                for c in range(head * width, (head + 1) * width):
+                    logit += parts[c]
                 logits[side, p, head] = logit
-                active = logit / (1.0 + np.exp(-logit))
-                for c in range(start, start + width):
-                    y[a, c] += active * value[b, 0, c] * row[d + c]
+                parts[head * width : (head + 1) * width] = logit / (1.0 + np.exp(-logit))
+            for c in range(d):
+                y[a, c] += parts[c] * linear[b, 2 * d + c] * row[d + c]
             if not gives_vectors:
                 continue
             for axis in range(3):
                 along = unit[p, axis] if side == 0 else -unit[p, axis]
                 for c in range(d):
-                    w[a, axis, c] += along * value[b, 2, c] * row[3 * d + c]
+                    w[a, axis, c] += along * linear[b, 4 * d + c] * row[3 * d + c]
                 if has_vectors:
                     for c in range(d):
                         w[a, axis, c] += scaled[b, axis, c] * row[2 * d + c]
@@ -81,55 +81,56 @@ def receive_back(
     slopes: np.ndarray,
     unit: np.ndarray,
     table: np.ndarray,
-    q: np.ndarray,
-    k: np.ndarray,
-    value: np.ndarray,
+    linear: np.ndarray,
     scaled: np.ndarray,
     has_vectors: bool,
     gives_vectors: bool,
     logits: np.ndarray,
     gy: np.ndarray,
     gw: np.ndarray,
-    gq: np.ndarray,
-    gk: np.ndarray,
-    gvalue: np.ndarray,
+    glinear: np.ndarray,
     gscaled: np.ndarray,
     gr: np.ndarray,
     gunit: np.ndarray,
 ) -> None:
     """The derivatives of `receive`, from those by what it gives: gy [N, d] and gw [N, 3, d].
 
-    Adds to gq and gk [N, d], gvalue and gscaled [N, 3, d], gr [P] and gunit [P, 3]; the other
-    arguments are those of `receive`.
+    Adds to glinear [N, 5d], gscaled [N, 3, d], gr [P] and gunit [P, 3]; the other arguments are
+    those of `receive`.
     """
-    d = q.shape[1]
+    d = scaled.shape[2]
     heads = logits.shape[2]
     width = d // heads
-    row = np.empty(4 * d, q.dtype)
-    slope = np.empty(4 * d, q.dtype)
+    row = np.empty(4 * d, scaled.dtype)
+    slope = np.empty(4 * d, scaled.dtype)
+    parts = np.empty(d, scaled.dtype)  # of the logits
+    actives = np.empty(d, scaled.dtype)
     for p in range(len(i)):
-        read(table[node[p]], table[node[p] + 1], weights[p], row)
-        read(table[node[p]], table[node[p] + 1], slopes[p], slope)
+        read_both(table[node[p]], table[node[p] + 1], weights[p], slopes[p], row, slope)
         by_distance = gr[p]
         for side in range(2):
             a = i[p] if side == 0 else j[p]
             b = j[p] if side == 0 else i[p]
+            for c in range(d):
+                parts[c] = gy[a, c] * linear[b, 2 * d + c]
             for head in range(heads):
-                start = head * width
                 logit = logits[side, p, head]
                 sigmoid = 1.0 / (1.0 + np.exp(-logit))
-                active = logit * sigmoid
                 g_active = row[0] * 0
-                for c in range(start, start + width):
-                    sent = gy[a, c] * value[b, 0, c]
-                    g_active += sent * row[d + c]
-                    by_distance += active * sent * slope[d + c]
-                    gvalue[b, 0, c] += active * gy[a, c] * row[d + c]
+                slopes_of_head = row[0] * 0
+                for c in range(head * width, (head + 1) * width):
+                    g_active += parts[c] * row[d + c]
+                    slopes_of_head += parts[c] * slope[d + c]
+                by_distance += logit * sigmoid * slopes_of_head
+                actives[head * width : (head + 1) * width] = logit * sigmoid
                 g_logit = g_active * sigmoid * (1.0 + logit * (1.0 - sigmoid))
-                for c in range(start, start + width):
-                    gq[a, c] += g_logit * k[b, c] * row[c]
-                    gk[b, c] += g_logit * q[a, c] * row[c]
-                    by_distance += g_logit * q[a, c] * k[b, c] * slope[c]
+                parts[head * width : (head + 1) * width] = g_logit
+            for c in range(d):
+                glinear[b, 2 * d + c] += actives[c] * gy[a, c] * row[d + c]
+            for c in range(d):
+                glinear[a, c] += parts[c] * linear[b, d + c] * row[c]
+                glinear[b, d + c] += parts[c] * linear[a, c] * row[c]
+                by_distance += parts[c] * linear[a, c] * linear[b, d + c] * slope[c]
             if not gives_vectors:
                 continue
             for axis in range(3):
@@ -137,10 +138,10 @@ def receive_back(
                 along = sign * unit[p, axis]
                 by_direction = row[0] * 0
                 for c in range(d):
-                    sent = gw[a, axis, c] * value[b, 2, c]
+                    sent = gw[a, axis, c] * linear[b, 4 * d + c]
                     by_direction += sent * row[3 * d + c]
                     by_distance += along * sent * slope[3 * d + c]
-                    gvalue[b, 2, c] += along * gw[a, axis, c] * row[3 * d + c]
+                    glinear[b, 4 * d + c] += along * gw[a, axis, c] * row[3 * d + c]
                 gunit[p, axis] += sign * by_direction
                 if has_vectors:
                     for c in range(d):
