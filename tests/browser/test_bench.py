@@ -72,7 +72,8 @@ def move(cell, label: str, kind: str) -> None:
         cell.locator(".widget-checkbox", has_text=label).locator("input").first.press("Space")
         return
     name = {"slider": ".widget-slider", "menu": ".widget-dropdown"}[kind]
-    line = cell.locator(name, has=cell.page.get_by_text(label, exact=True)).first
+    lines = cell.locator(name, has=cell.page.get_by_text(label, exact=True))
+    line = lines.locator("visible=true").first
     inner = line.locator(".noUi-handle" if kind == "slider" else "select")
     inner.focus()
     inner.press("ArrowRight" if kind == "slider" else "ArrowDown")
