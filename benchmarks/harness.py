@@ -103,18 +103,18 @@ class PeakMemory:
         return int(status.split(f"{name}:")[1].split()[0])
 
 
-def serve(step) -> None:
+def serve(step, clock=time.perf_counter) -> None:
     """The contestant's side: time `step()` each time the parent sends a number of repeats; print
-    the median in ms and the peak memory of all steps so far."""
+    the median in ms, by `clock`, and the peak memory of all steps so far."""
     memory = PeakMemory()
     step()
     print("ready", flush=True)
     for line in sys.stdin:
         times = []
         for _ in range(int(line)):
-            start = time.perf_counter()
+            start = clock()
             step()
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
         print(json.dumps([1e3 * statistics.median(times), memory.risen()]), flush=True)
 
 

@@ -207,6 +207,7 @@ def prose(text: str, attachments: dict | None = None) -> str:
     """
     written = markdown(text, attachments)
     written = re.sub(r'href="(\w+)\.(?:ipynb|md)(?=["#])', r'href="\1.html', written)
+    written = written.replace('href="../docs/guides/live.md"', 'href="live.html"')
     written = re.sub(r"<table\b", '<div class="wide"><table', written)
     return written.replace("</table>", "</table></div>")
 

@@ -18,7 +18,7 @@ from scdlab.claims.curves import Arm, Curves
 from scdlab.claims.show import pending
 from scdlab.claims.withdrawn import withdrawn
 from scdlab.lessons.failures import banner
-from scdlab.site import build_site, outputs
+from scdlab.site import build_site, lesson_page, outputs
 from scdlab.site.claim_pages import claim_pages
 from scdlab.site.course import COURSE, EXPLORERS, STOPS
 from scdlab.site.reference import Reference
@@ -327,3 +327,8 @@ def test_each_lesson_builds_on_earlier_ones_and_stops_are_there():
         before.append(number)
     assert {each for entry in COURSE.values() for each in entry.stops} == set(range(1, 9))
     assert set(EXPLORERS.values()) <= set(range(1, 9))
+
+
+def test_links_of_lessons_lead_to_pages_of_the_site():
+    written = lesson_page.prose("[a](01_schnet.ipynb#b), [c](../docs/guides/live.md)")
+    assert 'href="01_schnet.html#b"' in written and 'href="live.html"' in written

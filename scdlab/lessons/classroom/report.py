@@ -42,7 +42,8 @@ h1 { font-size: 1.6em; } h2 { font-size: 1.25em; margin-top: 2em; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.92em; }
 th, td { padding: 4px 10px; border-bottom: 1px solid var(--line); text-align: left; }
-td { vertical-align: top; } tr.led > td { border-bottom: 0; } .count { white-space: nowrap; }
+th[scope=row], td { vertical-align: top; }
+tr.led > td { border-bottom: 0; } .count { white-space: nowrap; }
 td.mark, th.mark { text-align: center; padding: 4px 6px; font-weight: 600; }
 th.mark { font-weight: 400; font-size: 0.8em; max-width: 7.5em; overflow-wrap: anywhere; }
 .bar { display: inline-block; width: 110px; height: 10px; background: var(--line); }
@@ -190,7 +191,7 @@ def _calibration(grades: "Grades") -> str:
         mine = [each for each in mine if each.counts()]
         if mine:
             hits = sum(map(is_right, mine))
-            lesson = name.partition("-")[0].removeprefix("0")
+            lesson = name.partition("-")[0]
             words = question.question.replace("*", "")
             asked.append((hits / len(mine), len(mine), hits, lesson, words))
     asked.sort(key=lambda row: (row[0], -row[1]))

@@ -1,0 +1,306 @@
+"""The training steps of TensorProductNet against the same network out of e3nn's modules, and of PET
+against metatrain's.
+
+All take the same step on 32 frames of ethanol: forward, forces, squared error, backward, AdamW.
+Pairs are known before. TensorProductNet and its peer have the same weights, and the losses are
+compared before anything is timed. metatrain's PET is another function: its center tokens have no
+residual beside them, and its heads have a layer more. It gets the same widths, layers, attention
+heads and cutoff, normalization before attention, and a residual featurization, as ours has. It
+takes part where metatrain is installed, which is not among the kit's requirements.
+
+One thread for each side, subnormal numbers flushed and memory pages kept, and time is the
+processor's, which other processes do not add to.
+
+    python benchmarks/networks.py     some minutes; writes results/networks.json and the table in
+                                      benchmarks/README.md
+"""
+
+import argparse
+import math
+import time
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness import (
+    about,
+    duel,
+    loss_differences,
+    machine,
+    put_into,
+    serve,
+    training_step,
+    tune,
+    warn_if_busy,
+    write,
+)
+
+HERE = Path(__file__).resolve()
+N = 32
+DATA = "ethanol"
+PEERS = {"TensorProductNet": "e3nn", "PET": "metatrain"}
+SIZES = {
+    "TensorProductNet": dict(hidden_channels=32, num_layers=3, lmax=2),
+    "PET": dict(hidden_channels=128, num_layers=2, num_attention_layers=2),
+}
+
+
+def structures():
+    """A batch of 32 frames of ethanol."""
+    import torch
+
+    import scdlab
+
+    store = scdlab.load_ethanol()
+    torch.manual_seed(0)
+    return store.take(torch.randperm(len(store))[:N].numpy())
+
+
+def sides(network: str) -> dict:
+    """The two training steps on the same batch; each returns its loss."""
+    import torch
+
+    import scdlab
+    from scdlab.atoms import neighbor_list
+
+    batch = structures()
+    torch.manual_seed(0)
+    ours = getattr(scdlab, network)(**SIZES[network], noise_head=False)
+    pairs = neighbor_list(batch, ours.cutoff)
+    made = {"TensorProductNet": e3nn_network, "PET": metatrain_pet}
+    theirs, energy_of = made[network](ours, batch, pairs)
+
+    def predict_ours():
+        out = ours(batch, forces=True, pairs=pairs)
+        return out.energy.float(), out.forces
+
+    def predict_theirs():
+        pos = batch.pos.detach().requires_grad_()
+        energy = energy_of(pos)
+        return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0]
+
+    size = N, batch.num_nodes, True
+    return {
+        "ours": training_step(ours.train(), predict_ours, *size),
+        PEERS[network]: training_step(theirs.train(), predict_theirs, *size),
+    }
+
+
+def e3nn_network(ours, batch, pairs):
+    """The tensor product network out of e3nn's linear layers and tensor products, with our weights,
+    and its energies: features of all degrees in one row, [N, Σ d (2l + 1)]."""
+    import copy
+
+    import torch
+    from e3nn import o3
+
+    from scdlab.nn.nequip import act
+
+    d = ours.hidden_channels
+    edges = pairs.directed()
+    sh = o3.Irreps.spherical_harmonics(ours.lmax)
+
+    def linear(layers):
+        """e3nn divides by the square root of the number of inputs itself."""
+        irreps = _irreps(d, len(layers) - 1)
+        layer = o3.Linear(irreps, irreps)
+        with torch.no_grad():
+            layer.weight.copy_(torch.cat([f.weight.T.flatten() for f in layers]) * math.sqrt(d))
+        return layer
+
+    class Layer(torch.nn.Module):
+        def __init__(self, block, l_in, l_out):
+            super().__init__()
+            paths = block.convolution.paths
+            self.kept = [k for k, path in enumerate(paths) if path[2] <= l_out]
+            paths = [paths[k] for k in self.kept]
+            self.before = linear(block.before)
+            self.after = linear(block.after[: l_out + 1])
+            self.gates = copy.deepcopy(block.gates) if l_out else None
+            self.hidden = torch.nn.Parameter(block.convolution.hidden.detach().clone())
+            into = [sum(c == path[2] for path in paths) for *_, c in paths]
+            share = torch.tensor(into).sqrt().view(-1, 1, 1)  # e3nn divides by it in the product
+            radial = block.convolution.radial.detach()[self.kept] * share
+            self.radial = torch.nn.Parameter(radial)
+            self.irreps = _irreps(d, l_out)
+            self.product = o3.TensorProduct(
+                _irreps(d, l_in),
+                sh,
+                self.irreps,
+                [(*path, "uvu", True) for path in paths],
+                shared_weights=False,
+                internal_weights=False,
+            )
+
+        def forward(self, x, y, basis):
+            weights = act(basis @ self.hidden) @ self.radial.transpose(0, 1).flatten(1)
+            messages = self.product(self.before(x)[edges.source], y, torch.cat([weights, weights]))
+            m = messages.new_zeros(len(x), messages.shape[1]).index_add(0, edges.target, messages)
+            after = self.after(m)
+            updates = [act(after[:, :d])]
+            if self.gates is not None:
+                gates = (2 * (m[:, :d] @ self.gates.weight.T).sigmoid()).split(d, dim=1)
+                for g, part in zip(gates, self.irreps.slices()[1:], strict=True):
+                    u = after[:, part].unflatten(1, (d, -1))
+                    updates.append((g.unsqueeze(2) * u).flatten(1))
+            out = torch.cat(updates, dim=1)
+            x = torch.nn.functional.pad(x, (0, max(out.shape[1] - x.shape[1], 0)))
+            return (x[:, : out.shape[1]] + out) / math.sqrt(2)
+
+    last = len(ours.blocks) - 1
+    highest = [0] + [ours.lmax] * last + [0]  # degrees before each layer, and after the last
+    theirs = torch.nn.Module()
+    theirs.embedding = copy.deepcopy(ours.embedding)
+    theirs.layers = torch.nn.ModuleList(
+        Layer(block, highest[k], highest[k + 1]) for k, block in enumerate(ours.blocks)
+    )
+    theirs.basis = copy.deepcopy(ours.basis)
+    theirs.head = copy.deepcopy(ours.energy_head)
+
+    def energies(pos):
+        r_ij = pairs.vectors(pos, batch)
+        vectors = edges.both_signed(r_ij)
+        y = o3.spherical_harmonics(sh, vectors, normalize=True, normalization="component")
+        basis = theirs.basis(r_ij.norm(dim=1))
+        x = theirs.embedding(batch.z)
+        for layer in theirs.layers:
+            x = layer(x, y, basis)
+        return theirs.head(x, batch).float()
+
+    return theirs, energies
+
+
+def _irreps(d: int, highest: int):
+    from e3nn import o3
+
+    return o3.Irreps([(d, (degree, (-1) ** degree)) for degree in range(highest + 1)])
+
+
+def metatrain_pet(ours, batch, pairs):
+    """metatrain's PET of the same size, and its energies."""
+    import torch
+
+    script = torch.jit.script
+    torch.jit.script = lambda function, *_, **__: function  # metatensor's fail to compile here
+    try:
+        from metatrain.pet.modules.backend import PETBackend
+        from metatrain.utils.architectures import get_default_hypers
+    finally:
+        torch.jit.script = script
+
+    c = ours.config
+    h = c["hidden_channels"]
+    hypers = get_default_hypers("pet")["model"] | dict(
+        cutoff=c["cutoff"],
+        cutoff_width=c["cutoff_width"],
+        num_neighbors_adaptive=None,
+        d_pet=h,
+        d_node=h,
+        d_head=h,
+        d_feedforward=2 * h,
+        num_heads=c["num_heads"],
+        num_gnn_layers=c["num_layers"],
+        num_attention_layers=c["num_attention_layers"],
+        normalization="LayerNorm",
+        activation="SiLU",
+        transformer_type="PreLN",
+        featurizer_type="residual",
+    )
+    elements = sorted(set(batch.z.tolist()))
+    theirs = PETBackend(hypers, elements)
+    theirs.add_output("energy", {"energy": [1]})
+    edges = pairs.directed()
+    cells = torch.zeros(batch.num_graphs, 3, 3)
+    shifts = torch.zeros(len(edges), 3, dtype=torch.long)
+
+    def energies(pos):
+        inputs = pos, edges.target, edges.source, batch.z, cells, shifts, batch.batch
+        data = theirs.preprocess(*inputs, hypers["cutoff_width_adaptive"])
+        nodes, links = theirs.calculate_features(data)
+        out = theirs.predict(nodes, links, data, cells, batch.batch, ["energy"])[0]
+        per_atom = out["energy"][0].squeeze(-1)
+        return per_atom.new_zeros(batch.num_graphs).index_add(0, batch.batch, per_atom)
+
+    return theirs, energies
+
+
+def parameters(step) -> int:
+    """How many parameters of a side the step trains."""
+    step()
+    return sum(p.numel() for p in step.model.parameters() if p.grad is not None)
+
+
+def table(report: dict) -> str:
+    """The report as a markdown table, with the machine it was measured on."""
+    rows = [
+        "| training step with forces on 32 | peer | scdlab | peer | ratio | memory, scdlab | peer "
+        "| parameters, scdlab | peer |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for r in report["results"]:
+        size = " × ".join(str(s) for s in list(SIZES[r["network"]].values())[:2])
+        memory = [
+            "not measured" if r[f"{side}_MB"] is None else f"{r[f'{side}_MB']:.0f} MB"
+            for side in ("ours", "theirs")
+        ]
+        same = "" if r["loss_difference"] is None else ", the same function"
+        rows.append(
+            f"| {r['network']} {size}, {r['data']} | {r['peer']}{same} | {r['ours_ms']:.0f} ms | "
+            f"{r['theirs_ms']:.0f} ms | **{r['ratio']:.1f}×** | {memory[0]} | {memory[1]} | "
+            f"{r['parameters']:,} | {r['their_parameters']:,} |"
+        )
+    return "\n".join([*rows, "", f"One thread, processor time. {about(report)}"])
+
+
+def main():
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument(
+        "--out", type=Path, default=HERE.parent / "results", help="folder of the report"
+    )
+    parser.add_argument("--networks", nargs="+", choices=PEERS, default=[*PEERS])
+    parser.add_argument("--worker", nargs=2, metavar=("NETWORK", "SIDE"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.worker:
+        tune()
+        network, side = options.worker
+        serve(sides(network)[side], time.process_time)
+        return
+    before = warn_if_busy()
+    results = []
+    versions = {}
+    for network in options.networks:
+        peer = PEERS[network]
+        if find_spec(peer) is None:
+            print(f"not installed: {peer}, the peer of {network}.")
+            continue
+        versions[peer] = version(peer)
+        steps = sides(network)
+        difference = None if network == "PET" else loss_differences(steps)[peer]
+        sizes = [parameters(step) for step in steps.values()]
+        del steps  # the contestants make their own
+        contestants = {side: ("--worker", network, side) for side in ("ours", peer)}
+        row = duel(HERE, contestants, options.rounds, options.repeats)[peer]
+        case = {"network": network, "data": DATA, "peer": peer, "loss_difference": difference}
+        case |= {"parameters": sizes[0], "their_parameters": sizes[1]}
+        results.append(case | row)
+        report = {  # written after each case: the run may be stopped
+            "command": f"python benchmarks/networks.py --rounds {options.rounds} --networks "
+            + " ".join(options.networks),
+            "machine": machine() | versions,
+            "before": before,
+            "busy": any(row["busy"] for row in (before, *results)),
+            "results": results,
+        }
+        print(table(report), flush=True)
+        write(options.out / "networks.json", report)
+        if options.out == HERE.parent / "results":
+            put_into(HERE.with_name("README.md"), "networks", table(report))
+
+
+if __name__ == "__main__":
+    main()
