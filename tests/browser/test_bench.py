@@ -21,11 +21,11 @@ CONTROLS = {
         ("frame", "slider"),
         ("atom", "slider"),
         ("degree", "slider"),
+        ("corrupt", "box"),
         ("σ (Å)", "slider"),
         ("ratio", "slider"),
         ("model", "menu"),
         ("predicted − true", "box"),
-        ("corrupt", "box"),
         ("seed", "slider"),
     ],
     "seen": [("model", "menu")],
@@ -37,8 +37,8 @@ CONTROLS = {
 }
 KERNEL = """p = bench.panel({tab!r}); p = getattr(p, 'explorer', p)
 view = getattr(p, 'view', None)
-print(hash((p.key(), )), hash((p.drawing.value, str(view and view.scene))))"""
-PAGE = """cell => [...cell.querySelectorAll('.jp-OutputArea svg, .scdlab-view')]
+print(hash((p.key(), )), hash((p.drawing.value, p.words.value, str(view and view.scene))))"""
+PAGE = """cell => [...cell.querySelectorAll('.jp-OutputArea svg, .scdlab-view, table')]
     .map(e => e.tagName == 'svg' ? e.outerHTML : e.textContent).join()"""
 # what the kernel computes for a move of a slider, without anybody else's share of the processor
 PROCESSOR = """import time
