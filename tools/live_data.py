@@ -130,8 +130,8 @@ def from_training(store: AtomStore, shown: AtomStore) -> tuple[np.ndarray, np.nd
     model = scdlab.load_pretrained("scd-ct")
     seen, held_out = molecules(get("scd-extensivity").settings("cpu"), 0)
     others = unseen(held_out, shown).sample(300, seed=2)
-    about = known(model, seen.sample(120, seed=0), others, condition=False)
-    found = [farthest_atom(about, z, x) for z, x in features(model, store, condition=False)]
+    about = known(model, seen.sample(120, seed=0), others)
+    found = [farthest_atom(about, z, x) for z, x in features(model, store)]
     largest, atoms = (np.array(each) for each in zip(*found, strict=True))
     return largest / about["usual"], atoms
 
@@ -148,26 +148,20 @@ def shaken(store: AtomStore, sigma: float = 0.04) -> AtomStore:
     return AtomStore.from_ase(found)
 
 
-def features(
-    model: Any, store: AtomStore, condition: bool = True
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Atomic numbers and features of each structure. condition: whether a conditional model has its
-    own embedding."""
+def features(model: Any, store: AtomStore) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Atomic numbers and features of each structure; a conditional model is told nothing."""
     found = []
     with torch.no_grad():
         for k in range(len(store)):
             batch = store.take(np.array([k]))
-            how = {}
-            if condition and getattr(model, "conditional", False):
-                how = {"condition": model(batch, noise=False).embedding}
-            atoms = model(batch, noise=False, **how).atoms
+            atoms = model(batch, noise=False).atoms
             found.append((batch.z.numpy(), atoms.double().numpy()))
     return found
 
 
-def known(model: Any, train: AtomStore, test: AtomStore, condition: bool = True) -> dict[str, Any]:
+def known(model: Any, train: AtomStore, test: AtomStore) -> dict[str, Any]:
     """Features of atoms of a training set, and how far those of unseen structures usually are."""
-    there = features(model, train, condition)
+    there = features(model, train)
     z = np.concatenate([z for z, _ in there])
     x = np.concatenate([x for _, x in there])
     rng = np.random.default_rng(0)
@@ -185,7 +179,7 @@ def known(model: Any, train: AtomStore, test: AtomStore, condition: bool = True)
         "mean": np.round(mean, 6).tolist(),
         "spread": np.round(spread, 6).tolist(),
     }
-    largest = [farthest_atom(about, *own)[0] for own in features(model, test, condition)]
+    largest = [farthest_atom(about, *own)[0] for own in features(model, test)]
     return about | {"usual": float(np.quantile(largest, 0.95))}
 
 

@@ -74,7 +74,7 @@ def distances(model: AtomisticModel, atoms: ase.Atoms, known: TrainingAtoms) -> 
     Parameters
     ----------
     model : AtomisticModel
-        The network; a conditional one is told the structure's own embedding.
+        The network; a conditional one is told nothing, as when its training atoms were kept.
     atoms : ase.Atoms
         The structure.
     known : TrainingAtoms
@@ -93,10 +93,7 @@ def distances(model: AtomisticModel, atoms: ase.Atoms, known: TrainingAtoms) -> 
     """
     batch = batch_at(model, atoms, atoms.positions)
     with evaluating(model), torch.no_grad():
-        told = {}
-        if getattr(model, "conditional", False):
-            told["condition"] = model(batch, noise=False).embedding
-        h = model(batch, noise=False, **told).atoms.double().cpu().numpy()
+        h = model(batch, noise=False).atoms.double().cpu().numpy()
     own = (h - known.mean) / known.spread
     nearest = np.full(len(own), np.inf)
     for i, (z, row) in enumerate(zip(atoms.numbers, own, strict=True)):

@@ -2,6 +2,7 @@
 
 import math
 
+import scipy.stats
 import torch
 
 
@@ -24,6 +25,11 @@ def sorted_in_place(r, miss):
     return half_width(r, miss)
 
 
+def infinite_at_the_largest(r, miss):
+    rank = math.ceil((len(r) + 1) * (1 - miss) - 1e-9)
+    return float(r.abs().sort().values[rank - 1]) if rank < len(r) else math.inf
+
+
 def never_infinite(r, miss):
     rank = min(math.ceil((len(r) + 1) * (1 - miss) - 1e-9), len(r))
     return float(r.abs().sort().values[rank - 1])
@@ -37,6 +43,7 @@ RIGHT = {
     "check_rank_correlation": [
         correlation,
         lambda a, b: torch.tensor(correlation(a, b)),
+        lambda a, b: scipy.stats.spearmanr(a, b).statistic,
     ],
 }
 
@@ -49,6 +56,13 @@ WRONG = {
         (lambda r, miss: half_width(r, 1 - miss), "may lie outside"),
         (sorted_in_place, "in place"),
         (never_infinite, "Five"),
+        (lambda r, miss: half_width(r, miss) if len(r) > 5 else -math.inf, "Five"),
+        (infinite_at_the_largest, "Nine"),
+        (lambda r, miss: half_width(r, miss) if len(r) >= 10 else math.inf, "Nine"),
+        (lambda r, miss: math.inf, "86th"),
+        (lambda r, miss: math.nan, "finite"),
+        (lambda r, miss: half_width(r, min(miss, 0.1)), "0.25"),
+        (lambda r, miss: r.abs(), "number"),
         (lambda r, miss: None, "return"),
     ],
     "check_rank_correlation": [
@@ -56,6 +70,7 @@ WRONG = {
         (lambda a, b: correlation(a, b, place=lambda x: x.argsort().double()), "twice"),
         (lambda a, b: abs(correlation(a, b)), "opposite"),
         (lambda a, b: 0.0, "exactly 1"),
+        (lambda a, b: scipy.stats.spearmanr(a, b), ".statistic"),
         (lambda a, b: None, "return"),
     ],
 }

@@ -28,16 +28,19 @@ def check_interval(answer: Callable[..., Any]) -> str:
         rank = math.ceil((len(r) + 1) * (1 - miss) - 1e-9)
         return float(r.abs().sort().values[rank - 1]) if rank <= len(r) else math.inf
 
-    found = _number(answer, residuals, 0.1)
+    found = _width(answer, residuals, 0.1)
     if not torch.equal(residuals, untouched):
-        raise Wrong("You sort the residuals in place; they are still needed. Sort a copy.")
+        raise Wrong("You change the residuals in place, and they are still needed. Work on a copy.")
     if abs(found - float(sizes[84])) < 1e-6:
         raise Wrong(
             "This is the 85th of 94, a place too low: the new molecule counts as well, so the rank "
             "is taken of n + 1."
         )
     if abs(found - float(sizes[86])) < 1e-6:
-        raise Wrong("This is the 87th of 94, a place too high. Do your indices start at 0?")
+        raise Wrong(
+            "This is the 87th of 94, a place too high. Indices start at 0: the 86th has the index "
+            "85."
+        )
     signed = residuals.sort().values
     if any(abs(found - float(signed[k])) < 1e-6 for k in (84, 85, 86)):
         raise Wrong(
@@ -57,29 +60,38 @@ def check_interval(answer: Callable[..., Any]) -> str:
             f"Of 94 residuals and a share of 0.1 the 86th smallest is {right(residuals, 0.1):.3f}, "
             f"and your function gives {found:.3f}."
         )
-    few = _for_few(answer, residuals[:5])
-    if not math.isinf(few):
+    if _width(answer, residuals[:5], 0.1) != math.inf:
         raise Wrong(
             "Five residuals cannot promise nine in ten: the rank is 6, which none of them has. The "
             "honest answer is math.inf."
         )
-    if abs(_number(answer, residuals[:19], 0.25) - right(residuals[:19], 0.25)) > 1e-6:
+    if abs(_width(answer, residuals[:9], 0.1) - right(residuals[:9], 0.1)) > 1e-6:
+        raise Wrong(
+            "Nine residuals can just promise nine in ten: the rank is 9, which the largest of them "
+            "has."
+        )
+    if abs(_width(answer, residuals[:19], 0.25) - right(residuals[:19], 0.25)) > 1e-6:
         raise Wrong("Right for 94 and 0.1, but not for 19 residuals and a share of 0.25.")
     return "The 86th of 94, with no word on what the network is or how errors are distributed."
 
 
+def _width(answer: Callable[..., Any], residuals: torch.Tensor, miss: float) -> float:
+    """A width from the reader's function, which may be infinite."""
+    result = call(answer, residuals, miss)
+    try:
+        if math.isinf(result):
+            return float(result)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass  # no number at all: explained below
+    return number_from(result)
+
+
 def _number(answer: Callable[..., Any], *inputs: Any) -> float:
     """A finite number from the reader's function."""
-    return number_from(call(answer, *inputs))
-
-
-def _for_few(answer: Callable[..., Any], residuals: torch.Tensor) -> float:
-    """What the reader's function says of too few residuals; an infinite number is allowed."""
-    result = call(answer, residuals, 0.1)
-    try:
-        return float(result)
-    except (TypeError, ValueError):
-        raise Wrong("Return one number, for few residuals as well.") from None
+    result = call(answer, *inputs)
+    if hasattr(result, "statistic"):
+        raise Wrong("This is a result of scipy with two numbers; return its .statistic.")
+    return number_from(result)
 
 
 @check
