@@ -1,4 +1,5 @@
-"""Lesson 06 in a real browser: Run All; every control of the bench, at two widths; files that are saved, bad input, and a kernel that has stopped."""
+"""Lesson 06 in a real browser: Run All; every control of the bench, at two widths; files that are
+saved, bad input, and a kernel that has stopped."""
 
 import json
 import statistics
@@ -66,9 +67,9 @@ def bench(page, lab):
 
 
 def move(cell, label: str, kind: str) -> None:
-    """Change a control: sliders and boxes by their keys, menus by a choice."""
+    """Change a control: sliders by their keys, the others by a choice."""
     if kind == "box":
-        cell.locator(".widget-checkbox", has_text=label).locator("input").first.press("Space")
+        cell.locator(".widget-checkbox", has_text=label).locator("input").first.click()
         return
     name = {"slider": ".widget-slider", "menu": ".widget-dropdown"}[kind]
     lines = cell.locator(name, has=cell.page.get_by_text(label, exact=True))
