@@ -21,11 +21,11 @@ CONTROLS = {
         ("frame", "slider"),
         ("atom", "slider"),
         ("degree", "slider"),
+        ("model", "menu"),
+        ("predicted − true", "box"),  # before the next, which switches it off
         ("corrupt", "box"),
         ("σ (Å)", "slider"),
         ("ratio", "slider"),
-        ("model", "menu"),
-        ("predicted − true", "box"),
         ("seed", "slider"),
     ],
     "seen": [("model", "menu")],
@@ -67,9 +67,9 @@ def bench(page, lab):
 
 
 def move(cell, label: str, kind: str) -> None:
-    """Change a control: sliders by their keys, the others by a choice."""
+    """Change a control: sliders and boxes by their keys, menus by a choice."""
     if kind == "box":
-        cell.locator(".widget-checkbox", has_text=label).locator("input").first.click()
+        cell.locator(".widget-checkbox", has_text=label).locator("input").first.press("Space")
         return
     name = {"slider": ".widget-slider", "menu": ".widget-dropdown"}[kind]
     lines = cell.locator(name, has=cell.page.get_by_text(label, exact=True))
