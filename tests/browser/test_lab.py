@@ -107,6 +107,7 @@ def test_run_all_then_move_a_slider(
     view.wait_for()
     before = page.evaluate(ASK, f"print({widget}.{trait})")
     told = view.text_content()
+    _assert_it_fits(page, view)
     arrows, pixels = _arrows(page, lesson)
     page.screenshot(path=screens / f"{lesson}_widget_before.png")
     handle = line.locator(".noUi-handle")
@@ -135,6 +136,16 @@ def test_run_all_then_move_a_slider(
         _photograph(page, screens, lesson)
     assert [address for address in page.asked if not is_local(address)] == []
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
+
+def _assert_it_fits(page, view) -> None:
+    """The whole explorer is seen at once in a window of 1,280 by 900, beside the file browser."""
+    explorer = view.locator("xpath=ancestor::div[contains(@class, 'widget-vbox')]").first
+    box = explorer.bounding_box()
+    notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer")
+    room = notebook.bounding_box()
+    assert box["x"] + box["width"] <= room["x"] + room["width"], (box, room)
+    assert box["height"] <= room["height"] - (page.viewport_size["height"] - 900), (box, room)
 
 
 def _arrows(page, lesson: str):
