@@ -403,6 +403,7 @@ class Bench(widgets.VBox):
             found["SCD, told other"] = ToldVector(scd, self_embedding(scd, other))
         if frames := able.get("scd-ct-frames"):
             found["SCD frames, own"] = ToldVector(frames, self_embedding(frames, atoms))
+            found["SCD frames, none"] = ToldVector(frames)
         forces = {n: m for n, m in self.models.items() if n in ("schnet-molecules",)}
         told = {n: m for n, m in self.models.items() if n == "dens-molecules"}
         moving, silent = self._able(forces | told, "forces")

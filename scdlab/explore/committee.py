@@ -23,6 +23,7 @@ from scdlab.analysis.inputs import bare_copy
 from scdlab.atoms import AtomStore
 from scdlab.explore import style
 from scdlab.explore.forces import ForceExplorer
+from scdlab.explore.scene import HEADS
 from scdlab.explore.style import PLOTS_WIDTH, VIEW_WIDTH
 from scdlab.explore.view import MoleculeView
 from scdlab.nn.model import AtomisticModel
@@ -117,6 +118,7 @@ class Committee(widgets.VBox):
             self.true = reference_answer(reference, atoms)
             remark = self.true.why
         self.explorer: Any
+        not_drawn: list[str] = []
         if reference is not None and not remark:
             self.explorer = ForceExplorer(labeled_frames(atoms, reference), able)
         else:
@@ -125,9 +127,14 @@ class Committee(widgets.VBox):
                 for k, each in enumerate(self.answers)
                 if each.forces is not None
             }
+            drawn = dict(list(arrows.items())[: len(HEADS)])
+            not_drawn = [name for name in arrows if name not in drawn]
             size = (VIEW_WIDTH, 330)
-            self.explorer = MoleculeView(atoms, arrows, title="forces of the models", size=size)
+            self.explorer = MoleculeView(atoms, drawn, title="forces of the models", size=size)
         words = f"<p>No comparison: {html.escape(remark)}</p>" if remark else ""
+        if not_drawn:
+            names = html.escape(", ".join(not_drawn))
+            words += f"<p>Not drawn: {names}. The view holds {len(HEADS)} kinds of arrows.</p>"
         self.table = widgets.HTML(words + self.table_html())
         super().__init__([self.explorer, self.table])
 

@@ -20,6 +20,7 @@ from scdlab.explore.widgets import SvgExplorer
 
 NEAREST = 10
 SMALL = 150  # pixels of a neighbor
+POOL = "sum"  # of atoms: an embedding head may be untrained, and features of atoms never are
 
 
 class Atlas(NamedTuple):
@@ -33,7 +34,7 @@ class Atlas(NamedTuple):
     models : dict
         Name -> model.
     embeddings : dict
-        Name -> embeddings [n, d].
+        Name -> embeddings [n, d], the sums of the features of atoms.
     """
 
     store: AtomStore
@@ -61,7 +62,7 @@ def atlas(store: AtomStore, models: Mapping[str, Any], n: int, seed: int = 0) ->
         The embeddings.
     """
     some = store.sample(min(n, len(store)), seed=seed)
-    found = {name: embed(model, some, n=None)[0] for name, model in models.items()}
+    found = {name: embed(net, some, n=None, pool=POOL)[0] for name, net in models.items()}
     return Atlas(some, dict(models), found)
 
 
@@ -116,7 +117,9 @@ class PlaceExplorer(SvgExplorer):
         self.atlas = atlas
         self.remarks = tuple(remarks)
         one = AtomStore.geometry(atoms)
-        self.own = {name: embed(net, one, n=None)[0][0] for name, net in atlas.models.items()}
+        self.own = {
+            name: embed(net, one, n=None, pool=POOL)[0][0] for name, net in atlas.models.items()
+        }
         self.model = model if model in atlas.models else next(iter(atlas.models))
         self.color = color if color in atlas.store.property_names else "atoms"
         self.neighbor = neighbor

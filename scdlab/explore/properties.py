@@ -15,7 +15,7 @@ from scdlab.atoms import AtomStore
 from scdlab.explore import style, svg
 from scdlab.explore.controls import Bounds, check_bounds, check_choice
 from scdlab.explore.inputs import Number, Text
-from scdlab.explore.place import Atlas
+from scdlab.explore.place import POOL, Atlas
 from scdlab.explore.style import CONTROL_WIDTH
 from scdlab.explore.widgets import SvgExplorer
 
@@ -91,7 +91,7 @@ class PropertyExplorer(SvgExplorer):
         self.fits = fits
         self.true = dict(true or {})
         one = AtomStore.geometry(atoms)
-        self.own = {name: embed(atlas.models[name], one, n=None)[0] for name in fits}
+        self.own = {name: embed(atlas.models[name], one, n=None, pool=POOL)[0] for name in fits}
         self.model = model if model in fits else next(iter(fits))
         self.inside = inside
         row = dict(

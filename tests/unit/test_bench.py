@@ -14,6 +14,7 @@ from ase.build import bulk, molecule
 import scdlab
 from scdlab import analysis, explore
 from scdlab.analysis import seen
+from scdlab.atoms import AtomStore
 from scdlab.explore.bench import TABS
 from scdlab.explore.bench_files import file_of
 from scdlab.explore.downloads import live_address
@@ -35,6 +36,25 @@ def test_each_panel_has_numbers_and_a_picture(bench):
         assert panel.state()
         assert bench.section(name).to_svg().startswith("<svg") or name == "forces"
     assert bench.panel("noise") is bench.panel("noise")  # made once for a structure
+
+
+def test_without_a_reference_the_view_draws_what_it_holds(bench):
+    bench.source.choose("CCO")
+    committee = bench.panel("forces")
+    assert len(committee.explorer.arrows) == 4 < len(committee.forces())
+    (left,) = set(committee.forces()) - set(committee.explorer.arrows)
+    assert f"Not drawn: {left}." in committee.table.value
+
+
+def test_maps_and_properties_read_sums_over_atoms(bench):
+    bench.source.choose("CCO")
+    store = AtomStore.geometry(bench.atoms)
+    for name, model in bench.atlas.models.items():
+        with torch.no_grad():
+            features = model(store.take([0]), noise=False).atoms.double().numpy()
+        for panel in ("map", "properties"):
+            own = np.ravel(bench.panel(panel).own[name])
+            np.testing.assert_allclose(own, features.sum(0), rtol=1e-4, atol=1e-4)
 
 
 def test_a_panel_keeps_what_was_set(bench):
@@ -63,7 +83,11 @@ def test_a_crystal_goes_to_those_who_know_its_elements(bench, tmp_path):
     file = tmp_path / "copper.cif"
     ase.io.write(file, bulk("Cu", cubic=True))
     bench.source.choose(str(file))
-    assert set(bench.panel("noise").denoisers) == {"Coord, frames", "SCD frames, own"}
+    assert set(bench.panel("noise").denoisers) == {
+        "Coord, frames",
+        "SCD frames, own",
+        "SCD frames, none",
+    }
     assert list(bench.panel("seen").distances) == ["scd-ct-frames"]
     assert "Lattice" in file_of(bench, "xyz").content.decode()
     bench.source.choose("CCO")
