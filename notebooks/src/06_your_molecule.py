@@ -612,11 +612,12 @@ bench
 # weak one* shows one curve and calls it extrapolation.
 #
 # **2. Two levels of theory, or an error?** `pet-ethanol` learned from density functional theory. On
-# ethanol itself, how much of its difference from GFN2-xTB is error, and how much is physics? *A
-# good answer* notices that `pet-ethanol`'s own test error is known, on its own level (121 meV/Å at
-# 3,000 steps: `bench.models["pet-ethanol"].provenance`), compares on such frames (500 K, revised
-# MD17: `scdlab.load_md17()`) and not on one geometry, and looks *where* the two levels differ:
-# along bonds, at angles, on which atoms. It says what calculation would settle the rest.
+# ethanol itself, how much of its difference from GFN2-xTB is error of the network, and how much is
+# between the two levels? *A good answer* notices that `pet-ethanol`'s own test error is known, on
+# its own level (121 meV/Å at 3,000 steps: `bench.models["pet-ethanol"].provenance`), compares on
+# such frames (500 K, revised MD17: `scdlab.load_md17()`) and not on one geometry, and looks *where*
+# the two levels differ: along bonds, at angles, on which atoms. It says what calculation would
+# settle the rest.
 #
 # **3. What does a description know?** Take pairs of isomers, and pairs of
 # [conformers](glossary.md#conformer) of one isomer (`scdlab.from_smiles(smiles, seed=k)` with
