@@ -7,6 +7,7 @@ one in front first; what was set in a panel (σ, a model, a temperature) is kept
 
 import asyncio
 import html
+import re
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -55,6 +56,7 @@ KEPT = {  # what a panel keeps when the structure changes
     "symmetry": (),
     "motion": ("model", "kind", "temperature"),
 }
+REASON_WIDTH = 760  # pixels of a still picture that says why a panel has none
 OTHER = 11  # row of QM9 of the "other" molecule that SCD is told
 
 
@@ -108,11 +110,18 @@ class Section(widgets.VBox):
         inner = self.panel.explorer if isinstance(self.panel, Committee) else self.panel
         return inner.to_svg() if hasattr(inner, "to_svg") else ""
 
+    def still(self) -> str:
+        """The panel as a still picture with its alternative text; the reason where it has none."""
+        if picture := self.to_svg():
+            return labeled(picture, self.described_as)
+        reason = html.unescape(re.sub(r"<[^>]*>", "", getattr(self.panel, "value", ""))).strip()
+        return svg.stack([svg.document(REASON_WIDTH, 4, [])], [reason])
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and its svg for places without a kernel."""
         live: Any = super()._repr_mimebundle_(**kwargs)
         about = {DESCRIPTION: self.described_as} if self.described_as else {}
-        return live | svg.still_picture(lambda: labeled(self.to_svg(), self.described_as)) | about
+        return live | svg.still_picture(self.still) | about
 
 
 class Bench(widgets.VBox):
@@ -266,7 +275,7 @@ class Bench(widgets.VBox):
         live: Any = super()._repr_mimebundle_(**kwargs)
         section = self._sections[self.tab]
         words = section.described_as or f"The bench with {self.source.title}: {TABS[self.tab]}."
-        return live | svg.still_picture(section.to_svg) | {DESCRIPTION: words}
+        return live | svg.still_picture(section.still) | {DESCRIPTION: words}
 
     def _look(self) -> None:
         self.place.children = (self.section(self.tab),)

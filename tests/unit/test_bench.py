@@ -79,6 +79,15 @@ def test_models_without_an_element_say_so(bench):
     ]
 
 
+def test_a_panel_that_cannot_answer_says_so_without_a_kernel(bench, caplog):
+    bench.source.choose("CSC")
+    section = explore.described(bench.section("map"), "A map.")
+    still = section._repr_mimebundle_()["image/svg+xml"]
+    assert still.startswith("<svg") and "trained" in still and "A map." not in still
+    assert caplog.text == ""
+    bench.source.choose("CCO")
+
+
 def test_a_crystal_goes_to_those_who_know_its_elements(bench, tmp_path):
     file = tmp_path / "copper.cif"
     ase.io.write(file, bulk("Cu", cubic=True))
