@@ -65,7 +65,7 @@ def test_executed_lessons_are_used_where_they_fit(tmp_path, executed):
     (tmp_path / "run").mkdir()
     out = tmp_path / "out"
     classroom.slides("1b", out, tmp_path / "run", told.append)
-    assert "slides without figures" in told[0] and "scdlab run 1b" in told[0]
+    assert "slides without figures" in told[0] and "scdlab run 01b" in told[0]
     nbformat.write(executed, tmp_path / "run" / PATH.name)
     (page,) = classroom.slides("1b", out, tmp_path / "run", told.append)
     assert len(told) == 1 and "Plotly.newPlot" in page.read_text(encoding="utf-8")
