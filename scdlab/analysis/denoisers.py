@@ -5,9 +5,9 @@
     self-conditioned (SCD)   ε̂ = σ f(x + ε | c)                a description c         `ToldVector`
     a force field            ε̂ = −(F(x + ε) − F(x)) / k        F(x), and one number k  `ByForce`
 
-A force field was never asked for noise. Near a minimum F ≈ −Hε, so the force points back; a single
-stiffness k in the place of the matrix H turns it into a length. It is fitted to other draws of the
-noise on the same structure.
+A force field was never trained on noise. For small noise F(x + ε) ≈ F(x) − Hε, so the change of the
+force points back; a single stiffness k in the place of the matrix H turns it into a length. It is
+fitted to other draws of the noise on the same structure.
 """
 
 from collections.abc import Mapping
