@@ -91,7 +91,7 @@ def choose(numbers: int | str | Sequence[int | str] | None, paths: list[Path]) -
         raise TypeError(f"numbers must be a lesson's number or several, got {numbers!r}.")
     wanted = {}
     for number in map(str, numbers or ()):
-        found = re.fullmatch(r"([0-9]+)([a-z]?)", number)
+        found = re.fullmatch(r"0*([0-9]{1,2})([a-z]?)", number)
         name = f"{int(found[1]):02d}{found[2]}" if found else ""  # 02b and 2b are the same lesson
         if name not in by_number:
             there = ", ".join(by_number) or "none"

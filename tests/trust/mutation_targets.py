@@ -300,7 +300,9 @@ def _read_map(folder: Path) -> Any:
     import types
 
     os.environ["SCDLAB_CACHE"] = str(folder)
+    none = types.SimpleNamespace(MOST=0, nearest=None)  # no neighbors are found beforehand
     sys.modules["umap"] = types.SimpleNamespace(UMAP=_QuickMap)  # type: ignore[assignment]
+    sys.modules["scdlab.analysis.umap_neighbors"] = none  # type: ignore[assignment]
     x = np.random.default_rng(0).normal(size=(20, 4))
     return scdlab.reduce_embedding(x, "umap")
 
