@@ -18,6 +18,7 @@ processor's, which other processes do not add to.
 import argparse
 import math
 import time
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -183,8 +184,8 @@ def metatrain_pet(ours, batch, pairs):
     script = torch.jit.script
     torch.jit.script = lambda function, *_, **__: function  # metatensor's fail to compile here
     try:
-        from metatrain.pet.modules.backend import PETBackend
-        from metatrain.utils.architectures import get_default_hypers
+        backend = import_module("metatrain.pet.modules.backend").PETBackend
+        get_default_hypers = import_module("metatrain.utils.architectures").get_default_hypers
     finally:
         torch.jit.script = script
 
@@ -207,7 +208,7 @@ def metatrain_pet(ours, batch, pairs):
         featurizer_type="residual",
     )
     elements = sorted(set(batch.z.tolist()))
-    theirs = PETBackend(hypers, elements)
+    theirs = backend(hypers, elements)
     theirs.add_output("energy", {"energy": [1]})
     edges = pairs.directed()
     cells = torch.zeros(batch.num_graphs, 3, 3)
