@@ -30,7 +30,7 @@ from scdlab.atoms import AtomStore
 from scdlab.atoms.batch import Batch
 from scdlab.devices import checked_device
 from scdlab.nn import Model, Prediction
-from scdlab.nn.inference import ForceCall, SkinList, Structures, covers
+from scdlab.nn.inference import ForceCall, SkinList, Structures, covers, with_virials
 from scdlab.nn.modes import ordinary_mode
 from scdlab.nn.trained_labels import check_property
 from scdlab.training import load, load_pretrained
@@ -255,17 +255,12 @@ class Calculator(AseCalculator):
 
     def _with_stress(self, batch: Batch, structure: ase.Atoms) -> dict[str, Any]:
         _check_volume(structure)
-        volume = structure.cell.volume
-        with torch.enable_grad():
-            strain = torch.zeros(3, 3, dtype=self.dtype, device=self.device, requires_grad=True)
-            pos = batch.pos.requires_grad_()
-            deform = torch.eye(3, dtype=self.dtype, device=self.device) + 0.5 * (strain + strain.T)
-            batch.pos = pos @ deform
-            batch.cell = batch.cell @ deform
-            out = self.model(batch)
-            gradient, virial = torch.autograd.grad(out.energy.sum(), (pos, strain))
-        stress = full_3x3_to_voigt_6_stress(_numpy(virial / volume))
-        return {**self._as_results(batch, out, -gradient), "stress": stress}
+        out, forces, virials = with_virials(self.model, batch)
+        results = self._as_results(batch, out, forces)
+        if virials is not None:  # there is an energy, or as_results has said that there is none
+            virial = _numpy(virials[0])
+            results["stress"] = full_3x3_to_voigt_6_stress(virial / structure.cell.volume)
+        return results
 
     def _as_results(self, batch: Batch, out: Prediction, forces: Tensor | None) -> dict[str, Any]:
         """The prediction of one structure as ase's results."""

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from scdlab import files
-from scdlab.analysis.fits import r_squared, two_thirds
+from scdlab.analysis.fits import r_squared, ridge_weights, two_thirds
 from scdlab.analysis.inputs import array, check_model_and_store, scaled
 from scdlab.atoms import AtomStore, npy
 from scdlab.atoms.arguments import whole
@@ -209,10 +209,7 @@ def extensivity(embedding: ArrayLike, n_atoms: ArrayLike, seed: int = 0) -> floa
     fit, test = two_thirds(len(x), seed)
     mean = x[fit].mean(axis=0)
     y_mean = y[fit].mean()
-    centered = x[fit] - mean
-    gram = centered.T @ centered
-    ridge = 1e-6 * max(np.trace(gram) / len(gram), np.finfo(float).tiny)
-    w = np.linalg.solve(gram + ridge * np.eye(len(gram)), centered.T @ (y[fit] - y_mean))
+    w = ridge_weights(x[fit] - mean, y[fit] - y_mean, 1e-6)
     return r_squared(y[test], y_mean + (x[test] - mean) @ w)
 
 

@@ -39,3 +39,25 @@ def r_squared(true: np.ndarray, predicted: np.ndarray) -> float:
     """
     spread = np.square(true - true.mean()).sum()
     return float(max(0.0, 1 - np.square(true - predicted).sum() / spread)) if spread else 0.0
+
+
+def ridge_weights(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
+    """Weights of a ridge regression: w = (XᵀX + λ)⁻¹ Xᵀ y.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        Inputs, each channel with mean zero, [n, d].
+    y : numpy.ndarray
+        Values with mean zero, [n].
+    strength : float
+        λ, in units of the mean of the diagonal of XᵀX.
+
+    Returns
+    -------
+    numpy.ndarray
+        [d].
+    """
+    gram = x.T @ x
+    ridge = strength * max(np.trace(gram) / len(gram), np.finfo(float).tiny)
+    return np.linalg.solve(gram + ridge * np.eye(len(gram)), x.T @ y)

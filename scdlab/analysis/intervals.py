@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scdlab.analysis.fits import r_squared
+from scdlab.analysis.fits import r_squared, ridge_weights
 from scdlab.analysis.inputs import array
 
 RIDGE = 1e-3  # times the mean variance of a channel
@@ -154,9 +154,7 @@ def predictor(features: ArrayLike, values: ArrayLike, seed: int = 0) -> Predicto
     scale[scale == 0] = 1.0  # a channel that never varies says nothing
     a = (x[fit] - mean) / scale
     constant = float(y[fit].mean())
-    gram = a.T @ a
-    ridge = RIDGE * np.trace(gram) / len(gram)
-    weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), a.T @ (y[fit] - constant))
+    weights = ridge_weights(a, y[fit] - constant, RIDGE)
     predicted = constant + (x[aside] - mean) / scale @ weights
     residuals = np.sort(np.abs(y[aside] - predicted))
     return Predictor(mean, scale, weights, constant, residuals, r_squared(y[aside], predicted))

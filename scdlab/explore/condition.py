@@ -151,10 +151,8 @@ class ConditionExplorer(SvgExplorer):
 
     def lay_out(self) -> list[widgets.Widget]:
         """Controls above, molecule and picture side by side, the numbers in words below."""
-        wrap = widgets.Layout(flex_flow="row wrap")
-        controls = widgets.HBox(list(self.controls.values()), layout=wrap)
-        both = widgets.HBox([self.view, self.drawing], layout=wrap)
-        return [controls, self.message, both, self.words]
+        both = widgets.HBox([self.view, self.drawing], layout=widgets.Layout(flex_flow="row wrap"))
+        return [super().lay_out()[0], self.message, both, self.words]
 
     # ----------------------------------------------------------------------------------------------
     # the state

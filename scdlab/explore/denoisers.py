@@ -14,7 +14,6 @@ from scdlab.analysis.denoisers import Denoiser, noise_left_by
 from scdlab.analysis.denoising import cosine, displacements, unexplained_noise
 from scdlab.explore import svg, svg_charts
 from scdlab.explore.controls import (
-    Bounds,
     check_bounds,
     check_choice,
     plain_number,
@@ -107,25 +106,8 @@ class DenoiserExplorer(SvgExplorer):
 
     def lay_out(self) -> list[widgets.Widget]:
         """Controls above, structure and bars side by side, the numbers in words below."""
-        wrap = widgets.Layout(flex_flow="row wrap")
-        controls = widgets.HBox(list(self.controls.values()), layout=wrap)
-        both = widgets.HBox([self.view, self.drawing], layout=wrap)
-        return [controls, self.message, both, self.words]
-
-    def bounds(self, name: str) -> Bounds:
-        """What values a trait may have.
-
-        Parameters
-        ----------
-        name : str
-            The trait.
-
-        Returns
-        -------
-        Bounds
-            Its ends.
-        """
-        return super().bounds(name)
+        both = widgets.HBox([self.view, self.drawing], layout=widgets.Layout(flex_flow="row wrap"))
+        return [super().lay_out()[0], self.message, both, self.words]
 
     def choices(self, name: str) -> list[str]:
         """What values a trait may have.

@@ -139,10 +139,9 @@ class PlaceExplorer(SvgExplorer):
 
     def lay_out(self) -> list[widgets.Widget]:
         """Controls above, maps and neighbors, the chosen neighbor in 3-D, the numbers in words."""
-        wrap = widgets.Layout(flex_flow="row wrap")
-        controls = widgets.HBox(list(self.controls.values()), layout=wrap)
-        both = widgets.HBox([self.drawing, widgets.VBox([self.view, self.words])], layout=wrap)
-        return [controls, self.message, both]
+        right = widgets.VBox([self.view, self.words])
+        both = widgets.HBox([self.drawing, right], layout=widgets.Layout(flex_flow="row wrap"))
+        return [super().lay_out()[0], self.message, both]
 
     def bounds(self, name: str) -> Bounds:
         """What values a trait may have.

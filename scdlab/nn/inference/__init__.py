@@ -1,6 +1,6 @@
 """Energies and forces of models whose weights are fixed: no autograd, tables, kept neighbors."""
 
-from .evaluator import Answers, Evaluator
+from .evaluator import Answers, Evaluator, with_virials
 from .force_call import Evaluation, ForceCall, covers
 from .skin import SkinList, Structures
 
@@ -12,4 +12,5 @@ __all__ = [
     "SkinList",
     "Structures",
     "covers",
+    "with_virials",
 ]

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from scdlab.nn.model import Model
+from scdlab.atoms.batch import Batch
+from scdlab.nn.model import Model, Prediction
 
 from .force_call import ForceCall, covers
 from .skin import SkinList, Structures
@@ -114,21 +115,8 @@ class Evaluator:
             with torch.no_grad():
                 out = self.model(batch, forces=True)
             return self._answers(out.energy, out.forces, None)
-        with torch.enable_grad():
-            strain = torch.zeros(len(structures.cell), 3, 3, dtype=batch.pos.dtype, device=device)
-            strain.requires_grad_()
-            deform = torch.eye(3, dtype=strain.dtype, device=device) + 0.5 * (strain + strain.mT)
-            pos = batch.pos.requires_grad_()
-            batch.pos = torch.einsum("nx,nxy->ny", pos, deform[batch.batch])
-            if "cell" in batch:
-                batch.cell = batch.cell @ deform
-            out = self.model(batch)
-            if out.energy is None:
-                return self._answers(None, None, None)
-            gradient, virial = torch.autograd.grad(
-                out.energy.sum(), (pos, strain), allow_unused=True, materialize_grads=True
-            )
-        return self._answers(out.energy.detach(), -gradient, virial)
+        out, forces, virial = with_virials(self.model, batch)
+        return self._answers(None if out.energy is None else out.energy.detach(), forces, virial)
 
     def _answers(
         self,
@@ -143,3 +131,42 @@ class Evaluator:
             forces=forces.double().cpu().numpy(),
             virials=None if virials is None else virials.double().cpu().numpy(),
         )
+
+
+def with_virials(
+    model: Model, batch: Batch
+) -> tuple[Prediction, torch.Tensor | None, torch.Tensor | None]:
+    """A prediction, and the derivatives of its energies by positions and strains, by autograd.
+
+    Parameters
+    ----------
+    model : Model
+        A model whose forces are the gradient of its energy.
+    batch : Batch
+        B structures of N atoms together; its positions and cells are strained.
+
+    Returns
+    -------
+    prediction : Prediction
+        What the model says, with the graph of it.
+    forces : Tensor or None
+        [N, 3] eV/Å; None where the model gives no energy.
+    virials : Tensor or None
+        ∂E/∂ε with x ← x(1 + ε), ε symmetric, [B, 3, 3] eV; None with the forces.
+    """
+    pos = batch.pos
+    with torch.enable_grad():
+        strain = torch.zeros(batch.num_graphs, 3, 3, dtype=pos.dtype, device=pos.device)
+        strain.requires_grad_()
+        deform = torch.eye(3, dtype=pos.dtype, device=pos.device) + 0.5 * (strain + strain.mT)
+        pos = pos.requires_grad_()
+        batch.pos = torch.einsum("nx,nxy->ny", pos, deform[batch.batch])
+        if "cell" in batch:
+            batch.cell = batch.cell @ deform
+        out = model(batch)
+        if out.energy is None:
+            return out, None, None
+        gradient, virials = torch.autograd.grad(
+            out.energy.sum(), (pos, strain), allow_unused=True, materialize_grads=True
+        )
+    return out, -gradient, virials
