@@ -27,6 +27,7 @@ import traitlets
 from scdlab.explore import svg
 from scdlab.explore.changes import Changes
 from scdlab.explore.controls import SIGMA_BOUNDS, Bounds, steps_of
+from scdlab.explore.menus import Menus
 from scdlab.explore.words import DESCRIPTION, error_text, labeled, lines_table, unseen
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -78,7 +79,7 @@ class Explorer(widgets.VBox, metaclass=_AbstractWidget):
         self.message = widgets.HTML()
         self.words = widgets.HTML()
         self.drawing: Any = self.make_drawing()
-        super().__init__(self.lay_out())
+        super().__init__([*self.lay_out(), Menus()])
         for name, control in controls.items():
             self._link(name, control)
         self.observe(self._changed, names=list(self.names))
