@@ -194,6 +194,7 @@ class Bench(widgets.VBox):
             style={"button_width": "auto"},
         )
         self.place = widgets.VBox()
+        self._busy = widgets.HTML("Computing this panel …")
         self.save = Downloads({kind: partial(file_of, self, kind) for kind in KINDS})
         super().__init__([self.source, self.buttons, self.place, self.save])
         traitlets.link((self, "tab"), (self.buttons, "value"))
@@ -278,6 +279,8 @@ class Bench(widgets.VBox):
         return live | svg.still_picture(section.still) | {DESCRIPTION: words}
 
     def _look(self) -> None:
+        if self.tab not in self._fresh:
+            self.place.children = (self._busy,)
         self.place.children = (self.section(self.tab),)
 
     def _changed(self) -> None:

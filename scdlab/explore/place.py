@@ -1,5 +1,6 @@
 """The place of one structure on maps of many, and its nearest neighbors there, drawn."""
 
+import html
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import SvgExplorer
 
 NEAREST = 10
+MAP = 380  # pixels of a map
 SMALL = 150  # pixels of a neighbor
 POOL = "sum"  # of atoms: an embedding head may be untrained, and features of atoms never are
 
@@ -239,23 +241,39 @@ class PlaceExplorer(SvgExplorer):
 
     def picture(self) -> str:
         """The maps of all models side by side, and the ten neighbors below."""
-        names = list(self.atlas.models)
+        charts, title, small = self._pieces()
+        heading = svg.document(2 * MAP, 22, [svg.text(8, 16, title, "start")])
+        return svg.stack([_rows(charts, 2, MAP), heading, _rows(small, 5, SMALL)])
+
+    def page(self) -> str:
+        """The same as html, whose pictures stand as many in a row as the page is wide."""
+        charts, title, small = self._pieces()
+        heading = f'<div style="padding: 0 8px">{html.escape(title)}</div>'
+        return f"{_flowing(charts, 2 * MAP)}{heading}{_flowing(small, 5 * SMALL)}"
+
+    def make_drawing(self) -> widgets.HTML:
+        """A place for the pictures."""
+        return widgets.HTML(self.page())
+
+    def _pieces(self) -> tuple[list[str], str, list[str]]:
+        """A map for each model, the words above the neighbors, and the neighbors."""
         key = ("maps", self.color)
-        both = self.remember(key, lambda: [self._map(name) for name in names])
+        charts = self.remember(key, lambda: [self._map(name) for name in self.atlas.models])
         rows, d = self.nearest()
-        small = [svg.molecule(self._atoms(row)) for row in rows]
-        captions = [
-            f"{k}: {self._atoms(row).get_chemical_formula()}, {far:.3g}"
+        small = [
+            _captioned(
+                svg.molecule(self._atoms(row)),
+                f"{k}: {self._atoms(row).get_chemical_formula()}, {far:.3g}",
+                k == self.neighbor,
+            )
             for k, (row, far) in enumerate(zip(rows, d, strict=True), start=1)
         ]
         title = f"nearest to {self.atoms.get_chemical_formula()} for {self.model}, with distances"
-        heading = svg.document(760, 22, [svg.text(8, 16, title, "start")])
-        below = _rows(small, 5, SMALL, captions, self.neighbor - 1)
-        return svg.stack([_rows(both, 2, 380), heading, below])
+        return charts, title, small
 
     def _map(self, name: str) -> str:
         color = np.append(np.asarray(self._colors(), float), np.nan)
-        return maps.map_svg(self.xy(name), color, self._label(), name, len(color) - 1, 375)
+        return maps.map_svg(self.xy(name), color, self._label(), name, len(color) - 1, MAP - 5)
 
     def to_svg(self) -> str:
         """The picture, and the numbers in words."""
@@ -277,36 +295,45 @@ class PlaceExplorer(SvgExplorer):
         return [*lines, *(("cannot answer", why) for why in self.remarks)]
 
     def redraw(self) -> None:
-        """Change picture and view in place."""
-        self.drawing.value = self.picture()
+        """Change pictures and view in place."""
+        self.drawing.value = self.page()
         self.view.show(self.chosen, title=self._title())
 
     def _title(self) -> str:
         return f"neighbor {self.neighbor}: {self.chosen.get_chemical_formula()}"
 
 
-def _rows(
-    pictures: list[str],
-    across: int,
-    wide: float,
-    captions: list[str] | None = None,
-    strong: int | None = None,
-) -> str:
-    """Pictures side by side, so many in a row, each `wide` pixels; one may be framed."""
+def _captioned(picture: str, caption: str, framed: bool) -> str:
+    """A picture `SMALL` pixels wide with words below it, and a frame if it is the chosen one."""
+    width, height = svg.size_of(picture)
+    tall = SMALL * height / width
+    body = [_placed(picture, 0, 0, SMALL, tall), svg.text(SMALL / 2, tall + 11, caption)]
+    if framed:
+        look = f'fill="none" stroke="{style.VERMILION}" stroke-width="2"'
+        body.append(f'<rect x="2" y="1" width="{SMALL - 4}" height="{tall + 14:g}" {look}/>')
+    return svg.document(SMALL, tall + 16, body)
+
+
+def _placed(picture: str, x: float, y: float, width: float, height: float) -> str:
+    """A picture as a part of another."""
+    place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
+    return re.sub(r'^<svg (.*?)width="[^"]*"', rf"<svg {place} \1", picture, count=1)
+
+
+def _rows(pictures: list[str], across: int, wide: float) -> str:
+    """Pictures side by side, so many in a row, each `wide` pixels."""
     sizes = [svg.size_of(each) for each in pictures]
     heights = [wide * height / width for width, height in sizes]
-    tall = max(heights) + (16 if captions else 0)
-    body = []
-    for k, (each, height) in enumerate(zip(pictures, heights, strict=True)):
-        x = k % across * wide
-        y = k // across * tall
-        place = f'x="{x:g}" y="{y:g}" width="{wide:g}" height="{height:g}"'
-        body.append(re.sub(r'^<svg (.*?)width="[^"]*"', rf"<svg {place} \1", each, count=1))
-        if captions:
-            body.append(svg.text(x + wide / 2, y + tall - 5, captions[k]))
-        if k == strong:
-            look = f'fill="none" stroke="{style.VERMILION}" stroke-width="2"'
-            sides = f'width="{wide - 4:g}" height="{tall - 2:g}"'
-            body.append(f'<rect x="{x + 2:g}" y="{y + 1:g}" {sides} {look}/>')
+    tall = max(heights)
+    body = [
+        _placed(each, k % across * wide, k // across * tall, wide, height)
+        for k, (each, height) in enumerate(zip(pictures, heights, strict=True))
+    ]
     deep = (len(pictures) + across - 1) // across
     return svg.document(wide * min(across, len(pictures)), tall * deep, body)
+
+
+def _flowing(pictures: list[str], wide: float) -> str:
+    """Pictures side by side, as many in a row as the page has room for, `wide` pixels at most."""
+    look = f"display: flex; flex-wrap: wrap; align-items: flex-start; max-width: {wide:g}px"
+    return f'<div style="{look}">{"".join(pictures)}</div>'

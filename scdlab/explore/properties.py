@@ -199,7 +199,7 @@ class PropertyExplorer(SvgExplorer):
                 look = f'fill="{style.VERMILION}" stroke="white"'
                 body.append(f'<circle cx="{across(true):.1f}" cy="{y}" r="5" {look}/>')
                 words += f"; true {true:.3g}".replace("-", "−")
-            body.append(svg.text(right + 18, y + 4, words, "start"))
+            body.append(svg.text(right + 24, y + 4, words, "start"))
         y = 48 + 38 * len(self.fit)
         legend = "gray: where 98 % of the atlas lie; blue: prediction and interval"
         legend += "; red: the label" if self.true else ""

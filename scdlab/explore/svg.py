@@ -41,7 +41,7 @@ def document(width: float, height: float, body: Sequence[str], about: str = "") 
     """
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
-        f'width="{width:g}" role="img"'
+        f'width="{width:g}" style="max-width: 100%" role="img"'  # a narrow page shrinks it
     )
     if about:
         head += f' aria-label="{escape(about)}"'

@@ -107,7 +107,7 @@ def test_run_all_then_move_a_slider(
     view.wait_for()
     before = page.evaluate(ASK, f"print({widget}.{trait})")
     told = view.text_content()
-    _assert_it_fits(page, view)
+    assert_it_fits(page, view)
     arrows, pixels = _arrows(page, lesson)
     page.screenshot(path=screens / f"{lesson}_widget_before.png")
     handle = line.locator(".noUi-handle")
@@ -138,7 +138,7 @@ def test_run_all_then_move_a_slider(
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
 
-def _assert_it_fits(page, view) -> None:
+def assert_it_fits(page, view) -> None:
     """The whole explorer is seen at once in a window of 1,280 by 900, beside the file browser."""
     explorer = view.locator("xpath=ancestor::div[contains(@class, 'widget-vbox')]").first
     box = explorer.bounding_box()

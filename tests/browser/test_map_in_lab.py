@@ -1,7 +1,7 @@
 """The map of embeddings in a real browser: the pointer over a point brings its molecule."""
 
 import pytest
-from test_lab import ASK, is_local
+from test_lab import ASK, assert_it_fits, is_local
 from test_molecule_view import put_notebook
 
 CELL = """import scdlab, torch
@@ -34,6 +34,7 @@ def test_the_pointer_chooses_a_structure(page, lab, screens):
     title.wait_for()
     far = "import numpy as np; print(np.abs(explorer.xy() - explorer.xy()[0]).sum(1).argmax())"
     point = int(page.evaluate(ASK, far))
+    assert_it_fits(page, title)
     before = title.text_content()
     across, down = map(float, page.evaluate(ASK, PLACE.format(point=point)).split())
     box = area.bounding_box()
@@ -53,9 +54,8 @@ def test_the_pointer_chooses_a_structure(page, lab, screens):
     page.mouse.move(5, 5)
     page.screenshot(path=screens / "map_after_hover.png")
 
-    page.locator(".widget-dropdown", has=page.get_by_text("model", exact=True)).locator(
-        "select"
-    ).select_option("other")
+    menu = page.locator(".widget-dropdown", has=page.get_by_text("model", exact=True))
+    menu.locator("select").press("ArrowDown")
     page.wait_for_function(
         "() => document.querySelector('.js-plotly-plot .gtitle').textContent.startsWith('other')"
     )

@@ -38,6 +38,33 @@ def test_each_panel_has_numbers_and_a_picture(bench):
     assert bench.panel("noise") is bench.panel("noise")  # made once for a structure
 
 
+def test_a_panel_is_announced_while_it_is_computed():
+    bench = explore.Bench("CCC", points=20, reference=None)
+    shown = []
+    bench.place.observe(lambda change: shown.append(change["new"]), names=["children"])
+    bench.tab = "seen"
+    assert "Computing" in shown[0][0].value
+    assert shown[1:] == [(bench.section("seen"),)]
+    bench.tab = "noise"
+    bench.tab = "seen"
+    assert shown[-2:] == [(bench.section("noise"),), (bench.section("seen"),)]  # made before
+
+
+def test_the_map_flows_in_a_narrow_page(bench):
+    bench.source.choose("CCO")
+    panel = bench.panel("map")
+    page = panel.drawing.value
+    assert page.count("flex-wrap") == 2
+    assert page.count("<svg ") >= len(panel.atlas.models) + 10
+    still = panel.picture()
+    for words in panel.state()["formulas"]:
+        assert words in page and words in still
+    panel.neighbor = 2
+    assert panel.drawing.value != page
+    panel.neighbor = 1
+    assert panel.drawing.value == page
+
+
 def test_without_a_reference_the_view_draws_what_it_holds(bench):
     bench.source.choose("CCO")
     committee = bench.panel("forces")
