@@ -556,7 +556,7 @@ if spreads:
     print(f"{len(spreads)} molecules; control, number of atoms and error: {size_correlation:.2f}")
     scatter = style.figure(
         "spread of the two models, mean over atoms (meV/Å)",
-        "force error of their mean, a component (meV/Å)",
+        "force error of their mean (meV/Å)",
     )
     dots = dict(color=style.BLUE, size=8)
     scatter.add_scatter(x=spreads.numpy(), y=mistakes.numpy(), mode="markers", marker=dots)

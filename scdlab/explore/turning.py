@@ -141,7 +141,7 @@ class TurnExplorer(SvgExplorer):
         """The numbers in words: (what, text)."""
         values = self.state()
         spreads = ", ".join(
-            f"{METHODS[key][0]} {values[f'spread_{key}']:.2g} meV" for key in self.energies
+            f"{METHODS[key][0]} {_two_digits(values[f'spread_{key}'])} meV" for key in self.energies
         )
         lines = [("in a full rotation", f"highest − lowest energy: {spreads}")]
         for law in LAWS:
@@ -156,3 +156,8 @@ class TurnExplorer(SvgExplorer):
 
     def _title(self) -> str:
         return f"{self.atoms.get_chemical_formula()}, rotated by {self.rotation:.0f}°"
+
+
+def _two_digits(value: float) -> str:
+    """A number in two digits, and whole from 100 on: 190 instead of 1.9e+02."""
+    return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.2g}"

@@ -40,6 +40,8 @@ def test_all_cells_run_and_those_for_writers_are_silent(path):
         source for source in silent if source.startswith("# Solution")
     ]
     assert "lessons.calibration()" in silent
+    summary = next(k for k, c in enumerate(page.cells) if c.source == "lessons.calibration()")
+    assert page.cells[summary - 1].cell_type == "code"  # no heading above what is not shown
     assert not any("explore.described(" in source for source in silent)
     notes = [cell for cell in page.cells if cell.source.startswith("*Here the lesson has an")]
     assert 0 < len(notes) <= len(exercises_of(path))

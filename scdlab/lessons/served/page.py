@@ -6,6 +6,7 @@ as on any page without a reader's answers, and the summary of these is left out.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
@@ -49,6 +50,8 @@ def lesson_page(path: str | Path) -> NotebookNode:
     notebook.metadata["title"] = first_heading(notebook)
     cells = []
     for cell in notebook.cells:
+        if cells and _is_heading(cells[-1]) and _is_summary(cell, Path(path)):
+            cells.pop()  # nothing would stand below it
         cells.append(cell)
         if cell.cell_type != "code":
             continue
@@ -62,6 +65,16 @@ def lesson_page(path: str | Path) -> NotebookNode:
             cells.append(nbformat.v4.new_markdown_cell(_EXERCISE))
     notebook.cells = cells
     return notebook
+
+
+def _is_heading(cell: NotebookNode) -> bool:
+    """Whether a cell is a heading and nothing else."""
+    return cell.cell_type == "markdown" and re.fullmatch(r"#+ .*", cell.source.strip()) is not None
+
+
+def _is_summary(cell: NotebookNode, path: Path) -> bool:
+    """Whether a cell sums up the reader's guesses."""
+    return cell.cell_type == "code" and _speaks_to_writer(cell.source, path, ("calibration",))
 
 
 def _speaks_to_writer(source: str, path: Path, names: tuple[str, ...]) -> bool:
