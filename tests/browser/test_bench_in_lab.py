@@ -4,7 +4,9 @@ saved, bad input, and a kernel that has stopped."""
 import json
 import statistics
 
+import ase.io
 import pytest
+from ase.build import molecule
 from test_lab import ASK, CODE_CELLS, RAN, is_local
 from test_molecule_view import put_notebook
 
@@ -169,7 +171,7 @@ def test_every_control(bench, screens):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_files_bad_input_and_a_kernel_that_stops(bench):
+def test_files_bad_input_and_a_kernel_that_stops(bench, tmp_path):
     page, cell = bench
     for kind in ("xyz", "csv", "html", "png"):
         with page.expect_download() as saved:
@@ -192,6 +194,17 @@ def test_files_bad_input_and_a_kernel_that_stops(bench):
     box.fill("CSC")
     box.press("Enter")
     cell.get_by_text("cannot predict anything for S").first.wait_for()
+
+    frames = tmp_path / "three.extxyz"
+    ase.io.write(frames, [molecule(name) for name in ("H2O", "CH4", "NH3")])
+    with page.expect_file_chooser() as chooser:
+        cell.get_by_role("button", name="choose a file").press("Enter")
+    chooser.value.set_files(frames)
+    cell.get_by_text("; 3 frames").wait_for()
+    move(cell, "frame", "slider", times=2)
+    page.wait_for_function(
+        "ask => eval(ask)('print(bench.atoms.symbols)').then(now => now == 'NH3')", arg=ASK
+    )
 
     page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.shutdown()")
     cell.get_by_role("button", name="save xyz").press("Enter")
