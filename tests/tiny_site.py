@@ -7,6 +7,7 @@ import nbformat
 from helpers import rattled
 
 from scdlab import explore
+from scdlab.explore import style
 from scdlab.lessons.guess_box import GuessBox
 from scdlab.lessons.html import PLOTLY, WIDGET
 from scdlab.lessons.quizzes import questions, quiz_html
@@ -112,6 +113,25 @@ def _first() -> list:
     ]
 
 
+def wordy_figures() -> list:
+    """Figures that say more than a telephone is wide: curves with a legend, and bars."""
+    curves = explore.path_plot(
+        [0.01, 0.1, 1.0],
+        {f"the curve of network {name}, as it was trained": [1.0, 2.0, 4.0] for name in "abc"},
+        x_label="distance from the place where the molecule was found to be at rest",
+        title="The energy of three networks along a path that leads away from the minimum",
+    )
+    curves.update_xaxes(**style.LOG)
+    told = ("told its own", "told nothing", "told another's", "not asked")
+    bars = explore.compare_bars(
+        dict.fromkeys(told, 1.0), "share of the noise that is left on frames not seen", "%"
+    )
+    note = "stored guess: “told nothing and told another's, both alike”"
+    above = dict(xref="paper", yref="paper", xanchor="right", yanchor="bottom", showarrow=False)
+    bars.add_annotation(x=1, y=1, text=note, **above)
+    return [curves, bars]
+
+
 def _second() -> list:
     long = "\n".join(f"line_{k} = {k}" for k in range(20))
     view = explore.view_molecule(rattled(), title="Still")
@@ -132,6 +152,7 @@ def _second() -> list:
         _code(long, {"text/plain": "1 < 2"}),
         _code("guess = lessons.predict(…)", {"text/html": box.still()}),
         solution,
+        *(_code("figure", {PLOTLY: json.loads(each.to_json())}) for each in wordy_figures()),
         _code(
             "explorer = explore.NoiseExplorer(held_out)\nexplorer",
             {WIDGET: {"model_id": "gone"}, "image/svg+xml": view.to_svg()},

@@ -98,7 +98,7 @@ look_up = lessons.yours(look_up, look_up_solution, check=lessons.check_look_up)
 
 # %%
 guess_order = lessons.predict(
-    "By what factor does the error of the *forces* fall when h is halved, with a cubic spline?",
+    "By what factor does the error of the forces fall when h is halved, with a cubic spline?",
     name="01b-order",
     stored=16,
     within=2.5,

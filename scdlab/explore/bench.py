@@ -27,7 +27,7 @@ from scdlab.explore.bench_files import KINDS, file_of
 from scdlab.explore.committee import Committee
 from scdlab.explore.controls import check_choice
 from scdlab.explore.denoisers import DenoiserExplorer
-from scdlab.explore.downloads import Downloads
+from scdlab.explore.downloads import Downloads, live_structure
 from scdlab.explore.inputs import Text
 from scdlab.explore.motion import MotionExplorer
 from scdlab.explore.place import Atlas, PlaceExplorer, atlas
@@ -36,7 +36,7 @@ from scdlab.explore.seen import SeenExplorer
 from scdlab.explore.source import MoleculeSource
 from scdlab.explore.structures import MAX_ATOMS_FRAMES
 from scdlab.explore.turning import TurnExplorer
-from scdlab.explore.words import DESCRIPTION, error_text, labeled, unseen
+from scdlab.explore.words import DESCRIPTION, STRUCTURE, error_text, labeled, unseen
 from scdlab.training.checkpoint import load_pretrained, pretrained_names
 
 TABS = {
@@ -67,10 +67,13 @@ class Section(widgets.VBox):
     ----------
     panel : widget or None
         What is shown.
+    structure : str
+        What the panel shows, as an address of the live page names it.
     described_as : str
         The alternative text that `describe` gave.
     """
 
+    structure = ""
     described_as = ""
 
     def __init__(self):
@@ -78,16 +81,19 @@ class Section(widgets.VBox):
         self._unseen = widgets.HTML(layout=widgets.Layout(height="0", margin="0"))
         super().__init__([self._unseen])
 
-    def put(self, panel: Any) -> None:
+    def put(self, panel: Any, atoms: ase.Atoms) -> None:
         """Show another panel, and close the one before.
 
         Parameters
         ----------
         panel : widget
             The panel.
+        atoms : ase.Atoms
+            The structure that it shows.
         """
         before = self.panel
         self.panel = panel
+        self.structure = live_structure(atoms)
         self.described_as = ""
         self._unseen.value = ""
         self.children = (self._unseen, panel)
@@ -121,7 +127,7 @@ class Section(widgets.VBox):
         """The live widget, and its svg for places without a kernel."""
         live: Any = super()._repr_mimebundle_(**kwargs)
         about = {DESCRIPTION: self.described_as} if self.described_as else {}
-        return live | svg.still_picture(self.still) | about
+        return live | svg.still_picture(self.still) | about | {STRUCTURE: self.structure}
 
 
 class Bench(widgets.VBox):
@@ -252,7 +258,7 @@ class Bench(widgets.VBox):
         section = self._sections.setdefault(name, Section())
         if name not in self._fresh:
             self._fresh.add(name)
-            section.put(self._made(name, section.panel))
+            section.put(self._made(name, section.panel), self.atoms)
         return section
 
     def panel(self, name: str) -> Any:
@@ -276,7 +282,8 @@ class Bench(widgets.VBox):
         live: Any = super()._repr_mimebundle_(**kwargs)
         section = self._sections[self.tab]
         words = section.described_as or f"The bench with {self.source.title}: {TABS[self.tab]}."
-        return live | svg.still_picture(section.still) | {DESCRIPTION: words}
+        about = {DESCRIPTION: words, STRUCTURE: section.structure}
+        return live | svg.still_picture(section.still) | about
 
     def _look(self) -> None:
         if self.tab not in self._fresh:

@@ -140,6 +140,22 @@ def live_address(atoms: ase.Atoms) -> str:
     str
         The address's part.
     """
+    return f"stop=1&{live_structure(atoms)}"
+
+
+def live_structure(atoms: ase.Atoms) -> str:
+    """The entries of an address of the live page that name a structure.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        The structure.
+
+    Returns
+    -------
+    str
+        The entries, joined by "&".
+    """
     middle = 0 if atoms.pbc.any() else atoms.positions.mean(0)
     text = ";".join(
         ",".join([symbol, *(f"{x:.3f}" for x in pos)])
@@ -147,7 +163,7 @@ def live_address(atoms: ase.Atoms) -> str:
     )
     if atoms.pbc.any():
         text += "!" + ",".join(f"{x:.4f}" for x in atoms.cell.array.ravel())
-    return f"stop=1&from=pasted&xyz={quote(text, safe=',')}"
+    return f"from=pasted&xyz={quote(text, safe=',')}"
 
 
 def page_text(view: str, title: str, pictures: Mapping[str, str], address: str) -> str:

@@ -9,6 +9,8 @@ from scdlab.explore.svg import escape
 
 # beside a figure in the output of a cell: its alternative text
 DESCRIPTION = "application/vnd.scdlab.description+json"
+# beside a panel: its structure, as an address of the live page names it
+STRUCTURE = "application/vnd.scdlab.structure+json"
 # for screen readers alone: nothing of it is drawn, and it takes no room
 _UNSEEN = (
     "position:absolute;width:1px;height:1px;margin:-1px;padding:0;overflow:hidden;"

@@ -1,6 +1,7 @@
 """A guess, drawn into the figure that shows the answer."""
 
 import math
+import numbers
 import re
 from typing import Any
 
@@ -75,6 +76,7 @@ def _mark_number(figure: Any, guess: float, axis: str, whose: str) -> bool:
             ends = [min(low, at - room), max(high, at + room)]
             scale.range = ends if scale.range[0] <= scale.range[1] else ends[::-1]
     other = "y" if letter == "x" else "x"
+    at_the_end = letter == "x" and _is_at_the_end(figure, guess, axis)
     figure.add_shape(
         type="line",
         **{
@@ -90,7 +92,7 @@ def _mark_number(figure: Any, guess: float, axis: str, whose: str) -> bool:
             text=whose,
             textposition="end",
             textangle=0,
-            xanchor="left" if letter == "x" else "right",
+            xanchor="left" if letter == "x" and not at_the_end else "right",
             yanchor="top" if letter == "x" else "bottom",
             padding=4,
             font=dict(color=style.INK, size=13),
@@ -98,6 +100,20 @@ def _mark_number(figure: Any, guess: float, axis: str, whose: str) -> bool:
         name=whose,
     )
     return True
+
+
+def _is_at_the_end(figure: Any, guess: float, axis: str) -> bool:
+    """Whether a number lies in the last quarter of what is drawn along a horizontal axis."""
+    scale = figure.layout[f"xaxis{axis[1:]}"]
+    shown: list[float] = [guess]
+    for trace in figure.data:
+        if (getattr(trace, "xaxis", None) or "x") == axis and getattr(trace, "x", None) is not None:
+            real = [float(x) for x in trace.x if isinstance(x, numbers.Real)]
+            shown += [x for x in real if math.isfinite(x)]
+    if scale.type == "log":
+        shown = [math.log10(x) for x in shown if x > 0]
+    ends = shown if scale.range is None else [float(end) for end in scale.range]
+    return shown[0] > min(ends) + 0.75 * (max(ends) - min(ends))
 
 
 def _mark_choice(figure: Any, guess: str, whose: str) -> bool:

@@ -23,13 +23,13 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
 
-from scdlab.explore.words import DESCRIPTION
+from scdlab.explore.words import DESCRIPTION, STRUCTURE
 from scdlab.lessons.metrics import MIME as METRICS
 
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-# numbers for the runner, and texts of figures, which carry them on a page themselves
-_UNSEEN = {METRICS, DESCRIPTION}
+# numbers for the runner, and what figures and panels carry on a page themselves
+_UNSEEN = {METRICS, DESCRIPTION, STRUCTURE}
 
 _TEMPLATE = """
 {%- extends 'index.html.j2' -%}
@@ -243,7 +243,7 @@ def _still(data: dict[str, Any], name: str) -> dict[str, Any]:
     data = {
         mime: value
         for mime, value in data.items()
-        if mime not in (WIDGET, "application/javascript", DESCRIPTION)
+        if mime not in (WIDGET, "application/javascript", DESCRIPTION, STRUCTURE)
     }
     if "image/svg+xml" in data:  # a picture shows more than the text/html beside it
         return {"text/html": image(data["image/svg+xml"])}

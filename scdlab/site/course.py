@@ -1,6 +1,9 @@
 """What the course map says of each lesson, and which stops of the live page belong to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+TOUR = range(1, 9)
+"""Numbers of the live page's stops that are a tour; free play comes after them."""
 
 
 @dataclass(frozen=True)
@@ -13,15 +16,47 @@ class Stop:
         As in the address `live.html#stop=4`.
     title : str
         What one does there.
+    takes_any : bool, default True
+        Whether it shows whatever structure an address names, and not one of its own.
+    structure : str, default ""
+        The structure, as an address names it; empty for the stop's own.
     """
 
     number: int
     title: str
+    takes_any: bool = True
+    structure: str = ""
+
+    @property
+    def scene(self) -> str:
+        """The part of an address behind "#"."""
+        return f"stop={self.number}" + (f"&{self.structure}" if self.structure else "")
 
     @property
     def address(self) -> str:
         """Where a link leads."""
-        return f"live.html#stop={self.number}"
+        return f"live.html#{self.scene}"
+
+    @property
+    def name(self) -> str:
+        """What it is called in a sentence."""
+        number = f"stop {self.number}, " if self.number in TOUR else ""
+        return number + self.title.lower()
+
+    def showing(self, structure: str) -> "Stop":
+        """The stop with another structure, where it takes any.
+
+        Parameters
+        ----------
+        structure : str
+            As an address names it.
+
+        Returns
+        -------
+        Stop
+            The stop.
+        """
+        return replace(self, structure=structure) if self.takes_any else self
 
 
 @dataclass(frozen=True)
@@ -52,12 +87,13 @@ class Entry:
 STOPS = (
     Stop(1, "Pull an atom"),
     Stop(2, "What a distance does"),
-    Stop(3, "Let it move"),
+    Stop(3, "Let it move", takes_any=False),
     Stop(4, "Noise"),
     Stop(5, "Many answers, one clue"),
     Stop(6, "Tell it what it is"),
-    Stop(7, "A map of molecules"),
-    Stop(8, "Rotate it"),
+    Stop(7, "A map of molecules", takes_any=False),
+    Stop(8, "Rotate it", takes_any=False),
+    Stop(9, "Free play"),
 )
 """The stops of the live page, in order."""
 
@@ -126,7 +162,7 @@ COURSE = {
         "1 min",
         60,
         needs=("03", "04", "05"),
-        stops=(1, 5, 6),
+        stops=(9, 1, 4),
     ),
 }
 """Number of a lesson -> what the map says of it; the lines and times of the README."""
@@ -144,6 +180,19 @@ EXPLORERS = {
     "FrameExplorer": 8,
 }
 """Widget of a lesson -> the stop where the same can be tried without a kernel."""
+
+PANELS = {
+    "forces": 1,
+    "seen": 1,
+    "noise": 4,
+    "map": 7,
+    "symmetry": 8,
+    "motion": 3,
+}
+"""Panel of a bench -> the same; no stop predicts properties."""
+
+BENCH = 9
+"""The stop where all of a bench can be tried."""
 
 
 def stop(number: int) -> Stop:

@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 
 from scdlab.lessons.html import first_heading, markdown
 
-from .course import COURSE, EXPLORERS, OTHER, Entry, Stop, stop
+from .course import BENCH, COURSE, EXPLORERS, OTHER, PANELS, Entry, Stop, stop
 from .executed import Executed
 from .outputs import Part, parts_of
 
@@ -18,6 +18,7 @@ LONG = 14
 """Lines of code above which a cell is folded."""
 _HEADING = re.compile(r'<h([1-6]) id="([^"]*)"[^>]*>(.*?)</h\1>', re.DOTALL)
 _ASSIGNED = re.compile(r"^(\w+) = explore\.(\w+)\(", re.MULTILINE)
+_SECTION = re.compile(r'\.section\("(\w+)"\)')
 _HIDDEN = ("injected-parameters", "remove-input", "hide-input")
 
 
@@ -295,13 +296,7 @@ def _code_of(notebook: NotebookNode) -> Iterable[str]:
 def _code_block(cell: NotebookNode, executed: Executed, explorers: dict[str, str]) -> Block:
     """A cell of code with its outputs."""
     tags = cell.metadata.get("tags", [])
-    here = [
-        EXPLORERS[kind]
-        for name, kind in explorers.items()
-        if kind in EXPLORERS and re.search(rf"\b{name}\b", cell.source)
-    ]
-    live = stop(here[0]) if here else None
-    parts = parts_of(cell.outputs, executed.widgets, live, executed.number)
+    parts = parts_of(cell.outputs, executed.widgets, _live(cell.source, explorers), executed.number)
     hidden = any(tag in tags for tag in _HIDDEN) or not cell.source.strip()
     lines = len(cell.source.splitlines())
     folded = ""
@@ -310,6 +305,17 @@ def _code_block(cell: NotebookNode, executed: Executed, explorers: dict[str, str
     elif lines > LONG:
         folded = f"Code, {lines} lines"
     return Block("code", "" if hidden else highlighted(cell.source), lines, folded, parts)
+
+
+def _live(source: str, explorers: dict[str, str]) -> Stop | None:
+    """Where the widget that a cell shows can be tried; None for one that no stop has."""
+    for name, kind in explorers.items():
+        if kind in EXPLORERS and re.search(rf"\b{name}\b", source):
+            return stop(EXPLORERS[kind])
+        if kind == "Bench" and source.strip() == name:
+            return stop(BENCH)
+    panel = _SECTION.search(source)
+    return stop(PANELS[panel[1]]) if panel and panel[1] in PANELS else None
 
 
 def _take_aways(written: str) -> str:

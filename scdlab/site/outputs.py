@@ -14,7 +14,7 @@ from typing import Any
 
 from nbconvert.filters.ansi import ansi2html
 
-from scdlab.explore.words import DESCRIPTION
+from scdlab.explore.words import DESCRIPTION, STRUCTURE
 from scdlab.lessons.guesses import SURENESS
 from scdlab.lessons.html import PLOTLY, WIDGET, image, is_seen
 from scdlab.lessons.quizzes import Question, questions
@@ -138,6 +138,8 @@ def _parts_of_data(
     if "scene" in state and "webgl" in state:
         return [_view(state, data, described)]
     live = stop if WIDGET in data else None
+    if live is not None and STRUCTURE in data:
+        live = live.showing(data[STRUCTURE])
     if PLOTLY in data:
         part = figure_part(data[PLOTLY], described)
         part.stop = live

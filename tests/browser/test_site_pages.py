@@ -5,7 +5,7 @@ import re
 
 import pytest
 import tiny_site
-from readers import serious_faults
+from readers import cut_off, serious_faults, squeezed
 
 from scdlab.site import build_site
 
@@ -278,6 +278,24 @@ def test_motion_is_reduced_where_a_reader_asks_for_it(open_page):
     behavior = "() => getComputedStyle(document.documentElement).scrollBehavior"
     assert open_page("index.html").evaluate(behavior) == "smooth"
     assert open_page("index.html", reduced_motion="reduce").evaluate(behavior) == "auto"
+
+
+def test_words_of_figures_stay_in_them_at_every_width(open_page):
+    window = open_page("02_tiny.html", 390)
+    for width in (390, 800, 390):  # the figures follow a window that changes
+        window.set_viewport_size({"width": width, "height": 900})
+        for k in range(2):
+            window.locator(".plot").nth(k).scroll_into_view_if_needed()
+        window.wait_for_function(
+            "() => [...document.querySelectorAll('.plot')].every(p => p.dataset.drawn === 'yes')"
+        )
+        window.wait_for_timeout(500)  # plotly waits itself before it follows
+        assert cut_off(window) == [] and squeezed(window) == [], width
+    title = window.locator(".gtitle").first
+    assert title.locator("tspan").count() > 1
+    assert window.locator(".legend .traces").count() == 3
+    names = window.locator(".plot").nth(1).locator(".xtick text")
+    assert [each.locator("tspan").count() for each in names.all()] == [2] * 4  # lines of each
 
 
 @pytest.mark.parametrize("width", WIDTHS)

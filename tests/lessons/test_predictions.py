@@ -190,6 +190,24 @@ def test_a_number_is_drawn_as_a_line(reader):
     assert (figure.layout.shapes[1].y0, figure.layout.shapes[1].xref) == (3, "x domain")
 
 
+@pytest.mark.parametrize(
+    ("answer", "settings", "anchor"),
+    [
+        ("0.5", {}, "left"),
+        ("1.9", {}, "right"),  # its words would leave the figure
+        ("1.9", {"range": [0, 10]}, "left"),
+        ("1.2", {"type": "log"}, "right"),
+    ],
+)
+def test_the_words_at_a_line_stay_in_the_figure(reader, answer, settings, anchor):
+    guess = sigma()
+    guess.box.send_answer(answer, "certain")
+    figure = path_plot([0.01, 1, 2], {"a": [1.0, 2.0, 4.0]})
+    figure.update_xaxes(**settings)
+    guess.reveal(1.0, figure)
+    assert figure.layout.shapes[0].label.xanchor == anchor
+
+
 def test_a_number_that_the_axis_cannot_hold_is_written(reader):
     guess = sigma()
     guess.box.send_answer("-1", "certain")

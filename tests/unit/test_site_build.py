@@ -17,10 +17,14 @@ from scdlab import claims, cli
 from scdlab.claims.curves import Arm, Curves
 from scdlab.claims.show import pending
 from scdlab.claims.withdrawn import withdrawn
+from scdlab.explore.bench import TABS
+from scdlab.explore.words import STRUCTURE
 from scdlab.lessons.failures import banner
+from scdlab.lessons.html import WIDGET
 from scdlab.site import build_site, lesson_page, outputs
 from scdlab.site.claim_pages import claim_pages
-from scdlab.site.course import COURSE, EXPLORERS, STOPS
+from scdlab.site.course import BENCH, COURSE, EXPLORERS, PANELS, STOPS, TOUR
+from scdlab.site.executed import Executed
 from scdlab.site.reference import Reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +86,7 @@ def test_every_link_leads_somewhere_and_nothing_comes_from_elsewhere(built):
                 continue
             other = pages[target or name]
             if target == "live.html":  # the scene is named, no place on the page
-                assert re.fullmatch(r"(stop=[1-8])?", anchor), (name, link)
+                assert re.fullmatch(r"(stop=[1-9](&from=pasted&xyz=[^&]+)?)?", anchor), (name, link)
                 continue
             assert not anchor or unquote(anchor) in other.ids, (name, link)
 
@@ -109,8 +113,8 @@ def test_a_lesson_shows_what_it_holds(built):
     assert "Code, 20 lines" in second and "<summary>Solution</summary>" in second
     assert "1 &lt; 2" in second and "How large is &lt;σ&gt;?" in second
     assert 'rel="prev" href="00_tiny.html"' in second
-    assert 'href="live.html#stop=4">Try it live</a>' in second
-    assert '<button type="button" data-live="4" data-title="Noise, live" hidden>' in second
+    assert 'href="live.html#stop=4">Try it live</a> <span class="quiet">Stop 4, noise' in second
+    assert '<button type="button" data-live="stop=4" data-title="Noise, live" hidden>' in second
     assert 'alt="' in second and "its cells took\n    2 s" in second
 
 
@@ -325,8 +329,33 @@ def test_each_lesson_builds_on_earlier_ones_and_stops_are_there():
         assert set(entry.needs) <= set(before)
         assert all(1 <= each <= len(STOPS) for each in entry.stops)
         before.append(number)
-    assert {each for entry in COURSE.values() for each in entry.stops} == set(range(1, 9))
-    assert set(EXPLORERS.values()) <= set(range(1, 9))
+    numbers = {each.number for each in STOPS}
+    assert {each for entry in COURSE.values() for each in entry.stops} == numbers == {*TOUR, BENCH}
+    assert {*EXPLORERS.values(), *PANELS.values()} <= numbers
+    assert PANELS.keys() == TABS.keys() - {"properties"}
+
+
+def test_panels_of_a_bench_are_tried_with_its_structure():
+    structure = "from=pasted&xyz=O,0,0,0"
+    shown = {"image/svg+xml": "<svg/>", WIDGET: {"model_id": "gone"}, STRUCTURE: structure}
+    sources = {
+        'explore.described(\n    bench.section("noise"),\n    words,\n)': f"stop=4&{structure}",
+        'bench.section("symmetry")': "stop=8",  # has a molecule of its own
+        'bench.section("properties")': None,
+        "bench.source": None,
+        "bench": f"stop=9&{structure}",
+    }
+    cells = [nbformat.v4.new_code_cell("bench = explore.Bench(DATA)")]
+    for source in sources:
+        output = nbformat.v4.new_output("display_data", shown)
+        cells.append(nbformat.v4.new_code_cell(source, outputs=[output]))
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# 06 · Yours"), *cells]
+    )
+    written = lesson_page.lesson_page(Executed("06", notebook, {}), "06_yours")
+    stops = [part.stop for block in written.blocks for part in block.parts]
+    assert [each and each.scene for each in stops] == list(sources.values())
+    assert stops[-1].name == "free play" and stops[0].name == "stop 4, noise"
 
 
 def test_links_of_lessons_lead_to_pages_of_the_site():

@@ -111,7 +111,9 @@ export class Painter {
                     context.stroke();
                 }
                 context.lineWidth = (faint ? 0.09 : 0.17) * camera.pixels * end.f;
-                context.strokeStyle = blend(look.colors[z], look.paper, this.fog(depth));
+                context.strokeStyle = faint
+                    ? blend(look.colors[z], look.ink, 0.6) // pale atoms would not be seen on paper
+                    : blend(look.colors[z], look.paper, this.fog(depth));
                 context.stroke();
                 context.globalAlpha = 1;
             });

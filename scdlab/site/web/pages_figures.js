@@ -1,5 +1,7 @@
 // Figures and 3-D views: drawn when the reader comes near, from data in the page, by one copy of each library.
 
+import { arranged } from "./pages_narrow.js";
+
 const NEAR = "800px";
 const ALIVE = 6; // 3-D views at a time: a browser gives a page only a few contexts to draw in 3-D
 const loaded = {};
@@ -31,9 +33,23 @@ async function drawPlot(place) {
   place.dataset.drawn = "started";
   try {
     const { data, layout, frames } = dataIn(place);
+    const touch = matchMedia("(hover: none)").matches; // swiping goes on with the page, and no bar covers the plot
+    if (touch && !place.hasAttribute("data-3d")) layout.dragmode = false;
+    const tall = place.clientHeight;
+    const fitted = () => {
+      const made = { ...arranged(data, layout, place.clientWidth, tall), autosize: true };
+      place.style.height = `${made.height}px`;
+      return made;
+    };
     await load("plotly.js");
-    await globalThis.Plotly.newPlot(place, { data, layout: { ...layout, autosize: true }, frames,
-      config: { responsive: true, displaylogo: false } });
+    let shown = fitted();
+    const config = { responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover" };
+    await globalThis.Plotly.newPlot(place, { data, layout: shown, frames, config });
+    addEventListener("resize", () => {
+      const next = fitted();
+      if (JSON.stringify(next) !== JSON.stringify(shown)) globalThis.Plotly.react(place, { data, layout: next, frames, config });
+      shown = next;
+    });
     place.dataset.drawn = "yes";
   } catch (error) {
     failed(place, error);

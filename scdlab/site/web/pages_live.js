@@ -17,7 +17,7 @@ export function offerPanels() {
         panel.className = "panel";
         panel.title = button.dataset.title;
         panel.style.height = `${HEIGHT}px`;
-        panel.src = `live.html?panel#stop=${button.dataset.live}`;
+        panel.src = `live.html?panel#${button.dataset.live}`;
         button.closest(".try").before(panel);
       }
       place?.classList.toggle("live", panel !== null);
