@@ -1,12 +1,14 @@
-"""The training steps of TensorProductNet against the same network out of e3nn's modules, and of PET
-against metatrain's.
+"""The training steps of TensorProductNet against the same network out of e3nn's modules, of DimeNet
+against PyTorch Geometric's DimeNet++, and of PET against metatrain's.
 
 All take the same step on 32 frames of ethanol: forward, forces, squared error, backward, AdamW.
-Pairs are known before. TensorProductNet and its peer have the same weights, and the losses are
-compared before anything is timed. metatrain's PET is another function: its center tokens have no
-residual beside them, and its heads have a layer more. It gets the same widths, layers, attention
-heads and cutoff, normalization before attention, and a residual featurization, as ours has. It
-takes part where metatrain is installed, which is not among the kit's requirements.
+Pairs, and the triplets that PyG asks for, are known before. TensorProductNet and DimeNet have the
+weights of their peers, and losses and gradients are compared before anything is timed. metatrain's
+PET is another function: its center tokens have no residual beside them, and its heads have a layer
+more. It gets the same widths, layers, attention heads and cutoff, normalization before attention,
+and a residual featurization, as ours has. It takes part where metatrain is installed, which is not
+among the kit's requirements. PyG derives its basis with sympy before it starts, half a minute each
+time.
 
 One thread for each side, subnormal numbers flushed and memory pages kept, and time is the
 processor's, which other processes do not add to.
@@ -39,8 +41,10 @@ from harness import (
 HERE = Path(__file__).resolve()
 N = 32
 DATA = "ethanol"
-PEERS = {"TensorProductNet": "e3nn", "PET": "metatrain"}
+PEERS = {"TensorProductNet": "e3nn", "DimeNet": "PyG", "PET": "metatrain"}
+PACKAGES = {"PyG": "torch_geometric"}  # where they are not called as the peer is
 SIZES = {
+    "DimeNet": dict(hidden_channels=128, num_layers=4),
     "TensorProductNet": dict(hidden_channels=32, num_layers=3, lmax=2),
     "PET": dict(hidden_channels=128, num_layers=2, num_attention_layers=2),
 }
@@ -57,8 +61,8 @@ def structures():
     return store.take(torch.randperm(len(store))[:N].numpy())
 
 
-def sides(network: str) -> dict:
-    """The two training steps on the same batch; each returns its loss."""
+def sides(network: str, only: str | None = None) -> dict:
+    """The two training steps on the same batch, or only one of them; each returns its loss."""
     import torch
 
     import scdlab
@@ -68,23 +72,39 @@ def sides(network: str) -> dict:
     torch.manual_seed(0)
     ours = getattr(scdlab, network)(**SIZES[network], noise_head=False)
     pairs = neighbor_list(batch, ours.cutoff)
-    made = {"TensorProductNet": e3nn_network, "PET": metatrain_pet}
-    theirs, energy_of = made[network](ours, batch, pairs)
+    size = N, batch.num_nodes, True
+    made = {"TensorProductNet": e3nn_network, "DimeNet": pyg_dimenet, "PET": metatrain_pet}
 
     def predict_ours():
         out = ours(batch, forces=True, pairs=pairs)
         return out.energy.float(), out.forces
 
-    def predict_theirs():
-        pos = batch.pos.detach().requires_grad_()
-        energy = energy_of(pos)
-        return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0]
+    steps = {}
+    if only in (None, "ours"):
+        steps["ours"] = training_step(ours.train(), predict_ours, *size)
+    if only in (None, PEERS[network]):
+        theirs, energy_of, same = made[network](ours, batch, pairs)
 
-    size = N, batch.num_nodes, True
-    return {
-        "ours": training_step(ours.train(), predict_ours, *size),
-        PEERS[network]: training_step(theirs.train(), predict_theirs, *size),
-    }
+        def predict_theirs():
+            pos = batch.pos.detach().requires_grad_()
+            energy = energy_of(pos)
+            return energy, -torch.autograd.grad(energy.sum(), pos, create_graph=True)[0]
+
+        step = training_step(theirs.train(), predict_theirs, *size)
+        step.same = same  # (ours, theirs, c): our parameter is c times theirs
+        steps[PEERS[network]] = step
+    return steps
+
+
+def gradient_difference(same) -> float | None:
+    """The largest relative difference, in norm, between gradients of the same parameters after a
+    step of each side; None where there are none to compare."""
+    found = [
+        float((c * own.grad - other.grad).norm() / other.grad.norm())
+        for own, other, c in same
+        if own.grad is not None and other.grad is not None
+    ]
+    return max(found, default=None)
 
 
 def e3nn_network(ours, batch, pairs):
@@ -168,13 +188,120 @@ def e3nn_network(ours, batch, pairs):
             x = layer(x, y, basis)
         return theirs.head(x, batch).float()
 
-    return theirs, energies
+    same = [(ours.embedding.weight, theirs.embedding.weight, 1.0)]
+    own = zip(ours.blocks, theirs.layers, strict=True)
+    same += [(a.convolution.hidden, b.hidden, 1.0) for a, b in own]
+    return theirs, energies, same
 
 
 def _irreps(d: int, highest: int):
     from e3nn import o3
 
     return o3.Irreps([(d, (degree, (-1) ** degree)) for degree in range(highest + 1)])
+
+
+def pyg_dimenet(ours, batch, pairs):
+    """PyG's DimeNet++ with our weights, and its energies."""
+    import copy
+
+    import torch
+    from torch_geometric.nn.models import DimeNetPlusPlus
+
+    c = ours.config
+    theirs = DimeNetPlusPlus(
+        c["hidden_channels"],
+        c["hidden_channels"],
+        c["num_layers"],
+        c["int_emb_size"],
+        c["basis_emb_size"],
+        c["out_emb_channels"],
+        c["num_spherical"],
+        c["num_rbf"],
+        c["cutoff"],
+    )
+    same = same_dimenet(ours, theirs)
+    with torch.no_grad():
+        for own, other, factor in same:
+            other.copy_(own[: len(other)] / factor)
+    theirs.head = copy.deepcopy(ours.energy_head)
+    edges = pairs.directed()
+    j, i = edges.source, edges.target
+    kj, ji = triplets(j, i)
+
+    def energies(pos):
+        r_ij = pos[i] - pos[j]
+        to_i = r_ij[ji]
+        from_k = r_ij[kj]
+        angle = torch.atan2(torch.linalg.cross(to_i, from_k).norm(dim=-1), (to_i * from_k).sum(-1))
+        distance = r_ij.norm(dim=-1)
+        rbf = theirs.rbf(distance)
+        sbf = theirs.sbf(distance, angle, kj)
+        x = theirs.emb(batch.z, rbf, i, j)
+        out = theirs.output_blocks[0](x, rbf, i, num_nodes=len(batch.z))
+        for block, output in zip(theirs.interaction_blocks, theirs.output_blocks[1:], strict=True):
+            x = block(x, rbf, sbf, kj, ji)
+            out = out + output(x, rbf, i, num_nodes=len(batch.z))
+        return theirs.head(out, batch).float()
+
+    return theirs, energies, [row for row in same if row[0] is not ours.embed.embedding.weight]
+
+
+def triplets(source, target):
+    """Pairs of edges k→j and j→i with k ≠ i, [2, T]: of edges j = source → i = target, [E]."""
+    import torch
+
+    meet = (target.unsqueeze(0) == source.unsqueeze(1)).nonzero()  # ji, kj
+    ji, kj = meet[source[meet[:, 1]] != target[meet[:, 0]]].T
+    return torch.stack([kj, ji])
+
+
+def same_dimenet(ours, theirs) -> list:
+    """(ours, theirs, c): our parameter is c times theirs.
+
+    Two conventions differ: our radial basis has the factor √2 that makes it orthonormal, and our
+    angle is the one at the atom, theirs its supplement: P_l(-cos α) = (-1)^l P_l(cos α).
+    """
+    import torch
+
+    degrees, roots = ours.config["num_spherical"], ours.config["num_rbf"]
+    sign = torch.tensor([(-1.0) ** order for order in range(degrees)]).repeat_interleave(roots)
+    half = 1 / math.sqrt(2)
+
+    def all_of(own, other):
+        return [(a, b, 1.0) for a, b in zip(own.parameters(), other.parameters(), strict=True)]
+
+    same = [
+        (ours.embed.embedding.weight, theirs.emb.emb.weight, 1.0),
+        (ours.rbf.frequencies, theirs.rbf.freq, 1.0),
+        (ours.embed.rbf.weight, theirs.emb.lin_rbf.weight, half),
+        (ours.embed.rbf.bias, theirs.emb.lin_rbf.bias, 1.0),
+    ]
+    same += all_of(ours.embed.combine, theirs.emb.lin)
+    for own, other in zip(ours.blocks, theirs.interaction_blocks, strict=True):
+        same += [
+            (own.rbf1.weight, other.lin_rbf1.weight, half),
+            (own.rbf2.weight, other.lin_rbf2.weight, 1.0),
+            (own.sbf1.weight, other.lin_sbf1.weight, sign),
+            (own.sbf2.weight, other.lin_sbf2.weight, 1.0),
+        ]
+        for a, b in (
+            ("kj", "lin_kj"),
+            ("ji", "lin_ji"),
+            ("down", "lin_down"),
+            ("up", "lin_up"),
+            ("lin", "lin"),
+            ("before", "layers_before_skip"),
+            ("after", "layers_after_skip"),
+        ):
+            same += all_of(getattr(own, a), getattr(other, b))
+    for own, other in zip(ours.outputs, theirs.output_blocks, strict=True):
+        same += [
+            (own.rbf.weight, other.lin_rbf.weight, half),
+            (own.up.weight, other.lin_up.weight, 1.0),
+        ]
+        same += all_of(own.layers, other.lins)
+        same += [(own.out.weight, other.lin.weight, 1.0)]
+    return same
 
 
 def metatrain_pet(ours, batch, pairs):
@@ -222,7 +349,7 @@ def metatrain_pet(ours, batch, pairs):
         per_atom = out["energy"][0].squeeze(-1)
         return per_atom.new_zeros(batch.num_graphs).index_add(0, batch.batch, per_atom)
 
-    return theirs, energies
+    return theirs, energies, []
 
 
 def parameters(step) -> int:
@@ -269,24 +396,29 @@ def main():
     if options.worker:
         tune()
         network, side = options.worker
-        serve(sides(network)[side], time.process_time)
+        serve(sides(network, side)[side], time.process_time)
         return
     before = warn_if_busy()
     results = []
     versions = {}
     for network in options.networks:
         peer = PEERS[network]
-        if find_spec(peer) is None:
+        package = PACKAGES.get(peer, peer)
+        if find_spec(package) is None:
             print(f"not installed: {peer}, the peer of {network}.")
             continue
-        versions[peer] = version(peer)
+        versions[package] = version(package)
         steps = sides(network)
         difference = None if network == "PET" else loss_differences(steps)[peer]
         sizes = [parameters(step) for step in steps.values()]
+        slopes = gradient_difference(steps[peer].same)
+        if slopes is not None and slopes > 1e-3:
+            raise SystemExit(f"scdlab and {peer} do not have the same gradients; nothing timed.")
         del steps  # the contestants make their own
         contestants = {side: ("--worker", network, side) for side in ("ours", peer)}
         row = duel(HERE, contestants, options.rounds, options.repeats)[peer]
         case = {"network": network, "data": DATA, "peer": peer, "loss_difference": difference}
+        case |= {"gradient_difference": slopes}
         case |= {"parameters": sizes[0], "their_parameters": sizes[1]}
         results.append(case | row)
         report = {  # written after each case: the run may be stopped

@@ -27,13 +27,13 @@ vector properties.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import DirectedPairs, Pairs
 from scdlab.nn.blocks.bessel import BesselBasis, SphericalBesselBasis, zonal_harmonics
 from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
+from scdlab.nn.ops.activations import silu
 
 
 def glorot_orthogonal_(weight: Tensor, scale: float = 2.0) -> Tensor:

@@ -23,13 +23,15 @@ shift and gate of an atom, from the condition and LN(c_i), are those of all its 
 
 Departures from the paper: a neighbor's element enters through the first message only; the token's
 MLP reads two parts, not three. f enters as ln f beside the logits, ahead of an ordinary softmax:
-the same numbers. PyTorch's fused attention is faster, but cannot be differentiated twice, as
-training on forces does.
+the same numbers. Attention, SiLU and normalization are fused loops with derivatives of their own,
+plain torch beside them (`ops.token_attention`, `ops.activations`); the weights of a normalization
+are multiplied into those of the linear layer that follows it.
 
-Data layout. Linear layers work on flat tokens, [n + e, h]: the centers of the n atoms that a layer
-computes, then their e directed edges; no row is padding. Attention alone needs tokens by atom, [n,
-most neighbors + 1, …], where column 0 is the center and column 1 + k the k-th neighbor; `slot` is
-where in there each flat token goes, and ln f = -∞ keeps what is left empty out of the softmax.
+Data layout. All works on flat tokens, [n + e, h]: the centers of the n atoms that a layer
+computes, then their e directed edges (atom by atom where all have equally many); no row is padding.
+In plain torch attention needs tokens by atom, [n, most neighbors + 1, …], where column 0 is the
+center and column 1 + k the k-th neighbor; `slot` is where in there each flat token goes, and ln f =
+-∞ keeps what is left empty out of the softmax.
 Directed edges are sorted by their target, atoms by how far they are from the one whose share is
 needed (`batch.hop`; all alike when there is none). So those that a layer needs come first: layer l
 of L computes atoms with hop ≤ L - 1 - l, the first n_l, and edges, the first e_l.
@@ -39,15 +41,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, silu
+from torch.nn.functional import pad
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.adaln import Modulate
 from scdlab.nn.blocks.heads import MAX_Z, Float64Buffers
 from scdlab.nn.blocks.own_frames import OwnFrames, Stars, layer_by_layer
-from scdlab.nn.blocks.tokens import LayerTokens, SortedEdges, softmax_of_few
+from scdlab.nn.blocks.tokens import LayerTokens, SortedEdges
 from scdlab.nn.model import AtomisticModel, Features
+from scdlab.nn.ops.activations import normalize, silu
+from scdlab.nn.ops.token_attention import attend
 
 
 class Block(nn.Module):
@@ -69,7 +73,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(h)
         self.qkv = nn.Linear(h, 3 * h)
         self.out = nn.Linear(h, h)
-        self.mlp = nn.Sequential(nn.Linear(h, 2 * h), nn.SiLU(), nn.Linear(2 * h, h))
+        self.mlp: Any = nn.Sequential(nn.Linear(h, 2 * h), nn.SiLU(), nn.Linear(2 * h, h))
 
     def forward(self, x: Tensor, tokens: LayerTokens, modulate: Modulate | None = None) -> Tensor:
         """Flat tokens [n + e, h] -> the same.
@@ -89,40 +93,28 @@ class Block(nn.Module):
         Tensor
             The tokens after the block.
         """
-        h = self.norm1(x)  # (n + e, h)
+        h = normalize(x)  # (n + e, h)
         if modulate is None:
-            x = x + self.out(self.attention(self.qkv(h), tokens))
+            x = x + self.out(self.attention(self.norm1, h, tokens))
         else:
+            h = torch.addcmul(self.norm1.bias, h, self.norm1.weight)
             every = (m.index_select(0, tokens.atom) for m in modulate(tokens.centers(h)))
             scale, shift, gate = every  # (n + e, h) each
             h = torch.addcmul(shift, scale, h)
-            x = x + gate * self.out(self.attention(self.qkv(h), tokens))
-        return x + self.mlp(self.norm2(x))
+            x = x + gate * self.out(self.attention(None, h, tokens))
+        return x + self.mlp[2](silu(linear_of(self.norm2, self.mlp[0], normalize(x))))
 
-    def attention(self, qkv: Tensor, tokens: LayerTokens) -> Tensor:
-        """Attention among the tokens of each atom.
+    def attention(self, norm: nn.LayerNorm | None, h: Tensor, tokens: LayerTokens) -> Tensor:
+        """Attention among the tokens of each atom, [n + e, h], from what their queries, keys and
+        values are linear in; `norm`: whose weights are still to be applied to it."""
+        qkv = self.qkv(h) if norm is None else linear_of(norm, self.qkv, h)  # (n + e, 3h)
+        return attend(qkv, tokens.bias, self.num_heads, tokens)
 
-        Parameters
-        ----------
-        qkv : Tensor
-            Queries, keys and values of flat tokens, [n + e, 3h].
-        tokens : LayerTokens
-            Where the tokens go.
 
-        Returns
-        -------
-        Tensor
-            Sums of the values, [n + e, h].
-        """
-        h = qkv.shape[1] // 3
-        n, heads, d = tokens.n_atoms, self.num_heads, h // self.num_heads
-        qkv = tokens.by_atom(qkv).view(n, tokens.width, 3, heads, d).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.reshape(3, n * heads, tokens.width, d).unbind(0)
-        bias = tokens.bias.expand(n, heads, 1, -1).reshape(n * heads, 1, -1)
-        logits = torch.baddbmm(bias, q, k.mT, alpha=d**-0.5)  # (n · heads, width, width)
-        y = softmax_of_few(logits) @ v  # (n · heads, width, d)
-        y = y.view(n, heads, tokens.width, d).transpose(1, 2)
-        return tokens.flat(y.reshape(-1, h))
+def linear_of(norm: nn.LayerNorm, linear: nn.Linear, h: Tensor) -> Tensor:
+    """linear(γ ∘ h + β) of normalized rows h [n, d], γ and β the weights of the norm: one step."""
+    bias = torch.addmv(linear.bias, linear.weight, norm.bias)
+    return torch.nn.functional.linear(h, linear.weight * norm.weight, bias)
 
 
 class Layer(nn.Module):
@@ -191,7 +183,7 @@ class Layer(nn.Module):
         # the two linear steps that the geometry goes through are one
         weight = self.mlp[0].weight[:, : heard.shape[1]] @ self.geometry.weight  # (h, 4)
         token = torch.addmm(heard, tokens.geometry, weight.T)  # (e, h)
-        token = self.mlp[2](self.mlp[1](token))
+        token = self.mlp[2](silu(token))
         x = tokens.merged(center, token)  # (n + e, h)
         for block, modulate in zip(self.blocks, modulates, strict=True):
             x = block(x, tokens, modulate)

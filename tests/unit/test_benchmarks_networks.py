@@ -18,6 +18,20 @@ def test_the_network_of_e3nn_is_ours(monkeypatch):
     steps = networks.sides("TensorProductNet")
     assert [*steps] == ["ours", "e3nn"]
     assert harness.loss_differences(steps)["e3nn"] < 1e-5
+    assert networks.gradient_difference(steps["e3nn"].same) < 1e-4
+
+
+@pytest.mark.slow
+def test_the_dimenet_of_pyg_is_ours(monkeypatch):
+    monkeypatch.setattr(networks, "N", 2)
+    small = dict(hidden_channels=16, num_layers=2, num_spherical=3, num_rbf=3)
+    monkeypatch.setitem(networks.SIZES, "DimeNet", small)
+    steps = networks.sides("DimeNet")
+    assert [*steps] == ["ours", "PyG"]
+    assert harness.loss_differences(steps)["PyG"] < 1e-5
+    same = steps["PyG"].same
+    assert len(same) > 50
+    assert networks.gradient_difference(same) < 1e-4
 
 
 def test_the_page_shows_the_report_when_there_is_one():

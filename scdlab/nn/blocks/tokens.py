@@ -2,8 +2,6 @@
 layers compute, and where their tokens stand.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -11,6 +9,7 @@ from torch.nn.functional import logsigmoid
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
 from scdlab.nn.blocks.radial import step_logit
+from scdlab.nn.ops.token_attention import TokensOfAtoms
 
 
 class SortedEdges:
@@ -111,7 +110,7 @@ class SortedEdges:
         )
 
 
-class LayerTokens:
+class LayerTokens(TokensOfAtoms):
     """Which atoms and edges a layer computes, and where their tokens go.
 
     Where all atoms have equally many neighbors, flat tokens are ordered by atom, each atom's own
@@ -144,7 +143,7 @@ class LayerTokens:
     atom : Tensor
         The atom that each flat token belongs to, [n + e].
     bias : Tensor
-        ln f in these rows, -∞ where there is no token, [n, 1, 1, width].
+        ln f of each flat token, 0 of an atom's own, [n + e].
     """
 
     def __init__(
@@ -158,26 +157,22 @@ class LayerTokens:
     ) -> None:
         n = len(neighbors)
         device = neighbors.device
-        self.n_atoms = n
+        width = 1 + int(neighbors.max())
         self.n_edges = len(target)
-        self.width = 1 + int(neighbors.max())
-        self.uniform = n * self.width == n + self.n_edges
         self.target = target
         self.geometry = geometry
         self.f = f
-        if self.uniform:
-            self.slot = torch.arange(n * self.width, device=device)
-            self.atom = torch.div(self.slot, self.width, rounding_mode="floor")
+        if n * width == n + len(target):  # uniform
+            slot = torch.arange(n * width, device=device)
+            atom = torch.div(slot, width, rounding_mode="floor")
             own = log_f.new_zeros(n, 1)
-            bias = torch.cat([own, log_f.view(n, self.width - 1)], dim=1)
+            self.bias = torch.cat([own, log_f.view(n, width - 1)], dim=1).flatten()
         else:
-            rows = torch.arange(n, device=device) * self.width
-            self.slot = torch.cat([rows, rows.index_select(0, target) + 1 + rank])
-            self.atom = torch.cat([torch.arange(n, device=device), target])
-            log_f = torch.cat([log_f.new_zeros(n), log_f])
-            empty = log_f.new_full((n * self.width,), -math.inf)
-            bias = empty.index_copy(0, self.slot, log_f)
-        self.bias = bias.view(n, 1, 1, self.width)
+            rows = torch.arange(n, device=device) * width
+            slot = torch.cat([rows, rows.index_select(0, target) + 1 + rank])
+            atom = torch.cat([torch.arange(n, device=device), target])
+            self.bias = torch.cat([log_f.new_zeros(n), log_f])
+        super().__init__(atom, slot, n, width)
 
     def merged(self, center: Tensor, token: Tensor) -> Tensor:
         """Tokens of atoms [n, d] and of edges [e, d] -> flat tokens, [n + e, d]."""
@@ -197,38 +192,6 @@ class LayerTokens:
         x = x.view(self.n_atoms, self.width, -1)
         return x[:, 0], x[:, 1:].flatten(0, 1)
 
-    def by_atom(self, x: Tensor) -> Tensor:
-        """Flat tokens [n + e, d] -> tokens by atom, [n · width, d], zero where there is none."""
-        if self.uniform:
-            return x
-        return x.new_zeros(self.n_atoms * self.width, x.shape[1]).index_copy(0, self.slot, x)
-
-    def flat(self, x: Tensor) -> Tensor:
-        """Tokens by atom, [n · width, d] -> flat tokens, [n + e, d]."""
-        return x if self.uniform else x.index_select(0, self.slot)
-
     def sum_over_edges(self, x: Tensor) -> Tensor:
         """Rows of the edges [e, d] -> their sums for each atom, [n, d]."""
         return x.new_zeros(self.n_atoms, x.shape[1]).index_add(0, self.target, x)
-
-
-def softmax_of_few(logits: Tensor) -> Tensor:
-    """The softmax of short rows, [..., width]; each must have a finite entry.
-
-    Without a gradient it is taken apart: torch's own takes the exponentials of a row, which are
-    few here, one by one.
-
-    Parameters
-    ----------
-    logits : Tensor
-        The rows; -∞ for what has no part.
-
-    Returns
-    -------
-    Tensor
-        Their softmax, of the same shape.
-    """
-    if torch.is_grad_enabled():
-        return logits.softmax(dim=-1)
-    e = (logits - logits.amax(dim=-1, keepdim=True)).exp_()
-    return e.div_(e.sum(dim=-1, keepdim=True))

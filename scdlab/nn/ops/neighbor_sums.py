@@ -106,6 +106,28 @@ def fused_for(d: int, num_heads: int, *tensors: Tensor) -> bool:
     return _kernels_for(d, num_heads, *tensors) is not None
 
 
+def fused_on_processor(d: int, num_heads: int, *tensors: Tensor) -> bool:
+    """Whether fused loops of the processor compute something.
+
+    Parameters
+    ----------
+    d : int
+        Width of the features, or how many numbers there are.
+    num_heads : int
+        Heads that they are divided into: each must have a multiple of eight.
+    *tensors : Tensor
+        What is read: all float32 or all float64, on a processor.
+
+    Returns
+    -------
+    bool
+        False within `reference_kernels` too.
+    """
+    kinds = {(x.dtype, x.device.type) for x in tensors}
+    precise = kinds == {(torch.float32, "cpu")} or kinds == {(torch.float64, "cpu")}
+    return _use_fused and d % (8 * num_heads) == 0 and precise
+
+
 def _kernels_for(d: int, num_heads: int, *tensors: Tensor) -> ModuleType | None:
     """The module whose kernels compute a sum, None where plain torch does."""
     kinds = {x.device.type for x in tensors}

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import cfunc, types
+from numba import cfunc, njit, types
 from torch import Tensor
 
 from scdlab.log import logger
@@ -27,7 +27,8 @@ from scdlab.log import logger
 _FLAGS: dict[str, Any] = dict(
     nopython=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
 )
-_TYPES = torch.float32, torch.int64
+# a function that several kernels call
+shared_part = njit(**{k: v for k, v in _FLAGS.items() if k != "nopython"})
 _KERNELS: list["Kernel"] = []
 _WARNED: list[Exception] = []  # why kernels are not kept
 
@@ -39,10 +40,13 @@ class Kernel:
     ----------
     body : callable
         The function of one address that numba compiles.
+    dtype : torch.dtype, default torch.float32
+        The kind of the numbers it reads.
     """
 
-    def __init__(self, body: Callable) -> None:
+    def __init__(self, body: Callable, dtype: torch.dtype = torch.float32) -> None:
         self.body = body
+        self.dtype = dtype
         self.__doc__ = body.__doc__
         _KERNELS.append(self)
 
@@ -66,8 +70,8 @@ class Kernel:
         items : int
             Number of items that the threads share.
         *args : int or Tensor
-            Sizes and tensors, in the order of the kernel's docstring: float32 or int64, contiguous
-            and on the processor.
+            Sizes and tensors, in the order of the kernel's docstring: of the kernel's precision or
+            int64, contiguous and on the processor.
 
         Raises
         ------
@@ -81,7 +85,7 @@ class Kernel:
                 continue
             if not (
                 isinstance(x, Tensor)
-                and x.dtype in _TYPES
+                and x.dtype in (self.dtype, torch.int64)
                 and x.device.type == "cpu"
                 and x.is_contiguous()
             ):
@@ -92,6 +96,36 @@ class Kernel:
             values.append(x.data_ptr())
         block = np.array([0, items, *values], dtype=np.int64)
         _on_threads(self.compiled, block, args, torch.get_num_threads())
+
+
+class Precisions:
+    """A kernel in float32 and the same in float64.
+
+    Parameters
+    ----------
+    single, double : callable
+        The two functions of one address.
+    """
+
+    def __init__(self, single: Callable, double: Callable) -> None:
+        self.kernels = {
+            torch.float32: Kernel(single),
+            torch.float64: Kernel(double, torch.float64),
+        }
+
+    def __call__(self, items: int, *args: int | Tensor) -> None:
+        """Run the one in the precision of the last argument.
+
+        Parameters
+        ----------
+        items : int
+            Number of items that the threads share.
+        *args : int or Tensor
+            As of a `Kernel`; the last one is what is written.
+        """
+        out = args[-1]
+        assert isinstance(out, Tensor)
+        self.kernels[out.dtype](items, *args)
 
 
 def warn_once(error: Exception) -> None:
