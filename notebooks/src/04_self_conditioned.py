@@ -60,8 +60,8 @@ from scdlab.objectives import (
 )
 
 SIZES = {
-    "quick": dict(steps=100, points=800, labels=500, tune_steps=60),
-    "full": dict(steps=10_000, points=4000, labels=1000, tune_steps=5000),
+    "quick": dict(steps=100, points=800, probe_points=5000, labels=500, tune_steps=60),
+    "full": dict(steps=10_000, points=4000, probe_points=5000, labels=1000, tune_steps=5000),
 }
 S = SIZES[PROFILE]
 TRAIN = dict(batch_size=32, seed=SEED, device=DEVICE)  # for every training below
@@ -79,7 +79,7 @@ scd_minima = scdlab.load_pretrained("scd-ct")
 frames, _, new_frames = scdlab.load_ethanol().split(1500, 0, seed=0)  # at random: interpolation
 qm9 = scdlab.load_qm9(root=DATA)
 held_out, _, rest = qm9.split(min(5000, len(qm9) // 2), 0, seed=0)
-unseen, _, _ = qm9.split(min(5000, len(qm9)), 0, seed=0)  # the same where all of QM9 is there
+unseen, _, _ = qm9.split(min(S["probe_points"], len(qm9)), 0, seed=0)  # the same where all of QM9 is there
 minima = held_out[:500]
 
 
