@@ -996,7 +996,8 @@ claims.history(lesson=3)
 # from: its force is not what moves it. A store (the kit's table of structures) marks them as
 # `fixed`, and `DeNS` and `EnergyForces` leave them out. Here is a small example: three layers of
 # copper, an oxygen atom above, the two lower layers fixed. Its forces come from a quick toy
-# potential, effective medium theory (EMT).
+# potential, effective medium theory (EMT). (EMT computes the crystal's stress as well; a store has
+# no place for it and says that it leaves it out.)
 
 # %%
 slab = ase.build.fcc111("Cu", (2, 2, 3), vacuum=6.0, periodic=True)  # the densest plane of copper
