@@ -79,7 +79,8 @@ scd_minima = scdlab.load_pretrained("scd-ct")
 frames, _, new_frames = scdlab.load_ethanol().split(1500, 0, seed=0)  # at random: interpolation
 qm9 = scdlab.load_qm9(root=DATA)
 held_out, _, rest = qm9.split(min(5000, len(qm9) // 2), 0, seed=0)
-unseen, _, _ = qm9.split(min(S["probe_points"], len(qm9)), 0, seed=0)  # the same where all of QM9 is there
+# the same molecules where all of QM9 is there
+unseen, _, _ = qm9.split(min(S["probe_points"], len(qm9)), 0, seed=0)
 minima = held_out[:500]
 
 
