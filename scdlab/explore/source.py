@@ -11,6 +11,7 @@ import ase
 import ipywidgets as widgets
 import traitlets
 
+from scdlab.explore import svg
 from scdlab.explore.controls import Bounds, check_bounds
 from scdlab.explore.inputs import Text, Whole, checked_store
 from scdlab.explore.structures import checked, read_frames, read_structures, sample_store
@@ -94,6 +95,16 @@ class MoleculeSource(widgets.VBox):
     def atoms(self) -> ase.Atoms:
         """The structure that is chosen."""
         return self.frames[self.frame]
+
+    def to_svg(self) -> str:
+        """The structure as a still picture, with what it is called."""
+        formula = self.atoms.get_chemical_formula()
+        return svg.stack([svg.molecule(self.atoms)], [f"{self.title}: {formula}"])
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The live widget, and its picture for places without a kernel."""
+        live: Any = super()._repr_mimebundle_(**kwargs)
+        return live | svg.still_picture(self.to_svg)
 
     @property
     def title(self) -> str:

@@ -18,6 +18,7 @@ LONG = 14
 """Lines of code above which a cell is folded."""
 _HEADING = re.compile(r'<h([1-6]) id="([^"]*)"[^>]*>(.*?)</h\1>', re.DOTALL)
 _ASSIGNED = re.compile(r"^(\w+) = explore\.(\w+)\(", re.MULTILINE)
+_WITHIN = re.compile(r"</?(?:a|b|code|em|i|small|span|strong|sub|sup)\b[^>]*>")  # within a line
 _SECTION = re.compile(r'\.section\("(\w+)"\)')
 _HIDDEN = ("injected-parameters", "remove-input", "hide-input")
 
@@ -255,7 +256,7 @@ def sections(written: str) -> list[Section]:
 
 
 def plain_text(written: str) -> str:
-    """What html says, without its formulas.
+    """What html says, with dots for its formulas.
 
     Parameters
     ----------
@@ -267,7 +268,8 @@ def plain_text(written: str) -> str:
     str
         Plain text on one line.
     """
-    written = re.sub(r"<math\b.*?</math>", " ", written, flags=re.DOTALL)
+    written = re.sub(r"<math\b.*?</math>", "…", written, flags=re.DOTALL)
+    written = _WITHIN.sub("", written)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", written)).split())
 
 

@@ -393,11 +393,21 @@ def test_pasted_structures(opened):
         ("C 0 0 0\nH 0 0 0", "in the same place"),
         ("Xx 0 0 0", "which there is not"),
         ("C 0 0 here", "no number"),
+        ('1\nLattice="0.1 0 0 0 0.1 0 0 0 0.1"\nC 0 0 0', "less than 1 Å thick"),
+        ('1\nLattice="3 0 0 0 3 0 3 3 0"\nC 0 0 0', "less than 1 Å thick"),
     ):
         problem = paste(page, text)
         assert said in problem and problem.count(". ") <= 1, problem
     assert seen(page).numbers == before.numbers
-    assert paste(page, "O 0 0 0.12\nH 0 0.76 -0.47\nH 0 -0.76 -0.47") == ""
+    assert paste(page, "O,0,0,0.12;H,0,0.76,-0.47; H,0,-0.76,-0.47") == ""  # as a link has it
+    assert page.evaluate("document.getElementById('structure').value") == "pasted"
+    page.select_option("#structure", "qm9.3")
+    page.select_option("#structure", "pasted")  # one comes back to it
+    settled(page, "() => !scdlabPage.waiting")
+    assert re.search(r"Atoms\s+3", seen(page).numbers)
+    page.click("#undo")
+    page.click("#undo")
+    settled(page, "() => !scdlabPage.waiting")
     water = seen(page)
     link = "#" + page.url.partition("#")[2]
     assert re.search(r"Atoms\s+3", water.numbers) and "H2O" in page.inner_text("#caption")

@@ -183,6 +183,12 @@ def test_an_uploaded_file_is_read():
     assert "other.xyz" in source.message.value and source.source == "water.xyz"
 
 
+def test_a_source_is_a_picture_where_no_kernel_runs():
+    source = MoleculeSource("CCO")
+    shown = source._repr_mimebundle_()["image/svg+xml"]
+    assert "CCO: C2H6O" in shown and shown.count("<circle") >= 9
+
+
 def test_files_hold_what_is_shown(bench):
     bench.source.choose("CCO")
     forces = bench.panel("forces").forces()

@@ -381,8 +381,24 @@ export class Page {
         this.caption("");
         this.finding("");
         this.view.canPull = Boolean(stop.pull);
+        this.offerPasted();
         element("structure").value = this.from;
         stop.build(this);
+    }
+
+    // A pasted structure is an entry of the list, to which a reader can come back.
+    offerPasted() {
+        const { xyz } = this.values;
+        let entry = element("structure").querySelector("[value=pasted]");
+        if (!xyz) {
+            entry?.remove();
+            return;
+        }
+        if (entry === null) {
+            entry = new Option("", "pasted");
+            element("structure").prepend(entry);
+        }
+        entry.textContent = `pasted, ${formula(xyz.z)}`;
     }
 
     rebuild() {

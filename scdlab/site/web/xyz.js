@@ -5,18 +5,21 @@
 //     O  0.00  0.00  0.12                      symbol or atomic number, x, y, z in Å
 //     …
 //
-// Lines of atoms alone, without the first two, are read too. Of several structures, the first is.
+// Lines of atoms alone, without the first two, are read too, and so is one line with ";" between the
+// atoms. Of several structures, the first is.
 
 import { atomicNumber, symbols } from "./elements.js";
 
 const COINCIDENT = 1e-6; // Å
+const THINNEST = 1; // Å, of a cell
 const FORM = "write one atom a line, such as C 0.0 0.0 1.2, with positions in Å";
 
 // {z, pos, cell, comment} of a text.
 //
 // maxAtoms: structures of more atoms are refused.
 export function parseXyz(text, { maxAtoms = 200 } = {}) {
-    const lines = text.replace(/^\ufeff/, "").split(/\r\n|\r|\n/);
+    const breaks = /[\r\n]/.test(text.trim()) ? /\r\n|\r|\n/ : /;\s*(?=[A-Za-z])/;
+    const lines = text.replace(/^\ufeff/, "").split(breaks);
     while (lines.length > 0 && lines[0].trim() === "") {
         lines.shift();
     }
@@ -112,7 +115,26 @@ function cellOf(comment) {
                 "correct it, or take it out.",
         );
     }
+    if (!(thickness(numbers) >= THINNEST)) {
+        throw new Error(
+            `Lattice="${lattice[1].slice(0, 40)}" is a cell less than ${THINNEST} Å thick, so ` +
+                "its atoms would lie in their own images; correct it, or take it out.",
+        );
+    }
     return Float64Array.from(numbers);
+}
+
+// The smallest distance between opposite faces of a cell [9]; 0 of vectors in one plane.
+function thickness(cell) {
+    const [a, b, c] = [0, 3, 6].map((k) => cell.slice(k, k + 3));
+    const cross = (u, v) => [
+        u[1] * v[2] - u[2] * v[1],
+        u[2] * v[0] - u[0] * v[2],
+        u[0] * v[1] - u[1] * v[0],
+    ];
+    const volume = Math.abs(cross(a, b).reduce((sum, x, k) => sum + x * c[k], 0));
+    const faces = [cross(a, b), cross(b, c), cross(c, a)].map((face) => Math.hypot(...face));
+    return volume > 0 ? volume / Math.max(...faces) : 0;
 }
 
 // Pairs of a periodic structure are checked with their images, where neighbors are found.
