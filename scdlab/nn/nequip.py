@@ -39,7 +39,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, silu
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
@@ -47,7 +47,6 @@ from scdlab.nn.blocks.adaln import Modulate
 from scdlab.nn.blocks.bessel import BesselBasis
 from scdlab.nn.blocks.heads import MAX_Z, NoiseHead
 from scdlab.nn.model import AtomisticModel, Features
-from scdlab.nn.ops.activations import silu
 
 # n: of a molecule of some twenty atoms within 5 Å; a crystal has a few times as many
 NEIGHBORS = 16
