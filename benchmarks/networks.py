@@ -410,9 +410,9 @@ def main():
         versions[package] = version(package)
         steps = sides(network)
         difference = None if network == "PET" else loss_differences(steps)[peer]
-        sizes = [parameters(step) for step in steps.values()]
         slopes = gradient_difference(steps[peer].same)
-        if slopes is not None and slopes > 1e-3:
+        sizes = [parameters(step) for step in steps.values()]
+        if slopes is not None and slopes > 1e-4:
             raise SystemExit(f"scdlab and {peer} do not have the same gradients; nothing timed.")
         del steps  # the contestants make their own
         contestants = {side: ("--worker", network, side) for side in ("ours", peer)}
