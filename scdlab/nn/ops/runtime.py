@@ -144,7 +144,9 @@ def compile_all() -> None:
 
     `make lab` calls this.
     """
-    import scdlab.nn.ops.dispatch  # noqa: F401 - defines them
+    import scdlab.nn.ops.dispatch
+    import scdlab.nn.ops.loops.activations
+    import scdlab.nn.ops.loops.tokens  # noqa: F401 - these define them
     from scdlab.nn.inference.force_call import compile_force_calls
 
     for kernel in _KERNELS:
