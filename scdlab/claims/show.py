@@ -67,11 +67,11 @@ class Table:
         cell = "style='text-align:left;vertical-align:top;padding:4px 10px;white-space:pre-line'"
         head = "".join(f"<th {cell}>{html.escape(c)}</th>" for c in self.columns)
         body = "".join(
-            "<tr>" + "".join(f"<td {cell}>{html.escape(c)}</td>" for c in row) + "</tr>"
+            "<tr>" + "".join(f"<td {cell}>{_escaped(c)}</td>" for c in row) + "</tr>"
             for row in self.rows
         )
         title = html.escape(self.title)
-        note = f"<p><small>{html.escape(self.note)}</small></p>" if self.note else ""
+        note = f"<p><small>{_escaped(self.note)}</small></p>" if self.note else ""
         return (
             f"<table><caption style='text-align:left;font-weight:bold'>{title}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
@@ -264,3 +264,8 @@ def _yours(name: str, value: Any) -> str:
             f"Your {name} must be a number or text, got a {type(value).__name__}: give one number, "
             "as in float(x)."
         ) from error
+
+
+def _escaped(text: str) -> str:
+    """Text as html, what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))

@@ -395,7 +395,9 @@ def test_compare_draws_paper_recorded_and_yours(fake, tmp_path):
     before = claims.compare(FAKE.id, yours=1.5)
     assert before.rows[0][1:] == ("1 (recalled, unverified)", "not measured yet", "1.50")
     assert before.rows[1][1:] == ("–", "not measured yet", "–")
-    assert "`scdlab claims run fake-few-beat-many --profile cpu` measures it" in before.note
+    command = "scdlab claims run fake-few-beat-many --profile cpu"
+    assert f"`{command}` measures it" in before.note
+    assert f"<code>{command}</code> measures it" in before._repr_html_()
     run(tmp_path)
     after = claims.compare(FAKE.id, yours={"many_mae_meV": 2.0})
     assert after.rows[0][2] == "1.10 ± 0.10" and after.rows[1][3] == "2.00"
