@@ -355,6 +355,7 @@ BROKEN = (
     "#stop=12",
     "#from=qm9.99999",
     "#moved=1:a",
+    "#moved=99:1,0,0",
     "#sigma=lots&stop=4",
     "#from=pasted",
     "#%E0%A4",

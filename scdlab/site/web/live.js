@@ -95,6 +95,12 @@ function open(wrong) {
         wrong.push("from");
         page.state.set({ from: page.first.values.from, moved: {} });
     }
+    const scene = page.named(values.from);
+    const there = Object.entries(values.moved).filter(([i]) => i < (scene?.z.length ?? Infinity));
+    if (there.length < Object.keys(values.moved).length) {
+        wrong.push("moved");
+        page.state.set({ moved: Object.fromEntries(there) });
+    }
     page.view.camera.rotation = values.view ?? page.view.camera.rotation;
     page.view.camera.zoom = values.zoom ?? 1;
     page.problem("");
