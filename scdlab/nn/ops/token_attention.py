@@ -11,9 +11,9 @@ From g at y come the gradients
     by v_j: Σ_i A_ij g_i         by b_j: Σ_i γ_ij
 
 and training on forces differentiates these once more. Fused loops (`loops.tokens`) do each of the
-three steps in one pass, over atoms with any number of tokens, and keep nothing but A; they run for
-float32 on a processor, plain torch everywhere else and beyond the second derivative. PyTorch's own
-fused attention cannot be differentiated twice.
+three steps in one pass, over atoms with any number of tokens, and keep nothing but A; they run on a
+processor, plain torch everywhere else and beyond the second derivative. PyTorch's own fused
+attention cannot be differentiated twice.
 """
 
 import functools
