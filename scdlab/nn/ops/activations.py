@@ -71,7 +71,8 @@ class _SiLU(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (g,) = grad_outputs
         return _SiLUSlope.apply(g.contiguous(), *ctx.saved_tensors)
 
 
@@ -88,7 +89,8 @@ class _SiLUSlope(torch.autograd.Function):
         return gx
 
     @staticmethod
-    def backward(ctx: Any, h: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        (h,) = grad_outputs
         g, x = ctx.saved_tensors
         if torch.is_grad_enabled():
             return silu_curvature(h, g, x)
@@ -133,7 +135,8 @@ class _Normalize(torch.autograd.Function):
         return y, s
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor | None, gs: Tensor | None) -> Tensor | None:
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Tensor | None:
+        g, gs = grad_outputs
         y, s = ctx.saved_tensors
         if g is None:
             g = torch.zeros_like(y)
@@ -161,7 +164,8 @@ class _NormalizeSlope(torch.autograd.Function):
         return _slope(g, y, s, torch.zeros_like(s))
 
     @staticmethod
-    def backward(ctx: Any, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (h,) = grad_outputs
         g, y, s = ctx.saved_tensors
         if torch.is_grad_enabled():
             return normalize_curvature(h, g, y, s)

@@ -181,7 +181,8 @@ class _Attend(torch.autograd.Function):
         return y, weights
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[None, None, Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, None, Tensor, Tensor]:
+        g, _ = grad_outputs
         inputs = ctx.tokens, ctx.num_heads, g.contiguous(), *ctx.saved_tensors
         return None, None, *_AttendSlope.apply(*inputs)
 
@@ -210,7 +211,8 @@ class _AttendSlope(torch.autograd.Function):
         return gqkv, gb
 
     @staticmethod
-    def backward(ctx: Any, h: Tensor, hb: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Any, ...]:
+        h, hb = grad_outputs
         g, qkv, bias, weights = ctx.saved_tensors
         tokens, num_heads = ctx.tokens, ctx.num_heads
         if torch.is_grad_enabled():
