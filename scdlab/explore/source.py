@@ -16,7 +16,7 @@ from scdlab.explore.controls import Bounds, check_bounds
 from scdlab.explore.inputs import Text, Whole, checked_store
 from scdlab.explore.structures import checked, read_frames, read_structures, sample_store
 from scdlab.explore.style import CONTROL_WIDTH
-from scdlab.explore.words import error_text
+from scdlab.explore.words import DESCRIPTION, error_text, labeled
 
 LARGEST_FILE = 20_000_000  # bytes
 
@@ -104,7 +104,10 @@ class MoleculeSource(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and its picture for places without a kernel."""
         live: Any = super()._repr_mimebundle_(**kwargs)
-        return live | svg.still_picture(self.to_svg)
+        words = f"The structure that is chosen, drawn: {self._about()}"
+        return (
+            live | svg.still_picture(lambda: labeled(self.to_svg(), words)) | {DESCRIPTION: words}
+        )
 
     @property
     def title(self) -> str:
@@ -226,12 +229,14 @@ class MoleculeSource(widgets.VBox):
         for call in self._listeners:
             call()
 
-    def _say(self) -> None:
+    def _about(self) -> str:
         atoms = self.atoms
         cell = ", periodic" if atoms.pbc.any() else ""
         several = f"; {len(self.frames)} frames" if len(self.frames) > 1 else ""
-        words = f"{self.title}: {atoms.get_chemical_formula()}, {len(atoms)} atoms{cell}{several}"
-        self.about.value = html.escape(words)
+        return f"{self.title}: {atoms.get_chemical_formula()}, {len(atoms)} atoms{cell}{several}"
+
+    def _say(self) -> None:
+        self.about.value = html.escape(self._about())
 
     def _refuse(self, words: str) -> None:
         self.message.value = error_text(

@@ -19,6 +19,7 @@ from scdlab.explore.bench import TABS
 from scdlab.explore.bench_files import file_of
 from scdlab.explore.downloads import live_address
 from scdlab.explore.source import MoleculeSource
+from scdlab.explore.words import DESCRIPTION
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,13 @@ def test_a_panel_is_announced_while_it_is_computed():
     bench.tab = "noise"
     bench.tab = "seen"
     assert shown[-2:] == [(bench.section("noise"),), (bench.section("seen"),)]  # made before
+
+
+def test_the_chosen_structure_has_a_picture_in_words(bench):
+    bench.source.choose("CCO")
+    shown = bench.source._repr_mimebundle_()
+    words = shown[DESCRIPTION]
+    assert "CCO: C2H6O, 9 atoms" in words and words in shown["image/svg+xml"]
 
 
 def test_the_map_flows_in_a_narrow_page(bench):
