@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from scdlab.nn.ops.neighbor_sums import fused_on_processor
 
-EPSILON = 1e-5
+EPSILON = 1e-5  # torch's, of layer normalization
 
 
 def silu(x: Tensor) -> Tensor:

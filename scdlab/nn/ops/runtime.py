@@ -101,6 +101,9 @@ class Kernel:
 class Precisions:
     """A kernel in float32 and the same in float64.
 
+    Two functions of a module, and not closures made here: numba keeps what it has compiled by the
+    place of a function in its file.
+
     Parameters
     ----------
     single, double : callable

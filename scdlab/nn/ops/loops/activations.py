@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from scdlab.nn.ops.activations import EPSILON
 from scdlab.nn.ops.loops.rows import arguments
 from scdlab.nn.ops.runtime import Precisions, shared_part
 from scdlab.nn.ops.simd import draw, exp, fill, like, load_like, number, put, store, total
 
 EIGHTS = 512  # that a thread draws at once
 ROWS = 32
-EPSILON = 1e-5  # torch's, of layer normalization
 
 
 @shared_part

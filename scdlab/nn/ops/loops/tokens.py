@@ -220,18 +220,39 @@ def curvature(
 
 
 @shared_part
+def common(args: np.ndarray) -> tuple:
+    """The arguments that all share: atoms, heads, d, most, start, row, square, qkv, A."""
+    n = args[1]
+    start = ints(args[6], n + 1)
+    square = ints(args[8], n + 1)
+    return n, args[3], args[4], args[5], start, ints(args[7], args[2]), square, args[9], args[10]
+
+
+@shared_part
+def gather(out: int, rows: np.ndarray, x: int, one: Any, word: int) -> None:
+    """out_j = x_row(j), a number for each token of an atom."""
+    for j in range(len(rows)):
+        put(out + word * j, number(x + word * rows[j], one))
+
+
+@shared_part
+def scatter(out: int, rows: np.ndarray, x: int, one: Any, word: int) -> None:
+    """out_row(j) = x_j."""
+    for j in range(len(rows)):
+        put(out + word * rows[j], number(x + word * j, one))
+
+
+@shared_part
+def constant(out: int, line: int, value: Any, word: int) -> None:
+    """The same number in a whole line, of `line` bytes."""
+    for c in range(0, line, 8 * word):
+        store(out + c, fill(value))
+
+
+@shared_part
 def _attend(data: int, one: Any, word: int) -> None:
     args = arguments(data)
-    n = args[1]
-    T = args[2]
-    heads = args[3]
-    d = args[4]
-    most = args[5]
-    start = ints(args[6], n + 1)
-    row = ints(args[7], T)
-    square = ints(args[8], n + 1)
-    qkv = args[9]
-    weights = args[10]
+    n, heads, d, most, start, row, square, qkv, weights = common(args)
     b = args[11]
     y = args[12]
     width = word * (d // heads)
@@ -248,10 +269,8 @@ def _attend(data: int, one: Any, word: int) -> None:
             rows = row[start[a] : start[a + 1]]
             w = len(rows)
             line = line_of(w, word)
-            for c in range(0, line, 8 * word):
-                store(bias + c, fill(like(LOWEST, one)))
-            for j in range(w):
-                put(bias + word * j, number(b + word * rows[j], one))
+            constant(bias, line, like(LOWEST, one), word)
+            gather(bias, rows, b, one, word)
             zeros(w, rows, y, word * d, one, word)
             for head in range(heads):
                 q = qkv + head * width
@@ -268,16 +287,7 @@ def _attend(data: int, one: Any, word: int) -> None:
 @shared_part
 def _attend_slope(data: int, one: Any, word: int) -> None:
     args = arguments(data)
-    n = args[1]
-    T = args[2]
-    heads = args[3]
-    d = args[4]
-    most = args[5]
-    start = ints(args[6], n + 1)
-    row = ints(args[7], T)
-    square = ints(args[8], n + 1)
-    qkv = args[9]
-    weights = args[10]
+    n, heads, d, most, start, row, square, qkv, weights = common(args)
     g = args[11]
     gqkv = args[12]
     gb = args[13]
@@ -298,8 +308,7 @@ def _attend_slope(data: int, one: Any, word: int) -> None:
             w = len(rows)
             line = line_of(w, word)
             zeros(w, rows, gqkv, long, one, word)
-            for c in range(0, line, 8 * word):
-                store(column + c, fill(one - one))
+            constant(column, line, one - one, word)
             for head in range(heads):
                 at = head * width
                 q = qkv + at
@@ -315,24 +324,14 @@ def _attend_slope(data: int, one: Any, word: int) -> None:
                 sums(A, word, line, w, rows, gy, short, gv, long, width, one, word)
                 sums(S, line, word, w, rows, k, long, gq, long, width, one, word)
                 sums(S, word, line, w, rows, q, long, gk, long, width, one, word)
-            for j in range(w):
-                put(gb + word * rows[j], number(column + word * j, one))
+            scatter(gb, rows, column, one, word)
     scratch[0] = 0.0  # it is kept until here
 
 
 @shared_part
 def _attend_curvature(data: int, one: Any, word: int) -> None:
     args = arguments(data)
-    n = args[1]
-    T = args[2]
-    heads = args[3]
-    d = args[4]
-    most = args[5]
-    start = ints(args[6], n + 1)
-    row = ints(args[7], T)
-    square = ints(args[8], n + 1)
-    qkv = args[9]
-    weights = args[10]
+    n, heads, d, most, start, row, square, qkv, weights = common(args)
     g = args[11]
     h = args[12]
     hb = args[13]
@@ -360,10 +359,8 @@ def _attend_curvature(data: int, one: Any, word: int) -> None:
             line = line_of(w, word)
             zeros(w, rows, gqkv, long, one, word)
             zeros(w, rows, gg, short, one, word)
-            for c in range(0, line, 8 * word):
-                store(column + c, fill(one - one))
-            for j in range(w):
-                put(change + word * j, number(hb + word * rows[j], one))
+            constant(column, line, one - one, word)
+            gather(change, rows, hb, one, word)
             for head in range(heads):
                 at = head * width
                 q = qkv + at
@@ -392,8 +389,7 @@ def _attend_curvature(data: int, one: Any, word: int) -> None:
                 sums(G, line, word, w, rows, hk, long, gq, long, width, one, word)
                 sums(N, word, line, w, rows, q, long, gk, long, width, one, word)
                 sums(G, word, line, w, rows, hq, long, gk, long, width, one, word)
-            for j in range(w):
-                put(gb + word * rows[j], number(column + word * j, one))
+            scatter(gb, rows, column, one, word)
     scratch[0] = 0.0  # it is kept until here
 
 
