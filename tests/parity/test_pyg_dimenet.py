@@ -5,8 +5,7 @@ Theirs needs torch-sparse to list its triplets, so its blocks are called one by 
 here by hand.
 """
 
-import math
-
+import networks
 import pytest
 import torch
 from torch_geometric.nn.models import DimeNetPlusPlus
@@ -27,46 +26,10 @@ SIZE = dict(
 
 
 def same_weights(ours, theirs):
-    """Give ours the weights of theirs. Two conventions differ: our radial basis has the factor √2
-    that makes it orthonormal, and our angle is the one at the atom, theirs its supplement: P_l(-cos
-    α) = (-1)^l P_l(cos α)."""
-    pairs = [
-        (ours.embed.embedding.weight[:95], theirs.emb.emb.weight),
-        (ours.rbf.frequencies, theirs.rbf.freq),
-    ]
-    sign = torch.tensor([(-1.0) ** order for order in range(4)]).repeat_interleave(3)
-    pairs += [(ours.embed.rbf.weight, theirs.emb.lin_rbf.weight / math.sqrt(2))]
-    pairs += [(ours.embed.rbf.bias, theirs.emb.lin_rbf.bias)]
-    pairs += zip(ours.embed.combine.parameters(), theirs.emb.lin.parameters(), strict=True)
-    for own, other in zip(ours.blocks, theirs.interaction_blocks, strict=True):
-        pairs += [
-            (own.rbf1.weight, other.lin_rbf1.weight / math.sqrt(2)),
-            (own.rbf2.weight, other.lin_rbf2.weight),
-        ]
-        pairs += [
-            (own.sbf1.weight, other.lin_sbf1.weight * sign),
-            (own.sbf2.weight, other.lin_sbf2.weight),
-        ]
-        for a, b in (
-            ("kj", "lin_kj"),
-            ("ji", "lin_ji"),
-            ("down", "lin_down"),
-            ("up", "lin_up"),
-            ("lin", "lin"),
-            ("before", "layers_before_skip"),
-            ("after", "layers_after_skip"),
-        ):
-            pairs += zip(getattr(own, a).parameters(), getattr(other, b).parameters(), strict=True)
-    for own, other in zip(ours.outputs, theirs.output_blocks, strict=True):
-        pairs += [
-            (own.rbf.weight, other.lin_rbf.weight / math.sqrt(2)),
-            (own.up.weight, other.lin_up.weight),
-        ]
-        pairs += zip(own.layers.parameters(), other.lins.parameters(), strict=True)
-        pairs += [(own.out.weight, other.lin.weight)]
+    """Give ours the weights of theirs."""
     with torch.no_grad():
-        for own, other in pairs:
-            own.copy_(other)
+        for own, other, factor in networks.same_dimenet(ours, theirs):
+            own[: len(other)].copy_(other * factor)
 
 
 def their_features(theirs, z, pos, edges):
