@@ -1,7 +1,7 @@
 """Pictures to explore with: plotly figures made by pure functions, and widgets whose state lives in
 traits."""
 
-from scdlab.explore.bench import Bench, Section
+from scdlab.explore.bench import Bench
 from scdlab.explore.candidates import candidate_figure
 from scdlab.explore.claim_curves import claim_curves
 from scdlab.explore.condition import ConditionExplorer
@@ -23,6 +23,7 @@ from scdlab.explore.plots import (
     parity_plot,
     path_plot,
 )
+from scdlab.explore.section import Section
 from scdlab.explore.view import MoleculeView, static_view, view_molecule
 from scdlab.explore.widgets import Explorer, FigureExplorer, SvgExplorer
 

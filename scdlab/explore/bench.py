@@ -7,7 +7,6 @@ one in front first; what was set in a panel (σ, a model, a temperature) is kept
 
 import asyncio
 import html
-import re
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -27,16 +26,17 @@ from scdlab.explore.bench_files import KINDS, file_of
 from scdlab.explore.committee import Committee
 from scdlab.explore.controls import check_choice
 from scdlab.explore.denoisers import DenoiserExplorer
-from scdlab.explore.downloads import Downloads, live_structure
+from scdlab.explore.downloads import Downloads
 from scdlab.explore.inputs import Text
 from scdlab.explore.motion import MotionExplorer
 from scdlab.explore.place import Atlas, PlaceExplorer, atlas
 from scdlab.explore.properties import PROPERTIES, PropertyExplorer, predictors
+from scdlab.explore.section import Section
 from scdlab.explore.seen import SeenExplorer
 from scdlab.explore.source import MoleculeSource
 from scdlab.explore.structures import MAX_ATOMS_FRAMES
 from scdlab.explore.turning import TurnExplorer
-from scdlab.explore.words import DESCRIPTION, STRUCTURE, error_text, labeled, unseen
+from scdlab.explore.words import DESCRIPTION, STRUCTURE, error_text
 from scdlab.training.checkpoint import load_pretrained, pretrained_names
 
 TABS = {
@@ -56,78 +56,7 @@ KEPT = {  # what a panel keeps when the structure changes
     "symmetry": (),
     "motion": ("model", "kind", "temperature"),
 }
-REASON_WIDTH = 760  # pixels of a still picture that says why a panel has none
 OTHER = 11  # row of QM9 of the "other" molecule that SCD is told
-
-
-class Section(widgets.VBox):
-    """A place for one panel of a bench: the panel, or why there is none.
-
-    Attributes
-    ----------
-    panel : widget or None
-        What is shown.
-    structure : str
-        What the panel shows, as an address of the live page names it.
-    described_as : str
-        The alternative text that `describe` gave.
-    """
-
-    structure = ""
-    described_as = ""
-
-    def __init__(self):
-        self.panel: Any = None
-        self._unseen = widgets.HTML(layout=widgets.Layout(height="0", margin="0"))
-        super().__init__([self._unseen])
-
-    def put(self, panel: Any, atoms: ase.Atoms) -> None:
-        """Show another panel, and close the one before.
-
-        Parameters
-        ----------
-        panel : widget
-            The panel.
-        atoms : ase.Atoms
-            The structure that it shows.
-        """
-        before = self.panel
-        self.panel = panel
-        self.structure = live_structure(atoms)
-        self.described_as = ""
-        self._unseen.value = ""
-        self.children = (self._unseen, panel)
-        if before is not None:
-            _close(before)
-
-    def describe(self, text: str) -> None:
-        """Give what is shown an alternative text; it lasts until another panel is shown.
-
-        Parameters
-        ----------
-        text : str
-            The picture and its finding, in one to three sentences.
-        """
-        self.described_as = text
-        self._unseen.value = unseen(text)
-
-    def to_svg(self) -> str:
-        """The panel as a still picture; empty where it has none."""
-        inner = self.panel.explorer if isinstance(self.panel, Committee) else self.panel
-        return inner.to_svg() if hasattr(inner, "to_svg") else ""
-
-    def still(self) -> str:
-        """The panel as a still picture with its alternative text; the reason where it has none."""
-        if picture := self.to_svg():
-            return labeled(picture, self.described_as)
-        reason = html.unescape(re.sub(r"<[^>]*>", "", getattr(self.panel, "value", ""))).strip()
-        return svg.stack([svg.document(REASON_WIDTH, 4, [])], [reason])
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The live widget, and its svg for places without a kernel."""
-        live: Any = super()._repr_mimebundle_(**kwargs)
-        about = {DESCRIPTION: self.described_as} if self.described_as else {}
-        return live | svg.still_picture(self.still) | about | {STRUCTURE: self.structure}
 
 
 class Bench(widgets.VBox):
@@ -446,10 +375,3 @@ class Bench(widgets.VBox):
             return "it has to be told forces, and GFN2-xTB found no solution."
         found["DeNS, told force"] = ToldForces(model, forces)
         return ""
-
-
-def _close(widget: Any) -> None:
-    """Close a widget and all that it holds."""
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    widget.close()

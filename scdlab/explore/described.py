@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from scdlab.explore.bench import Section
+from scdlab.explore.section import Section
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import Explorer
 from scdlab.explore.words import DESCRIPTION, unseen
