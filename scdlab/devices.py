@@ -36,6 +36,27 @@ def sent(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device, copy=True)
 
 
+def seed_torch(device: torch.device, seed: int) -> None:
+    """Seed the random numbers of torch that a program on a device draws when it names no generator.
+
+    The numbers are those that follow `torch.manual_seed`, which takes 0.2 ms, in a training step of
+    some ms: it formats the stack of its caller for each kind of device that this machine lacks.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where models compute; the processor's own numbers are seeded too.
+    seed : int
+        The seed.
+    """
+    if device.type in ("cpu", "cuda"):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def checked_device(device: str | torch.device) -> torch.device:
     """The torch device of a name, when this machine has it.
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.shares import declare_share
 from scdlab.atoms.store import AtomStore
+from scdlab.devices import seed_torch
 from scdlab.log import enabled, logger
 from scdlab.nn import Model
 from scdlab.objectives import Objective
@@ -259,7 +260,7 @@ class Run:
         self._set_annealed(step)
         seed = self._seed(step)
         rank = self.fabric.global_rank
-        torch.manual_seed(seed + rank)
+        seed_torch(self.device, seed + rank)
         generator = torch.Generator(self.device).manual_seed(seed + rank)
         batch = self._batch(step, seed)
         if self.settings.augment is not None:
@@ -269,7 +270,8 @@ class Run:
         loss, parts = checked_answer(self.objective, answer, batch.num_graphs)
         check_gradient(self.objective, loss)
         loss = balanced_loss(self.objective, loss, parts, batch)
-        self.fabric.backward(loss)
+        # by the weights alone: the way back to the positions, through all distances, is left out
+        self.fabric.backward(loss, inputs=self.parameters)
         check_reached(self.objective, self.parameters)
         share_gradients(self.parameters, self.fabric)
         loss, parts = combined(loss.detach(), parts, self.fabric)

@@ -39,9 +39,9 @@ class OneProcess:
     local_rank: int = 0
     is_global_zero: bool = True
 
-    def backward(self, loss: Tensor) -> None:
-        """The gradient of a loss."""
-        loss.backward()
+    def backward(self, loss: Tensor, inputs: list[Parameter]) -> None:
+        """The gradient of a loss by parameters."""
+        loss.backward(inputs=inputs)
 
     def all_reduce(self, x: Tensor, reduce_op: str) -> Tensor:
         """A sum, mean or maximum over one process: what it holds."""

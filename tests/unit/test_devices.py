@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scdlab.devices import checked_device
+from scdlab.devices import checked_device, seed_torch
 
 
 def test_the_processor_is_always_there():
@@ -45,3 +45,12 @@ def test_names_that_are_no_device_are_refused(monkeypatch, name):
 def test_what_is_no_name_is_refused(value):
     with pytest.raises(TypeError, match=r"device must be a name or a torch\.device"):
         checked_device(value)
+
+
+def test_seeding_gives_the_numbers_of_torchs_own_seed():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12345678901234)
+        expected = torch.rand(5), torch.randperm(7)
+        seed_torch(torch.device("cpu"), 12345678901234)
+        found = torch.rand(5), torch.randperm(7)
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])

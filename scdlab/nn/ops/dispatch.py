@@ -113,7 +113,7 @@ def cfconv(
     n_pairs = edges.n_pairs
     taps = table.taps
     d = like.shape[-1]
-    components = like[:1].numel() // d
+    components = like.shape[1] if like.dim() == 3 else 1  # vectors or scalars
     results = []
     for m in wanted:
         if m == 0:

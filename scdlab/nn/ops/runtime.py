@@ -14,10 +14,10 @@ import ctypes
 import functools
 import os
 import time
+from array import array
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from numba import cfunc, njit, types
 from torch import Tensor
@@ -46,7 +46,7 @@ class Kernel:
 
     def __init__(self, body: Callable, dtype: torch.dtype = torch.float32) -> None:
         self.body = body
-        self.dtype = dtype
+        self._reads = (dtype, torch.int64)
         self.__doc__ = body.__doc__
         _KERNELS.append(self)
 
@@ -78,24 +78,18 @@ class Kernel:
         TypeError
             For a tensor that the kernel would misread.
         """
-        values = []
+        values = [0, items]
         for x in args:
-            if isinstance(x, int):
+            if type(x) is int:
                 values.append(x)
-                continue
-            if not (
-                isinstance(x, Tensor)
-                and x.dtype in (self.dtype, torch.int64)
-                and x.device.type == "cpu"
-                and x.is_contiguous()
-            ):
-                given = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else "None"
+            elif isinstance(x, Tensor) and x.dtype in self._reads and _is_plain(x):
+                values.append(x.data_ptr())
+            else:
+                given = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else f"{x!r}"
                 raise TypeError(
                     f"{self.body.__name__} was given {given}: a fault in scdlab, please report it."
                 )
-            values.append(x.data_ptr())
-        block = np.array([0, items, *values], dtype=np.int64)
-        _on_threads(self.compiled, block, args, torch.get_num_threads())
+        _on_threads(self.compiled, array("q", values), args, torch.get_num_threads())
 
 
 class Precisions:
@@ -131,6 +125,11 @@ class Precisions:
         self.kernels[out.dtype](items, *args)
 
 
+def _is_plain(x: Tensor) -> bool:
+    """Whether a tensor is numbers in a row in the processor's memory."""
+    return x.is_cpu and x.is_contiguous()
+
+
 def warn_once(error: Exception) -> None:
     """Say why kernels are compiled anew in each process; once in this one."""
     if not _WARNED:
@@ -162,7 +161,7 @@ def all_kernels() -> list[Kernel]:
     return list(_KERNELS)
 
 
-def _on_threads(compiled: Any, block: np.ndarray, args: tuple, n: int) -> None:
+def _on_threads(compiled: Any, block: array, args: tuple, n: int) -> None:
     """Run the compiled kernel on n threads at once and wait; block and args: all the memory that it
     works on.
 
@@ -170,7 +169,7 @@ def _on_threads(compiled: Any, block: np.ndarray, args: tuple, n: int) -> None:
     second team would find the processors taken by the first, which spins for a while after each
     operation, waiting for the next.
     """
-    data = block.ctypes.data
+    data, _ = block.buffer_info()
     if n == 1:
         compiled.ctypes(data)
     elif TEAM is not None:
