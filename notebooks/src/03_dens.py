@@ -962,9 +962,9 @@ claims.compare("dens-ethanol-forces", yours)
 # whose DeNS has 64.6. Hand each atom *another atom's* force, and it is 66.5: nearly everything is
 # back. So for forces, at this size, the clue is above all a **mark**. It says which atoms were
 # displaced, and so keeps two tasks apart: to fit the structure that is seen, and to guess the one
-# that was. What the force says beyond that is worth 2.8 %, below our threshold for a gain. For the
-# noise itself it is worth much: 42 % of it is left with the right force, 67 % when the network was
-# trained on shuffled ones (`dens-clue`).
+# that was. What the force says beyond that is worth 2.8 % here, which three seeds cannot tell from
+# nothing. For the noise itself it is worth much: 42 % of it is left with the right force, 67 % when
+# the network was trained on shuffled ones (`dens-clue`).
 #
 # There were earlier records of these claims, and they were **withdrawn**:
 
