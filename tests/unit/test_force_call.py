@@ -21,6 +21,10 @@ MODELS = {
     "transformer, one layer": lambda: scdlab.EquivariantTransformer(
         hidden_channels=16, num_layers=1, num_heads=2, num_rbf=12
     ),
+    "schnet, ten features": lambda: scdlab.SchNet(hidden_channels=10, num_layers=2, num_rbf=12),
+    "transformer, heads of six": lambda: scdlab.EquivariantTransformer(
+        hidden_channels=18, num_layers=3, num_heads=3, num_rbf=12
+    ),
     "transformer, two layers": lambda: scdlab.EquivariantTransformer(
         hidden_channels=16, num_layers=2, num_heads=1, num_rbf=12, noise_head=False
     ),
@@ -150,6 +154,43 @@ def test_forces_are_the_gradient_of_the_energy_that_is_called(trained):
                 energies.append(called(call, moved).energies.sum())
             slope = (energies[0] - energies[1]) / 2e-5
             assert forces[atom, axis] == pytest.approx(-slope, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["schnet", "transformer"])
+def test_weights_that_are_no_float32_numbers_are_not_rounded(name):
+    torch.manual_seed(2)
+    model = MODELS[name]().double().eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight *= 1 + 1e-4 * torch.rand_like(weight)
+    compare(model, structures())
+
+
+@pytest.mark.parametrize("name", ["schnet", "transformer"])
+def test_threads_share_the_work_and_change_nothing(name, monkeypatch):
+    torch.manual_seed(3)
+    model = MODELS[name]().double().eval()
+    atoms = structures()["crystal"] * (2, 2, 2)
+    alone = called(ForceCall(model), atoms)
+    monkeypatch.setattr("scdlab.nn.inference.shares._PAIRS", 20)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    call = ForceCall(model)
+    for _ in range(2):  # the second in the room of the first
+        shared = called(call, atoms)
+        np.testing.assert_allclose(shared.energies, alone.energies, rtol=1e-12)
+        np.testing.assert_allclose(shared.forces, alone.forces, atol=1e-12)
+        np.testing.assert_allclose(shared.gradient, alone.gradient, atol=1e-12)
+
+
+def test_a_call_leaves_the_answers_of_another_alone(trained):
+    """Though it computes in the same room."""
+    call = ForceCall(trained["transformer"].double().eval())
+    first, second = (scdlab.load_ethanol().to_ase(k) for k in (3, 9))
+    kept = called(call, first)
+    before = [kept.energies.copy(), kept.forces.copy(), kept.gradient.copy()]
+    called(call, second)
+    for a, b in zip(before, (kept.energies, kept.forces, kept.gradient), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_several_structures_at_once(trained):

@@ -7,7 +7,10 @@ from numba import njit
 
 from scdlab.nn.ops.runtime import warn_once
 
-_FLAGS: dict[str, Any] = dict(error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+_FLAGS: dict[str, Any] = dict(
+    error_model="numpy", fastmath={"contract", "reassoc", "nsz"}, nogil=True
+)
+within = njit(inline="always", **_FLAGS)  # a part that others take in
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -11,9 +11,12 @@ from scdlab.nn.model import Model
 from scdlab.nn.schnet import SchNet
 
 from .geometry import Geometry, forces_on_atoms, geometry_of
-from .read_out import ReadOut, read_out
-from .schnet import schnet, schnet_weights
-from .transformer import transformer, transformer_weights
+from .schnet import schnet, schnet_state, schnet_weights
+from .shares import shares_of
+from .transformer import transformer, transformer_state
+from .transformer_weights import transformer_weights
+
+_MORE = 64  # pairs that there is always room for
 
 
 class Evaluation(NamedTuple):
@@ -63,7 +66,9 @@ class ForceCall:
 
     The networks are written out a second time, with their derivatives, and functions of the
     distance are read from tables (`radial_tables`): the answers are those of the model, to about
-    1e-12 for energies and 1e-9 for forces in float64, in a small part of the time.
+    1e-12 for energies and 1e-9 for forces in float64, in a small part of the time. What a call
+    computes on its way is written where an earlier call has written it; so a call on 1,000 atoms
+    keeps some hundred megabytes until the object goes.
 
     Parameters
     ----------
@@ -90,15 +95,33 @@ class ForceCall:
         head: Any = model.energy_head
         self._scale = float(head.scale)
         self._reference = head.reference.cpu().numpy().copy()  # [119] eV
-        self._head: ReadOut = read_out(head, self.dtype)
         self._network: Any
         self._weights: Any
+        self._state_of: Any
         if isinstance(model, SchNet):
             self._network = schnet
+            self._state_of = schnet_state
             self._weights = schnet_weights(model, self.dtype)
         elif isinstance(model, EquivariantTransformer):
             self._network = transformer
+            self._state_of = transformer_state
             self._weights = transformer_weights(model, self.dtype)
+        self._spare: list[Any] = []  # room that is kept from call to call, while nobody uses it
+
+    def _state(self, n_atoms: int, n_pairs: int) -> Any:
+        """Room for a call: that of an earlier one if it fits."""
+        try:
+            state = self._spare.pop()  # at once: calls on several threads never share one
+        except IndexError:
+            state = None
+        if (
+            state is not None
+            and len(state.energies) == n_atoms
+            and n_pairs <= len(state.gr) <= 2 * n_pairs + _MORE
+            and len(state.sums) == shares_of(n_pairs)
+        ):
+            return state
+        return self._state_of(self._weights, n_atoms, n_pairs + n_pairs // 8 + _MORE // 2)
 
     def __call__(
         self, z: np.ndarray, i: np.ndarray, j: np.ndarray, vectors: np.ndarray
@@ -120,11 +143,16 @@ class ForceCall:
         Evaluation
             Energies and forces of the atoms.
         """
+        # numba would compile all loops anew for arrays that cannot be written
+        z, i, j = (np.require(array, np.int64, ["C", "W"]) for array in (z, i, j))
         pairs = geometry_of(i, j, vectors.astype(self.dtype, copy=False), self.cutoff)
-        energies, gradient = self._network(self._weights, self._head, z, pairs)
+        state = self._state(len(z), len(pairs.i))
+        energies, gradient = self._network(self._weights, z, pairs, state)
+        energies = energies.astype(np.float64) * self._scale + self._reference[z]
+        self._spare = [state]
         gradient = gradient.astype(np.float64, copy=False) * self._scale
         return Evaluation(
-            energies=energies.astype(np.float64, copy=False) * self._scale + self._reference[z],
+            energies=energies,
             forces=forces_on_atoms(pairs.i, pairs.j, gradient, len(z)),
             pairs=pairs,
             gradient=gradient,

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import compiled
+from scdlab.nn.ops.simd import fill, load_like, prefetch
+
+from .compiled import compiled, within
 
 _CELLS = {np.dtype(np.float64): 1024, np.dtype(np.float32): 256}
 
@@ -94,70 +96,83 @@ def hermite(u: float, weights: np.ndarray, slopes: np.ndarray) -> None:
     slopes[5] = 0.5 * u2 * v * (3.0 - 5.0 * u)
 
 
-@compiled
-def read(left: np.ndarray, right: np.ndarray, weights: np.ndarray, row: np.ndarray) -> None:
-    """Add up the six numbers about a point, for each function.
+@within
+def taps(weights: np.ndarray, p: int) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """The six weights of pair p, each eight times.
 
     Parameters
     ----------
-    left, right : ndarray
-        The nodes, [3, d].
     weights : ndarray
-        Of `hermite`, [6].
-    row : ndarray
-        Written: the functions, or their slopes, [d].
+        Of `hermite`, [P, 6].
+    p : int
+        A pair.
     """
-    for c in range(len(row)):
-        row[c] = (
-            weights[0] * left[0, c]
-            + weights[1] * left[1, c]
-            + weights[2] * left[2, c]
-            + weights[3] * right[0, c]
-            + weights[4] * right[1, c]
-            + weights[5] * right[2, c]
-        )
+    return (
+        fill(weights[p, 0]),
+        fill(weights[p, 1]),
+        fill(weights[p, 2]),
+        fill(weights[p, 3]),
+        fill(weights[p, 4]),
+        fill(weights[p, 5]),
+    )
 
 
-@compiled
-def read_both(
-    left: np.ndarray,
-    right: np.ndarray,
-    weights: np.ndarray,
-    slopes: np.ndarray,
-    row: np.ndarray,
-    slope: np.ndarray,
-) -> None:
-    """Functions and their slopes in one pass over the table.
+@within
+def read(one: Any, at: int, row: int, following: int, w: tuple[Any, ...]) -> Any:
+    """Eight functions at a point.
 
     Parameters
     ----------
-    left, right : ndarray
-        The nodes, [3, d].
-    weights, slopes : ndarray
-        Of `hermite`, [6].
-    row, slope : ndarray
-        Written: the functions and their slopes, [d].
+    one : float
+        A number of the table's kind.
+    at, row : int
+        Where the first of the six numbers stand, and how far those of the others are, in bytes.
+    following : int
+        What the next pair will read.
+    w : tuple of eights
+        Of `taps`.
     """
-    for c in range(len(row)):
-        a = left[0, c]
-        b = left[1, c]
-        e = left[2, c]
-        f = right[0, c]
-        g = right[1, c]
-        h = right[2, c]
-        row[c] = (
-            weights[0] * a
-            + weights[1] * b
-            + weights[2] * e
-            + weights[3] * f
-            + weights[4] * g
-            + weights[5] * h
-        )
-        slope[c] = (
-            slopes[0] * a
-            + slopes[1] * b
-            + slopes[2] * e
-            + slopes[3] * f
-            + slopes[4] * g
-            + slopes[5] * h
-        )
+    prefetch(following)
+    prefetch(following + row)
+    prefetch(following + 2 * row)
+    prefetch(following + 3 * row)
+    prefetch(following + 4 * row)
+    prefetch(following + 5 * row)
+    return (
+        w[0] * load_like(at, one)
+        + w[1] * load_like(at + row, one)
+        + w[2] * load_like(at + 2 * row, one)
+        + w[3] * load_like(at + 3 * row, one)
+        + w[4] * load_like(at + 4 * row, one)
+        + w[5] * load_like(at + 5 * row, one)
+    )
+
+
+@within
+def read_both(
+    one: Any, at: int, row: int, following: int, w: tuple[Any, ...], s: tuple[Any, ...]
+) -> tuple[Any, Any]:
+    """Eight functions and their slopes in one pass over the table.
+
+    Parameters
+    ----------
+    one, at, row, following, w
+        See `read`.
+    s : tuple of eights
+        Of the slopes.
+    """
+    prefetch(following)
+    prefetch(following + row)
+    prefetch(following + 2 * row)
+    prefetch(following + 3 * row)
+    prefetch(following + 4 * row)
+    prefetch(following + 5 * row)
+    a = load_like(at, one)
+    b = load_like(at + row, one)
+    e = load_like(at + 2 * row, one)
+    f = load_like(at + 3 * row, one)
+    g = load_like(at + 4 * row, one)
+    h = load_like(at + 5 * row, one)
+    value = w[0] * a + w[1] * b + w[2] * e + w[3] * f + w[4] * g + w[5] * h
+    slope = s[0] * a + s[1] * b + s[2] * e + s[3] * f + s[4] * g + s[5] * h
+    return value, slope

@@ -175,28 +175,40 @@ def _on_threads(compiled: Any, block: array, args: tuple, n: int) -> None:
     elif TEAM is not None:
         TEAM(compiled.address, data, n, 0)
     else:
-        _on_python_threads(compiled.ctypes, data, (block, args), n)
+        memory = block, args
+
+        def call(share: int, memory: tuple = memory) -> None:
+            compiled.ctypes(data)
+
+        on_own_threads(call, n)
 
 
-def _on_python_threads(call: Callable, data: int, memory: tuple, n: int) -> None:
-    """The same on threads of our own.
+def on_own_threads(call: Callable[[int], object], n: int) -> None:
+    """Call a function with 0, 1, … n - 1, each on a thread, and wait.
 
-    An interrupt waits until all have ended, and each holds the memory it writes. Bare threads:
-    those of `threading` take locks as they start, and an interrupt that meets one can leave it
-    taken.
+    An interrupt waits until all have ended, and what the function holds stays until then. Bare
+    threads: those of `threading` take locks as they start, and an interrupt that meets one can
+    leave it taken.
+
+    Parameters
+    ----------
+    call : callable
+        What to call; it raises nothing, and lets other threads run.
+    n : int
+        How many threads; this one is the first.
     """
     interrupt = None
     started = []
     ended = []
 
-    def work(kept: tuple) -> None:
-        call(data)
+    def work(share: int) -> None:
+        call(share)
         ended.append(1)
 
     try:
-        for _ in range(n - 1):
-            started.append(_thread.start_new_thread(work, (memory,)))
-        call(data)
+        for share in range(1, n):
+            started.append(_thread.start_new_thread(work, (share,)))
+        call(0)
     except BaseException as error:
         interrupt = error
     while len(ended) < len(started):

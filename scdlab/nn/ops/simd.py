@@ -121,6 +121,49 @@ def like(typing: Any, x: Any, one: Any) -> Any:
 
 
 @typed_intrinsic
+def word(typing: Any, one: Any) -> Any:
+    """How many bytes numbers of the kind of the number `one` take."""
+    size = one.bitwidth // 8
+
+    def code(context, builder, signature, args):
+        return context.get_constant(types.int64, size)
+
+    return types.int64(one), code
+
+
+def ask(builder: Any, address: Any) -> None:
+    """Emit the request for the 64 bytes about an address, which will be read soon."""
+    pointer = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer, _INT, _INT, _INT])
+    request = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    where = builder.inttoptr(address, pointer)
+    builder.call(request, [where, *(ir.Constant(_INT, x) for x in (0, 3, 1))])  # to read; data
+
+
+@typed_intrinsic
+def prefetch(typing: Any, address: Any) -> Any:
+    """Ask for the 64 bytes about an address, which will be read soon."""
+
+    def code(context, builder, signature, args):
+        ask(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
+
+
+@typed_intrinsic
+def keep_apart(typing: Any) -> Any:
+    """Have the function that calls this stay a function, where a compiler would copy it into those
+    that call it: for what is large."""
+
+    def code(context, builder, signature, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@typed_intrinsic
 def fill(typing: Any, x: Any) -> Any:
     """Eight times the number x."""
     kind = _OF_NUMBER[x]
