@@ -601,10 +601,10 @@ explore.described(
 # harm than none, so a mixture of the two passes *none* somewhere on the way. The description says
 # something that the noisy structure does not show, and the network has learned to read it.
 #
-# Be careful with the size, though. Own is still far above 0.125: the description goes a small part
-# of the way and makes the question a little less ambiguous, not well-posed. (DeNS, the method of
-# lesson 03, gives a network the *forces* of the clean structure, a clue for every atom, and that
-# removes far more.) What keeps so much back?
+# Be careful with the size, though. Own is still far above 0.125: the description goes three tenths
+# of the way and makes the question less ambiguous, not well-posed. (DeNS, the method of lesson 03,
+# gives a network the *forces* of the clean structure, a clue for every atom, and that removes far
+# more.) What keeps so much back?
 #
 # ## How wide is the bottleneck?
 #
