@@ -30,7 +30,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch_geometric import data
 
 from scdlab.atoms.batch import Batch, completed, mark_complete
 from scdlab.atoms.neighbors import neighbor_list
@@ -309,6 +308,8 @@ def _mask_token(model: Model) -> Tensor:
 
 def _cut(batch: Batch, chosen: Tensor) -> Batch:
     """The batch of the atoms `chosen` [N] alone."""
+    from torch_geometric import data
+
     size = sum_over_atoms(chosen.long(), batch)  # (B)
     rows = chosen.nonzero().flatten()
     fields = {name: batch[name].index_select(0, rows) for name in ("z", "pos", "batch")}

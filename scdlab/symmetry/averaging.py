@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
-from torch_geometric.utils import to_dense_batch
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.neighbors import periodic_axes
@@ -300,6 +299,8 @@ class NearestPair(StructureFrames):
 
     def axes(self, batch: Batch, r: Tensor) -> Tensor:
         """The frames of structures, see the class."""
+        from torch_geometric.utils import to_dense_batch
+
         x, there = to_dense_batch(r.detach(), batch.batch)  # [B, n, 3], [B, n]
         rows = torch.arange(len(x), device=x.device)
         inf = float("inf")

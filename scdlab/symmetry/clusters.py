@@ -9,7 +9,6 @@ batch or, in periodic structures, their images; its pairs are neighbors among th
 from dataclasses import dataclass
 
 import torch
-import torch_geometric.data
 from torch import Tensor, nn
 
 from scdlab.atoms.batch import Batch, mark_complete
@@ -273,6 +272,8 @@ def make_batch(z: Tensor, pos: Tensor, structure: Tensor, ptr: Tensor) -> Batch:
     ptr : Tensor [B + 1]
         Where the atoms of each structure start.
     """
-    batch = torch_geometric.data.Batch(z=z, pos=pos, batch=structure, ptr=ptr)
+    from torch_geometric import data
+
+    batch = data.Batch(z=z, pos=pos, batch=structure, ptr=ptr)
     mark_complete(batch)
     return batch

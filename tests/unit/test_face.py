@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,14 @@ def test_the_import_loads_nothing_heavy():
     loaded = set(run("import scdlab, sys; print(*sys.modules)"))
     heavy = {"torch", "numpy", "ase", "scipy", "torch_geometric", "plotly", "scdlab.atoms"}
     assert "scdlab" in loaded and not heavy & loaded
+
+
+def test_no_module_loads_torch_geometric_before_there_is_a_batch():
+    """It takes longer to load than torch: commands and processes that need no batch do without."""
+    early = re.compile(r"^(import|from) torch_geometric", re.MULTILINE)
+    sources = list((ROOT / "scdlab").rglob("*.py"))
+    assert len(sources) > 100
+    assert not [path for path in sources if early.search(path.read_text(encoding="utf-8"))]
 
 
 @pytest.mark.parametrize("name", [name for name in scdlab.__all__ if name != "__version__"])
