@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import night_claims
 import pytest
 
-from scdlab import claims
+from scdlab import claims, cli
 from scdlab.claims import night, plan, provenance
 from scdlab.claims import record as records
 from scdlab.claims.claim import REGISTRY
@@ -225,28 +226,56 @@ def test_a_seed_is_measured_by_the_package_that_started_it(tmp_path, monkeypatch
     assert night.environment()["OMP_NUM_THREADS"] == "1"
 
 
-# --- in processes
+# --- seeds in processes
 
 
-def start(tmp_path, names, *words, delay=0.0, out="out", records_in="records"):
-    """The command line on tiny claims, in a process of its own."""
-    paths = os.pathsep.join([str(ROOT), str(HERE)])
+def words_of(tmp_path, *words):
+    """The words of the command line that measures a night."""
+    night_words = ["--profile", "night", "--device", "cpu", "--out", str(tmp_path / "out")]
+    return ["claims", "run", *words, *night_words]
+
+
+def start(tmp_path, names, *words, delay=0.0, records_in="records"):
+    """The command line on tiny claims, in a process of its own that can be killed."""
     env = os.environ | {
-        "PYTHONPATH": paths,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]),
         "NIGHT_CLAIMS": names,
         "NIGHT_DELAY": str(delay),
         "NIGHT_RECORDS": str(tmp_path / records_in),
         "COLUMNS": "200",
     }
-    command = ["claims", "run", *words, "--profile", "night", "--device", "cpu"]
-    command += ["--out", str(tmp_path / out)]
+    code = "import night_claims; night_claims.main()"
     return subprocess.Popen(
-        [sys.executable, "-c", "import night_claims; night_claims.main()", *command],
+        [sys.executable, "-c", code, *words_of(tmp_path, *words)],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@pytest.fixture
+def here(ledger, tmp_path, monkeypatch, capsys):
+    """here(names, *words) -> (exit code, output) of the command line in this process, whose seeds
+    are measured by processes all the same."""
+
+    def run(names, *words, delay=0.0, records_in="records"):
+        ledger(*names.split())
+        monkeypatch.setattr(records, "RECORDS", tmp_path / records_in)
+        monkeypatch.setenv("NIGHT_CLAIMS", names)
+        monkeypatch.setenv("NIGHT_DELAY", str(delay))
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.syspath_prepend(HERE)
+        monkeypatch.setattr(sys, "argv", ["scdlab", *words_of(tmp_path, *words)])
+        capsys.readouterr()
+        try:
+            cli.app()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        return code, "".join(capsys.readouterr())
+
+    return run
 
 
 def values_in(folder):
@@ -257,11 +286,10 @@ def values_in(folder):
 
 
 @pytest.mark.slow
-def test_claims_without_data_are_named_and_the_others_measured(tmp_path):
+def test_claims_without_data_are_named_and_the_others_measured(here, tmp_path):
     names = "night-nodata night-broken night-low"
-    process = start(tmp_path, names, "--hours", "1", "--jobs", "2")
-    output = process.communicate(timeout=500)[0]
-    assert process.returncode == 1, output
+    code, output = here(names, "--hours", "1", "--jobs", "2")
+    assert code == 1, output
     assert "night-nodata was skipped: There are no frames of gold: set SCDLAB_MD17" in output
     assert "night-broken was skipped: KeyError: 'broken'" in output
     assert "night-low: same direction; recorded." in output
@@ -274,7 +302,7 @@ def test_claims_without_data_are_named_and_the_others_measured(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_night_that_is_stopped_goes_on_and_ends_alike(ledger, tmp_path, number):
+def test_a_night_that_is_stopped_goes_on_and_ends_alike(ledger, here, tmp_path, number):
     whole = tmp_path / "whole"
     ledger("night-low")
     claims.run("night-low", "night", device="cpu", out=whole, echo=len)
@@ -292,21 +320,28 @@ def test_a_night_that_is_stopped_goes_on_and_ends_alike(ledger, tmp_path, number
     (first, _) = models.glob("*/checkpoint.safetensors")
     assert not list(models.glob("*/kept.json")) and first.is_file()
 
-    process = start(tmp_path, "night-low", "--hours", "1", records_in="others")
-    output = process.communicate(timeout=500)[0]
-    assert process.returncode == 0, output
+    code, output = here("night-low", "--hours", "1", records_in="others")
+    assert code == 0, output
     found = values_in(tmp_path / "others")
     assert found == {"night-low.night.json": [expected.values, expected.verdict]}
 
 
 @pytest.mark.slow
-def test_running_seeds_are_stopped_at_the_limit(tmp_path):
-    limit = 0.006  # hours: time to begin, and far too short for all steps
-    process = start(tmp_path, "night-low", "--hours", str(limit), delay=5.0)
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
+def test_running_seeds_are_stopped_at_the_limit(here, tmp_path, monkeypatch):
+    models = tmp_path / "out" / "models"
+
+    def clock():
+        """An hour later once both seeds are in the middle of their training."""
+        begun = len(list(models.glob("*/checkpoint.safetensors")))
+        return time.monotonic() + (3600 if begun == 2 else 0)
+
+    clocks = SimpleNamespace(monotonic=clock, sleep=time.sleep)
+    monkeypatch.setattr(night, "time", clocks)
+    code, output = here("night-low", "--hours", "1", delay=1.0)
+    assert code == 0, output
     assert "night-low: seeds 0, 1 are left; the same command goes on with them." in output
     assert not list((tmp_path / "records").glob("*")) and is_left_alone(tmp_path / "out")
+    assert not list(models.glob("*/kept.json")), "neither had come to its end"
 
 
 def is_left_alone(folder):
