@@ -1,8 +1,9 @@
 """The Triton kernels compiled for a card that need not be there: run as a program, for
 `tests/unit/test_gpu_kernels.py`.
 
-    python tests/compiled_kernels.py 90     compiles for compute capability 9.0; prints, for each
-                                            kernel, registers and bytes spilled, as json
+    python tests/compiled_kernels.py 80 90     compiles for compute capabilities 8.0 and 9.0;
+                                               prints, for each of them and each kernel,
+                                               registers and bytes spilled, as json
 """
 
 import json
@@ -75,11 +76,13 @@ def use(cubin: bytes) -> tuple[int, int]:
 
 
 def main() -> None:
-    target = GPUTarget("cuda", int(sys.argv[1]), 32)
-    found = []
-    for name, constants in CASES:
-        compiled = triton.compile(source(getattr(kernels, name), constants), target=target)
-        found.append([name, *use(compiled.asm["cubin"])])
+    found: dict[str, list[list[Any]]] = {}
+    for capability in sys.argv[1:]:
+        target = GPUTarget("cuda", int(capability), 32)
+        found[capability] = []
+        for name, constants in CASES:
+            compiled = triton.compile(source(getattr(kernels, name), constants), target=target)
+            found[capability].append([name, *use(compiled.asm["cubin"])])
     print(json.dumps(found))
 
 

@@ -1,8 +1,9 @@
 """The Triton kernels in Triton's interpreter against plain torch in float64: run as a program, with
 TRITON_INTERPRET=1 in its environment, for `tests/unit/test_gpu_kernels.py`.
 
-    TRITON_INTERPRET=1 python tests/interpreted_kernels.py cfconv     prints the largest errors,
-                                                                      relative, as json
+    TRITON_INTERPRET=1 python tests/interpreted_kernels.py cfconv logits     prints the largest
+                                                                             errors of each,
+                                                                             relative, as json
 """
 
 import json
@@ -52,14 +53,8 @@ def error(name: str, place: str, graph: str) -> float:
     return worst
 
 
-def main() -> None:
-    name = sys.argv[1]
-    # so that several programs share the pairs of a cell
-    dispatch.PAIRS_OF_A_SHARE = 1
-    asked = []
-    for form in ("cfconv", "attention", "vector_messages"):
-        before = getattr(dispatch, form)
-        setattr(dispatch, form, lambda *a, _f=before, **k: asked.append(1) or _f(*a, **k))
+def errors_of(name: str, asked: list[int]) -> dict[str, float]:
+    """The errors of a sum in every case; `asked` grows when a Triton kernel is called."""
     errors = {}
     for case, place in plain.CASES:
         for graph in GRAPHS:
@@ -68,7 +63,17 @@ def main() -> None:
             asked.clear()
             errors[f"{place}, {graph}"] = error(name, place, graph)
             assert asked, "the Triton kernels were not asked"
-    print(json.dumps(errors))
+    return errors
+
+
+def main() -> None:
+    # so that several programs share the pairs of a cell
+    dispatch.PAIRS_OF_A_SHARE = 1
+    asked: list[int] = []
+    for form in ("cfconv", "attention", "vector_messages"):
+        before = getattr(dispatch, form)
+        setattr(dispatch, form, lambda *a, _f=before, **k: asked.append(1) or _f(*a, **k))
+    print(json.dumps({name: errors_of(name, asked) for name in sys.argv[1:]}))
 
 
 if __name__ == "__main__":

@@ -18,25 +18,39 @@ from scdlab.nn.ops.dispatch import sort_pairs
 from scdlab.nn.ops.gpu import available, lists
 
 TESTS = Path(__file__).resolve().parent.parent
+CAPABILITIES = ("80", "90")
 needs_triton = pytest.mark.skipif(
     available.triton_version() is None, reason="Triton is not installed (it has wheels for Linux)"
 )
 
 
-def run(program, argument, **environment):
+def run(program, arguments, **environment):
     """What a program prints, as json; Triton is set up once a process, so it has one of its own."""
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | environment
-    command = [sys.executable, str(TESTS / program), argument]
+    command = [sys.executable, str(TESTS / program), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.fixture(scope="module")
+def interpreted():
+    """Sum -> case -> its error, of all sums, found by one process."""
+    return run("interpreted_kernels.py", test_kernels.SHAPES, TRITON_INTERPRET="1")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Capability -> kernels with their registers and what they spill, found by one process."""
+    cache = tmp_path_factory.mktemp("triton")
+    return run("compiled_kernels.py", CAPABILITIES, TRITON_CACHE_DIR=str(cache))
+
+
 @needs_triton
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(test_kernels.SHAPES))
-def test_values_and_two_derivatives_in_the_interpreter(name):
-    errors = run("interpreted_kernels.py", name, TRITON_INTERPRET="1")
+def test_values_and_two_derivatives_in_the_interpreter(name, interpreted):
+    errors = interpreted[name]
     places = {place for case, place in test_kernels.CASES if case == name}
     assert len(errors) == 4 * len(places) + len(places & {"rows", "cut"})
     for case, error in errors.items():
@@ -45,9 +59,9 @@ def test_values_and_two_derivatives_in_the_interpreter(name):
 
 @needs_triton
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", ["80", "90"])
-def test_kernels_compile_and_spill_nothing(capability, tmp_path):
-    found = run("compiled_kernels.py", capability, TRITON_CACHE_DIR=str(tmp_path))
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_kernels_compile_and_spill_nothing(capability, compiled):
+    found = compiled[capability]
     assert len(found) == 16
     for kernel, registers, spilled in found:
         assert not spilled and registers <= 128, (kernel, registers, spilled)
