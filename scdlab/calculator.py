@@ -15,13 +15,13 @@ import contextlib
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator as AseCalculator
-from ase.calculators.calculator import PropertyNotImplementedError, all_changes, compare_atoms
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor, nn
 
@@ -38,8 +38,16 @@ from scdlab.training.checkpoint import pretrained_names
 
 _NO_ATOMS = "There are no atoms to compute: pass atoms, or set atoms.calc = Calculator(model)."
 _NO_VOLUME = 1e-9  # Å³
-_NOT_GEOMETRY = {"initial_charges", "initial_magmoms"}
 _DIPOLE_UNITS = {"e Å": 1.0, "D": units.DEBYE}  # in e Å, ase's unit
+
+
+class _Geometry(NamedTuple):
+    """What results depend on; ase's names."""
+
+    positions: np.ndarray
+    numbers: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
 
 
 class Calculator(AseCalculator):
@@ -89,7 +97,7 @@ class Calculator(AseCalculator):
         dtype: torch.dtype = torch.float64,
         **kwargs: Any,
     ):
-        self._computed: ase.Atoms | None = None  # the structure that `results` belong to
+        self._computed: _Geometry | None = None  # what `results` belong to
         super().__init__(**kwargs)
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(
@@ -153,7 +161,15 @@ class Calculator(AseCalculator):
         list of str
             As ase names it; all, where nothing was computed yet.
         """
-        return compare_atoms(self._computed, atoms, tol, _NOT_GEOMETRY)
+        if self._computed is None:
+            return list(all_changes)
+        return [
+            name
+            for name, old, new in zip(
+                _Geometry._fields, self._computed, _arrays_of(atoms), strict=True
+            )
+            if not _same(old, new, tol)
+        ]
 
     def calculate(
         self,
@@ -187,7 +203,7 @@ class Calculator(AseCalculator):
         self.atoms = structure
         if self._covered():
             self.results = self._by_force_call(structure, properties)
-            self._computed = structure.copy()
+            self._computed = _arrays_of(structure)
             return
         with ordinary_mode(self.device):
             batch = AtomStore.geometry(structure).take([0]).to(self.device)
@@ -201,10 +217,12 @@ class Calculator(AseCalculator):
             else:
                 results = self._with_energy(batch, structure, properties)
         self.results = results
-        self._computed = structure.copy()
+        self._computed = _arrays_of(structure)
 
     def _covered(self) -> bool:
         """Whether there is a force call for all that this calculator gives."""
+        if self._force_call is not None:
+            return True
         return covers(self.model) and "dipole" not in self.implemented_properties
 
     def _by_force_call(self, structure: ase.Atoms, properties: Sequence[str]) -> dict[str, Any]:
@@ -321,6 +339,20 @@ def _opened(model: nn.Module | str | Path) -> Model:
 def _geometry_of(atoms: ase.Atoms) -> ase.Atoms:
     """Elements, positions, cell and periodicity alone: what else atoms carry need not be copied."""
     return ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def _arrays_of(atoms: ase.Atoms) -> _Geometry:
+    """What of a structure decides results, copied."""
+    return _Geometry(
+        atoms.positions.copy(), atoms.numbers.copy(), atoms.cell.array.copy(), atoms.pbc.copy()
+    )
+
+
+def _same(old: np.ndarray, new: np.ndarray, tol: float) -> bool:
+    """Whether no number differs by more than `tol`; whole numbers and truth values at all."""
+    if old.dtype != np.float64 or old.shape != new.shape:
+        return np.array_equal(old, new)
+    return bool(np.abs(old - new).max(initial=0.0) <= tol)  # False for what is not a number
 
 
 def _has_volume(structure: ase.Atoms) -> bool:

@@ -14,7 +14,7 @@ from scdlab.nn.ops.runtime import on_own_threads
 
 from .compiled import compiled, within
 
-_PAIRS = 2000  # of a share: with fewer, threads cost more than they bring
+_PAIRS = 1000  # of a share: with fewer, threads cost more than they bring
 _MOST = 8  # as many arrays are added up
 
 
@@ -30,7 +30,7 @@ def shares_of(n_pairs: int) -> int:
 
 
 @within
-def start_of(array: np.ndarray) -> np.int64:
+def start_of(array: np.ndarray) -> Any:
     """The address of the first number of an array in C order.
 
     Parameters
