@@ -217,6 +217,6 @@ register(
         ),
         judge=judge_smoothness,
         recipe=smoothness,
-        profiles=profiles({"path_steps": 10, "levels": 2}, {"path_steps": 50, "levels": 7}),
+        profiles=profiles({"path_steps": 5, "levels": 1}, {"path_steps": 50, "levels": 7}),
     )
 )

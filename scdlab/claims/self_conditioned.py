@@ -82,6 +82,7 @@ QUICK = {
     "pretrain_clip": 1.0,
     "pretrain_drop_path": 0.0,
     "n_test": 20,
+    "n_unseen": 64,
 }
 CPU = {
     "seeds": 3,
@@ -292,6 +293,25 @@ def tuned(
     return keep(name, settings | {"n": len(store), "steps": steps}, seed, train)
 
 
+def unseen(store: AtomStore, settings: Settings) -> AtomStore:
+    """The structures that noise is measured on: all of a store, or `n_unseen` of them.
+
+    Parameters
+    ----------
+    store : AtomStore
+        Structures that no training has seen.
+    settings : dict
+        With n_unseen where a few are enough, as for the profile "quick".
+
+    Returns
+    -------
+    AtomStore
+        The same ones at every call.
+    """
+    n = settings.get("n_unseen", len(store))
+    return store if n >= len(store) else store.sample(n, seed=0)
+
+
 def noise_left(
     model: Model, store: AtomStore, settings: Settings, batch_size: int = 64, **options: Any
 ) -> float:
@@ -332,7 +352,7 @@ def gain_of(
     store : AtomStore
         Structures that no training has seen.
     settings : dict
-        With sigma.
+        With sigma, and n_unseen, see `unseen`.
     where : str
         Ends the names.
     other : bool, default False
@@ -343,6 +363,7 @@ def gain_of(
     dict of str to float
         left_own_*, left_none_*, gain_* = 1 - own/none, and left_other_*.
     """
+    store = unseen(store, settings)
     # as many structures in each batch: the other's embedding is that of the next one
     size = 2 * min(16, len(store) // 2)
     store = store[: size * (len(store) // size)]
@@ -365,7 +386,7 @@ def gain_in_domain(
     Parameters
     ----------
     settings : dict
-        With those named in PRETRAIN, and n_test.
+        With those named in PRETRAIN, n_test, and n_unseen, see `unseen`.
     seed : int
         Of structures, weights and noise.
     device : {"auto", "cpu", "cuda"}

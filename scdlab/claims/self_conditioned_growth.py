@@ -36,6 +36,7 @@ from .self_conditioned import (
     fresh,
     gain_of,
     noise_left,
+    unseen,
 )
 from .self_conditioned_rules import (
     mechanism_on,
@@ -125,7 +126,7 @@ def on_frames(
     steps : int
         Steps of training.
     settings : dict
-        With those named in BODY.
+        With those named in BODY, and n_unseen, see `unseen`.
     seed : int
         Of frames, weights and noise.
     device : {"auto", "cpu", "cuda"}
@@ -140,6 +141,7 @@ def on_frames(
     """
     decides = {name: settings[name] for name in BODY} | {"steps": steps}
     train_on, val, _ = frames(seed)
+    val = unseen(val, settings)
 
     def train(folder: Path | None) -> FitResult:
         result = trained(
@@ -168,7 +170,7 @@ def on_frames(
 def growth(settings: Settings, seed: int, device: str) -> Values:
     """Gains of the condition on unseen frames after trainings of three lengths, and what the
     ablations leave."""
-    _, _, test = frames(seed)
+    test = unseen(frames(seed)[2], settings)
     steps: dict[str, int] = dict(zip(LENGTHS, settings["lengths"], strict=True))
     values = {}
     for length in LENGTHS:

@@ -251,7 +251,11 @@ register(
         ),
         judge=judge_faults,
         recipe=faults,
-        profiles={"quick": QUICK, "cpu": CPU, "full": FULL | {"seeds": 3}},
+        profiles={
+            "quick": QUICK | {"num_layers": 1, "num_rbf": 8},
+            "cpu": CPU,
+            "full": FULL | {"seeds": 3},
+        },
         hours={"cpu": 0.1},
         worth=45,
     )

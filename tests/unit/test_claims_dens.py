@@ -307,10 +307,3 @@ def test_a_recipe_measures_every_arm_on_unseen_frames_and_the_plain_one_on_its_o
     assert values["train_force_mae_plain_meV_per_A"] == pytest.approx(10.0)
     assert ("plain", 40, "EnergyForces") in asked and ("untold", 16, "DeNS") in asked
     assert claim.verdict([values] * 2, claim.settings("night")) == "same direction"
-
-
-@pytest.mark.slow
-def test_every_claim_runs_at_quick_size(tmp_path):
-    for claim in LESSON:
-        record = claims.run(claim.id, "quick", out=tmp_path, device="cpu", echo=lambda line: None)
-        assert record.verdict is None and list(record.values[0]) == list(claim.quantities)
