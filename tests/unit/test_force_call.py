@@ -1,5 +1,7 @@
 """Force calls without autograd: the model's own numbers, and pairs that are none too few."""
 
+import time
+
 import ase
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 import scdlab
 from scdlab.atoms.neighbors import neighbor_list
 from scdlab.nn.inference import ForceCall, SkinList, Structures, covers
+from scdlab.nn.inference.compiled import announced
 
 SMALL = dict(hidden_channels=16, num_layers=3, num_rbf=12)
 MODELS = {
@@ -306,3 +309,25 @@ def test_pairs_are_those_of_the_neighbor_list():
     right = neighbor_list(batch, 5.0)
     i, j, vectors = SkinList(5.0)(as_structures(atoms))
     assert len(within(5.0, i, j, vectors)) == len(right)
+
+
+class Slow:
+    """A compiled function that takes its time; `is_compiling` as numba's has it."""
+
+    def __init__(self, is_compiling):
+        self.is_compiling = is_compiling
+
+
+@pytest.mark.parametrize("compiling", [True, False])
+def test_a_call_that_compiles_says_so(caplog, compiling):
+    with caplog.at_level("INFO", logger="scdlab"), announced(Slow(compiling), seconds=0.01):
+        time.sleep(0.3)
+    said = [record.message for record in caplog.records if "once" in record.message]
+    assert len(said) == compiling
+
+
+def test_a_call_that_is_quick_says_nothing(caplog):
+    with caplog.at_level("INFO", logger="scdlab"), announced(Slow(True), seconds=0.2):
+        pass
+    time.sleep(0.4)
+    assert not caplog.records

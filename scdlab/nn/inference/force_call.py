@@ -1,5 +1,6 @@
 """Energies and forces of a trained model, as dynamics ask for them thousands of times."""
 
+import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from scdlab.nn.et import EquivariantTransformer
 from scdlab.nn.model import Model
 from scdlab.nn.schnet import SchNet
 
+from .compiled import announced
 from .geometry import Geometry, forces_on_atoms, geometry_of
 from .schnet import schnet, schnet_state, schnet_weights
 from .shares import shares_of
@@ -106,6 +108,7 @@ class ForceCall:
             self._network = transformer
             self._state_of = transformer_state
             self._weights = transformer_weights(model, self.dtype)
+        self._first = True  # call, which may have to compile
         self._spare: list[Any] = []  # room that is kept from call to call, while nobody uses it
 
     def _state(self, n_atoms: int, n_pairs: int) -> Any:
@@ -147,7 +150,9 @@ class ForceCall:
         z, i, j = (np.require(array, np.int64, ["C", "W"]) for array in (z, i, j))
         pairs = geometry_of(i, j, vectors.astype(self.dtype, copy=False), self.cutoff)
         state = self._state(len(z), len(pairs.i))
-        energies, gradient = self._network(self._weights, z, pairs, state)
+        with announced(self._network) if self._first else contextlib.nullcontext():
+            energies, gradient = self._network(self._weights, z, pairs, state)
+        self._first = False
         energies = energies.astype(np.float64) * self._scale + self._reference[z]
         self._spare = [state]
         gradient = gradient.astype(np.float64, copy=False) * self._scale
