@@ -3,17 +3,19 @@
 SchNet and the equivariant transformer, 128 features, 6 blocks; one step = neighbor search, forward,
 squared error of energies, backward, AdamW. Three sweeps, each with everything else fixed:
 
-    atoms    one periodic structure of 64 … 1,728 atoms, 0.1 atoms/Å³ (that of water), cutoff 5 Å
-    batch    4 … 256 molecules of QM9, cutoff 5 Å
+    atoms    one periodic structure of 64 … 97,336 atoms, 0.1 atoms/Å³ (that of water), cutoff 5 Å
+    batch    1 … 4,096 molecules of QM9, cutoff 5 Å
     pairs    512 such atoms, cutoff 3 … 8 Å; the pairs that this makes are counted
 
 An exponent p, time ∝ size^p, is the slope of a straight line through the logarithms, over the
 larger half of a sweep: below it, what a step costs at all hides how it grows (and below 1,024 pairs
 filters are exact, not from tables). All sizes take turns in one process, on equal terms (subnormal
-numbers flushed, memory pages kept), and the median over rounds counts.
+numbers flushed, memory pages kept), and the median over rounds counts. Memory is how far a step
+raises the resident memory; it is divided by the atoms.
 
-    python benchmarks/growth.py     about two minutes; writes results/growth.json, pictures, and
-                                    the table in benchmarks/README.md
+    python benchmarks/growth.py     about ten minutes and 16 GB of memory; writes
+                                    results/growth.json, pictures, and the table in
+                                    benchmarks/README.md
 """
 
 import argparse
@@ -22,15 +24,25 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import Others, about, machine, put_into, training_step, tune, warn_if_busy, write
+from harness import (
+    Others,
+    PeakMemory,
+    about,
+    machine,
+    put_into,
+    training_step,
+    tune,
+    warn_if_busy,
+    write,
+)
 
 HERE = Path(__file__).resolve()
 MODELS = ("SchNet", "EquivariantTransformer")
 COLORS = dict(zip(MODELS, ("#0072B2", "#E69F00"), strict=True))
 # name: (what grows, as the axis names it; settings: atoms along an edge, molecules, or cutoff in Å)
 SWEEPS = {
-    "atoms": ("atoms per structure", (4, 5, 6, 7, 8, 10, 12)),
-    "batch": ("molecules in a batch", (4, 8, 16, 32, 64, 128, 256)),
+    "atoms": ("atoms per structure", (4, 5, 7, 10, 14, 20, 28, 37, 46)),
+    "batch": ("molecules in a batch", (1, 4, 16, 64, 256, 1024, 4096)),
     "pairs": ("pairs within the cutoff", (3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0)),
 }
 SPACING = 2.15  # Å: 0.1 atoms/Å³
@@ -57,8 +69,8 @@ def crystal(edge: int):
 
 
 def case(model: str, sweep: str, setting):
-    """(size, step) of one point of a sweep: how large it is in the sweep's own terms, and its
-    training step."""
+    """(size, atoms, step) of one point of a sweep: how large it is in the sweep's own terms, how
+    many atoms that is, and its training step."""
     import torch
 
     import scdlab
@@ -76,13 +88,14 @@ def case(model: str, sweep: str, setting):
     network = getattr(scdlab, model)(hidden_channels=128, num_layers=6, num_rbf=50, cutoff=cutoff)
     n = batch.num_graphs
     size = {"atoms": batch.num_nodes, "batch": n, "pairs": len(neighbor_list(batch, cutoff))}[sweep]
-    return size, training_step(
+    step = training_step(
         network,
         lambda: (network(batch, noise=False).energy.float(), None),
         n,
         batch.num_nodes,
         False,
     )
+    return size, batch.num_nodes, step
 
 
 def exponent(sizes, times) -> tuple[float, float]:
@@ -99,12 +112,17 @@ def exponent(sizes, times) -> tuple[float, float]:
 
 
 def measure(model: str, sweep: str, settings, rounds: int) -> dict:
-    """One sweep of one model: the median over rounds of each size's step, in ms, and the
-    exponent."""
-    sizes, steps = zip(*(case(model, sweep, setting) for setting in settings), strict=True)
+    """One sweep of one model: the median over rounds of each size's step, in ms, the exponent, and
+    the memory of a step for each atom, in kB."""
+    sizes, atoms, steps = zip(*(case(model, sweep, setting) for setting in settings), strict=True)
     times = [[] for _ in steps]
-    for step in steps:
+    memory = []
+    for n, step in zip(atoms, steps, strict=True):
         step()  # warms up
+        peak = PeakMemory()
+        step()
+        risen = peak.risen()
+        memory.append(None if risen is None else 1e3 * risen / n)
     for _ in range(rounds):
         for step, seen in zip(steps, times, strict=True):
             start = time.perf_counter()
@@ -117,6 +135,7 @@ def measure(model: str, sweep: str, settings, rounds: int) -> dict:
         "sweep": sweep,
         "sizes": list(sizes),
         "ms": medians,
+        "kB_per_atom": memory,
         "exponent": p,
         "factor_ms": c,
     }
@@ -148,20 +167,33 @@ def picture(results: list[dict], sweep: str, path: Path) -> None:
 
 def table(report: dict) -> str:
     """The report as a markdown table, with the machine it was measured on."""
-    rows = [
-        f"| a training step grows with | {' | exponent | '.join(MODELS)} | exponent |",
-        "|---|--:|--:|--:|--:|",
-    ]
+    columns = " | ".join(f"{model} | exponent | kB an atom" for model in MODELS)
+    rows = [f"| a training step grows with | {columns} |", f"|---|{6 * '--:|'}"]
     for sweep, (what, _) in SWEEPS.items():
         found = {r["model"]: r for r in report["results"] if r["sweep"] == sweep}
         sizes = found[MODELS[0]]["sizes"]
         cells = [f"{what}, {sizes[0]:,} to {sizes[-1]:,}"]
         for row in (found[model] for model in MODELS):
-            cells += [f"{row['ms'][0]:.0f} to {row['ms'][-1]:.0f} ms", f"**{row['exponent']:.2f}**"]
+            cells += [
+                f"{row['ms'][0]:,.0f} to {row['ms'][-1]:,.0f} ms",
+                f"**{row['exponent']:.2f}**",
+                _ends(row["kB_per_atom"][len(row["sizes"]) // 2 :]),
+            ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(
-        [*rows, "", f"{about(report)} Exponents are those of the larger half of each sweep."]
+        [
+            *rows,
+            "",
+            f"{about(report)} Exponents and memory are those of the larger half of each sweep.",
+        ]
     )
+
+
+def _ends(memory: list[float | None]) -> str:
+    """Memory for each atom at both ends of the larger half of a sweep."""
+    if None in memory:
+        return "not known here"
+    return f"{memory[0]:.0f} to {memory[-1]:.0f}"
 
 
 def shown(report: dict) -> str:
@@ -174,7 +206,7 @@ def shown(report: dict) -> str:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--out",
         type=Path,
