@@ -53,6 +53,16 @@ def test_speeds_are_those_of_the_reports(name, peer):
     assert f"**{ratios[0]:.1f}×** as fast as {peer}'s | `python benchmarks/{name}.py`" in README
 
 
+def test_the_speed_of_force_calls_is_that_of_the_report():
+    (row,) = [
+        row
+        for row in report("calculator")
+        if (row["model"], row["of"], row.get("peer"))
+        == ("EquivariantTransformer", "ethanol", "torchmd-net")
+    ]
+    assert f"**{row['ratio']:.1f}×** as fast as torchmd-net's, in float32 | `python" in README
+
+
 def test_the_time_of_a_slider_is_that_of_the_report():
     row = next(row for row in report("view") if row["atoms"] == 50)
     assert f"**{row['slider_ms']:.0f} ms**, 50 atoms with {row['arrows']} arrows" in README
