@@ -8,6 +8,9 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 from ase.stress import full_3x3_to_voigt_6_stress
+from numba import njit
+from numba.core.event import trigger_event
+from numba.extending import overload
 
 import scdlab
 from scdlab.atoms.neighbors import neighbor_list
@@ -311,23 +314,37 @@ def test_pairs_are_those_of_the_neighbor_list():
     assert len(within(5.0, i, j, vectors)) == len(right)
 
 
-class Slow:
-    """A compiled function that takes its time; `is_compiling` as numba's has it."""
-
-    def __init__(self, is_compiling):
-        self.is_compiling = is_compiling
-
-
 @pytest.mark.parametrize("compiling", [True, False])
 def test_a_call_that_compiles_says_so(caplog, compiling):
-    with caplog.at_level("INFO", logger="scdlab"), announced(Slow(compiling), seconds=0.01):
+    name = "numba:compile" if compiling else "numba:run_pass"
+    with caplog.at_level("INFO", logger="scdlab"), announced(seconds=0.01), trigger_event(name):
         time.sleep(0.3)
     said = [record.message for record in caplog.records if "once" in record.message]
     assert len(said) == compiling
 
 
 def test_a_call_that_is_quick_says_nothing(caplog):
-    with caplog.at_level("INFO", logger="scdlab"), announced(Slow(True), seconds=0.2):
+    with caplog.at_level("INFO", logger="scdlab"), announced(0.2), trigger_event("numba:compile"):
         pass
     time.sleep(0.4)
     assert not caplog.records
+
+
+def test_numba_tells_what_it_compiles(caplog):
+    def part():
+        raise NotImplementedError
+
+    @overload(part)
+    def compiled_part():
+        time.sleep(0.5)  # while it is compiled, not when it runs
+        return lambda: 1
+
+    @njit
+    def slow_to_compile():
+        return part()
+
+    for said in (1, 0):  # the second call finds it compiled
+        caplog.clear()
+        with caplog.at_level("INFO", logger="scdlab"), announced(0.1):
+            assert slow_to_compile() == 1
+        assert len([r for r in caplog.records if "once" in r.message]) == said

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from numba import njit
+from numba.core import event
 
 from scdlab.log import logger
 from scdlab.nn.ops.runtime import warn_once
@@ -36,29 +37,42 @@ def compiled(function: Callable[..., Any]) -> Any:
         return njit(**_FLAGS)(function)
 
 
+class _Compilations(event.Listener):
+    """How many functions numba is compiling; those that it reads from disk do not count."""
+
+    def __init__(self) -> None:
+        self.running = 0
+
+    def on_start(self, event: Any) -> None:
+        self.running += 1
+
+    def on_end(self, event: Any) -> None:
+        self.running -= 1
+
+
 @contextlib.contextmanager
-def announced(function: Any, seconds: float = 3.0) -> Iterator[None]:
-    """Within this context, say once that a compiled function is still being compiled.
+def announced(seconds: float = 3.0) -> Iterator[None]:
+    """Within this context, say once that numba is compiling, should it take its time.
 
     Parameters
     ----------
-    function : callable
-        numba's dispatcher.
     seconds : float, default 3.0
         After which time it is said.
     """
+    compilations = _Compilations()
 
     def say() -> None:
-        if function.is_compiling:
+        if compilations.running:
             logger.info(
-                "Compiling the force call for this machine, which happens once; with a large "
-                "network it takes about a minute."
+                "Compiling the force call for this machine, which happens once; for a transformer "
+                "it takes about half a minute."
             )
 
     timer = threading.Timer(seconds, say)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        with event.install_listener("numba:compile", compilations):
+            yield
     finally:
         timer.cancel()

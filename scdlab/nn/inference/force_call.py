@@ -1,6 +1,5 @@
 """Energies and forces of a trained model, as dynamics ask for them thousands of times."""
 
-import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,13 +145,20 @@ class ForceCall:
         Evaluation
             Energies and forces of the atoms.
         """
+        if not self._first:
+            return self._evaluation(z, i, j, vectors)
+        self._first = False
+        with announced():
+            return self._evaluation(z, i, j, vectors)
+
+    def _evaluation(
+        self, z: np.ndarray, i: np.ndarray, j: np.ndarray, vectors: np.ndarray
+    ) -> Evaluation:
         # numba would compile all loops anew for arrays that cannot be written
         z, i, j = (np.require(array, np.int64, ["C", "W"]) for array in (z, i, j))
         pairs = geometry_of(i, j, vectors.astype(self.dtype, copy=False), self.cutoff)
         state = self._state(len(z), len(pairs.i))
-        with announced(self._network) if self._first else contextlib.nullcontext():
-            energies, gradient = self._network(self._weights, z, pairs, state)
-        self._first = False
+        energies, gradient = self._network(self._weights, z, pairs, state)
         energies = energies.astype(np.float64) * self._scale + self._reference[z]
         self._spare = [state]
         gradient = gradient.astype(np.float64, copy=False) * self._scale
@@ -196,4 +202,4 @@ def compile_force_calls() -> None:
     sizes: dict[str, Any] = dict(hidden_channels=2, num_layers=2, num_rbf=2)
     for model in (SchNet(**sizes), EquivariantTransformer(**sizes, num_heads=1)):
         for dtype in (torch.float64, torch.float32):
-            ForceCall(model.to(dtype), dtype)(z, 0 * one, one, np.eye(3)[:1])
+            ForceCall(model.to(dtype), dtype)._evaluation(z, 0 * one, one, np.eye(3)[:1])
