@@ -42,6 +42,8 @@ _EVENTS = {
 }
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _NEVER = 1 << 60
+# what each process would load for itself otherwise, torch-geometric with its first batch
+_PRELOADED = ["scdlab", "scdlab.training", "torch_geometric.data", "killing"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def run(
         Seconds after which it is taken for endless, and killed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scdlab", "scdlab.training", "killing"])
+    context.set_forkserver_preload(_PRELOADED)
     here, there = context.Pipe(duplex=False)
     child = context.Process(
         target=_call, args=(action, args, str(folder), at, int(signum), file_size, there)
@@ -132,7 +134,7 @@ def start(
 ) -> tuple[multiprocessing.process.BaseProcess, Connection]:
     """The same, undisturbed and without waiting: the process, and where its end is to be read."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scdlab", "scdlab.training", "killing"])
+    context.set_forkserver_preload(_PRELOADED)
     here, there = context.Pipe(duplex=False)
     never = (action, args, str(folder), _NEVER, int(signal.SIGKILL), None, there)
     child = context.Process(target=_call, args=never)
