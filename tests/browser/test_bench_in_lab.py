@@ -11,8 +11,9 @@ from test_lab import ASK, CODE_CELLS, RAN, is_local
 from test_molecule_view import put_notebook
 
 LESSON = "06_your_molecule"
-CELL = """from scdlab import explore
-bench = explore.Bench("COc1cc(C=O)ccc1O", points=60)
+VANILLIN = "COc1cc(C=O)ccc1O"
+CELL = f"""from scdlab import explore
+bench = explore.Bench({VANILLIN!r}, points=60)
 bench"""
 READY = """() => { const context = window.jupyterapp?.shell.currentWidget?.context;
     return context?.path == 'bench.ipynb'
@@ -62,9 +63,10 @@ TIMED = """cell => { window.took = []; let pressed = null;
     }).observe(cell, { subtree: true, childList: true }); }"""
 
 
-@pytest.fixture
-def bench(page, lab):
+@pytest.fixture(scope="module")
+def bench(window, lab):
     """A bench with few molecules on its maps, in a notebook of its own; the page and the cell."""
+    page = window
     page.goto(put_notebook(lab, "bench.ipynb", CELL))
     page.wait_for_function(READY)
     page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -173,6 +175,7 @@ def test_every_control(bench, screens):
 @pytest.mark.slow
 def test_files_bad_input_and_a_kernel_that_stops(bench, tmp_path):
     page, cell = bench
+    page.evaluate(ASK, f"bench.source.choose({VANILLIN!r})")
     for kind in ("xyz", "csv", "html", "png"):
         with page.expect_download() as saved:
             cell.get_by_role("button", name=f"save {kind}").press("Enter")
