@@ -28,7 +28,7 @@ check test: export OMP_NUM_THREADS = 1
 check: lint ## lint and the fast tests (two minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m "not slow" -q tests/unit tests/symmetry tests/parity
 
-test: lint ## everything that must hold: lint, floors, pairs, tests (about a quarter of an hour on two cores)
+test: lint ## everything that must hold: lint, floors, pairs, tests (about 25 minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --durations=15
 
 lint: $(READY) types ## ruff, the floors, pyright, and the notebooks against their sources
