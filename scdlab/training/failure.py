@@ -20,7 +20,7 @@ import torch
 import scdlab
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.store import AtomStore
-from scdlab.devices import checked_device
+from scdlab.devices import checked_device, seed_torch
 from scdlab.files import atomic_folder, content_digest, read_json, write_json
 from scdlab.log import logger
 from scdlab.nn import Model
@@ -164,7 +164,7 @@ def loss_and_norm(
         for name, value in step.annealed.items():
             setattr(owners[name], name, value)
         with torch.random.fork_rng(devices=gpus):
-            torch.manual_seed(step.seed)
+            seed_torch(device, step.seed)
             generator = torch.Generator(device).manual_seed(step.seed)
             if step.augment is not None:
                 batch = random_rotate(batch, generator, inversion=step.augment == "O(3)")
