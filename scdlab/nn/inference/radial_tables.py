@@ -118,6 +118,17 @@ def taps(weights: np.ndarray, p: int) -> tuple[Any, Any, Any, Any, Any, Any]:
 
 
 @within
+def _ask_for(following: int, row: int) -> None:
+    """Ask for what the next pair will read."""
+    prefetch(following)
+    prefetch(following + row)
+    prefetch(following + 2 * row)
+    prefetch(following + 3 * row)
+    prefetch(following + 4 * row)
+    prefetch(following + 5 * row)
+
+
+@within
 def read(one: Any, at: int, row: int, following: int, w: tuple[Any, ...]) -> Any:
     """Eight functions at a point.
 
@@ -132,12 +143,7 @@ def read(one: Any, at: int, row: int, following: int, w: tuple[Any, ...]) -> Any
     w : tuple of eights
         Of `taps`.
     """
-    prefetch(following)
-    prefetch(following + row)
-    prefetch(following + 2 * row)
-    prefetch(following + 3 * row)
-    prefetch(following + 4 * row)
-    prefetch(following + 5 * row)
+    _ask_for(following, row)
     return (
         w[0] * load_like(at, one)
         + w[1] * load_like(at + row, one)
@@ -161,12 +167,7 @@ def read_both(
     s : tuple of eights
         Of the slopes.
     """
-    prefetch(following)
-    prefetch(following + row)
-    prefetch(following + 2 * row)
-    prefetch(following + 3 * row)
-    prefetch(following + 4 * row)
-    prefetch(following + 5 * row)
+    _ask_for(following, row)
     a = load_like(at, one)
     b = load_like(at + row, one)
     e = load_like(at + 2 * row, one)
