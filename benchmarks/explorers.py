@@ -9,7 +9,7 @@ and sent to the browser: by the processor's time, which other programs change li
 clock. Values are drawn at random, so that hardly one of them has been shown before; menus and ticks
 have few, and what an explorer keeps of them counts as it does for a reader. `--browser` adds one
 explorer after the other in a JupyterLab: from the key that moves a slider until its picture has
-changed for the last time.
+changed for the last time, and so until all stands. At its end a slider goes back.
 
 NoiseExplorer asks GFN2-xTB, an approximate quantum-chemical method, for energies and forces; the
 same explorer without it has a row of its own. A path or a full turn that FrameExplorer has not
@@ -181,6 +181,7 @@ def moved(explorer: Any, moves: int) -> list[dict]:
         rows.append(
             {
                 "control": name,
+                "label": control.description,
                 "moves": len(taken),
                 "processor_ms": statistics.median(processor),
                 "first_ms": statistics.median(first),
@@ -229,10 +230,18 @@ def in_browser(browser: Any, lab: str, source: str, moves: int) -> dict[str, flo
         page.wait_for_timeout(3000)
         page.evaluate(WATCH)
         for slider in page.locator(".widget-slider").all():
-            slider.locator(".noUi-handle").focus()
+            handle = slider.locator(".noUi-handle")
+            if slider.locator("[disabled]").count():
+                continue
             times = []
+            key = "ArrowRight"
             for _ in range(moves):
-                page.keyboard.press("ArrowRight")
+                handle.focus()
+                before = handle.get_attribute("aria-valuetext")
+                page.keyboard.press(key)
+                if handle.get_attribute("aria-valuetext") == before:  # at its end
+                    key = "ArrowLeft" if key == "ArrowRight" else "ArrowRight"
+                    page.keyboard.press(key)
                 page.wait_for_timeout(50)
                 page.evaluate(ASK, "pass")  # the kernel answers in turn: it has seen the move
                 page.wait_for_function(STILL, arg=QUIET)
@@ -291,16 +300,13 @@ def main():
 
 def look(results: list[dict], moves: int) -> None:
     """Add to each slider's row how long its picture takes in a browser."""
-    words = {"sigma": "σ (Å)", "cutoff": "cutoff (Å)", "moved": "moved (Å)"}
-    words |= {"rotation": "rotation (°)"}
     with in_lab.lab_and_browser() as (lab, browser):
         for name, (_, source) in LESSONS.items():
+            rows = {row["label"]: row for row in results if row["explorer"] == name}
             taken = in_browser(browser, lab, source, moves)
             print(name, taken, flush=True)
-            for row in results:
-                label = words.get(row["control"], row["control"])
-                if row["explorer"] == name and label in taken:
-                    row["browser_ms"] = taken[label]
+            for label, milliseconds in taken.items():
+                rows[label]["browser_ms"] = milliseconds
 
 
 if __name__ == "__main__":

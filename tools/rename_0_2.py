@@ -172,7 +172,7 @@ MOVED = {  # dotted name -> dotted name; a module takes along what is in it
     **moved("explore.forces", "explore.force_words", "in_words=describe"),
     **moved("explore.condition", "analysis", "Left=MeanAndError self_embedding mixed answer"),
     **moved("explore.condition", "analysis", "shares_left noise_left gates"),
-    **moved("explore.condition", "explore.condition", "in_words=describe"),
+    **moved("explore.condition", "explore.condition_words", "in_words=describe"),
     **moved("explore.condition", "explore", "SvgExplorer"),
     **moved("explore.plots", "analysis", "bonds_of"),
     **moved("explore.plots", "explore", _PLOTS),

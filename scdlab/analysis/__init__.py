@@ -31,6 +31,7 @@ from scdlab.analysis.conditions import (
     noise_left,
     self_embedding,
     shares_left,
+    shares_left_under,
 )
 from scdlab.analysis.denoisers import Blind, ByForce, ToldForces, ToldVector, noise_left_by
 from scdlab.analysis.denoising import (
@@ -121,6 +122,7 @@ __all__ = [
     "share_left",
     "shares_along",
     "shares_left",
+    "shares_left_under",
     "smoothness",
     "spread",
     "spreads",

@@ -12,6 +12,7 @@ by draw: the error of the mean difference is far below that of either mean.
 Self-conditioned denoising: arXiv:2603.17196; gates: `nn/blocks/adaln.py`.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import ase
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from scdlab.analysis.denoising import displacements, unexplained_noise
 from scdlab.analysis.inputs import array, batch_at
+from scdlab.atoms.neighbors import neighbor_list
 from scdlab.nn.model import AtomisticModel, evaluating
 
 DRAWS = 32  # of the noise behind a mean
@@ -136,12 +138,7 @@ def answer(
     ValueError
         As for `self_embedding`, and for a condition of another width.
     """
-    c = _as_condition(model, condition)
-    x = np.asarray(pos, float)
-    batch = batch_at(model, atoms, x)
-    with evaluating(model), torch.no_grad():
-        eps = model(batch, None if c is None else c.expand(batch.num_graphs, -1), noise=True).noise
-    return eps.double().cpu().numpy().reshape(x.shape)
+    return _answers(model, atoms, np.asarray(pos, float), [condition])[0]
 
 
 def shares_left(
@@ -182,13 +179,44 @@ def shares_left(
     ValueError
         As for `answer`, for a sigma that is not positive, and for a single atom.
     """
+    return shares_left_under(model, atoms, sigma, [condition], seed, draws)[0]
+
+
+def shares_left_under(
+    model: Any,
+    atoms: ase.Atoms,
+    sigma: float,
+    conditions: Sequence[ArrayLike | None],
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> np.ndarray:
+    """`shares_left` under several conditions, on the same draws: their neighbors are searched once.
+
+    Parameters
+    ----------
+    model, atoms, sigma, seed, draws
+        As for `shares_left`.
+    conditions : sequence
+        Vectors [d]; None is the mask token.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shares [conditions, draws].
+
+    Raises
+    ------
+    ValueError
+        As for `shares_left`.
+    """
     if len(atoms) < 2:
         raise ValueError(
             "A single atom cannot be displaced against others, so there is no noise to be left: "
             "choose a molecule of two atoms or more."
         )
     eps = displacements(atoms, sigma, seed, draws=draws)
-    return unexplained_noise(sigma * answer(model, atoms, atoms.positions + eps, condition), eps)
+    answers = _answers(model, atoms, atoms.positions + eps, conditions)
+    return np.stack([unexplained_noise(sigma * each, eps) for each in answers])
 
 
 def noise_left(
@@ -282,6 +310,22 @@ def check_conditional(model: Any) -> None:
             "ConditionExplorer and its functions take a conditional model of scdlab, such as "
             f"EquivariantTransformer(conditional=True), got {type(model).__name__}."
         )
+
+
+def _answers(
+    model: Any, atoms: ase.Atoms, pos: np.ndarray, conditions: Sequence[ArrayLike | None]
+) -> list[np.ndarray]:
+    """`answer` to positions [..., n, 3] under each condition."""
+    each = [_as_condition(model, condition) for condition in conditions]
+    batch = batch_at(model, atoms, pos)
+    pairs = neighbor_list(batch, model.cutoff)
+    found = []
+    with evaluating(model), torch.no_grad():
+        for c in each:
+            c = None if c is None else c.expand(batch.num_graphs, -1)
+            eps = model(batch, c, noise=True, pairs=pairs).noise
+            found.append(eps.double().cpu().numpy().reshape(pos.shape))
+    return found
 
 
 def _as_condition(model: Any, condition: ArrayLike | None) -> torch.Tensor | None:

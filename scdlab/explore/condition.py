@@ -17,7 +17,7 @@ other. All four denoise the same draws of the noise. The functions are in `analy
 Self-conditioned denoising: arXiv:2603.17196; gates: `nn/blocks/adaln.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import ase
@@ -33,10 +33,11 @@ from scdlab.analysis.conditions import (
     gates,
     mixed,
     self_embedding,
-    shares_left,
+    shares_left_under,
 )
 from scdlab.analysis.denoising import displacements, unexplained_noise
 from scdlab.explore import svg, svg_charts
+from scdlab.explore.condition_words import CONDITIONS, describe, difference
 from scdlab.explore.controls import Bounds, check_bounds, check_choice, sigma_slider
 from scdlab.explore.inputs import Number, Text, Whole, checked_store
 from scdlab.explore.noise_figure import ARROWS
@@ -46,7 +47,6 @@ from scdlab.explore.style import CONTROL_WIDTH, PLOTS_WIDTH, VIEW_WIDTH
 from scdlab.explore.view import MoleculeView
 from scdlab.explore.widgets import SvgExplorer
 
-CONDITIONS = ("own", "none", "other", "mix")
 # where the colors of a change may end
 _REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 # condition -> the traits that it hangs on
@@ -248,7 +248,7 @@ class ConditionExplorer(SvgExplorer):
         dict
             Plain values by name.
         """
-        shares = {name: self._shares(name) for name in CONDITIONS}
+        shares = self._shares()
         left = {name: MeanAndError.over(each) for name, each in shares.items()}
         gain = {
             name: MeanAndError.over(shares["none"] - each)
@@ -298,6 +298,12 @@ class ConditionExplorer(SvgExplorer):
             ("embedding", row), lambda: self_embedding(self.model, self._atoms(row))
         )
 
+    def _key(self, what: str, condition: str, names: tuple[str, ...]) -> Hashable:
+        """What a result under a condition is kept by: the traits `names`, and those that the
+        condition hangs on."""
+        hangs_on = names + _HANGS_ON[condition]
+        return (what, condition, *((name, getattr(self, name)) for name in hangs_on))
+
     def _of_condition(
         self,
         what: str,
@@ -305,18 +311,23 @@ class ConditionExplorer(SvgExplorer):
         names: tuple[str, ...],
         make: Callable[[np.ndarray | None], np.ndarray],
     ) -> np.ndarray:
-        """make(c) for a condition, kept under the traits `names` and under those that the condition
-        hangs on."""
-        values = tuple((name, getattr(self, name)) for name in names + _HANGS_ON[condition])
-        return self.remember((what, condition, values), lambda: make(self.vector(condition)))
+        """make(c) for a condition, kept by `_key`."""
+        key = self._key(what, condition, names)
+        return self.remember(key, lambda: make(self.vector(condition)))
 
-    def _shares(self, condition: str) -> np.ndarray:
-        return self._of_condition(
-            "shares",
-            condition,
-            ("molecule", "seed", "sigma"),
-            lambda c: shares_left(self.model, self.atoms, self.sigma, c, self.seed),
-        )
+    def _shares(self) -> dict[str, np.ndarray]:
+        """The shares left of each draw, by condition; those that are not kept yet are computed
+        together."""
+        keys = {name: self._key("left", name, ("molecule", "seed", "sigma")) for name in CONDITIONS}
+        new = [name for name, key in keys.items() if key not in self._kept]
+        fresh = {}
+        if new:
+            told = [self.vector(name) for name in new]
+            left = shares_left_under(self.model, self.atoms, self.sigma, told, self.seed)
+            fresh = dict(zip(new, left, strict=True))
+        return {
+            name: self.remember(key, lambda name=name: fresh[name]) for name, key in keys.items()
+        }
 
     def _gates(self, condition: str) -> np.ndarray:
         return self._of_condition(
@@ -343,7 +354,7 @@ class ConditionExplorer(SvgExplorer):
             f"noise left (%), mean of {DRAWS} draws ± standard error",
             CONDITIONS.index(self.condition),
             (100.0, "no denoising"),
-            ["minus “none”", *(_difference(c, values) if c != "none" else "" for c in CONDITIONS)],
+            ["minus “none”", *(difference(c, values) if c != "none" else "" for c in CONDITIONS)],
             PLOTS_WIDTH,
         )
         now = self._gates(self.condition)[:, self.order]
@@ -390,54 +401,3 @@ class ConditionExplorer(SvgExplorer):
 
     def _title(self) -> str:
         return f"{self.atoms.get_chemical_formula()} displaced, σ = {self.sigma:.3f} Å"
-
-
-def describe(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """The numbers of `ConditionExplorer.state()` in words.
-
-    Parameters
-    ----------
-    values : dict
-        The numbers.
-
-    Returns
-    -------
-    list of (str, str)
-        (what, text) each.
-    """
-    other = f"molecule {values['other']}, {values['other_formula']}"
-    own_part = f"{1 - values['mix']:.2f} × its own embedding"
-    means = {
-        "own": "its own embedding, that of the clean molecule",
-        "none": "nothing: the mask token",
-        "other": f"the embedding of {other}",
-        "mix": f"{own_part} + {values['mix']:.2f} × that of {other}",
-    }
-    left = ", ".join(f"{name} {100 * values[f'left_{name}']:.1f} %" for name in CONDITIONS)
-    against = ", ".join(_against_none(name, values) for name in ("own", "other", "mix"))
-    gate = f"mean {values['gate_mean']:.2f}, spread {values['gate_spread']:.2f}"
-    away = f"they are {values['gate_change']:.3f} away from those under none on average"
-    return [
-        ("told", means[values["condition"]]),
-        ("this draw", f"the arrows: {100 * values['unexplained']:.0f} % of this noise is left"),
-        ("noise left", f"{left} (mean of {values['draws']} other draws)"),
-        ("against none", f"{against} (percentage points on the same draws ± standard error)"),
-        ("gates", f"{gate} (1: as without adaLN); {away}"),
-    ]
-
-
-def _against_none(name: str, values: dict[str, Any]) -> str:
-    """Such as "own leaves 1.20 ± 0.30 less"; a difference within two standard errors is called
-    none."""
-    gain = 100 * values[f"gain_{name}"]
-    error = 100 * values[f"gain_error_{name}"]
-    if abs(gain) <= 2 * error:
-        return f"{name} leaves as much ({_difference(name, values)})"
-    return f"{name} leaves {abs(gain):.2f} ± {error:.2f} {'less' if gain > 0 else 'more'}"
-
-
-def _difference(name: str, values: dict[str, Any]) -> str:
-    """What a condition leaves minus what the mask token leaves, in percentage points: "−1.20 ±
-    0.30"."""
-    less = round(-100 * values[f"gain_{name}"], 2) + 0.0  # no −0.00
-    return f"{less:+.2f} ± {100 * values[f'gain_error_{name}']:.2f}".replace("-", "−")

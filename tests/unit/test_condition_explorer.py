@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 import scdlab
 from scdlab.analysis import conditions, denoising
 from scdlab.explore import condition as con
-from scdlab.explore import controls, svg, svg_charts
+from scdlab.explore import condition_words, controls, svg, svg_charts
 from scdlab.nn.official_ct import OfficialCT
 
 STORE = scdlab.AtomStore.from_ase(
@@ -340,7 +340,7 @@ def test_words_say_what_is_seen(model):
         "gain_mix": 0.0,
         "gain_error_mix": 0.001,
     }
-    line = dict(con.describe(told))["against none"]
+    line = dict(condition_words.describe(told))["against none"]
     assert "own leaves 2.00 ± 0.50 less" in line and "other leaves 3.00 ± 0.10 more" in line
     assert "mix leaves as much (+0.00 ± 0.10)" in line
 
@@ -357,7 +357,7 @@ def test_the_widget_carries_a_still_picture(model):
         words = " ".join(root.itertext())
         assert (
             f"{100 * shown.state()['left_own']:.1f} ±" in words
-            and con._difference("own", shown.state()) in words
+            and condition_words.difference("own", shown.state()) in words
         )
         assert "layer 1" in words and "closed" in words
     assert "way back" in bundle["image/svg+xml"] and "against none" in bundle["image/svg+xml"]

@@ -408,6 +408,16 @@ def test_what_is_not_known_yet_is_sketched_first(model, shows):
     assert len(drawn) == 1
 
 
+def test_a_turn_that_is_known_is_drawn_before_the_path_is_scanned(model):
+    shown = FrameExplorer(model, WATER, path=scanning.BOND, shows="turn")
+    events = []
+    scan = shown.energies.scan
+    shown.energies.scan = lambda *args: (events.append("scan"), scan(*args))[1]
+    shown.drawing.observe(lambda change: events.append("drawn"), names=["value"])
+    shown.atom = 1  # the molecule turns as given, whichever atom is to move
+    assert events[:2] == ["drawn", "scan"]
+
+
 def test_a_model_that_fails_after_the_sketch_leaves_the_picture_as_it_was(model, monkeypatch):
     shown = FrameExplorer(model, WATER, path=scanning.BOND)
     before = shown.drawing.value, shown.molecule.value, shown.words.value
