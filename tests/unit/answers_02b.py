@@ -45,6 +45,12 @@ def linear_fit(x, n, x_new, constant=True):
     return (a @ w)[:, 0], (b @ w)[:, 0]
 
 
+def read_off_centered(x, n, x_new, n_new):
+    w = torch.linalg.pinv(x - x.mean(0)) @ (n - n.mean())
+    miss = n_new - n.mean() - (x_new - x.mean(0)) @ w
+    return (1 - miss.square().mean() / n_new.var(correction=0)).item()
+
+
 def r2(y, guess):
     return 1 - (y - guess).square().sum() / (y - y.mean()).square().sum()
 
@@ -92,7 +98,10 @@ RIGHT = {
         (torch.tensor(HELPS[0]), torch.tensor(HELPS[1]), "pretraining helps"),
     ],
     "check_pairwise": [pairwise, lambda p, c, batch: pairwise(p, c, batch).item()],
-    "check_read_off": [lambda x, n, x_new, n_new: r2(n_new, linear_fit(x, n, x_new)[1])],
+    "check_read_off": [
+        lambda x, n, x_new, n_new: r2(n_new, linear_fit(x, n, x_new)[1]),
+        read_off_centered,
+    ],
 }
 
 WRONG = {
