@@ -224,6 +224,10 @@ def pair_count_solution(n):
 
 assert lessons.check_pair_count(pair_count_solution, show=False)
 
+# %%
+pair_count = lessons.yours(pair_count, pair_count_solution, check=lessons.check_pair_count)
+print(f"{len(frame)} atoms of ethanol: {pair_count(len(frame))} distances")
+
 # %% [markdown]
 # **Write it.** Now all distances of a molecule as a matrix: `pos` is a torch tensor [n, 3], the
 # result is [n, n]. Forces will be made of its derivatives, so these must be finite, also where an

@@ -63,7 +63,7 @@ TRAIN = dict(batch_size=16, seed=SEED, device=DEVICE)  # for every training belo
 
 ethanol = scdlab.load_md17("ethanol", root=DATA) if DATA else scdlab.load_ethanol()
 train, _, rest = ethanol.split(S["frames"], 0, seed=SEED)
-test = rest[: S["test"]]
+test = rest.sample(S["test"], seed=SEED)
 
 
 def fresh(hidden_channels=S["hidden_channels"], **more):
@@ -301,7 +301,8 @@ guess_many.reveal(needed)
 # in this frame the molecule has the coordinates $F^{\top} x$, and those do not change when it
 # rotates. Whatever a network answers there does not change either. (An axis has no sign, so there
 # are eight such frames, and one takes the mean over them.) This is *frame averaging* (O. Puny et
-# al., ICLR 2022, [arXiv:2110.03336](https://arxiv.org/abs/2110.03336)), `PCAFrames` in the kit.
+# al., *Frame Averaging for Invariant and Equivariant Network Design*, ICLR 2022,
+# [arXiv:2110.03336](https://arxiv.org/abs/2110.03336)), `PCAFrames` in the kit.
 #
 # `NearestPair` is simpler still. It takes the atom nearest to the center of the molecule, and makes
 # the axes from that atom's two nearest neighbors.
@@ -476,7 +477,8 @@ jumping = [name for name, (coarse, _, left) in jumps.items() if left > 0.5 * coa
 guess_jump.reveal({0: "neither", 1: f"{''.join(jumping[:1])} only", 2: "both"}[len(jumping)])
 
 # %% [markdown]
-# This is not a weakness of these two. N. Dym, H. Lawrence and J. Siegel (2024,
+# This is not a weakness of these two. N. Dym, H. Lawrence and J. Siegel (*Equivariant Frames and
+# the Impossibility of Continuous Canonicalization*, ICML 2024,
 # [arXiv:2402.16077](https://arxiv.org/abs/2402.16077)) proved that there is no efficiently
 # computable choice of frame that preserves the continuity of the function that is averaged:
 # somewhere two choices are equally good, and there the frame must switch. It does not help to
@@ -1369,7 +1371,7 @@ dipoles = PropertyRegression("dipole", "vector")
 polar = fresh()
 scdlab.fit(polar, dipoles, some, steps=S["dipole_steps"], lr=3e-3, **TRAIN)
 polar.cpu()
-others = others[: S["test"]]
+others = others.sample(S["test"], seed=SEED)
 typical = float(np.abs(others.property("dipole")).mean())
 
 
@@ -1861,7 +1863,8 @@ say(
 # [arXiv:2510.09768](https://arxiv.org/abs/2510.09768)) find for interatomic potentials that
 # equivariant networks even scale with a better exponent. On the other side stand networks that
 # dropped the law and are used everywhere, AlphaFold 3 among them, and the observation of Langer et
-# al. above that what remains hardly shows in a liquid. M. Domina et al. (2026,
+# al. above that what remains hardly shows in a liquid. M. Domina et al. (*How unconstrained
+# machine-learning models learn physical symmetries*, 2026,
 # [arXiv:2603.24638](https://arxiv.org/abs/2603.24638)) look inside PET and find that it learns the
 # law layer by layer, to high accuracy. Our networks are too small to decide this; what they show is
 # what a violation *does*.

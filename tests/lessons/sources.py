@@ -133,6 +133,68 @@ def _reveals(code: str) -> list[str]:
     ]
 
 
+def fronts_of_splits(cells: list[Cell]) -> list[str]:
+    """One line for each `part[:n]` of a part that `split` gave.
+
+    Parts are in the order of the store: the front holds the smallest molecules, or the earliest
+    frames.
+    """
+    found = []
+    parts: set[str] = set()
+    for cell in cells:
+        if cell.kind != "code":
+            continue
+        tree = _tree(cell.text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign):
+                names = {n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+                parts = parts | names if _is_split(node.value) else parts - names
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Subscript)
+                and isinstance(node.slice, ast.Slice)
+                and node.slice.lower is None
+                and (ast.unparse(node.value) in parts or _is_split(node.value))
+            ):
+                found.append(f"cell {cell.number}: {ast.unparse(node)}: draw it with sample()")
+    return found
+
+
+def _is_split(value: ast.expr) -> bool:
+    """Whether an expression is what `store.split(n_train, n_val, …)` gave, or one part of it."""
+    if isinstance(value, ast.Subscript) and not isinstance(value.slice, ast.Slice):
+        value = value.value
+    return (
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Attribute)
+        and value.func.attr == "split"
+        and len(value.args) >= 2
+    )
+
+
+def unused_functions(cells: list[Cell]) -> list[str]:
+    """One line for each function that a reader writes, has checked, and that the lesson never uses
+    by `lessons.yours(…, check=…)`, or uses before its solution."""
+    asked: dict[str, int] = {}
+    used: dict[str, int] = {}
+    solved: dict[str, int] = {}
+    for cell in cells:
+        if cell.kind != "code":
+            continue
+        checks = re.findall(r"lessons\.(check_\w+)", cell.text)
+        if "solution" in cell.tags:
+            solved |= dict.fromkeys(checks, cell.number)
+        elif re.search(r"^    return \.\.\.$", cell.text, re.MULTILINE):
+            asked |= dict.fromkeys(checks, cell.number)
+        elif "lessons.yours(" in cell.text:
+            used |= {check: cell.number for check in checks if check not in used}
+    return [
+        f"cell {number}: {check} is asked for, and its function is used nowhere after its solution"
+        for check, number in asked.items()
+        if not number < solved.get(check, -1) < used.get(check, -1)
+    ]
+
+
 def _tree(code: str) -> ast.Module:
     """A cell's code; lines of magics are left out."""
     lines = ["" if re.match(r"\s*[%!]", line) else line for line in code.splitlines()]

@@ -6,7 +6,14 @@ import re
 
 import pytest
 from not_yet import NOT_YET
-from sources import SOURCES, cells_of, unanswered_predictions, undescribed_figures
+from sources import (
+    SOURCES,
+    cells_of,
+    fronts_of_splits,
+    unanswered_predictions,
+    undescribed_figures,
+    unused_functions,
+)
 
 from scdlab.lessons.quizzes import questions
 
@@ -35,6 +42,23 @@ def test_each_prediction_has_its_box_and_its_answer(lesson):
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_each_figure_has_an_alternative_text(lesson):
     judge("described", lesson, undescribed_figures(cells_of(SOURCES[lesson])))
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_no_part_is_the_front_of_a_split(lesson):
+    assert fronts_of_splits(cells_of(SOURCES[lesson])) == []
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_lesson_uses_what_the_reader_writes(lesson):
+    assert unused_functions(cells_of(SOURCES[lesson])) == []
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_recap_has_five_points(lesson):
+    prose = "\n".join(cell.text for cell in cells_of(SOURCES[lesson]) if cell.kind == "markdown")
+    recap = re.search(r"^#+ .*take away\n(.*?)^#", prose, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^(\d)\. ", recap[1], re.MULTILINE) == list("12345")
 
 
 PARTS = {
@@ -152,3 +176,37 @@ def test_figures_with_a_text_pass(code):
 def test_figures_without_a_text_are_named(code):
     ast.parse(code)
     assert len(undescribed_figures(cells_of(f"# %%\n{code}\n"))) == 1
+
+
+FRONTS = (
+    "train, val, test = store.split(9, 0, seed=0)\nfew = test[:5]",
+    "parts = store.split(9, 0)[2]\nfew = parts[: len(parts) // 2]",
+    "few = store.split(9, 0)[2][:5]",
+)
+DRAWN = (
+    "train, val, test = store.split(9, 0, seed=0)\nfew = test.sample(5, seed=0)\nfirst = few[:2]",
+    "test = store.split(9, 0)[2]\ntest = test.sample(5)\nfew = test[:2]",
+    "test = store.split(9, 0)[2]\nend = test[5:]",
+    "words = text.split(',')[0][:9]",
+)
+
+
+@pytest.mark.parametrize("code", FRONTS)
+def test_the_front_of_a_split_is_named(code):
+    assert len(fronts_of_splits(cells_of(f"# %%\n{code}\n"))) == 1
+
+
+@pytest.mark.parametrize("code", DRAWN)
+def test_what_is_drawn_passes(code):
+    assert fronts_of_splits(cells_of("".join(f"# %%\n{line}\n" for line in code.split("\n")))) == []
+
+
+ASKED = "# %%\ndef mine(x):\n    return ...\n\n\nlessons.check_it(mine)\n\n"
+SOLVED = '# %% tags=["solution"]\nassert lessons.check_it(solution, show=False)\n\n'
+USED = "# %%\nmine = lessons.yours(mine, solution, check=lessons.check_it)\n\n"
+
+
+@pytest.mark.parametrize("text", [ASKED + SOLVED, ASKED + USED, ASKED + USED + SOLVED])
+def test_a_function_that_is_not_used_is_named(text):
+    assert len(unused_functions(cells_of(text))) == 1
+    assert unused_functions(cells_of(ASKED + SOLVED + USED)) == []
