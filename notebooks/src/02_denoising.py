@@ -911,7 +911,8 @@ explore.described(
 # points roughly the same way.
 #
 # **A way out.** Give the soft directions some heat of their own. *Fractional denoising*
-# ([Frad](glossary.md#fractional-denoising): S. Feng, Y. Ni, Y. Lan, Z.-M. Ma, W.-Y. Ma, ICML 2023,
+# ([Frad](glossary.md#fractional-denoising): S. Feng, Y. Ni, Y. Lan, Z.-M. Ma, W.-Y. Ma, *Fractional
+# Denoising for 3D Molecular Pre-training*, ICML 2023,
 # [arXiv:2307.10683](https://arxiv.org/abs/2307.10683)) first rotates parts of the molecule about
 # its rotatable bonds, by large angles, and then adds Gaussian noise. The network sees the result of
 # both. But it is asked for a fraction only: the Gaussian part. Here are the two kinds on 1-butanol,
@@ -1175,15 +1176,18 @@ claims.table(lesson=2)
 #   minimum a Gaussian stands in for Boltzmann's density.
 # - *Not a good one.* Frad replies that the field of isotropic noise is isotropic and covers too few
 #   structures. Sliced denoising goes on from there, with noise in bonds, angles and torsions
-#   (SliDe: Y. Ni, S. Feng, W.-Y. Ma, Z.-M. Ma, Y. Lan, ICLR 2024,
+#   (SliDe: Y. Ni, S. Feng, W.-Y. Ma, Z.-M. Ma, Y. Lan, *Sliced Denoising: A Physics-Informed
+#   Molecular Pre-Training Method*, ICLR 2024,
 #   [arXiv:2311.02124](https://arxiv.org/abs/2311.02124)).
 # - *From frames it is.* With structures from dynamics the score served as a force field of
 #   coarse-grained proteins (M. Arts et al., *Two for One*, 2023,
 #   [arXiv:2302.00600](https://arxiv.org/abs/2302.00600)); others find it inconsistent at small
-#   noise (M. Plainer et al., 2025, [arXiv:2506.17139](https://arxiv.org/abs/2506.17139)).
+#   noise (M. Plainer et al., *Consistent Sampling and Simulation: Molecular Dynamics with
+#   Energy-Based Diffusion Models*, 2025, [arXiv:2506.17139](https://arxiv.org/abs/2506.17139)).
 # - *It does not matter.* Denoising beside a labeled task was first proposed as a regularizer that
 #   keeps deep networks from making all atoms alike, with no word of forces ([Noisy
-#   Nodes](glossary.md#Noisy-Nodes): J. Godwin et al., ICLR 2022,
+#   Nodes](glossary.md#Noisy-Nodes): J. Godwin et al., *Simple GNN Regularisation for 3D Molecular
+#   Property Prediction and Beyond*, ICLR 2022,
 #   [arXiv:2106.07971](https://arxiv.org/abs/2106.07971)).
 #
 # Our numbers above bear on the first three; lesson 02b asks about the use.

@@ -331,7 +331,8 @@ explore.described(
 # large, $\sigma = 0.14$ Å. Then the network is fine-tuned on the size of the [dipole
 # moment](glossary.md#dipole-moment) $\mu$; the post reports an error of 0.0285 D without and 0.0261
 # D with pretraining, one run each, on one of four parts of the data. (Denoising of distances with a
-# derivation from score matching: GeoSSL-DDM, S. Liu, H. Guo, J. Tang, ICLR 2023,
+# derivation from score matching: GeoSSL-DDM, S. Liu, H. Guo, J. Tang, *Molecular Geometry
+# Pretraining with SE(3)-Invariant Denoising Distance Matching*, ICLR 2023,
 # [arXiv:2206.13602](https://arxiv.org/abs/2206.13602).)
 #
 # **Write it.** The mean over all pairs *within molecules* of
@@ -478,9 +479,10 @@ claims.compare("dimenet-pairwise-mu", mu_mae)
 #
 # Each molecule's [embedding](glossary.md#embedding), the mean of its atoms' features, is a point in
 # 64 dimensions. [UMAP](glossary.md#UMAP) draws such points in two dimensions and keeps neighbors
-# together (L. McInnes et al., 2018, [arXiv:1802.03426](https://arxiv.org/abs/1802.03426)). We color
-# by the number of atoms. A picture persuades easily, so we put a number beside it: how well the
-# size can be *read off*.
+# together (L. McInnes et al., *UMAP: Uniform Manifold Approximation and Projection for Dimension
+# Reduction*, 2018, [arXiv:1802.03426](https://arxiv.org/abs/1802.03426)). We color by the number of
+# atoms. A picture persuades easily, so we put a number beside it: how well the size can be *read
+# off*.
 #
 # **Write it.** Fit `n` [m] linearly, with a constant, to features `x` [m, d], and return $R^2$ on
 # other molecules `x_new`, `n_new`: $1 - \sum (n - \hat n)^2 / \sum (n - \bar n)^2$. 1 means that
@@ -651,7 +653,8 @@ lessons.display_metrics(
 #
 # - *Size.* 64 channels and 3 layers, hundreds of labels, QM9; the papers have 256 channels and 8
 #   layers, 110,000 labels, PCQM4Mv2 for pretraining.
-# - *DimeNet* is here DimeNet++ (J. Gasteiger et al., 2020,
+# - *DimeNet* is here DimeNet++ (J. Gasteiger et al., *Fast and Uncertainty-Aware Directional
+#   Message Passing for Non-Equilibrium Molecules*, 2020,
 #   [arXiv:2011.14115](https://arxiv.org/abs/2011.14115)) with a vector head of ours, whose answer
 #   is the noise; in the post three numbers are read off [invariant](glossary.md#invariant)
 #   features.
@@ -667,7 +670,8 @@ lessons.display_metrics(
 #   (15.5). Part of the second gain is then due to denoising *beside* the labels, which also a
 #   random start can have.
 # - *Is it the structures or the objective?* Denoising on frames off equilibrium is reported to help
-#   force fields as well (Y. Wang, C. Xu, Z. Li, A. Barati Farimani, 2023,
+#   force fields as well (Y. Wang, C. Xu, Z. Li, A. Barati Farimani, *Denoise Pretraining on
+#   Nonequilibrium Molecules for Accurate and Transferable Neural Potentials*, 2023,
 #   [arXiv:2303.02216](https://arxiv.org/abs/2303.02216)), where lesson 02 found its target
 #   ambiguous.
 # - *Do maps show what was learned?* UMAP keeps neighbors and little else; and untrained networks
