@@ -11,7 +11,8 @@ from e3nn import o3
 import scdlab
 from scdlab.atoms import neighbor_list
 from scdlab.nn.blocks.bessel import BesselBasis
-from scdlab.nn.nequip import Harmonics, Interaction, act
+from scdlab.nn.blocks.harmonics import Harmonics
+from scdlab.nn.nequip import Interaction, act
 
 D = 4
 
@@ -52,7 +53,7 @@ def compare(atoms, lmax):
     basis = BesselBasis(5, 4.0)
     ours = Interaction(D, 5, lmax, lmax, lmax)
     x = [torch.randn(n, 2 * k + 1, D) for k in range(lmax + 1)]
-    harmonics = Harmonics(basis, r_ij, pairs, lmax)
+    harmonics = Harmonics(basis, r_ij, pairs, n, lmax)
     sums = ours.convolution([f(y) for f, y in zip(ours.before, x, strict=True)], harmonics, lmax)
 
     irreps = o3.Irreps([(D, (k, (-1) ** k)) for k in range(lmax + 1)])

@@ -224,12 +224,13 @@ def test_a_compiled_function_of_a_model_gives_the_same():
 
 def test_mirrored_harmonics_have_signs_that_torch_compile_keeps():
     """(-1) ** l of a degree that torch.compile makes symbolic is printed as -1 ** l."""
-    from scdlab.nn.nequip import Harmonics
+    from scdlab.nn.blocks.harmonics import Harmonics
 
     model = _made("TensorProductNet")
     batch = stored_batch("CH4")
     pairs = scdlab.neighbor_list(batch, model.cutoff)
-    harmonics = Harmonics(model.basis, pairs.vectors(batch.pos, batch), pairs, 2)
+    r_ij = pairs.vectors(batch.pos, batch)
+    harmonics = Harmonics(model.basis, r_ij, pairs, len(batch.z), 2)
     for l1, l2, l3 in ((0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 1, 2), (1, 2, 1)):
         there, back = harmonics.matrices(l1, l2, l3)
         assert torch.equal(back, there if l2 % 2 == 0 else -there)

@@ -14,7 +14,8 @@ from helpers import stored_batch
 
 import scdlab
 from scdlab.atoms import neighbor_list
-from scdlab.nn.nequip import TensorProductNet, act, coefficients, product_paths
+from scdlab.nn.blocks.harmonics import coefficients, product_paths
+from scdlab.nn.nequip import TensorProductNet, act
 from scdlab.objectives import EnergyForces
 
 SMALL = dict(hidden_channels=8, num_layers=2, num_rbf=5)

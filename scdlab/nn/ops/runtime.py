@@ -148,6 +148,7 @@ def compile_all() -> None:
     """
     import scdlab.nn.ops.dispatch
     import scdlab.nn.ops.loops.activations
+    import scdlab.nn.ops.loops.tensor_products
     import scdlab.nn.ops.loops.tokens  # noqa: F401 - these define them
     from scdlab.nn.inference.force_call import compile_force_calls
 
