@@ -641,7 +641,7 @@ figure = explore.learning_curve(histories, quantity="noise_mse", unit="σ²", ti
 figure.add_hline(y=noise_left["shipped"], line_dash="dot", annotation_text="shipped")
 figure.update_yaxes(type="linear", dtick=0.1)
 best = min(("transformer", "SchNet"), key=noise_left.get)
-guess_further.reveal(best)
+guess_further.reveal(best, figure)
 for name, history in histories.items():
     early = history["noise_mse"][: len(history["noise_mse"]) // 2]
     print(f"{name}: mean loss {np.mean(early):.2f} in the first half of the training")

@@ -291,7 +291,9 @@ guess_many.reveal(needed)
 
 # %% [markdown]
 # The quadrature does better than chance, but PET contains variations of every degree, so what lies
-# above the degree of the rule always remains. An average buys a smaller error, never a law.
+# above the degree of the rule always remains. An average buys a smaller error, never a law. (Over
+# so few copies these numbers are rough: the mean over two rotations may even come out worse than
+# PET itself.)
 #
 # ## Break it: one good frame
 #
@@ -688,7 +690,7 @@ guess_plain.reveal(
 stages()
 
 # %% [markdown]
-# The mean over pairs is still a mean of frames that weigh alike. When a hydrogen leaves, four of
+# The mean over pairs is still a mean of frames with equal weights. When a hydrogen leaves, four of
 # the six pairs vanish at once, and the mean over six becomes a mean over two (with both hands, 12
 # frames and 4). On the line, $\mathbf{b}$ and $\mathbf{c}$ of the two neighbors in line reverse,
 # and the network sees the molecule from the other side.

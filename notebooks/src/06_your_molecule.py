@@ -396,9 +396,10 @@ inside = {
     "the tenth least alone": 100 * float(hits[:, :tenth].mean()),
     "the tenth most alone": 100 * float(hits[:, -tenth:].mean()),
 }
-guess_alone.reveal(inside["the tenth most alone"])
+figure = explore.compare_bars(inside, "labels inside", "%", title="Promised: 90 %")
+guess_alone.reveal(inside["the tenth most alone"], figure, axis="y")
 explore.described(
-    explore.compare_bars(inside, "labels inside", "%", title="Promised: 90 %"),
+    figure,
     f"Share of labels inside of their intervals, for {hits.shape[1]} molecules: "
     + "; ".join(f"{name} {value:.0f} %" for name, value in inside.items())
     + ".",

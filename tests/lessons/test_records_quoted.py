@@ -20,6 +20,11 @@ FORCES = "scd-ethanol-forces"
 QUOTED = [
     (
         "03",
+        "The recorded networks leave {} % without a clue",
+        [("dens-clue", "noise_left_untold_percent", 1)],
+    ),
+    (
+        "03",
         "DeNS is behind in each of the six seeds: {} meV/Å against {}.",
         [("dens-steps-2500", MEV.format("dens"), 1), ("dens-steps-2500", MEV.format("plain"), 1)],
     ),
