@@ -373,9 +373,12 @@ explore.described(
 # one frame, and not the thermal means above. Turning, for instance, is mostly held by the stretched
 # bond, which pulls the hydrogen back as a string would.)
 #
-# Compare with the first figure. Along a stiff direction the picture gives most of the noise away,
-# and a force fixes the rest. In the softest directions neither helps. A force tells most between
-# the two, where the molecule bends. So a force is not the answer. It is a **clue**.
+# Compare with the first figure. The picture leaves the place open to within a width
+# $w = s\sigma/\sqrt{s^2 + \sigma^2}$ along each direction, the standard deviation of the posterior,
+# and a force says more only where $\delta F < k w$. Along the bond $k w$ is about 1 eV/Å: the
+# picture gives most of the noise away, and even a roughly known force fixes the rest. Where the
+# group bends, much is left to be told, but $k w$ is 0.2 eV/Å, so the force has to be known well. In
+# turning neither helps. So a force is not the answer. It is a **clue**.
 #
 # ## How to give a network a force
 #
@@ -636,7 +639,9 @@ explore.described(
 # %% [markdown]
 # The clue works, and it works where the stiffness says it should: most on the atoms that are held
 # tightly, and not at all for the turning OH group, whose force hardly depends on where it is. Where
-# the network falls below the gray bars it knows more than the noisy structure shows.
+# the group bends, it would help a network that knows forces to better than 0.2 eV/Å; after a short
+# training ours does not, and the clue is of no use there yet. Where the network falls below the
+# gray bars it knows more than the noisy structure shows.
 #
 # The controls say why. Trained with another atom's force it does no better than without any, so it
 # is the information that counts and not the additional input. And a network that has learned to
@@ -1059,6 +1064,10 @@ lessons.display_metrics(
     blind_carbon_percent=by_group(measured)["C"],
     limit_carbon_percent=by_group(limit.numpy())["C"],
     told_turning_percent=by_group(with_clue)["OH: turning"],
+    told_bond_percent=by_group(with_clue)["OH: along the bond"],
+    blind_bond_percent=by_group(measured)["OH: along the bond"],
+    told_bending_percent=by_group(with_clue)["OH: bending"],
+    blind_bending_percent=by_group(measured)["OH: bending"],
     encoding_error=encoding_error,
     loss_difference=loss_difference,
     **{name: float(value) for name, value in yours.items()},

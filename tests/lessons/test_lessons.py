@@ -2,6 +2,7 @@
 
 import nbformat
 import pytest
+from ase.units import kB
 from not_yet import NOT_YET
 from offline import external_addresses
 
@@ -65,6 +66,13 @@ def test_lesson_03(ran):
     assert m["noise_left_told_percent"] < 0.8 * m["noise_left_untold_percent"]
     assert m["told_carbon_percent"] < m["limit_carbon_percent"] < m["blind_carbon_percent"]
     assert m["told_turning_percent"] > 90
+    # along the bond a force says more once it is known to 1 eV/Å, bending only at 0.2 eV/Å
+    for way, needed in (("bond", 1.0), ("bending", 0.2)):
+        k = m[f"stiffness_{way}_eV_per_A2"]
+        heat = 500 * kB / k
+        assert k * (heat * 0.05**2 / (heat + 0.05**2)) ** 0.5 == pytest.approx(needed, rel=0.2)
+    assert m["told_bond_percent"] < 0.7 * m["blind_bond_percent"]
+    assert m["told_bending_percent"] > m["blind_bending_percent"] - 5
     assert m["noise_left_untold_percent"] - 5 < m["noise_left_shuffled_percent"] < 75
     assert m["noise_left_untold_percent"] < m["noise_left_kept_back_percent"]
     assert m["noise_left_kept_back_percent"] < m["noise_left_wrong_percent"]
