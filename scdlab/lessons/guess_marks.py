@@ -117,8 +117,8 @@ def _is_at_the_end(figure: Any, guess: float, axis: str) -> bool:
 
 
 def _mark_choice(figure: Any, guess: str, whose: str) -> bool:
-    """A mark above the bar or at the end of the curve that is called like the guess; False where
-    there is none."""
+    """A mark above the bar or at the end of the curve that is called like the guess, or like the
+    guess and a word behind a comma ("SchNet, training"); False where there is none."""
     for trace in figure.data:
         places = [] if getattr(trace, "x", None) is None else list(trace.x)
         heights = [] if getattr(trace, "y", None) is None else list(trace.y)
@@ -126,7 +126,7 @@ def _mark_choice(figure: Any, guess: str, whose: str) -> bool:
             continue
         if guess in places:
             at = places.index(guess)
-        elif trace.name == guess and places:
+        elif places and (trace.name == guess or (trace.name or "").startswith(f"{guess}, ")):
             at = len(places) - 1
         else:
             continue

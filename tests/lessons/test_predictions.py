@@ -227,6 +227,17 @@ def test_a_choice_is_marked_at_its_bar(reader):
     assert (note.x, note.y, note.text) == ("disc", 2, "▼ your guess")  # 10² on this axis
 
 
+@pytest.mark.parametrize(("name", "found"), [("b", True), ("b, training", True), ("bc", False)])
+def test_a_choice_is_marked_at_the_end_of_its_curve(reader, name, found):
+    guess = predict("Which?", choices=["a", "b"], name="02-which", stored="a")
+    guess.box.send_answer("b", "fairly")
+    figure = path_plot([0, 1, 2], {"a": [1.0, 2.0, 4.0], name: [3.0, 2.0, 1.0]})
+    guess.reveal("a", figure)
+    note = figure.layout.annotations[0]
+    assert note.text == ("▼ your guess" if found else "your guess: “b”")
+    assert not found or (note.x, note.y) == (2, 1.0)
+
+
 def test_what_cannot_be_drawn_on(reader):
     guess = sigma()
     with pytest.raises(TypeError, match="into a plotly figure, got str"):
