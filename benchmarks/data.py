@@ -6,7 +6,8 @@
                 more than z, pos, energy and y.
     neighbors   neighbor_list within 5 Å against vesin alone, a search per structure, and against
                 ase's neighbor_list: large and small periodic cells, and molecules. vesin gives each
-                pair once, as ours; ase gives it twice. Both work on one thread.
+                pair once, as ours; ase gives it twice. vesin works on threads of its own, ours and
+                ase on one.
 
 All sides take turns in one process, as they come; the median over rounds counts. Before anything is
 timed, the batches are compared tensor by tensor and the neighbor lists pair by pair.

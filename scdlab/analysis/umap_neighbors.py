@@ -9,7 +9,7 @@ import numpy as np
 from umap.distances import euclidean
 from umap.utils import fast_knn_indices
 
-from scdlab.nn.inference.compiled import compiled
+from scdlab.compiling import compiled
 
 MOST = 4096  # points: of so many on, UMAP searches neighbors in another way
 

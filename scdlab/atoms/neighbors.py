@@ -7,12 +7,10 @@ own images (i = j), each ±image once.
 
 Up to 200 atoms: all pairs by index arithmetic, then a filter, the whole batch at once (a cell list
 has nothing to skip at 20 atoms). Periodic structures of up to 80 atoms likewise, each pair with the
-few images that can be near. Larger structures: the cell list of `vesin`, one by one.
+few images that can be near. Larger structures: a cell list, one by one (`atoms/cell_list.py`).
 """
 
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,16 +19,12 @@ from torch import Tensor
 from scdlab.atoms.batch import Batch, completed, host_ptr
 from scdlab.atoms.pairs import Pairs, structure_of_atoms
 
-if TYPE_CHECKING:
-    import vesin
-
 ALL_PAIRS_UP_TO = 200  # atoms; above, n²/2 candidate pairs cost more than a cell list
 UNSEARCHED_UP_TO = 32  # atoms; above, many pairs lie beyond a cutoff of 5 Å
 ALL_IMAGES_UP_TO = 80  # atoms of a periodic structure
 # pairs and images of one structure: of a cell that is small or skewed beside the cutoff
 MANY = 100_000
 _COINCIDENT = 1e-6  # Å
-_kept = threading.local()
 
 
 @torch.no_grad()
@@ -68,7 +62,7 @@ def neighbor_list(batch: Batch, cutoff: float) -> Pairs:
     periodic = periodic_axes(batch, len(size))
     large = size > ALL_PAIRS_UP_TO
     cells = None
-    if periodic is not None:
+    if periodic is not None and not large.all():
         cells = _cells(batch, periodic)
         # images of one atom near a given point, about
         images = (2.0 * cutoff * cells[1].norm(dim=2) + 1.0).prod(1)
@@ -268,9 +262,10 @@ def _combined(x: Tensor, rows: Tensor) -> Tensor:
 def _cell_list(
     pos: Tensor, start: int, end: int, k: int, box: np.ndarray, pbc: np.ndarray, cutoff: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The half list of structure k, the atoms start:end, by vesin: i ≤ j, sorted, self-images
-    once."""
+    """The half list of structure k, the atoms start:end: i ≤ j, sorted, self-images once."""
     from ase.geometry import complete_cell
+
+    from scdlab.atoms.cell_list import pairs_of
 
     points = pos[start:end].double().cpu().numpy()
     length = np.linalg.norm(box, axis=1)
@@ -278,45 +273,17 @@ def _cell_list(
         box = complete_cell(np.where(pbc[:, None], box, 0.0))
     if not (abs(np.linalg.det(box)) > 1e-6 * np.prod(length[pbc]) > 0):  # NaN as well
         raise ValueError(_flat(k))
-    # views, good until the next search
-    pairs, shift, d = _search(cutoff).compute(points, box, pbc, "PSd", copy=False)
-    if len(d) and d.min() < _COINCIDENT:
-        raise ValueError(_coincident(k, *pairs[d.argmin()].tolist()))
-    # numpy from here on: it does not wake torch's threads for such small arrays
-    i, j = pairs.view(np.int64).T
-    low = np.minimum(i, j)
-    high = np.maximum(i, j)
-    order = fast_argsort(low * (end - start) + high)
-    shift = np.take(shift * np.where(i > j, -1, 1).astype(shift.dtype)[:, None], order, axis=0)
+    i, j, shift, d2 = pairs_of(points, box, pbc, cutoff)
+    if len(d2) and d2.min() < _COINCIDENT**2:
+        closest = d2.argmin()
+        raise ValueError(_coincident(k, int(i[closest]), int(j[closest])))
+    # numpy's arithmetic: it does not wake torch's threads for such small arrays
+    shift = shift.astype(pos[:0].cpu().numpy().dtype)
     return (
-        torch.from_numpy(np.take(low, order) + start).to(pos.device),
-        torch.from_numpy(np.take(high, order) + start).to(pos.device),
-        torch.from_numpy(shift.astype(pos[:0].cpu().numpy().dtype)).to(pos.device),
+        torch.from_numpy(i + start).to(pos.device),
+        torch.from_numpy(j + start).to(pos.device),
+        torch.from_numpy(shift).to(pos.device),
     )
-
-
-def _search(cutoff: float) -> "vesin.NeighborList":
-    """vesin's search, one for each thread: it keeps the memory of its last result, which spares
-    page faults. On one processor: more threads of its own would wait for torch's, which spin for a
-    while after each operation."""
-    import vesin
-
-    if not hasattr(_kept, "search"):
-        _kept.search = vesin.NeighborList(cutoff=cutoff, full_list=False)
-    _kept.search.cutoff = float(cutoff)
-    _kept.search.n_threads = 1
-    return _kept.search
-
-
-def fast_argsort(key: np.ndarray) -> np.ndarray:
-    """The order that sorts key [n] ≥ 0; where there is room, by sorting key and place as one
-    number, three times faster than np.argsort."""
-    n = len(key)
-    if not n or int(key.max()) >= 2**63 // n - 1:
-        return np.argsort(key)
-    key = key * n + np.arange(n)
-    key.sort()
-    return key % n
 
 
 def _merged(

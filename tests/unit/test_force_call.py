@@ -14,8 +14,8 @@ from numba.extending import overload
 
 import scdlab
 from scdlab.atoms.neighbors import neighbor_list
+from scdlab.compiling import announced
 from scdlab.nn.inference import ForceCall, SkinList, Structures, covers
-from scdlab.nn.inference.compiled import announced
 
 SMALL = dict(hidden_channels=16, num_layers=3, num_rbf=12)
 MODELS = {

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from scdlab import compiling
 from scdlab.atoms import Pairs
 from scdlab.nn.ops import dispatch, neighbor_sums, runtime
 from scdlab.nn.ops.edges import DirectedEdges
@@ -289,7 +290,7 @@ def test_where_kernels_cannot_be_kept_they_are_compiled_all_the_same(monkeypatch
             raise trouble
         return plain(signature, **flags)
 
-    monkeypatch.setattr(runtime, "_WARNED", [])
+    monkeypatch.setattr(compiling, "_WARNED", [])
     monkeypatch.setattr(runtime, "cfunc", refuse)
     monkeypatch.setattr(dispatch, "sort", runtime.Kernel(sort.body))
     begin, order = dispatch.sort_pairs(torch.tensor([2, 0, 2, 1]), 3)

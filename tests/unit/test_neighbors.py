@@ -9,10 +9,11 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.geometry import complete_cell
 from ase.neighborlist import neighbor_list as ase_neighbor_list
 
 from scdlab.atoms import AtomStore, neighbor_list, neighbors, pairs_within
-from scdlab.atoms.neighbors import fast_argsort
+from scdlab.atoms.cell_list import pairs_of
 
 REAL = Path(
     os.environ.get("SCDLAB_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -180,12 +181,31 @@ def test_two_searches_at_the_same_time_do_not_meet():
         assert torch.equal(a.i, b.i) and torch.equal(a.j, b.j) and torch.equal(a.shift, b.shift)
 
 
-def test_the_order_of_large_keys_is_that_of_small_ones():
-    key = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).numpy()
-    order = fast_argsort(key)
-    assert (key[order] == np.arange(1000)).all()
-    assert (fast_argsort(key + 2**62) == order).all()  # no room to sort key and place as one number
-    assert len(fast_argsort(key[:0])) == 0
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 0, 1), (0, 0, 0)])
+@pytest.mark.parametrize("kind", ["one", "line", "plane", "dense", "far"])
+def test_the_cell_list_of_odd_structures_agrees_with_ase(kind, pbc):
+    """Cells without width, many images of one atom, more pairs than there is room for at first, and
+    atoms many cells away; in order, each pair's shifts too."""
+    rng = np.random.default_rng(3)
+    pos = {
+        "one": [[0.3, 0.2, 0.1]],
+        "line": np.outer(np.arange(7), [0, 0, 1.1]),
+        "plane": np.append(rng.random((30, 2)) * 9, np.zeros((30, 1)), axis=1),
+        "dense": rng.random((220, 3)) * 5,
+        "far": rng.random((20, 3)) * 6 + rng.integers(-40, 40, (20, 3)) * 6.0,
+    }[kind]
+    cell = np.diag({"one": [1.3, 2.1, 1.7], "dense": [5.0, 5, 5]}.get(kind, [6.0, 9.5, 8.0]))
+    cell[1, 0] = 0.7
+    atoms = Atoms(f"H{len(pos)}", pos, cell=cell, pbc=pbc)
+    box = complete_cell(np.where(np.array(pbc)[:, None], cell, 0.0))
+    i, j, shift, d2 = pairs_of(atoms.positions, box, atoms.pbc, 4.0)
+    found = [(*ij, *s) for *ij, s in zip(i.tolist(), j.tolist(), shift.tolist(), strict=True)]
+    assert found == sorted(found) and all(a < b or s > [0, 0, 0] for a, b, *s in found)
+    folded = [min((a, b, *s), (b, a, *(-x for x in s))) for a, b, *s in found]
+    assert sorted(folded) == half_of_ase(atoms, 4.0)
+    r = atoms.positions[j] - atoms.positions[i] + shift @ box
+    np.testing.assert_allclose(d2, np.square(r).sum(1), rtol=1e-9, atol=1e-9)
+    assert kind != "dense" or len(found) > 220 * 32
 
 
 def test_pairs_within_leaves_structures_out_and_can_pair_an_atom_with_itself():

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from scdlab.compiling import announced
 from scdlab.nn.blocks.heads import EnergyHead
 from scdlab.nn.et import EquivariantTransformer
 from scdlab.nn.model import Model
 from scdlab.nn.schnet import SchNet
 
-from .compiled import announced
 from .geometry import Geometry, forces_on_atoms, geometry_of
 from .schnet import schnet, schnet_state, schnet_weights
 from .shares import shares_of

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled
+from scdlab.compiling import compiled
+
 from .radial_tables import cells_in, hermite
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from scdlab.compiling import compiled, within
 from scdlab.nn.ops.simd import fill, keep_apart, like, load_like, store, total, word
 
-from .compiled import compiled, within
 from .geometry import Geometry
 from .radial_tables import read, read_both, taps
 from .shares import start_of

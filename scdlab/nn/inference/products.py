@@ -12,9 +12,9 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import types
 
+from scdlab.compiling import compiled, within
 from scdlab.nn.ops.simd import ask, keep_apart, typed_intrinsic, word
 
-from .compiled import compiled, within
 from .shares import start_of
 
 _LARGE = "+avx512f" in binding.get_host_cpu_features().flatten().split(",")

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scdlab.compiling import compiled, within
 from scdlab.nn.ops.simd import fill, load_like, prefetch
-
-from .compiled import compiled, within
 
 _CELLS = {np.dtype(np.float64): 1024, np.dtype(np.float32): 256}
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scdlab.compiling import compiled, within
 from scdlab.nn.ops.simd import exp, fill, keep_apart, larger, like, load_like, store, total, word
 
-from .compiled import compiled, within
 from .products import packed, padded, product
 from .shares import start_of
 

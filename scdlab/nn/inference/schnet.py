@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scdlab.compiling import compiled, within
 from scdlab.nn.blocks.radial import cosine_cutoff
 from scdlab.nn.schnet import SchNet
 
-from .compiled import compiled, within
 from .geometry import Geometry
 from .messages import messages, messages_back
 from .products import added, multiplied, packed, padded, storage

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from scdlab.compiling import compiled, within
 from scdlab.nn.ops.runtime import on_own_threads
-
-from .compiled import compiled, within
 
 _PAIRS = 1000  # of a share: with fewer, threads cost more than they bring
 _MOST = 8  # as many arrays are added up

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled, within
+from scdlab.compiling import compiled, within
+
 from .geometry import Geometry
 from .messages import messages, messages_back
 from .products import added, multiplied

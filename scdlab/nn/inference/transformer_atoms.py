@@ -8,9 +8,9 @@ derivative of the energy by it. `mask` is one where there is a feature and zero 
 
 import numpy as np
 
+from scdlab.compiling import compiled
 from scdlab.nn.ops.simd import fill, keep_apart, like, load_like, store, total, word
 
-from .compiled import compiled
 from .messages import add_to
 from .shares import start_of
 

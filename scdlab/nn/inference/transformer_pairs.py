@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from scdlab.compiling import compiled, within
 from scdlab.nn.ops.simd import exp, fill, keep_apart, like, load_like, store, total, word
 
-from .compiled import compiled, within
 from .geometry import Geometry
 from .messages import add_to
 from .radial_tables import read, read_both, taps

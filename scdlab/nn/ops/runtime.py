@@ -22,7 +22,7 @@ import torch
 from numba import cfunc, njit, types
 from torch import Tensor
 
-from scdlab.log import logger
+from scdlab.compiling import warn_once
 
 _FLAGS: dict[str, Any] = dict(
     nopython=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
@@ -30,7 +30,6 @@ _FLAGS: dict[str, Any] = dict(
 # a function that several kernels call
 shared_part = njit(**{k: v for k, v in _FLAGS.items() if k != "nopython"})
 _KERNELS: list["Kernel"] = []
-_WARNED: list[Exception] = []  # why kernels are not kept
 
 
 class Kernel:
@@ -130,30 +129,21 @@ def _is_plain(x: Tensor) -> bool:
     return x.is_cpu and x.is_contiguous()
 
 
-def warn_once(error: Exception) -> None:
-    """Say why kernels are compiled anew in each process; once in this one."""
-    if not _WARNED:
-        _WARNED.append(error)
-        logger.warning(
-            "Compiled kernels cannot be kept, each process compiles them anew (%s): set "
-            "NUMBA_CACHE_DIR to a folder of your own that can be written and has room.",
-            (str(error).splitlines() or [type(error).__name__])[0].rstrip("."),
-        )
-
-
 def compile_all() -> None:
     """Compile all kernels now and keep them on disk, so that no training waits for it.
 
     `make lab` calls this.
     """
+    import scdlab.atoms.cell_list
     import scdlab.nn.ops.dispatch
     import scdlab.nn.ops.loops.activations
     import scdlab.nn.ops.loops.tensor_products
-    import scdlab.nn.ops.loops.tokens  # noqa: F401 - these define them
+    import scdlab.nn.ops.loops.tokens
     from scdlab.nn.inference.force_call import compile_force_calls
 
     for kernel in _KERNELS:
         kernel.compiled  # noqa: B018
+    scdlab.atoms.cell_list.compile_search()
     compile_force_calls()
 
 

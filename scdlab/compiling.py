@@ -9,12 +9,24 @@ from numba import njit
 from numba.core import event
 
 from scdlab.log import logger
-from scdlab.nn.ops.runtime import warn_once
 
 _FLAGS: dict[str, Any] = dict(
     error_model="numpy", fastmath={"contract", "reassoc", "nsz"}, nogil=True
 )
+_WARNED: list[Exception] = []  # why functions are not kept
 within = njit(inline="always", **_FLAGS)  # a part that others take in
+part = njit(**_FLAGS)  # a part that others call
+
+
+def warn_once(error: Exception) -> None:
+    """Say why functions are compiled anew in each process; once in this one."""
+    if not _WARNED:
+        _WARNED.append(error)
+        logger.warning(
+            "Compiled functions cannot be kept, each process compiles them anew (%s): set "
+            "NUMBA_CACHE_DIR to a folder of your own that can be written and has room.",
+            (str(error).splitlines() or [type(error).__name__])[0].rstrip("."),
+        )
 
 
 def compiled(function: Callable[..., Any]) -> Any:
