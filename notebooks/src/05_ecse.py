@@ -884,8 +884,8 @@ def weights(r_j, r_k, s, outer=R_OUT):
     return np.array([weight(x, y, z, inner) for x, y, z in zip(r_j, r_k, s, strict=True)])
 
 
-build("w of ECSE, with R_in", weights)
-report("w of ECSE, with R_in")
+build("w of ECSE, with Rᵢₙ", weights)
+report("w of ECSE, with Rᵢₙ")
 stages()
 
 # %% [markdown]

@@ -86,7 +86,7 @@ class Claim:
     source : str
         Paper, and where in it.
     paper : str
-        The paper's number and conditions, in words; through `recalled` when it was not looked up.
+        The paper's number and conditions, in words.
     quantities : dict of str to str
         Name -> description of every number that the recipe gives; units end the name. The first two
         are the arms that the claim compares, the better one first.
@@ -308,22 +308,6 @@ def seeds_of(settings: Settings) -> list[int]:
     """
     seeds = settings["seeds"]
     return list(seeds) if isinstance(seeds, list | tuple) else list(range(seeds))
-
-
-def recalled(text: str) -> str:
-    """A number of a paper that was written from memory: marked so wherever it is printed.
-
-    Parameters
-    ----------
-    text : str
-        The number and its conditions.
-
-    Returns
-    -------
-    str
-        The text with a remark behind it.
-    """
-    return f"{text} (recalled, unverified)"
 
 
 def register(claim: Claim) -> Claim:

@@ -54,8 +54,8 @@ def described(figure: T, text: str) -> T:
         figure.describe(words)
     elif isinstance(figure, go.Figure | go.FigureWidget):
         layout: Any = figure.layout
-        old = layout.meta
-        layout.meta = (dict(old) if isinstance(old, dict) else {}) | {"alt": words}
+        about = dict(layout.meta) if isinstance(layout.meta, dict) else {}
+        layout.meta = about | {"alt": " ".join([words, *about.get("remarks", [])])}
         _show_with_text()
     else:
         raise TypeError(
@@ -63,6 +63,24 @@ def described(figure: T, text: str) -> T:
             f"{type(figure).__name__}."
         )
     return figure
+
+
+def remark(figure: Any, text: str) -> None:
+    """Add what was drawn into a plotly figure to its alternative text, now or when it gets one.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        The figure.
+    text : str
+        A sentence.
+    """
+    layout: Any = figure.layout
+    about = dict(layout.meta) if isinstance(layout.meta, dict) else {}
+    about["remarks"] = [*about.get("remarks", []), text]
+    if about.get("alt"):
+        about["alt"] = f"{about['alt']} {text}"
+    layout.meta = about
 
 
 def alternative_text(figure: Any) -> str:

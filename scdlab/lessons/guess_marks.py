@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from scdlab.explore import style
-from scdlab.explore.described import alternative_text, described
+from scdlab.explore.described import remark
 from scdlab.lessons.guess_words import answer_text
 
 
@@ -57,8 +57,7 @@ def mark(
         drawn = _mark_number(figure, guess, axis, whose)
     if not drawn:
         _note(figure, f"{whose}: {said}")
-    if about := alternative_text(figure):
-        described(figure, f"{about.rstrip()} Marked: {whose}, {said}.")
+    remark(figure, f"Marked: {whose}, {said}.")
 
 
 def _mark_number(figure: Any, guess: float, axis: str, whose: str) -> bool:

@@ -186,6 +186,8 @@ def test_a_number_is_drawn_as_a_line(reader):
     assert line.label.text == "your guess"
     assert figure.layout.xaxis.range[1] > 3  # room was made for it
     assert alternative_text(figure) == "A curve that rises. Marked: your guess, 3 Å."
+    described(figure, "A line that rises.")  # said again, after the guess was drawn
+    assert alternative_text(figure) == "A line that rises. Marked: your guess, 3 Å."
     guess.reveal(1.0, figure, axis="y")
     assert (figure.layout.shapes[1].y0, figure.layout.shapes[1].xref) == (3, "x domain")
 

@@ -13,7 +13,7 @@ import scdlab
 from scdlab import claims, files
 from scdlab.claims import provenance, schnet, show
 from scdlab.claims import record as records
-from scdlab.claims.claim import RECORDED, REGISTRY, recalled, seeds_of
+from scdlab.claims.claim import RECORDED, REGISTRY, seeds_of
 from scdlab.claims.directions import direction
 from scdlab.claims.kept import Bench, lend
 from scdlab.training import checkpoint
@@ -36,9 +36,9 @@ FAKE = claims.Claim(
     lesson=1,
     title="Few labels beat many.",
     source="A paper, table 1",
-    paper=recalled("few 1 meV, many 2 meV"),
+    paper="few 1 meV, many 2 meV",
     quantities={"few_mae_meV": "error with few labels", "many_mae_meV": "error with many labels"},
-    paper_values={"few_mae_meV": recalled("1")},
+    paper_values={"few_mae_meV": "1"},
     rule="Same direction when few is lower in every seed.",
     judge=_judge,
     recipe=_recipe,
@@ -393,7 +393,7 @@ def test_errors_name_the_thing_and_the_remedy(fake, tmp_path):
 
 def test_compare_draws_paper_recorded_and_yours(fake, tmp_path):
     before = claims.compare(FAKE.id, yours=1.5)
-    assert before.rows[0][1:] == ("1 (recalled, unverified)", "not measured yet", "1.50")
+    assert before.rows[0][1:] == ("1", "not measured yet", "1.50")
     assert before.rows[1][1:] == ("–", "not measured yet", "–")
     command = "scdlab claims run fake-few-beat-many --profile cpu"
     assert f"`{command}` measures it" in before.note
@@ -430,7 +430,7 @@ def test_table_lists_every_claim_and_says_what_is_not_recorded(fake):
     rows = {row[0].split("\n")[0]: row for row in claims.table().rows}
     assert set(rows) == {c.id for c in claims.claims()}
     assert rows[FAKE.id][1:] == (
-        "few 1 meV, many 2 meV (recalled, unverified)",
+        "few 1 meV, many 2 meV",
         "not measured yet",
         "–",
     )

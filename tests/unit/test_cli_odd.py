@@ -272,7 +272,7 @@ def test_an_error_about_an_argument_is_told_from_one_of_the_program():
         claims.get(5)
     assert problems.sentence(ours.value) == str(ours.value)
     with pytest.raises(TypeError) as theirs:
-        claims.claim.recalled(*[1, 2, 3])
+        claims.claim.seeds_of(*[1, 2, 3])
     assert problems.sentence(theirs.value) is None
 
 
