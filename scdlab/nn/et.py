@@ -210,7 +210,8 @@ class EquivariantTransformer(AtomisticModel):
     num_layers : int, default 6
         Attention layers.
     num_heads : int, default 8
-        Attention heads, a divisor of `hidden_channels`.
+        Attention heads, a divisor of `hidden_channels`. On a processor attention is fastest where
+        each head has a multiple of eight channels.
     num_rbf : int, default 50
         Radial functions.
     cutoff : float, default 5.0

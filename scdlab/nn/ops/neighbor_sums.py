@@ -293,7 +293,8 @@ class _Form:
         read = [x for x in (values, *args, lookup.depends_on, lookup.factor) if x is not None]
         # features are scalars, or vectors of three components
         flat = all(x.dim() < 3 or x.shape[1] == 3 or self is _ATTENTION for x in read)
-        kernels = _kernels_for(d, edges.num_heads, *read) if flat else None
+        heads = edges.num_heads if self is _ATTENTION else 1
+        kernels = _kernels_for(d, heads, *read) if flat else None
         if kernels is not None:
             r = lookup.depends_on
             inputs = (True, edges, kernels, lookup, 0, r, lookup.factor, values, *args)
