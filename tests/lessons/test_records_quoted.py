@@ -64,6 +64,28 @@ QUOTED = [
     ),
     (
         "03",
+        "plain training: {} and {} meV/Å in the three seeds",
+        [
+            ("dens-force-encoding", MEV.format("dens"), 1),
+            ("dens-force-encoding", MEV.format("plain"), 1),
+        ],
+    ),
+    ("03", "({}, `dens-partial`)", [("dens-partial", MEV.format("full"), 1)]),
+    (
+        "03",
+        "rises to {} meV/Å (`dens-force-encoding`)",
+        [("dens-force-encoding", MEV.format("untold"), 1)],
+    ),
+    (
+        "03",
+        "with another atom's force it is {} meV/Å, and {} % less with the right one",
+        [
+            ("dens-shuffled-forces", MEV.format("shuffled"), 1),
+            ("dens-shuffled-forces", "gain_percent", 1),
+        ],
+    ),
+    (
+        "03",
         "in the table below: {} meV/Å with both, {} without, in three seeds still a tie",
         [
             ("dens-start", MEV.format("zero_force_unit"), 1),
@@ -107,6 +129,9 @@ VERDICTS = {  # claim -> the verdict that a lesson speaks of
     "dens-steps-2500": "not seen at this scale",
     "dens-labels": "tie",
     "dens-start": "tie",
+    "dens-force-encoding": "same direction",
+    "dens-shuffled-forces": "same direction",
+    "dens-partial": "tie",
     "dens-direct-ethanol": "tie",
     "dens-direct-steps-2500": "tie",
     "dens-direct-partial": "tie",
