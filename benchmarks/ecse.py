@@ -9,7 +9,8 @@ One thread, under torch.no_grad. Three questions.
                    each. And the first five on a batch of 8 snapshots, where PET itself has enough
                    to do that arithmetic, not Python, takes the time
     a force call   ethanol through `scdlab.Calculator`, as dynamics ask for it: the default PET and
-                   its ECSEs, snapshot after snapshot
+                   its ECSEs, snapshot after snapshot, and the floor of each: its matrix products at
+                   the speed that one thread reaches
     many atoms     rattled copper, periodic, 108 … 1,000 atoms, ECSE with pruned frames around a PET
                    of one layer
 
@@ -50,6 +51,7 @@ from harness import (
     about,
     machine,
     matrix_products,
+    product_speed,
     put_into,
     tune,
     warn_if_busy,
@@ -71,6 +73,7 @@ CASES = ((1, SIDES), (8, SIDES[:5]))  # snapshots of ethanol in a batch, and who
 BOXES = ((3, 3, 3), (4, 4, 4), (5, 5, 5), (5, 5, 10))  # cubic cells of copper, 4 atoms each
 COPPER = dict(hidden_channels=32, num_layers=1, num_attention_layers=2, cutoff=4.0)
 ORIENTATIONS = 8
+KINDS = ("float64", "float32")  # of force calls
 
 
 def network(settings: dict, steps: int = 0):
@@ -247,7 +250,8 @@ def one_molecule(
 
 
 def force_calls(rounds: int) -> list[dict]:
-    """A row for each side and precision: ms of a force call of ethanol, default settings."""
+    """A row for each side and precision: ms of a force call of ethanol, default settings, and its
+    floor: its matrix products at the speed that this processor reaches in that precision."""
     import torch
 
     import scdlab
@@ -263,6 +267,8 @@ def force_calls(rounds: int) -> list[dict]:
             side: scdlab.Calculator(model, dtype=dtype) for side, model in models.items()
         }
         times = {side: [] for side in calculators}
+        speed = product_speed(dtype)
+        floors = {}
         for atoms in snapshots[:1] + snapshots:  # the first one twice: it warms up
             for side, calculator in calculators.items():
                 atoms.calc = calculator
@@ -270,9 +276,13 @@ def force_calls(rounds: int) -> list[dict]:
                 atoms.get_forces()
                 times[side].append(1e3 * (time.process_time() - start))
                 calculator.reset()
+                if side not in floors:
+                    floors[side] = 1e-6 * matrix_products(atoms.get_forces) / speed
+                    calculator.reset()
         for side, seen in times.items():
             ms = statistics.median(seen[1:])
-            rows.append({"side": side, "dtype": str(dtype).split(".")[1], "ms": ms})
+            about_it = {"side": side, "dtype": str(dtype).split(".")[1]}
+            rows.append(about_it | {"ms": ms, "floor_ms": floors[side]})
     load = others.report()
     return [row | load for row in rows]
 
@@ -280,12 +290,14 @@ def force_calls(rounds: int) -> list[dict]:
 def call_table(report: dict) -> str:
     """Costs of force calls as a markdown table."""
     rows = [
-        "| a force call of ethanol, PET 128 × 2 | in float64, the default | in float32 |",
-        "|---|--:|--:|",
+        "| a force call of ethanol, PET 128 × 2 | in float64, the default | floor | in float32 "
+        "| floor |",
+        "|---|--:|--:|--:|--:|",
     ]
-    ms = {(row["side"], row["dtype"]): row["ms"] for row in report["calls"]}
+    by = {(row["side"], row["dtype"]): row for row in report["calls"]}
     for side in dict.fromkeys(row["side"] for row in report["calls"]):
-        rows.append(f"| {side} | {ms[side, 'float64']:.0f} ms | {ms[side, 'float32']:.0f} ms |")
+        cells = [by[side, kind][what] for kind in KINDS for what in ("ms", "floor_ms")]
+        rows.append(f"| {side} | " + " | ".join(f"{ms:.0f} ms" for ms in cells) + " |")
     return "\n".join(rows)
 
 

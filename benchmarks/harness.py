@@ -274,6 +274,20 @@ def ceilings() -> dict:
     return {"matmul_GFLOPs": 2e-9 * n**3 / product, "copy_GBs": 2e-9 * 4 * size / copy}
 
 
+def product_speed(dtype, n: int = 1024) -> float:
+    """GFLOP/s of a product of square matrices, by the processor's time of one thread: the median of
+    nine."""
+    import torch
+
+    a, b, out = (torch.rand(n, n, dtype=dtype) for _ in range(3))
+    times = []
+    for _ in range(10):
+        start = time.process_time()
+        torch.mm(a, b, out=out)
+        times.append(time.process_time() - start)
+    return 2e-9 * n**3 / statistics.median(times[1:])
+
+
 def matrix_products(step) -> int:
     """Floating-point operations of all matrix products in one step, by the formulas of torch's flop
     counter.
