@@ -109,7 +109,7 @@ def test_what_only_the_extras_bring_is_refused():
     absent = set(refused())
     assert absent > {"jupyterlab", "ipywidgets", "plotly", "anywidget", "umap", "py3Dmol"}
     assert absent > {"typer", "papermill", "nbconvert", "rdkit", "torchmdnet", "pytest"}
-    assert not absent & {"torch", "numpy", "ase", "vesin", "lightning_fabric", "safetensors"}
+    assert not absent & {"torch", "numpy", "ase", "lightning_fabric", "safetensors"}
 
 
 def run(code: str, folder: Path) -> subprocess.CompletedProcess:
