@@ -159,6 +159,14 @@ def test_a_view_in_jupyterlab(offline, lab, screens):
 
     page.keyboard.press("Home")
     assert np.allclose(camera(stage), before, atol=1e-3)
+    # a frame that has drifted away: the camera goes along, and Home does too
+    settle(page, "far = atoms.copy(); far.positions += [4, 0, 0]; view.show(far)")
+    assert np.allclose(camera(stage), before - 4 * np.eye(8)[0], atol=1e-3)
+    assert changed(np.ones_like(first), pixels(stage)) > 5_000
+    page.keyboard.press("Home")
+    assert np.allclose(camera(stage), before - 4 * np.eye(8)[0], atol=1e-3)
+    settle(page, "far.positions += [0.2, 0, 0]; view.show(far)")  # so little is noise
+    assert np.allclose(camera(stage), before - 4 * np.eye(8)[0], atol=1e-3)
     settle(page, "view.show(molecule('C60'))")  # another molecule is fitted anew
     assert not np.allclose(camera(stage)[3], before[3], atol=0.1)
     assert (

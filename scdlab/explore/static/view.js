@@ -207,7 +207,7 @@ export async function draw(model, el, get3Dmol) {
   const { stage } = parts;
   stage.dataset.lmSuppressShortcuts = "true"; // the arrow keys belong to the molecule, not to JupyterLab's cells
   el.append(make("div", { className: "scdlab-view" }, ...Object.values(parts)));
-  let viewer, home, shown, waiting, gone = false;
+  let viewer, home, center, shown, waiting, gone = false; // center: where the camera was put last
 
   function tell(problem) {
     parts.problem.textContent = problem && `This picture failed: ${problem}`;
@@ -239,11 +239,18 @@ export async function draw(model, el, get3Dmol) {
         && shown.frame.z.every((z, k) => z === scene.frame.z[k]);
       drawAtoms(viewer, scene);
       drawShapes(viewer, scene, shown?.labels);
+      const { view: all, reach } = fitted(scene, shown ? viewer.getView().slice(4, 8) : SIDE);
+      const step = same ? all.slice(0, 3).map((x, k) => x - center[k]) : [0, 0, 0];
       if (!same) {
-        const { view: all, reach } = fitted(scene, shown ? viewer.getView().slice(4, 8) : SIDE);
         viewer.setSlab(-Math.max(50, 4 * reach), Math.max(50, 4 * reach)); // beyond these planes nothing is drawn
         viewer.setView(all);
         home = [...all.slice(0, 4), ...SIDE, 0, 0];
+        center = all.slice(0, 3);
+      } else if (Math.hypot(...step) > reach / 8) { // frames of a trajectory drift: the camera goes along
+        const along = (view) => view.map((x, k) => (k < 3 ? x + step[k] : x));
+        viewer.setView(along(viewer.getView()));
+        home = along(home);
+        center = all.slice(0, 3);
       }
       viewer.render();
       shown = scene;
