@@ -119,7 +119,8 @@ class MoleculeView(anywidget.AnyWidget):
         """Draw other atoms, arrows and marks in place.
 
         The camera stays while the molecule has the same elements, and goes along when it has moved
-        away; another molecule is fitted into the picture, seen from the same side. After a ValueError the view is as it was before.
+        away; another molecule is fitted into the picture, seen from the same side. After a
+        ValueError the view is as it was before.
 
         Parameters
         ----------
