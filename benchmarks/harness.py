@@ -246,6 +246,17 @@ def load_of(report: dict) -> str:
     )
 
 
+def median_seconds(task, clock=time.perf_counter, repeats: int = 9) -> float:
+    """How long a task takes by a clock, the median of some calls after a first one."""
+    task()
+    times = []
+    for _ in range(repeats):
+        start = clock()
+        task()
+        times.append(clock() - start)
+    return statistics.median(times)
+
+
 def ceilings() -> dict:
     """What this machine reaches with torch's threads, medians: a product of float32 matrices, and a
     copy in memory.
@@ -253,15 +264,6 @@ def ceilings() -> dict:
     Bandwidth counts bytes read and bytes written.
     """
     import torch
-
-    def median_seconds(task, repeats=9):
-        task()
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            task()
-            times.append(time.perf_counter() - start)
-        return statistics.median(times)
 
     n = 2048
     size = 1 << 26
@@ -280,12 +282,8 @@ def product_speed(dtype, n: int = 1024) -> float:
     import torch
 
     a, b, out = (torch.rand(n, n, dtype=dtype) for _ in range(3))
-    times = []
-    for _ in range(10):
-        start = time.process_time()
-        torch.mm(a, b, out=out)
-        times.append(time.process_time() - start)
-    return 2e-9 * n**3 / statistics.median(times[1:])
+    seconds = median_seconds(lambda: torch.mm(a, b, out=out), time.process_time)
+    return 2e-9 * n**3 / seconds
 
 
 def matrix_products(step) -> int:

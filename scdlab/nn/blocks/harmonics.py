@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scdlab.atoms.pairs import Pairs
+from scdlab.atoms.pairs import DirectedPairs, Pairs, both_directions
 from scdlab.nn.ops.edges import DirectedEdges
 from scdlab.nn.ops.tensor_product import Terms
 
@@ -142,7 +142,6 @@ class Harmonics:
         from e3nn.o3 import spherical_harmonics
 
         self.edges = DirectedEdges(pairs, n_atoms)
-        self.directed = pairs.directed()
         self.lmax = lmax
         r = r_ij.norm(dim=-1)  # (P)
         self.basis = basis(r)
@@ -151,6 +150,11 @@ class Harmonics:
         self.y = spherical_harmonics(degrees, unit, normalize=False, normalization="component")
         self._matrices: dict[Path, Tensor] = {}
         self._numbers: dict[Terms, Tensor] = {}
+
+    @functools.cached_property
+    def directed(self) -> DirectedPairs:
+        """The same as two lists, for plain torch."""
+        return both_directions(self.edges.i, self.edges.j)
 
     def numbers(self, terms: Terms) -> Tensor:
         """What the terms of a product are multiplied by, for every edge, [2P, Q]."""
