@@ -281,13 +281,12 @@ class FrameExplorer(SvgExplorer):
         dict
             Name of a method -> its energy.
         """
-        if self.shows == "path" and not self.rotation % 360:
-            on_grid = (np.abs(self._path().grid - self.moved) < 1e-6).any()
-            if on_grid:
-                return {
-                    name: float(scan.e[np.abs(scan.t - self.moved).argmin()])
-                    for name, scan in self.scans().items()
-                }
+        on_grid = (np.abs(self._path().grid - self.moved) < 1e-6).any()
+        if self.shows == "path" and not self.rotation % 360 and on_grid:
+            return {
+                name: float(scan.e[np.abs(scan.t - self.moved).argmin()])
+                for name, scan in self.scans().items()
+            }
         if self._turned_at() == self.moved and not self.rotation % TURN:
             return {name: float(e[int(self.rotation // TURN)]) for name, e in self.turns().items()}
         key = ("now", self.atom, self.path, self.moved, self.rotation)

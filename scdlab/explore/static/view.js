@@ -139,15 +139,25 @@ function drawShapes(viewer, { frame, arrows, marked, labels, large }, labeled) {
   }
 }
 
-// The view, in 3Dmol's terms, that has atoms, arrows and cell in the picture however the molecule is turned.
-function fitted({ frame, arrows, size }, turn) {
+// Atoms, and the corners of the cell.
+function solidOf({ frame }) {
   const [a, b, c] = points(frame.cell);
   const corner = (m) => vector((n) => (m & 1) * a[n] + ((m >> 1) & 1) * b[n] + (m >> 2) * c[n]);
-  const solid = [...points(frame.pos), ...(a ? [0, 1, 2, 3, 4, 5, 6, 7].map(corner) : [])];
-  const middle = vector((n) => {
+  return [...points(frame.pos), ...(a ? [0, 1, 2, 3, 4, 5, 6, 7].map(corner) : [])];
+}
+
+function middleOf(solid) {
+  return vector((n) => {
     const along = solid.map((p) => p[n]);
     return (Math.min(...along) + Math.max(...along)) / 2;
   });
+}
+
+// The view, in 3Dmol's terms, that has atoms, arrows and cell in the picture however the molecule is turned.
+function fitted(scene, turn) {
+  const { arrows, size } = scene;
+  const solid = solidOf(scene);
+  const middle = middleOf(solid);
   const tips = arrows.flatMap((kind) => points(kind.start.map((s, k) => s + kind.step[k])));
   const from = (p) => Math.hypot(p.x - middle.x, p.y - middle.y, p.z - middle.z);
   const far = (list) => list.reduce((r, p) => Math.max(r, from(p)), 0);
@@ -207,7 +217,7 @@ export async function draw(model, el, get3Dmol) {
   const { stage } = parts;
   stage.dataset.lmSuppressShortcuts = "true"; // the arrow keys belong to the molecule, not to JupyterLab's cells
   el.append(make("div", { className: "scdlab-view" }, ...Object.values(parts)));
-  let viewer, home, center, shown, waiting, gone = false; // center: where the camera was put last
+  let viewer, home, reach, shown, waiting, gone = false;
 
   function tell(problem) {
     parts.problem.textContent = problem && `This picture failed: ${problem}`;
@@ -239,19 +249,8 @@ export async function draw(model, el, get3Dmol) {
         && shown.frame.z.every((z, k) => z === scene.frame.z[k]);
       drawAtoms(viewer, scene);
       drawShapes(viewer, scene, shown?.labels);
-      const { view: all, reach } = fitted(scene, shown ? viewer.getView().slice(4, 8) : SIDE);
-      const step = same ? all.slice(0, 3).map((x, k) => x - center[k]) : [0, 0, 0];
-      if (!same) {
-        viewer.setSlab(-Math.max(50, 4 * reach), Math.max(50, 4 * reach)); // beyond these planes nothing is drawn
-        viewer.setView(all);
-        home = [...all.slice(0, 4), ...SIDE, 0, 0];
-        center = all.slice(0, 3);
-      } else if (Math.hypot(...step) > reach / 8) { // frames of a trajectory drift: the camera goes along
-        const along = (view) => view.map((x, k) => (k < 3 ? x + step[k] : x));
-        viewer.setView(along(viewer.getView()));
-        home = along(home);
-        center = all.slice(0, 3);
-      }
+      if (same) follow(scene);
+      else fit(scene);
       viewer.render();
       shown = scene;
       tell("");
@@ -261,6 +260,23 @@ export async function draw(model, el, get3Dmol) {
     }
     moved();
     requestAnimationFrame(() => stage.dispatchEvent(new CustomEvent("drawn", { bubbles: true, detail: scene })));
+  }
+
+  function fit(scene) {
+    const { view: all, reach: far } = fitted(scene, shown ? viewer.getView().slice(4, 8) : SIDE);
+    viewer.setSlab(-Math.max(50, 4 * far), Math.max(50, 4 * far)); // beyond these planes nothing is drawn
+    viewer.setView(all);
+    home = [...all.slice(0, 4), ...SIDE, 0, 0];
+    reach = far;
+  }
+
+  function follow(scene) { // frames of a trajectory drift: the camera goes along, but not with noise
+    const { x, y, z } = middleOf(solidOf(scene));
+    const step = [x, y, z].map((at, k) => -at - home[k]);
+    if (Math.hypot(...step) <= reach / 8) return;
+    const along = (view) => view.map((at, k) => (k < 3 ? at + step[k] : at));
+    viewer.setView(along(viewer.getView()));
+    home = along(home);
   }
 
   function moved() { // where the camera is: for tests and for the curious
