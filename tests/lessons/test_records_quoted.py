@@ -30,6 +30,20 @@ QUOTED = [
     ),
     (
         "03",
+        "the six seeds tie, at {} and {} meV/Å",
+        [("dens-steps-10000", MEV.format("dens"), 1), ("dens-steps-10000", MEV.format("plain"), 1)],
+    ),
+    (
+        "03",
+        "The errors are {} meV/Å with DeNS and {} without, but",
+        [
+            ("dens-direct-surfaces", MEV.format("dens"), 1),
+            ("dens-direct-surfaces", MEV.format("plain"), 1),
+        ],
+    ),
+    ("03", "does not change that ({}, `dens-tuned`)", [("dens-tuned", MEV.format("tuned"), 1)]),
+    (
+        "03",
         "the error was {} meV/Å, with them {}, in three seeds a tie: `dens-labels`",
         [("dens-labels", MEV.format("unlabeled"), 1), ("dens-labels", MEV.format("dens"), 1)],
     ),
@@ -127,6 +141,9 @@ QUOTED = [
 ]
 VERDICTS = {  # claim -> the verdict that a lesson speaks of
     "dens-steps-2500": "not seen at this scale",
+    "dens-steps-10000": "tie",
+    "dens-tuned": "tie",
+    "dens-direct-surfaces": "not tested: mechanism off",
     "dens-labels": "tie",
     "dens-start": "tie",
     "dens-force-encoding": "same direction",
@@ -184,6 +201,13 @@ def test_the_verdict_is_the_one_that_the_lesson_speaks_of(claim):
 def test_dens_is_behind_in_each_seed_as_the_lesson_says():
     runs = claims.load_record("dens-steps-2500").values
     assert len(runs) == 6 and all(run["gain_percent"] < 0 for run in runs)
+
+
+def test_noise_is_not_found_on_surfaces_as_the_lesson_says():
+    left = [
+        run["noise_left_told_percent"] for run in claims.load_record("dens-direct-surfaces").values
+    ]
+    assert sum(round(x) == 100 for x in left) == 4 and sum(x > 101 for x in left) == 2
 
 
 def test_small_gains_at_minima_are_below_one_percent_as_the_lesson_says():
