@@ -293,15 +293,21 @@ def matrix_products(step) -> int:
     Not its FlopCounterMode itself: that follows modules with hooks, which do not bear
     torch.autograd.grad.
     """
+    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry
+
+    aten = torch.ops.aten
+    # the counter does not know products that are added to what is there
+    in_place = {aten.addmm_: aten.addmm, aten.baddbmm_: aten.baddbmm}
 
     class Counter(TorchDispatchMode):
         total = 0
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             out = function(*args, **(kwargs or {}))
-            count = flop_registry.get(function._overloadpacket)
+            packet = function._overloadpacket
+            count = flop_registry.get(in_place.get(packet, packet))
             if count is not None:
                 self.total += count(*args, **(kwargs or {}), out_val=out)
             return out

@@ -145,6 +145,14 @@ def test_a_comparison_with_two_peers_from_end_to_end(tmp_path):
     )
 
 
+def test_every_matrix_product_is_counted():
+    x = torch.randn(5, 3)
+    w = torch.randn(3, 7)
+    out = torch.randn(5, 7)
+    ways = [lambda: x @ w, lambda: torch.addmm(out, x, w), lambda: out.addmm_(x, w)]
+    assert [harness.matrix_products(way) for way in ways] == [2 * 5 * 3 * 7] * 3
+
+
 def test_a_busy_machine_is_told(monkeypatch, capsys):
     import psutil
 
