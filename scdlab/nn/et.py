@@ -25,6 +25,7 @@ DeNS adds all degrees before its first layer. Here a first layer that met vector
 a training step with 6 layers of width 128, and 9 % with 3 of width 64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,14 +40,11 @@ from scdlab.nn.blocks.heads import MAX_Z, GatedForceHead, NoiseHead
 from scdlab.nn.blocks.linear import StackedLinear, xavier_linear
 from scdlab.nn.blocks.radial import ExpNormalBasis
 from scdlab.nn.model import AtomisticModel, Features
-from scdlab.nn.ops.filter_tables import Filters
-from scdlab.nn.ops.neighbor_sums import (
-    DirectedEdges,
-    attention_sum,
-    cfconv,
-    logits,
-    vector_messages,
-)
+from scdlab.nn.ops.filter_tables import Filters, NetworkFilters
+from scdlab.nn.ops.linears import linears, silu_linears
+from scdlab.nn.ops.neighbor_attention import neighbor_attention
+from scdlab.nn.ops.neighbor_sums import DirectedEdges, cfconv, vector_messages
+from scdlab.nn.ops.vector_update import vector_update
 
 
 @dataclass(frozen=True)
@@ -161,42 +159,65 @@ class Attention(nn.Module):
         self, x: Tensor, v: Tensor | None, neighbors: Neighbors, vectors: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The changes of x and v, from normalized scalars: as `forward`."""
-        y = self.attention(x, neighbors)  # (N, d)
-        if v is None or self.u is None:
-            dx = self.o(y, "o3")  # (N, d)
-            return dx, self.new_vectors(x, neighbors) if vectors else None
-        product = (self.u(v, "U1") * self.u(v, "U2")).sum(1)  # (N, d)
-        dx = product * self.o(y, "o2") + self.o(y, "o3")  # (N, d)
-        if not vectors:
-            return dx, None
-        # v_j ∘ val_j is formed per atom rather than per edge
-        scaled = v * self.value(x, "s1").unsqueeze(1)  # (N, 3, d)
-        s1 = neighbors.filters(self.value_filter, "s1")  # (P, d)
-        w = cfconv(scaled, s1, neighbors.edges) + self.new_vectors(x, neighbors)  # (N, 3, d)
-        own = scaled * neighbors.filters.at_zero(self.value_filter, "s1")  # (N, 3, d)
-        return dx, self.u(v, "U3") * self.o(y, "o1").unsqueeze(1) + w + own
-
-    def attention(self, x: Tensor, neighbors: Neighbors) -> Tensor:
-        """Σ_j a_ij y_ij over the neighbors and the atom itself: [N, d] -> [N, d]."""
         edges = neighbors.edges
-        filters = neighbors.filters
-        heads = len(x), self.num_heads, -1
-        value = self.value(x, "y")  # (N, d)
-        dv = filters.without_cutoff(self.value_filter, "y")  # (P, d)
-        dv_self = filters.at_zero(self.value_filter, "y")  # (1, d)
-        q = self.q(x)  # (N, d)
-        k = self.k(x)  # (N, d)
-        dk = filters.without_cutoff(self.key_filter)  # (P, d)
-        dk_self = filters.at_zero(self.key_filter)  # (1, d)
-        a = silu(logits(q, k, dk, edges)) * filters.envelope.unsqueeze(-1)  # (2, P, heads)
-        a_self = silu((q * k * dk_self).view(heads).sum(-1, keepdim=True))  # (N, heads, 1)
-        own = a_self * (value * dv_self).view(heads)  # (N, heads, d/heads)
-        return attention_sum(a, value, dv, edges) + own.view_as(value)  # (N, d)
+        directions = neighbors.directions
+        parts = ("y",)
+        if vectors:
+            parts = ("y", "s2") if v is None or self.u is None else ("y", "s1", "s2")
+        layers = [(self.q.weight, self.q.bias), (self.k.weight, self.k.bias)]
+        q, k, *values = linears(x, layers + self.value.layers(*parts), edges)  # (N, d) each
+        value = dict(zip(parts, values, strict=True))
+        dk, dv = self.filters(neighbors, parts)
+        y = neighbor_attention(
+            q,
+            k,
+            value["y"],
+            dk.without_cutoff,
+            dv["y"].without_cutoff,
+            dk.at_zero,
+            dv["y"].at_zero,
+            neighbors.filters.envelope,
+            edges,
+        )  # (N, d)
+        if v is None or self.u is None:
+            (dx,) = linears(y, self.o.layers("o3"), edges)  # (N, d)
+            if not vectors:
+                return dx, None
+            return dx, vector_messages(value["s2"], dv["s2"].without_cutoff, directions, edges)
+        if not vectors:
+            u1, u2 = linears(v, self.u.layers("U1", "U2"), edges)  # (N, 3, d) each
+            o2, o3 = linears(y, self.o.layers("o2", "o3"), edges)  # (N, d) each
+            return (u1 * u2).sum(1) * o2 + o3, None
+        u1, u2, u3 = linears(v, self.u.layers("U1", "U2", "U3"), edges)  # (N, 3, d) each
+        o1, o2, o3 = linears(y, self.o.layers("o1", "o2", "o3"), edges)  # (N, d) each
+        return vector_update(
+            v,
+            value["s1"],
+            value["s2"],
+            u1,
+            u2,
+            u3,
+            o1,
+            o2,
+            o3,
+            dv["s1"].with_cutoff,
+            dv["s2"].without_cutoff,
+            dv["s1"].at_zero,
+            directions,
+            edges,
+        )
 
-    def new_vectors(self, x: Tensor, neighbors: Neighbors) -> Tensor:
-        """Σ_j s²_ij r̂_ij: [N, d] -> [N, 3, d]."""
-        s2 = neighbors.filters.without_cutoff(self.value_filter, "s2")  # (P, d)
-        return vector_messages(self.value(x, "s2"), s2, neighbors.directions, neighbors.edges)
+    def filters(
+        self, neighbors: Neighbors, parts: tuple[str, ...]
+    ) -> tuple[NetworkFilters, dict[str, NetworkFilters]]:
+        """The filters dk, and those of parts of dv."""
+        layers = [(self.dk.weight, self.dk.bias), *self.dv.layers(*parts)]
+
+        def networks(basis: Tensor) -> Sequence[Tensor]:
+            return silu_linears(basis, layers, neighbors.edges)
+
+        dk, *dv = neighbors.filters.together(networks, (self, parts))
+        return dk, dict(zip(parts, dv, strict=True))
 
 
 class EquivariantTransformer(AtomisticModel):

@@ -44,7 +44,8 @@ def read(place, table, order=0):
 def spline_of(function, r, cells):
     """A function of the distance, read at r through a table of so many cells."""
     filters = Filters(lambda nodes: function(nodes).unsqueeze(-1), r, CUTOFF, cells)
-    return filters.without_cutoff(lambda values: values).of_pairs().squeeze(-1)
+    (given,) = filters.together(lambda values: [values], "given")
+    return given.without_cutoff.of_pairs().squeeze(-1)
 
 
 def test_weights_sum_to_one_and_their_slopes_to_zero():
@@ -448,8 +449,9 @@ def conditional():
 
 
 def filter_network(model):
-    """A module of the first block that makes a filter."""
-    return model.blocks[0].filter if isinstance(model, scdlab.SchNet) else model.blocks[0].dk
+    """A module that makes a filter."""
+    schnet = isinstance(model, scdlab.SchNet)
+    return model.blocks[0].filter if schnet else model.neighbor_embedding.filter
 
 
 def calls_of(module, function):
@@ -488,8 +490,7 @@ def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditi
     shared, (loss, gradients) = calls_of(filter_network(model), step)
     monkeypatch.setattr(type(model), "shared_filter_tables", lambda model: contextlib.nullcontext())
     own, (expected, expected_gradients) = calls_of(filter_network(model), step)
-    at_zero = 1 if kind == "ET" else 0  # an atom's filter for itself
-    assert (shared, own) == (1 + at_zero, 2 * (1 + at_zero))
+    assert (shared, own) == (1, 2)
     assert loss == expected and gradients.keys() == expected_gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-9, atol=1e-14)

@@ -49,6 +49,15 @@ class StackedLinear(nn.Module):
         self.bias = whole.bias
         self.rows = {part: slice(k * d_out, (k + 1) * d_out) for k, part in enumerate(parts)}
 
+    def layers(self, *parts: str) -> list[tuple[Tensor, Tensor | None]]:
+        """Weight [d_out, d_in] and bias [d_out], or None, of some of the parts."""
+        places = [list(self.rows).index(part) for part in parts]
+        weights = self.weight.chunk(len(self.rows))
+        if self.bias is None:
+            return [(weights[k], None) for k in places]
+        biases = self.bias.chunk(len(self.rows))
+        return [(weights[k], biases[k]) for k in places]
+
     def forward(self, x: Tensor, part: str) -> Tensor:
         """One of the parts: x […, d_in] -> […, d_out]."""
         rows = self.rows[part]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scdlab.nn.ops.edges import DirectedEdges
-from scdlab.nn.ops.filter_tables import FilterRows
+from scdlab.nn.ops.filter_tables import FilterRows, SplineFilters
 from scdlab.nn.ops.loops import attention as attention_loops
 from scdlab.nn.ops.loops import cfconv as cfconv_loops
 from scdlab.nn.ops.loops import vectors as vector_loops
@@ -39,6 +39,28 @@ def sort_pairs(key: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return begin, order
 
 
+def pairs_by_row(lookup: FilterRows) -> tuple[Tensor, Tensor]:
+    """List the pairs by the first row that they read, once for each look-up.
+
+    Parameters
+    ----------
+    lookup : FilterRows
+        How pairs read their filters.
+
+    Returns
+    -------
+    begin, order : Tensor
+        As of `sort_pairs`, [rows + 1] and [P] int64.
+    """
+    if "rows" not in lookup.kept:
+        node = lookup.node
+        if not isinstance(lookup, SplineFilters):
+            lookup.kept["rows"] = torch.arange(len(node) + 1, device="cpu"), node
+        else:
+            lookup.kept["rows"] = sort_pairs(node, lookup.n_rows)
+    return lookup.kept["rows"]
+
+
 class _Table:
     """How pairs read their filters: tensors in the order of the kernels' arguments."""
 
@@ -51,9 +73,7 @@ class _Table:
         values: Tensor | None,
     ) -> None:
         edges.by_target  # noqa: B018 - checks the pairs, before a kernel reads by them
-        if order not in lookup.kept:
-            lookup.kept[order] = lookup.weights(order).detach().contiguous()
-        weights = lookup.kept[order]  # (P, taps)
+        weights = lookup.kept_weights(order)  # (P, taps)
         self.weights = weights if factor is None else weights * factor.unsqueeze(-1)
         self.weights_without_factor = weights
         self.edges = edges
@@ -81,14 +101,7 @@ class _Table:
     @property
     def by_row(self) -> tuple[Any, ...]:
         """i, j, begin, order, B: the pairs that start at each row."""
-        kept = self.lookup.kept
-        if "rows" not in kept:
-            node = self.lookup.node
-            if self.taps == 1:
-                kept["rows"] = torch.arange(len(node) + 1, device="cpu"), node
-            else:
-                kept["rows"] = sort_pairs(node, self.n_rows)
-        return self.edges.i, self.edges.j, *kept["rows"], self.weights
+        return self.edges.i, self.edges.j, *pairs_by_row(self.lookup), self.weights
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Any]:

@@ -25,7 +25,7 @@ table. `Filters` makes them, once a pass.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,16 @@ class FilterRows:
         """What the kernels have made of this look-up: weights by order, lists of pairs by row."""
         return {}
 
+    def at(self, r: Tensor) -> "FilterRows":
+        """The same look-up at other distances r [P], which rows of the pairs' own do not read."""
+        return self
+
+    def kept_weights(self, order: int) -> Tensor:
+        """The same weights as the kernels read them, without a gradient; made once."""
+        if order not in self.kept:
+            self.kept[order] = self.weights(order).detach().contiguous()
+        return self.kept[order]
+
 
 class SplineFilters(FilterRows):
     """A look-up of filters in a table of spline coefficients.
@@ -120,6 +130,10 @@ class SplineFilters(FilterRows):
         self.n_pairs = len(r)
         self.n_rows = cells + 3
         self.step = (cutoff - start) / cells
+
+    def at(self, r: Tensor) -> "SplineFilters":
+        """The same table, read at other distances r [P]."""
+        return SplineFilters(r, self.start, self.cutoff, self.cells, self.with_cutoff)
 
     @functools.cached_property
     def node(self) -> Tensor:
@@ -177,6 +191,23 @@ class PairFilters:
     def of_pairs(self) -> Tensor:
         """The filter of every pair, [P, d]."""
         return self.lookup.read(self.values)
+
+
+@dataclass(frozen=True)
+class NetworkFilters:
+    """What a filter network W gives.
+
+    Parameters
+    ----------
+    with_cutoff, without_cutoff : PairFilters
+        c(r) W(r) and W(r) of all pairs, [P, d].
+    at_zero : Tensor
+        W(0), of an atom for itself, [1, d].
+    """
+
+    with_cutoff: PairFilters
+    without_cutoff: PairFilters
+    at_zero: Tensor
 
 
 class SplineCoefficients(torch.autograd.Function):
@@ -246,7 +277,7 @@ class Filters:
         self.cells = cells
         self.envelope = cosine_cutoff(r, cutoff)
         self._basis = basis
-        self._kept: dict[Any, Tensor] | None = None
+        self._kept: dict[Any, Sequence[Tensor]] | None = None
         self._zero = r.new_zeros(1)
         if cells is None:
             self._nodes = basis(r)  # (P, n)
@@ -278,30 +309,42 @@ class Filters:
         PairFilters
             The filters, times the cosine cutoff. Passes that share their tables compute them once.
         """
-        return PairFilters(self._values(network, part), self._lookup_with_cutoff)
+        (values,) = self._once(
+            (network, *part), lambda: self._tabulated([network(self._nodes, *part)])
+        )
+        return PairFilters(values, self._lookup_with_cutoff)
 
-    def without_cutoff(self, network: Callable[..., Tensor], *part: Any) -> PairFilters:
-        """The filters W(r) that a network gives, not times the cutoff."""
-        return PairFilters(self._values(network, part), self._lookup)
+    def together(
+        self, networks: Callable[[Tensor], Sequence[Tensor]], key: Any
+    ) -> list[NetworkFilters]:
+        """The filters of several networks, evaluated at once.
 
-    def at_zero(self, network: Callable[..., Tensor], *part: Any) -> Tensor:
-        """The filter W(0) of an atom for itself, [1, d]."""
-        return self._once(("at zero", network, *part), lambda: network(self._basis_at_zero, *part))
+        Parameters
+        ----------
+        networks : callable
+            The filter networks: radial basis [P, n] -> [P, d] of each.
+        key : hashable
+            What names them where passes share their tables.
 
-    @functools.cached_property
-    def _basis_at_zero(self) -> Tensor:
-        return self._basis(self._zero)  # (1, n)
+        Returns
+        -------
+        list of NetworkFilters
+            Those of each network.
+        """
+        values = self._once(("pairs", key), lambda: self._tabulated(networks(self._nodes)))
+        at_zero = self._once(("zero", key), lambda: networks(self._basis(self._zero)))
+        return [
+            NetworkFilters(
+                PairFilters(x, self._lookup_with_cutoff), PairFilters(x, self._lookup), zero
+            )
+            for x, zero in zip(values, at_zero, strict=True)
+        ]
 
-    def _values(self, network: Callable[..., Tensor], part: tuple[Any, ...]) -> Tensor:
-        """Values of a filter network: at the pairs, or as the coefficients of a spline."""
+    def _tabulated(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Values at the pairs as they are, those on the grid as coefficients of a spline."""
+        return values if self.cells is None else [SplineCoefficients.apply(x) for x in values]
 
-        def make() -> Tensor:
-            values = network(self._nodes, *part)  # (P, d), or (cells + 7, d)
-            return values if self.cells is None else SplineCoefficients.apply(values)
-
-        return self._once((network, *part), make)
-
-    def _once(self, key: Any, make: Callable[[], Tensor]) -> Tensor:
+    def _once(self, key: Any, make: Callable[[], Sequence[Tensor]]) -> Sequence[Tensor]:
         """make(), or what a pass that shares this table has made under the same key."""
         if self._kept is None:
             return make()

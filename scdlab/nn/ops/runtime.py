@@ -137,8 +137,12 @@ def compile_all() -> None:
     import scdlab.atoms.cell_list
     import scdlab.nn.ops.dispatch
     import scdlab.nn.ops.loops.activations
+    import scdlab.nn.ops.loops.neighbor_attention
+    import scdlab.nn.ops.loops.neighbor_attention_curvatures
     import scdlab.nn.ops.loops.tensor_products
     import scdlab.nn.ops.loops.tokens
+    import scdlab.nn.ops.loops.vector_update
+    import scdlab.nn.ops.loops.vector_update_curvatures
     from scdlab.nn.inference.force_call import compile_force_calls
 
     for kernel in _KERNELS:

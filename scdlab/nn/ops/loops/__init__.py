@@ -18,6 +18,8 @@ Float32 and int64; d, and the width of a head, are multiples of eight. Each loop
 from a counter (`runtime`); each result is written by one thread.
 
 `cfconv`, `attention` and `vectors` hold the loops of one form each, with the names of
-`neighbor_sums`; `rows` what they share, `sorting` the lists of edges. numba keeps compiled kernels
-by the date of the file of the loop alone: after a change of `rows` or `simd`, save that one too.
+`neighbor_sums`; `neighbor_attention` and `vector_update` those of a fused function each
+(`fused_function`), with second derivatives in files of their own; `rows` what they share, `sorting`
+the lists of edges. numba keeps compiled kernels by the date of the file of the loop alone: after a
+change of `rows` or `simd`, save that one too.
 """

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numba import carray, njit  # pyright: ignore[reportPrivateImportUsage]
 
-from scdlab.nn.ops.simd import fill, load, store
+from scdlab.nn.ops.simd import fill, load, put, store, total, totals
 
 # items that a thread draws at once
 ATOMS = 16
@@ -62,3 +62,75 @@ def add_to_rows(
             store(target + 2 * row, load(target + 2 * row) + b[2] * m)
         if high == 4:
             store(target + 3 * row, load(target + 3 * row) + b[3] * m)
+
+
+@njit(inline="always")
+def add_two_to_rows(
+    target: int,
+    row: int,
+    taps: int,
+    low: int,
+    high: int,
+    b: tuple[Any, Any, Any, Any],
+    m: Any,
+    b1: tuple[Any, Any, Any, Any],
+    m1: Any,
+) -> None:
+    """Add b_t m + b1_t m1 to eight features of the rows t = low … high - 1; of one tap, b m."""
+    if taps == 1:
+        store(target, load(target) + b[0] * m)
+        return
+    if low == 0:
+        store(target, load(target) + b[0] * m + b1[0] * m1)
+    if low <= 1 < high:
+        store(target + row, load(target + row) + b[1] * m + b1[1] * m1)
+    if low <= 2 < high:
+        store(target + 2 * row, load(target + 2 * row) + b[2] * m + b1[2] * m1)
+    if high == 4:
+        store(target + 3 * row, load(target + 3 * row) + b[3] * m + b1[3] * m1)
+
+
+@njit(inline="always")
+def padded(n: int) -> int:
+    """n, filled up to whole eights with some to spare: an array of n numbers in a block."""
+    return (n + 15) // 8 * 8
+
+
+@njit(inline="always")
+def put_totals(sums: int, out: int, n: int) -> None:
+    """Write the sums of n eights, which follow each other from address `sums`, to n numbers."""
+    for m in range(0, n - 7, 8):
+        at = sums + 32 * m
+        store(
+            out + 4 * m,
+            totals(
+                load(at),
+                load(at + 32),
+                load(at + 64),
+                load(at + 96),
+                load(at + 128),
+                load(at + 160),
+                load(at + 192),
+                load(at + 224),
+            ),
+        )
+    for m in range(n // 8 * 8, n):
+        put(out + 4 * m, total(load(sums + 32 * m)))
+
+
+@njit(inline="always")
+def dot(x: int, y: int, row: int) -> Any:
+    """Eight features of x · y, of two vectors."""
+    return load(x) * load(y) + load(x + row) * load(y + row) + load(x + 2 * row) * load(y + 2 * row)
+
+
+@njit(inline="always")
+def along(r: tuple[Any, Any, Any], x: int, row: int) -> Any:
+    """Eight features of r · x, of a pair's vector and an atom's."""
+    return r[0] * load(x) + r[1] * load(x + row) + r[2] * load(x + 2 * row)
+
+
+@njit(inline="always")
+def signed(r: np.ndarray, p: int, sign: Any) -> tuple[Any, Any, Any]:
+    """The vector of pair p times a sign, each component eight times."""
+    return fill(sign * r[p, 0]), fill(sign * r[p, 1]), fill(sign * r[p, 2])
