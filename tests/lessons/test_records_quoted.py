@@ -49,6 +49,14 @@ QUOTED = [
     ),
     (
         "03",
+        "after 10,000 steps it is {} and {}, a tie again: `dens-labels-10000`",
+        [
+            ("dens-labels-10000", MEV.format("unlabeled"), 1),
+            ("dens-labels-10000", MEV.format("dens"), 1),
+        ],
+    ),
+    (
+        "03",
         "plain training tie ({} and {} meV/Å, six seeds; after 2,500 steps {} and {})",
         [
             (ETHANOL, MEV.format("dens"), 1),
@@ -145,6 +153,7 @@ VERDICTS = {  # claim -> the verdict that a lesson speaks of
     "dens-tuned": "tie",
     "dens-direct-surfaces": "not tested: mechanism off",
     "dens-labels": "tie",
+    "dens-labels-10000": "tie",
     "dens-start": "tie",
     "dens-force-encoding": "same direction",
     "dens-shuffled-forces": "same direction",
