@@ -30,7 +30,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from scdlab.atoms.batch import Batch
 from scdlab.atoms.pairs import Pairs
@@ -89,18 +88,13 @@ class Attention(nn.Module):
         Number of radial functions.
     hidden_channels : int
         Width d.
-    num_heads : int
-        Attention heads, a divisor of d.
     first : bool, default False
         Whether this is the first layer, which meets v = 0 and has no U.
     """
 
-    def __init__(
-        self, num_rbf: int, hidden_channels: int, num_heads: int, first: bool = False
-    ) -> None:
+    def __init__(self, num_rbf: int, hidden_channels: int, first: bool = False) -> None:
         super().__init__()
         d = hidden_channels
-        self.num_heads = num_heads
         self.norm = nn.LayerNorm(d)
         self.q = xavier_linear(d, d)
         self.k = xavier_linear(d, d)
@@ -109,14 +103,6 @@ class Attention(nn.Module):
         self.dv = StackedLinear(num_rbf, d, ("y", "s1", "s2"))
         self.u = None if first else StackedLinear(d, d, ("U1", "U2", "U3"), bias=False)
         self.o = StackedLinear(d, d, ("o1", "o2", "o3"))
-
-    def key_filter(self, basis: Tensor) -> Tensor:
-        """dk(r): radial basis [P, n] -> [P, d]."""
-        return silu(self.dk(basis))
-
-    def value_filter(self, basis: Tensor, part: str) -> Tensor:
-        """dv(r), one of its parts: radial basis [P, n] -> [P, d]."""
-        return silu(self.dv(basis, part))
 
     def forward(
         self,
@@ -210,13 +196,18 @@ class Attention(nn.Module):
     def filters(
         self, neighbors: Neighbors, parts: tuple[str, ...]
     ) -> tuple[NetworkFilters, dict[str, NetworkFilters]]:
-        """The filters dk, and those of parts of dv."""
+        """The filters dk, and those of parts of dv.
+
+        Tables that two passes share have the edges of the first. Its purpose leaves out gradients
+        by the basis alone, and on the grid of a table these are of nothing.
+        """
         layers = [(self.dk.weight, self.dk.bias), *self.dv.layers(*parts)]
 
-        def networks(basis: Tensor) -> Sequence[Tensor]:
-            return silu_linears(basis, layers, neighbors.edges)
+        def networks(basis: Tensor, which: Sequence[int]) -> Sequence[Tensor]:
+            return silu_linears(basis, [layers[k] for k in which], neighbors.edges)
 
-        dk, *dv = neighbors.filters.together(networks, (self, parts))
+        keys = [(self, part) for part in ("dk", *parts)]
+        dk, *dv = neighbors.filters.together(networks, keys)
         return dk, dict(zip(parts, dv, strict=True))
 
 
@@ -297,7 +288,7 @@ class EquivariantTransformer(AtomisticModel):
         self.n_hops = num_layers + 1
         self.neighbor_embedding = NeighborEmbedding(num_rbf, hidden_channels)
         self.blocks = nn.ModuleList(
-            Attention(num_rbf, hidden_channels, num_heads, first=k == 0) for k in range(num_layers)
+            Attention(num_rbf, hidden_channels, first=k == 0) for k in range(num_layers)
         )
         self.out_norm = nn.LayerNorm(hidden_channels)
         self.noise_head = NoiseHead(hidden_channels) if noise_head else None

@@ -111,6 +111,26 @@ def test_gradients_within_autocast_are_those_without(kind):
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("forces", [True, False])
+def test_a_backward_pass_runs_within_autocast(kind, forces):
+    model = _made(kind).train()
+    found = []
+    for enabled in (False, True):
+        model.zero_grad()
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            out = model(_batch(), forces=forces)
+            loss = out.energy.sum()
+            if forces:
+                loss = loss + out.forces.square().sum()
+            loss.backward()
+        found.append([p.grad for p in model.parameters() if p.grad is not None])
+    scale = max(float(x.abs().max()) for x in found[0])
+    assert scale > 0
+    for x, y in zip(*found, strict=True):
+        assert float((x - y).abs().max()) < 0.05 * scale  # autograd's own products are rounded
+
+
 def test_the_default_precision_changes_nothing(kind):
     for dtype in (torch.float32, torch.float64):
         model = _made(kind).to(dtype).eval()

@@ -121,13 +121,13 @@ def test_each_direction_alone(kind):
 def test_loops_are_what_ran(kind, monkeypatch):
     ran = []
     for name in ("value", "slopes", "curvatures"):
-        before = getattr(neighbor_attention._NeighborAttention, name)
+        before = getattr(neighbor_attention.NeighborAttention, name)
 
         def watched(self, *args, name=name, before=before):
             ran.append(name)
             return before(self, *args)
 
-        monkeypatch.setattr(neighbor_attention._NeighborAttention, name, watched)
+        monkeypatch.setattr(neighbor_attention.NeighborAttention, name, watched)
     of_both(kind, "few", 16, 2)
     assert ran == ["value", "slopes", "curvatures", "slopes"]
     for d, heads in ((12, 1), (16, 4)):  # heads that are no eights
@@ -198,6 +198,28 @@ def test_tensors_of_another_batch_or_width_are_refused():
             changed = [*args[:m], wrong, *args[m + 1 :]]
             with pytest.raises(ValueError, match="takes tensors of shapes"):
                 attend("spline", edges, changed)
+
+
+def test_pairs_of_other_atoms_are_refused():
+    edges, args = draw("rows", "few", 16, 2)
+    edges = DirectedEdges(Pairs(edges.i, edges.j + 10**9, None, CUTOFF), 5, 2)
+    with pytest.raises(IndexError, match="atoms outside"):
+        attend("rows", edges, [x.float() for x in args])
+
+
+def test_layers_with_a_bias_and_without_are_refused():
+    layers = [(torch.randn(8, 6), torch.randn(8)), (torch.randn(8, 6), None)]
+    with pytest.raises(ValueError, match="have a bias each, or none has"):
+        linears.linears(torch.randn(7, 6), layers, draw("rows", "few", 8, 1)[0])
+
+
+def test_layers_of_several_widths():
+    torch.manual_seed(0)
+    edges = draw("rows", "few", 8, 1)[0]
+    x = torch.randn(3, 6)
+    layers = [(torch.randn(d, 6), torch.randn(d)) for d in (4, 8)]
+    for y, (w, b) in zip(linears.silu_linears(x, layers, edges), layers, strict=True):
+        torch.testing.assert_close(y, silu(x @ w.t() + b))
 
 
 @pytest.mark.parametrize("biases", [True, False])

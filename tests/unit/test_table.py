@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import scdlab
 from scdlab.atoms import Pairs, neighbor_list
+from scdlab.nn import et
 from scdlab.nn.ops import neighbor_sums, runtime
 from scdlab.nn.ops.filter_tables import Filters, PairFilters, SplineCoefficients, SplineFilters
 from scdlab.objectives import EnergyForces, SelfConditionedDenoising
@@ -44,7 +45,7 @@ def read(place, table, order=0):
 def spline_of(function, r, cells):
     """A function of the distance, read at r through a table of so many cells."""
     filters = Filters(lambda nodes: function(nodes).unsqueeze(-1), r, CUTOFF, cells)
-    (given,) = filters.together(lambda values: [values], "given")
+    (given,) = filters.together(lambda values, _: [values], ["given"])
     return given.without_cutoff.of_pairs().squeeze(-1)
 
 
@@ -435,10 +436,11 @@ def test_rows_are_differentiated_to_any_order():
 def conditional():
     torch.manual_seed(0)
     models = [
-        net(hidden_channels=16, num_layers=2, conditional=True, **more)
+        net(hidden_channels=16, conditional=True, **more)
         for net, more in (
-            (scdlab.SchNet, {}),
-            (scdlab.EquivariantTransformer, {"num_heads": 2, "num_rbf": 12}),
+            (scdlab.SchNet, {"num_layers": 2}),
+            # two layers between the first and the last have the same filters
+            (scdlab.EquivariantTransformer, {"num_layers": 4, "num_heads": 2, "num_rbf": 12}),
         )
     ]
     for model in models:
@@ -448,21 +450,28 @@ def conditional():
     return dict(zip(("SchNet", "ET"), models, strict=True))
 
 
-def filter_network(model):
-    """A module that makes a filter."""
-    schnet = isinstance(model, scdlab.SchNet)
-    return model.blocks[0].filter if schnet else model.neighbor_embedding.filter
+def calls_of(model, function):
+    """How many filter networks of the layers were evaluated, and what the function gave."""
+    evaluated = []
+    with pytest.MonkeyPatch.context() as patch:
+        hooks = []
+        if isinstance(model, scdlab.SchNet):
+            for block in model.blocks:
+                hooks.append(block.filter.register_forward_hook(lambda *_: evaluated.append(1)))
+        else:
+            before = et.silu_linears
 
+            def watched(x, layers, edges):
+                evaluated.append(len(layers) if len(x) > 1 else 0)  # not at zero
+                return before(x, layers, edges)
 
-def calls_of(module, function):
-    """How often a module was called, and what the function gave."""
-    calls = []
-    hook = module.register_forward_hook(lambda *_: calls.append(None))
-    try:
-        out = function()
-    finally:
-        hook.remove()
-    return len(calls), out
+            patch.setattr(et, "silu_linears", watched)
+        try:
+            out = function()
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return sum(evaluated), out
 
 
 CONDITIONAL = pytest.mark.parametrize("kind", ["SchNet", "ET"])
@@ -487,10 +496,11 @@ def test_two_passes_of_a_step_make_one_table_and_differ_in_nothing(kind, conditi
             name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
         }
 
-    shared, (loss, gradients) = calls_of(filter_network(model), step)
+    shared, (loss, gradients) = calls_of(model, step)
     monkeypatch.setattr(type(model), "shared_filter_tables", lambda model: contextlib.nullcontext())
-    own, (expected, expected_gradients) = calls_of(filter_network(model), step)
-    assert (shared, own) == (1, 2)
+    own, (expected, expected_gradients) = calls_of(model, step)
+    # the condition is made without the vectors of the last layer
+    assert (shared, own) == {"SchNet": (2, 4), "ET": (3 + 3 * 4, 2 * (3 + 3 * 4) - 2)}[kind]
     assert loss == expected and gradients.keys() == expected_gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-9, atol=1e-14)
@@ -502,27 +512,27 @@ def test_a_table_is_shared_by_passes_that_read_the_same_alone(kind, conditional)
     start, nor later."""
     model = conditional[kind]
     batch = scdlab.load_qm9(limit=3000).take(list(range(0, 3000, 150)))
-    network = filter_network(model)
     wide = copy.copy(batch)
     wide.pos = 1.4 * batch.pos
-    once = calls_of(network, lambda: model(batch))[0]
+    once = calls_of(model, lambda: model(batch))[0]
 
     def passes(*batches):
         with model.shared_filter_tables():
             return [model(batch).energy.sum() for batch in batches]
 
-    assert calls_of(network, lambda: passes(batch, batch, batch))[0] == once
-    assert calls_of(network, lambda: passes(batch, wide))[0] == 2 * once
-    assert calls_of(network, lambda: (passes(batch), passes(batch)))[0] == 2 * once
+    assert calls_of(model, lambda: passes(batch, batch, batch))[0] == once
+    assert calls_of(model, lambda: passes(batch, wide))[0] == 2 * once
+    assert calls_of(model, lambda: (passes(batch), passes(batch)))[0] == 2 * once
     with model.shared_filter_tables():
         with torch.no_grad():
             model(batch)
         model(batch).energy.sum().backward()
-    weight = next(network.parameters())
+    schnet = isinstance(model, scdlab.SchNet)
+    weight = (model.blocks[0].filter.lin1 if schnet else model.blocks[1].dv).weight
     assert weight.grad is not None and weight.grad.any()
     with pytest.raises(RuntimeError, match="inside"), model.shared_filter_tables():
         raise RuntimeError("inside")
-    assert calls_of(network, lambda: (model(batch), model(batch)))[0] == 2 * once
+    assert calls_of(model, lambda: (model(batch), model(batch)))[0] == 2 * once
     model.eval()
     try:
         expected = model(batch).energy

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import linear, silu
 
 from scdlab.nn.blocks.radial import cosine_cutoff
 from scdlab.nn.et import EquivariantTransformer
@@ -107,8 +108,9 @@ def transformer_weights(model: EquivariantTransformer, dtype: np.dtype) -> Trans
 
     def filters(block: Any, r: Tensor) -> Tensor:
         basis = exact.basis(r)
-        values = [block.value_filter(basis, part) * cutoff(r) for part in ("y", "s1", "s2")]
-        return spread(torch.cat([block.key_filter(basis), *values], dim=-1))
+        layers = [(block.dk.weight, block.dk.bias), *block.dv.layers("y", "s1", "s2")]
+        dk, *dv = (silu(linear(basis, weight, bias)) for weight, bias in layers)
+        return spread(torch.cat([dk, *(x * cutoff(r) for x in dv)], dim=-1))
 
     combine = exact.neighbor_embedding.combine
     of_element, of_neighbors = combine.weight.split(inner, dim=1)

@@ -20,12 +20,13 @@ curvatures.
 
 `PairFilters` are the filters of all pairs: the values of a network, and a look-up that says how a
 pair reads them. `FilterRows` reads a row of the pair's own (exact), `SplineFilters` four rows of a
-table. `Filters` makes them, once a pass.
+table. `Filters` makes them, once a pass, and
+`NetworkFilters` is what it gives of a network.
 """
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,10 @@ class FilterRows:
         """The filter of every pair, in plain torch: [n_rows, d] -> [P, d]."""
         return values if self.factor is None else values * self.factor.unsqueeze(-1)
 
+    def at(self, r: Tensor) -> "FilterRows":
+        """The same look-up at other distances r [P], which rows of the pairs' own do not read."""
+        return self
+
     # What the fused kernels read: w_p = Σ_t B_pt T_{node_p + t}
 
     @functools.cached_property
@@ -87,10 +92,6 @@ class FilterRows:
     def kept(self) -> dict[Any, Any]:
         """What the kernels have made of this look-up: weights by order, lists of pairs by row."""
         return {}
-
-    def at(self, r: Tensor) -> "FilterRows":
-        """The same look-up at other distances r [P], which rows of the pairs' own do not read."""
-        return self
 
     def kept_weights(self, order: int) -> Tensor:
         """The same weights as the kernels read them, without a gradient; made once."""
@@ -245,7 +246,8 @@ def _start(closest: Tensor, cutoff: float) -> float | Tensor:
 
 
 class Filters:
-    """The filters of one pass: filters(network) applies a filter network to the distances.
+    """The filters of one pass: filters(network) applies a filter network to the distances, and
+    filters.together several at once.
 
     Parameters
     ----------
@@ -277,7 +279,7 @@ class Filters:
         self.cells = cells
         self.envelope = cosine_cutoff(r, cutoff)
         self._basis = basis
-        self._kept: dict[Any, Sequence[Tensor]] | None = None
+        self._kept: dict[Any, Tensor] | None = None
         self._zero = r.new_zeros(1)
         if cells is None:
             self._nodes = basis(r)  # (P, n)
@@ -310,44 +312,62 @@ class Filters:
             The filters, times the cosine cutoff. Passes that share their tables compute them once.
         """
         (values,) = self._once(
-            (network, *part), lambda: self._tabulated([network(self._nodes, *part)])
+            [(network, *part)], lambda _: [self._tabulated(network(self._nodes, *part))]
         )
         return PairFilters(values, self._lookup_with_cutoff)
 
     def together(
-        self, networks: Callable[[Tensor], Sequence[Tensor]], key: Any
+        self,
+        networks: Callable[[Tensor, Sequence[int]], Sequence[Tensor]],
+        keys: Sequence[Hashable],
     ) -> list[NetworkFilters]:
         """The filters of several networks, evaluated at once.
 
         Parameters
         ----------
         networks : callable
-            The filter networks: radial basis [P, n] -> [P, d] of each.
-        key : hashable
-            What names them where passes share their tables.
+            From a radial basis [n, functions], and the numbers of the networks that are asked for,
+            what each of these gives, [n, d].
+        keys : sequence
+            What names each network where passes share their tables.
 
         Returns
         -------
         list of NetworkFilters
             Those of each network.
         """
-        values = self._once(("pairs", key), lambda: self._tabulated(networks(self._nodes)))
-        at_zero = self._once(("zero", key), lambda: networks(self._basis(self._zero)))
+
+        def at_pairs(which: Sequence[int]) -> Sequence[Tensor]:
+            return [self._tabulated(x) for x in networks(self._nodes, which)]
+
+        def at_zero(which: Sequence[int]) -> Sequence[Tensor]:
+            return networks(self._basis_at_zero, which)
+
+        values = self._once([("pairs", key) for key in keys], at_pairs)
+        zeros = self._once([("zero", key) for key in keys], at_zero)
         return [
             NetworkFilters(
                 PairFilters(x, self._lookup_with_cutoff), PairFilters(x, self._lookup), zero
             )
-            for x, zero in zip(values, at_zero, strict=True)
+            for x, zero in zip(values, zeros, strict=True)
         ]
 
-    def _tabulated(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Values at the pairs as they are, those on the grid as coefficients of a spline."""
-        return values if self.cells is None else [SplineCoefficients.apply(x) for x in values]
+    @functools.cached_property
+    def _basis_at_zero(self) -> Tensor:
+        return self._basis(self._zero)  # (1, functions)
 
-    def _once(self, key: Any, make: Callable[[], Sequence[Tensor]]) -> Sequence[Tensor]:
-        """make(), or what a pass that shares this table has made under the same key."""
+    def _tabulated(self, values: Tensor) -> Tensor:
+        """Values at the pairs as they are, those on the grid as coefficients of a spline."""
+        return values if self.cells is None else SplineCoefficients.apply(values)
+
+    def _once(
+        self, keys: Sequence[Hashable], make: Callable[[Sequence[int]], Sequence[Tensor]]
+    ) -> Sequence[Tensor]:
+        """What `make` gives for all keys, of their numbers, or what a pass that shares this table
+        has made under the same key."""
         if self._kept is None:
-            return make()
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+            return make(range(len(keys)))
+        missing = [k for k, key in enumerate(keys) if key not in self._kept]
+        if missing:
+            self._kept |= zip((keys[k] for k in missing), make(missing), strict=True)
+        return [self._kept[key] for key in keys]

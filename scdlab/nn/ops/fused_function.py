@@ -14,7 +14,9 @@ The last are the tangent of f along u, and the gradient by x of its product with
 devices) is computed by composing the same function of small operations.
 """
 
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -27,12 +29,12 @@ SomeTensors: TypeAlias = tuple[Tensor | None, ...]
 
 
 class FusedFunction(ABC):
-    """A function of tensors on the neighbors of a batch.
+    """A function of tensors in a pass over a batch.
 
     Parameters
     ----------
     edges : DirectedEdges
-        The neighbors; their purpose says what a backward pass is for.
+        The neighbors of the batch; their purpose says what a backward pass is for.
 
     Attributes
     ----------
@@ -67,14 +69,31 @@ class FusedFunction(ABC):
         self, args: Tensors, kept: Tensors, grads: Tensors, directions: SomeTensors
     ) -> tuple[SomeTensors, SomeTensors]:
         """Gradients of ⟨directions, slopes⟩ by grads, and by the arguments that do not depend on
-        positions alone. Directions are None for arguments whose slope was not needed."""
+        positions alone. Directions are None for arguments whose slope was not needed; gradients
+        by arguments that need none are dropped."""
 
     def __call__(self, *args: Tensor) -> Tensors:
         """The function, by its loops."""
         return _Value.apply(self, *(x.contiguous() for x in args))
 
 
+def _outside_autocast(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward pass runs in its caller's mode, and autocast would round its matrix products."""
+
+    @functools.wraps(backward)
+    def outside(ctx: Any, *grads: Any) -> Any:
+        device = ctx.saved_tensors[0].device.type
+        if not torch.is_autocast_enabled(device):
+            return backward(ctx, *grads)
+        with torch.autocast(device, enabled=False):
+            return backward(ctx, *grads)
+
+    return outside
+
+
 class _Value(torch.autograd.Function):
+    """f(x); its backward pass gives the slopes."""
+
     @staticmethod
     def forward(ctx: Any, function: FusedFunction, *args: Tensor) -> Tensors:
         outputs, kept = function.value(*args)
@@ -84,6 +103,7 @@ class _Value(torch.autograd.Function):
         return outputs
 
     @staticmethod
+    @_outside_autocast
     def backward(ctx: Any, *grads: Tensor) -> Any:
         function = ctx.function
         args = ctx.saved_tensors[: ctx.n_args]
@@ -111,6 +131,8 @@ class _Value(torch.autograd.Function):
 
 
 class _Slopes(torch.autograd.Function):
+    """The slopes that are needed; its backward pass gives the curvatures."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -132,6 +154,7 @@ class _Slopes(torch.autograd.Function):
         return tuple(x for x in found if x is not None)
 
     @staticmethod
+    @_outside_autocast
     def backward(ctx: Any, *directions: Tensor | None) -> Any:
         function = ctx.function
         tensors = ctx.saved_tensors
@@ -159,6 +182,7 @@ def _aliases(tensors: Any) -> list[Tensor]:
 def _composed_slopes(
     function: FusedFunction, args: Any, grads: Any, need: Any
 ) -> list[Tensor | None]:
+    """Slopes for what the loops do not differentiate twice: passes without a purpose."""
     args = _aliases(args)
     wanted = [m for m, needed in enumerate(need) if needed]
     outputs = function.composed(*args)
@@ -174,6 +198,7 @@ def _composed_slopes(
 def _composed_curvatures(
     function: FusedFunction, args: Any, grads: Any, need: Any, along: list[Tensor | None]
 ) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Curvatures that the loops do not give: by positions, or to be differentiated once more."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         args = _aliases(args)
@@ -191,14 +216,14 @@ def _composed_curvatures(
     return list(found[: len(grads)]), list(found[len(grads) :])
 
 
-def zeros_where_none(tensors: SomeTensors, like: Tensors) -> Tensors:
+def zeros_where_none(tensors: SomeTensors, patterns: Tensors) -> Tensors:
     """The tensors, with zeros for those that are None.
 
     Parameters
     ----------
     tensors : tuple of Tensor or None
         Such as directions.
-    like : tuple of Tensor
+    patterns : tuple of Tensor
         Tensors of their shapes.
 
     Returns
@@ -206,5 +231,5 @@ def zeros_where_none(tensors: SomeTensors, like: Tensors) -> Tensors:
     tuple of Tensor
         All of them.
     """
-    pairs = zip(tensors, like, strict=True)
-    return tuple(torch.zeros_like(like) if x is None else x for x, like in pairs)
+    pairs = zip(tensors, patterns, strict=True)
+    return tuple(torch.zeros_like(pattern) if x is None else x for x, pattern in pairs)

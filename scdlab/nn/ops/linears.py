@@ -40,9 +40,19 @@ def linears(x: Tensor, layers: Sequence[Layer], edges: DirectedEdges) -> Tensors
     -------
     tuple of Tensor
         [..., d_out] of each layer.
+
+    Raises
+    ------
+    ValueError
+        Where some layers have a bias and others have none.
     """
     weights = [weight for weight, _ in layers]
     biases = [bias for _, bias in layers if bias is not None]
+    if len(biases) not in (0, len(weights)):
+        raise ValueError(
+            "Linear layers of one input have a bias each, or none has: give all of them or leave "
+            "all of them out."
+        )
     args = x, *weights, *biases
     function = _Linears(edges, len(weights), bool(biases))
     return function(*args) if fused_on_processor(8, 1, *args) else function.composed(*args)
@@ -69,9 +79,8 @@ def silu_linears(
     """
     args = x, *(weight for weight, _ in layers), *(bias for _, bias in layers)
     function = _SiLULinears(edges, len(layers), with_biases=True)
-    return (
-        function(*args) if fused_on_processor(len(args[-1]), 1, *args) else function.composed(*args)
-    )
+    fused = all(fused_on_processor(len(bias), 1, *args) for _, bias in layers)
+    return function(*args) if fused else function.composed(*args)
 
 
 class _Linears(FusedFunction):

@@ -23,7 +23,7 @@ from torch.nn.functional import silu
 from scdlab.nn.ops.edges import DirectedEdges
 from scdlab.nn.ops.filter_tables import FilterRows, PairFilters
 from scdlab.nn.ops.fused_function import FusedFunction, SomeTensors, Tensors, zeros_where_none
-from scdlab.nn.ops.neighbor_sums import attention_sum, fused_on_processor, logits
+from scdlab.nn.ops.neighbor_sums import attention_sum, logits, single_on_processor
 
 
 def neighbor_attention(
@@ -64,15 +64,11 @@ def neighbor_attention(
     """
     lookup = keys.lookup
     args = q, k, v, keys.values, values.values, key_at_zero, value_at_zero, envelope
-    if (
-        q.dtype == torch.float32
-        and lookup is values.lookup
-        and lookup.factor is None
-        and fused_on_processor(q.shape[-1], edges.num_heads, *args)
-    ):
-        function = _NeighborAttention(edges, lookup)
+    r = envelope.detach() if lookup.depends_on is None else lookup.depends_on
+    own = lookup is values.lookup and lookup.factor is None
+    if own and single_on_processor(q.shape[-1], edges.num_heads, *args, r):
+        function = NeighborAttention(edges, lookup)
         function.check(*args)
-        r = envelope.detach() if lookup.depends_on is None else lookup.depends_on
         return function(*args, r)[0]
     return _composed(q, k, v, keys, values, key_at_zero, value_at_zero, envelope, edges)
 
@@ -96,8 +92,16 @@ def _composed(
     return attention_sum(a, v, values, edges) + own.view_as(v)  # (N, d)
 
 
-class _NeighborAttention(FusedFunction):
-    """Of q, k, v, U, W, u(0), w(0), c and r, which rows of a pair's own do not read."""
+class NeighborAttention(FusedFunction):
+    """Of q, k, v, U, W, u(0), w(0), c and r, which rows of a pair's own do not read.
+
+    Parameters
+    ----------
+    edges : DirectedEdges
+        The neighbors, and the number of heads.
+    lookup : FilterRows
+        How pairs read both filters, without a factor.
+    """
 
     of_positions = (7, 8)
 
@@ -140,6 +144,7 @@ class _NeighborAttention(FusedFunction):
         node = self.lookup.node
         B = self.lookup.kept_weights(0)
         taps = B.shape[1]
+        graph = *edges.by_target, node, B  # checks the pairs, before a loop reads by them
         of_edges = _block(q, 1, 2 * P * heads)
         a = _block(q, 1, 2 * P * heads)
         loops.attention_weights(
@@ -148,7 +153,6 @@ class _NeighborAttention(FusedFunction):
         of_atoms = _block(q, 1, n * heads)
         own = _block(q, 1, n * heads)
         y = torch.empty_like(q)
-        graph = *edges.by_target, node, B
         loops.attended(n, P, heads, d, taps, *graph, W, q, k, v, u0, w0, a, of_atoms, own, y)
         return (y,), (of_edges, of_atoms)
 
@@ -223,6 +227,8 @@ class _NeighborAttention(FusedFunction):
         loops.curvatures_of_atoms(n, P, heads, d, taps, *graph, *atoms, gg, gq, gk, gv, part)
         gU = torch.empty_like(U)
         gW = torch.empty_like(W)
+        if not self.is_spline:  # the rows' own directions are not multiplied by a table
+            turned = torch.zeros_like(B)
         rows = edges.i, edges.j, *self._by_row(), B, turned, *features, numbers
         loops.curvatures_of_tables(len(U), P, heads, d, taps, *rows, gU, gW)
         gu0, gw0 = part.sum(0)
@@ -239,7 +245,7 @@ class _NeighborAttention(FusedFunction):
 
 def _block(like: Tensor, arrays: int, n: int) -> Tensor:
     """Room for arrays of n numbers each, which the loops fill in eights: zeros beyond the last
-    number, since they are read with it."""
+    number, since they are read with it. Of the size that `loops.rows.padded` has."""
     block = like.new_empty(arrays, (n + 15) // 8 * 8)
     block[:, n:] = 0.0
     return block

@@ -27,6 +27,9 @@ w_p = c_p Σ_t B_t(r_p) T_{node_p + t}, with a factor c [P]. A form is linear in
 its derivative by r_p replaces B by dB/dr, and c_p is what it is multiplied by. So forms over
 splines too stay forms, with one more number, the order of the derivative.
 
+`neighbor_attention` and `vector_update` are what a layer of the equivariant transformer makes of
+these, with loops of their own for float32 on a processor, and of these sums everywhere else.
+
 Three implementations: fused loops for float32 on a processor (`dispatch`, `loops`), the same in
 Triton for float32 on an NVIDIA GPU (`gpu`), which keep nothing of the size [edges, d], and plain
 torch everywhere else (`reference`).
@@ -126,6 +129,22 @@ def fused_on_processor(d: int, num_heads: int, *tensors: Tensor) -> bool:
     kinds = {(x.dtype, x.device.type) for x in tensors}
     precise = kinds == {(torch.float32, "cpu")} or kinds == {(torch.float64, "cpu")}
     return _use_fused and d % (8 * num_heads) == 0 and precise
+
+
+def single_on_processor(d: int, num_heads: int, *tensors: Tensor) -> bool:
+    """Whether fused loops of the processor that are for float32 alone compute something.
+
+    Parameters
+    ----------
+    d, num_heads, *tensors
+        As of `fused_on_processor`; at least one tensor.
+
+    Returns
+    -------
+    bool
+        False within `reference_kernels` too.
+    """
+    return tensors[0].dtype == torch.float32 and fused_on_processor(d, num_heads, *tensors)
 
 
 def _kernels_for(d: int, num_heads: int, *tensors: Tensor) -> ModuleType | None:

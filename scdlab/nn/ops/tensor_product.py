@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from scdlab.nn.ops.edges import DirectedEdges, Purpose
-from scdlab.nn.ops.neighbor_sums import fused_on_processor
+from scdlab.nn.ops.neighbor_sums import single_on_processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +90,7 @@ def takes(*tensors: Tensor) -> bool:
     bool
         True for float32 on a processor, d a multiple of eight, outside `reference_kernels`.
     """
-    d = tensors[0].shape[-1]
-    return tensors[0].dtype == torch.float32 and fused_on_processor(d, 1, *tensors)
+    return single_on_processor(tensors[0].shape[-1], 1, *tensors)
 
 
 def tensor_product(

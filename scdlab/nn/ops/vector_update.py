@@ -22,8 +22,7 @@ from torch import Tensor
 from scdlab.nn.ops.edges import DirectedEdges
 from scdlab.nn.ops.filter_tables import FilterRows, PairFilters, SplineFilters
 from scdlab.nn.ops.fused_function import FusedFunction, SomeTensors, Tensors, zeros_where_none
-from scdlab.nn.ops.neighbor_sums import cfconv, vector_messages
-from scdlab.nn.ops.tensor_product import takes
+from scdlab.nn.ops.neighbor_sums import cfconv, single_on_processor, vector_messages
 
 
 def vector_update(
@@ -79,8 +78,9 @@ def vector_update(
     args = v, s1, s2, a, b, c, o1, o2, o3, *tables, at_zero, directions
     lookups = of_vectors.lookup, of_directions.lookup
     # on a GPU, numbers of the look-ups are not read: it would be waited for
-    depends_on = _depends_on(*lookups) if takes(*args) else None
-    if depends_on is None or not takes(v, depends_on):
+    d = v.shape[-1]
+    depends_on = _depends_on(*lookups) if single_on_processor(d, 1, *args) else None
+    if depends_on is None or not single_on_processor(d, 1, depends_on):
         filters = of_vectors, of_directions
         return _composed(v, s1, s2, a, b, c, o1, o2, o3, *filters, at_zero, directions, edges)
     function = VectorUpdate(edges, *lookups)
@@ -96,7 +96,7 @@ def _depends_on(of_vectors: FilterRows, of_directions: FilterRows) -> Tensor | N
         same_nodes = (
             of_vectors.r is of_directions.r
             and of_vectors.cells == of_directions.cells
-            and of_vectors.start == of_directions.start
+            and of_vectors.start is of_directions.start  # may be a number of a GPU
             and of_vectors.cutoff == of_directions.cutoff
         )
         return of_vectors.r if same_nodes else None

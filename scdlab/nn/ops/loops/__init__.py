@@ -21,5 +21,5 @@ from a counter (`runtime`); each result is written by one thread.
 `neighbor_sums`; `neighbor_attention` and `vector_update` those of a fused function each
 (`fused_function`), with second derivatives in files of their own; `rows` what they share, `sorting`
 the lists of edges. numba keeps compiled kernels by the date of the file of the loop alone: after a
-change of `rows` or `simd`, save that one too.
+change of a file that it imports from, such as `rows`, `activations` or `simd`, save that one too.
 """

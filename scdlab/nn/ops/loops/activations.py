@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from scdlab.nn.ops.activations import EPSILON
 from scdlab.nn.ops.loops.rows import arguments
@@ -18,6 +19,22 @@ def sigmoid(x: Any, one: Any) -> Any:
     """1 / (1 + e⁻ˣ) of eight numbers."""
     ones = fill(one)
     return ones / (ones + exp(fill(one - one) - x))
+
+
+@njit(inline="always")
+def silu_and_slope(x: Any, one: Any) -> tuple[Any, Any]:
+    """SiLU of eight numbers, and its derivative."""
+    s = sigmoid(x, one)
+    return x * s, s + x * (s * (fill(one) - s))
+
+
+@njit(inline="always")
+def silu_to_curvature(x: Any, one: Any) -> tuple[Any, Any, Any]:
+    """SiLU of eight numbers, and its first and second derivatives."""
+    s = sigmoid(x, one)
+    both = s * (fill(one) - s)
+    twos = fill(one + one)
+    return x * s, s + x * both, both * (twos + x * (fill(one) - twos * s))
 
 
 @shared_part
@@ -44,15 +61,13 @@ def _silu_slope(data: int, one: Any, word: int) -> None:
     g = args[2]
     x = args[3]
     gx = args[4]
-    ones = fill(one)
     while True:
         first = draw(data, EIGHTS)
         if first >= n:
             break
         for at in range(step * first, step * min(first + EIGHTS, n), step):
-            a = load_like(x + at, one)
-            s = sigmoid(a, one)
-            store(gx + at, load_like(g + at, one) * (s + a * (s * (ones - s))))
+            _, slope = silu_and_slope(load_like(x + at, one), one)
+            store(gx + at, load_like(g + at, one) * slope)
 
 
 @shared_part
@@ -65,19 +80,15 @@ def _silu_curvature(data: int, one: Any, word: int) -> None:
     x = args[4]
     gg = args[5]
     gx = args[6]
-    ones = fill(one)
-    twos = fill(one + one)
     while True:
         first = draw(data, EIGHTS)
         if first >= n:
             break
         for at in range(step * first, step * min(first + EIGHTS, n), step):
-            a = load_like(x + at, one)
-            s = sigmoid(a, one)
-            both = s * (ones - s)
+            _, slope, curvature = silu_to_curvature(load_like(x + at, one), one)
             u = load_like(h + at, one)
-            store(gg + at, u * (s + a * both))
-            store(gx + at, u * load_like(g + at, one) * (both * (twos + a * (ones - twos * s))))
+            store(gg + at, u * slope)
+            store(gx + at, u * load_like(g + at, one) * curvature)
 
 
 @shared_part

@@ -11,12 +11,9 @@ functions of all heads are computed eight numbers at a time. Arguments that seve
     part                              sums over the atoms that a thread draws, for u(0) and w(0)
 """
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 
-from scdlab.nn.ops.loops.activations import sigmoid
+from scdlab.nn.ops.loops.activations import sigmoid, silu_and_slope
 from scdlab.nn.ops.loops.rows import (
     ATOMS,
     PAIRS,
@@ -31,21 +28,6 @@ from scdlab.nn.ops.loops.rows import (
 )
 from scdlab.nn.ops.runtime import Kernel
 from scdlab.nn.ops.simd import draw, fill, floats, ints, load, store
-
-
-@njit(inline="always")
-def _silu_and_slope(x: Any, one: Any) -> tuple[Any, Any]:
-    """SiLU of eight numbers, and its derivative."""
-    s = sigmoid(x, one)
-    return x * s, s + x * s * (fill(one) - s)
-
-
-@njit(inline="always")
-def silu_to_curvature(x: Any, one: Any) -> tuple[Any, Any, Any]:
-    """SiLU of eight numbers, and its first and second derivatives."""
-    s = sigmoid(x, one)
-    both = s * (fill(one) - s)
-    return x * s, s + x * both, both * (fill(one + one) + x * (fill(one) - fill(one + one) * s))
 
 
 @Kernel
@@ -261,7 +243,7 @@ def slopes_of_pairs(data: int) -> None:
                 put_totals(dots_w, by_w + p * line, 2 * heads)
                 put_totals(dots_u, by_u + p * line, 2 * heads)
         for m in range(first * line, last * line, 32):
-            active, slope = _silu_and_slope(load(logits + m), one)
+            active, slope = silu_and_slope(load(logits + m), one)
             gradient = load(of_lambda + m)
             store(of_a + m, active)
             store(of_lambda + m, gradient * slope)
@@ -344,7 +326,7 @@ def slopes_of_atoms(data: int) -> None:
                 store(dots + 32 * head, s)
             put_totals(dots, own_lambda + t * line, heads)
         for m in range(first * line, last * line, 32):
-            active, slope = _silu_and_slope(load(logits + m), one)
+            active, slope = silu_and_slope(load(logits + m), one)
             store(own_a + m, active)
             store(own_lambda + m, load(own_lambda + m) * slope)
         part_u = part + first // ATOMS * 2 * row

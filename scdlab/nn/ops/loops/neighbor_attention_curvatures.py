@@ -15,7 +15,7 @@ target, filter and source.
 
 import numpy as np
 
-from scdlab.nn.ops.loops.neighbor_attention import silu_to_curvature
+from scdlab.nn.ops.loops.activations import silu_to_curvature
 from scdlab.nn.ops.loops.rows import (
     ATOMS,
     PAIRS,

@@ -76,23 +76,24 @@ def add_two_to_rows(
     b1: tuple[Any, Any, Any, Any],
     m1: Any,
 ) -> None:
-    """Add b_t m + b1_t m1 to eight features of the rows t = low … high - 1; of one tap, b m."""
-    if taps == 1:
-        store(target, load(target) + b[0] * m)
-        return
+    """Add b_t m + b1_t m1 to eight features of the rows t = low … high - 1, as `add_to_rows`."""
     if low == 0:
         store(target, load(target) + b[0] * m + b1[0] * m1)
-    if low <= 1 < high:
-        store(target + row, load(target + row) + b[1] * m + b1[1] * m1)
-    if low <= 2 < high:
-        store(target + 2 * row, load(target + 2 * row) + b[2] * m + b1[2] * m1)
-    if high == 4:
-        store(target + 3 * row, load(target + 3 * row) + b[3] * m + b1[3] * m1)
+    if taps == 4:
+        if low <= 1 < high:
+            store(target + row, load(target + row) + b[1] * m + b1[1] * m1)
+        if low <= 2 < high:
+            at = target + 2 * row
+            store(at, load(at) + b[2] * m + b1[2] * m1)
+        if high == 4:
+            at = target + 3 * row
+            store(at, load(at) + b[3] * m + b1[3] * m1)
 
 
 @njit(inline="always")
 def padded(n: int) -> int:
-    """n, filled up to whole eights with some to spare: an array of n numbers in a block."""
+    """n, filled up to whole eights with some to spare: an array of n numbers in a block, of the
+    size that `ops.neighbor_attention` gives it."""
     return (n + 15) // 8 * 8
 
 

@@ -4,14 +4,12 @@ Filters and their directions are w = Σ_t B_t T_t and ẇ = Σ_t Ḃ_t Ṫ_t, ov
 spline Ḃ is the slope of B times the direction of the distance, and Ṫ is T.
 """
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 
 from scdlab.nn.ops.loops.rows import (
     ATOMS,
     ROWS,
+    add_two_to_rows,
     along,
     arguments,
     dot,
@@ -206,24 +204,6 @@ def sums_curvatures(data: int) -> None:
                 store(of_w0, load(of_w0) + own)
 
 
-@njit(inline="always")
-def _add_twice(
-    target: int, row: int, taps: int, low: int, high: int, b: Any, m: Any, turned: Any, u: Any
-) -> None:
-    """Add b_t m + ḃ_t u to eight features of the rows t = low … high - 1, as `add_to_rows`."""
-    if low == 0:
-        store(target, load(target) + b[0] * m + turned[0] * u)
-    if taps == 4:
-        if low <= 1 < high:
-            store(target + row, load(target + row) + b[1] * m + turned[1] * u)
-        if low <= 2 < high:
-            at = target + 2 * row
-            store(at, load(at) + b[2] * m + turned[2] * u)
-        if high == 4:
-            at = target + 3 * row
-            store(at, load(at) + b[3] * m + turned[3] * u)
-
-
 @Kernel
 def sums_curvatures_tables(data: int) -> None:
     """The curvatures of `sums` by T1 and T2.
@@ -287,7 +267,7 @@ def sums_curvatures_tables(data: int) -> None:
                     m = there * load(along_s1 + to) + back * load(along_s1 + at)
                     m = m + dot(G + at3, along_v + to3, row) * sj
                     m = m + dot(G + to3, along_v + at3, row) * si
-                    _add_twice(by_T1 + q * row + c, row, taps, low, high, b1, m, t1, u)
+                    add_two_to_rows(by_T1 + q * row + c, row, taps, low, high, b1, m, t1, u)
                     there = along(of, G + at3, row)
                     back = along(of, G + to3, row)
                     si = load(s2 + at)
@@ -296,4 +276,4 @@ def sums_curvatures_tables(data: int) -> None:
                     m = there * load(along_s2 + to) - back * load(along_s2 + at)
                     m = m + along(changed, G + at3, row) * sj
                     m = m - along(changed, G + to3, row) * si
-                    _add_twice(by_T2 + q * row + c, row, taps, low, high, b2, m, t2, u)
+                    add_two_to_rows(by_T2 + q * row + c, row, taps, low, high, b2, m, t2, u)
