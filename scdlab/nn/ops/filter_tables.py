@@ -20,8 +20,7 @@ curvatures.
 
 `PairFilters` are the filters of all pairs: the values of a network, and a look-up that says how a
 pair reads them. `FilterRows` reads a row of the pair's own (exact), `SplineFilters` four rows of a
-table. `Filters` makes them, once a pass, and
-`NetworkFilters` is what it gives of a network.
+table. `Filters` makes them, once a pass, and `NetworkFilters` is what it gives of a network.
 """
 
 import functools

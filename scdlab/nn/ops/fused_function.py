@@ -122,12 +122,8 @@ class _Value(torch.autograd.Function):
             return None, *function.slopes(args, kept, grads, tuple(need))
         if purpose != "positions":
             return None, *_composed_slopes(function, args, grads, need)
-        wanted = [m for m, needed in enumerate(need) if needed]
         found = _Slopes.apply(function, tuple(need), len(args), len(grads), *args, *grads, *kept)
-        gradients: list[Tensor | None] = [None] * len(args)
-        for m, gradient in zip(wanted, found, strict=True):
-            gradients[m] = gradient
-        return None, *gradients
+        return None, *_where(need, found)
 
 
 class _Slopes(torch.autograd.Function):
@@ -162,16 +158,19 @@ class _Slopes(torch.autograd.Function):
         args = tensors[:n]
         grads = tensors[n : n + ctx.n_grads]
         kept = tensors[n + ctx.n_grads :]
-        wanted = [m for m, needed in enumerate(ctx.need) if needed]
-        along: list[Tensor | None] = [None] * n
-        for m, direction in zip(wanted, directions, strict=True):
-            along[m] = None if direction is None else direction.contiguous()
+        along = _where(ctx.need, [None if u is None else u.contiguous() for u in directions])
         if function.edges.purpose == "parameters" and not torch.is_grad_enabled():
             grads = tuple(g.contiguous() for g in grads)
             by_grads, by_args = function.curvatures(args, kept, grads, tuple(along))
         else:
             by_grads, by_args = _composed_curvatures(function, args, grads, ctx.need, along)
         return None, None, None, None, *by_args, *by_grads, *(None for _ in kept)
+
+
+def _where(need: Any, found: Any) -> list[Tensor | None]:
+    """What was found for the arguments that need it, None for the others."""
+    rest = iter(found)
+    return [next(rest) if needed else None for needed in need]
 
 
 def _aliases(tensors: Any) -> list[Tensor]:
@@ -184,15 +183,10 @@ def _composed_slopes(
 ) -> list[Tensor | None]:
     """Slopes for what the loops do not differentiate twice: passes without a purpose."""
     args = _aliases(args)
-    wanted = [m for m, needed in enumerate(need) if needed]
+    wanted = [x for x, needed in zip(args, need, strict=True) if needed]
     outputs = function.composed(*args)
-    found = torch.autograd.grad(
-        outputs, [args[m] for m in wanted], grads, create_graph=True, allow_unused=True
-    )
-    gradients: list[Tensor | None] = [None] * len(args)
-    for m, gradient in zip(wanted, found, strict=True):
-        gradients[m] = gradient
-    return gradients
+    found = torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True)
+    return _where(need, found)
 
 
 def _composed_curvatures(

@@ -43,10 +43,7 @@ class _Table:
         if lookup.depends_on is not None:
             self.taps = 4
             self.node = lookup.node
-            kept = ("device", order)
-            if kept not in lookup.kept:
-                lookup.kept[kept] = lookup.weights(order).detach().contiguous()  # (P, 4)
-            self.weights = lookup.kept[kept]
+            self.weights = lookup.kept_weights(order)  # (P, 4)
         self.B = self.weights
         if factor is not None:
             self.B = factor if self.weights is None else self.weights * factor.unsqueeze(-1)

@@ -12,6 +12,7 @@ functions of all heads are computed eight numbers at a time. Arguments that seve
 """
 
 import numpy as np
+from numba import njit
 
 from scdlab.nn.ops.loops.activations import sigmoid, silu_and_slope
 from scdlab.nn.ops.loops.rows import (
@@ -86,6 +87,17 @@ def attention_weights(data: int) -> None:
     scratch[0] = 0.0  # it is kept until here
 
 
+@njit(inline="always")
+def _put_products(x: int, y: int, z: int, heads: int, width: int, dots: int, out: int) -> None:
+    """Write Σ_head x ∘ y ∘ z to a number for each head; `dots`: room for an eight of each."""
+    for head in range(heads):
+        s = fill(np.float32(0.0))
+        for c in range(head * width, (head + 1) * width, 32):
+            s = s + load(x + c) * load(y + c) * load(z + c)
+        store(dots + 32 * head, s)
+    put_totals(dots, out, heads)
+
+
 @Kernel
 def attended(data: int) -> None:
     """y_a = Σ_b a_ab w ∘ v_b + SiLU(l_aa) w(0) ∘ v_a, with l_aa = Σ_head q_a ∘ u(0) ∘ k_a.
@@ -127,12 +139,7 @@ def attended(data: int) -> None:
         last = min(first + ATOMS, n)
         for t in range(first, last):
             at = t * row
-            for head in range(heads):
-                s = fill(np.float32(0.0))
-                for x in range(head * width, (head + 1) * width, 32):
-                    s = s + load(q + at + x) * load(k + at + x) * load(u0 + x)
-                store(dots + 32 * head, s)
-            put_totals(dots, logits + t * line, heads)
+            _put_products(q + at, k + at, u0, heads, width, dots, logits + t * line)
         for m in range(first * line, last * line, 32):
             x = load(logits + m)
             store(own + m, x * sigmoid(x, one))
@@ -319,12 +326,7 @@ def slopes_of_atoms(data: int) -> None:
         last = min(first + ATOMS, n)
         for t in range(first, last):
             at = t * row
-            for head in range(heads):
-                s = fill(np.float32(0.0))
-                for x in range(head * width, (head + 1) * width, 32):
-                    s = s + load(g + at + x) * load(v + at + x) * load(w0 + x)
-                store(dots + 32 * head, s)
-            put_totals(dots, own_lambda + t * line, heads)
+            _put_products(g + at, v + at, w0, heads, width, dots, own_lambda + t * line)
         for m in range(first * line, last * line, 32):
             active, slope = silu_and_slope(load(logits + m), one)
             store(own_a + m, active)
